@@ -1,0 +1,2 @@
+//! The per-core kernel.
+#![no_std]

@@ -1,0 +1,2 @@
+//! The module archive: cpio with a checked header.
+#![no_std]

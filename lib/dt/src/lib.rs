@@ -1,0 +1,2 @@
+//! What Capelin needs to know from a device tree.
+#![no_std]

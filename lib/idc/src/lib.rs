@@ -1,0 +1,2 @@
+//! Typed interfaces over LMP and URPC.
+#![no_std]

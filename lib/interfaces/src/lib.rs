@@ -1,0 +1,2 @@
+//! The interfaces of the system services.
+#![no_std]

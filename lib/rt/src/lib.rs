@@ -1,0 +1,2 @@
+//! The user-space runtime.
+#![no_std]

@@ -1,0 +1,2 @@
+//! Makes a domain from an ELF or flat image.
+#![no_std]

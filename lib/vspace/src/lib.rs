@@ -1,0 +1,2 @@
+//! AArch64 translation table descriptors and address arithmetic.
+#![no_std]

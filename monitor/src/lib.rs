@@ -1,0 +1,2 @@
+//! Protocol state machines of the monitors.
+#![no_std]

@@ -1,0 +1,2 @@
+//! What the description of Ampere servers cannot say.
+#![no_std]

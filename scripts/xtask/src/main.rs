@@ -1,0 +1,3 @@
+//! Build, image, run, check and bench recipes.
+
+fn main() {}

@@ -1,0 +1,2 @@
+//! The System Knowledge Base.
+#![no_std]

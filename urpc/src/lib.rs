@@ -1,0 +1,2 @@
+//! Shared-memory message rings between cores.
+#![no_std]

@@ -1,0 +1,2 @@
+//! Says where it runs.
+#![no_std]
