@@ -1,0 +1,118 @@
+//! CRC32C (Castagnoli), as in RFC 3720 appendix B.4 and Arm's `CRC32C*` instructions: reflected, polynomial
+//! 0x1EDC6F41, start and final exclusive-or of all ones.
+//!
+//! Slicing by 16: table `k` holds the effect of a byte that has `k` bytes behind it, so that sixteen bytes are taken
+//! in by sixteen independent loads. About three instructions a byte on AArch64.
+
+/// The polynomial 0x1EDC6F41, bit-reversed.
+const POLYNOMIAL: u32 = 0x82f6_3b78;
+
+/// `TABLES[k][b]`: the remainder of byte `b` followed by `k` zero bytes.
+static TABLES: [[u32; 256]; 16] = make_tables();
+
+const fn make_tables() -> [[u32; 256]; 16] {
+    let mut tables = [[0; 256]; 16];
+    let mut byte = 0;
+    while byte < 256 {
+        let mut remainder = byte;
+        let mut bit = 0;
+        while bit < 8 {
+            remainder = (remainder >> 1) ^ (POLYNOMIAL * (remainder & 1));
+            bit += 1;
+        }
+        tables[0][byte as usize] = remainder;
+        byte += 1;
+    }
+    let mut table = 1;
+    while table < 16 {
+        let mut byte = 0;
+        while byte < 256 {
+            let shorter = tables[table - 1][byte];
+            tables[table][byte] = (shorter >> 8) ^ tables[0][(shorter & 0xff) as usize];
+            byte += 1;
+        }
+        table += 1;
+    }
+    tables
+}
+
+/// The CRC32C of `bytes`.
+#[must_use]
+pub fn crc32c(bytes: &[u8]) -> u32 {
+    crc32c_extend(0, bytes)
+}
+
+/// The CRC32C of what `crc` is the checksum of, followed by `bytes`. The checksum of nothing is 0.
+#[must_use]
+pub fn crc32c_extend(crc: u32, bytes: &[u8]) -> u32 {
+    let mut state = !crc;
+    let (blocks, rest) = bytes.as_chunks::<16>();
+    for block in blocks {
+        let value = u128::from_le_bytes(*block) ^ u128::from(state);
+        state = 0;
+        // The block's first byte has fifteen behind it. The compiler unrolls this: both bounds are constants.
+        for (position, table) in TABLES.iter().rev().enumerate() {
+            state ^= table[usize::from(byte_at(value, position))];
+        }
+    }
+    for &byte in rest {
+        let index = byte ^ byte_at(u128::from(state), 0);
+        state = (state >> 8) ^ TABLES[0][usize::from(index)];
+    }
+    !state
+}
+
+/// Byte `position` (0–15, from the least significant) of `value`.
+#[inline(always)]
+const fn byte_at(value: u128, position: usize) -> u8 {
+    value.to_le_bytes()[position]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The definition, bit by bit.
+    fn bitwise(bytes: &[u8]) -> u32 {
+        !bytes.iter().fold(!0, |state, &byte| {
+            (0..8).fold(state ^ u32::from(byte), |state: u32, _| {
+                if state & 1 == 1 {
+                    (state >> 1) ^ POLYNOMIAL
+                } else {
+                    state >> 1
+                }
+            })
+        })
+    }
+
+    #[test]
+    fn known_vectors() {
+        // RFC 3720, appendix B.4, and the catalogue's check value.
+        assert_eq!(crc32c(b"123456789"), 0xe306_9283);
+        assert_eq!(crc32c(&[0; 32]), 0x8a91_36aa);
+        assert_eq!(crc32c(&[0xff; 32]), 0x62a8_ab43);
+        let mut ascending = [0; 32];
+        for (value, byte) in (0..).zip(&mut ascending) {
+            *byte = value;
+        }
+        assert_eq!(crc32c(&ascending), 0x46dd_794e);
+        assert_eq!(crc32c(b""), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn slicing_equals_the_definition(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert_eq!(crc32c(&bytes), bitwise(&bytes));
+        }
+
+        #[test]
+        fn extending_equals_one_go(
+            bytes in proptest::collection::vec(any::<u8>(), 0..200),
+            cut in any::<proptest::sample::Index>(),
+        ) {
+            let (front, back) = bytes.split_at(cut.index(bytes.len() + 1));
+            prop_assert_eq!(crc32c_extend(crc32c(front), back), crc32c(&bytes));
+        }
+    }
+}
