@@ -83,6 +83,10 @@ impl Mpidr {
 
     /// Affinity level `level` (0–3); 0 for any other level.
     #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "each field is eight bits wide"
+    )]
     pub const fn affinity(self, level: u32) -> u8 {
         match level {
             0 => self.0 as u8,
@@ -152,6 +156,10 @@ impl CapAddress {
 
     /// The slot in the L2 CNode.
     #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the field is eight bits wide"
+    )]
     pub const fn l2(self) -> u8 {
         self.0 as u8
     }
@@ -181,13 +189,19 @@ impl CapRef {
     /// The capability in slot `address` at level 2.
     #[must_use]
     pub const fn l2(address: CapAddress) -> Self {
-        Self { address, level: Level::L2 }
+        Self {
+            address,
+            level: Level::L2,
+        }
     }
 
     /// The capability in the L1 CNode's slot `l1`.
     #[must_use]
     pub const fn l1(l1: u32) -> Self {
-        Self { address: CapAddress::new(l1, 0), level: Level::L1 }
+        Self {
+            address: CapAddress::new(l1, 0),
+            level: Level::L1,
+        }
     }
 
     /// As a system call argument.
@@ -199,14 +213,20 @@ impl CapRef {
     /// From a system call argument; bits 63:40 are ignored, since the first
     /// argument word carries more there. `None` for a level that doesn't exist.
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "the fields are cut out on purpose")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the fields are cut out on purpose"
+    )]
     pub const fn from_word(word: u64) -> Option<Self> {
         let level = match (word >> 32) as u8 {
             0 => Level::L2,
             1 => Level::L1,
             _ => return None,
         };
-        Some(Self { address: CapAddress(word as u32), level })
+        Some(Self {
+            address: CapAddress(word as u32),
+            level,
+        })
     }
 }
 
@@ -224,7 +244,10 @@ mod tests {
     fn affinity_fields_are_where_the_manual_puts_them() {
         let mpidr = Mpidr::from_register(0xffff_ff12_c134_5678);
         assert_eq!(mpidr.0, 0x12_0034_5678);
-        assert_eq!([0, 1, 2, 3].map(|n| mpidr.affinity(n)), [0x78, 0x56, 0x34, 0x12]);
+        assert_eq!(
+            [0, 1, 2, 3].map(|n| mpidr.affinity(n)),
+            [0x78, 0x56, 0x34, 0x12]
+        );
     }
 
     #[test]

@@ -1,1 +1,271 @@
-//! To come.
+//! What is handed over when a core starts.
+//!
+//! A **core image** is a contiguous piece of memory, the core's home memory,
+//! filled by the boot driver (first core) or by a running core's user-level
+//! boot driver (all others):
+//!
+//! ```text
+//! home_base                    the CPU driver: text, data, zeros up to memory_bytes
+//!   + KernelHeader.memory_bytes    CoreArgs, one page
+//!   + domain_offset                the flat image of the first domain
+//!   + …                            free: home memory that becomes kernel objects
+//! home_base + home_bytes
+//! ```
+//! The core enters at `home_base` with the MMU off and x0 = `home_base`.
+//!
+//! The CPU driver tells its first domain what it got in [`BootInfo`].
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Identifies the header of a CPU driver's flat image: "CAPELKRN".
+pub const KERNEL_MAGIC: u64 = u64::from_le_bytes(*b"CAPELKRN");
+/// Identifies [`CoreArgs`]: "CAPEARGS".
+pub const ARGS_MAGIC: u64 = u64::from_le_bytes(*b"CAPEARGS");
+/// Identifies [`BootInfo`]: "CAPEINFO".
+pub const INFO_MAGIC: u64 = u64::from_le_bytes(*b"CAPEINFO");
+
+/// Regions of redistributors that [`CoreArgs`] has room for (hip07 has 4, the
+/// largest tree seen 32).
+pub const MAX_REDISTRIBUTOR_REGIONS: usize = 32;
+/// Regions of memory that [`CoreArgs`] and [`BootInfo`] have room for.
+pub const MAX_RAM_REGIONS: usize = 64;
+/// Regions of device addresses that [`BootInfo`] has room for.
+pub const MAX_DEVICE_REGIONS: usize = 32;
+
+/// The first 64 bytes of a CPU driver's flat image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct KernelHeader {
+    /// A branch to the entry code.
+    pub branch: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// [`KERNEL_MAGIC`].
+    pub magic: u64,
+    /// [`crate::ABI_VERSION`].
+    pub abi_version: u64,
+    /// Bytes in the file.
+    pub file_bytes: u64,
+    /// Bytes in memory, whole pages; what the file doesn't hold is zero.
+    pub memory_bytes: u64,
+    /// Offset of the doorbell page.
+    pub doorbell_offset: u64,
+    /// Hash of the layout of what a KCB reaches.
+    pub layout_hash: u64,
+    /// Zero.
+    pub reserved2: u64,
+}
+
+/// A piece of the physical address space.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct PhysRegion {
+    /// First byte.
+    pub base: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// A piece of memory and where it is.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct RamRegion {
+    /// First byte, page-aligned.
+    pub base: u64,
+    /// Bytes, whole pages.
+    pub bytes: u64,
+    /// NUMA node.
+    pub node: u64,
+}
+
+/// The interrupt controller as a CPU driver uses it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct GicArgs {
+    /// 2 or 3 (GICv4 is used as GICv3).
+    pub version: u32,
+    /// Redistributor regions in use.
+    pub redistributor_count: u32,
+    /// The distributor.
+    pub distributor: PhysRegion,
+    /// The memory-mapped CPU interface (version 2 only).
+    pub cpu_interface: PhysRegion,
+    /// Bytes from one redistributor to the next, 0 for what `GICR_TYPER` says.
+    pub redistributor_stride: u64,
+    /// The redistributor regions.
+    pub redistributors: [PhysRegion; MAX_REDISTRIBUTOR_REGIONS],
+}
+
+/// How firmware is called.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct PsciArgs {
+    /// [`PsciArgs::NONE`], [`PsciArgs::HVC`] or [`PsciArgs::SMC`].
+    pub method: u32,
+    /// Function id of `CPU_ON`.
+    pub cpu_on: u32,
+    /// Function id of `CPU_OFF`, 0 for none.
+    pub cpu_off: u32,
+    /// Function id of `AFFINITY_INFO`, 0 for none.
+    pub affinity_info: u32,
+    /// Function id of `SYSTEM_OFF`, 0 for none.
+    pub system_off: u32,
+    /// Function id of `SYSTEM_RESET`, 0 for none.
+    pub system_reset: u32,
+}
+
+impl PsciArgs {
+    /// There is no PSCI.
+    pub const NONE: u32 = 0;
+    /// Called by `HVC`.
+    pub const HVC: u32 = 1;
+    /// Called by `SMC`.
+    pub const SMC: u32 = 2;
+}
+
+/// The early console.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct ConsoleArgs {
+    /// [`ConsoleArgs::NONE`], [`ConsoleArgs::PL011`] or [`ConsoleArgs::NS16550`].
+    pub kind: u32,
+    /// Log2 of the distance of registers in bytes (16550).
+    pub register_shift: u32,
+    /// Bytes of an access: 1, 2 or 4.
+    pub access_bytes: u32,
+    /// Its interrupt, 0 for none.
+    pub intid: u32,
+    /// Its registers.
+    pub registers: PhysRegion,
+}
+
+impl ConsoleArgs {
+    /// There is no console.
+    pub const NONE: u32 = 0;
+    /// Arm PL011 or SBSA UART.
+    pub const PL011: u32 = 1;
+    /// 16550 or compatible (the Raspberry Pi's mini UART).
+    pub const NS16550: u32 = 2;
+}
+
+/// What a CPU driver is told when its core starts. One page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct CoreArgs {
+    /// [`ARGS_MAGIC`].
+    pub magic: u64,
+    /// [`crate::ABI_VERSION`].
+    pub abi_version: u64,
+    /// This kernel's id.
+    pub kernel_id: u32,
+    /// 1 on the core that firmware started, else 0.
+    pub is_boot_core: u32,
+    /// The core's affinity.
+    pub mpidr: u64,
+    /// The core's NUMA node.
+    pub node: u64,
+    /// The home memory.
+    pub home: PhysRegion,
+    /// Offset of the first domain's flat image in the home memory.
+    pub domain_offset: u64,
+    /// Bytes of the first domain's flat image.
+    pub domain_bytes: u64,
+    /// The interrupt controller.
+    pub gic: GicArgs,
+    /// INTID of the timer used.
+    pub timer_intid: u32,
+    /// 1 when the timer is the EL1 physical one, 0 for the virtual one.
+    pub timer_is_physical: u32,
+    /// How firmware is called.
+    pub psci: PsciArgs,
+    /// The console.
+    pub console: ConsoleArgs,
+    /// The module archive (boot core).
+    pub archive: PhysRegion,
+    /// The device tree (boot core).
+    pub device_tree: PhysRegion,
+    /// Record of the frame shared with the parent monitor (all but the boot
+    /// core), as exported by the parent's kernel; all zero for none.
+    pub parent_ring: [u64; 8],
+    /// Record of a frame with the pristine images for starting further cores
+    /// (all but the boot core); all zero for none.
+    pub core_package: [u64; 8],
+    /// Records of memory that the parent hands over (all but the boot core),
+    /// all zero where unused.
+    pub grants: [[u64; 8]; 4],
+    /// Free words that the parent monitor passes to the child monitor.
+    pub monitor_words: [u64; 16],
+    /// Regions of memory in use (boot core).
+    pub ram_count: u64,
+    /// Memory that is free: neither reserved nor used by what was loaded
+    /// (boot core), by ascending address.
+    pub ram: [RamRegion; MAX_RAM_REGIONS],
+}
+
+/// What a CPU driver tells its first domain. One page, read-only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct BootInfo {
+    /// [`INFO_MAGIC`].
+    pub magic: u64,
+    /// [`crate::ABI_VERSION`].
+    pub abi_version: u64,
+    /// This kernel's id.
+    pub kernel_id: u32,
+    /// 1 on the core that firmware started, else 0.
+    pub is_boot_core: u32,
+    /// The core's affinity.
+    pub mpidr: u64,
+    /// The core's NUMA node.
+    pub node: u64,
+    /// All home memory.
+    pub home: PhysRegion,
+    /// What of it the capability in [`crate::layout::slot::HOME`] covers.
+    pub home_free: PhysRegion,
+    /// The module archive as mapped at [`crate::layout::ARCHIVE`]; `base` is
+    /// its offset there (0).
+    pub archive_bytes: u64,
+    /// Bytes of the device tree at [`crate::layout::DEVICE_TREE`].
+    pub device_tree_bytes: u64,
+    /// Counter value when firmware entered the boot driver, or this CPU driver
+    /// was entered on cores started later.
+    pub entry_ticks: u64,
+    /// Memory that the grants in [`CoreArgs`] gave, in slots
+    /// [`crate::layout::slot::RAM_REGIONS`] on (every core), and their count.
+    pub ram_count: u64,
+    /// Device regions in slots [`crate::layout::slot::DEVICES`] on.
+    pub device_count: u64,
+    /// Bytes of the frame in [`crate::layout::slot::PARENT_RING`].
+    pub parent_ring_bytes: u64,
+    /// Bytes of the frame in [`crate::layout::slot::CORE_PACKAGE`].
+    pub core_package_bytes: u64,
+    /// The words that the parent monitor passed.
+    pub monitor_words: [u64; 16],
+    /// What the CPU driver knows of interrupts, timer, firmware and console, for
+    /// the [`CoreArgs`] of further cores.
+    pub gic: GicArgs,
+    /// See [`CoreArgs::timer_intid`].
+    pub timer_intid: u32,
+    /// See [`CoreArgs::timer_is_physical`].
+    pub timer_is_physical: u32,
+    /// See [`CoreArgs::psci`].
+    pub psci: PsciArgs,
+    /// See [`CoreArgs::console`].
+    pub console: ConsoleArgs,
+    /// The regions of memory.
+    pub ram: [RamRegion; MAX_RAM_REGIONS],
+    /// The regions of device addresses.
+    pub devices: [PhysRegion; MAX_DEVICE_REGIONS],
+}
+
+const _: () = assert!(size_of::<KernelHeader>() == 64);
+const _: () = assert!(size_of::<CoreArgs>() <= 4096);
+const _: () = assert!(size_of::<BootInfo>() <= 4096);

@@ -1,1 +1,120 @@
-//! To come.
+//! Where a domain finds its things: addresses and slots that the kernel (for
+//! the first domain of a core) and the spawn library (for all others) fill.
+//!
+//! ```text
+//! 0x0020_0000  the program's segments
+//! 0x1000_0000  dispatcher frame (16 KiB)
+//! 0x1100_0000  boot information (first domains), one page
+//! 0x1200_0000  arguments page
+//! 0x17ff_0000  stack, 64 KiB, ends at 0x1800_0000; unmapped below
+//! 0x1900_0000  upcall stack, 16 KiB
+//! 0x2000_0000  module archive (first domain of the boot core), read only
+//! 0x3800_0000  device tree (first domain of the boot core), read only
+//! 0x4000_0000  the runtime's own, up to 0x80_0000_0000
+//! ```
+//! Below 1 GiB everything is mapped by the loader; from there on the runtime
+//! makes tables of its own under [`slot::VSPACE_L1`].
+
+use crate::{CapAddress, VirtAddr};
+
+/// First address that a program's segments may use.
+pub const IMAGE_START: VirtAddr = VirtAddr(0x20_0000);
+/// End of the addresses that a program's segments may use.
+pub const IMAGE_END: VirtAddr = VirtAddr(0x1000_0000);
+/// The dispatcher frame.
+pub const DISPATCHER_FRAME: VirtAddr = VirtAddr(0x1000_0000);
+/// The page of [`crate::boot::BootInfo`].
+pub const BOOT_INFO: VirtAddr = VirtAddr(0x1100_0000);
+/// The arguments page of a spawned domain.
+pub const ARGUMENTS: VirtAddr = VirtAddr(0x1200_0000);
+/// End of the stack.
+pub const STACK_TOP: VirtAddr = VirtAddr(0x1800_0000);
+/// Bytes of stack.
+pub const STACK_BYTES: u64 = 64 * 1024;
+/// End of the upcall stack.
+pub const UPCALL_STACK_TOP: VirtAddr = VirtAddr(0x1900_4000);
+/// Bytes of upcall stack.
+pub const UPCALL_STACK_BYTES: u64 = 16 * 1024;
+/// The module archive in the first domain of the boot core.
+pub const ARCHIVE: VirtAddr = VirtAddr(0x2000_0000);
+/// The device tree in the first domain of the boot core.
+pub const DEVICE_TREE: VirtAddr = VirtAddr(0x3800_0000);
+/// First address that the runtime hands out.
+pub const DYNAMIC_START: VirtAddr = VirtAddr(0x4000_0000);
+/// End of the addresses that the runtime hands out (level 0 entry 0).
+pub const DYNAMIC_END: VirtAddr = VirtAddr(0x80_0000_0000);
+
+/// L1 slots.
+pub mod l1 {
+    /// The L2 CNode of [`super::slot`].
+    pub const TASK: u32 = 0;
+    /// Tables and mappings that the loader made.
+    pub const LOADER: u32 = 1;
+    /// An empty L2 CNode for the runtime's first slots.
+    pub const FREE: u32 = 2;
+    /// First L1 slot that the runtime may fill with L2 CNodes of its own.
+    pub const DYNAMIC: u32 = 3;
+    /// Slots in an L1 CNode.
+    pub const COUNT: u32 = 256;
+}
+
+/// Slots of the task CNode. A slot that doesn't apply to a domain is empty.
+pub mod slot {
+    use super::CapAddress;
+
+    /// This domain's own L1 CNode.
+    pub const L1CNODE: CapAddress = CapAddress::new(0, 1);
+    /// This dispatcher.
+    pub const DISPATCHER: CapAddress = CapAddress::new(0, 2);
+    /// The dispatcher frame.
+    pub const DISPATCHER_FRAME: CapAddress = CapAddress::new(0, 3);
+    /// The VNode of level 0.
+    pub const VSPACE_ROOT: CapAddress = CapAddress::new(0, 4);
+    /// The VNode of level 1 for the first 512 GiB.
+    pub const VSPACE_L1: CapAddress = CapAddress::new(0, 5);
+    /// The Kernel capability (first domains).
+    pub const KERNEL: CapAddress = CapAddress::new(0, 6);
+    /// All interrupts (first domain of the boot core).
+    pub const IRQ: CapAddress = CapAddress::new(0, 7);
+    /// Home memory that this domain may make kernel objects from.
+    pub const HOME: CapAddress = CapAddress::new(0, 8);
+    /// Memory that this domain may make frames from.
+    pub const RAM: CapAddress = CapAddress::new(0, 9);
+    /// The arguments page.
+    pub const ARGUMENTS: CapAddress = CapAddress::new(0, 10);
+    /// The endpoint of the domain that started this one, badged.
+    pub const PARENT: CapAddress = CapAddress::new(0, 11);
+    /// The boot information page (first domains).
+    pub const BOOT_INFO: CapAddress = CapAddress::new(0, 12);
+    /// The module archive (first domain of the boot core).
+    pub const ARCHIVE: CapAddress = CapAddress::new(0, 13);
+    /// The device tree (first domain of the boot core).
+    pub const DEVICE_TREE: CapAddress = CapAddress::new(0, 14);
+    /// The frame shared with the parent monitor (first domains but the boot core's).
+    pub const PARENT_RING: CapAddress = CapAddress::new(0, 15);
+    /// The frame that holds this core's own CPU driver image and the flat image
+    /// of its first domain as they were before they ran (boot core: empty; the
+    /// archive has them).
+    pub const CORE_PACKAGE: CapAddress = CapAddress::new(0, 16);
+    /// First of [`DEVICES_COUNT`] regions of device addresses (first domain of
+    /// the boot core).
+    pub const DEVICES: CapAddress = CapAddress::new(0, 32);
+    /// How many slots [`DEVICES`] has.
+    pub const DEVICES_COUNT: u8 = 32;
+    /// First of [`RAM_REGIONS_COUNT`] regions of memory (first domain of the boot core).
+    pub const RAM_REGIONS: CapAddress = CapAddress::new(0, 64);
+    /// How many slots [`RAM_REGIONS`] has.
+    pub const RAM_REGIONS_COUNT: u8 = 64;
+    /// First of the slots for capabilities that the spawner passes.
+    pub const PASSED: CapAddress = CapAddress::new(0, 128);
+    /// How many slots [`PASSED`] has.
+    pub const PASSED_COUNT: u8 = 128;
+}
+
+/// Slots of the loader CNode that others need by name.
+pub mod loader {
+    use super::CapAddress;
+
+    /// First of the mappings that the loader made; they end where slots are empty.
+    pub const MAPPINGS: CapAddress = CapAddress::new(super::l1::LOADER, 0);
+}
