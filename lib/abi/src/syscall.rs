@@ -132,7 +132,7 @@ numbered! {
         /// x1 := endpoint index.
         MakeEndpoint = 20,
         /// Dispatcher: make a Notify. x1: bit (0–63) set in
-        /// [`crate::dispatcher::DispatcherFrame::notified`], x2: slot.
+        /// [`crate::dispatcher::offset::NOTIFIED`], x2: slot.
         MakeNotify = 21,
         /// Dispatcher: the endpoint told when this dispatcher ends. x1: endpoint.
         BindDeath = 22,
