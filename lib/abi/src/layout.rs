@@ -4,10 +4,10 @@
 //! ```text
 //! 0x0020_0000  the program's segments
 //! 0x1000_0000  dispatcher frame (16 KiB)
-//! 0x1100_0000  boot information (first domains), one page
-//! 0x1200_0000  arguments page
-//! 0x17ff_0000  stack, 64 KiB, ends at 0x1800_0000; unmapped below
-//! 0x1900_0000  upcall stack, 16 KiB
+//! 0x1001_0000  boot information (first domains), one page
+//! 0x1002_0000  arguments page
+//! 0x1003_0000  upcall stack, 16 KiB; unmapped below
+//! 0x100f_0000  stack, 64 KiB, ends at 0x1010_0000; unmapped below
 //! 0x2000_0000  module archive (first domain of the boot core), read only
 //! 0x3800_0000  device tree (first domain of the boot core), read only
 //! 0x4000_0000  the runtime's own, up to 0x80_0000_0000
@@ -24,15 +24,15 @@ pub const IMAGE_END: VirtAddr = VirtAddr(0x1000_0000);
 /// The dispatcher frame.
 pub const DISPATCHER_FRAME: VirtAddr = VirtAddr(0x1000_0000);
 /// The page of [`crate::boot::BootInfo`].
-pub const BOOT_INFO: VirtAddr = VirtAddr(0x1100_0000);
+pub const BOOT_INFO: VirtAddr = VirtAddr(0x1001_0000);
 /// The arguments page of a spawned domain.
-pub const ARGUMENTS: VirtAddr = VirtAddr(0x1200_0000);
+pub const ARGUMENTS: VirtAddr = VirtAddr(0x1002_0000);
 /// End of the stack.
-pub const STACK_TOP: VirtAddr = VirtAddr(0x1800_0000);
+pub const STACK_TOP: VirtAddr = VirtAddr(0x1010_0000);
 /// Bytes of stack.
 pub const STACK_BYTES: u64 = 64 * 1024;
 /// End of the upcall stack.
-pub const UPCALL_STACK_TOP: VirtAddr = VirtAddr(0x1900_4000);
+pub const UPCALL_STACK_TOP: VirtAddr = VirtAddr(0x1003_4000);
 /// Bytes of upcall stack.
 pub const UPCALL_STACK_BYTES: u64 = 16 * 1024;
 /// The module archive in the first domain of the boot core.
