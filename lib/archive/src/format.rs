@@ -31,10 +31,12 @@ const FLAG_USES_FP: u32 = 1;
 pub enum ModuleKind {
     /// Bytes without further meaning to the loader.
     Raw = 0,
-    /// A flat image that starts with the header of `capelin-abi`.
+    /// A program laid out at build time, behind the `FlatHeader` of `capelin-abi`.
     Flat = 1,
     /// An ELF file.
     Elf = 2,
+    /// The CPU driver: an image of its memory from the lowest address on, with a header of `capelin-abi` of its own.
+    Kernel = 3,
 }
 
 impl ModuleKind {
@@ -43,6 +45,7 @@ impl ModuleKind {
             0 => Some(Self::Raw),
             1 => Some(Self::Flat),
             2 => Some(Self::Elf),
+            3 => Some(Self::Kernel),
             _ => None,
         }
     }

@@ -93,6 +93,7 @@ fn kind_and_flag_survive() {
         (ModuleKind::Raw, false),
         (ModuleKind::Flat, true),
         (ModuleKind::Elf, false),
+        (ModuleKind::Kernel, false),
     ] {
         let bytes = archive_of(&[ModuleSpec {
             kind,
@@ -205,7 +206,7 @@ fn contradictions_under_good_checksums_are_refused() {
         ("overflow", ArchiveError::BadEntry(1), |b, e| {
             b[e + 56..e + 64].fill(0xff);
         }),
-        ("kind", ArchiveError::BadEntry(1), |b, e| b[e + 68] = 3),
+        ("kind", ArchiveError::BadEntry(1), |b, e| b[e + 68] = 4),
         ("flag", ArchiveError::BadEntry(1), |b, e| b[e + 72] = 2),
         (
             "bytes behind the name",
