@@ -25,8 +25,8 @@ pub mod offset {
     pub const DISABLED: usize = 0x08;
     /// First address of the critical range: code there counts as disabled.
     pub const CRITICAL_START: usize = 0x10;
-    /// End of the critical range.
-    pub const CRITICAL_END: usize = 0x18;
+    /// Bytes of the critical range.
+    pub const CRITICAL_LENGTH: usize = 0x18;
     /// Deliveries so far; written by the kernel, which keeps its own count.
     pub const DELIVERED: usize = 0x20;
     /// Notify bits that arrived; set by the kernel, taken by swap.
