@@ -1,2 +1,202 @@
 //! What Capelin needs to know from a device tree.
+//!
+//! [`Machine::parse`] turns a flattened device tree into owned, typed facts: what
+//! the boot driver boots with and the System Knowledge Base is filled from.
+//! [`bootability`] says in typed findings whether Capelin can boot there.
+//! The design note is `docs/050-device-tree.md`.
+//!
+//! ```text
+//! bytes ── validate ──▶ fdt crate ──▶ tree (arena) ──▶ cpu, gic, timer, ... ──▶ Machine ──▶ bootability
+//!          strict, own                 parents, phandles, translation
+//! ```
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`early`] | a blob's size from its first bytes; usable memory |
+//! | [`validate`] | the structural check in front of the `fdt` crate |
+//! | `tree`, `address`, `interrupt` | nodes, `ranges`, `interrupt-map` |
+//! | [`cpu`], [`cache`], [`gic`], [`timer`], [`memory`], [`psci`], [`chosen`], [`device`] | one subject each |
+//! | [`bootability`] | what of all that keeps Capelin from booting, or from using it |
+//!
+//! Nothing here panics, loops or takes more than bounded time and memory,
+//! whatever the bytes: see the limits in [`validate`] and the budget in `tree`.
 #![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+use alloc::collections::BTreeSet;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+mod address;
+pub mod bootability;
+pub mod cache;
+pub mod chosen;
+pub mod cpu;
+pub mod device;
+pub mod early;
+pub mod error;
+pub mod gic;
+mod interrupt;
+pub mod memory;
+pub mod psci;
+pub mod timer;
+mod tree;
+pub mod types;
+pub mod validate;
+
+pub use bootability::{Bootability, Finding, Severity, bootability};
+pub use cache::{Cache, CacheGeometry};
+pub use chosen::{Chosen, Console, ConsoleKind};
+pub use cpu::{Cpu, EnableMethod, Topology};
+pub use device::Device;
+pub use error::DtError;
+pub use gic::{Gic, GicKind, Its, V2mFrame};
+pub use memory::{DistanceMap, MemoryRegion, Reservation, ReservationKind};
+pub use psci::{Conduit, FunctionIds, Psci, PsciVersion};
+pub use timer::Timer;
+pub use types::{Interrupt, Intid, Mpidr, NumaId, PhysAddr, Reg, Region, Status, Trigger};
+
+/// What a device tree says about its machine. Lists keep the tree's order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Machine {
+    /// `model`.
+    pub model: Option<String>,
+    /// The root's `compatible`, most specific first.
+    pub compatible: Vec<String>,
+    /// Cores with a readable MPIDR, disabled ones too.
+    pub cpus: Vec<Cpu>,
+    /// Paths of core nodes whose `reg` is missing or is no MPIDR.
+    pub unreadable_cpus: Vec<String>,
+    /// Caches after the first level.
+    pub caches: Vec<Cache>,
+    /// `boot_cpuid_phys` of the header: what the blob's maker took for the boot
+    /// core's MPIDR, often just 0.
+    pub boot_cpuid: u32,
+    /// The GIC to use.
+    pub gic: Option<Gic>,
+    /// The architected timer.
+    pub timer: Option<Timer>,
+    /// Memory that isn't disabled, sizes of 0 included.
+    pub memory: Vec<MemoryRegion>,
+    /// Everything that is reserved, in force or not.
+    pub reservations: Vec<Reservation>,
+    /// How to call PSCI.
+    pub psci: Option<Psci>,
+    /// What firmware says.
+    pub chosen: Chosen,
+    /// The device that `stdout-path` names.
+    pub console: Option<Console>,
+    /// Distances between NUMA nodes.
+    pub distances: DistanceMap,
+    /// Every node with a `compatible`.
+    pub devices: Vec<Device>,
+}
+
+impl Machine {
+    /// Reads a flattened device tree. Bytes after its `totalsize` are ignored.
+    ///
+    /// # Errors
+    ///
+    /// Why the bytes are no well-formed tree. What is merely missing or odd in a
+    /// well-formed one is no error: see [`bootability`].
+    pub fn parse(blob: &[u8]) -> Result<Self, DtError> {
+        let blob = validate::validate(blob)?;
+        let tree = tree::Tree::new(&blob.bytes)?;
+        let cpus = cpu::read(&tree);
+        let (chosen, console) = chosen::read(&tree);
+        let machine = Self {
+            model: tree.str(tree::Tree::ROOT, "model").map(String::from),
+            compatible: tree.compatible(tree::Tree::ROOT),
+            cpus: cpus.cpus,
+            unreadable_cpus: cpus.unreadable,
+            caches: cpus.caches,
+            boot_cpuid: blob.header.boot_cpu,
+            gic: gic::read(&tree),
+            timer: timer::read(&tree),
+            memory: memory::memory(&tree),
+            reservations: memory::reservations(&tree, &blob.reservations),
+            psci: psci::read(&tree),
+            chosen,
+            console,
+            distances: memory::distances(&tree),
+            devices: device::read(&tree),
+        };
+        if tree.is_exhausted() {
+            return Err(DtError::TooComplex);
+        }
+        Ok(machine)
+    }
+
+    /// The core that the header names as booting, if it is one, else the first
+    /// enabled one. The core that runs knows better: it reads `MPIDR_EL1`.
+    #[must_use]
+    pub fn boot_cpu(&self) -> Option<&Cpu> {
+        let named = Mpidr(u64::from(self.boot_cpuid));
+        self.cpu(named)
+            .or_else(|| self.cpus.iter().find(|cpu| cpu.status.is_okay()))
+    }
+
+    /// The core with that MPIDR.
+    #[must_use]
+    pub fn cpu(&self, mpidr: Mpidr) -> Option<&Cpu> {
+        self.cpus.iter().find(|cpu| cpu.mpidr == mpidr)
+    }
+
+    /// The numbers of all NUMA nodes that have cores, memory or a distance,
+    /// ascending.
+    #[must_use]
+    pub fn numa_ids(&self) -> Vec<NumaId> {
+        let mut ids: BTreeSet<NumaId> = BTreeSet::new();
+        ids.extend(self.cpus.iter().filter_map(|cpu| cpu.numa));
+        ids.extend(self.memory.iter().filter_map(|memory| memory.numa));
+        for (from, to, _) in &self.distances.entries {
+            ids.extend([from, to]);
+        }
+        ids.into_iter().collect()
+    }
+
+    /// Bytes of memory that the tree gives.
+    #[must_use]
+    pub fn memory_size(&self) -> u64 {
+        self.memory
+            .iter()
+            .fold(0, |sum, memory| sum.saturating_add(memory.region.size))
+    }
+
+    /// What reservations take away: those in force with a fixed place.
+    pub fn reserved_regions(&self) -> impl Iterator<Item = Region> + '_ {
+        self.reservations
+            .iter()
+            .filter(|reservation| reservation.status.is_okay())
+            .flat_map(|reservation| reservation.regions.iter().copied())
+    }
+
+    /// The initial ramdisk, if `/chosen` gives a sensible one.
+    #[must_use]
+    pub fn initrd(&self) -> Option<Region> {
+        let (start, end) = (self.chosen.initrd_start?, self.chosen.initrd_end?);
+        (start < end).then(|| Region {
+            base: start,
+            size: end.0 - start.0,
+        })
+    }
+
+    /// The memory that neither a reservation nor `extra` takes: see
+    /// [`early::usable`].
+    #[must_use]
+    pub fn usable_memory(&self, extra: &[Region]) -> Vec<MemoryRegion> {
+        let reserved: Vec<Region> = self.reserved_regions().collect();
+        early::usable(&self.memory, &reserved, extra)
+    }
+
+    /// Devices whose `compatible` lists `name`.
+    pub fn compatible_devices<'m>(&'m self, name: &'m str) -> impl Iterator<Item = &'m Device> {
+        self.devices
+            .iter()
+            .filter(move |device| device.compatible.iter().any(|one| one == name))
+    }
+}

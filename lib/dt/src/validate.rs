@@ -1,0 +1,294 @@
+//! The gate in front of the `fdt` crate: a strict structural check of a blob.
+//!
+//! `fdt` 0.1.5 indexes without bounds and panics on what it doesn't expect, so it
+//! sees a blob only after this module has found that (devicetree specification,
+//! chapter 5)
+//!
+//! * all blocks lie inside the blob and are aligned,
+//! * the memory reservation block ends with its empty entry,
+//! * the structure block is one tree: properties before subnodes, names
+//!   terminated and printable, values inside the block, at most [`MAX_DEPTH`]
+//!   levels, [`MAX_NODES`] nodes and [`MAX_PATH`] bytes of path, `FDT_END` last,
+//! * every property name is a terminated string inside the strings block.
+//!
+//! Two things are legal but too much for `fdt`: `FDT_NOP` tokens between
+//! properties (firmware overwrites what it deletes with them) and version 16,
+//! which has no `size_dt_struct`. Such a blob is rewritten to a plain version 17
+//! blob first; see [`Blob`].
+//!
+//! ```text
+//! header (40) | reservations ..., {0, 0} | structure ..., END | strings ...
+//! ```
+
+use alloc::borrow::Cow;
+use alloc::vec::Vec;
+
+use crate::early::{Header, header};
+use crate::error::{Block, DtError};
+use crate::types::Region;
+
+/// Levels of nodes, the root included.
+pub const MAX_DEPTH: usize = 64;
+/// Nodes; the largest tree in Linux 6.12 has 1,112.
+pub const MAX_NODES: usize = 1 << 14;
+/// Bytes in a node's path.
+pub const MAX_PATH: usize = 1024;
+/// Bytes in a node's or property's name. The specification says 31, which many
+/// real trees exceed.
+pub const MAX_NAME: usize = 255;
+
+const BEGIN_NODE: u32 = 1;
+const END_NODE: u32 = 2;
+const PROP: u32 = 3;
+const NOP: u32 = 4;
+const END: u32 = 9;
+
+/// A checked blob.
+pub struct Blob<'a> {
+    /// The bytes to hand on, without `FDT_NOP`s and with a version 17 header:
+    /// those given, or where they weren't so, a rewritten copy.
+    pub bytes: Cow<'a, [u8]>,
+    /// The header of the blob that was given.
+    pub header: Header,
+    /// The memory reservation block's entries, in order.
+    pub reservations: Vec<Region>,
+}
+
+/// Checks `blob`, of which bytes after its `totalsize` are ignored.
+///
+/// # Errors
+///
+/// The first thing found to be wrong with it.
+pub fn validate(blob: &[u8]) -> Result<Blob<'_>, DtError> {
+    let header = header(blob)?;
+    let blob = blob.get(..header.total_size).ok_or(DtError::Truncated {
+        total_size: header.total_size,
+        length: blob.len(),
+    })?;
+    let reservations = reservations(blob, &header)?;
+    let strings = block(
+        blob,
+        header.strings_offset,
+        header.strings_size,
+        Block::Strings,
+    )?;
+    // Version 16 leaves the structure block's end to its END token.
+    let structure_size = header
+        .structure_size
+        .unwrap_or_else(|| blob.len().saturating_sub(header.structure_offset));
+    if !header.structure_offset.is_multiple_of(4) {
+        return Err(DtError::BlockMisaligned(Block::Structure));
+    }
+    let structure = block(
+        blob,
+        header.structure_offset,
+        structure_size,
+        Block::Structure,
+    )?;
+    let mut walk = Walk {
+        structure,
+        strings,
+        base: header.structure_offset,
+        at: 0,
+    };
+    let nops = walk.tree()?;
+    let length = walk.at;
+    let bytes = if nops == 0 && header.structure_size.is_some() {
+        Cow::Borrowed(blob)
+    } else {
+        let structure = structure.get(..length).unwrap_or(structure);
+        Cow::Owned(rewrite(&header, structure, strings))
+    };
+    Ok(Blob {
+        bytes,
+        header,
+        reservations,
+    })
+}
+
+fn block(blob: &[u8], offset: usize, size: usize, which: Block) -> Result<&[u8], DtError> {
+    let end = offset
+        .checked_add(size)
+        .ok_or(DtError::BlockOutside(which))?;
+    blob.get(offset..end).ok_or(DtError::BlockOutside(which))
+}
+
+/// The big-endian word at `at`.
+pub(crate) fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    let bytes = bytes.get(at..at.checked_add(4)?)?;
+    Some(u32::from_be_bytes(bytes.try_into().ok()?))
+}
+
+fn reservations(blob: &[u8], header: &Header) -> Result<Vec<Region>, DtError> {
+    let start = header.reservations_offset;
+    if !start.is_multiple_of(8) {
+        return Err(DtError::BlockMisaligned(Block::Reservations));
+    }
+    let bytes = blob
+        .get(start..)
+        .ok_or(DtError::BlockOutside(Block::Reservations))?;
+    let mut found = Vec::new();
+    for entry in bytes.chunks_exact(16) {
+        let half = |at: usize| {
+            u64::from(word(entry, at).unwrap_or(0)) << 32
+                | u64::from(word(entry, at + 4).unwrap_or(0))
+        };
+        match (half(0), half(8)) {
+            (0, 0) => return Ok(found),
+            (base, size) => found.push(Region::new(base, size)),
+        }
+    }
+    Err(DtError::Unterminated(Block::Reservations))
+}
+
+struct Walk<'a> {
+    structure: &'a [u8],
+    strings: &'a [u8],
+    /// Offset of the structure block in the blob, for errors.
+    base: usize,
+    /// Offset of the next token in the structure block; a multiple of 4.
+    at: usize,
+}
+
+impl Walk<'_> {
+    /// Walks to `FDT_END` and returns how many `FDT_NOP`s there were.
+    fn tree(&mut self) -> Result<usize, DtError> {
+        let (mut nops, mut nodes) = (0, 0);
+        // Path length up to and with each open node; its number is the depth.
+        let mut open: Vec<usize> = Vec::new();
+        let mut may_have_properties = false;
+        loop {
+            let offset = self.base + self.at;
+            let token = self.next_word()?;
+            match token {
+                NOP => nops += 1,
+                BEGIN_NODE => {
+                    if open.is_empty() && nodes != 0 {
+                        return Err(DtError::NoSingleRoot);
+                    }
+                    if open.len() == MAX_DEPTH {
+                        return Err(DtError::TooDeep { offset });
+                    }
+                    if nodes == MAX_NODES {
+                        return Err(DtError::TooManyNodes);
+                    }
+                    let name = self.node_name(open.is_empty(), offset)?;
+                    let path = open.last().map_or(0, |above| above + 1 + name);
+                    if path > MAX_PATH {
+                        return Err(DtError::PathTooLong { offset });
+                    }
+                    nodes += 1;
+                    open.push(path);
+                    may_have_properties = true;
+                }
+                PROP if may_have_properties => self.property(offset)?,
+                END_NODE if !open.is_empty() => {
+                    open.pop();
+                    may_have_properties = false;
+                }
+                END if open.is_empty() => {
+                    return if nodes == 0 {
+                        Err(DtError::NoSingleRoot)
+                    } else {
+                        Ok(nops)
+                    };
+                }
+                _ => return Err(DtError::BadToken { offset, token }),
+            }
+        }
+    }
+
+    fn next_word(&mut self) -> Result<u32, DtError> {
+        let found = word(self.structure, self.at).ok_or(DtError::Unterminated(Block::Structure))?;
+        self.at += 4;
+        Ok(found)
+    }
+
+    /// Steps over a node's name and returns its length: none for the root, 1 to
+    /// [`MAX_NAME`] bytes without `/` for others.
+    fn node_name(&mut self, is_root: bool, offset: usize) -> Result<usize, DtError> {
+        let bad = DtError::BadName { offset };
+        let bytes = self.structure.get(self.at..).ok_or(bad)?;
+        let length = name_length(bytes).ok_or(bad)?;
+        let name = bytes.get(..length).ok_or(bad)?;
+        if is_root != name.is_empty() || name.contains(&b'/') {
+            return Err(bad);
+        }
+        self.at = (self.at + length + 1).next_multiple_of(4);
+        Ok(length)
+    }
+
+    /// Steps over what follows `FDT_PROP`: length, name offset, value, padding.
+    fn property(&mut self, offset: usize) -> Result<(), DtError> {
+        let length = self.next_word()? as usize;
+        let name = self.next_word()? as usize;
+        let bad_name = DtError::BadName { offset };
+        let named = self.strings.get(name..).and_then(name_length);
+        if named.ok_or(bad_name)? == 0 {
+            return Err(bad_name);
+        }
+        let end = self
+            .at
+            .checked_add(length)
+            .and_then(|end| end.checked_next_multiple_of(4));
+        match end {
+            Some(end) if end <= self.structure.len() => {
+                self.at = end;
+                Ok(())
+            }
+            _ => Err(DtError::PropertyOutside { offset }),
+        }
+    }
+}
+
+/// The length of the name that `bytes` start with, without its terminator.
+fn name_length(bytes: &[u8]) -> Option<usize> {
+    let length = bytes.iter().take(MAX_NAME + 1).position(|&b| b == 0)?;
+    let name = bytes.get(..length)?;
+    name.iter().all(u8::is_ascii_graphic).then_some(length)
+}
+
+/// Makes a version 17 blob of a checked structure block, without its
+/// `FDT_NOP`s. Its reservation block is empty: those were read already.
+fn rewrite(header: &Header, structure: &[u8], strings: &[u8]) -> Vec<u8> {
+    const HEADER: usize = 40;
+    const RESERVATIONS: usize = 16;
+    let mut out = Vec::with_capacity(HEADER + RESERVATIONS + structure.len() + strings.len());
+    out.resize(HEADER + RESERVATIONS, 0);
+    let mut at = 0;
+    while let Some(token) = word(structure, at) {
+        let length = match token {
+            BEGIN_NODE => {
+                let name = structure.get(at + 4..).and_then(name_length).unwrap_or(0);
+                4 + (name + 1).next_multiple_of(4)
+            }
+            PROP => 12 + (word(structure, at + 4).unwrap_or(0) as usize).next_multiple_of(4),
+            _ => 4,
+        };
+        if token != NOP {
+            out.extend_from_slice(structure.get(at..at + length).unwrap_or(&[]));
+        }
+        at += length;
+    }
+    let strings_offset = out.len();
+    out.extend_from_slice(strings);
+    // No value exceeds the blob's own size, which the header gave in 32 bits,
+    // but for the 16 bytes of reservations.
+    let field = |value: usize| u32::try_from(value).unwrap_or(u32::MAX).to_be_bytes();
+    let fields = [
+        crate::early::MAGIC.to_be_bytes(),
+        field(out.len()),
+        field(HEADER + RESERVATIONS),
+        field(strings_offset),
+        field(HEADER),
+        field(17),
+        field(16),
+        header.boot_cpu.to_be_bytes(),
+        field(strings.len()),
+        field(strings_offset - HEADER - RESERVATIONS),
+    ];
+    for (to, from) in out.iter_mut().zip(fields.as_flattened()) {
+        *to = *from;
+    }
+    out
+}
