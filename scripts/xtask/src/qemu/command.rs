@@ -1,0 +1,172 @@
+//! QEMU's command line.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use super::exec;
+use super::numa;
+use super::options::RunOptions;
+use crate::error::Result;
+
+/// The emulator.
+pub(crate) const QEMU: &str = "qemu-system-aarch64";
+
+/// How the guest's console is connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Console {
+    /// To the terminal, with QEMU's own keys behind Ctrl-A.
+    Terminal,
+    /// To standard input and output as they are.
+    Plain,
+}
+
+/// The arguments that boot `kernel` as `options` ask for.
+///
+/// # Errors
+/// If the NUMA shape doesn't fit the machine.
+pub(crate) fn arguments(
+    options: &RunOptions,
+    kernel: &Path,
+    console: Console,
+) -> Result<Vec<OsString>> {
+    let nodes = options
+        .numa
+        .as_ref()
+        .map(|spec| spec.resolve(options.cores, options.memory()))
+        .transpose()?;
+    let memory = match &nodes {
+        Some(nodes) => super::size::Size(nodes.iter().map(|node| node.memory.0).sum()),
+        None => options.memory(),
+    };
+    let mut machine = format!("virt,gic-version={}", options.gic);
+    if options.el2 {
+        machine.push_str(",virtualization=on");
+    }
+
+    let mut line = Line::default();
+    line.add("-M", machine);
+    line.add("-cpu", options.cpu.as_str());
+    line.add("-smp", options.cores.to_string());
+    line.add("-m", memory.to_string());
+    line.0.extend(
+        numa::arguments(&nodes.unwrap_or_default())
+            .into_iter()
+            .map(Into::into),
+    );
+    if options.icount {
+        line.add("-accel", "tcg,thread=single");
+        line.add("-icount", "shift=0,sleep=off");
+        line.add("-seed", "1");
+    } else {
+        line.add("-accel", "tcg,thread=multi");
+    }
+    line.add("-nic", "none");
+    line.add("-display", "none");
+    line.add("-monitor", "none");
+    line.add(
+        "-serial",
+        match console {
+            Console::Terminal => "mon:stdio",
+            Console::Plain => "stdio",
+        },
+    );
+    line.0.push("-no-reboot".into());
+    line.add("-kernel", kernel);
+    if let Some(initrd) = &options.initrd {
+        line.add("-initrd", initrd);
+    }
+    if let Some(dtb) = &options.dtb {
+        line.add("-dtb", dtb);
+    }
+    let kernel_arguments: Vec<_> = options
+        .append
+        .iter()
+        .cloned()
+        .chain(options.exec.as_deref().map(exec::argument))
+        .collect();
+    if !kernel_arguments.is_empty() {
+        line.add("-append", kernel_arguments.join(" "));
+    }
+    line.0.extend(options.qemu_args.iter().map(Into::into));
+    Ok(line.0)
+}
+
+#[derive(Default)]
+struct Line(Vec<OsString>);
+
+impl Line {
+    fn add(&mut self, option: &str, value: impl Into<OsString>) {
+        self.0.push(option.into());
+        self.0.push(value.into());
+    }
+}
+
+/// The command line as a person would type it.
+pub(crate) fn quoted(arguments: &[OsString]) -> String {
+    let quote = |argument: &OsString| {
+        let text = argument.to_string_lossy();
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./,=:+%@".contains(c);
+        if !text.is_empty() && text.chars().all(plain) {
+            text.into_owned()
+        } else {
+            format!("'{}'", text.replace('\'', r"'\''"))
+        }
+    };
+    std::iter::once(QEMU.to_owned())
+        .chain(arguments.iter().map(quote))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::Args;
+
+    fn line(options: &[&str]) -> String {
+        let options = RunOptions::parse(Args::new(options.iter().copied())).unwrap();
+        quoted(&arguments(&options, Path::new("k.img"), Console::Plain).unwrap())
+    }
+
+    #[test]
+    fn the_default_machine() {
+        assert_eq!(
+            line(&[]),
+            "qemu-system-aarch64 -M virt,gic-version=3 -cpu cortex-a72 -smp 4 -m 1G \
+             -accel tcg,thread=multi -nic none -display none -monitor none -serial stdio -no-reboot \
+             -kernel k.img"
+        );
+    }
+
+    #[test]
+    fn counting_instructions_needs_one_thread_and_a_seed() {
+        let line = line(&["--icount"]);
+        assert!(line.contains("-accel tcg,thread=single -icount shift=0,sleep=off -seed 1"));
+        assert!(!line.contains("thread=multi"));
+    }
+
+    #[test]
+    fn entry_at_el2() {
+        assert!(line(&["--el2"]).contains("-M virt,gic-version=3,virtualization=on "));
+    }
+
+    #[test]
+    fn kernel_arguments_come_in_one_option() {
+        let line = line(&["--append", "capelin.log=debug", "--exec", "ps; ps"]);
+        assert!(line.ends_with("-append 'capelin.log=debug capelin.exec=ps%3B%20ps'"));
+    }
+
+    #[test]
+    fn memory_is_the_nodes_sum() {
+        let line = line(&["--numa", "0:mem=512M,cpus=0-3;1:mem=1G"]);
+        assert!(line.contains("-m 1536M "), "{line}");
+    }
+
+    #[test]
+    fn awkward_words_are_quoted() {
+        assert_eq!(
+            quoted(&["it's".into(), "".into(), "a;b".into()]),
+            r"qemu-system-aarch64 'it'\''s' '' 'a;b'"
+        );
+    }
+}

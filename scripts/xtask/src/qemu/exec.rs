@@ -1,0 +1,78 @@
+//! How commands reach the guest's shell, and how their outcome comes back (`docs/045-running.md`).
+//!
+//! In: the kernel argument `capelin.exec=` with the commands percent-encoded (RFC 3986), so that it is one word.
+//! Out: a last console line `capelin: exec status N`, N the number of commands that failed; then the guest powers off.
+//! A guest that can't go on says `capelin: fatal: reason` on a line.
+
+use std::fmt::Write as _;
+
+/// Starts the line that tells how many commands failed.
+const STATUS: &str = "capelin: exec status ";
+/// Starts the line by which the guest gives up.
+const FATAL: &str = "capelin: fatal: ";
+
+/// The kernel argument that hands `commands` to the shell.
+pub(crate) fn argument(commands: &str) -> String {
+    let mut argument = "capelin.exec=".to_owned();
+    for byte in commands.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            argument.push(char::from(byte));
+        } else {
+            // Writing to a String can't fail.
+            let _ = write!(argument, "%{byte:02X}");
+        }
+    }
+    argument
+}
+
+/// What a console line says to the runner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// All commands have run, and so many failed.
+    Status(u32),
+    /// The guest gives up.
+    Fatal(String),
+}
+
+/// The verdict in `line`, without its line end, if it holds one. It must stand at the line's start: a program may
+/// print the words, but not in the shell's or kernel's name.
+pub(crate) fn verdict(line: &str) -> Option<Verdict> {
+    if let Some(count) = line.strip_prefix(STATUS) {
+        return count.trim_end().parse().ok().map(Verdict::Status);
+    }
+    let reason = line.strip_prefix(FATAL)?;
+    Some(Verdict::Fatal(reason.trim_end().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_argument_is_one_word() {
+        let encoded = argument("echo \"a b\"; cores | 100% ü");
+        assert_eq!(
+            encoded,
+            "capelin.exec=echo%20%22a%20b%22%3B%20cores%20%7C%20100%25%20%C3%BC"
+        );
+    }
+
+    #[test]
+    fn verdicts() {
+        assert_eq!(verdict("capelin: exec status 0"), Some(Verdict::Status(0)));
+        assert_eq!(
+            verdict("capelin: exec status 12 "),
+            Some(Verdict::Status(12))
+        );
+        let fatal = Verdict::Fatal("no archive".to_owned());
+        assert_eq!(verdict("capelin: fatal: no archive"), Some(fatal));
+        for line in [
+            "capelin: exec status",
+            "capelin: exec status x",
+            "> capelin: exec status 0",
+            "",
+        ] {
+            assert_eq!(verdict(line), None, "{line}");
+        }
+    }
+}

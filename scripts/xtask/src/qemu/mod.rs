@@ -1,0 +1,130 @@
+//! `cargo xtask run`: Capelin on QEMU.
+//!
+//! [`options`] says what can be asked for, [`numa`] and [`size`] read its harder words, [`command`] makes QEMU's
+//! command line of it, [`exec`] speaks with the guest's shell, [`console`] supervises.
+
+pub(crate) mod command;
+pub(crate) mod console;
+pub(crate) mod exec;
+pub(crate) mod numa;
+pub(crate) mod options;
+pub(crate) mod size;
+
+use std::io::{self, IsTerminal as _, Write};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::args::Args;
+use crate::build;
+use crate::error::{Error, Result};
+use command::Console;
+use console::{End, Limits, Report};
+use options::RunOptions;
+
+/// Time to power off in after the guest's last word.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// The recipe.
+///
+/// # Errors
+/// If the image doesn't build, QEMU doesn't start, or the guest doesn't end well.
+pub(crate) fn main(args: Args) -> Result<()> {
+    let options = RunOptions::parse(args)?;
+    if options.help {
+        println!("{}", options::HELP);
+        return Ok(());
+    }
+    let terminal = Terminal::saved(&options);
+    let console = if terminal.is_some() {
+        Console::Terminal
+    } else {
+        Console::Plain
+    };
+    if options.dry_run {
+        let kernel = kernel_path(&options, false)?;
+        let arguments = command::arguments(&options, &kernel, console)?;
+        println!("{}", command::quoted(&arguments));
+        return Ok(());
+    }
+    let report = boot(&options, console, &mut io::stdout())?;
+    drop(terminal);
+    match report.end {
+        End::PoweredOff(None | Some(0)) => Ok(()),
+        End::PoweredOff(Some(count)) => Err(Error::GuestFailures(count)),
+        end => {
+            tell_tail(&report.tail);
+            Err(Error::Guest(end))
+        }
+    }
+}
+
+/// Builds if asked to, and runs the guest to its end.
+///
+/// # Errors
+/// If the image doesn't build or QEMU can't be started.
+pub(crate) fn boot(options: &RunOptions, console: Console, sink: &mut dyn Write) -> Result<Report> {
+    let kernel = kernel_path(options, options.build)?;
+    for file in [Some(&kernel), options.initrd.as_ref(), options.dtb.as_ref()]
+        .into_iter()
+        .flatten()
+    {
+        std::fs::metadata(file).map_err(|error| Error::File(file.clone(), error))?;
+    }
+    let mut qemu = Command::new(command::QEMU);
+    qemu.args(command::arguments(options, &kernel, console)?);
+    if options.exec.is_some() {
+        qemu.stdin(Stdio::null());
+    }
+    let limits = Limits {
+        timeout: options.timeout(),
+        grace: GRACE,
+        expects_status: options.exec.is_some(),
+    };
+    console::supervise(qemu, &limits, sink)
+        .map_err(|error| Error::Spawn(command::QEMU.to_owned(), error))
+}
+
+fn kernel_path(options: &RunOptions, build: bool) -> Result<std::path::PathBuf> {
+    match &options.kernel {
+        Some(kernel) => Ok(kernel.clone()),
+        None if build => build::image(&options.image),
+        None => build::image_path(&options.image),
+    }
+}
+
+fn tell_tail(tail: &[String]) {
+    eprintln!("\n--- last console output ---");
+    for line in tail {
+        eprintln!("{line}");
+    }
+    eprintln!("---------------------------");
+}
+
+/// The terminal's settings, which QEMU changes and, when it is killed, doesn't put back.
+struct Terminal(String);
+
+impl Terminal {
+    /// The terminal as it is now, if the guest is going to have it.
+    fn saved(options: &RunOptions) -> Option<Self> {
+        if options.exec.is_some() || !io::stdin().is_terminal() {
+            return None;
+        }
+        let output = Command::new("stty")
+            .arg("-g")
+            .stdin(Stdio::inherit())
+            .output()
+            .ok()?;
+        let settings = String::from_utf8(output.stdout).ok()?;
+        Some(Self(settings.trim().to_owned()))
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // There is nobody to tell if it fails.
+        let _ = Command::new("stty")
+            .arg(&self.0)
+            .stdin(Stdio::inherit())
+            .status();
+    }
+}

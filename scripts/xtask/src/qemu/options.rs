@@ -1,0 +1,295 @@
+//! What `run` can be asked for, and what of it fits together.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::numa::NumaSpec;
+use super::size::Size;
+use crate::args::{Arg, Args};
+use crate::error::{Error, Result};
+
+/// Time that `--exec` gives the guest unless `--timeout` says otherwise.
+const EXEC_TIMEOUT: Duration = Duration::from_secs(60);
+/// QEMU's `virt` board has no more.
+const MAX_CORES: u32 = 512;
+/// A GICv2 has eight CPU interfaces.
+const MAX_CORES_GICV2: u32 = 8;
+
+/// Text of `run --help`.
+pub(crate) const HELP: &str = "\
+usage: scripts/run [OPTION…]
+
+Builds Capelin and boots it on QEMU. The terminal is the guest's console, Ctrl-C included; Ctrl-A X quits.
+
+machine
+  --platform NAME   qemu-virt (default)
+  --smp N           cores, 1 to 512 (4)
+  --mem SIZE        memory, such as 512M or 4G (1G, or 512M and 8M a core if that is more)
+  --numa N          N nodes, cores and memory split evenly
+  --numa SPEC       one clause a node: 0:mem=512M,cpus=0-2;1:mem=1G,cpus=3+5;2:mem=0  (dist=10/20/… for a row)
+  --gic 2|3|4       interrupt controller (3); 2 has 8 cores at most, 4 implies --el2
+  --cpu MODEL       cortex-a72 (default), cortex-a53, neoverse-n1, max, …
+  --el2             enter at EL2
+  --dtb FILE        this device tree instead of QEMU's
+  --icount          deterministic: one host thread, one instruction a nanosecond, seed 1
+
+what runs
+  --image NAME      images/NAME.toml (qemu-virt)
+  --kernel FILE     this boot image instead of one built here
+  --exec \"A; B\"     give these commands to the shell, power off, and exit with 0 only if all succeeded
+  --append ARGS     more kernel arguments
+  --initrd FILE     an initrd
+
+how
+  --timeout S       give up after S seconds (60 with --exec, else never)
+  --no-build        run what was built last
+  --dry-run         print QEMU's command line and stop
+  --qemu-args …     everything that follows goes to QEMU
+
+exit status: 0 fine; 1 a command of --exec failed; 2 usage; 3 build or set-up failed; 4 timed out; 5 the guest ended
+before its time or gave up; 128+N ended by signal N";
+
+/// A parsed `run` command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RunOptions {
+    pub(crate) platform: String,
+    pub(crate) cores: u32,
+    pub(crate) memory: Option<Size>,
+    pub(crate) numa: Option<NumaSpec>,
+    pub(crate) gic: u32,
+    pub(crate) cpu: String,
+    pub(crate) el2: bool,
+    pub(crate) dtb: Option<PathBuf>,
+    pub(crate) icount: bool,
+    pub(crate) image: String,
+    pub(crate) kernel: Option<PathBuf>,
+    pub(crate) exec: Option<String>,
+    pub(crate) append: Option<String>,
+    pub(crate) initrd: Option<PathBuf>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) build: bool,
+    pub(crate) dry_run: bool,
+    pub(crate) help: bool,
+    pub(crate) qemu_args: Vec<String>,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        Self {
+            platform: "qemu-virt".to_owned(),
+            cores: 4,
+            memory: None,
+            numa: None,
+            gic: 3,
+            cpu: "cortex-a72".to_owned(),
+            el2: false,
+            dtb: None,
+            icount: false,
+            image: "qemu-virt".to_owned(),
+            kernel: None,
+            exec: None,
+            append: None,
+            initrd: None,
+            timeout: None,
+            build: true,
+            dry_run: false,
+            help: false,
+            qemu_args: Vec::new(),
+        }
+    }
+}
+
+impl RunOptions {
+    /// Parses and checks the arguments of `run`.
+    ///
+    /// # Errors
+    /// If an option is unknown, lacks its value, or contradicts another.
+    pub(crate) fn parse(mut args: Args) -> Result<Self> {
+        let mut options = Self::default();
+        while let Some(argument) = args.next()? {
+            let Arg::Option(name) = argument else {
+                return Err(Error::Usage(format!(
+                    "don't know what to do with {argument:?}"
+                )));
+            };
+            options.set(&name, &mut args)?;
+        }
+        options.check()?;
+        Ok(options)
+    }
+
+    fn set(&mut self, name: &str, args: &mut Args) -> Result<()> {
+        match name {
+            "platform" => self.platform = args.value(name)?,
+            "smp" => self.cores = args.parsed(name)?,
+            "mem" => {
+                let text = args.value(name)?;
+                let bad = |_| Error::Usage(format!("--mem can't be {text:?}"));
+                self.memory = Some(text.parse().map_err(bad)?);
+            }
+            "numa" => self.numa = Some(args.value(name)?.parse()?),
+            "gic" => self.gic = args.parsed(name)?,
+            "cpu" => self.cpu = args.value(name)?,
+            "el2" => self.el2 = true,
+            "dtb" => self.dtb = Some(args.value(name)?.into()),
+            "icount" => self.icount = true,
+            "image" => self.image = args.value(name)?,
+            "kernel" => self.kernel = Some(args.value(name)?.into()),
+            "exec" => self.exec = Some(args.value(name)?),
+            "append" => self.append = Some(args.value(name)?),
+            "initrd" => self.initrd = Some(args.value(name)?.into()),
+            "timeout" => {
+                let seconds: f64 = args.parsed(name)?;
+                let timeout = Duration::try_from_secs_f64(seconds);
+                let bad = |_| Error::Usage(format!("--timeout can't be {seconds}"));
+                self.timeout = Some(timeout.map_err(bad)?);
+            }
+            "build" => self.build = true,
+            "no-build" => self.build = false,
+            "dry-run" => self.dry_run = true,
+            "help" => self.help = true,
+            "qemu-args" => self.qemu_args = args.take_rest(),
+            _ => return Err(Error::Usage(format!("unknown option --{name}"))),
+        }
+        Ok(())
+    }
+
+    fn check(&mut self) -> Result<()> {
+        let refuse = |what: &str| Err(Error::Usage(what.to_owned()));
+        if self.platform != "qemu-virt" {
+            return Err(Error::Usage(format!(
+                "unknown platform {:?}: there is qemu-virt",
+                self.platform
+            )));
+        }
+        if !(1..=MAX_CORES).contains(&self.cores) {
+            return refuse("--smp wants 1 to 512 cores");
+        }
+        if !(2..=4).contains(&self.gic) {
+            return refuse("--gic wants 2, 3 or 4");
+        }
+        if self.gic == 2 && self.cores > MAX_CORES_GICV2 {
+            return refuse("a GICv2 has 8 cores at most");
+        }
+        if self.memory == Some(Size(0)) {
+            return refuse("--mem wants more than nothing");
+        }
+        if self.memory.is_some() && matches!(self.numa, Some(NumaSpec::Nodes(_))) {
+            return refuse("--mem and memory in --numa exclude each other");
+        }
+        if self.kernel.is_some() {
+            self.build = false;
+        }
+        // QEMU's GICv4 is only there with the virtualisation extensions.
+        self.el2 |= self.gic == 4;
+        Ok(())
+    }
+
+    /// Memory of the machine: what was asked for, or enough for the cores.
+    pub(crate) fn memory(&self) -> Size {
+        let by_cores = Size::mib(512 + 8 * u64::from(self.cores));
+        self.memory.unwrap_or(by_cores.max(Size::mib(1024)))
+    }
+
+    /// Time that the guest has, if it is limited.
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        self.timeout.or(self.exec.is_some().then_some(EXEC_TIMEOUT))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<RunOptions> {
+        RunOptions::parse(Args::new(line.split_whitespace()))
+    }
+
+    #[test]
+    fn defaults() {
+        let options = parse("").unwrap();
+        assert_eq!(options, RunOptions::default());
+        assert_eq!(options.memory(), Size::mib(1024));
+        assert_eq!(options.timeout(), None);
+    }
+
+    #[test]
+    fn memory_grows_with_the_cores() {
+        let options = parse("--smp 256").unwrap();
+        assert_eq!(options.memory(), Size::mib(2560));
+        let options = parse("--smp 256 --mem 2G").unwrap();
+        assert_eq!(options.memory(), Size::mib(2048));
+    }
+
+    #[test]
+    fn exec_limits_the_time() {
+        assert_eq!(parse("--exec ps").unwrap().timeout(), Some(EXEC_TIMEOUT));
+        let options = parse("--exec ps --timeout 0.5").unwrap();
+        assert_eq!(options.timeout(), Some(Duration::from_millis(500)));
+    }
+
+    #[test]
+    fn qemu_takes_the_rest_as_it_stands() {
+        let options = parse("--smp 2 --qemu-args -d int --smp 9").unwrap();
+        assert_eq!(options.cores, 2);
+        assert_eq!(options.qemu_args, ["-d", "int", "--smp", "9"]);
+    }
+
+    #[test]
+    fn gicv4_comes_with_el2() {
+        assert!(parse("--gic 4").unwrap().el2);
+        assert!(!parse("--gic 3").unwrap().el2);
+    }
+
+    #[test]
+    fn a_given_kernel_is_not_built() {
+        assert!(!parse("--kernel x.img").unwrap().build);
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        for line in [
+            "--smp 0",
+            "--smp 513",
+            "--smp",
+            "--gic 5",
+            "--gic 2 --smp 9",
+            "--mem 0",
+            "--mem lots",
+            "--mem 1G --numa 0:mem=1G,cpus=0-3",
+            "--platform toaster",
+            "--timeout -1",
+            "--timeout soon",
+            "--frobnicate",
+            "word",
+        ] {
+            assert!(matches!(parse(line), Err(Error::Usage(_))), "{line}");
+        }
+    }
+
+    #[test]
+    fn help_names_every_option() {
+        for option in [
+            "platform",
+            "smp",
+            "mem",
+            "numa",
+            "gic",
+            "cpu",
+            "el2",
+            "dtb",
+            "icount",
+            "image",
+            "kernel",
+            "exec",
+            "append",
+            "initrd",
+            "timeout",
+            "no-build",
+            "dry-run",
+            "qemu-args",
+        ] {
+            assert!(HELP.contains(&format!("--{option} ")), "--{option}");
+        }
+    }
+}
