@@ -225,3 +225,121 @@ fn push_pages(free: &mut Vec<MemoryRegion>, start: u64, end: u64, run: &MemoryRe
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::prelude::rust_2024::*;
+    use std::vec;
+
+    use proptest::prelude::{Strategy, prop, proptest};
+
+    use super::*;
+    use crate::types::NumaId;
+
+    const PAGE: u64 = capelin_abi::PAGE_SIZE;
+    /// Pages in the model.
+    const PAGES: u64 = 16;
+
+    fn memory(base: u64, size: u64, numa: u32) -> MemoryRegion {
+        MemoryRegion {
+            region: Region::new(base, size),
+            numa: Some(NumaId(numa)),
+        }
+    }
+
+    /// Byte ranges of which most start or end just beside a page boundary.
+    fn range() -> impl Strategy<Value = (u64, u64)> {
+        let edge = (0..=PAGES, 0..5_u64).prop_map(|(page, beside)| {
+            // -2, -1, 0, 1 and 700 bytes off the boundary.
+            let off = [
+                PAGE * 2 - 2,
+                PAGE * 2 - 1,
+                PAGE * 2,
+                PAGE * 2 + 1,
+                PAGE * 2 + 700,
+            ];
+            let off = off.get(usize::try_from(beside).unwrap()).copied();
+            (page * PAGE + off.unwrap()).saturating_sub(2 * PAGE)
+        });
+        (edge, 0..6 * PAGE).prop_map(|(base, size)| (base, size))
+    }
+
+    /// Whose byte `at` is, if it is free.
+    fn owner(at: u64, memory: &[MemoryRegion], taken: &[Region]) -> Option<Option<NumaId>> {
+        let holds = |region: &Region| region.base.0 <= at && at < region.end();
+        if taken.iter().any(holds) {
+            return None;
+        }
+        let owner = memory.iter().find(|memory| holds(&memory.region))?;
+        Some(owner.numa)
+    }
+
+    proptest! {
+        /// Against a model that asks each byte of each page.
+        #[test]
+        fn usable_agrees_with_a_page_bitmap(
+            memory_ranges in prop::collection::vec((range(), 0..3_u32), 0..5),
+            taken in prop::collection::vec(range(), 0..5),
+            extra in prop::collection::vec(range(), 0..3),
+        ) {
+            let memory: Vec<MemoryRegion> = memory_ranges
+                .into_iter()
+                .map(|((base, size), numa)| memory(base, size, numa))
+                .collect();
+            let region = |(base, size)| Region::new(base, size);
+            let taken: Vec<Region> = taken.into_iter().map(region).collect();
+            let extra: Vec<Region> = extra.into_iter().map(region).collect();
+            let found = usable(&memory, &taken, &extra);
+
+            let all: Vec<Region> = [taken, extra].concat();
+            let mut model: Vec<MemoryRegion> = Vec::new();
+            for page in 0..PAGES + 8 {
+                let start = page * PAGE;
+                let Some(numa) = owner(start, &memory, &all) else {
+                    continue;
+                };
+                if (start..start + PAGE).any(|at| owner(at, &memory, &all) != Some(numa)) {
+                    continue;
+                }
+                match model.last_mut() {
+                    Some(last) if last.region.end() == start && last.numa == numa => {
+                        last.region.size += PAGE;
+                    }
+                    _ => model.push(MemoryRegion {
+                        region: Region::new(start, PAGE),
+                        numa,
+                    }),
+                }
+            }
+            proptest::prop_assert_eq!(found, model);
+        }
+    }
+
+    #[test]
+    fn the_end_of_the_address_space_is_cut() {
+        let found = usable(
+            &[memory(u64::MAX - 3 * PAGE, u64::MAX, 0)],
+            &[Region::new(u64::MAX - 100, u64::MAX)],
+            &[],
+        );
+        // u64::MAX is no page boundary: rounding keeps whole pages only.
+        assert_eq!(found, [memory(u64::MAX - 3 * PAGE + 1, 2 * PAGE, 0)]);
+    }
+
+    #[test]
+    fn a_page_of_two_nodes_is_nobodys() {
+        let found = usable(
+            &[memory(0, PAGE + 8, 0), memory(PAGE + 8, 2 * PAGE - 8, 1)],
+            &[],
+            &[],
+        );
+        assert_eq!(found, [memory(0, PAGE, 0), memory(2 * PAGE, PAGE, 1)]);
+        // Of one node, it is whole.
+        let found = usable(
+            &[memory(0, PAGE + 8, 0), memory(PAGE + 8, 2 * PAGE - 8, 0)],
+            &[],
+            &[],
+        );
+        assert_eq!(found, vec![memory(0, 3 * PAGE, 0)]);
+    }
+}
