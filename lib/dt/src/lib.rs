@@ -106,29 +106,33 @@ impl Machine {
     pub fn parse(blob: &[u8]) -> Result<Self, DtError> {
         let blob = validate::validate(blob)?;
         let tree = tree::Tree::new(&blob.bytes)?;
-        let cpus = cpu::read(&tree);
-        let (chosen, console) = chosen::read(&tree);
-        let machine = Self {
+        let machine = Self::read(&tree, &blob);
+        if tree.is_exhausted() {
+            return Err(DtError::TooComplex);
+        }
+        Ok(machine)
+    }
+
+    fn read(tree: &tree::Tree<'_>, blob: &validate::Blob<'_>) -> Self {
+        let cpus = cpu::read(tree);
+        let (chosen, console) = chosen::read(tree);
+        Self {
             model: tree.str(tree::Tree::ROOT, "model").map(String::from),
             compatible: tree.compatible(tree::Tree::ROOT),
             cpus: cpus.cpus,
             unreadable_cpus: cpus.unreadable,
             caches: cpus.caches,
             boot_cpuid: blob.header.boot_cpu,
-            gic: gic::read(&tree),
-            timer: timer::read(&tree),
-            memory: memory::memory(&tree),
-            reservations: memory::reservations(&tree, &blob.reservations),
-            psci: psci::read(&tree),
+            gic: gic::read(tree),
+            timer: timer::read(tree),
+            memory: memory::memory(tree),
+            reservations: memory::reservations(tree, &blob.reservations),
+            psci: psci::read(tree),
             chosen,
             console,
-            distances: memory::distances(&tree),
-            devices: device::read(&tree),
-        };
-        if tree.is_exhausted() {
-            return Err(DtError::TooComplex);
+            distances: memory::distances(tree),
+            devices: device::read(tree),
         }
-        Ok(machine)
     }
 
     /// The core that the header names as booting, if it is one, else the first

@@ -5,8 +5,10 @@
 //! once: nodes in document order, each with its parent and properties, and a map
 //! from phandles. Values still borrow from the blob.
 //!
-//! [`Tree::step`] bounds the work: what follows references (translations,
-//! interrupt maps) counts its steps against one budget, so that no tree, however
+//! [`Tree::step`] bounds the work: every look at a property and every step of a
+//! translation or an interrupt map counts against one budget, by what it costs.
+//! Once the budget is used up, no node has any properties, so that whoever asks
+//! comes to an end soon, and the tree is refused as a whole. So no tree, however
 //! malicious, takes more than a moment.
 
 use alloc::collections::BTreeMap;
@@ -21,9 +23,8 @@ use fdt::node::FdtNode;
 use crate::error::DtError;
 use crate::types::{NumaId, Status};
 
-/// Steps that following references may take in one tree; the largest real tree
-/// takes 60 thousand.
-const BUDGET: u64 = 20_000_000;
+/// Steps that reading one tree may take.
+const BUDGET: u64 = 4_000_000;
 
 /// A node's place in the arena: its number in document order; the root is 0.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -127,6 +128,12 @@ impl<'a> Tree<'a> {
         self.budget.get() == 0
     }
 
+    /// Steps taken so far.
+    #[cfg(test)]
+    fn steps(&self) -> u64 {
+        BUDGET - self.budget.get()
+    }
+
     /// Every node, in document order.
     pub(crate) fn all(&self) -> impl Iterator<Item = NodeId> + use<'a> {
         (0..self.nodes.len()).map(NodeId)
@@ -219,6 +226,9 @@ impl<'a> Tree<'a> {
     /// A property's raw value; of two with one name, the first.
     pub(crate) fn property(&self, of: NodeId, name: &str) -> Option<&'a [u8]> {
         let range = self.nodes.get(of.0)?.properties.clone();
+        if !self.step(1 + range.len() / 4) {
+            return None;
+        }
         self.properties
             .get(range)?
             .iter()
@@ -263,7 +273,8 @@ impl<'a> Tree<'a> {
 
     /// Whether `compatible` lists one of `any`.
     pub(crate) fn is_compatible(&self, of: NodeId, any: &[&str]) -> bool {
-        self.strings(of, "compatible").any(|one| any.contains(&one))
+        let value = self.property(of, "compatible").unwrap_or(&[]);
+        self.step(value.len() / 16) && strings(value).any(|one| any.contains(&one))
     }
 
     /// `compatible`, most specific first.
@@ -302,4 +313,38 @@ fn strings(value: &[u8]) -> impl Iterator<Item = &str> {
         .split(|&byte| byte == 0)
         .filter_map(|bytes| core::str::from_utf8(bytes).ok())
         .filter(|string| !string.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+    use std::println;
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::validate::validate;
+
+    /// The budget is meant for malice: no real tree comes near it.
+    #[test]
+    fn real_trees_take_a_small_part_of_the_budget() {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/dtb");
+        let mut files = Vec::new();
+        for set in ["boards", "qemu"] {
+            match fs::read_dir(folder.join(set)) {
+                Ok(entries) => files.extend(entries.map(|entry| entry.unwrap().path())),
+                Err(_) => println!("skipped: no {set} in ../shared/data/dtb"),
+            }
+        }
+        let mut most = 0;
+        for file in files {
+            let bytes = fs::read(&file).unwrap();
+            let blob = validate(&bytes).unwrap();
+            let tree = Tree::new(&blob.bytes).unwrap();
+            crate::Machine::read(&tree, &blob);
+            most = most.max(tree.steps());
+        }
+        println!("most steps: {most}");
+        assert!(most < BUDGET / 20, "{most}");
+    }
 }

@@ -326,7 +326,26 @@ fn malicious_trees_are_bounded() {
         .end();
     assert_eq!(read(&b.finish()), Err(DtError::TooComplex));
 
-    // As many nodes as there may be, all with one long name, and one more.
+    // Many interrupts of a controller with many properties, and of one with a
+    // `compatible` as long as a novel.
+    for novel in [false, true] {
+        let mut b = Builder::new();
+        b.cells("#interrupt-cells", &[1]);
+        if novel {
+            b.str("compatible", &"x".repeat(1_000_000));
+        }
+        for _ in 0..if novel { 1 } else { 60_000 } {
+            b.flag("p");
+        }
+        b.flag("interrupt-controller");
+        b.begin("d")
+            .str("compatible", "x")
+            .cells("interrupts", &[0; 200_000])
+            .end();
+        assert_eq!(read(&b.finish()), Err(DtError::TooComplex));
+    }
+
+    // As many nodes as there may be, and one more.
     let mut b = Builder::new();
     for _ in 1..MAX_NODES {
         b.begin("n").str("compatible", "x").end();

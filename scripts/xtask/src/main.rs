@@ -4,12 +4,14 @@
 //! | --- | --- |
 //! | [`build`], [`manifest`], [`layout`], [`image`] | programs → modules → archive → boot image |
 //! | [`qemu`] | runs an image on QEMU, supervised |
+//! | [`dt`] | what Capelin would use of a device tree |
 //! | [`workspace`] | what cargo knows of the tree |
 //! | [`args`], [`error`] | command line and exit status |
 #![forbid(unsafe_code)]
 
 mod args;
 mod build;
+mod dt;
 mod error;
 mod image;
 mod layout;
@@ -26,6 +28,7 @@ const HELP: &str = "\
 usage: cargo xtask COMMAND [OPTION…]
 
   build   programs, module archive and boot image
+  dt      what Capelin would use of a device tree
   run     boot on QEMU (scripts/run)
 
 Each takes --help.";
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
 fn dispatch(command: Option<&str>, args: Args) -> Result<()> {
     match command {
         Some("build") => build::main(args),
+        Some("dt") => dt::main(args),
         Some("run") => qemu::main(args),
         None | Some("help" | "--help" | "-h") => {
             println!("{HELP}");
