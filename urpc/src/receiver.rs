@@ -1,0 +1,240 @@
+//! The receiving end of a ring.
+//!
+//! [`Receiver::try_recv`] loads the header of the next slot (acquire); if it carries the next
+//! sequence, it copies the payload to private memory and frees the slot by a store-release of its
+//! index, which lies on a line of its own. The receiver polls only slots, which it never writes.
+//!
+//! To wait: poll for a bounded time ([`Receiver::poll`], with [`Receiver::wait_on_line`] where
+//! nothing else is runnable), then [`Receiver::arm`] and block. Many channels at once: on each
+//! [`announce_sleep`](Receiver::announce_sleep), one [`full_barrier`], on each newly announced
+//! [`is_ready`](Receiver::is_ready), block.
+
+use crate::PAYLOAD_WORDS;
+use crate::error::{ChannelError, Violation};
+use crate::header::{CLOSE_MARK, Header};
+use crate::memory::{Slots, Word, relax};
+use crate::message::Message;
+use crate::ring::Ring;
+use crate::sleep::{Announcer, Flush, Watcher, full_barrier};
+use core::sync::atomic::Ordering;
+
+/// Set in [`Receiver::expected`] when the ring has failed. No header's sequence, widened to 64
+/// bits, equals it then, so the fast path needs no check of its own.
+const FAILED: u64 = 1 << 32;
+
+/// The receiving end of one ring.
+#[derive(Debug)]
+pub struct Receiver<'m> {
+    slots: Slots<'m>,
+    taken_word: &'m Word,
+    /// Sequence of the next message; [`FAILED`] is added when there will be none.
+    expected: u64,
+    slot_count: u32,
+    sender: Watcher<'m>,
+    own_sleep: Announcer<'m>,
+    failure: Option<ChannelError>,
+}
+
+impl<'m> Receiver<'m> {
+    pub(crate) fn new(ring: &Ring<'m>) -> Self {
+        Self {
+            slots: ring.slots,
+            taken_word: ring.taken,
+            expected: u64::from(ring.config.first_sequence()),
+            slot_count: ring.config.slots(),
+            sender: Watcher::new(ring.sender_sleep),
+            own_sleep: Announcer::new(ring.receiver_sleep),
+            failure: None,
+        }
+    }
+
+    /// Takes the next message if there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`ChannelError::Closed`] after the last message of a closed ring,
+    /// [`ChannelError::Corrupt`] when the slot holds what no sender writes.
+    #[inline(always)]
+    pub fn try_recv(&mut self) -> Result<Option<Message>, ChannelError> {
+        let Some(message) = self.peek()? else {
+            return Ok(None);
+        };
+        self.expected = u64::from(self.position().wrapping_add(1));
+        // Pairs with the acquiring load in the sender's `refill`: the copy above is complete before
+        // the slot may be written again.
+        self.taken_word.store(self.expected, Ordering::Release);
+        Ok(Some(message))
+    }
+
+    /// Takes messages into `batch` until it is full or none is left; gives their number. All slots
+    /// are freed together, after the last copy.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_recv`](Self::try_recv), but only once all messages before the error were taken.
+    #[inline]
+    pub fn recv_many(&mut self, batch: &mut [Message]) -> Result<usize, ChannelError> {
+        let mut count = 0;
+        for place in batch {
+            match self.peek() {
+                Ok(Some(message)) => *place = message,
+                Ok(None) => break,
+                Err(error) if count == 0 => return Err(error),
+                Err(_) => break,
+            }
+            self.expected = u64::from(self.position().wrapping_add(1));
+            count += 1;
+        }
+        if count > 0 {
+            // As in `try_recv`. A failure met after some messages has marked `expected`, but not
+            // moved it.
+            let taken = u64::from(self.position());
+            self.taken_word.store(taken, Ordering::Release);
+        }
+        Ok(count)
+    }
+
+    /// Tries up to `rounds` times, resting for a moment between two tries.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_recv`](Self::try_recv).
+    #[inline]
+    pub fn poll(&mut self, rounds: u32) -> Result<Option<Message>, ChannelError> {
+        for _ in 0..rounds {
+            if let Some(message) = self.try_recv()? {
+                return Ok(Some(message));
+            }
+            relax();
+        }
+        Ok(None)
+    }
+
+    /// Rests until the next slot changes, or for a bounded time: by `WFE` on the slot's line on
+    /// aarch64, by a pause elsewhere. For a domain that has nothing else to do; may return early.
+    #[inline]
+    pub fn wait_on_line(&self) {
+        if self.expected & FAILED == 0 {
+            let position = self.position();
+            let idle = position.wrapping_sub(self.slot_count);
+            self.slots.slot(position).wait_while(idle);
+        }
+    }
+
+    /// True when [`try_recv`](Self::try_recv) would give a message or an error.
+    #[inline]
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        if self.expected & FAILED != 0 {
+            return true;
+        }
+        let position = self.position();
+        let header = Header::from_bits(self.slots.slot(position).load());
+        header.sequence() != position.wrapping_sub(self.slot_count)
+    }
+
+    /// Announces that this end will sleep. True when the announcement is new: then, after a
+    /// [`full_barrier`], the caller must look at [`is_ready`](Self::is_ready) and not block if it
+    /// is. False when an announcement stands since nothing has been received: nothing to do.
+    pub fn announce_sleep(&mut self) -> bool {
+        self.own_sleep.announce(self.position().wrapping_add(1))
+    }
+
+    /// Withdraws the announcement of sleep. Not needed for correctness: without it, the sender's
+    /// next flush may ask for a notification that nobody needs.
+    pub fn cancel_sleep(&mut self) {
+        self.own_sleep.cancel();
+    }
+
+    /// True while an announcement stands and no message has been taken since.
+    #[must_use]
+    pub fn is_armed(&self) -> bool {
+        self.own_sleep.is_armed(self.position().wrapping_add(1))
+    }
+
+    /// Announces sleep and checks again. True when the caller may block: there is nothing to
+    /// receive, and the sender's flush will ask to notify. False when there is something.
+    pub fn arm(&mut self) -> bool {
+        self.announce_sleep();
+        full_barrier();
+        if self.is_ready() {
+            self.cancel_sleep();
+            return false;
+        }
+        true
+    }
+
+    /// Asks whether the sender sleeps for want of credits and must be notified of the slots that
+    /// were freed. To be called before this domain waits for anything.
+    #[inline]
+    pub fn flush(&mut self) -> Flush {
+        full_barrier();
+        self.check_sender()
+    }
+
+    /// [`flush`](Self::flush) after the caller's own [`full_barrier`].
+    #[inline]
+    pub fn check_sender(&mut self) -> Flush {
+        self.sender.check(self.position())
+    }
+
+    /// Closes the ring. The sender gets [`ChannelError::Closed`] when it next looks for credits.
+    /// Asks to notify the sender, as [`flush`](Self::flush).
+    pub fn close(&mut self) -> Flush {
+        if !self.own_sleep.is_closed() {
+            self.own_sleep.close();
+            if self.failure.is_none() {
+                self.fail(ChannelError::Closed);
+            }
+        }
+        self.flush()
+    }
+
+    /// Why the ring can't be used any more, as far as this end knows.
+    #[must_use]
+    pub fn failure(&self) -> Option<ChannelError> {
+        self.failure
+    }
+
+    #[inline(always)]
+    fn position(&self) -> u32 {
+        (self.expected & 0xffff_ffff) as u32
+    }
+
+    /// Copies the next message without freeing its slot.
+    #[inline(always)]
+    fn peek(&mut self) -> Result<Option<Message>, ChannelError> {
+        let slot = self.slots.slot(self.position());
+        let header = Header::from_bits(slot.load());
+        if u64::from(header.sequence()) != self.expected {
+            self.explain(header)?;
+            return Ok(None);
+        }
+        let words: [u64; PAYLOAD_WORDS] = slot.read();
+        Ok(Some(Message::new(words, header)))
+    }
+
+    /// Finds out why the next slot holds no message.
+    #[inline(never)]
+    fn explain(&mut self, header: Header) -> Result<(), ChannelError> {
+        if let Some(failure) = self.failure {
+            return Err(failure);
+        }
+        let expected = self.position();
+        let found = header.sequence();
+        if found == expected.wrapping_sub(self.slot_count) {
+            return Ok(());
+        }
+        Err(self.fail(if found == expected ^ CLOSE_MARK {
+            ChannelError::Closed
+        } else {
+            ChannelError::Corrupt(Violation::Sequence { expected, found })
+        }))
+    }
+
+    fn fail(&mut self, error: ChannelError) -> ChannelError {
+        self.failure = Some(error);
+        self.expected |= FAILED;
+        error
+    }
+}
