@@ -1,2 +1,74 @@
-//! The interfaces of the system services.
+//! The interfaces of the system services, one module each.
+//!
+//! Every operation can also fail with the `Call` variant of its error: the call
+//! itself didn't come through ([`capelin_idc::CallError`]).
+//!
+//! | module | who serves it |
+//! | --- | --- |
+//! | [`memory`] | `mem_serv`: physical memory |
+//! | [`console`] | the console driver |
+//! | [`skb`] | the System Knowledge Base |
+//! | [`monitor`] | each core's monitor: domains, cores |
+//! | [`names`] | the monitor of the boot core: services by name |
+//! | [`system`] | the monitor: power, kernel logs and counters |
+//!
+//! [`service`] holds the names under which they register.
 #![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod console;
+pub mod memory;
+pub mod monitor;
+pub mod names;
+pub mod skb;
+pub mod system;
+
+/// The names under which the system services register with [`names::Names`], and
+/// under which a spawner passes their endpoints to a domain.
+pub mod service {
+    /// [`crate::memory::Memory`].
+    pub const MEMORY: &str = "mem";
+    /// [`crate::console::Console`].
+    pub const CONSOLE: &str = "console";
+    /// [`crate::skb::Skb`].
+    pub const SKB: &str = "skb";
+    /// [`crate::monitor::Monitor`] of this core.
+    pub const MONITOR: &str = "monitor";
+    /// [`crate::names::Names`].
+    pub const NAMES: &str = "names";
+    /// [`crate::system::System`] of this core.
+    pub const SYSTEM: &str = "system";
+}
+
+/// An error of an interface: its own reasons, and that the call failed.
+macro_rules! service_error {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+        pub enum $name {
+            $($(#[$vdoc])* $variant,)*
+            /// The call didn't come through.
+            Call(capelin_idc::CallError),
+        }
+
+        impl From<capelin_idc::CallError> for $name {
+            fn from(error: capelin_idc::CallError) -> Self {
+                Self::Call(error)
+            }
+        }
+
+        impl core::fmt::Display for $name {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                match self {
+                    $(Self::$variant => f.write_str($text),)*
+                    Self::Call(error) => error.fmt(f),
+                }
+            }
+        }
+
+        impl core::error::Error for $name {}
+    };
+}
+pub(crate) use service_error;

@@ -1,0 +1,142 @@
+//! A transport inside one program, for tests on the host.
+//!
+//! Both directions hold a few fragments only, as the real ones do.
+
+use alloc::{collections::VecDeque, rc::Rc, vec::Vec};
+use core::{
+    cell::{Cell, RefCell},
+    task::{Context, Poll, Waker},
+};
+
+use crate::{Cap, Fragment, Transport, TransportError, WireHeader};
+
+#[derive(Debug, Default)]
+struct Direction {
+    queue: VecDeque<([u64; 8], usize, Option<Cap>)>,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+    closed: bool,
+}
+
+/// One side of a loopback.
+#[derive(Debug)]
+pub struct Loopback {
+    outward: Rc<RefCell<Direction>>,
+    inward: Rc<RefCell<Direction>>,
+    capacity: usize,
+    fragment_bytes: usize,
+    refuses_capabilities: Cell<bool>,
+    discarded: RefCell<Vec<Cap>>,
+}
+
+/// Two sides whose directions each hold `capacity` fragments of up to
+/// `fragment_bytes` bytes.
+#[must_use]
+pub fn pair(capacity: usize, fragment_bytes: usize) -> (Loopback, Loopback) {
+    let one = Rc::<RefCell<Direction>>::default();
+    let other = Rc::<RefCell<Direction>>::default();
+    let side = |outward: &Rc<_>, inward: &Rc<_>| Loopback {
+        outward: Rc::clone(outward),
+        inward: Rc::clone(inward),
+        capacity,
+        fragment_bytes,
+        refuses_capabilities: Cell::new(false),
+        discarded: RefCell::default(),
+    };
+    (side(&one, &other), side(&other, &one))
+}
+
+impl Loopback {
+    /// Makes this side carry no capabilities, or carry them again.
+    pub fn refuse_capabilities(&self, refuse: bool) {
+        self.refuses_capabilities.set(refuse);
+    }
+
+    /// The capabilities that this side has discarded.
+    #[must_use]
+    pub fn discarded(&self) -> Vec<Cap> {
+        self.discarded.borrow().clone()
+    }
+
+    /// Puts any words into the other side's queue, whatever its capacity.
+    pub fn inject(&self, words: [u64; 8], count: usize, cap: Option<Cap>) {
+        let mut outward = self.outward.borrow_mut();
+        outward.queue.push_back((words, count.min(8), cap));
+        if let Some(waker) = outward.reader.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl Drop for Loopback {
+    fn drop(&mut self) {
+        for direction in [&self.outward, &self.inward] {
+            let mut direction = direction.borrow_mut();
+            direction.closed = true;
+            for waker in [direction.reader.take(), direction.writer.take()] {
+                waker.into_iter().for_each(Waker::wake);
+            }
+        }
+    }
+}
+
+impl Transport for Loopback {
+    fn fragment_bytes(&self) -> usize {
+        self.fragment_bytes
+    }
+
+    fn poll_send(
+        &self,
+        context: &mut Context<'_>,
+        fragment: &Fragment,
+    ) -> Poll<Result<(), TransportError>> {
+        let mut outward = self.outward.borrow_mut();
+        if outward.closed {
+            return Poll::Ready(Err(TransportError::Closed));
+        }
+        if fragment.cap.is_some() && self.refuses_capabilities.get() {
+            return Poll::Ready(Err(TransportError::NoCapabilities));
+        }
+        if outward.queue.len() >= self.capacity {
+            outward.writer = Some(context.waker().clone());
+            return Poll::Pending;
+        }
+        let (payload, count) = fragment.payload_words();
+        let mut words = [0; 8];
+        words[0] = fragment.header.to_word();
+        words[1..].copy_from_slice(&payload);
+        outward.queue.push_back((words, count + 1, fragment.cap));
+        if let Some(waker) = outward.reader.take() {
+            waker.wake();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_receive(&self, context: &mut Context<'_>) -> Poll<Result<Fragment, TransportError>> {
+        let mut inward = self.inward.borrow_mut();
+        while let Some((words, count, cap)) = inward.queue.pop_front() {
+            if let Some(waker) = inward.writer.take() {
+                waker.wake();
+            }
+            if count == 0 {
+                continue;
+            }
+            match WireHeader::from_word(words[0]) {
+                Some(header) => {
+                    let fragment = Fragment::from_words(header, &words[1..count], cap);
+                    return Poll::Ready(Ok(fragment));
+                }
+                None => self.discarded.borrow_mut().extend(cap),
+            }
+        }
+        if inward.closed {
+            return Poll::Ready(Err(TransportError::Closed));
+        }
+        inward.reader = Some(context.waker().clone());
+        Poll::Pending
+    }
+
+    fn discard(&self, cap: Cap) {
+        self.discarded.borrow_mut().push(cap);
+    }
+}

@@ -1,0 +1,378 @@
+//! A whole message, cut into fragments and put together again.
+//!
+//! The first fragment's payload begins with the length of the body in two bytes,
+//! little-endian; the body follows, on into the fragments after it. All
+//! fragments carry the same header but for its `first` and `more` bits. A
+//! transport that sends whole words pads the last one; the length tells.
+//!
+//! The fragments of one message follow each other without others between them,
+//! so a receiver puts one message together at a time and needs no more memory
+//! than one body for it.
+
+use alloc::vec::Vec;
+
+use crate::{Cap, RemoteError, WireHeader};
+
+/// Bytes in the longest body.
+pub const MAX_BODY_BYTES: usize = 65_535;
+/// Bytes of payload that the largest fragment has: seven words.
+pub const MAX_FRAGMENT_BYTES: usize = 56;
+/// Bytes at the front of a body that give its length.
+const LENGTH_BYTES: usize = 2;
+
+/// What a transport carries at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fragment {
+    /// The header word.
+    pub header: WireHeader,
+    payload: [u8; MAX_FRAGMENT_BYTES],
+    length: u8,
+    /// Goes with a message's first fragment.
+    pub cap: Option<Cap>,
+}
+
+impl Fragment {
+    /// A fragment with `payload`, of which only the first
+    /// [`MAX_FRAGMENT_BYTES`] are taken.
+    #[must_use]
+    pub fn new(header: WireHeader, payload: &[u8], cap: Option<Cap>) -> Self {
+        let length = payload.len().min(MAX_FRAGMENT_BYTES);
+        let mut bytes = [0; MAX_FRAGMENT_BYTES];
+        bytes[..length].copy_from_slice(&payload[..length]);
+        Self {
+            header,
+            payload: bytes,
+            // At most 56.
+            length: u8::try_from(length).unwrap_or(0),
+            cap,
+        }
+    }
+
+    /// The bytes after the header.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        &self.payload[..usize::from(self.length)]
+    }
+
+    /// The bytes after the header as words, the last filled up with zeros, and
+    /// how many words there are.
+    #[must_use]
+    pub fn payload_words(&self) -> ([u64; 7], usize) {
+        let mut words = [0; 7];
+        for (word, bytes) in words.iter_mut().zip(self.payload.chunks_exact(8)) {
+            *word = bytes
+                .iter()
+                .rev()
+                .fold(0, |word, &byte| word << 8 | u64::from(byte));
+        }
+        (words, usize::from(self.length).div_ceil(8))
+    }
+
+    /// A fragment from words as they came, at most seven.
+    #[must_use]
+    pub fn from_words(header: WireHeader, words: &[u64], cap: Option<Cap>) -> Self {
+        let mut bytes = [0; MAX_FRAGMENT_BYTES];
+        for (bytes, word) in bytes.chunks_exact_mut(8).zip(words) {
+            bytes.copy_from_slice(&word.to_le_bytes());
+        }
+        let length = (words.len() * 8).min(MAX_FRAGMENT_BYTES);
+        Self::new(header, &bytes[..length], cap)
+    }
+}
+
+/// One message.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Message {
+    /// Header of all its fragments.
+    pub header: WireHeader,
+    /// Encoded arguments or results, at most [`MAX_BODY_BYTES`].
+    pub body: Vec<u8>,
+    /// The capability that goes along.
+    pub cap: Option<Cap>,
+}
+
+/// A message on its way out.
+#[derive(Debug)]
+pub struct Outgoing {
+    message: Message,
+    sent: usize,
+    started: bool,
+}
+
+impl Outgoing {
+    /// Nothing of `message` has been sent yet.
+    #[must_use]
+    pub fn new(message: Message) -> Self {
+        Self {
+            message,
+            sent: 0,
+            started: false,
+        }
+    }
+
+    /// Which message this is.
+    #[must_use]
+    pub const fn header(&self) -> WireHeader {
+        self.message.header
+    }
+
+    /// The capability that hasn't been sent yet.
+    #[must_use]
+    pub const fn unsent_cap(&self) -> Option<Cap> {
+        if self.started { None } else { self.message.cap }
+    }
+
+    /// Whether a fragment has gone out.
+    #[must_use]
+    pub const fn has_started(&self) -> bool {
+        self.started
+    }
+
+    /// The next fragment, with up to `size` bytes of payload (8 to
+    /// [`MAX_FRAGMENT_BYTES`]).
+    #[must_use]
+    pub fn fragment(&self, size: usize) -> Fragment {
+        let size = size.clamp(8, MAX_FRAGMENT_BYTES);
+        let body = &self.message.body;
+        let (prefix, room) = if self.started {
+            (0, size)
+        } else {
+            (LENGTH_BYTES, size - LENGTH_BYTES)
+        };
+        let part = &body[self.sent..body.len().min(self.sent + room)];
+        let mut payload = [0; MAX_FRAGMENT_BYTES];
+        if prefix != 0 {
+            // `encode` keeps bodies within 16 bits; a longer one would be cut.
+            let length = u16::try_from(body.len()).unwrap_or(u16::MAX);
+            payload[..LENGTH_BYTES].copy_from_slice(&length.to_le_bytes());
+        }
+        payload[prefix..prefix + part.len()].copy_from_slice(part);
+        let header = WireHeader {
+            first: !self.started,
+            more: self.sent + part.len() < body.len(),
+            ..self.message.header
+        };
+        Fragment::new(header, &payload[..prefix + part.len()], self.unsent_cap())
+    }
+
+    /// Counts the fragment that [`Self::fragment`] gave for the same `size` as
+    /// sent. Returns whether it was the last.
+    pub fn advance(&mut self, size: usize) -> bool {
+        let size = size.clamp(8, MAX_FRAGMENT_BYTES);
+        let room = if self.started {
+            size
+        } else {
+            size - LENGTH_BYTES
+        };
+        self.started = true;
+        self.sent = self.message.body.len().min(self.sent + room);
+        self.sent == self.message.body.len()
+    }
+}
+
+/// A message that was lost because its fragments don't fit together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Broken {
+    /// The header of the message that was lost.
+    pub header: WireHeader,
+    /// Why.
+    pub error: RemoteError,
+    /// The capability that had come with it, which the receiver now owns.
+    pub cap: Option<Cap>,
+}
+
+/// What became of a fragment.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Messages that can't be completed any more; at most two.
+    pub broken: Vec<Broken>,
+    /// A message that is complete.
+    pub complete: Option<Message>,
+}
+
+impl Progress {
+    fn breaks(&mut self, header: WireHeader, cap: Option<Cap>) {
+        self.broken.push(Broken {
+            header,
+            error: RemoteError::Malformed,
+            cap,
+        });
+    }
+}
+
+/// Puts the fragments of one sender together.
+#[derive(Debug, Default)]
+pub struct Reassembler {
+    partial: Option<Partial>,
+}
+
+#[derive(Debug)]
+struct Partial {
+    message: Message,
+    length: usize,
+}
+
+impl Reassembler {
+    /// Takes the next fragment.
+    pub fn push(&mut self, fragment: &Fragment) -> Progress {
+        let mut progress = Progress::default();
+        let header = fragment.header;
+        if header.first {
+            if let Some(old) = self.partial.take() {
+                progress.breaks(old.message.header, old.message.cap);
+            }
+            match fragment.payload().split_first_chunk() {
+                Some((length, bytes)) => {
+                    let partial = Partial {
+                        message: Message {
+                            header: WireHeader {
+                                more: false,
+                                ..header
+                            },
+                            body: Vec::new(),
+                            cap: fragment.cap,
+                        },
+                        length: usize::from(u16::from_le_bytes(*length)),
+                    };
+                    self.extend(partial, bytes, header.more, &mut progress);
+                }
+                None => progress.breaks(header, fragment.cap),
+            }
+            return progress;
+        }
+        match self.partial.take_if(|partial| {
+            let expected = partial.message.header;
+            expected.kind == header.kind
+                && expected.correlation == header.correlation
+                && expected.operation == header.operation
+                && fragment.cap.is_none()
+        }) {
+            Some(partial) => self.extend(partial, fragment.payload(), header.more, &mut progress),
+            // What is under way stays: this fragment belongs to nothing.
+            None => progress.breaks(header, fragment.cap),
+        }
+        progress
+    }
+
+    fn extend(&mut self, mut partial: Partial, bytes: &[u8], more: bool, progress: &mut Progress) {
+        let body = &mut partial.message.body;
+        let wanted = partial.length - body.len();
+        body.extend_from_slice(&bytes[..bytes.len().min(wanted)]);
+        let is_whole = body.len() == partial.length;
+        // Beyond the body, only the padding of its last word may follow. A
+        // sender may not go on forever with fragments that bring nothing.
+        let is_stray = bytes.len() >= wanted + 8 || (more && bytes.is_empty());
+        if is_stray || is_whole == more {
+            progress.breaks(partial.message.header, partial.message.cap);
+        } else if is_whole {
+            progress.complete = Some(partial.message);
+        } else {
+            self.partial = Some(partial);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{InterfaceId, Kind};
+    use proptest::prelude::*;
+
+    const ID: InterfaceId = InterfaceId {
+        hash: 1,
+        version: 1,
+    };
+
+    fn message(body: Vec<u8>, cap: Option<Cap>) -> Message {
+        Message {
+            header: WireHeader::new(ID, Kind::Request, 3, 9),
+            body,
+            cap,
+        }
+    }
+
+    fn cut(message: Message, size: usize) -> Vec<Fragment> {
+        let mut outgoing = Outgoing::new(message);
+        let mut fragments = Vec::new();
+        loop {
+            fragments.push(outgoing.fragment(size));
+            if outgoing.advance(size) {
+                return fragments;
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn fragments_make_the_message_again(
+            body in proptest::collection::vec(any::<u8>(), 0..500),
+            size in 8usize..=56,
+            as_words: bool,
+        ) {
+            let sent = message(body, Some(Cap::copy(capelin_abi::CapAddress(77))));
+            // Transports of whole words have room for whole words.
+            let size = if as_words { size / 8 * 8 } else { size };
+            let mut receiver = Reassembler::default();
+            let fragments = cut(sent.clone(), size);
+            for (index, fragment) in fragments.iter().enumerate() {
+                prop_assert!(fragment.payload().len() <= size);
+                let fragment = if as_words {
+                    let (words, count) = fragment.payload_words();
+                    Fragment::from_words(fragment.header, &words[..count], fragment.cap)
+                } else {
+                    *fragment
+                };
+                let progress = receiver.push(&fragment);
+                prop_assert!(progress.broken.is_empty());
+                if index + 1 == fragments.len() {
+                    prop_assert_eq!(progress.complete.as_ref(), Some(&sent));
+                } else {
+                    prop_assert!(progress.complete.is_none());
+                }
+            }
+        }
+
+        #[test]
+        fn no_fragments_make_it_panic_or_grow(
+            fragments in proptest::collection::vec(
+                (any::<u64>(), proptest::collection::vec(any::<u8>(), 0..60)), 0..200),
+        ) {
+            let mut receiver = Reassembler::default();
+            for (word, payload) in fragments {
+                if let Some(header) = WireHeader::from_word(word & !0xe0) {
+                    let progress = receiver.push(&Fragment::new(header, &payload, None));
+                    prop_assert!(progress.broken.len() <= 2);
+                    if let Some(partial) = &receiver.partial {
+                        prop_assert!(partial.message.body.len() < partial.length);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_cut_off_by_another_is_reported_with_its_cap() {
+        let cap = Cap::copy(capelin_abi::CapAddress(5));
+        let mut receiver = Reassembler::default();
+        let long = cut(message(alloc::vec![1; 200], Some(cap)), 48);
+        assert!(receiver.push(&long[0]).broken.is_empty());
+        let progress = receiver.push(&cut(message(alloc::vec![2], None), 48)[0]);
+        assert_eq!(progress.broken.len(), 1);
+        assert_eq!(progress.broken[0].cap, Some(cap));
+        assert_eq!(progress.complete.unwrap().body, [2]);
+        // The rest of the first belongs to nothing now.
+        assert_eq!(receiver.push(&long[1]).broken.len(), 1);
+    }
+
+    #[test]
+    fn a_body_that_ends_early_or_runs_over_is_broken() {
+        let fragments = cut(message(alloc::vec![7; 60], None), 48);
+        let mut early = fragments[0];
+        early.header.more = false;
+        assert_eq!(Reassembler::default().push(&early).broken.len(), 1);
+        let mut receiver = Reassembler::default();
+        receiver.push(&fragments[0]);
+        let over = Fragment::new(fragments[1].header, &[7; 40], None);
+        assert_eq!(receiver.push(&over).broken.len(), 1);
+    }
+}

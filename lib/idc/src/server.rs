@@ -1,0 +1,303 @@
+//! The answering side of a connection.
+//!
+//! Each request becomes a future of its own, so a slow one holds up no other.
+//! Replies queue until the transport takes them; while too many wait, no further
+//! requests are taken from that client, and nobody else is affected.
+
+use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
+use core::{
+    future::{Future, poll_fn},
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use serde::Serialize;
+
+use crate::{
+    Cap, CapMode, InterfaceId, Kind, Message, RemoteError, Transport, TransportError, WireHeader,
+    encode,
+    message::{Outgoing, Reassembler},
+};
+
+/// Requests of one client that may be at work at a time.
+pub const MAX_REQUESTS: usize = 64;
+/// Replies that may wait for room before no more requests are taken.
+pub const MAX_REPLIES: usize = 64;
+/// Fragments taken in before other tasks get their turn.
+const RECEIVE_BUDGET: usize = 128;
+
+/// A boxed future that stays on its dispatcher.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
+/// A request as it arrived.
+#[derive(Debug)]
+pub struct Request {
+    /// Which operation.
+    pub operation: u8,
+    /// The encoded arguments.
+    pub body: Vec<u8>,
+    /// The capability that came along.
+    pub cap: Option<Cap>,
+}
+
+/// What a request is answered with.
+#[derive(Debug)]
+pub struct Response {
+    result: Result<Vec<u8>, RemoteError>,
+    cap: Option<Cap>,
+    spare: Option<Cap>,
+}
+
+impl Response {
+    /// `value` as the result, with `cap`.
+    pub fn value<T: Serialize + ?Sized>(value: &T, cap: Option<Cap>) -> Self {
+        match encode(value) {
+            Ok(body) => Self {
+                result: Ok(body),
+                cap,
+                spare: None,
+            },
+            Err(_) => Self {
+                result: Err(RemoteError::TooLong),
+                cap: None,
+                spare: cap.filter(|cap| cap.mode() == CapMode::Give),
+            },
+        }
+    }
+
+    /// An error of the protocol. `unused` is the request's capability, to be
+    /// disposed of.
+    #[must_use]
+    pub const fn failure(error: RemoteError, unused: Option<Cap>) -> Self {
+        Self {
+            result: Err(error),
+            cap: None,
+            spare: unused,
+        }
+    }
+}
+
+/// Something that answers requests. The interface macro implements it.
+pub trait Service {
+    /// The interface served.
+    fn interface(&self) -> InterfaceId;
+
+    /// Answers one request. The future runs beside those of other requests.
+    fn handle(&self, request: Request) -> BoxFuture<'_, Response>;
+}
+
+struct Work<'a> {
+    header: WireHeader,
+    future: BoxFuture<'a, Response>,
+}
+
+struct Server<'a, T: Transport> {
+    transport: &'a T,
+    service: &'a dyn Service,
+    reassembler: Reassembler,
+    work: Vec<Work<'a>>,
+    replies: VecDeque<Outgoing>,
+    closed: bool,
+}
+
+/// Serves one client over `transport` until that closes; requests at work then
+/// are still finished, so that no operation stops half-way.
+pub async fn serve<T: Transport>(transport: &T, service: &dyn Service) {
+    let mut server = Server {
+        transport,
+        service,
+        reassembler: Reassembler::default(),
+        work: Vec::new(),
+        replies: VecDeque::new(),
+        closed: false,
+    };
+    poll_fn(|context| server.poll(context)).await;
+}
+
+impl<T: Transport> Server<'_, T> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let mut budget = RECEIVE_BUDGET;
+        // New requests are polled at once, and finished ones make room for more,
+        // so go round until nothing moves.
+        loop {
+            let received = self.receive(context, &mut budget);
+            let finished = self.run(context);
+            self.send(context);
+            if self.closed && self.work.is_empty() {
+                return Poll::Ready(());
+            }
+            if budget == 0 {
+                context.waker().wake_by_ref();
+                break;
+            }
+            if !received && !finished {
+                break;
+            }
+        }
+        self.transport.flush();
+        Poll::Pending
+    }
+
+    fn receive(&mut self, context: &mut Context<'_>, budget: &mut usize) -> bool {
+        let mut moved = false;
+        while !self.closed
+            && *budget > 0
+            && self.work.len() < MAX_REQUESTS
+            && self.replies.len() < MAX_REPLIES
+        {
+            match self.transport.poll_receive(context) {
+                Poll::Pending => break,
+                Poll::Ready(Err(_)) => self.close(),
+                Poll::Ready(Ok(fragment)) => {
+                    *budget -= 1;
+                    moved = true;
+                    let progress = self.reassembler.push(&fragment);
+                    for broken in progress.broken {
+                        let response = Response::failure(broken.error, broken.cap);
+                        self.reply(broken.header, response);
+                    }
+                    if let Some(message) = progress.complete {
+                        self.take(message);
+                    }
+                }
+            }
+        }
+        moved
+    }
+
+    fn take(&mut self, message: Message) {
+        let header = message.header;
+        match header.kind {
+            Kind::Request | Kind::Oneway => {}
+            Kind::Close => {
+                message
+                    .cap
+                    .into_iter()
+                    .for_each(|cap| self.transport.discard(cap));
+                return self.close();
+            }
+            Kind::Reply | Kind::Failure | Kind::Bind | Kind::Bound => {
+                return self.reply(
+                    header,
+                    Response::failure(RemoteError::Malformed, message.cap),
+                );
+            }
+        }
+        let served = self.service.interface();
+        if header.interface != served {
+            let error = if header.interface.hash == served.hash {
+                RemoteError::WrongVersion
+            } else {
+                RemoteError::UnknownInterface
+            };
+            return self.reply(header, Response::failure(error, message.cap));
+        }
+        let future = self.service.handle(Request {
+            operation: header.operation,
+            body: message.body,
+            cap: message.cap,
+        });
+        self.work.push(Work { header, future });
+    }
+
+    fn run(&mut self, context: &mut Context<'_>) -> bool {
+        let mut finished = false;
+        let mut index = 0;
+        while let Some(work) = self.work.get_mut(index) {
+            match work.future.as_mut().poll(context) {
+                Poll::Pending => index += 1,
+                Poll::Ready(response) => {
+                    let header = work.header;
+                    drop(self.work.swap_remove(index));
+                    self.reply(header, response);
+                    finished = true;
+                }
+            }
+        }
+        finished
+    }
+
+    /// Queues the answer to the request that had `header`.
+    fn reply(&mut self, header: WireHeader, response: Response) {
+        response
+            .spare
+            .into_iter()
+            .for_each(|cap| self.transport.discard(cap));
+        // Answers are for requests alone: answering what isn't one could go on
+        // for ever between two servers.
+        if header.kind != Kind::Request || self.closed {
+            let unsent = response.cap.filter(|cap| cap.mode() == CapMode::Give);
+            unsent
+                .into_iter()
+                .for_each(|cap| self.transport.discard(cap));
+            return;
+        }
+        let (kind, body) = match response.result {
+            Ok(body) => (Kind::Reply, body),
+            Err(error) => (Kind::Failure, alloc::vec![error as u8]),
+        };
+        let header = WireHeader::new(
+            self.service.interface(),
+            kind,
+            header.operation,
+            header.correlation,
+        );
+        self.replies.push_back(Outgoing::new(Message {
+            header,
+            body,
+            cap: response.cap,
+        }));
+    }
+
+    fn send(&mut self, context: &mut Context<'_>) {
+        let size = self.transport.fragment_bytes();
+        while let Some(front) = self.replies.front_mut() {
+            match self.transport.poll_send(context, &front.fragment(size)) {
+                Poll::Pending => return,
+                Poll::Ready(Ok(())) => {
+                    if front.advance(size) {
+                        self.replies.pop_front();
+                    }
+                }
+                Poll::Ready(Err(TransportError::Closed)) => return self.close(),
+                Poll::Ready(Err(_)) => self.replace_front(),
+            }
+        }
+    }
+
+    /// The transport refuses the first reply: tells the client so instead.
+    fn replace_front(&mut self) {
+        let Some(refused) = self.replies.pop_front() else {
+            return;
+        };
+        self.dispose(&refused);
+        let header = refused.header();
+        if header.kind == Kind::Reply {
+            self.replies.push_front(Outgoing::new(Message {
+                header: WireHeader::new(
+                    header.interface,
+                    Kind::Failure,
+                    header.operation,
+                    header.correlation,
+                ),
+                body: alloc::vec![RemoteError::ReplyLost as u8],
+                cap: None,
+            }));
+        }
+    }
+
+    fn dispose(&self, outgoing: &Outgoing) {
+        if let Some(cap) = outgoing.unsent_cap()
+            && cap.mode() == CapMode::Give
+        {
+            self.transport.discard(cap);
+        }
+    }
+
+    fn close(&mut self) {
+        self.closed = true;
+        for outgoing in core::mem::take(&mut self.replies) {
+            self.dispose(&outgoing);
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Physical memory.
+
+use capelin_idc::{Cap, interface};
+
+crate::service_error! {
+    /// Why memory wasn't given or taken.
+    MemoryError {
+        /// Nothing of that size is left on that node.
+        Exhausted = "out of memory",
+        /// The size is 0 or no multiple of 4 KiB, or the alignment no power of two.
+        InvalidSize = "invalid size or alignment",
+        /// There is no such NUMA node.
+        NoSuchNode = "no such node",
+        /// What is given back wasn't given out to this client.
+        NotYours = "not given out to this client",
+        /// Others still hold parts of it.
+        InUse = "still in use",
+    }
+}
+
+/// What memory there is, in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct MemoryStats {
+    /// Handed to the service altogether.
+    pub total_bytes: u64,
+    /// Not given out.
+    pub free_bytes: u64,
+    /// The largest piece not given out.
+    pub largest_bytes: u64,
+    /// Pieces given out.
+    pub allocations: u64,
+}
+
+/// Gives out memory that frames are made from. `node` is a NUMA node, or
+/// [`ANY_NODE`].
+#[interface(name = "memory", version = 1)]
+pub trait Memory {
+    /// A `Ram` capability for `bytes` bytes (a multiple of 4096) whose base is a
+    /// multiple of `alignment` (a power of two, at least 4096).
+    async fn allocate(&self, bytes: u64, alignment: u64, node: u32) -> Result<Cap, MemoryError>;
+
+    /// Gives back what [`Memory::allocate`] gave, named by its physical base and
+    /// its size in bytes. The client has deleted its capabilities to it.
+    async fn free(&self, base: u64, bytes: u64) -> Result<(), MemoryError>;
+
+    /// What there is, on `node` or altogether.
+    async fn stats(&self, node: u32) -> Result<MemoryStats, MemoryError>;
+}
+
+/// Any NUMA node.
+pub const ANY_NODE: u32 = u32::MAX;

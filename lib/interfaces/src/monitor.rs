@@ -1,0 +1,179 @@
+//! Domains and cores.
+
+use alloc::{string::String, vec::Vec};
+
+use capelin_idc::{Cap, interface};
+
+crate::service_error! {
+    /// Why a monitor did nothing.
+    MonitorError {
+        /// No program of that name is in the module archive.
+        NoSuchProgram = "no such program",
+        /// The program isn't a sound executable for this machine.
+        BadProgram = "not a sound executable",
+        /// No such core, or it isn't running.
+        NoSuchCore = "no such core",
+        /// No such domain, or it has been waited for.
+        NoSuchDomain = "no such domain",
+        /// Memory, slots or kernel tables are exhausted.
+        Exhausted = "out of resources",
+        /// The core was asked and didn't answer in time.
+        TimedOut = "the core did not answer",
+        /// The core can't be started or stopped.
+        CoreFailed = "the core did not start or stop",
+        /// The kernel refused an operation.
+        Kernel = "the kernel refused an operation",
+        /// This client may not do that.
+        NotAllowed = "not allowed",
+    }
+}
+
+/// Names a domain, machine-wide: the core in bits 63:48, a number of that core's
+/// monitor below.
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize,
+)]
+pub struct DomainId(pub u64);
+
+impl DomainId {
+    /// The domain with `number` (48 bits) on `core`.
+    #[must_use]
+    pub const fn new(core: u16, number: u64) -> Self {
+        Self((core as u64) << 48 | (number & 0xffff_ffff_ffff))
+    }
+
+    /// The core, as a kernel id.
+    #[must_use]
+    pub const fn core(self) -> u16 {
+        (self.0 >> 48) as u16
+    }
+
+    /// The number on that core.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        self.0 & 0xffff_ffff_ffff
+    }
+}
+
+impl core::fmt::Display for DomainId {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{}.{}", self.core(), self.number())
+    }
+}
+
+/// How a domain is doing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub enum DomainState {
+    /// Running or able to run.
+    Runnable,
+    /// Waiting.
+    Blocked,
+    /// Stopped from outside.
+    Stopped,
+    /// Ended with this exit code.
+    Exited(u32),
+    /// Ended by a fault that it couldn't take, or killed.
+    Faulted,
+}
+
+/// One line of a list of domains.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct DomainInfo {
+    /// Which domain.
+    pub id: DomainId,
+    /// The program's name.
+    pub name: String,
+    /// How it is doing.
+    pub state: DomainState,
+    /// Processor time, in microseconds.
+    pub run_time_us: u64,
+    /// Upcalls made to it.
+    pub upcalls: u64,
+    /// Memory given to it, in bytes, kernel objects included.
+    pub memory_bytes: u64,
+}
+
+/// How a core is doing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub enum CoreState {
+    /// Known, not started.
+    Offline,
+    /// Being started.
+    Starting,
+    /// Part of the overlay.
+    Running,
+    /// Didn't start.
+    Failed,
+}
+
+/// One line of a list of cores.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct CoreInfo {
+    /// Kernel id.
+    pub core: u16,
+    /// Affinity (`MPIDR_EL1`).
+    pub mpidr: u64,
+    /// NUMA node.
+    pub node: u32,
+    /// How it is doing.
+    pub state: CoreState,
+    /// The core whose monitor started it; itself on the boot core.
+    pub parent: u16,
+    /// From the start of the parent's attempt to `ready`, in microseconds.
+    pub boot_time_us: u64,
+}
+
+/// Round trips to another core's monitor and back, in nanoseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct PingStats {
+    /// Round trips measured.
+    pub rounds: u32,
+    /// The fastest.
+    pub min_ns: u64,
+    /// The median.
+    pub median_ns: u64,
+    /// The slowest.
+    pub max_ns: u64,
+}
+
+/// What a core's monitor does for local domains. `core` is a kernel id, or
+/// [`THIS_CORE`].
+#[interface(name = "monitor", version = 1)]
+pub trait Monitor {
+    /// Starts a program from the module archive on `core`.
+    async fn spawn(
+        &self,
+        core: u16,
+        program: &str,
+        arguments: &[String],
+    ) -> Result<DomainId, MonitorError>;
+
+    /// Waits until a domain has ended, and takes its memory back.
+    async fn wait(&self, domain: DomainId) -> Result<DomainState, MonitorError>;
+
+    /// Ends a domain; its state stays until it is waited for.
+    async fn kill(&self, domain: DomainId) -> Result<(), MonitorError>;
+
+    /// The domains on `core`.
+    async fn domains(&self, core: u16) -> Result<Vec<DomainInfo>, MonitorError>;
+
+    /// All cores known.
+    async fn cores(&self) -> Result<Vec<CoreInfo>, MonitorError>;
+
+    /// Sends `rounds` messages (1–10,000) to `core`'s monitor and back, one after
+    /// the other.
+    async fn ping(&self, core: u16, rounds: u32) -> Result<PingStats, MonitorError>;
+
+    /// Starts `core`, and waits until it is ready.
+    async fn start_core(&self, core: u16) -> Result<CoreInfo, MonitorError>;
+
+    /// Stops `core`.
+    async fn stop_core(&self, core: u16) -> Result<(), MonitorError>;
+
+    /// Half a channel to a service on another core: the frame that holds the two
+    /// rings. The service is named as for [`crate::names::Names::look_up`].
+    async fn connect(&self, core: u16, service: &str) -> Result<Cap, MonitorError>;
+}
+
+/// The core of the monitor that is asked.
+pub const THIS_CORE: u16 = u16::MAX;

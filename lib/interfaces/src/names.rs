@@ -1,0 +1,36 @@
+//! Services by name.
+
+use alloc::{string::String, vec::Vec};
+
+use capelin_idc::{Cap, interface};
+
+crate::service_error! {
+    /// Why a name led nowhere.
+    NamesError {
+        /// Nobody has registered under this name.
+        NotFound = "no such service",
+        /// Somebody else has.
+        AlreadyRegistered = "the name is taken",
+        /// Names are 1 to 63 bytes long.
+        InvalidName = "invalid name",
+        /// The table is full.
+        Exhausted = "too many services",
+    }
+}
+
+/// Finds the endpoints of services on this core.
+#[interface(name = "names", version = 1)]
+pub trait Names {
+    /// Registers `endpoint`, to which clients bind, until this client closes. It
+    /// must be badged (`Listener::capability`), so that nobody can badge it anew.
+    async fn register(&self, name: &str, endpoint: Cap) -> Result<(), NamesError>;
+
+    /// The endpoint registered under `name`.
+    async fn look_up(&self, name: &str) -> Result<Cap, NamesError>;
+
+    /// As [`Names::look_up`], but waits until somebody registers.
+    async fn wait_for(&self, name: &str) -> Result<Cap, NamesError>;
+
+    /// The names registered, sorted.
+    async fn list(&self) -> Result<Vec<String>, NamesError>;
+}

@@ -1,0 +1,62 @@
+//! Power, kernel logs, kernel counters.
+
+use alloc::{string::String, vec::Vec};
+
+use capelin_idc::interface;
+
+crate::service_error! {
+    /// Why nothing happened.
+    SystemError {
+        /// Firmware has no such function, or refused.
+        Firmware = "firmware refused",
+        /// No such core, or it isn't running.
+        NoSuchCore = "no such core",
+        /// This client may not do that.
+        NotAllowed = "not allowed",
+    }
+}
+
+/// Counters of one core's CPU driver since it started, and its memory in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+pub struct KernelStats {
+    /// System calls taken.
+    pub syscalls: u64,
+    /// Upcalls made.
+    pub upcalls: u64,
+    /// Interrupts taken.
+    pub interrupts: u64,
+    /// Of these, doorbell interrupts.
+    pub doorbell_interrupts: u64,
+    /// Of these, timer interrupts.
+    pub timer_interrupts: u64,
+    /// Switches between dispatchers.
+    pub switches: u64,
+    /// Faults of programs.
+    pub faults: u64,
+    /// Time without work, in microseconds.
+    pub idle_us: u64,
+    /// Home memory of the core.
+    pub home_bytes: u64,
+    /// Of it, used by kernel objects.
+    pub object_bytes: u64,
+}
+
+/// The machine as a whole. `core` is a kernel id, or
+/// [`crate::monitor::THIS_CORE`].
+#[interface(name = "system", version = 1)]
+pub trait System {
+    /// Turns the machine off; no answer comes when that works.
+    async fn power_off(&self) -> Result<(), SystemError>;
+
+    /// Starts the machine again; no answer comes when that works.
+    async fn reboot(&self) -> Result<(), SystemError>;
+
+    /// The kernel log of `core`, the newest `limit` bytes of it (at most 32 KiB).
+    async fn kernel_log(&self, core: u16, limit: u32) -> Result<String, SystemError>;
+
+    /// The counters of `core`.
+    async fn kernel_stats(&self, core: u16) -> Result<KernelStats, SystemError>;
+
+    /// Names and sizes in bytes of the modules that can be spawned.
+    async fn modules(&self) -> Result<Vec<(String, u64)>, SystemError>;
+}
