@@ -4,6 +4,8 @@
 //! | --- | --- |
 //! | [`build`], [`manifest`], [`layout`], [`image`] | programs → modules → archive → boot image |
 //! | [`qemu`] | runs an image on QEMU, supervised |
+//! | [`testing`], [`matrix`] | all tests; the guest cases |
+//! | [`check`] | layering, lints, unsafe code, kernel locks, documents |
 //! | [`dt`] | what Capelin would use of a device tree |
 //! | [`workspace`] | what cargo knows of the tree |
 //! | [`args`], [`error`] | command line and exit status |
@@ -11,12 +13,15 @@
 
 mod args;
 mod build;
+mod check;
 mod dt;
 mod error;
 mod image;
 mod layout;
 mod manifest;
+mod matrix;
 mod qemu;
+mod testing;
 mod workspace;
 
 use std::process::ExitCode;
@@ -28,8 +33,10 @@ const HELP: &str = "\
 usage: cargo xtask COMMAND [OPTION…]
 
   build   programs, module archive and boot image
+  check   what the architecture says of the tree, held against the tree
   dt      what Capelin would use of a device tree
   run     boot on QEMU (scripts/run)
+  test    all tests (scripts/test)
 
 Each takes --help.";
 
@@ -48,8 +55,10 @@ fn main() -> ExitCode {
 fn dispatch(command: Option<&str>, args: Args) -> Result<()> {
     match command {
         Some("build") => build::main(args),
+        Some("check") => check::main(args),
         Some("dt") => dt::main(args),
         Some("run") => qemu::main(args),
+        Some("test") => testing::main(args),
         None | Some("help" | "--help" | "-h") => {
             println!("{HELP}");
             Ok(())

@@ -108,6 +108,18 @@ impl Package {
             .unwrap_or_default()
     }
 
+    /// A member at `folder` without targets.
+    #[cfg(test)]
+    pub(crate) fn for_test(folder: &str, dependencies: Vec<Dependency>) -> Self {
+        Self {
+            name: folder.replace('/', "-"),
+            manifest_path: root().join(folder).join("Cargo.toml"),
+            dependencies,
+            targets: vec![],
+            metadata: None,
+        }
+    }
+
     /// The package's folder.
     pub(crate) fn folder(&self) -> &Path {
         self.manifest_path.parent().unwrap_or(root())

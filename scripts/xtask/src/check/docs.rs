@@ -1,0 +1,97 @@
+//! Documents name what exists: relative links, and paths in back-quotes that start with one of the tree's folders.
+
+use std::path::Path;
+
+use super::{Violation, files_below, read, relative};
+use crate::error::Result;
+
+/// Folders whose paths are held against the tree.
+const FOLDERS: [&str; 12] = [
+    "arch/",
+    "cpudriver/",
+    "docs/",
+    "images/",
+    "lib/",
+    "monitor/",
+    "platforms/",
+    "scripts/",
+    "skb/",
+    "urpc/",
+    "usr/",
+    ".ci/",
+];
+
+/// Links and paths that lead nowhere.
+///
+/// # Errors
+/// If the documents can't be read.
+pub(super) fn violations(root: &Path) -> Result<Vec<Violation>> {
+    let mut violations = Vec::new();
+    for file in files_below(root, "md")? {
+        let folder = file.parent().unwrap_or(root);
+        let text = read(&file)?;
+        let place = relative(&file);
+        for link in links(&text) {
+            if !folder.join(link).exists() {
+                violations.push(Violation::new(
+                    place.clone(),
+                    format!("links to {link}, which isn't there"),
+                ));
+            }
+        }
+        for path in paths(&text) {
+            if !root.join(path).exists() {
+                violations.push(Violation::new(
+                    place.clone(),
+                    format!("names {path}, which isn't there"),
+                ));
+            }
+        }
+    }
+    Ok(violations)
+}
+
+/// Targets of inline links that are files: `[text](target)`, without fragment.
+fn links(text: &str) -> impl Iterator<Item = &str> {
+    text.split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split(')').next())
+        .map(|target| target.split('#').next().unwrap_or(target).trim())
+        .filter(|target| {
+            !target.is_empty() && !target.contains("://") && !target.contains(char::is_whitespace)
+        })
+}
+
+/// Back-quoted words that are paths of the tree; patterns and placeholders (`usr/*`, `docs/NNN.md`) aren't.
+fn paths(text: &str) -> impl Iterator<Item = &str> {
+    let prose = text.split("```").step_by(2);
+    prose
+        .flat_map(|prose| prose.split('`').skip(1).step_by(2))
+        .map(|word| word.split(':').next().unwrap_or(word))
+        .filter(|word| FOLDERS.iter().any(|folder| word.starts_with(folder)))
+        .filter(|word| {
+            let plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
+            word.chars().all(plain) && !word.contains("NAME") && !word.contains("NNN")
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_to_files() {
+        let text = "[a](docs/x.md#part), [b](https://example.org), [c](#here), ![d](e.png)";
+        assert_eq!(links(text).collect::<Vec<_>>(), ["docs/x.md", "e.png"]);
+    }
+
+    #[test]
+    fn paths_in_prose() {
+        let text = "`lib/archive/src/lib.rs`, `usr/*`, `target/x`, `images/NAME.toml`, `urpc/src/ring.rs:12`\n\
+                    ```text\nsay `lib/nothing`\n```\n`scripts/run --help` and `cpudriver/`";
+        assert_eq!(
+            paths(text).collect::<Vec<_>>(),
+            ["lib/archive/src/lib.rs", "urpc/src/ring.rs", "cpudriver/"]
+        );
+    }
+}

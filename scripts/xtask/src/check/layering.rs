@@ -1,0 +1,177 @@
+//! No upward edges in the dependency graph.
+//!
+//! ```text
+//! pure lib/* < arch, platforms < cpudriver, boot driver          (kernel side)
+//! pure lib/* < urpc < idc < interfaces, rt < spawn < monitor, skb < usr      (user side)
+//! ```
+//! Kernel side and user side share the pure libraries only: so `cpudriver` never depends on `urpc`. The build tools may
+//! use the pure libraries. Dependencies for tests only are free.
+
+use super::Violation;
+use crate::workspace::Package;
+
+/// Where a member of the workspace stands. A normal dependency must stand lower, on the same side or in the pure part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Layer {
+    /// No hardware, no system calls, no unsafe code; runs on the host as well.
+    Pure,
+    Kernel(u32),
+    User(u32),
+    /// Runs on the host.
+    Tool,
+}
+
+/// The layer of the member at `folder` (from the workspace's root).
+fn layer(folder: &str) -> Option<Layer> {
+    Some(match folder {
+        "lib/abi" | "lib/archive" | "lib/cap" | "lib/dt" | "lib/vspace" => Layer::Pure,
+        "arch/aarch64" => Layer::Kernel(1),
+        "cpudriver" | "images/boot" => Layer::Kernel(3),
+        "urpc" | "lib/idc-macros" => Layer::User(1),
+        "lib/idc" => Layer::User(2),
+        "lib/interfaces" => Layer::User(3),
+        "lib/rt" => Layer::User(4),
+        "lib/spawn" => Layer::User(5),
+        "monitor" | "skb" => Layer::User(6),
+        "scripts/xtask" => Layer::Tool,
+        _ if folder.starts_with("platforms/") => Layer::Kernel(2),
+        _ if folder.starts_with("usr/") => Layer::User(7),
+        // A new library stands where it is used, until it gets a line of its own: between idc and the services.
+        _ if folder.starts_with("lib/") => Layer::User(5),
+        _ if folder.starts_with("images/") => Layer::Kernel(3),
+        _ => return None,
+    })
+}
+
+/// Whether a member of layer `user` may depend on one of layer `used`.
+fn allowed(user: Layer, used: Layer) -> bool {
+    match (user, used) {
+        // cargo refuses circles, so the pure libraries need no order among themselves. Programs share libraries, too.
+        (_, Layer::Pure) | (Layer::User(7), Layer::User(7)) => true,
+        (Layer::Kernel(user), Layer::Kernel(used)) | (Layer::User(user), Layer::User(used)) => {
+            used < user
+        }
+        // The host runs the pure part of the services' libraries in its tools and tests.
+        (Layer::Tool, Layer::User(_)) => true,
+        _ => false,
+    }
+}
+
+/// Edges that lead upwards or across, members that stand nowhere, and kernel locks let in through a feature.
+pub(super) fn violations(packages: &[Package]) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    for package in packages {
+        let folder = super::relative(package.folder());
+        let Some(user) = layer(&folder) else {
+            let what = "the architecture's layout has no such folder";
+            violations.push(Violation::new(folder, what));
+            continue;
+        };
+        for dependency in &package.dependencies {
+            if dependency.kind.as_deref() == Some("dev") {
+                continue;
+            }
+            if let Some(path) = &dependency.path {
+                let used = layer(&super::relative(path));
+                if !used.is_some_and(|used| allowed(user, used)) {
+                    let what = format!("{} must not depend on {}", package.name, dependency.name);
+                    violations.push(Violation::new(folder.clone(), what));
+                }
+            }
+            let lock = dependency
+                .features
+                .iter()
+                .find(|feature| *feature != "once");
+            if let (Layer::Kernel(_), "spin", Some(lock)) = (user, dependency.name.as_str(), lock) {
+                let what = format!("spin is here for one-time initialisation, not for {lock}");
+                violations.push(Violation::new(folder.clone(), what));
+            }
+        }
+    }
+    violations
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workspace::{Dependency, root};
+
+    fn member(folder: &str, uses: &[(&str, Option<&str>)]) -> Package {
+        let dependencies = uses.iter().map(|(path, kind)| Dependency {
+            name: (*path).to_owned(),
+            kind: kind.map(str::to_owned),
+            path: Some(root().join(path)),
+            features: vec![],
+        });
+        Package::for_test(folder, dependencies.collect())
+    }
+
+    fn count(folder: &str, uses: &str) -> usize {
+        violations(&[member(folder, &[(uses, None)])]).len()
+    }
+
+    #[test]
+    fn the_architectures_edges() {
+        for (user, used) in [
+            ("arch/aarch64", "lib/abi"),
+            ("cpudriver", "arch/aarch64"),
+            ("cpudriver", "lib/cap"),
+            ("images/boot", "platforms/rpi4"),
+            ("urpc", "lib/abi"),
+            ("lib/idc", "urpc"),
+            ("lib/rt", "lib/idc"),
+            ("monitor", "lib/rt"),
+            ("usr/fish", "lib/interfaces"),
+            ("scripts/xtask", "lib/archive"),
+        ] {
+            assert_eq!(count(user, used), 0, "{user} on {used}");
+        }
+    }
+
+    #[test]
+    fn upward_and_sideways_edges_are_found() {
+        for (user, used) in [
+            ("cpudriver", "urpc"),
+            ("cpudriver", "images/boot"),
+            ("arch/aarch64", "cpudriver"),
+            ("lib/abi", "urpc"),
+            ("lib/cap", "arch/aarch64"),
+            ("urpc", "lib/idc"),
+            ("lib/rt", "monitor"),
+            ("monitor", "skb"),
+            ("skb", "usr/fish"),
+            ("usr/fish", "cpudriver"),
+            ("usr/fish", "arch/aarch64"),
+            ("lib/archive", "scripts/xtask"),
+        ] {
+            assert_eq!(count(user, used), 1, "{user} on {used}");
+        }
+    }
+
+    #[test]
+    fn tests_may_use_what_they_like_but_build_scripts_may_not() {
+        let tests = member("lib/abi", &[("usr/fish", Some("dev"))]);
+        assert_eq!(violations(&[tests]), []);
+        let build = member("lib/abi", &[("usr/fish", Some("build"))]);
+        assert_eq!(violations(&[build]).len(), 1);
+    }
+
+    #[test]
+    fn members_outside_of_the_layout_are_found() {
+        assert_eq!(violations(&[member("misc/tool", &[])]).len(), 1);
+    }
+
+    #[test]
+    fn kernel_locks_are_found() {
+        let spin = |features: &[&str]| Dependency {
+            name: "spin".to_owned(),
+            kind: None,
+            path: None,
+            features: features.iter().map(|&feature| feature.to_owned()).collect(),
+        };
+        let fine = Package::for_test("cpudriver", vec![spin(&["once"])]);
+        assert_eq!(violations(&[fine]), []);
+        let lock = Package::for_test("cpudriver", vec![spin(&["once", "mutex"])]);
+        assert_eq!(violations(&[lock]).len(), 1);
+    }
+}

@@ -1,0 +1,229 @@
+//! The guest cases: one entry a behaviour, what it is booted with, what it is told, what must come of it.
+//!
+//! To add a case, add an entry to one of the lists; to add a behaviour, write a guest program that reports
+//! `test NAME ... ok` for each of its tests, put it into `images/test.toml`, and add an entry that runs it.
+
+use capelin_archive::Archive;
+
+/// How a guest must end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Expected {
+    /// All its commands succeed and it powers off.
+    Success,
+    /// So many of its commands fail, and it powers off.
+    Failures(u32),
+    /// It says that it can't go on (`capelin: fatal: …`).
+    GivesUp,
+}
+
+/// Damage to a boot image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Damage {
+    /// The archive is cut off.
+    NoArchive,
+    /// The second half of the archive is cut off.
+    HalfArchive,
+    /// A bit of the archive's directory is flipped.
+    Directory,
+    /// A bit in the middle of this module's data is flipped.
+    Module(&'static str),
+}
+
+impl Damage {
+    /// Does the damage to `image`, whose archive starts at `archive`.
+    ///
+    /// # Errors
+    /// If the image has no such module.
+    pub(crate) fn apply(self, image: &mut Vec<u8>, archive: usize) -> Result<(), String> {
+        let at = match self {
+            Self::NoArchive => {
+                image.truncate(archive);
+                return Ok(());
+            }
+            Self::HalfArchive => {
+                image.truncate(archive.midpoint(image.len()));
+                return Ok(());
+            }
+            Self::Directory => archive + capelin_archive::HEADER_LEN + 8,
+            Self::Module(name) => {
+                let bytes = image.get(archive..).unwrap_or_default();
+                let parsed = Archive::parse(bytes).map_err(|error| error.to_string())?;
+                let module = parsed.find(name).ok_or(format!("has no module {name}"))?;
+                archive + module.offset() + module.data().len() / 2
+            }
+        };
+        match image.get_mut(at) {
+            Some(byte) => *byte ^= 0x10,
+            None => return Err("is too short to be damaged there".to_owned()),
+        }
+        Ok(())
+    }
+}
+
+/// A guest case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct GuestCase {
+    /// Without the leading `qemu/`.
+    pub(crate) name: &'static str,
+    /// Options of `scripts/run`, separated by spaces.
+    pub(crate) options: &'static str,
+    /// What the shell is told.
+    pub(crate) exec: Option<&'static str>,
+    pub(crate) expected: Expected,
+    /// Pieces of lines that must be printed in this order; `*` stands for anything.
+    pub(crate) patterns: Vec<&'static str>,
+    /// Pieces of lines that must not be printed.
+    pub(crate) forbidden: Vec<&'static str>,
+    /// Tests that must be reported at least.
+    pub(crate) least_tests: usize,
+    pub(crate) timeout_s: u64,
+    /// Whether it runs with `--full` only.
+    pub(crate) is_long: bool,
+    pub(crate) damage: Option<Damage>,
+}
+
+impl GuestCase {
+    /// A case that expects success within a minute and no panic.
+    pub(crate) fn new(name: &'static str, options: &'static str) -> Self {
+        Self {
+            name,
+            options,
+            exec: None,
+            expected: Expected::Success,
+            patterns: vec![],
+            forbidden: vec!["panic"],
+            least_tests: 0,
+            timeout_s: 60,
+            is_long: false,
+            damage: None,
+        }
+    }
+}
+
+/// All guest cases.
+pub(crate) fn cases() -> Vec<GuestCase> {
+    let mut cases = boots();
+    cases.extend(shell());
+    cases.extend(bad_inputs());
+    cases
+}
+
+/// Every kind of machine boots to the shell, which runs a command and powers off.
+fn boots() -> Vec<GuestCase> {
+    let boot = |(name, options): (&'static str, &'static str)| GuestCase {
+        exec: Some("echo hello from the shell"),
+        patterns: vec!["hello from the shell"],
+        ..GuestCase::new(name, options)
+    };
+    let short = [
+        ("boot/default", ""),
+        ("boot/one-core", "--smp 1"),
+        ("boot/gic2", "--gic 2"),
+        ("boot/gic2-8-cores", "--gic 2 --smp 8"),
+        ("boot/gic4", "--gic 4"),
+        ("boot/el2", "--el2"),
+        ("boot/el2-gic2", "--el2 --gic 2"),
+        ("boot/cortex-a53", "--cpu cortex-a53"),
+        ("boot/neoverse-n1", "--cpu neoverse-n1"),
+        ("boot/max", "--cpu max"),
+        ("boot/max-el2", "--cpu max --el2"),
+        ("boot/16-cores", "--smp 16"),
+        ("boot/two-nodes", "--smp 4 --numa 2"),
+        (
+            "boot/uneven-nodes",
+            "--smp 4 --numa 0:mem=512M,cpus=0-2;1:mem=1G,cpus=3;2:mem=256M",
+        ),
+        (
+            "boot/node-without-memory",
+            "--smp 4 --numa 0:mem=1G,cpus=0-2;1:cpus=3",
+        ),
+        ("boot/256-MiB", "--mem 256M"),
+        ("boot/8-GiB", "--mem 8G"),
+        ("boot/icount", "--icount"),
+    ];
+    let long = [
+        ("boot/64-cores", "--smp 64"),
+        ("boot/64-cores-8-nodes", "--smp 64 --numa 8"),
+        ("boot/128-cores-two-gicr-regions", "--smp 128"),
+        ("boot/256-cores", "--smp 256"),
+        ("boot/icount-16-cores", "--icount --smp 16"),
+        ("boot/64-GiB", "--mem 64G"),
+    ];
+    let short = short.into_iter().map(boot);
+    let long = long.into_iter().map(|entry| GuestCase {
+        is_long: true,
+        timeout_s: 240,
+        ..boot(entry)
+    });
+    short.chain(long).collect()
+}
+
+/// The shell tells how many of its commands failed, and goes on after one that did.
+fn shell() -> Vec<GuestCase> {
+    vec![GuestCase {
+        exec: Some("no-such-command; echo still here; no-other-command"),
+        expected: Expected::Failures(2),
+        patterns: vec!["no-such-command", "still here", "no-other-command"],
+        ..GuestCase::new("shell/failures-are-counted", "--smp 1")
+    }]
+}
+
+/// What is wrong with an image is said, by name, and ends the boot.
+fn bad_inputs() -> Vec<GuestCase> {
+    let bad = |name, damage, pattern| GuestCase {
+        expected: Expected::GivesUp,
+        patterns: vec![pattern],
+        damage: Some(damage),
+        timeout_s: 30,
+        ..GuestCase::new(name, "")
+    };
+    vec![
+        bad("bad/no-archive", Damage::NoArchive, "archive"),
+        bad("bad/half-archive", Damage::HalfArchive, "archive"),
+        bad("bad/directory", Damage::Directory, "archive"),
+        bad("bad/cpudriver", Damage::Module("cpudriver"), "cpudriver"),
+        bad("bad/init", Damage::Module("init"), "init"),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use capelin_archive::{ArchiveError, ModuleKind, ModuleSpec};
+
+    fn image() -> Vec<u8> {
+        let module = |name: &str| ModuleSpec {
+            name: name.to_owned(),
+            kind: ModuleKind::Raw,
+            uses_fp: false,
+            data: vec![7; 100],
+        };
+        let archive = crate::image::archive(vec![module("init"), module("fish")]).unwrap();
+        [vec![0; 4096], archive].concat()
+    }
+
+    fn damaged(damage: Damage) -> Vec<u8> {
+        let mut image = image();
+        damage.apply(&mut image, 4096).unwrap();
+        image.split_off(4096)
+    }
+
+    #[test]
+    fn damage_hits_what_it_names() {
+        let bytes = damaged(Damage::Module("init"));
+        let archive = Archive::parse(&bytes).unwrap();
+        assert!(archive.find("init").unwrap().verify().is_err());
+        assert!(archive.find("fish").unwrap().verify().is_ok());
+        let refused = Archive::parse(&damaged(Damage::Directory)).err();
+        assert_eq!(refused, Some(ArchiveError::DirectoryChecksum));
+        assert!(damaged(Damage::NoArchive).is_empty());
+        let refused = Archive::parse(&damaged(Damage::HalfArchive)).err();
+        assert!(matches!(refused, Some(ArchiveError::Truncated { .. })));
+    }
+
+    #[test]
+    fn damage_to_what_is_not_there_is_refused() {
+        assert!(Damage::Module("ghost").apply(&mut image(), 4096).is_err());
+        assert!(Damage::Directory.apply(&mut vec![0; 10], 10).is_err());
+    }
+}

@@ -1,0 +1,230 @@
+//! Cases that boot a guest, as [`crate::matrix`] declares them.
+//!
+//! A guest's own tests report in libtest's form, one line each (`test NAME ... ok`, `test NAME ... FAILED`, what was
+//! wrong in the lines before), and are counted beside the case itself.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{Case, Context, Outcome};
+use crate::args::Args;
+use crate::build;
+use crate::error::{Error, Result};
+use crate::matrix::{self, Damage, Expected, GuestCase};
+use crate::qemu;
+use crate::qemu::command::Console;
+use crate::qemu::console::{End, Report};
+use crate::qemu::options::RunOptions;
+
+/// The cases of the matrix.
+pub(super) fn cases() -> Vec<Case> {
+    let case = |guest: GuestCase| Case {
+        name: format!("qemu/{}", guest.name),
+        is_long: guest.is_long,
+        run: Box::new(move |context| run(context, &guest)),
+    };
+    matrix::cases().into_iter().map(case).collect()
+}
+
+fn run(context: &Context, case: &GuestCase) -> Result<Outcome> {
+    let mut options = options(case)?;
+    if let Some(damage) = case.damage {
+        options.kernel = Some(damaged_image(context, &options.image, damage)?);
+        options.build = false;
+    }
+    let log_path = context.log_path(&format!("qemu/{}", case.name));
+    let failed = |error| Error::File(log_path.clone(), error);
+    let mut log = fs::File::create(&log_path).map_err(failed)?;
+    let report = qemu::boot(&options, Console::Plain, &mut log)?;
+    if matches!(report.end, End::Interrupted(_)) {
+        return Err(Error::Guest(report.end));
+    }
+    Ok(judge(case, &report))
+}
+
+fn options(case: &GuestCase) -> Result<RunOptions> {
+    let mut options = RunOptions::parse(Args::new(case.options.split_whitespace()))?;
+    options.exec = case.exec.map(str::to_owned);
+    options.timeout = Some(Duration::from_secs(case.timeout_s));
+    Ok(options)
+}
+
+/// Holds what the guest did against what the case expects.
+fn judge(case: &GuestCase, report: &Report) -> Outcome {
+    let mut failures = Vec::new();
+    let ended_well = match (&case.expected, &report.end) {
+        (Expected::Success, End::PoweredOff(None | Some(0))) => true,
+        (Expected::Failures(count), End::PoweredOff(Some(failed))) => count == failed,
+        (Expected::GivesUp, End::Fatal(_)) => true,
+        _ => false,
+    };
+    if !ended_well {
+        failures.push(match report.end {
+            End::PoweredOff(Some(0) | None) => {
+                "the guest succeeded, and should not have".to_owned()
+            }
+            ref end => end.to_string(),
+        });
+    }
+    let mut rest = report.output.as_str();
+    for pattern in &case.patterns {
+        match find(rest, pattern) {
+            Some(end) => rest = &rest[end..],
+            None => {
+                failures.push(format!("didn't print {pattern:?}"));
+                break;
+            }
+        }
+    }
+    for pattern in &case.forbidden {
+        if find(&report.output, pattern).is_some() {
+            failures.push(format!("printed {pattern:?}"));
+        }
+    }
+    let (mut passed, mut reported) = (0, 0);
+    for line in report.output.lines() {
+        let Some(test) = line.trim_end().strip_prefix("test ") else {
+            continue;
+        };
+        if test.ends_with(" ... ok") {
+            passed += 1;
+        } else if let Some(name) = test.strip_suffix(" ... FAILED") {
+            failures.push(name.to_owned());
+        } else {
+            continue;
+        }
+        reported += 1;
+    }
+    if reported < case.least_tests {
+        failures.push(format!(
+            "{reported} of at least {} tests reported",
+            case.least_tests
+        ));
+    }
+    if failures.is_empty() {
+        Outcome::Passed(passed + 1)
+    } else {
+        Outcome::Failed(passed, failures)
+    }
+}
+
+/// Where in `text` the first line ends that `pattern` matches: a piece of a line, in which `*` stands for anything.
+fn find(text: &str, pattern: &str) -> Option<usize> {
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        start += line.len();
+        let mut rest = line;
+        let matches = pattern.split('*').all(|piece| match rest.find(piece) {
+            Some(at) => {
+                rest = &rest[at + piece.len()..];
+                true
+            }
+            None => false,
+        });
+        if matches {
+            return Some(start);
+        }
+    }
+    None
+}
+
+/// A copy of the image with `damage` done to it.
+fn damaged_image(context: &Context, image: &str, damage: Damage) -> Result<PathBuf> {
+    let path = build::image(image)?;
+    let read = |path: &Path| fs::read(path).map_err(|error| Error::File(path.to_owned(), error));
+    let mut bytes = read(&path)?;
+    let archive = read(&path.with_extension("archive"))?;
+    let start = bytes.len().saturating_sub(archive.len());
+    damage
+        .apply(&mut bytes, start)
+        .map_err(|what| Error::Malformed(path, what))?;
+    let damaged = context.folder.join(format!("{image}-{damage:?}.img"));
+    fs::write(&damaged, bytes).map_err(|error| Error::File(damaged.clone(), error))?;
+    Ok(damaged)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn case(expected: Expected, patterns: &[&'static str]) -> GuestCase {
+        GuestCase {
+            expected,
+            patterns: patterns.to_vec(),
+            ..GuestCase::new("t", "")
+        }
+    }
+
+    fn report(end: End, output: &str) -> Report {
+        Report {
+            end,
+            tail: vec![],
+            output: output.to_owned(),
+        }
+    }
+
+    fn passes(case: &GuestCase, end: End, output: &str) -> bool {
+        matches!(judge(case, &report(end, output)), Outcome::Passed(_))
+    }
+
+    const OFF: End = End::PoweredOff(Some(0));
+
+    #[test]
+    fn patterns_are_sought_in_order() {
+        let success = case(Expected::Success, &["one", "cores * of 4"]);
+        assert!(passes(&success, OFF, "x one\ny\ncores 4 of 4\n"));
+        assert!(!passes(&success, OFF, "cores 4 of 4\none\n"));
+        assert!(!passes(&success, OFF, "one\ncores 4\nof 4\n"));
+        assert!(!passes(&success, OFF, "one\n"));
+    }
+
+    #[test]
+    fn the_end_must_be_the_expected_one() {
+        let success = case(Expected::Success, &[]);
+        assert!(!passes(&success, End::PoweredOff(Some(1)), ""));
+        assert!(!passes(&success, End::Premature, ""));
+        assert!(!passes(&success, End::TimedOut(Duration::ZERO), ""));
+        let gives_up = case(Expected::GivesUp, &[]);
+        assert!(!passes(&gives_up, OFF, ""));
+        assert!(passes(&gives_up, End::Fatal("x".to_owned()), ""));
+        let fails = case(Expected::Failures(2), &[]);
+        assert!(passes(&fails, End::PoweredOff(Some(2)), ""));
+        assert!(!passes(&fails, End::PoweredOff(Some(1)), ""));
+        assert!(!passes(&fails, OFF, ""));
+    }
+
+    #[test]
+    fn what_must_not_be_printed() {
+        let calm = GuestCase {
+            forbidden: vec!["panic"],
+            ..case(Expected::Success, &[])
+        };
+        assert!(passes(&calm, OFF, "fine\n"));
+        assert!(!passes(&calm, OFF, "core 3: panic at x\n"));
+    }
+
+    #[test]
+    fn guest_tests_are_counted() {
+        let tests = GuestCase {
+            least_tests: 2,
+            ..case(Expected::Success, &[])
+        };
+        let judged = judge(
+            &tests,
+            &report(OFF, "test a ... ok\r\ntest b ... ok\ntest tube\n"),
+        );
+        assert_eq!(judged, Outcome::Passed(3));
+        let judged = judge(&tests, &report(OFF, "test a ... ok\ntest b ... FAILED\n"));
+        assert_eq!(judged, Outcome::Failed(1, vec!["b".to_owned()]));
+        assert!(!passes(&tests, OFF, "test a ... ok\n"));
+    }
+
+    #[test]
+    fn every_case_of_the_matrix_has_options_that_parse() {
+        for case in matrix::cases() {
+            let options = options(&case).unwrap();
+            qemu::command::arguments(&options, Path::new("x"), Console::Plain).unwrap();
+        }
+    }
+}
