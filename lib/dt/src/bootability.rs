@@ -84,14 +84,14 @@ pub enum Finding {
         /// The MPIDR.
         mpidr: Mpidr,
     },
-    /// Cores that want PSCI, and no usable PSCI node.
+    /// Secondary cores that want PSCI, and no usable PSCI node.
     PsciMissing {
         /// How many.
         cores: usize,
     },
     /// PSCI 0.1 without a function id for `CPU_ON`.
     PsciWithoutCpuOn {
-        /// How many cores want it.
+        /// How many secondary cores want it.
         cores: usize,
     },
     /// Secondary cores on a spin table that have no release address.
@@ -189,36 +189,62 @@ impl fmt::Display for Finding {
             }
             Self::PsciMissing { cores } => write!(
                 f,
-                "{cores} cores want PSCI, but there is no psci node: secondary cores can't be started"
+                "{} can't be started: enable-method is psci, but there is no usable psci node",
+                Secondary(*cores)
             ),
             Self::PsciWithoutCpuOn { cores } => write!(
                 f,
-                "{cores} cores want PSCI 0.1, but no cpu_on function id is given: secondary cores can't be started"
+                "{} can't be started: PSCI 0.1 needs a cpu_on function id, and none is given",
+                Secondary(*cores)
             ),
             Self::NoReleaseAddress { cores } => write!(
                 f,
-                "{cores} secondary cores wait on a spin table without release address and can't be started"
+                "{} can't be started: the spin table has no release address",
+                Secondary(*cores)
             ),
             Self::SharedReleaseAddress { address, cores } => write!(
                 f,
-                "{cores} secondary cores share the release address {address} and start only together"
+                "{} share the release address {address} and wake only together",
+                Secondary(*cores)
             ),
             Self::NoEnableMethod { cores } => write!(
                 f,
-                "{cores} secondary cores have no enable-method and can't be started"
+                "{} can't be started: there is no enable-method",
+                Secondary(*cores)
             ),
             Self::UnknownEnableMethod { method, cores } => write!(
                 f,
-                "{cores} secondary cores have the unknown enable-method \"{method}\" and can't be started"
+                "{} can't be started: the enable-method \"{method}\" is unknown",
+                Secondary(*cores)
             ),
             Self::DisabledCpus { cores } => {
-                write!(f, "{cores} cores are not enabled and are left out")
+                write!(f, "left out as not enabled: {}", Cores(*cores))
             }
             Self::MoreCpusThanGic { cores, interfaces } => write!(
                 f,
                 "the GIC serves {interfaces} of the {cores} cores; the others are left out"
             ),
         }
+    }
+}
+
+/// A number of cores, in words.
+struct Cores(usize);
+
+impl fmt::Display for Cores {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.0 == 1 { "" } else { "s" };
+        write!(f, "{} core{plural}", self.0)
+    }
+}
+
+/// A number of secondary cores, in words.
+struct Secondary(usize);
+
+impl fmt::Display for Secondary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.0 == 1 { "" } else { "s" };
+        write!(f, "{} secondary core{plural}", self.0)
     }
 }
 
@@ -262,7 +288,7 @@ impl fmt::Display for Bootability {
             }
             Some(Severity::Degrades) | None => "Capelin can boot here",
         };
-        write!(f, "{verdict} ({} usable cores)", self.usable_cores)?;
+        write!(f, "{verdict} ({} usable)", Cores(self.usable_cores))?;
         for finding in &self.findings {
             write!(f, "\n- {finding}")?;
         }

@@ -2,7 +2,7 @@
 //!
 //! A core's own node gives its first level; `next-level-cache` leads to a node
 //! for each further one. The chain may end anywhere, may (in a broken tree) be a
-//! loop, and is followed for [`MAX_LEVELS`] steps.
+//! loop, and is followed for six steps.
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;

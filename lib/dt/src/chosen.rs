@@ -31,7 +31,8 @@ pub enum ConsoleKind {
     Pl011,
     /// 16550 and compatible: registers at `reg_shift`, accesses of `reg_io_width`.
     Ns16550,
-    /// The Raspberry Pi's mini UART: 16550 registers after 64 bytes.
+    /// The Raspberry Pi's mini UART: much like a 16550 with registers four bytes
+    /// apart, whatever `reg_shift` says.
     Bcm2835Aux,
     /// Amlogic Meson.
     Meson,

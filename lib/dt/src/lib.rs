@@ -2,7 +2,7 @@
 //!
 //! [`Machine::parse`] turns a flattened device tree into owned, typed facts: what
 //! the boot driver boots with and the System Knowledge Base is filled from.
-//! [`bootability`] says in typed findings whether Capelin can boot there.
+//! [`bootability()`] says in typed findings whether Capelin can boot there.
 //! The design note is `docs/050-device-tree.md`.
 //!
 //! ```text
@@ -16,7 +16,7 @@
 //! | [`validate`] | the structural check in front of the `fdt` crate |
 //! | `tree`, `address`, `interrupt` | nodes, `ranges`, `interrupt-map` |
 //! | [`cpu`], [`cache`], [`gic`], [`timer`], [`memory`], [`psci`], [`chosen`], [`device`] | one subject each |
-//! | [`bootability`] | what of all that keeps Capelin from booting, or from using it |
+//! | [`mod@bootability`] | what of all that keeps Capelin from booting, or from using it |
 //!
 //! Nothing here panics, loops or takes more than bounded time and memory,
 //! whatever the bytes: see the limits in [`validate`] and the budget in `tree`.
@@ -102,7 +102,7 @@ impl Machine {
     /// # Errors
     ///
     /// Why the bytes are no well-formed tree. What is merely missing or odd in a
-    /// well-formed one is no error: see [`bootability`].
+    /// well-formed one is no error: see [`bootability()`].
     pub fn parse(blob: &[u8]) -> Result<Self, DtError> {
         let blob = validate::validate(blob)?;
         let tree = tree::Tree::new(&blob.bytes)?;

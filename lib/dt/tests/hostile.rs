@@ -1,4 +1,5 @@
 //! No bytes make the reader panic, run for long, or take much memory.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[allow(dead_code, reason = "each test program uses its own part")]
 mod common;
@@ -12,6 +13,7 @@ use capelin_dt::{DtError, Machine, bootability, early};
 use common::{Builder, small};
 use proptest::prelude::{Strategy, any, prop, prop_oneof};
 use proptest::proptest;
+use proptest::test_runner::Config;
 
 /// Longest that one reading may take, in an unoptimised build.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -62,6 +64,16 @@ fn trim(mut blob: Vec<u8>) -> Vec<u8> {
     blob.truncate(end);
     blob[4..8].copy_from_slice(&u32::try_from(end).unwrap().to_be_bytes());
     blob
+}
+
+/// At least `cases` cases, more if `PROPTEST_CASES` asks for more.
+fn config(cases: u32) -> Config {
+    let default = Config::default();
+    Config {
+        cases: default.cases.max(cases),
+        failure_persistence: None,
+        ..default
+    }
 }
 
 /// Every length of the small tree, with and without `totalsize` following it.
@@ -136,11 +148,7 @@ fn apply(blob: &mut Vec<u8>, mutation: &Mutation) {
 fn mutated_trees_are_survived() {
     let samples = samples();
     let plan = (0..samples.len(), prop::collection::vec(mutation(), 1..6));
-    let config = proptest::test_runner::Config {
-        cases: 1500,
-        failure_persistence: None,
-        ..Default::default()
-    };
+    let config = config(1500);
     proptest!(config, |((sample, mutations) in plan)| {
         let mut blob = samples[sample].clone();
         for mutation in &mutations {
@@ -216,11 +224,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 #[test]
 fn random_token_streams_are_survived() {
-    let config = proptest::test_runner::Config {
-        cases: 3000,
-        failure_persistence: None,
-        ..Default::default()
-    };
+    let config = config(3000);
     proptest!(config, |(steps in prop::collection::vec(step(), 0..120), wild in any::<bool>())| {
         let mut b = Builder::new();
         let mut depth = 1;
@@ -266,11 +270,7 @@ fn random_token_streams_are_survived() {
 
 #[test]
 fn random_bytes_are_survived() {
-    let config = proptest::test_runner::Config {
-        cases: 2000,
-        failure_persistence: None,
-        ..Default::default()
-    };
+    let config = config(2000);
     proptest!(config, |(bytes in prop::collection::vec(any::<u8>(), 0..400), header in any::<bool>())| {
         let mut bytes = bytes;
         if header && bytes.len() >= 40 {

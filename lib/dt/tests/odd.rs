@@ -1,4 +1,5 @@
 //! What real trees do and the specification doesn't promise, in trees made here.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[allow(dead_code, reason = "each test program uses its own part")]
 mod common;

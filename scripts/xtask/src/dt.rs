@@ -339,7 +339,7 @@ mod tests {
         let machine = Machine::parse(&smallest()).unwrap();
         let text = as_text(Path::new("x.dtb"), &machine);
         assert!(text.starts_with("x.dtb: no model\n"));
-        assert!(text.contains("Capelin can't boot here (0 usable cores)"));
+        assert!(text.contains("Capelin can't boot here (0 cores usable)"));
         assert!(text.contains("- no GIC"));
     }
 
