@@ -1,2 +1,61 @@
-//! Capability slots, the mapping database and the local capability operations.
+//! Capability slots, the mapping database and the local capability operations
+//! (`docs/020-capabilities.md`).
+//!
+//! Everything here is plain data and algorithms: a CPU driver lends the memory
+//! in which the slots lie ([`SlotStore`]) and does what deletion asks for
+//! ([`Effects`]); host tests lend a `Vec`. Nothing allocates, nothing recurses
+//! without a bound, no input panics.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`slot`] | the 64-byte slot, its states and flags, [`Capability`] as a value |
+//! | [`key`] | the order of the mapping database |
+//! | [`store`] | the traits that the kernel implements |
+//! | [`mdb`] | the tree: neighbours, insertion, removal, range queries |
+//! | [`relations`] | copies, ancestors and descendants of a capability |
+//! | [`mod@create`], [`mod@copy`], [`mod@mint`], [`mod@retype`], [`mod@derive`], [`mod@delete`], [`mod@revoke`], [`mod@transfer`], [`mod@seal`], [`mod@identify`] | one operation each |
+//! | [`cspace`] | from a capability address to a slot |
+//! | [`mapping`] | what a mapping capability holds in its data words |
+//! | [`record`] | a capability on its way to another kernel |
+//! | [`mod@check`] | all invariants of the tree |
 #![no_std]
+#![forbid(unsafe_code)]
+
+mod balance;
+pub mod check;
+pub mod copy;
+pub mod create;
+pub mod cspace;
+mod decode;
+pub mod delete;
+pub mod derive;
+pub mod identify;
+pub mod key;
+pub mod mapping;
+pub mod mdb;
+pub mod mint;
+pub mod record;
+pub mod relations;
+pub mod retype;
+pub mod revoke;
+pub mod seal;
+pub mod slot;
+pub mod store;
+pub mod transfer;
+
+pub use check::{Summary, Violation, check};
+pub use copy::{copy, relocate};
+pub use create::create;
+pub use delete::{DeleteList, Step, delete, drain};
+pub use derive::derive;
+pub use identify::{Identity, identify};
+pub use mapping::MappingData;
+pub use mdb::Mdb;
+pub use mint::{Mint, mint};
+pub use record::{CapRecord, ExportMode};
+pub use retype::{Retype, RetypeRequest, finish, retype};
+pub use revoke::revoke;
+pub use seal::seal;
+pub use slot::{Capability, Slot, SlotFlags, SlotIndex, State};
+pub use store::{Effects, SlotStore};
+pub use transfer::{export, import, lock, reclaim, set_remote_copies, unlock};

@@ -1,0 +1,66 @@
+//! Copy: another capability to the same object, with the same rights or fewer;
+//! and relocate: the same capability in another slot.
+
+use capelin_abi::{ObjectType, Rights, SysError};
+
+use crate::decode::{usable, vacant};
+use crate::mdb::Mdb;
+use crate::slot::{Slot, SlotFlags, SlotIndex};
+use crate::store::SlotStore;
+
+/// Copies the capability in `src` to the empty slot `dst`; it keeps the rights
+/// that are also in `mask`.
+///
+/// # Errors
+/// `NoSuchSlot`, `EmptySlot`, `Locked`, `Dying` or `Foreign` (a tombstone) for
+/// `src`; `NoSuchSlot` or `SlotInUse` for `dst`; `WrongType` for a mapping.
+#[inline]
+pub fn copy<S: SlotStore>(
+    store: &mut S,
+    mdb: &mut Mdb,
+    src: SlotIndex,
+    dst: SlotIndex,
+    mask: Rights,
+) -> Result<(), SysError> {
+    let source = usable(store, src)?;
+    if source.is_kind(ObjectType::Mapping) {
+        return Err(SysError::WrongType);
+    }
+    let slot = copied(source, mask);
+    vacant(store, dst)?;
+    // Before, so that the source stays next to its mappings and descendants,
+    // and its next retype finds its place at once.
+    mdb.insert_before(store, src, dst, slot);
+    Ok(())
+}
+
+/// What a copy of `source` with the rights in `mask` holds.
+#[inline]
+pub(crate) fn copied(source: &Slot, mask: Rights) -> Slot {
+    let mut slot = *source;
+    slot.rights &= mask.bits();
+    slot.progress = 0;
+    // REMOTE_COPIES stays with one of the copies; delete hands it on.
+    let kept = SlotFlags::HAS_ANCESTOR.union(SlotFlags::REMOTE_ANCESTORS);
+    slot.flags &= kept.bits();
+    slot
+}
+
+/// Moves the capability in `src`, with its place in the database, to the empty
+/// slot `dst`.
+///
+/// # Errors
+/// As [`copy`]: mappings stay where their table knows them.
+pub fn relocate<S: SlotStore>(
+    store: &mut S,
+    mdb: &mut Mdb,
+    src: SlotIndex,
+    dst: SlotIndex,
+) -> Result<(), SysError> {
+    if usable(store, src)?.is_kind(ObjectType::Mapping) {
+        return Err(SysError::WrongType);
+    }
+    vacant(store, dst)?;
+    mdb.move_node(store, src, dst);
+    Ok(())
+}

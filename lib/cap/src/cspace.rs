@@ -1,0 +1,52 @@
+//! From a capability address to a slot.
+//!
+//! Two levels: the L1 CNode's slots hold L2 CNodes. Both lie in home memory, so
+//! a lookup is a few loads; every level is checked, since what an L1 slot holds
+//! is user space's choice.
+
+use capelin_abi::{CapAddress, CapRef, Level, ObjectType, SysError};
+
+use crate::slot::{Slot, SlotIndex, State};
+use crate::store::{SlotStore, cnode_slot};
+
+/// The slot that `reference` names in the CSpace whose L1 CNode the capability
+/// in `root` names. The slot may be empty.
+///
+/// # Errors
+/// `NoSuchSlot` where an index is past a CNode's last slot, where the L1 slot
+/// holds no L2 CNode, or for [`CapAddress::NULL`]; `WrongType` when `root` holds
+/// no L1 CNode; `Locked`, `Dying` or `Foreign` for a CNode that can't be used.
+#[inline]
+pub fn lookup<S: SlotStore>(
+    store: &S,
+    root: SlotIndex,
+    reference: CapRef,
+) -> Result<SlotIndex, SysError> {
+    if root.is_none() || !store.slot(root).is_kind(ObjectType::L1CNode) {
+        return Err(SysError::WrongType);
+    }
+    check_cnode(store, root)?;
+    let l1 = cnode_slot(store, root, reference.address.l1()).ok_or(SysError::NoSuchSlot)?;
+    match reference.level {
+        Level::L1 => Ok(l1),
+        Level::L2 if reference.address == CapAddress::NULL => Err(SysError::NoSuchSlot),
+        Level::L2 => {
+            if !store.slot(l1).is_kind(ObjectType::L2CNode) {
+                return Err(SysError::NoSuchSlot);
+            }
+            check_cnode(store, l1)?;
+            cnode_slot(store, l1, u32::from(reference.address.l2())).ok_or(SysError::NoSuchSlot)
+        }
+    }
+}
+
+#[inline]
+fn check_cnode<S: SlotStore>(store: &S, index: SlotIndex) -> Result<(), SysError> {
+    let slot: &Slot = store.slot(index);
+    match slot.state() {
+        State::Live if slot.is_tombstone() => Err(SysError::Foreign),
+        State::Live => Ok(()),
+        State::InProgress | State::Locked => Err(SysError::Locked),
+        State::Dying => Err(SysError::Dying),
+    }
+}

@@ -1,0 +1,57 @@
+//! Checks that several operations begin with.
+
+use capelin_abi::SysError;
+
+use crate::slot::{Slot, SlotIndex, State};
+use crate::store::SlotStore;
+
+/// The capability in `index`, if it is there and may be used.
+///
+/// # Errors
+/// `NoSuchSlot` for index 0, `EmptySlot`, `Locked` (also while its memory is
+/// being zeroed), `Dying`, and `Foreign` for a tombstone.
+#[inline]
+pub(crate) fn usable<S: SlotStore>(store: &S, index: SlotIndex) -> Result<&Slot, SysError> {
+    let slot = occupied(store, index)?;
+    match slot.state() {
+        State::Live if slot.is_tombstone() => Err(SysError::Foreign),
+        State::Live => Ok(slot),
+        State::InProgress | State::Locked => Err(SysError::Locked),
+        State::Dying => Err(SysError::Dying),
+    }
+}
+
+/// The capability in `index`, in whatever state.
+///
+/// # Errors
+/// `NoSuchSlot` for index 0, `EmptySlot`; `Dying` for a slot that is reserved
+/// until a deletion is over.
+#[inline]
+pub(crate) fn occupied<S: SlotStore>(store: &S, index: SlotIndex) -> Result<&Slot, SysError> {
+    if index.is_none() {
+        return Err(SysError::NoSuchSlot);
+    }
+    let slot = store.slot(index);
+    if slot.is_occupied() {
+        Ok(slot)
+    } else if slot.state() == State::Dying {
+        Err(SysError::Dying)
+    } else {
+        Err(SysError::EmptySlot)
+    }
+}
+
+/// Whether `index` can take a capability.
+///
+/// # Errors
+/// `NoSuchSlot` for index 0, `SlotInUse`.
+#[inline]
+pub(crate) fn vacant<S: SlotStore>(store: &S, index: SlotIndex) -> Result<(), SysError> {
+    if index.is_none() {
+        Err(SysError::NoSuchSlot)
+    } else if store.slot(index).is_empty() {
+        Ok(())
+    } else {
+        Err(SysError::SlotInUse)
+    }
+}

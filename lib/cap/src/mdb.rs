@@ -1,0 +1,477 @@
+//! The mapping database: every capability of one kernel, in one tree embedded in
+//! the slots (`docs/020-capabilities.md`).
+//!
+//! An AVL tree with parent links in the order of [`crate::key`]. Insertion takes
+//! a neighbour, so that a copy costs no descent; removal takes the node itself.
+//! Each node caches the largest end below it, with which
+//! `Mdb::last_reaching` finds in one descent the rightmost range that starts
+//! before one address and ends after another; all questions about overlap,
+//! ancestors and addresses are that one. Callers are the operations; what they
+//! ask about relations is in [`crate::relations`].
+
+use core::cmp::Ordering;
+
+use capelin_abi::{KernelId, PhysAddr};
+
+use crate::balance::{repair, replace_child, set_parent};
+use crate::key::{ADDRESS_MASK, compare};
+use crate::slot::{Slot, SlotFlags, SlotIndex};
+use crate::store::SlotStore;
+
+/// A kernel's mapping database: where its tree starts, and whose it is. Lies in
+/// the kernel control block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct Mdb {
+    pub(crate) root: SlotIndex,
+    kernel: KernelId,
+    spare: u16,
+}
+
+/// What a descent towards a position found.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Descent {
+    /// The last node before the position.
+    pub(crate) last: SlotIndex,
+    /// The last node before the position that satisfies the condition.
+    pub(crate) found: SlotIndex,
+}
+
+impl Mdb {
+    /// An empty database of the kernel `kernel`.
+    #[must_use]
+    pub const fn new(kernel: KernelId) -> Self {
+        Self {
+            root: SlotIndex::NONE,
+            kernel,
+            spare: 0,
+        }
+    }
+
+    /// The kernel whose capabilities these are: what another kernel owns is
+    /// foreign.
+    #[inline]
+    #[must_use]
+    pub const fn kernel(&self) -> KernelId {
+        self.kernel
+    }
+
+    /// Whether this kernel owns what the slot names.
+    #[inline]
+    #[must_use]
+    pub const fn owns(&self, slot: &Slot) -> bool {
+        slot.owner == self.kernel.0
+    }
+
+    /// The first capability in order.
+    #[must_use]
+    pub fn first<S: SlotStore>(&self, store: &S) -> Option<SlotIndex> {
+        some(if self.root.is_none() {
+            self.root
+        } else {
+            leftmost(store, self.root)
+        })
+    }
+
+    /// The capability after `node` in order.
+    #[inline]
+    #[must_use]
+    pub fn next<S: SlotStore>(&self, store: &S, node: SlotIndex) -> Option<SlotIndex> {
+        some(next(store, node))
+    }
+
+    /// The capability before `node` in order.
+    #[inline]
+    #[must_use]
+    pub fn previous<S: SlotStore>(&self, store: &S, node: SlotIndex) -> Option<SlotIndex> {
+        some(previous(store, node))
+    }
+
+    /// The innermost capability to memory around `address`; the last one of
+    /// several to the same range.
+    #[must_use]
+    pub fn find<S: SlotStore>(&self, store: &S, address: PhysAddr) -> Option<SlotIndex> {
+        if address.0 > ADDRESS_MASK {
+            return None;
+        }
+        // Memory is space 0, so its addresses are their own tagged form.
+        some(self.last_reaching(store, address.0 + 1, address.0).found)
+    }
+
+    /// The rightmost node that starts before `before` and ends after `after`
+    /// (both tagged), and the rightmost that starts before `before`.
+    #[inline]
+    pub(crate) fn last_reaching<S: SlotStore>(
+        &self,
+        store: &S,
+        before: u64,
+        after: u64,
+    ) -> Descent {
+        self.descend(
+            store,
+            |slot| slot.base < before,
+            |slot| slot.end() > after,
+            |slot| slot.max_end > after,
+        )
+    }
+
+    /// Finds the last node that is `before` a position and satisfies
+    /// `condition`; `within` tells whether a subtree holds such a node at all.
+    #[inline]
+    pub(crate) fn descend<S: SlotStore>(
+        &self,
+        store: &S,
+        before: impl Fn(&Slot) -> bool,
+        condition: impl Fn(&Slot) -> bool,
+        within: impl Fn(&Slot) -> bool,
+    ) -> Descent {
+        let mut last = SlotIndex::NONE;
+        // Where the path last went right past something that satisfies the
+        // condition: that node, or its left subtree. Deeper is further right.
+        let mut found = SlotIndex::NONE;
+        let mut subtree = SlotIndex::NONE;
+        let mut node = self.root;
+        while !node.is_none() {
+            let slot = store.slot(node);
+            if before(slot) {
+                last = node;
+                if condition(slot) {
+                    found = node;
+                    subtree = SlotIndex::NONE;
+                } else if !slot.left.is_none() && within(store.slot(slot.left)) {
+                    subtree = slot.left;
+                }
+                node = slot.right;
+            } else {
+                node = slot.left;
+            }
+        }
+        while !subtree.is_none() {
+            let slot = store.slot(subtree);
+            if !slot.right.is_none() && within(store.slot(slot.right)) {
+                subtree = slot.right;
+            } else if condition(slot) {
+                found = subtree;
+                break;
+            } else {
+                subtree = slot.left;
+            }
+        }
+        Descent { last, found }
+    }
+
+    /// The last node whose key is at most that of `slot`.
+    pub(crate) fn last_not_after<S: SlotStore>(&self, store: &S, slot: &Slot) -> SlotIndex {
+        let mut last = SlotIndex::NONE;
+        let mut node = self.root;
+        while !node.is_none() {
+            let here = store.slot(node);
+            if compare(here, slot) == Ordering::Greater {
+                node = here.left;
+            } else {
+                last = node;
+                node = here.right;
+            }
+        }
+        last
+    }
+
+    /// Writes `slot` to `dst` and links it right behind `neighbour`; first of
+    /// all when there is none. The order is the caller's to keep.
+    #[inline]
+    pub(crate) fn insert_after<S: SlotStore>(
+        &mut self,
+        store: &mut S,
+        neighbour: SlotIndex,
+        dst: SlotIndex,
+        slot: Slot,
+    ) {
+        if neighbour.is_none() {
+            match self.first(store) {
+                Some(first) => self.attach_left(store, first, dst, slot),
+                None => self.attach_root(store, dst, slot),
+            }
+            return;
+        }
+        let right = store.slot(neighbour).right;
+        if right.is_none() {
+            self.attach_right(store, neighbour, dst, slot);
+        } else {
+            let successor = leftmost(store, right);
+            self.attach_left(store, successor, dst, slot);
+        }
+    }
+
+    /// Writes `slot` to `dst` and links it right before `neighbour`.
+    #[inline]
+    pub(crate) fn insert_before<S: SlotStore>(
+        &mut self,
+        store: &mut S,
+        neighbour: SlotIndex,
+        dst: SlotIndex,
+        slot: Slot,
+    ) {
+        let left = store.slot(neighbour).left;
+        if left.is_none() {
+            self.attach_left(store, neighbour, dst, slot);
+        } else {
+            let predecessor = rightmost(store, left);
+            self.attach_right(store, predecessor, dst, slot);
+        }
+    }
+
+    /// Writes `slot` to `dst` and links it where its key belongs, behind its
+    /// equals. `hint`, which isn't after it in order, is tried as its neighbour
+    /// before the tree is descended.
+    #[inline]
+    pub(crate) fn insert_near<S: SlotStore>(
+        &mut self,
+        store: &mut S,
+        hint: SlotIndex,
+        dst: SlotIndex,
+        slot: Slot,
+    ) {
+        let after_hint = next(store, hint);
+        let fits =
+            after_hint.is_none() || compare(store.slot(after_hint), &slot) == Ordering::Greater;
+        let neighbour = if fits {
+            hint
+        } else {
+            self.last_not_after(store, &slot)
+        };
+        self.insert_after(store, neighbour, dst, slot);
+    }
+
+    fn attach_root<S: SlotStore>(&mut self, store: &mut S, dst: SlotIndex, slot: Slot) {
+        write_leaf(store, dst, slot, SlotIndex::NONE);
+        self.root = dst;
+    }
+
+    #[inline]
+    fn attach_left<S: SlotStore>(
+        &mut self,
+        store: &mut S,
+        parent: SlotIndex,
+        dst: SlotIndex,
+        slot: Slot,
+    ) {
+        write_leaf(store, dst, slot, parent);
+        store.slot_mut(parent).left = dst;
+        repair(store, self, parent);
+    }
+
+    #[inline]
+    fn attach_right<S: SlotStore>(
+        &mut self,
+        store: &mut S,
+        parent: SlotIndex,
+        dst: SlotIndex,
+        slot: Slot,
+    ) {
+        write_leaf(store, dst, slot, parent);
+        store.slot_mut(parent).right = dst;
+        repair(store, self, parent);
+    }
+
+    /// Unlinks `node` and empties its slot.
+    pub(crate) fn remove<S: SlotStore>(&mut self, store: &mut S, node: SlotIndex) {
+        let Slot {
+            left,
+            right,
+            parent,
+            ..
+        } = *store.slot(node);
+        if left.is_none() || right.is_none() {
+            let child = if left.is_none() { right } else { left };
+            replace_child(store, self, parent, node, child);
+            set_parent(store, child, parent);
+            *store.slot_mut(node) = Slot::EMPTY;
+            repair(store, self, parent);
+            return;
+        }
+        self.replace_by_successor(store, node);
+    }
+
+    /// Removes a node with two children: its successor, which has no left
+    /// child, takes its place.
+    fn replace_by_successor<S: SlotStore>(&mut self, store: &mut S, node: SlotIndex) {
+        let removed = *store.slot(node);
+        let successor = leftmost(store, removed.right);
+        let Slot {
+            right: orphan,
+            parent: old_parent,
+            ..
+        } = *store.slot(successor);
+        let start = if old_parent == node {
+            successor
+        } else {
+            store.slot_mut(old_parent).left = orphan;
+            set_parent(store, orphan, old_parent);
+            store.slot_mut(successor).right = removed.right;
+            set_parent(store, removed.right, successor);
+            old_parent
+        };
+        let heir = store.slot_mut(successor);
+        heir.left = removed.left;
+        heir.parent = removed.parent;
+        // The heir caches what the removed node did, so that the climb sees what
+        // changed for the nodes above.
+        heir.height = removed.height;
+        heir.max_end = removed.max_end;
+        heir.set_flags(
+            SlotFlags::SUBTREE_REMOTE,
+            removed.has_flags(SlotFlags::SUBTREE_REMOTE),
+        );
+        set_parent(store, removed.left, successor);
+        replace_child(store, self, removed.parent, node, successor);
+        *store.slot_mut(node) = Slot::EMPTY;
+        repair(store, self, start);
+        // The climb may have stopped below the heir, which lost the removed
+        // node's own range.
+        if start != successor {
+            repair(store, self, successor);
+        }
+    }
+
+    /// Moves a node to another slot: `to` takes its place in the tree, `from` is
+    /// emptied.
+    pub(crate) fn move_node<S: SlotStore>(
+        &mut self,
+        store: &mut S,
+        from: SlotIndex,
+        to: SlotIndex,
+    ) {
+        let slot = *store.slot(from);
+        replace_child(store, self, slot.parent, from, to);
+        set_parent(store, slot.left, to);
+        set_parent(store, slot.right, to);
+        *store.slot_mut(to) = slot;
+        *store.slot_mut(from) = Slot::EMPTY;
+    }
+
+    /// Sets or clears a remote flag, and what the nodes above cache of it.
+    pub(crate) fn set_remote_flag<S: SlotStore>(
+        &mut self,
+        store: &mut S,
+        node: SlotIndex,
+        flag: SlotFlags,
+        on: bool,
+    ) {
+        store.slot_mut(node).set_flags(flag, on);
+        repair(store, self, node);
+    }
+
+    /// Exchanges what two slots hold, with their places in the tree.
+    pub(crate) fn swap_nodes<S: SlotStore>(&mut self, store: &mut S, a: SlotIndex, b: SlotIndex) {
+        let exchanged = |link: SlotIndex| match link {
+            link if link == a => b,
+            link if link == b => a,
+            link => link,
+        };
+        let renamed = |slot: &Slot| Slot {
+            left: exchanged(slot.left),
+            right: exchanged(slot.right),
+            parent: exchanged(slot.parent),
+            ..*slot
+        };
+        let (was_a, was_b) = (*store.slot(a), *store.slot(b));
+        let (at_b, at_a) = (renamed(&was_a), renamed(&was_b));
+        *store.slot_mut(a) = at_a;
+        *store.slot_mut(b) = at_b;
+        if was_a.parent == was_b.parent && !was_a.parent.is_none() {
+            let parent = store.slot_mut(was_a.parent);
+            (parent.left, parent.right) = (parent.right, parent.left);
+        } else {
+            // A parent that is itself one of the two was renamed above.
+            if was_a.parent != b {
+                replace_child(store, self, was_a.parent, a, b);
+            }
+            if was_b.parent != a {
+                replace_child(store, self, was_b.parent, b, a);
+            }
+        }
+        for (node, slot) in [(a, at_a), (b, at_b)] {
+            set_parent(store, slot.left, node);
+            set_parent(store, slot.right, node);
+        }
+    }
+}
+
+const fn some(node: SlotIndex) -> Option<SlotIndex> {
+    if node.is_none() { None } else { Some(node) }
+}
+
+#[inline]
+fn write_leaf<S: SlotStore>(store: &mut S, dst: SlotIndex, slot: Slot, parent: SlotIndex) {
+    let leaf = store.slot_mut(dst);
+    *leaf = slot;
+    leaf.left = SlotIndex::NONE;
+    leaf.right = SlotIndex::NONE;
+    leaf.parent = parent;
+    leaf.height = 1;
+    leaf.max_end = leaf.end();
+    let remote = leaf.has_flags(SlotFlags::REMOTE);
+    leaf.set_flags(SlotFlags::SUBTREE_REMOTE, remote);
+}
+
+#[inline]
+fn leftmost<S: SlotStore>(store: &S, mut node: SlotIndex) -> SlotIndex {
+    loop {
+        let left = store.slot(node).left;
+        if left.is_none() {
+            return node;
+        }
+        node = left;
+    }
+}
+
+#[inline]
+fn rightmost<S: SlotStore>(store: &S, mut node: SlotIndex) -> SlotIndex {
+    loop {
+        let right = store.slot(node).right;
+        if right.is_none() {
+            return node;
+        }
+        node = right;
+    }
+}
+
+/// The node after `node` in order, or none.
+#[inline]
+pub(crate) fn next<S: SlotStore>(store: &S, mut node: SlotIndex) -> SlotIndex {
+    let Slot {
+        right, mut parent, ..
+    } = *store.slot(node);
+    if !right.is_none() {
+        return leftmost(store, right);
+    }
+    while !parent.is_none() {
+        let above = store.slot(parent);
+        if above.left == node {
+            break;
+        }
+        node = parent;
+        parent = above.parent;
+    }
+    parent
+}
+
+/// The node before `node` in order, or none.
+#[inline]
+pub(crate) fn previous<S: SlotStore>(store: &S, mut node: SlotIndex) -> SlotIndex {
+    let Slot {
+        left, mut parent, ..
+    } = *store.slot(node);
+    if !left.is_none() {
+        return rightmost(store, left);
+    }
+    while !parent.is_none() {
+        let above = store.slot(parent);
+        if above.right == node {
+            break;
+        }
+        node = parent;
+        parent = above.parent;
+    }
+    parent
+}

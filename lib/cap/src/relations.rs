@@ -1,0 +1,213 @@
+//! Who is whose copy, ancestor or descendant.
+//!
+//! Copies have the same type and range and are neighbours. A descendant's range
+//! lies in its ancestor's and comes later in order. With nested-or-disjoint
+//! ranges, the descendants of C are the nodes behind C's copies that start
+//! before C's end, so "the last node that …" answers every question here: if
+//! that node is C or a copy of it, there is no such descendant.
+
+use core::cmp::Ordering;
+
+use capelin_abi::ObjectType;
+
+use crate::key::{compare, is_same};
+use crate::mdb::{Mdb, next, previous};
+use crate::slot::{Slot, SlotFlags, SlotIndex};
+use crate::store::SlotStore;
+
+impl Mdb {
+    /// Whether another local capability names the same object. Mappings have no
+    /// copies: each is an object of its own.
+    #[inline]
+    #[must_use]
+    pub fn has_copies<S: SlotStore>(&self, store: &S, node: SlotIndex) -> bool {
+        !self.other_copy(store, node).is_none()
+    }
+
+    /// A neighbour that is a copy of `node`, or none.
+    #[inline]
+    pub(crate) fn other_copy<S: SlotStore>(&self, store: &S, node: SlotIndex) -> SlotIndex {
+        let slot = store.slot(node);
+        if slot.is_kind(ObjectType::Mapping) {
+            return SlotIndex::NONE;
+        }
+        for neighbour in [next(store, node), previous(store, node)] {
+            if !neighbour.is_none() && is_same(store.slot(neighbour), slot) {
+                return neighbour;
+            }
+        }
+        SlotIndex::NONE
+    }
+
+    /// Whether anything was made from `node` or a copy of it: retyped, derived,
+    /// mapped or narrowed, tombstones included.
+    #[must_use]
+    pub fn has_descendants<S: SlotStore>(&self, store: &S, node: SlotIndex) -> bool {
+        let slot = store.slot(node);
+        let after = next(store, node);
+        if after.is_none() || store.slot(after).base >= slot.end() {
+            return false;
+        }
+        // Something in the range comes after it: if that is a copy, look for the
+        // last thing in the range.
+        if !is_same(store.slot(after), slot) {
+            return true;
+        }
+        let last = self.last_reaching(store, slot.end(), slot.base).found;
+        last.is_none() || !is_same(store.slot(last), slot)
+    }
+
+    /// The first descendant of `node`, if `node` is the last of its copies; `None`
+    /// otherwise too.
+    #[must_use]
+    pub fn first_descendant<S: SlotStore>(&self, store: &S, node: SlotIndex) -> Option<SlotIndex> {
+        self.next_descendant(store, node, node)
+    }
+
+    /// The descendant of `of` after `current` (`of` itself, or a copy or
+    /// descendant of it), or `None` behind the last.
+    #[must_use]
+    pub fn next_descendant<S: SlotStore>(
+        &self,
+        store: &S,
+        of: SlotIndex,
+        current: SlotIndex,
+    ) -> Option<SlotIndex> {
+        let ancestor = store.slot(of);
+        let after = next(store, current);
+        if after.is_none() {
+            return None;
+        }
+        let slot = store.slot(after);
+        if slot.base < ancestor.end() && !is_same(slot, ancestor) {
+            Some(after)
+        } else {
+            None
+        }
+    }
+
+    /// Whether a descendant of `node` overlaps the `size` bytes (or interrupts)
+    /// from `offset` on. False for an empty range or one outside of `node`.
+    #[must_use]
+    pub fn is_range_used<S: SlotStore>(
+        &self,
+        store: &S,
+        node: SlotIndex,
+        offset: u64,
+        size: u64,
+    ) -> bool {
+        let slot = store.slot(node);
+        let Some(end) = offset.checked_add(size) else {
+            return false;
+        };
+        if size == 0 || end > slot.size {
+            return false;
+        }
+        self.free_gap(store, node, slot.base + offset, slot.base + end)
+            .is_none()
+    }
+
+    /// The neighbour behind which a descendant of `node` with the tagged range
+    /// `[start, end)` belongs, or `None` when a descendant overlaps that.
+    #[inline]
+    pub(crate) fn free_gap<S: SlotStore>(
+        &self,
+        store: &S,
+        node: SlotIndex,
+        start: u64,
+        end: u64,
+    ) -> Option<SlotIndex> {
+        let after = next(store, node);
+        if after.is_none() || store.slot(after).base >= end {
+            return Some(node);
+        }
+        let descent = self.last_reaching(store, end, start);
+        if !descent.found.is_none() && is_same(store.slot(descent.found), store.slot(node)) {
+            // Nothing starts in the range, so the last node that starts before
+            // its end also comes before its key.
+            Some(descent.last)
+        } else {
+            None
+        }
+    }
+
+    /// Whether the tagged range `[start, end)` partly overlaps a range in the
+    /// tree, so that neither contains the other.
+    pub(crate) fn crosses<S: SlotStore>(&self, store: &S, start: u64, end: u64) -> bool {
+        let over_end = self.last_reaching(store, end, end).found;
+        if !over_end.is_none() && store.slot(over_end).base > start {
+            return true;
+        }
+        let over_start = self.last_reaching(store, start, start).found;
+        !over_start.is_none() && store.slot(over_start).end() < end
+    }
+
+    /// The innermost ancestor that `slot`, in the tree or not, has, tombstones
+    /// included; none without one.
+    pub(crate) fn innermost_around<S: SlotStore>(&self, store: &S, slot: &Slot) -> SlotIndex {
+        self.descend(
+            store,
+            |other| compare(other, slot) == Ordering::Less,
+            |other| other.end() >= slot.end(),
+            |other| other.max_end >= slot.end(),
+        )
+        .found
+    }
+
+    /// The innermost ancestor of `node`, unless that was moved to another kernel:
+    /// what it was made from isn't here then.
+    #[must_use]
+    pub fn first_ancestor<S: SlotStore>(&self, store: &S, node: SlotIndex) -> Option<SlotIndex> {
+        self.ancestor_of(store, store.slot(node))
+    }
+
+    pub(crate) fn ancestor_of<S: SlotStore>(&self, store: &S, slot: &Slot) -> Option<SlotIndex> {
+        let around = self.innermost_around(store, slot);
+        if around.is_none() || store.slot(around).is_tombstone() {
+            None
+        } else {
+            Some(around)
+        }
+    }
+
+    /// Whether a local ancestor exists; constant time where that was so when the
+    /// capability was made.
+    #[inline]
+    #[must_use]
+    pub fn has_ancestors<S: SlotStore>(&self, store: &S, node: SlotIndex) -> bool {
+        let slot = store.slot(node);
+        slot.has_flags(SlotFlags::HAS_ANCESTOR) || self.ancestor_of(store, slot).is_some()
+    }
+
+    /// Whether `node`, a copy of it or a descendant is a tombstone or has copies
+    /// on other kernels.
+    #[must_use]
+    pub fn has_remote_relations<S: SlotStore>(&self, store: &S, node: SlotIndex) -> bool {
+        let slot = store.slot(node);
+        let last = self
+            .descend(
+                store,
+                |other| other.base < slot.end(),
+                |other| other.has_flags(SlotFlags::REMOTE),
+                |other| other.has_flags(SlotFlags::SUBTREE_REMOTE),
+            )
+            .found;
+        !last.is_none() && compare(store.slot(last), slot) != Ordering::Less
+    }
+
+    /// Whether a descendant of `node`, copies left out, is a tombstone or has
+    /// copies on other kernels.
+    #[must_use]
+    pub fn has_remote_descendants<S: SlotStore>(&self, store: &S, node: SlotIndex) -> bool {
+        let slot = store.slot(node);
+        let last = self
+            .descend(
+                store,
+                |other| other.base < slot.end(),
+                |other| other.has_flags(SlotFlags::REMOTE),
+                |other| other.has_flags(SlotFlags::SUBTREE_REMOTE),
+            )
+            .found;
+        !last.is_none() && compare(store.slot(last), slot) == Ordering::Greater
+    }
+}

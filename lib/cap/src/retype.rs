@@ -1,0 +1,223 @@
+//! Retype: new objects from a range of memory, addresses or interrupts.
+//!
+//! What is made of memory and can be looked into starts *in progress*: it claims
+//! its range, so that nobody else can be given it, and can't be used. The caller
+//! zeroes it in bounded pieces, notes how far it got
+//! ([`Slot::set_zeroed_bytes`]), and makes each live with [`finish`]. When it
+//! has to stop, the system call is issued again and finds its slots
+//! ([`Retype::Continue`]).
+
+use capelin_abi::{ObjectType, PAGE_SIZE, Rights, SysError};
+
+use crate::decode::{usable, vacant};
+use crate::key::{is_paged, is_same};
+use crate::mdb::Mdb;
+use crate::slot::{Capability, Slot, SlotFlags, SlotIndex, State};
+use crate::store::SlotStore;
+
+/// How many objects one retype makes at most: as many as a CNode has slots.
+pub const RETYPE_LIMIT: u32 = 256;
+
+/// What to make.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RetypeRequest {
+    /// The type of the objects.
+    pub kind: ObjectType,
+    /// Bytes or interrupts from the source's start to the first object.
+    pub offset: u64,
+    /// Bytes or interrupts in an object; 0 for a type whose size is fixed.
+    pub object_size: u64,
+    /// How many objects, one behind the other: 1 to [`RETYPE_LIMIT`].
+    pub count: u32,
+    /// Whether the boot path asks, which alone makes `HomeRam` from Ram.
+    pub is_privileged: bool,
+}
+
+/// What became of a retype.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Retype {
+    /// The objects are live: nothing needs zeroing.
+    Done,
+    /// The objects are in progress, nothing is zeroed yet.
+    Fresh,
+    /// The same retype was begun before: some objects may be live already,
+    /// others partly zeroed.
+    Continue,
+}
+
+/// Makes `request.count` objects from the capability in `src`, in the slots from
+/// `dst` on. The caller has checked that these are slots of one CNode.
+///
+/// # Errors
+/// For `src` and the slots as [`crate::copy()`]; `Foreign` for an object that
+/// another kernel owns; `MissingRight` without RETYPE; `InvalidRetype` for a type that
+/// can't be made from the source's, or for the same type and range;
+/// `InvalidArgument` for a count or size that isn't allowed; `Unaligned`;
+/// `OutOfRange` where the objects leave the source or the sums overflow;
+/// `RangeInUse` where they overlap a descendant, here or moved away.
+#[inline]
+pub fn retype<S: SlotStore>(
+    store: &mut S,
+    mdb: &mut Mdb,
+    src: SlotIndex,
+    request: &RetypeRequest,
+    dst: SlotIndex,
+) -> Result<Retype, SysError> {
+    let source = usable(store, src)?;
+    if !mdb.owns(source) {
+        return Err(SysError::Foreign);
+    }
+    if !source.rights().contains(Rights::RETYPE) {
+        return Err(SysError::MissingRight);
+    }
+    let first = first_object(mdb, source, request)?;
+    let length = first.size * u64::from(request.count);
+    // Nobody sees what is in memory or interrupts that can't be mapped; device
+    // registers must not be written.
+    let needs_zeroing = !matches!(
+        request.kind,
+        ObjectType::PhysAddr
+            | ObjectType::Ram
+            | ObjectType::HomeRam
+            | ObjectType::DevFrame
+            | ObjectType::IrqSource
+    );
+    if dst.is_none() || dst.checked_add(request.count).is_none() {
+        return Err(SysError::NoSuchSlot);
+    }
+    if needs_zeroing && is_begun(store, &first, request.count, dst) {
+        return Ok(Retype::Continue);
+    }
+    for number in 0..request.count {
+        vacant(store, SlotIndex(dst.0 + number))?;
+    }
+    let mut neighbour = mdb
+        .free_gap(store, src, first.base, first.base + length)
+        .ok_or(SysError::RangeInUse)?;
+
+    let mut slot = first;
+    if needs_zeroing {
+        slot.set_state(State::InProgress);
+    }
+    for number in 0..request.count {
+        let index = SlotIndex(dst.0 + number);
+        mdb.insert_after(store, neighbour, index, slot);
+        neighbour = index;
+        slot.base += slot.size;
+    }
+    Ok(if needs_zeroing {
+        Retype::Fresh
+    } else {
+        Retype::Done
+    })
+}
+
+/// Makes an object live whose memory is zeroed.
+///
+/// # Errors
+/// `NoSuchSlot` for index 0; `InvalidArgument` for a slot that isn't in
+/// progress.
+#[inline]
+pub fn finish<S: SlotStore>(store: &mut S, index: SlotIndex) -> Result<(), SysError> {
+    if index.is_none() {
+        return Err(SysError::NoSuchSlot);
+    }
+    let slot = store.slot_mut(index);
+    if !slot.is_occupied() || slot.state() != State::InProgress {
+        return Err(SysError::InvalidArgument);
+    }
+    slot.set_state(State::Live);
+    slot.data = [0; 2];
+    Ok(())
+}
+
+/// The first object that `request` asks for, as its slot will be when live.
+#[inline]
+fn first_object(mdb: &Mdb, source: &Slot, request: &RetypeRequest) -> Result<Slot, SysError> {
+    if !is_legal(source.kind(), request.kind, request.is_privileged) {
+        return Err(SysError::InvalidRetype);
+    }
+    if request.count == 0 || request.count > RETYPE_LIMIT {
+        return Err(SysError::InvalidArgument);
+    }
+    let size = match (request.kind.fixed_size(), request.object_size) {
+        (Some(fixed), asked) if asked == 0 || asked == fixed => fixed,
+        (Some(_), _) | (None, 0) => return Err(SysError::InvalidArgument),
+        (None, asked) => asked,
+    };
+    if is_paged(request.kind) && !(request.offset | size).is_multiple_of(PAGE_SIZE) {
+        return Err(SysError::Unaligned);
+    }
+    let length = size
+        .checked_mul(u64::from(request.count))
+        .ok_or(SysError::OutOfRange)?;
+    let end = request
+        .offset
+        .checked_add(length)
+        .ok_or(SysError::OutOfRange)?;
+    if end > source.size {
+        return Err(SysError::OutOfRange);
+    }
+    if source.is_kind(request.kind) && size == source.size {
+        return Err(SysError::InvalidRetype);
+    }
+    let capability = Capability {
+        kind: request.kind,
+        rights: source.rights(),
+        base: source.base() + request.offset,
+        size,
+        data: [0; 2],
+    };
+    let mut slot = Slot::holding(&capability, mdb.kernel());
+    slot.set_flags(SlotFlags::HAS_ANCESTOR, true);
+    Ok(slot)
+}
+
+/// Whether the slots from `dst` on hold just these objects, and at least one of
+/// them is in progress.
+#[inline]
+fn is_begun<S: SlotStore>(store: &S, first: &Slot, count: u32, dst: SlotIndex) -> bool {
+    let mut expected = *first;
+    let mut is_any_in_progress = false;
+    for number in 0..count {
+        let slot = store.slot(SlotIndex(dst.0 + number));
+        match slot.state() {
+            State::InProgress => is_any_in_progress = true,
+            State::Live => {}
+            State::Locked | State::Dying => return false,
+        }
+        if !is_same(slot, &expected) {
+            return false;
+        }
+        expected.base += expected.size;
+    }
+    is_any_in_progress
+}
+
+/// Whether objects of type `kind` can be made from `source`.
+#[must_use]
+pub const fn is_legal(source: ObjectType, kind: ObjectType, is_privileged: bool) -> bool {
+    match source {
+        ObjectType::PhysAddr => matches!(kind, ObjectType::PhysAddr | ObjectType::DevFrame),
+        ObjectType::Ram => match kind {
+            ObjectType::Ram | ObjectType::Frame | ObjectType::EndpointUmp => true,
+            ObjectType::HomeRam => is_privileged,
+            _ => false,
+        },
+        ObjectType::HomeRam => matches!(
+            kind,
+            ObjectType::HomeRam
+                | ObjectType::Frame
+                | ObjectType::L1CNode
+                | ObjectType::L2CNode
+                | ObjectType::VNodeL0
+                | ObjectType::VNodeL1
+                | ObjectType::VNodeL2
+                | ObjectType::VNodeL3
+                | ObjectType::Dispatcher
+                | ObjectType::KernelControlBlock
+        ),
+        ObjectType::IrqSource => matches!(kind, ObjectType::IrqSource),
+        _ => false,
+    }
+}

@@ -1,0 +1,42 @@
+//! Seal: a frame becomes the image that a core starts from, which user space
+//! can't touch any more.
+
+use capelin_abi::{ObjectType, Rights, SysError};
+
+use crate::decode::usable;
+use crate::mdb::Mdb;
+use crate::slot::SlotIndex;
+use crate::store::SlotStore;
+
+/// Turns the Frame in `index` into a `CoreImage`, in place. Rights to its
+/// contents go; GRANT and REVOKE stay.
+///
+/// # Errors
+/// For the slot as [`crate::copy()`]; `WrongType`; `Foreign`;
+/// `RemoteRelations` with copies on other kernels; `HasRelations` with copies,
+/// mappings or sub-ranges here, or when it lies in a frame itself, through which
+/// it could be mapped.
+pub fn seal<S: SlotStore>(store: &mut S, mdb: &mut Mdb, index: SlotIndex) -> Result<(), SysError> {
+    let slot = usable(store, index)?;
+    if !slot.is_kind(ObjectType::Frame) {
+        return Err(SysError::WrongType);
+    }
+    if !mdb.owns(slot) {
+        return Err(SysError::Foreign);
+    }
+    if mdb.has_remote_relations(store, index) {
+        return Err(SysError::RemoteRelations);
+    }
+    let in_a_frame = mdb
+        .first_ancestor(store, index)
+        .is_some_and(|around| store.slot(around).is_kind(ObjectType::Frame));
+    if in_a_frame || mdb.has_copies(store, index) || mdb.has_descendants(store, index) {
+        return Err(SysError::HasRelations);
+    }
+    // Nothing else has this range but ancestors, which come before both types:
+    // the node stays where it is.
+    let slot = store.slot_mut(index);
+    slot.kind = ObjectType::CoreImage as u8;
+    slot.rights &= Rights::GRANT.union(Rights::REVOKE).bits();
+    Ok(())
+}

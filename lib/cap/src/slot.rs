@@ -1,0 +1,429 @@
+//! The capability slot: 64 bytes, plain integers, links included.
+//!
+//! A zeroed slot is an empty one, and every bit pattern is a valid [`Slot`], so
+//! that a kernel may look at a zeroed page as slots. Fields are private: only
+//! this crate's operations change them, the data words excepted.
+
+use core::fmt;
+
+use bitflags::bitflags;
+use capelin_abi::{KernelId, ObjectType, PhysAddr, Rights};
+
+use crate::key::{ADDRESS_BITS, ADDRESS_MASK, space_of};
+
+/// Names a slot: its distance from the arena's base, in slots of 64 bytes.
+/// Zero is no slot.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[repr(transparent)]
+pub struct SlotIndex(pub u32);
+
+impl SlotIndex {
+    /// No slot.
+    pub const NONE: Self = Self(0);
+
+    /// Whether this names no slot.
+    #[inline]
+    #[must_use]
+    pub const fn is_none(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The slot `count` further on, or `None` where the numbers end.
+    #[inline]
+    #[must_use]
+    pub const fn checked_add(self, count: u32) -> Option<Self> {
+        match self.0.checked_add(count) {
+            Some(sum) => Some(Self(sum)),
+            None => None,
+        }
+    }
+}
+
+impl fmt::Debug for SlotIndex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+
+/// What may be done with a slot at present.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum State {
+    /// Usable; or, with type Null, empty.
+    Live = 0,
+    /// Made by a retype whose memory isn't zeroed yet: claims its range only.
+    InProgress = 1,
+    /// Held by a protocol between kernels.
+    Locked = 2,
+    /// Being deleted; with type Null, reserved until a deletion is over.
+    Dying = 3,
+}
+
+bitflags! {
+    /// Facts that a slot caches.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+    pub struct SlotFlags: u8 {
+        /// Copies of it exist on other kernels.
+        const REMOTE_COPIES = 1 << 0;
+        /// It came from another kernel, where ancestors of it are.
+        const REMOTE_ANCESTORS = 1 << 1;
+        /// It was moved to the kernel `owner`: the slot only claims the range.
+        const TOMBSTONE = 1 << 2;
+        /// A local ancestor exists, and will for as long as this capability.
+        const HAS_ANCESTOR = 1 << 3;
+        /// It, or a slot below it in the tree, is a tombstone or has remote
+        /// copies.
+        const SUBTREE_REMOTE = 1 << 4;
+        /// It is on the delete list.
+        const QUEUED = 1 << 5;
+        /// The kernel wants to know when it goes ([`crate::Effects::lost`]).
+        const WATCHED = 1 << 6;
+    }
+}
+
+impl SlotFlags {
+    /// The flags that make a slot count as remote in `SUBTREE_REMOTE`.
+    pub(crate) const REMOTE: Self = Self::REMOTE_COPIES.union(Self::TOMBSTONE);
+}
+
+/// A capability as a value: what a caller hands in to have it inserted, and
+/// what a slot holds when links and state are left out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Capability {
+    /// What it names.
+    pub kind: ObjectType,
+    /// What its holder may do.
+    pub rights: Rights,
+    /// The first byte, or INTID, or number; below 2^56.
+    pub base: u64,
+    /// Bytes, or interrupts; at least 1.
+    pub size: u64,
+    /// Words whose meaning the type gives.
+    pub data: [u64; 2],
+}
+
+impl Capability {
+    /// A capability to `size` bytes of memory at `base`, without data.
+    #[must_use]
+    pub const fn memory(kind: ObjectType, base: PhysAddr, size: u64, rights: Rights) -> Self {
+        Self {
+            kind,
+            rights,
+            base: base.0,
+            size,
+            data: [0; 2],
+        }
+    }
+
+    /// A capability to `count` interrupts from `first` on.
+    #[must_use]
+    pub const fn interrupts(kind: ObjectType, first: u32, count: u32, rights: Rights) -> Self {
+        Self {
+            kind,
+            rights,
+            base: first as u64,
+            size: count as u64,
+            data: [0; 2],
+        }
+    }
+
+    /// A capability that names no range: Kernel, Id or `PerfMon`, told apart by
+    /// `number`.
+    #[must_use]
+    pub const fn plain(kind: ObjectType, number: u64, rights: Rights) -> Self {
+        Self {
+            kind,
+            rights,
+            base: number,
+            size: 1,
+            data: [0; 2],
+        }
+    }
+
+    /// The same with other data words.
+    #[must_use]
+    pub const fn with_data(self, data: [u64; 2]) -> Self {
+        Self { data, ..self }
+    }
+
+    /// Whether base and size are representable: size at least 1, end at most
+    /// 2^56.
+    #[must_use]
+    pub(crate) const fn has_valid_range(&self) -> bool {
+        match self.base.checked_add(self.size) {
+            Some(end) => self.size != 0 && end <= 1 << ADDRESS_BITS,
+            None => false,
+        }
+    }
+}
+
+/// One capability slot (layout in `docs/020-capabilities.md`).
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct Slot {
+    pub(crate) kind: u8,
+    pub(crate) rights: u8,
+    pub(crate) owner: u16,
+    pub(crate) state: u8,
+    pub(crate) flags: u8,
+    pub(crate) height: u8,
+    pub(crate) spare: u8,
+    /// Address space in bits 63:56, address in bits 55:0: one comparison orders
+    /// both.
+    pub(crate) base: u64,
+    pub(crate) size: u64,
+    pub(crate) data: [u64; 2],
+    pub(crate) left: SlotIndex,
+    pub(crate) right: SlotIndex,
+    pub(crate) parent: SlotIndex,
+    pub(crate) progress: u32,
+    pub(crate) max_end: u64,
+}
+
+const _: () = assert!(size_of::<Slot>() == 64 && align_of::<Slot>() == 8);
+const _: () = assert!(core::mem::offset_of!(Slot, base) == 8);
+const _: () = assert!(core::mem::offset_of!(Slot, data) == 24);
+const _: () = assert!(core::mem::offset_of!(Slot, left) == 40);
+const _: () = assert!(core::mem::offset_of!(Slot, max_end) == 56);
+
+impl Default for Slot {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
+impl Slot {
+    /// An empty slot: all bits zero.
+    pub const EMPTY: Self = Self {
+        kind: 0,
+        rights: 0,
+        owner: 0,
+        state: 0,
+        flags: 0,
+        height: 0,
+        spare: 0,
+        base: 0,
+        size: 0,
+        data: [0; 2],
+        left: SlotIndex::NONE,
+        right: SlotIndex::NONE,
+        parent: SlotIndex::NONE,
+        progress: 0,
+        max_end: 0,
+    };
+
+    /// A live slot, not yet in the tree, holding `capability`.
+    pub(crate) const fn holding(capability: &Capability, owner: KernelId) -> Self {
+        Self {
+            kind: capability.kind as u8,
+            rights: capability.rights.bits(),
+            owner: owner.0,
+            base: capability.base | space_of(capability.kind) << ADDRESS_BITS,
+            size: capability.size,
+            data: capability.data,
+            ..Self::EMPTY
+        }
+    }
+
+    /// The type; Null for a number that names none, which no operation writes.
+    #[inline]
+    #[must_use]
+    pub fn kind(&self) -> ObjectType {
+        ObjectType::try_from(self.kind).unwrap_or(ObjectType::Null)
+    }
+
+    /// Whether the slot may take a capability.
+    #[inline]
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.kind == ObjectType::Null as u8 && self.state == State::Live as u8
+    }
+
+    /// Whether the slot holds a capability, in whatever state.
+    #[inline]
+    #[must_use]
+    pub const fn is_occupied(&self) -> bool {
+        self.kind != ObjectType::Null as u8
+    }
+
+    /// What the holder may do.
+    #[inline]
+    #[must_use]
+    pub const fn rights(&self) -> Rights {
+        Rights::from_bits_truncate(self.rights)
+    }
+
+    /// The kernel that owns the object.
+    #[inline]
+    #[must_use]
+    pub const fn owner(&self) -> KernelId {
+        KernelId(self.owner)
+    }
+
+    /// What may be done with it at present.
+    #[inline]
+    #[must_use]
+    pub const fn state(&self) -> State {
+        match self.state {
+            0 => State::Live,
+            1 => State::InProgress,
+            2 => State::Locked,
+            _ => State::Dying,
+        }
+    }
+
+    /// The cached facts.
+    #[inline]
+    #[must_use]
+    pub const fn flags(&self) -> SlotFlags {
+        SlotFlags::from_bits_truncate(self.flags)
+    }
+
+    /// Whether it was moved to another kernel and only claims its range here.
+    #[inline]
+    #[must_use]
+    pub const fn is_tombstone(&self) -> bool {
+        self.flags().contains(SlotFlags::TOMBSTONE)
+    }
+
+    /// The first byte, INTID or number.
+    #[inline]
+    #[must_use]
+    pub const fn base(&self) -> u64 {
+        self.base & ADDRESS_MASK
+    }
+
+    /// The first byte of what lies in memory.
+    #[inline]
+    #[must_use]
+    pub const fn address(&self) -> PhysAddr {
+        PhysAddr(self.base())
+    }
+
+    /// Bytes, interrupts, or 1.
+    #[inline]
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The two data words.
+    #[inline]
+    #[must_use]
+    pub const fn data(&self) -> [u64; 2] {
+        self.data
+    }
+
+    /// Replaces the data words. For the kernel, on a capability whose data the
+    /// operations of this crate don't use: not on an endpoint's first word, on
+    /// an Id, or on what is dying.
+    #[inline]
+    pub const fn set_data(&mut self, data: [u64; 2]) {
+        self.data = data;
+    }
+
+    /// Bytes of an object in progress that are zeroed so far.
+    #[inline]
+    #[must_use]
+    pub const fn zeroed_bytes(&self) -> u64 {
+        self.data[0]
+    }
+
+    /// Notes how many bytes of an object in progress are zeroed.
+    #[inline]
+    pub const fn set_zeroed_bytes(&mut self, bytes: u64) {
+        self.data[0] = bytes;
+    }
+
+    /// Asks for [`crate::Effects::lost`] before this slot is emptied. For slots
+    /// in a dispatcher's control block; copies made of it aren't watched.
+    #[inline]
+    pub const fn watch(&mut self) {
+        self.set_flags(SlotFlags::WATCHED, true);
+    }
+
+    /// The capability without links and state.
+    #[must_use]
+    pub fn capability(&self) -> Capability {
+        Capability {
+            kind: self.kind(),
+            rights: self.rights(),
+            base: self.base(),
+            size: self.size,
+            data: self.data,
+        }
+    }
+
+    /// The end of the range, tagged with the space like `base`.
+    #[inline]
+    pub(crate) const fn end(&self) -> u64 {
+        self.base + self.size
+    }
+
+    #[inline]
+    pub(crate) const fn is_kind(&self, kind: ObjectType) -> bool {
+        self.kind == kind as u8
+    }
+
+    #[inline]
+    pub(crate) const fn has_flags(&self, flags: SlotFlags) -> bool {
+        self.flags & flags.bits() != 0
+    }
+
+    #[inline]
+    pub(crate) const fn set_flags(&mut self, flags: SlotFlags, on: bool) {
+        if on {
+            self.flags |= flags.bits();
+        } else {
+            self.flags &= !flags.bits();
+        }
+    }
+
+    #[inline]
+    pub(crate) const fn set_state(&mut self, state: State) {
+        self.state = state as u8;
+    }
+}
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} [{:#x}, +{:#x}) {:?} owner {} {:?} {:?} data {:x?}",
+            self.kind().name(),
+            self.base(),
+            self.size,
+            self.rights(),
+            self.owner,
+            self.state(),
+            self.flags(),
+            self.data,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_end_below_the_space_tag() {
+        let all = Rights::all();
+        let at = |base, size| Capability::memory(ObjectType::Ram, PhysAddr(base), size, all);
+        assert!(at(0, 1 << 56).has_valid_range());
+        assert!(!at(1, 1 << 56).has_valid_range());
+        assert!(!at(4096, 0).has_valid_range());
+        assert!(!at(u64::MAX, 2).has_valid_range());
+    }
+
+    #[test]
+    fn a_slot_gives_back_what_it_holds() {
+        let capability =
+            Capability::interrupts(ObjectType::IrqSource, 32, 988, Rights::READ).with_data([7, 8]);
+        let slot = Slot::holding(&capability, KernelId(3));
+        assert_eq!(slot.capability(), capability);
+        assert_eq!(slot.owner(), KernelId(3));
+        assert!(slot.is_occupied() && !slot.is_empty());
+        assert!(Slot::EMPTY.is_empty());
+    }
+}
