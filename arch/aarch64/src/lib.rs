@@ -1,2 +1,40 @@
 //! Everything that issues an instruction or touches a register of the processor.
+//!
+//! The modules are leaves: none holds state of the kernel's. What a sequence of
+//! barriers and maintenance must look like is said, with the Arm ARM's section,
+//! where the operation is named; nobody else writes one by hand.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`cpu`] | who and where this core is, what it can do, masking and waiting |
+//! | [`tlb`], [`cache`] | named maintenance operations |
+//! | [`mmu`] | switching address spaces, turning translation on |
+//! | [`user`] | access to user memory that survives faults |
+//! | [`timer`] | the generic timer |
+//! | [`gic`] | GICv2 and GICv3: distributor, redistributor, CPU interface, SGIs |
+//! | [`psci`], [`spin_table`] | starting and stopping cores |
+//! | [`console`] | the early console |
+//! | [`fp`] | FP and SIMD registers |
+//! | [`mod@pointer`] | addresses as pointers |
+//!
+//! On other architectures the crate compiles for its tests: registers read as
+//! zero and instructions do nothing.
 #![no_std]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod cache;
+pub mod console;
+pub mod cpu;
+pub mod fp;
+pub mod gic;
+mod issue;
+pub mod mmu;
+pub mod pointer;
+pub mod psci;
+pub mod spin_table;
+mod sysreg;
+pub mod timer;
+pub mod tlb;
+pub mod user;

@@ -27,7 +27,6 @@ impl PhysicalRange {
         if field > 5 {
             Self(5)
         } else {
-            #[expect(clippy::cast_possible_truncation, reason = "at most 5")]
             Self(field as u8)
         }
     }

@@ -1,0 +1,241 @@
+//! Cache maintenance by address (Arm ARM D7.5, "Cache support").
+//!
+//! Data lines are maintained to the point of coherency (PoC) where another
+//! observer reads past the caches: a core with its MMU off, a device, a
+//! non-cacheable mapping. Instructions are synchronised to the point of
+//! unification (PoU), as B2.7.4 ("Ordering and completion of data and
+//! instruction cache maintenance") wants it: clean data, DSB, invalidate
+//! instructions, DSB, ISB. `DSB ISH` completes maintenance for all cores of the
+//! inner shareable domain; operations to the PoC end with `DSB SY`, since their
+//! observers are outside.
+//!
+//! Code that runs with the MMU off writes past the caches. What may lie in a
+//! cache for those addresses must neither be written back later nor be hit later:
+//! [`prepare_uncached_writes`] before, [`discard_after_uncached_writes`] after.
+
+#![expect(unsafe_code, reason = "zeroes and discards memory by line")]
+
+use capelin_abi::VirtAddr;
+
+use crate::issue::{Issue, Op, Processor};
+use crate::sysreg;
+
+/// What `CTR_EL0` and `DCZID_EL0` say about this core's caches.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LineSizes {
+    /// Bytes of the smallest data cache line.
+    pub data_bytes: u64,
+    /// Bytes of the smallest instruction cache line.
+    pub instruction_bytes: u64,
+    /// Cleaning data to the PoU isn't needed for instructions (`CTR_EL0.IDC`).
+    pub data_is_coherent: bool,
+    /// Invalidating instructions isn't needed (`CTR_EL0.DIC`).
+    pub instructions_are_coherent: bool,
+    /// Bytes that `DC ZVA` zeroes, or `None` where it is prohibited.
+    pub zero_bytes: Option<u64>,
+}
+
+impl LineSizes {
+    /// Reads this core's registers.
+    #[inline]
+    #[must_use]
+    pub fn read() -> Self {
+        Self::decode(sysreg::read!("CTR_EL0"), sysreg::read!("DCZID_EL0"))
+    }
+
+    #[inline]
+    const fn decode(ctr: u64, dczid: u64) -> Self {
+        Self {
+            data_bytes: 4 << (ctr >> 16 & 0xf),
+            instruction_bytes: 4 << (ctr & 0xf),
+            data_is_coherent: ctr >> 28 & 1 != 0,
+            instructions_are_coherent: ctr >> 29 & 1 != 0,
+            zero_bytes: if dczid >> 4 & 1 != 0 {
+                None
+            } else {
+                Some(4 << (dczid & 0xf))
+            },
+        }
+    }
+}
+
+/// Writes `bytes` bytes at `address` back, so that observers past the caches
+/// read what this core wrote.
+pub fn clean_to_poc(address: VirtAddr, bytes: u64) {
+    let line = LineSizes::read().data_bytes;
+    data_lines(&mut Processor, address, bytes, line, Op::DcCvac);
+}
+
+/// As [`clean_to_poc`], and drops the lines, so that this core reads next what
+/// others wrote past the caches. Before memory is mapped non-cacheable.
+pub fn clean_invalidate_to_poc(address: VirtAddr, bytes: u64) {
+    let line = LineSizes::read().data_bytes;
+    data_lines(&mut Processor, address, bytes, line, Op::DcCivac);
+}
+
+/// Before code with the MMU off writes there: no dirty line is left that could
+/// overwrite it later.
+pub fn prepare_uncached_writes(address: VirtAddr, bytes: u64) {
+    clean_invalidate_to_poc(address, bytes);
+}
+
+/// After code with the MMU off wrote there: drops lines that were fetched
+/// speculatively meanwhile.
+///
+/// # Safety
+/// 1. All of the cache lines that the range touches were subject to
+///    [`prepare_uncached_writes`], and have been written past the caches only
+///    since: what caches hold of them is lost.
+pub unsafe fn discard_after_uncached_writes(address: VirtAddr, bytes: u64) {
+    let line = LineSizes::read().data_bytes;
+    data_lines(&mut Processor, address, bytes, line, Op::DcIvac);
+}
+
+/// After instructions were written there: this core and all of its inner
+/// shareable domain fetch the new ones, once they have executed an `ISB` (this
+/// core has when the call returns).
+pub fn sync_instructions(address: VirtAddr, bytes: u64) {
+    instructions(&mut Processor, address, bytes, LineSizes::read());
+}
+
+/// Zeroes the 4 KiB page at `page` by `DC ZVA`, or by stores where the core has
+/// none.
+///
+/// # Safety
+/// 1. `page` is a multiple of 4096, and the page is mapped writable as write-back
+///    memory; `DC ZVA` on device memory, and so with the MMU off, faults.
+/// 2. No reference to anything in the page is live.
+pub unsafe fn zero_page(page: VirtAddr) {
+    match LineSizes::read().zero_bytes {
+        Some(block @ 16..=4096) => zero_blocks(&mut Processor, page, block),
+        _ => {
+            let first = crate::pointer::to::<u64>(page);
+            for index in 0..512 {
+                // SAFETY: index 511 is the page's last word (1).
+                let word = unsafe { first.add(index) };
+                // SAFETY: mapped writable and aligned (1), referenced nowhere (2).
+                unsafe { word.write_volatile(0) };
+            }
+        }
+    }
+}
+
+/// The lines that the range touches, none for an empty range.
+#[inline(always)]
+fn lines(address: VirtAddr, bytes: u64, line: u64) -> impl Iterator<Item = u64> {
+    let first = address.align_down(line).0;
+    let last = match bytes {
+        0 => None,
+        _ => Some(address.0.saturating_add(bytes - 1)),
+    };
+    let count = last.map_or(0, |last| (last - first) / line + 1);
+    (0..count).map(move |n| first + n * line)
+}
+
+#[inline(always)]
+fn data_lines(
+    issue: &mut impl Issue,
+    address: VirtAddr,
+    bytes: u64,
+    line: u64,
+    operation: impl Fn(u64) -> Op,
+) {
+    for each in lines(address, bytes, line) {
+        issue.issue(operation(each));
+    }
+    issue.issue(Op::DsbSy);
+}
+
+#[inline(always)]
+fn instructions(issue: &mut impl Issue, address: VirtAddr, bytes: u64, sizes: LineSizes) {
+    if !sizes.data_is_coherent {
+        for each in lines(address, bytes, sizes.data_bytes) {
+            issue.issue(Op::DcCvau(each));
+        }
+    }
+    issue.issue(Op::DsbIsh);
+    if !sizes.instructions_are_coherent {
+        for each in lines(address, bytes, sizes.instruction_bytes) {
+            issue.issue(Op::IcIvau(each));
+        }
+        issue.issue(Op::DsbIsh);
+    }
+    issue.issue(Op::Isb);
+}
+
+#[inline(always)]
+fn zero_blocks(issue: &mut impl Issue, page: VirtAddr, block: u64) {
+    for each in lines(page, 4096, block) {
+        issue.issue(Op::DcZva(each));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::issue::Trace;
+
+    const A72: LineSizes = LineSizes::decode(0x8444_c004, 4);
+
+    #[test]
+    fn sizes_are_those_of_a_cortex_a72() {
+        assert_eq!(
+            A72,
+            LineSizes {
+                data_bytes: 64,
+                instruction_bytes: 64,
+                data_is_coherent: false,
+                instructions_are_coherent: false,
+                zero_bytes: Some(64),
+            }
+        );
+        assert_eq!(LineSizes::decode(0, 0x14).zero_bytes, None);
+    }
+
+    #[test]
+    fn every_line_touched_is_maintained_once() {
+        let mut trace = Trace::default();
+        data_lines(&mut trace, VirtAddr(0x103c), 0x45, 64, Op::DcCvac);
+        assert_eq!(
+            trace.0,
+            [
+                "dc cvac 0x1000",
+                "dc cvac 0x1040",
+                "dc cvac 0x1080",
+                "dsb sy"
+            ]
+        );
+        let mut trace = Trace::default();
+        data_lines(&mut trace, VirtAddr(0x1000), 0, 64, Op::DcCvac);
+        assert_eq!(trace.0, ["dsb sy"]);
+        assert_eq!(lines(VirtAddr(u64::MAX - 3), u64::MAX, 64).count(), 1);
+    }
+
+    #[test]
+    fn instructions_are_invalidated_after_data_is_clean() {
+        let mut trace = Trace::default();
+        instructions(&mut trace, VirtAddr(0x2000), 8, A72);
+        assert_eq!(
+            trace.0,
+            [
+                "dc cvau 0x2000",
+                "dsb ish",
+                "ic ivau 0x2000",
+                "dsb ish",
+                "isb"
+            ]
+        );
+        // CTR_EL0.{IDC,DIC} = 1: only the barriers are left.
+        let coherent = LineSizes::decode(0xb444_c004, 4);
+        let mut trace = Trace::default();
+        instructions(&mut trace, VirtAddr(0x2000), 8, coherent);
+        assert_eq!(trace.0, ["dsb ish", "isb"]);
+    }
+
+    #[test]
+    fn a_page_is_zeroed_by_blocks() {
+        let mut trace = Trace::default();
+        zero_blocks(&mut trace, VirtAddr(0x3000), 2048);
+        assert_eq!(trace.0, ["dc zva 0x3000", "dc zva 0x3800"]);
+    }
+}
