@@ -66,13 +66,12 @@ fn trim(mut blob: Vec<u8>) -> Vec<u8> {
     blob
 }
 
-/// At least `cases` cases, more if `PROPTEST_CASES` asks for more.
+/// `cases` cases, or as many as `PROPTEST_CASES` asks for.
 fn config(cases: u32) -> Config {
-    let default = Config::default();
     Config {
-        cases: default.cases.max(cases),
+        cases,
         failure_persistence: None,
-        ..default
+        ..Config::default()
     }
 }
 
