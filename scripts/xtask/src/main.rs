@@ -6,12 +6,14 @@
 //! | [`qemu`] | runs an image on QEMU, supervised |
 //! | [`testing`], [`matrix`] | all tests; the guest cases |
 //! | [`check`] | layering, lints, unsafe code, kernel locks, documents |
+//! | [`bench`] | runs the guest's benches, prints them beside the targets |
 //! | [`dt`] | what Capelin would use of a device tree |
 //! | [`workspace`] | what cargo knows of the tree |
 //! | [`args`], [`error`] | command line and exit status |
 #![forbid(unsafe_code)]
 
 mod args;
+mod bench;
 mod build;
 mod check;
 mod dt;
@@ -32,6 +34,7 @@ use error::{Error, Result};
 const HELP: &str = "\
 usage: cargo xtask COMMAND [OPTION…]
 
+  bench   instructions per operation, beside the figures to beat
   build   programs, module archive and boot image
   check   what the architecture says of the tree, held against the tree
   dt      what Capelin would use of a device tree
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
 
 fn dispatch(command: Option<&str>, args: Args) -> Result<()> {
     match command {
+        Some("bench") => bench::main(args),
         Some("build") => build::main(args),
         Some("check") => check::main(args),
         Some("dt") => dt::main(args),

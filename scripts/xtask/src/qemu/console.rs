@@ -84,7 +84,7 @@ pub(crate) struct Report {
     pub(crate) end: End,
     /// Its last lines, oldest first.
     pub(crate) tail: Vec<String>,
-    /// Its output from the start, up to 8 MiB.
+    /// Its standard output (the console) from the start, up to 8 MiB.
     pub(crate) output: String,
 }
 
@@ -107,10 +107,10 @@ pub(crate) fn supervise(
         .spawn()?;
     let (sender, events) = sync_channel(64);
     if let Some(stdout) = child.stdout.take() {
-        forward(stdout, sender.clone());
+        forward(Source::Console, stdout, sender.clone());
     }
     if let Some(stderr) = child.stderr.take() {
-        forward(stderr, sender);
+        forward(Source::Emulator, stderr, sender);
     }
     let mut session = Session {
         child,
@@ -140,38 +140,33 @@ struct Session<'a> {
 impl Session<'_> {
     fn watch(
         &mut self,
-        events: &Receiver<Vec<u8>>,
+        events: &Receiver<Piece>,
         signal: &AtomicUsize,
         sink: &mut dyn Write,
     ) -> io::Result<End> {
         let deadline = self.limits.timeout.map(|timeout| self.start + timeout);
-        let mut last_word: Option<(Verdict, Instant)> = None;
+        let mut patience_ends: Option<Instant> = None;
         loop {
             let output_ended = match events.recv_timeout(TICK) {
-                Ok(bytes) => {
-                    self.take(&bytes, sink)?;
+                Ok(piece) => {
+                    self.take(&piece, sink)?;
                     false
                 }
                 Err(RecvTimeoutError::Timeout) => false,
                 Err(RecvTimeoutError::Disconnected) => true,
             };
-            if let Some(verdict) = self.transcript.verdict.take() {
-                last_word = Some((verdict, Instant::now() + self.limits.grace));
+            if self.transcript.verdict.is_some() {
+                patience_ends.get_or_insert_with(|| Instant::now() + self.limits.grace);
             }
             if let Some(status) = self.child.try_wait()? {
                 let drain_until = Instant::now() + DRAIN;
                 while let Some(left) = drain_until.checked_duration_since(Instant::now()) {
                     match events.recv_timeout(left) {
-                        Ok(bytes) => self.take(&bytes, sink)?,
+                        Ok(piece) => self.take(&piece, sink)?,
                         Err(_) => break,
                     }
                 }
-                let verdict = self
-                    .transcript
-                    .verdict
-                    .take()
-                    .or(last_word.map(|(verdict, _)| verdict));
-                return Ok(self.ended(status, verdict));
+                return Ok(self.ended(status));
             }
             let now = Instant::now();
             // Pairs with the store in the handler that signal-hook installs; the number is all there is to see.
@@ -182,8 +177,8 @@ impl Session<'_> {
             if deadline.is_some_and(|deadline| now >= deadline) {
                 return Ok(End::TimedOut(self.start.elapsed()));
             }
-            if let Some((verdict, until)) = &last_word
-                && now >= *until
+            if let Some(verdict) = &self.transcript.verdict
+                && patience_ends.is_some_and(|end| now >= end)
             {
                 return Ok(match verdict {
                     Verdict::Status(count) => End::Lingered(*count),
@@ -196,53 +191,84 @@ impl Session<'_> {
         }
     }
 
-    fn take(&mut self, bytes: &[u8], sink: &mut dyn Write) -> io::Result<()> {
-        self.transcript.push(bytes);
-        sink.write_all(bytes)?;
+    fn take(&mut self, piece: &Piece, sink: &mut dyn Write) -> io::Result<()> {
+        self.transcript.push(piece);
+        sink.write_all(&piece.bytes)?;
         sink.flush()
     }
 
-    fn ended(&self, status: ExitStatus, verdict: Option<Verdict>) -> End {
-        match verdict {
-            Some(Verdict::Fatal(reason)) => End::Fatal(reason),
+    fn ended(&self, status: ExitStatus) -> End {
+        match &self.transcript.verdict {
+            Some(Verdict::Fatal(reason)) => End::Fatal(reason.clone()),
             _ if !status.success() => End::Crashed(status),
-            Some(Verdict::Status(count)) => End::PoweredOff(Some(count)),
+            Some(Verdict::Status(count)) => End::PoweredOff(Some(*count)),
             None if self.limits.expects_status => End::Premature,
             None => End::PoweredOff(None),
         }
     }
 }
 
-/// What was printed: last lines, beginning, and the last verdict that nobody has taken yet.
+/// Where output comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// The guest's console, on standard output.
+    Console,
+    /// The emulator's own messages, on standard error.
+    Emulator,
+}
+
+/// Some output.
+struct Piece {
+    source: Source,
+    bytes: Vec<u8>,
+}
+
+/// What was printed: last lines, beginning, verdict.
+///
+/// Each source has a line of its own, so that a warning of the emulator doesn't break a line of the console.
 #[derive(Default)]
 struct Transcript {
     tail: VecDeque<String>,
-    line: Vec<u8>,
+    console_line: Vec<u8>,
+    emulator_line: Vec<u8>,
     output: Vec<u8>,
     verdict: Option<Verdict>,
 }
 
 impl Transcript {
-    fn push(&mut self, bytes: &[u8]) {
-        let room = OUTPUT_LIMIT.saturating_sub(self.output.len());
-        self.output.extend(bytes.iter().take(room));
-        for &byte in bytes {
-            if byte == b'\n' || self.line.len() >= LINE_LIMIT {
-                self.end_line();
+    fn push(&mut self, piece: &Piece) {
+        if piece.source == Source::Console {
+            let room = OUTPUT_LIMIT.saturating_sub(self.output.len());
+            self.output.extend(piece.bytes.iter().take(room));
+        }
+        for &byte in &piece.bytes {
+            let line = self.line(piece.source);
+            let is_full = line.len() >= LINE_LIMIT;
+            if byte == b'\n' || is_full {
+                self.end_line(piece.source);
             }
             if byte != b'\n' && byte != b'\r' {
-                self.line.push(byte);
+                self.line(piece.source).push(byte);
             }
         }
     }
 
-    fn end_line(&mut self) {
-        let line = String::from_utf8_lossy(&self.line).into_owned();
-        self.line.clear();
-        // The first fatal line is the reason; later ones are its echo. The last status counts.
-        match (verdict(&line), &self.verdict) {
-            (None, _) | (_, Some(Verdict::Fatal(_))) => {}
-            (found, _) => self.verdict = found,
+    fn line(&mut self, source: Source) -> &mut Vec<u8> {
+        match source {
+            Source::Console => &mut self.console_line,
+            Source::Emulator => &mut self.emulator_line,
+        }
+    }
+
+    fn end_line(&mut self, source: Source) {
+        let line = std::mem::take(self.line(source));
+        let line = String::from_utf8_lossy(&line).into_owned();
+        if source == Source::Console {
+            // The first fatal line is the reason; later ones are its echo. The last status counts.
+            match (verdict(&line), &self.verdict) {
+                (None, _) | (_, Some(Verdict::Fatal(_))) => {}
+                (found, _) => self.verdict = found,
+            }
         }
         if self.tail.len() == TAIL_LINES {
             self.tail.pop_front();
@@ -251,20 +277,23 @@ impl Transcript {
     }
 
     fn finish(mut self) -> (Vec<String>, String) {
-        if !self.line.is_empty() {
-            self.end_line();
+        for source in [Source::Console, Source::Emulator] {
+            if !self.line(source).is_empty() {
+                self.end_line(source);
+            }
         }
         let output = String::from_utf8_lossy(&self.output).into_owned();
         (self.tail.into(), output)
     }
 }
 
-/// Sends what `source` gives, until it ends or nobody listens.
-fn forward(mut source: impl Read + Send + 'static, events: SyncSender<Vec<u8>>) {
+/// Sends what `stream` gives, until it ends or nobody listens.
+fn forward(source: Source, mut stream: impl Read + Send + 'static, pieces: SyncSender<Piece>) {
     thread::spawn(move || {
         let mut buffer = [0; 4096];
-        while let Ok(count @ 1..) = source.read(&mut buffer) {
-            if events.send(buffer[..count].to_vec()).is_err() {
+        while let Ok(count @ 1..) = stream.read(&mut buffer) {
+            let bytes = buffer[..count].to_vec();
+            if pieces.send(Piece { source, bytes }).is_err() {
                 break;
             }
         }
@@ -386,7 +415,8 @@ mod tests {
 
     #[test]
     fn a_guest_that_gives_up_is_not_waited_for() {
-        let script = "echo capelin: fatal: no archive; echo capelin: fatal: echo; exec sleep 60";
+        let script =
+            "echo capelin: fatal: no archive; sleep 0.1; echo capelin: fatal: echo; exec sleep 60";
         let start = Instant::now();
         let (report, _) = guest(script, &limits(30_000));
         assert_eq!(report.end, End::Fatal("no archive".to_owned()));
@@ -417,6 +447,16 @@ mod tests {
         let (report, sink) = guest("echo 'bad option' >&2; exit 1", &limits(9000));
         assert!(matches!(report.end, End::Crashed(_)));
         assert_eq!(sink, "bad option\n");
+    }
+
+    #[test]
+    fn a_warning_in_the_middle_of_a_line_leaves_the_line_whole() {
+        let script =
+            "printf 'capelin: exec '; sleep 0.2; echo warning >&2; sleep 0.2; echo status 0";
+        let (report, sink) = guest(script, &limits(9000));
+        assert_eq!(report.end, End::PoweredOff(Some(0)));
+        assert_eq!(report.output, "capelin: exec status 0\n");
+        assert!(sink.contains("warning"));
     }
 
     #[test]

@@ -128,3 +128,76 @@ impl Drop for Terminal {
             .status();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::{boot_image, tests::tiny_guest};
+
+    /// Boots a guest of a dozen instructions on QEMU itself; `None` where there is no QEMU.
+    fn booted(name: &str, text: &str, powers_off: bool, options: &[&str]) -> Option<(End, String)> {
+        if Command::new(command::QEMU)
+            .arg("--version")
+            .output()
+            .is_err()
+        {
+            println!("skipped: this machine has no {}", command::QEMU);
+            return None;
+        }
+        let image = boot_image(&tiny_guest(text, powers_off), &[]).unwrap();
+        let path = std::env::temp_dir().join(format!("capelin-{name}-{}.img", std::process::id()));
+        std::fs::write(&path, image).unwrap();
+        let kernel = path.to_str().unwrap();
+        let arguments = [&["--kernel", kernel, "--smp", "1"], options].concat();
+        let options = RunOptions::parse(Args::new(arguments)).unwrap();
+        let report = boot(&options, Console::Plain, &mut io::sink());
+        std::fs::remove_file(&path).unwrap();
+        let report = report.unwrap();
+        // An emulator that fails speaks on standard error, which only the last lines have.
+        let output = match report.end {
+            End::Crashed(_) => report.tail.concat(),
+            _ => report.output,
+        };
+        Some((report.end, output))
+    }
+
+    #[test]
+    fn a_guest_that_succeeds() {
+        let text = "hello\ncapelin: exec status 0\n";
+        for options in [
+            &["--exec", "x"][..],
+            &["--exec=x", "--icount"],
+            &["--exec=x", "--gic=2"],
+        ] {
+            if let Some((end, output)) = booted("succeeds", text, true, options) {
+                assert_eq!(end, End::PoweredOff(Some(0)));
+                assert_eq!(output, text);
+            }
+        }
+    }
+
+    #[test]
+    fn a_guest_that_powers_off_too_early() {
+        if let Some((end, _)) = booted("early", "hello\n", true, &["--exec", "x"]) {
+            assert_eq!(end, End::Premature);
+        }
+    }
+
+    #[test]
+    fn a_guest_that_hangs() {
+        let options = ["--exec", "x", "--timeout", "1.5"];
+        if let Some((end, output)) = booted("hangs", "hello\n", false, &options) {
+            assert!(matches!(end, End::TimedOut(_)), "{end:?}");
+            assert_eq!(output, "hello\n");
+        }
+    }
+
+    #[test]
+    fn a_machine_that_qemu_refuses() {
+        let options = ["--exec", "x", "--cpu", "no-such-core"];
+        if let Some((end, output)) = booted("refused", "", true, &options) {
+            assert!(matches!(end, End::Crashed(_)), "{end:?}");
+            assert!(output.contains("no-such-core"), "{output}");
+        }
+    }
+}

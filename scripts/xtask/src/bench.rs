@@ -1,0 +1,351 @@
+//! `cargo xtask bench`: instructions per operation, beside the figures to beat.
+//!
+//! The guest program `bench` runs under `-icount` (one instruction a nanosecond, one host thread, seed 1), so a run
+//! repeats byte for byte. It prints one line a figure, which is an interface:
+//!
+//! ```text
+//! bench: NAME VALUE UNIT n=N min=MIN median=MEDIAN
+//! ```
+//! NAME as in [`TARGETS`] or a new one; VALUE is the figure to quote (decimals allowed), UNIT a word such as
+//! `instructions`, `bytes` or `messages`, N the number of operations timed. `min=` and `median=` may be left out.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+
+use serde::Serialize;
+
+use crate::args::{Arg, Args};
+use crate::error::{Error, Result};
+use crate::qemu;
+use crate::qemu::command::Console;
+use crate::qemu::console::End;
+use crate::qemu::options::RunOptions;
+use crate::workspace::Metadata;
+
+const HELP: &str = "\
+usage: cargo xtask bench [--image NAME] [--smp N] [--timeout S] [--against FILE]
+
+Runs the guest's benches under -icount and prints them beside the targets; writes target/bench/bench.json.
+
+  --image NAME      image that holds the program bench (qemu-virt)
+  --smp N           cores (2)
+  --timeout S       wall-clock limit (600)
+  --against FILE    an older bench.json to compare with";
+
+/// A figure to beat: name, operation, what must be reached, what is aimed for. In instructions, but where the name says
+/// otherwise.
+struct Target {
+    name: &'static str,
+    operation: &'static str,
+    must: f64,
+    aim: f64,
+}
+
+const fn target(name: &'static str, operation: &'static str, must: f64, aim: f64) -> Target {
+    Target {
+        name,
+        operation,
+        must,
+        aim,
+    }
+}
+
+/// The figures to beat. They come from other systems measured in the same emulator.
+const TARGETS: [Target; 19] = [
+    target("null-syscall", "null system call", 80.0, 50.0),
+    target("lmp-rpc", "request + reply, one core, raw", 420.0, 250.0),
+    target(
+        "lmp-rpc-typed",
+        "the same through typed stubs",
+        900.0,
+        500.0,
+    ),
+    target("yield", "yield between two dispatchers", 300.0, 200.0),
+    target(
+        "urpc-one-way",
+        "64-byte message, polled ring, both sides",
+        36.0,
+        28.0,
+    ),
+    target(
+        "urpc-rpc-polling",
+        "typed request + reply, two cores, polling",
+        800.0,
+        400.0,
+    ),
+    target(
+        "urpc-rpc-sleeping",
+        "request + reply, two cores, both sleeping",
+        2400.0,
+        1500.0,
+    ),
+    target("cap-copy", "copy a capability", 500.0, 300.0),
+    target("map", "map a 4 KiB page", 500.0, 350.0),
+    target("unmap", "unmap it", 500.0, 350.0),
+    target("frame", "zeroed 4 KiB frame from RAM", 900.0, 500.0),
+    target("cap-delete", "delete a frame capability", 500.0, 300.0),
+    target("revoke", "revoke RAM with one mapped frame", 1000.0, 700.0),
+    target(
+        "mem-serv",
+        "4 KiB frame from the memory server",
+        6000.0,
+        2500.0,
+    ),
+    target(
+        "page-fault",
+        "page fault to the domain and back",
+        800.0,
+        400.0,
+    ),
+    target("spawn", "start a program", 120_000.0, 60_000.0),
+    target("thread", "create + join a thread", 3000.0, 1000.0),
+    target(
+        "boot",
+        "kernel entry to the shell, 1 core",
+        20_000_000.0,
+        8_000_000.0,
+    ),
+    target(
+        "memory",
+        "memory in use then, in KiB, 1 core",
+        8192.0,
+        3840.0,
+    ),
+];
+
+/// One line of the guest.
+#[derive(Clone, Debug, PartialEq, Serialize, serde::Deserialize)]
+struct Figure {
+    name: String,
+    value: f64,
+    unit: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    n: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    min: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    median: Option<f64>,
+}
+
+impl Figure {
+    /// The figure in `line`; `None` if it holds none, `Some(Err)` if it looks like one and isn't.
+    fn parse(line: &str) -> Option<Result<Self, String>> {
+        let text = line.trim_end().strip_prefix("bench: ")?;
+        Some(Self::fields(text).ok_or_else(|| format!("can't read {line:?}")))
+    }
+
+    fn fields(text: &str) -> Option<Self> {
+        let mut words = text.split_whitespace();
+        let mut figure = Self {
+            name: words.next()?.to_owned(),
+            value: number(words.next()?)?,
+            unit: words.next()?.to_owned(),
+            n: None,
+            min: None,
+            median: None,
+        };
+        for word in words {
+            match word.split_once('=')? {
+                ("n", value) => figure.n = Some(value.parse().ok()?),
+                ("min", value) => figure.min = Some(number(value)?),
+                ("median", value) => figure.median = Some(number(value)?),
+                _ => {}
+            }
+        }
+        Some(figure)
+    }
+}
+
+/// A decimal number; neither infinite nor none.
+fn number(text: &str) -> Option<f64> {
+    text.parse().ok().filter(|number: &f64| number.is_finite())
+}
+
+/// The recipe.
+///
+/// # Errors
+/// If the guest fails, prints no figure, or one that can't be read.
+pub(crate) fn main(mut args: Args) -> Result<()> {
+    let mut run = vec!["--icount".to_owned(), "--exec=bench".to_owned()];
+    let mut cores = "2".to_owned();
+    let mut timeout = "600".to_owned();
+    let mut against = None;
+    while let Some(argument) = args.next()? {
+        let Arg::Option(name) = argument else {
+            return Err(Error::Usage(format!(
+                "don't know what to do with {argument:?}"
+            )));
+        };
+        match name.as_str() {
+            "image" => run.push(format!("--image={}", args.value(&name)?)),
+            "smp" => cores = args.value(&name)?,
+            "timeout" => timeout = args.value(&name)?,
+            "against" => against = Some(std::path::PathBuf::from(args.value(&name)?)),
+            "help" => {
+                println!("{HELP}");
+                return Ok(());
+            }
+            _ => return Err(Error::Usage(format!("unknown option --{name}"))),
+        }
+    }
+    let older = against
+        .map(|path| read(&path))
+        .transpose()?
+        .unwrap_or_default();
+    run.extend([format!("--smp={cores}"), format!("--timeout={timeout}")]);
+    let options = RunOptions::parse(Args::new(run))?;
+    let report = qemu::boot(&options, Console::Plain, &mut io::stdout())?;
+    if report.end != End::PoweredOff(Some(0)) {
+        return Err(Error::Guest(report.end));
+    }
+    let guest = || "the guest's output".into();
+    let figures = report
+        .output
+        .lines()
+        .filter_map(Figure::parse)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|what| Error::Malformed(guest(), what))?;
+    if figures.is_empty() {
+        return Err(Error::Malformed(guest(), "holds no figure".to_owned()));
+    }
+    write(&figures)?;
+    print!("\n{}", table(&figures, &older));
+    Ok(())
+}
+
+fn read(path: &std::path::Path) -> Result<Vec<Figure>> {
+    let text = fs::read(path).map_err(|error| Error::File(path.to_owned(), error))?;
+    serde_json::from_slice(&text)
+        .map_err(|error| Error::Malformed(path.to_owned(), error.to_string()))
+}
+
+fn write(figures: &[Figure]) -> Result<()> {
+    let folder = Metadata::load()?.target_directory.join("bench");
+    fs::create_dir_all(&folder).map_err(|error| Error::File(folder.clone(), error))?;
+    let path = folder.join("bench.json");
+    let json = serde_json::to_vec_pretty(figures)
+        .map_err(|error| Error::Malformed(path.clone(), error.to_string()))?;
+    fs::write(&path, json).map_err(|error| Error::File(path, error))
+}
+
+/// The figures beside their targets, those without a target last; and which targets have no figure.
+fn table(figures: &[Figure], older: &[Figure]) -> String {
+    let older: BTreeMap<_, _> = older
+        .iter()
+        .map(|figure| (figure.name.as_str(), figure.value))
+        .collect();
+    let mut rows = vec![format!(
+        "{:<42} {:>12} {:>12} {:>12}  {:<7} {:>8}",
+        "operation", "value", "must reach", "aims for", "", "change"
+    )];
+    let change = |figure: &Figure| match older.get(figure.name.as_str()) {
+        Some(old) if *old != 0.0 => format!("{:+.1}%", (figure.value / old - 1.0) * 100.0),
+        _ => String::new(),
+    };
+    for target in &TARGETS {
+        let Some(figure) = figures.iter().find(|figure| figure.name == target.name) else {
+            continue;
+        };
+        let verdict = match figure.value {
+            value if value <= target.aim => "aimed",
+            value if value <= target.must => "reached",
+            _ => "MISSED",
+        };
+        rows.push(format!(
+            "{:<42} {:>12} {:>12} {:>12}  {verdict:<7} {:>8}",
+            target.operation,
+            figure.value,
+            target.must,
+            target.aim,
+            change(figure)
+        ));
+    }
+    for figure in figures {
+        if TARGETS.iter().all(|target| target.name != figure.name) {
+            let name = format!("{} ({})", figure.name, figure.unit);
+            let row = format!(
+                "{name:<42} {:>12} {:>34} {:>8}",
+                figure.value,
+                "",
+                change(figure)
+            );
+            rows.push(row);
+        }
+    }
+    let missing: Vec<_> = TARGETS
+        .iter()
+        .map(|target| target.name)
+        .filter(|name| figures.iter().all(|figure| figure.name != *name))
+        .collect();
+    if !missing.is_empty() {
+        rows.push(format!("not measured: {}", missing.join(", ")));
+    }
+    rows.iter()
+        .map(|row| format!("{}\n", row.trim_end()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figure(line: &str) -> Figure {
+        Figure::parse(line).unwrap().unwrap()
+    }
+
+    #[test]
+    fn lines_of_the_guest() {
+        let parsed = figure("bench: null-syscall 71.5 instructions n=1000 min=71 median=71\r");
+        assert_eq!(parsed.name, "null-syscall");
+        assert_eq!((parsed.value, parsed.n), (71.5, Some(1000)));
+        assert_eq!((parsed.min, parsed.median), (Some(71.0), Some(71.0)));
+        assert_eq!(figure("bench: memory 3000 KiB").n, None);
+        assert!(Figure::parse("a bench: x 1 y").is_none());
+        for line in [
+            "bench: x",
+            "bench: x y z",
+            "bench: x inf ns",
+            "bench: x 1 ns n=many",
+        ] {
+            assert!(Figure::parse(line).unwrap().is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn figures_stand_beside_their_targets() {
+        let figures = [
+            figure("bench: null-syscall 45 instructions"),
+            figure("bench: yield 250 instructions"),
+            figure("bench: map 501 instructions"),
+            figure("bench: new-thing 7 messages"),
+        ];
+        let older = [figure("bench: yield 200 instructions")];
+        let table = table(&figures, &older);
+        let line = |start: &str| table.lines().find(|line| line.starts_with(start)).unwrap();
+        assert!(line("null system call").contains("aimed"));
+        assert!(line("yield").contains("reached") && line("yield").ends_with("+25.0%"));
+        assert!(line("map a 4 KiB page").contains("MISSED"));
+        assert!(line("new-thing (messages)").contains(" 7"));
+        assert!(line("not measured").contains("revoke"));
+        assert!(!line("not measured").contains("null-syscall"));
+    }
+
+    #[test]
+    fn figures_survive_the_file() {
+        let figures = vec![
+            figure("bench: map 501 instructions n=5"),
+            figure("bench: x 1.25 y"),
+        ];
+        let json = serde_json::to_vec(&figures).unwrap();
+        assert_eq!(
+            serde_json::from_slice::<Vec<Figure>>(&json).unwrap(),
+            figures
+        );
+    }
+
+    #[test]
+    fn aims_are_no_easier_than_what_must_be_reached() {
+        assert!(TARGETS.iter().all(|target| target.aim <= target.must));
+    }
+}
