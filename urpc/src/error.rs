@@ -2,7 +2,8 @@
 //!
 //! [`SetupError`] when a ring is laid out or attached, [`ChannelError`] when one breaks or ends
 //! while in use, [`SendError`] for one message that can't be sent. A [`ChannelError`] is final: the
-//! end that met it reports it again on every further call.
+//! end that met it reports it again on every further call. These two fit a register, since they
+//! are results of the fast path; the particulars, a [`Violation`], stay with the end that saw it.
 
 use core::fmt;
 
@@ -54,8 +55,8 @@ pub enum ChannelError {
     /// The peer, or this end itself, has closed the ring. A receiver sees this after all messages
     /// that were sent before.
     Closed,
-    /// The peer wrote what no correct peer writes.
-    Corrupt(Violation),
+    /// The peer wrote what no correct peer writes; the end's `violation` says what.
+    Corrupt,
 }
 
 /// Why a message was not sent. Nothing was written to the ring.
@@ -65,13 +66,18 @@ pub enum SendError {
     Full,
     /// The payload is longer than [`PAYLOAD_BYTES`](crate::PAYLOAD_BYTES). Split it.
     TooLong,
-    /// The ring can't be used any more.
-    Channel(ChannelError),
+    /// As [`ChannelError::Closed`].
+    Closed,
+    /// As [`ChannelError::Corrupt`].
+    Corrupt,
 }
 
 impl From<ChannelError> for SendError {
     fn from(error: ChannelError) -> Self {
-        Self::Channel(error)
+        match error {
+            ChannelError::Closed => Self::Closed,
+            ChannelError::Corrupt => Self::Corrupt,
+        }
     }
 }
 
@@ -113,10 +119,10 @@ impl fmt::Display for Violation {
 
 impl fmt::Display for ChannelError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Closed => f.write_str("channel is closed"),
-            Self::Corrupt(violation) => write!(f, "peer broke the ring protocol: {violation}"),
-        }
+        f.write_str(match self {
+            Self::Closed => "channel is closed",
+            Self::Corrupt => "peer broke the ring protocol",
+        })
     }
 }
 
@@ -125,7 +131,8 @@ impl fmt::Display for SendError {
         match self {
             Self::Full => f.write_str("ring is full"),
             Self::TooLong => f.write_str("payload is longer than one message"),
-            Self::Channel(error) => error.fmt(f),
+            Self::Closed => ChannelError::Closed.fmt(f),
+            Self::Corrupt => ChannelError::Corrupt.fmt(f),
         }
     }
 }

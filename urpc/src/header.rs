@@ -82,15 +82,30 @@ impl Label {
     }
 }
 
+/// The sequence in a word whose upper half is 0 or something else.
+#[inline(always)]
+pub(crate) const fn low(word: u64) -> u32 {
+    (word & 0xffff_ffff) as u32
+}
+
+/// The word of the sequence after that in `word`.
+///
+/// Both ends keep sequences in words: so they compare with a header's low half, and extend to a
+/// header, without an instruction of their own.
+#[inline(always)]
+pub(crate) const fn next(word: u64) -> u64 {
+    low(word).wrapping_add(1) as u64
+}
+
 /// A decoded or to-be-published header word.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Header(u64);
 
 impl Header {
-    /// The header of message number `sequence` with `len` payload bytes, at most
-    /// [`PAYLOAD_BYTES`]; longer is taken as that.
+    /// The header of message number `sequence`, a word with upper half 0, with `len` payload bytes,
+    /// at most [`PAYLOAD_BYTES`]; longer is taken as that.
     #[inline(always)]
-    pub(crate) const fn new(sequence: u32, label: Label, len: usize) -> Self {
+    pub(crate) const fn new(sequence: u64, label: Label, len: usize) -> Self {
         let len = if len < PAYLOAD_BYTES {
             len as u64
         } else {
@@ -98,7 +113,7 @@ impl Header {
         };
         let words = len.div_ceil(8);
         let unused = words * 8 - len;
-        Self(sequence as u64 | label.0 | words << WORDS_SHIFT | unused << UNUSED_SHIFT)
+        Self(sequence | label.0 | words << WORDS_SHIFT | unused << UNUSED_SHIFT)
     }
 
     /// The header that says that nothing follows the message before `sequence`.
@@ -121,7 +136,7 @@ impl Header {
     /// The sequence number.
     #[inline(always)]
     pub(crate) const fn sequence(self) -> u32 {
-        (self.0 & 0xffff_ffff) as u32
+        low(self.0)
     }
 
     /// The user's part.

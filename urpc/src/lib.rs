@@ -71,7 +71,7 @@ pub use memory::Line;
 pub use message::Message;
 pub use receiver::Receiver;
 pub use ring::{Ring, RingConfig};
-pub use sender::Sender;
+pub use sender::{Class, Sender};
 pub use sleep::{Flush, full_barrier};
 
 /// Bytes of a cache line, of a slot and of a message with its header.

@@ -11,7 +11,7 @@
 
 use crate::PAYLOAD_WORDS;
 use crate::error::{ChannelError, Violation};
-use crate::header::{CLOSE_MARK, Header};
+use crate::header::{CLOSE_MARK, Header, low, next};
 use crate::memory::{Slots, Word, relax};
 use crate::message::Message;
 use crate::ring::Ring;
@@ -23,16 +23,20 @@ use core::sync::atomic::Ordering;
 const FAILED: u64 = 1 << 32;
 
 /// The receiving end of one ring.
+// The first four words are all that the fast path touches, in the order in which pairs of them are
+// loaded by one instruction.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Receiver<'m> {
     slots: Slots<'m>,
     taken_word: &'m Word,
     /// Sequence of the next message; [`FAILED`] is added when there will be none.
     expected: u64,
     slot_count: u32,
+    failure: Option<ChannelError>,
+    violation: Option<Violation>,
     sender: Watcher<'m>,
     own_sleep: Announcer<'m>,
-    failure: Option<ChannelError>,
 }
 
 impl<'m> Receiver<'m> {
@@ -45,6 +49,7 @@ impl<'m> Receiver<'m> {
             sender: Watcher::new(ring.sender_sleep),
             own_sleep: Announcer::new(ring.receiver_sleep),
             failure: None,
+            violation: None,
         }
     }
 
@@ -56,13 +61,16 @@ impl<'m> Receiver<'m> {
     /// [`ChannelError::Corrupt`] when the slot holds what no sender writes.
     #[inline(always)]
     pub fn try_recv(&mut self) -> Result<Option<Message>, ChannelError> {
-        let Some(message) = self.peek()? else {
+        let (slots, expected, taken_word) = (self.slots, self.expected, self.taken_word);
+        let Some(message) = peek(slots, expected) else {
+            self.explain()?;
             return Ok(None);
         };
-        self.expected = u64::from(self.position().wrapping_add(1));
-        // Pairs with the acquiring load in the sender's `refill`: the copy above is complete before
-        // the slot may be written again.
-        self.taken_word.store(self.expected, Ordering::Release);
+        let taken = next(expected);
+        self.expected = taken;
+        // Pairs with the acquiring load in the sender's `update_taken`: the copy above is complete
+        // before the slot may be written again.
+        taken_word.store(taken, Ordering::Release);
         Ok(Some(message))
     }
 
@@ -71,26 +79,28 @@ impl<'m> Receiver<'m> {
     ///
     /// # Errors
     ///
-    /// As [`try_recv`](Self::try_recv), but only once all messages before the error were taken.
+    /// As [`try_recv`](Self::try_recv), when there is no message before the error.
     #[inline]
     pub fn recv_many(&mut self, batch: &mut [Message]) -> Result<usize, ChannelError> {
+        let (slots, mut expected) = (self.slots, self.expected);
         let mut count = 0;
-        for place in batch {
-            match self.peek() {
-                Ok(Some(message)) => *place = message,
-                Ok(None) => break,
-                Err(error) if count == 0 => return Err(error),
-                Err(_) => break,
-            }
-            self.expected = u64::from(self.position().wrapping_add(1));
+        for place in batch.iter_mut() {
+            let Some(message) = peek(slots, expected) else {
+                break;
+            };
+            *place = message;
+            expected = next(expected);
             count += 1;
         }
-        if count > 0 {
-            // As in `try_recv`. A failure met after some messages has marked `expected`, but not
-            // moved it.
-            let taken = u64::from(self.position());
-            self.taken_word.store(taken, Ordering::Release);
+        if count == 0 {
+            if !batch.is_empty() {
+                self.explain()?;
+            }
+            return Ok(0);
         }
+        self.expected = expected;
+        // As in `try_recv`.
+        self.taken_word.store(expected, Ordering::Release);
         Ok(count)
     }
 
@@ -117,7 +127,7 @@ impl<'m> Receiver<'m> {
         if self.expected & FAILED == 0 {
             let position = self.position();
             let idle = position.wrapping_sub(self.slot_count);
-            self.slots.slot(position).wait_while(idle);
+            self.slots.slot(self.expected).wait_while(idle);
         }
     }
 
@@ -129,7 +139,7 @@ impl<'m> Receiver<'m> {
             return true;
         }
         let position = self.position();
-        let header = Header::from_bits(self.slots.slot(position).load());
+        let header = Header::from_bits(self.slots.slot(self.expected).load());
         header.sequence() != position.wrapping_sub(self.slot_count)
     }
 
@@ -196,40 +206,34 @@ impl<'m> Receiver<'m> {
         self.failure
     }
 
+    /// What the peer did when the failure is [`ChannelError::Corrupt`].
+    #[must_use]
+    pub fn violation(&self) -> Option<Violation> {
+        self.violation
+    }
+
     #[inline(always)]
     fn position(&self) -> u32 {
-        (self.expected & 0xffff_ffff) as u32
+        low(self.expected)
     }
 
-    /// Copies the next message without freeing its slot.
-    #[inline(always)]
-    fn peek(&mut self) -> Result<Option<Message>, ChannelError> {
-        let slot = self.slots.slot(self.position());
-        let header = Header::from_bits(slot.load());
-        if u64::from(header.sequence()) != self.expected {
-            self.explain(header)?;
-            return Ok(None);
-        }
-        let words: [u64; PAYLOAD_WORDS] = slot.read();
-        Ok(Some(Message::new(words, header)))
-    }
-
-    /// Finds out why the next slot holds no message.
+    /// Finds out why the next slot held no message. The header is read again: should the message
+    /// have come meanwhile, the next try gets it.
     #[inline(never)]
-    fn explain(&mut self, header: Header) -> Result<(), ChannelError> {
+    fn explain(&mut self) -> Result<(), ChannelError> {
         if let Some(failure) = self.failure {
             return Err(failure);
         }
         let expected = self.position();
-        let found = header.sequence();
-        if found == expected.wrapping_sub(self.slot_count) {
+        let found = Header::from_bits(self.slots.slot(self.expected).load()).sequence();
+        if found == expected || found == expected.wrapping_sub(self.slot_count) {
             return Ok(());
         }
-        Err(self.fail(if found == expected ^ CLOSE_MARK {
-            ChannelError::Closed
-        } else {
-            ChannelError::Corrupt(Violation::Sequence { expected, found })
-        }))
+        if found == expected ^ CLOSE_MARK {
+            return Err(self.fail(ChannelError::Closed));
+        }
+        self.violation = Some(Violation::Sequence { expected, found });
+        Err(self.fail(ChannelError::Corrupt))
     }
 
     fn fail(&mut self, error: ChannelError) -> ChannelError {
@@ -237,4 +241,16 @@ impl<'m> Receiver<'m> {
         self.expected |= FAILED;
         error
     }
+}
+
+/// Copies the message in the slot of `expected` if it is that one.
+#[inline(always)]
+fn peek(slots: Slots<'_>, expected: u64) -> Option<Message> {
+    let slot = slots.slot(expected);
+    let header = Header::from_bits(slot.load());
+    if u64::from(header.sequence()) != expected {
+        return None;
+    }
+    let words: [u64; PAYLOAD_WORDS] = slot.read();
+    Some(Message::new(words, header))
 }

@@ -16,7 +16,7 @@
 //! of the memory that it has itself, and never reads it again.
 
 use crate::error::SetupError;
-use crate::header::Header;
+use crate::header::{Header, Label};
 use crate::memory::{Line, Slots, Word};
 use crate::receiver::Receiver;
 use crate::sender::Sender;
@@ -204,7 +204,8 @@ impl<'m> Ring<'m> {
         for index in 0..config.slots {
             // As if the slot had been used in the lap before the first.
             let previous = first.wrapping_add(index).wrapping_sub(config.slots);
-            let header = Header::new(previous, crate::Label::default(), 0);
+            let previous = u64::from(previous);
+            let header = Header::new(previous, Label::default(), 0);
             ring.slots.slot(previous).publish(header.bits());
         }
         preamble.write(&config.to_preamble());

@@ -8,6 +8,7 @@ use capelin_urpc::{
     Sender, SetupError, Violation, full_barrier,
 };
 use std::ptr::NonNull;
+use std::sync::atomic::Ordering;
 
 fn lines(count: usize) -> Vec<Line> {
     (0..count).map(|_| Line::new()).collect()
@@ -167,10 +168,7 @@ fn closing_a_full_ring_delivers_everything_then_closed_for_good() {
     let sent = fill(&mut sender);
     while sender.try_send_reserved(Label::new(1), &[]).is_ok() {}
     assert_eq!(sender.close(), Flush::Quiet);
-    assert_eq!(
-        sender.try_send(Label::new(1), &[]),
-        Err(SendError::Channel(ChannelError::Closed))
-    );
+    assert_eq!(sender.try_send(Label::new(1), &[]), Err(SendError::Closed));
     for _ in 0..sent + 2 {
         next(&mut receiver);
     }
@@ -187,7 +185,7 @@ fn a_closed_receiver_is_seen_when_credits_run_out() {
     let (mut sender, mut receiver) = ring(&memory, config());
     assert_eq!(receiver.close(), Flush::Quiet);
     fill(&mut sender);
-    let closed = Err(SendError::Channel(ChannelError::Closed));
+    let closed = Err(SendError::Closed);
     assert_eq!(sender.try_send(Label::new(1), &[]), closed);
     assert_eq!(sender.try_send_line(Label::new(1), &[0; 7]), closed);
     assert_eq!(receiver.try_recv().map(|_| ()), Err(ChannelError::Closed));
@@ -322,10 +320,7 @@ fn a_channel_carries_both_directions_and_flushes_both() {
 
     let _ = client.close();
     assert_eq!(server.rx.try_recv().map(|_| ()), Err(ChannelError::Closed));
-    assert_eq!(
-        server.tx.refresh_credits(),
-        Err(SendError::Channel(ChannelError::Closed))
-    );
+    assert_eq!(server.tx.refresh_credits(), Err(SendError::Closed));
 }
 
 #[test]
@@ -363,7 +358,7 @@ fn attaching_checks_the_preamble_against_the_memory() {
         memory[0]
             .word(word)
             .unwrap()
-            .store(value, std::sync::atomic::Ordering::Relaxed);
+            .store(value, Ordering::Relaxed);
     };
     set(0, 2 | 8 << 32);
     assert_eq!(attach(&memory), Err(SetupError::Version));
@@ -382,14 +377,20 @@ fn a_wrong_sequence_is_corrupt_for_good() {
     let (mut sender, mut receiver) = ring(&memory, config());
     sender.try_send(Label::new(0), &[]).unwrap();
     let header = memory[4].word(7).unwrap();
-    let good = header.swap(5, std::sync::atomic::Ordering::Relaxed);
-    let error = ChannelError::Corrupt(Violation::Sequence {
+    let good = header.swap(5, Ordering::Relaxed);
+    let corrupt = Err(ChannelError::Corrupt);
+    assert_eq!(receiver.try_recv().map(|_| ()), corrupt);
+    let violation = Violation::Sequence {
         expected: 0,
         found: 5,
-    });
-    assert_eq!(receiver.try_recv().map(|_| ()), Err(error));
-    header.store(good, std::sync::atomic::Ordering::Relaxed);
-    assert_eq!(receiver.try_recv().map(|_| ()), Err(error));
+    };
+    assert_eq!(receiver.violation(), Some(violation));
+    header.store(good, Ordering::Relaxed);
+    assert_eq!(receiver.try_recv().map(|_| ()), corrupt);
+    assert_eq!(
+        receiver.recv_many(&mut [Message::default()]).map(|_| ()),
+        corrupt
+    );
     assert!(receiver.is_ready() && !receiver.arm());
 }
 
@@ -400,17 +401,25 @@ fn an_index_that_overruns_or_runs_backwards_is_corrupt_for_good() {
         let (mut sender, _receiver) = ring(&memory, config());
         fill(&mut sender);
         let taken = memory[1].word(7).unwrap();
-        taken.store(claimed, std::sync::atomic::Ordering::Relaxed);
+        taken.store(claimed, Ordering::Relaxed);
+        assert_eq!(sender.try_send(Label::new(0), &[]), Err(SendError::Corrupt));
         let violation = Violation::Index {
             known: 0,
             sent: 5,
             claimed,
         };
-        let error = Err(SendError::Channel(ChannelError::Corrupt(violation)));
-        assert_eq!(sender.try_send(Label::new(0), &[]), error);
-        taken.store(5, std::sync::atomic::Ordering::Relaxed);
-        assert_eq!(sender.try_send_line(Label::new(0), &[0; 7]), error);
-        assert_eq!(sender.arm().map_err(SendError::from).map(|_| ()), error);
+        assert_eq!(sender.violation(), Some(violation));
+        taken.store(5, Ordering::Relaxed);
+        let corrupt = Err(ChannelError::Corrupt);
+        assert_eq!(
+            sender.try_send_line(Label::new(0), &[0; 7]),
+            Err(SendError::Corrupt)
+        );
+        assert_eq!(
+            sender.send_many(Label::new(0), &[[0; 7]]).map(|_| ()),
+            corrupt
+        );
+        assert_eq!(sender.arm().map(|_| ()), corrupt);
     }
 }
 

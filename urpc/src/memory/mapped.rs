@@ -86,13 +86,15 @@ impl Line {
 
 /// The slots of a ring, a power of two of them, addressed by sequence number.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub(crate) struct Slots<'m> {
     /// The header word of the first slot: `LDAR` and `STLR` take no offset, so it, and not the
     /// start of the slot, is what addresses are computed from.
     ///
     /// Invariant: derived from a slice of `mask + 1` lines that is borrowed for `'m`.
     first_header: NonNull<AtomicU64>,
-    mask: u32,
+    /// Word-sized, so that both are loaded by one instruction.
+    mask: usize,
     lines: PhantomData<&'m [Line]>,
 }
 
@@ -104,23 +106,26 @@ unsafe impl Sync for Slots<'_> {}
 impl<'m> Slots<'m> {
     /// The slots in `lines`, or none when their number isn't a power of two of at most 2³¹.
     pub(crate) fn new(lines: &'m [Line]) -> Option<Self> {
-        let mask = u32::try_from(lines.len()).ok()?.checked_sub(1)?;
-        if !lines.len().is_power_of_two() {
+        if !lines.len().is_power_of_two() || u32::try_from(lines.len()).is_err() {
             return None;
         }
         let words = NonNull::from(lines).cast::<AtomicU64>();
         Some(Self {
             // SAFETY: there is at least one line, and its header is its word number 7.
             first_header: unsafe { words.add(PAYLOAD_WORDS) },
-            mask,
+            mask: lines.len() - 1,
             lines: PhantomData,
         })
     }
 
     /// The slot of message number `sequence`.
     #[inline(always)]
-    pub(crate) fn slot(&self, sequence: u32) -> Slot<'m> {
-        let index = (sequence & self.mask) as usize;
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the mask takes only low bits"
+    )]
+    pub(crate) fn slot(&self, sequence: u64) -> Slot<'m> {
+        let index = sequence as usize & self.mask;
         Slot {
             // SAFETY: `index` is at most `mask`, and the invariant says that there are that many
             // lines and one more.

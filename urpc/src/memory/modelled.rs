@@ -62,7 +62,7 @@ impl<'m> Slots<'m> {
         lines.len().is_power_of_two().then_some(Self { lines })
     }
 
-    pub(crate) fn slot(&self, sequence: u32) -> Slot<'m> {
+    pub(crate) fn slot(&self, sequence: u64) -> Slot<'m> {
         Slot(&self.lines[sequence as usize & (self.lines.len() - 1)])
     }
 }
