@@ -42,13 +42,11 @@ pub(super) fn package_violations(package: &Package) -> Result<Vec<Violation>> {
     for target in &package.targets {
         let kind = target.kind.first().map_or("", String::as_str);
         if matches!(kind, "lib" | "bin" | "proc-macro") {
-            let text = read(&target.src_path)?;
-            violations.extend(root_violation(
-                &folder,
-                kind,
-                &relative(&target.src_path),
-                &text,
-            ));
+            let place = relative(&target.src_path);
+            violations.extend(match read(&target.src_path) {
+                Ok(text) => root_violation(&folder, kind, &place, &text),
+                Err(error) => Some(Violation::new(folder.clone(), error.to_string())),
+            });
         }
     }
     let source = package.folder().join("src");

@@ -57,6 +57,8 @@ pub(crate) enum End {
     Fatal(String),
     /// It gave its status and then didn't power off.
     Lingered(u32),
+    /// Nobody takes its output any more.
+    Unheard,
     /// This program was asked to end, by this signal.
     Interrupted(usize),
 }
@@ -67,12 +69,13 @@ impl fmt::Display for End {
             Self::PoweredOff(None) => f.write_str("the guest powered off"),
             Self::PoweredOff(Some(count)) => write!(f, "{count} guest command(s) failed"),
             Self::TimedOut(time) => {
-                write!(f, "the guest hung: ended after {} s", time.as_secs_f64())
+                write!(f, "the guest hung: ended after {:.1} s", time.as_secs_f64())
             }
             Self::Premature => f.write_str("the guest ended before its commands were done"),
             Self::Crashed(status) => write!(f, "the emulator failed: {status}"),
             Self::Fatal(reason) => write!(f, "the guest gave up: {reason}"),
             Self::Lingered(_) => f.write_str("the guest didn't power off after its commands"),
+            Self::Unheard => f.write_str("nobody reads the console any more"),
             Self::Interrupted(signal) => write!(f, "interrupted by signal {signal}"),
         }
     }
@@ -90,10 +93,10 @@ pub(crate) struct Report {
 
 /// Runs `command` to its end, copying its output to `sink`.
 ///
-/// Standard input is the caller's to set. An error of `sink` (a closed pipe) ends the guest, too.
+/// Standard input is the caller's to set. If `sink` fails (a closed pipe), that ends the guest, too.
 ///
 /// # Errors
-/// If the program can't be started, or `sink` fails.
+/// If the program can't be started or waited for.
 pub(crate) fn supervise(
     command: Command,
     limits: &Limits,
@@ -148,10 +151,8 @@ impl Session<'_> {
         let mut patience_ends: Option<Instant> = None;
         loop {
             let output_ended = match events.recv_timeout(TICK) {
-                Ok(piece) => {
-                    self.take(&piece, sink)?;
-                    false
-                }
+                Ok(piece) if self.take(&piece, sink).is_err() => return Ok(End::Unheard),
+                Ok(_) => false,
                 Err(RecvTimeoutError::Timeout) => false,
                 Err(RecvTimeoutError::Disconnected) => true,
             };
@@ -162,7 +163,8 @@ impl Session<'_> {
                 let drain_until = Instant::now() + DRAIN;
                 while let Some(left) = drain_until.checked_duration_since(Instant::now()) {
                     match events.recv_timeout(left) {
-                        Ok(piece) => self.take(&piece, sink)?,
+                        Ok(piece) if self.take(&piece, sink).is_err() => return Ok(End::Unheard),
+                        Ok(_) => {}
                         Err(_) => break,
                     }
                 }
@@ -475,7 +477,8 @@ mod tests {
             .args(["-c", "echo x; exec sleep 60"])
             .stdin(Stdio::null());
         let start = Instant::now();
-        assert!(supervise(command, &limits(30_000), &mut Closed).is_err());
+        let report = supervise(command, &limits(30_000), &mut Closed).unwrap();
+        assert_eq!(report.end, End::Unheard);
         assert!(start.elapsed() < Duration::from_secs(20));
     }
 }
