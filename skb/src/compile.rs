@@ -1,0 +1,404 @@
+//! From clause terms to [`Clause`]s.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use crate::clause::{Clause, INDEXED, Instr, Key, end_of};
+use crate::database::{Database, Target};
+use crate::store::{Cell, index};
+use crate::symbol::Symbol;
+
+/// Why a term is no clause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CompileError {
+    /// The head or the whole clause is a variable.
+    Instantiation,
+    /// The head, or a goal of the body, can't be called.
+    NotCallable,
+}
+
+/// Where head and body of a clause begin in its preorder; no body for a fact.
+pub(crate) fn split(source: &[Cell]) -> (usize, Option<usize>) {
+    match source.first() {
+        Some(Cell::Compound(Symbol::NECK, 2)) => (1, Some(end_of(source, 1))),
+        _ => (0, None),
+    }
+}
+
+/// Name and number of arguments of the head that begins at `at`.
+pub(crate) fn head_functor(source: &[Cell], at: usize) -> Result<(Symbol, u32), CompileError> {
+    match source.get(at) {
+        Some(Cell::Atom(name)) => Ok((*name, 0)),
+        Some(Cell::Compound(name, arity)) => Ok((*name, *arity)),
+        Some(Cell::Var(_)) | None => Err(CompileError::Instantiation),
+        _ => Err(CompileError::NotCallable),
+    }
+}
+
+/// Compiles the clause that the preorder `source` is. Unknown predicates that
+/// the body calls are entered in the database, without clauses.
+pub(crate) fn compile(
+    database: &mut Database,
+    source: Box<[Cell]>,
+    sequence: i64,
+) -> Result<Clause, CompileError> {
+    let (head_at, body_at) = split(&source);
+    let (_, arity) = head_functor(&source, head_at)?;
+    let variables = variable_count(&source);
+    let mut occurrences = Vec::new();
+    occurrences.resize(variables as usize, 0u32);
+    for cell in &source {
+        if let Cell::Var(n) = cell {
+            occurrences[*n as usize] += 1;
+        }
+    }
+    let mut known = Vec::new();
+    known.resize(variables as usize, false);
+    let mut compiler = Compiler {
+        source: &source,
+        ends: ends(&source),
+        database,
+        occurrences,
+        known,
+        code: Vec::new(),
+        instrs: Vec::new(),
+        slots: variables,
+    };
+    let head = compiler.head(head_at, arity);
+    if let Some(body) = body_at {
+        compiler.body(body)?;
+    }
+    compiler.instrs.push(Instr::Proceed);
+    compiler.finish_jumps();
+    let Compiler {
+        code,
+        instrs,
+        slots,
+        ..
+    } = compiler;
+    let keys = keys(&head);
+    Ok(Clause {
+        sequence,
+        head: head.into(),
+        code: code.into(),
+        instrs: instrs.into(),
+        slots,
+        keys,
+        source,
+    })
+}
+
+/// One more than the largest number of a variable.
+fn variable_count(source: &[Cell]) -> u32 {
+    let number = |cell: &Cell| if let Cell::Var(n) = cell { n + 1 } else { 0 };
+    source.iter().map(number).max().unwrap_or(0)
+}
+
+/// Index just past each subterm, in one pass from the end.
+fn ends(source: &[Cell]) -> Vec<usize> {
+    let mut ends = Vec::new();
+    ends.resize(source.len(), source.len());
+    // Starts of the complete subterms to the right, nearest last.
+    let mut complete: Vec<usize> = Vec::new();
+    for (i, cell) in source.iter().enumerate().rev() {
+        let mut end = i + 1;
+        if let Cell::Compound(_, arity) = cell {
+            for _ in 0..*arity {
+                end = complete.pop().map_or(end, |arg| ends[arg]);
+            }
+        }
+        ends[i] = end;
+        complete.push(i);
+    }
+    ends
+}
+
+fn keys(head: &[Cell]) -> [Key; INDEXED] {
+    let mut at = 0;
+    [(); INDEXED].map(|()| {
+        let key = match head.get(at) {
+            Some(Cell::Int(i)) => Key::Int(*i),
+            Some(Cell::Atom(name)) => Key::Atom(*name),
+            Some(Cell::Str(text)) => Key::Str(*text),
+            Some(Cell::Compound(name, arity)) => Key::Compound(*name, *arity),
+            _ => Key::Any,
+        };
+        at = end_of(head, at);
+        key
+    })
+}
+
+struct Compiler<'a> {
+    source: &'a [Cell],
+    /// Index just past each subterm.
+    ends: Vec<usize>,
+    database: &'a mut Database,
+    /// How often each variable occurs.
+    occurrences: Vec<u32>,
+    /// Variables that have their value at the present instruction.
+    known: Vec<bool>,
+    code: Vec<Cell>,
+    instrs: Vec<Instr>,
+    slots: u32,
+}
+
+/// What is left to do, on a stack in place of recursion.
+enum Work {
+    /// Compile the goal at an index.
+    Goal(Goal),
+    Emit(Instr),
+    /// End of a first branch: jump to the end of the whole construct, and let
+    /// the `TryElse` at this instruction lead to what follows.
+    Else(usize),
+    /// Let the innermost open jump lead here.
+    End,
+    /// Let the `TryElse` at this instruction lead here.
+    Here(usize),
+}
+
+#[derive(Clone, Copy)]
+struct Goal {
+    at: usize,
+    /// Where a cut in it cuts to: a `Mark`'s slot, or the clause's entry.
+    cut: Option<u32>,
+    /// It is inside a control construct.
+    branch: bool,
+}
+
+impl Compiler<'_> {
+    fn head(&mut self, at: usize, arity: u32) -> Vec<Cell> {
+        let mut head = Vec::new();
+        if arity > 0 {
+            let end = self.ends[at];
+            for i in at + 1..end {
+                let cell = self.occurrence(self.source[i]);
+                head.push(cell);
+            }
+        }
+        head
+    }
+
+    /// The cell of a clause's code for one of its source.
+    fn occurrence(&mut self, cell: Cell) -> Cell {
+        let Cell::Var(n) = cell else { return cell };
+        if self.occurrences[n as usize] == 1 {
+            Cell::Void
+        } else if core::mem::replace(&mut self.known[n as usize], true) {
+            cell
+        } else {
+            Cell::First(n)
+        }
+    }
+
+    fn body(&mut self, at: usize) -> Result<(), CompileError> {
+        let mut work = Vec::from([Work::Goal(Goal {
+            at,
+            cut: None,
+            branch: false,
+        })]);
+        let mut jumps: Vec<usize> = Vec::new();
+        while let Some(item) = work.pop() {
+            let here = index(self.instrs.len());
+            match item {
+                Work::Goal(goal) => self.goal(goal, &mut work)?,
+                Work::Emit(instr) => self.instrs.push(instr),
+                Work::Else(try_else) => {
+                    jumps.push(self.instrs.len());
+                    self.instrs.push(Instr::Jump(0));
+                    self.instrs[try_else] = Instr::TryElse(here + 1);
+                }
+                Work::End => {
+                    if let Some(jump) = jumps.pop() {
+                        self.instrs[jump] = Instr::Jump(here);
+                    }
+                }
+                Work::Here(try_else) => self.instrs[try_else] = Instr::TryElse(here),
+            }
+        }
+        Ok(())
+    }
+
+    fn goal(&mut self, goal: Goal, work: &mut Vec<Work>) -> Result<(), CompileError> {
+        let Goal { at, cut, branch } = goal;
+        let (name, arity) = match self.source.get(at).copied() {
+            Some(Cell::Atom(name)) => (name, 0),
+            Some(Cell::Compound(name, arity)) => (name, arity),
+            Some(Cell::Var(_)) => {
+                // A variable as goal is called when it is bound.
+                self.call(Symbol::CALL, 1, at);
+                return Ok(());
+            }
+            _ => return Err(CompileError::NotCallable),
+        };
+        let left = at + 1;
+        match (name, arity) {
+            (Symbol::COMMA, 2) => {
+                let right = self.ends[left];
+                work.push(Work::Goal(Goal { at: right, ..goal }));
+                work.push(Work::Goal(Goal { at: left, ..goal }));
+            }
+            (Symbol::TRUE, 0) => {}
+            (Symbol::CUT, 0) => self.instrs.push(cut.map_or(Instr::Cut, Instr::CutTo)),
+            (Symbol::SEMICOLON, 2) => {
+                let right = self.ends[left];
+                self.enter_branch(at, branch);
+                let otherwise = Goal {
+                    at: right,
+                    cut,
+                    branch: true,
+                };
+                if let Some(Cell::Compound(Symbol::ARROW, 2)) = self.source.get(left) {
+                    self.if_then_else(left, Some(otherwise), cut, work);
+                } else {
+                    let try_else = self.instrs.len();
+                    self.instrs.push(Instr::TryElse(0));
+                    work.push(Work::End);
+                    work.push(Work::Goal(otherwise));
+                    work.push(Work::Else(try_else));
+                    work.push(Work::Goal(Goal {
+                        at: left,
+                        cut,
+                        branch: true,
+                    }));
+                }
+            }
+            (Symbol::ARROW, 2) => {
+                self.enter_branch(at, branch);
+                self.if_then_else(at, None, cut, work);
+            }
+            (Symbol::NOT, 1) => {
+                self.enter_branch(at, branch);
+                let slot = self.mark();
+                let try_else = self.instrs.len();
+                self.instrs.push(Instr::TryElse(0));
+                work.push(Work::Here(try_else));
+                work.push(Work::Emit(Instr::Fail));
+                work.push(Work::Emit(Instr::CutTo(slot)));
+                work.push(Work::Goal(Goal {
+                    at: left,
+                    cut: Some(slot),
+                    branch: true,
+                }));
+            }
+            _ => self.call(name, arity, left),
+        }
+        Ok(())
+    }
+
+    /// `C -> T` at `at`, with its else branch if it has one.
+    fn if_then_else(
+        &mut self,
+        at: usize,
+        otherwise: Option<Goal>,
+        cut: Option<u32>,
+        work: &mut Vec<Work>,
+    ) {
+        let condition = at + 1;
+        let then = self.ends[condition];
+        let slot = self.mark();
+        let try_else = self.instrs.len();
+        self.instrs.push(Instr::TryElse(0));
+        work.push(Work::End);
+        work.push(otherwise.map_or(Work::Emit(Instr::Fail), Work::Goal));
+        work.push(Work::Else(try_else));
+        work.push(Work::Goal(Goal {
+            at: then,
+            cut,
+            branch: true,
+        }));
+        work.push(Work::Emit(Instr::CutTo(slot)));
+        work.push(Work::Goal(Goal {
+            at: condition,
+            cut: Some(slot),
+            branch: true,
+        }));
+    }
+
+    fn mark(&mut self) -> u32 {
+        let slot = self.slots;
+        self.slots += 1;
+        self.instrs.push(Instr::Mark(slot));
+        slot
+    }
+
+    /// Makes the variables of the outermost construct at `at` that have no value
+    /// yet. Within it all are known then.
+    fn enter_branch(&mut self, at: usize, branch: bool) {
+        if branch {
+            return;
+        }
+        for i in at..self.ends[at] {
+            if let Cell::Var(n) = self.source[i]
+                && self.occurrences[n as usize] > 1
+                && !core::mem::replace(&mut self.known[n as usize], true)
+            {
+                self.instrs.push(Instr::Init(n));
+            }
+        }
+    }
+
+    /// A call with `arity` argument terms from `at` on.
+    fn call(&mut self, name: Symbol, arity: u32, at: usize) {
+        let args = index(self.code.len());
+        let mut end = at;
+        for _ in 0..arity {
+            end = self.ends[end];
+        }
+        for i in at..end {
+            let cell = self.occurrence(self.source[i]);
+            self.code.push(cell);
+        }
+        self.instrs.push(match self.database.resolve(name, arity) {
+            Target::Builtin(id) => Instr::Builtin { id, args, arity },
+            Target::Predicate(pred) => Instr::Call {
+                pred,
+                args,
+                arity,
+                last: false,
+            },
+        });
+    }
+
+    /// Lets jumps lead to their final place and marks the last calls. From the
+    /// end backwards, as jumps only lead forward: one pass, whatever the nesting.
+    fn finish_jumps(&mut self) {
+        for i in (0..self.instrs.len()).rev() {
+            if let Instr::Jump(to) = self.instrs[i]
+                && let Some(Instr::Jump(further)) = self.instrs.get(to as usize)
+            {
+                self.instrs[i] = Instr::Jump(*further);
+            }
+        }
+        for i in 0..self.instrs.len() {
+            let proceeds = goes_to(&self.instrs, i + 1) == Some(Instr::Proceed);
+            if let Instr::Call { last, .. } = &mut self.instrs[i] {
+                *last = proceeds;
+            }
+        }
+    }
+}
+
+/// The instruction that runs at `at` once a jump is taken.
+pub(crate) fn goes_to(instrs: &[Instr], at: usize) -> Option<Instr> {
+    match instrs.get(at) {
+        Some(Instr::Jump(to)) => instrs.get(*to as usize).copied(),
+        other => other.copied(),
+    }
+}
+
+/// Whether a goal is a control construct that has to be compiled to run.
+pub(crate) fn is_control(name: Symbol, arity: u32) -> bool {
+    matches!(
+        (name, arity),
+        (Symbol::COMMA | Symbol::SEMICOLON | Symbol::ARROW, 2)
+            | (Symbol::NOT, 1)
+            | (Symbol::CUT | Symbol::TRUE, 0)
+    )
+}
+
+/// Whether the program may not define this predicate.
+pub(crate) fn is_reserved(database: &Database, name: Symbol, arity: u32) -> bool {
+    is_control(name, arity)
+        || matches!((name, arity), (Symbol::NECK, 1 | 2) | (Symbol::COLON, 2))
+        || matches!(database.known(name, arity), Some(Target::Builtin(_)))
+}

@@ -1,0 +1,565 @@
+//! The term store of one query: cells, bindings and their trail.
+//!
+//! Terms live in one growing vector of [`Value`]s and refer to each other by
+//! index. A variable is a cell that refers to itself until it is bound; a
+//! compound is a [`Value::Functor`] header with its arguments behind it.
+//! Backtracking cuts the vector back and undoes the bindings on the trail, which
+//! holds only those of variables older than the newest choice.
+//!
+//! Every walk over terms is iterative and counts a step per cell, so that
+//! neither deep, nor shared, nor cyclic terms overflow a stack or run for ever.
+
+use alloc::vec::Vec;
+use core::cmp::Ordering;
+
+use crate::error::Resource;
+use crate::fault::Fault;
+use crate::symbol::{Symbol, Symbols};
+
+/// One cell, or a reference to a term.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Value {
+    /// The variable at this index; bound if the cell holds something else.
+    Var(u32),
+    Int(i64),
+    Atom(Symbol),
+    Str(Symbol),
+    /// The compound whose header is at this index.
+    Struct(u32),
+    /// Header of a compound with its number of arguments; never a term.
+    Functor(Symbol, u32),
+}
+
+/// A node of a term outside a store, in preorder; variables are numbered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cell {
+    /// A variable; in a clause's code, one that has its value already.
+    Var(u32),
+    /// In a clause's code: a variable that gets its value here.
+    First(u32),
+    /// In a clause's code: a variable that occurs once.
+    Void,
+    Int(i64),
+    Atom(Symbol),
+    Str(Symbol),
+    Compound(Symbol, u32),
+}
+
+/// The values of a clause's variables while it runs, by number.
+pub(crate) type Slots = [Value];
+
+/// Gives the variables of a preorder their values while it is built.
+pub(crate) trait Variables {
+    /// The value of variable `n`; `first` if this occurrence makes it.
+    fn value(&mut self, store: &mut Store, n: u32, first: bool) -> Value;
+}
+
+impl Variables for Slots {
+    fn value(&mut self, store: &mut Store, n: u32, first: bool) -> Value {
+        match self.get_mut(n as usize) {
+            Some(slot) => {
+                if first {
+                    *slot = store.new_var();
+                }
+                *slot
+            }
+            // The compiler counts the slots that a clause needs.
+            None => store.new_var(),
+        }
+    }
+}
+
+/// Variables made at their first occurrence, for terms that come into a store.
+#[derive(Default)]
+pub(crate) struct FreshVariables(pub(crate) Vec<Option<Value>>);
+
+impl Variables for FreshVariables {
+    fn value(&mut self, store: &mut Store, n: u32, _first: bool) -> Value {
+        let n = n as usize;
+        if self.0.len() <= n {
+            self.0.resize(n + 1, None);
+        }
+        *self.0[n].get_or_insert_with(|| store.new_var())
+    }
+}
+
+/// An index as it is kept in cells. Memory is bounded far below what 32 bits
+/// count, so it never saturates in a store that [`Store::require`] guards.
+pub(crate) fn index(i: usize) -> u32 {
+    u32::try_from(i).unwrap_or(u32::MAX)
+}
+
+/// The memory of one query's terms.
+pub(crate) struct Store {
+    cells: Vec<Value>,
+    trail: Vec<u32>,
+    /// Variables from here on are newer than the newest choice.
+    newest_choice: u32,
+    /// Steps spent so far.
+    pub(crate) steps: u64,
+    pub(crate) step_limit: u64,
+    /// Most cells that the store may hold.
+    cell_limit: usize,
+    pairs: Vec<(Value, Value)>,
+}
+
+/// A point to return to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark {
+    cells: u32,
+    trail: u32,
+}
+
+impl Store {
+    pub(crate) fn new(step_limit: u64, cell_limit: usize) -> Self {
+        Self {
+            cells: Vec::new(),
+            trail: Vec::new(),
+            newest_choice: 0,
+            steps: 0,
+            step_limit,
+            cell_limit: cell_limit.min(u32::MAX as usize / 2),
+            pairs: Vec::new(),
+        }
+    }
+
+    /// Memory in use, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.cells.len() * size_of::<Value>() + self.trail.len() * size_of::<u32>()
+    }
+
+    /// Counts `n` steps.
+    pub(crate) fn spend(&mut self, n: u64) -> Result<(), Fault> {
+        self.steps += n;
+        if self.steps > self.step_limit {
+            Err(Fault::Limit(Resource::Steps))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Makes sure that `n` more cells fit.
+    pub(crate) fn require(&self, n: usize) -> Result<(), Fault> {
+        if self.cells.len().saturating_add(n) > self.cell_limit {
+            Err(Fault::Limit(Resource::QueryMemory))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Where to return to on backtracking.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark {
+            cells: index(self.cells.len()),
+            trail: index(self.trail.len()),
+        }
+    }
+
+    /// Undoes all bindings since `mark` and drops the cells made since.
+    pub(crate) fn undo(&mut self, mark: Mark) {
+        for i in self.trail.drain(mark.trail as usize..) {
+            if let Some(cell) = self.cells.get_mut(i as usize) {
+                *cell = Value::Var(i);
+            }
+        }
+        self.cells.truncate(mark.cells as usize);
+    }
+
+    /// Says which choice is the newest: its mark, or none.
+    pub(crate) fn set_newest_choice(&mut self, mark: Option<Mark>) {
+        self.newest_choice = mark.map_or(0, |mark| mark.cells);
+    }
+
+    /// Appends a cell.
+    pub(crate) fn push(&mut self, value: Value) -> u32 {
+        let i = index(self.cells.len());
+        self.cells.push(value);
+        i
+    }
+
+    /// A new variable.
+    pub(crate) fn new_var(&mut self) -> Value {
+        let i = index(self.cells.len());
+        self.cells.push(Value::Var(i));
+        Value::Var(i)
+    }
+
+    /// A new compound.
+    pub(crate) fn new_struct(&mut self, name: Symbol, args: &[Value]) -> Value {
+        let i = self.push(Value::Functor(name, index(args.len())));
+        self.cells.extend_from_slice(args);
+        Value::Struct(i)
+    }
+
+    /// A new compound with fresh variables as arguments.
+    pub(crate) fn new_open_struct(&mut self, name: Symbol, arity: u32) -> Value {
+        let i = self.push(Value::Functor(name, arity));
+        for _ in 0..arity {
+            self.new_var();
+        }
+        Value::Struct(i)
+    }
+
+    /// The list of `items` before `tail`.
+    pub(crate) fn new_list(&mut self, items: &[Value], tail: Value) -> Value {
+        items.iter().rev().fold(tail, |tail, item| {
+            self.new_struct(Symbol::DOT, &[*item, tail])
+        })
+    }
+
+    fn cell(&self, i: u32) -> Value {
+        // Indices come from this store and cells they refer to are never newer.
+        self.cells.get(i as usize).copied().unwrap_or(Value::Var(i))
+    }
+
+    /// Sets a cell that [`Store::push`] made as a placeholder.
+    pub(crate) fn set(&mut self, i: u32, value: Value) {
+        if let Some(cell) = self.cells.get_mut(i as usize) {
+            *cell = value;
+        }
+    }
+
+    /// What a value is after following bound variables; an unbound one is the
+    /// oldest variable of its chain.
+    pub(crate) fn deref(&self, mut value: Value) -> Value {
+        while let Value::Var(i) = value {
+            let next = self.cell(i);
+            if next == value {
+                break;
+            }
+            value = next;
+        }
+        value
+    }
+
+    /// Name and number of arguments of the compound at `i`.
+    pub(crate) fn functor(&self, i: u32) -> (Symbol, u32) {
+        match self.cell(i) {
+            Value::Functor(name, arity) => (name, arity),
+            // A struct refers to a header only.
+            _ => (Symbol::NIL, 0),
+        }
+    }
+
+    /// Argument `n`, from 0, of the compound at `i`, dereferenced.
+    pub(crate) fn arg(&self, i: u32, n: u32) -> Value {
+        self.deref(self.cell(i + 1 + n))
+    }
+
+    /// Head and tail if this is a list cell.
+    pub(crate) fn list_cell(&self, value: Value) -> Option<(Value, Value)> {
+        match self.deref(value) {
+            Value::Struct(i) if self.functor(i) == (Symbol::DOT, 2) => {
+                Some((self.arg(i, 0), self.arg(i, 1)))
+            }
+            _ => None,
+        }
+    }
+
+    /// Binds an unbound variable.
+    pub(crate) fn bind(&mut self, var: u32, value: Value) {
+        if var < self.newest_choice {
+            self.trail.push(var);
+        }
+        self.set(var, value);
+    }
+
+    /// Makes two terms equal, or fails having bound some variables.
+    pub(crate) fn unify(&mut self, a: Value, b: Value) -> Result<bool, Fault> {
+        let (a, b) = (self.deref(a), self.deref(b));
+        if let Some(done) = self.unify_shallow(a, b) {
+            return Ok(done);
+        }
+        let mut pairs = core::mem::take(&mut self.pairs);
+        pairs.clear();
+        pairs.push((a, b));
+        let result = self.unify_pairs(&mut pairs);
+        self.pairs = pairs;
+        result
+    }
+
+    /// Unifies where one side is no compound; none if both are.
+    fn unify_shallow(&mut self, a: Value, b: Value) -> Option<bool> {
+        match (a, b) {
+            (Value::Var(i), Value::Var(j)) => {
+                // The newer refers to the older: cells only refer back.
+                match i.cmp(&j) {
+                    Ordering::Less => self.bind(j, a),
+                    Ordering::Greater => self.bind(i, b),
+                    Ordering::Equal => {}
+                }
+                Some(true)
+            }
+            (Value::Var(i), other) | (other, Value::Var(i)) => {
+                self.bind(i, other);
+                Some(true)
+            }
+            (Value::Struct(i), Value::Struct(j)) => (i == j).then_some(true),
+            _ => Some(a == b),
+        }
+    }
+
+    fn unify_pairs(&mut self, pairs: &mut Vec<(Value, Value)>) -> Result<bool, Fault> {
+        while let Some((a, b)) = pairs.pop() {
+            self.spend(1)?;
+            let (a, b) = (self.deref(a), self.deref(b));
+            match self.unify_shallow(a, b) {
+                Some(true) => {}
+                Some(false) => return Ok(false),
+                None => {
+                    let (Value::Struct(i), Value::Struct(j)) = (a, b) else {
+                        return Ok(false);
+                    };
+                    if self.cell(i) != self.cell(j) {
+                        return Ok(false);
+                    }
+                    let (_, arity) = self.functor(i);
+                    for n in (0..arity).rev() {
+                        pairs.push((self.cell(i + 1 + n), self.cell(j + 1 + n)));
+                    }
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// The standard order of terms: variables by age, integers, atoms, strings,
+    /// compounds by arity, name and arguments (ISO 7.2; strings as SWI has them).
+    pub(crate) fn compare(
+        &mut self,
+        symbols: &Symbols,
+        a: Value,
+        b: Value,
+    ) -> Result<Ordering, Fault> {
+        let mut pairs = Vec::from([(a, b)]);
+        while let Some((a, b)) = pairs.pop() {
+            self.spend(1)?;
+            let (a, b) = (self.deref(a), self.deref(b));
+            let order = match (a, b) {
+                (Value::Var(i), Value::Var(j)) => i.cmp(&j),
+                (Value::Int(i), Value::Int(j)) => i.cmp(&j),
+                (Value::Atom(i), Value::Atom(j)) | (Value::Str(i), Value::Str(j)) => {
+                    if i == j {
+                        Ordering::Equal
+                    } else {
+                        symbols.name(i).cmp(symbols.name(j))
+                    }
+                }
+                (Value::Struct(i), Value::Struct(j)) if i == j => Ordering::Equal,
+                (Value::Struct(i), Value::Struct(j)) => {
+                    let ((f, n), (g, m)) = (self.functor(i), self.functor(j));
+                    let order = n.cmp(&m).then_with(|| {
+                        if f == g {
+                            Ordering::Equal
+                        } else {
+                            symbols.name(f).cmp(symbols.name(g))
+                        }
+                    });
+                    if order.is_eq() {
+                        for k in (0..n).rev() {
+                            pairs.push((self.cell(i + 1 + k), self.cell(j + 1 + k)));
+                        }
+                    }
+                    order
+                }
+                _ => rank(a).cmp(&rank(b)),
+            };
+            if order.is_ne() {
+                return Ok(order);
+            }
+        }
+        Ok(Ordering::Equal)
+    }
+
+    /// Copies a term out of the store, appending to `out`. `vars` maps the
+    /// variables met so far, in order, to their numbers.
+    pub(crate) fn flatten(
+        &mut self,
+        value: Value,
+        vars: &mut VarNumbers,
+        out: &mut Vec<Cell>,
+    ) -> Result<(), Fault> {
+        let mut pending = Vec::from([value]);
+        let room = self.cell_limit;
+        while let Some(value) = pending.pop() {
+            self.spend(1)?;
+            // What is copied out counts against the same bound.
+            if out.len() + pending.len() >= room {
+                return Err(Fault::Limit(Resource::QueryMemory));
+            }
+            out.push(match self.deref(value) {
+                Value::Var(i) => Cell::Var(vars.number(i)),
+                Value::Int(i) => Cell::Int(i),
+                Value::Atom(name) => Cell::Atom(name),
+                Value::Str(text) => Cell::Str(text),
+                Value::Struct(i) => {
+                    let (name, arity) = self.functor(i);
+                    for n in (0..arity).rev() {
+                        pending.push(self.cell(i + 1 + n));
+                    }
+                    Cell::Compound(name, arity)
+                }
+                Value::Functor(name, _) => Cell::Atom(name),
+            });
+        }
+        Ok(())
+    }
+
+    /// Builds the term that starts at `at` of `cells` and gives it with the index
+    /// behind it.
+    pub(crate) fn build<V: Variables + ?Sized>(
+        &mut self,
+        cells: &[Cell],
+        mut at: usize,
+        vars: &mut V,
+    ) -> Result<(Value, usize), Fault> {
+        // Per open compound: its header, the argument to fill next, how many are left.
+        let mut open: Vec<(u32, u32, u32)> = Vec::new();
+        let start = at;
+        loop {
+            self.require(1)?;
+            let mut value = match cells.get(at).copied().unwrap_or(Cell::Void) {
+                Cell::Var(n) => vars.value(self, n, false),
+                Cell::First(n) => vars.value(self, n, true),
+                Cell::Void => self.new_var(),
+                Cell::Int(i) => Value::Int(i),
+                Cell::Atom(name) => Value::Atom(name),
+                Cell::Str(text) => Value::Str(text),
+                Cell::Compound(name, arity) => {
+                    self.require(arity as usize + 1)?;
+                    let header = self.push(Value::Functor(name, arity));
+                    for _ in 0..arity {
+                        self.push(Value::Int(0));
+                    }
+                    if arity > 0 {
+                        open.push((header, header + 1, arity));
+                        at += 1;
+                        continue;
+                    }
+                    Value::Struct(header)
+                }
+            };
+            at += 1;
+            loop {
+                let Some((header, next, left)) = open.last_mut() else {
+                    self.spend((at - start) as u64)?;
+                    return Ok((value, at));
+                };
+                let (target, compound) = (*next, Value::Struct(*header));
+                *next += 1;
+                *left -= 1;
+                let full = *left == 0;
+                self.set(target, value);
+                if !full {
+                    break;
+                }
+                open.pop();
+                value = compound;
+            }
+        }
+    }
+
+    /// Unifies a clause's head, one preorder per argument, with a call's
+    /// arguments. What the head's variables get goes to `slots`.
+    pub(crate) fn unify_head(
+        &mut self,
+        head: &[Cell],
+        args: &[Value],
+        slots: &mut Slots,
+    ) -> Result<bool, Fault> {
+        let mut at = 0;
+        // Arguments of compounds still to be met: next index, how many are left.
+        let mut open: Vec<(u32, u32)> = Vec::new();
+        for arg in args {
+            let mut value = *arg;
+            loop {
+                let cell = head.get(at).copied().unwrap_or(Cell::Void);
+                at += 1;
+                let matched = match cell {
+                    Cell::Void => true,
+                    Cell::First(n) => {
+                        if let Some(slot) = slots.get_mut(n as usize) {
+                            *slot = self.deref(value);
+                        }
+                        true
+                    }
+                    Cell::Var(n) => {
+                        let known = slots.get(n as usize).copied().unwrap_or(value);
+                        self.unify(known, value)?
+                    }
+                    Cell::Int(i) => self.unify_constant(Value::Int(i), value),
+                    Cell::Atom(name) => self.unify_constant(Value::Atom(name), value),
+                    Cell::Str(text) => self.unify_constant(Value::Str(text), value),
+                    Cell::Compound(name, arity) => match self.deref(value) {
+                        Value::Struct(i) if self.functor(i) == (name, arity) => {
+                            open.push((i + 1, arity));
+                            true
+                        }
+                        Value::Var(var) => {
+                            let (built, next) = self.build(head, at - 1, slots)?;
+                            at = next;
+                            self.bind(var, built);
+                            true
+                        }
+                        _ => false,
+                    },
+                };
+                if !matched {
+                    return Ok(false);
+                }
+                let Some((next, left)) = open.last_mut() else {
+                    break;
+                };
+                let i = *next;
+                *next += 1;
+                *left -= 1;
+                // Leaving before the last argument keeps lists from piling up.
+                if *left == 0 {
+                    open.pop();
+                }
+                value = self.cell(i);
+            }
+        }
+        self.spend(at as u64)?;
+        Ok(true)
+    }
+
+    fn unify_constant(&mut self, constant: Value, value: Value) -> bool {
+        match self.deref(value) {
+            Value::Var(var) => {
+                self.bind(var, constant);
+                true
+            }
+            other => other == constant,
+        }
+    }
+}
+
+fn rank(value: Value) -> u8 {
+    match value {
+        Value::Var(_) => 0,
+        Value::Int(_) => 1,
+        Value::Atom(_) => 2,
+        Value::Str(_) => 3,
+        Value::Struct(_) | Value::Functor(..) => 4,
+    }
+}
+
+/// Numbers for the variables of terms that leave the store.
+#[derive(Default)]
+pub(crate) struct VarNumbers {
+    numbers: alloc::collections::BTreeMap<u32, u32>,
+    /// The variables by number.
+    pub(crate) variables: Vec<u32>,
+}
+
+impl VarNumbers {
+    fn number(&mut self, var: u32) -> u32 {
+        let next = index(self.variables.len());
+        let number = *self.numbers.entry(var).or_insert(next);
+        if number == next {
+            self.variables.push(var);
+        }
+        number
+    }
+}
