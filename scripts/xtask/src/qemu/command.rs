@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use super::exec;
-use super::numa;
+use super::numa::{self, NumaSpec};
 use super::options::RunOptions;
 use crate::error::Result;
 
@@ -46,7 +46,7 @@ pub(crate) fn arguments(
     let mut line = Line::default();
     line.add("-M", machine);
     line.add("-cpu", options.cpu.as_str());
-    line.add("-smp", options.cores.to_string());
+    line.add("-smp", topology(options));
     line.add("-m", memory.to_string());
     line.0.extend(
         numa::arguments(&nodes.unwrap_or_default())
@@ -89,6 +89,17 @@ pub(crate) fn arguments(
     }
     line.0.extend(options.qemu_args.iter().map(Into::into));
     Ok(line.0)
+}
+
+/// The cores; for even nodes one socket a node, which is how servers are built and what QEMU wants.
+fn topology(options: &RunOptions) -> String {
+    let cores = options.cores;
+    match options.numa {
+        Some(NumaSpec::Even(nodes)) if cores.is_multiple_of(nodes) => {
+            format!("{cores},sockets={nodes},cores={},threads=1", cores / nodes)
+        }
+        _ => cores.to_string(),
+    }
 }
 
 #[derive(Default)]
@@ -160,6 +171,14 @@ mod tests {
     fn memory_is_the_nodes_sum() {
         let line = line(&["--numa", "0:mem=512M,cpus=0-3;1:mem=1G"]);
         assert!(line.contains("-m 1536M "), "{line}");
+    }
+
+    #[test]
+    fn even_nodes_are_sockets() {
+        let even = line(&["--smp", "8", "--numa", "2"]);
+        assert!(even.contains("-smp 8,sockets=2,cores=4,threads=1 "));
+        let odd = line(&["--smp", "3", "--numa", "2"]);
+        assert!(odd.contains("-smp 3 -m"));
     }
 
     #[test]
