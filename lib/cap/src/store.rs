@@ -42,7 +42,7 @@ pub trait Effects {
     /// and VSpace; [`SlotIndex::NONE`] for one that there isn't. Once the
     /// dispatcher is stopped, deletion uses them as it needs; the answer stays
     /// the same until the dispatcher is released.
-    fn dispatcher_slots(&mut self, dispatcher: PhysAddr) -> [SlotIndex; 3];
+    fn dispatcher_slots(&mut self, dispatcher: PhysAddr) -> [SlotIndex; 4];
 
     /// Masks an interrupt and forgets its endpoint: the last capability to this
     /// IrqDest goes.

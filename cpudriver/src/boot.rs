@@ -1,0 +1,407 @@
+//! From the entry code to the first dispatcher.
+//!
+//! The order, and why it holds:
+//! 1. The arguments are read through the entry map (they lie in the same 2 MiB
+//!    block as the image) and checked.
+//! 2. This core's own map is built from the pool and switched to; the entry map
+//!    is emptied. From here on W^X holds.
+//! 3. The vectors are installed (a fault before that hangs the core: nothing
+//!    before it touches memory that isn't mapped).
+//! 4. Interrupt controller, timer, firmware, console.
+//! 5. The first domain is made in home memory, the state is installed, and the
+//!    core leaves for EL0.
+
+#![expect(unsafe_code, reason = "reads the arguments, makes the per-core tokens")]
+
+use core::fmt;
+use core::ptr;
+
+use capelin_aarch64::console::EarlyConsole;
+use capelin_aarch64::gic::{self, Gic, GicMapping};
+use capelin_aarch64::psci::Psci;
+use capelin_aarch64::timer::Timer;
+use capelin_aarch64::{cpu, fp};
+use capelin_abi::boot::{ARGS_MAGIC, CoreArgs};
+use capelin_abi::capability::KCB_BYTES;
+use capelin_abi::syscall::KernelCounter;
+use capelin_abi::{KernelId, Mpidr, PAGE_SIZE, PhysAddr, VirtAddr};
+use capelin_vspace::{MAIR_EL1, Permissions, tcr_el1};
+
+use crate::address::{DEVICES, IMAGE, IMAGE_BYTES, linear};
+use crate::core::{Core, install, log_buffer};
+use crate::dcb::Dcb;
+use crate::entry::{SCTLR, SCTLR_WXN};
+use crate::first_domain::{self, Bump};
+use crate::invoke::ARGS_USED;
+use crate::kcb::{KCB_MAGIC, Kcb};
+use crate::log::Log;
+use crate::map::KernelMap;
+use crate::memory::{Objects, Slots, VNode};
+use crate::scheduler::NEVER;
+use crate::trap;
+
+/// Hash of what a KCB reaches: sizes and places of its parts. A kernel adopts
+/// only a KCB with its own.
+pub(crate) const LAYOUT_HASH: u64 = {
+    let parts = [
+        size_of::<Kcb>(),
+        core::mem::offset_of!(Kcb, mdb),
+        core::mem::offset_of!(Kcb, doorbells),
+        core::mem::offset_of!(Kcb, irqs),
+        size_of::<Dcb>(),
+        core::mem::offset_of!(Dcb, fp),
+        core::mem::offset_of!(Dcb, endpoints),
+        size_of::<VNode>(),
+        size_of::<capelin_cap::Slot>(),
+    ];
+    // FNV-1a (64 bits) over the words.
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let mut at = 0;
+    while at < parts.len() {
+        hash = (hash ^ parts[at] as u64).wrapping_mul(0x100_0000_01b3);
+        at += 1;
+    }
+    hash
+};
+
+unsafe extern "C" {
+    static __image_end: u8;
+    static __rodata_start: u8;
+    static __data_start: u8;
+    static __bss_start: u8;
+    static __stack_guard: u8;
+    static __stack_bottom: u8;
+}
+
+fn address_of(symbol: &u8) -> u64 {
+    ptr::from_ref(symbol).expose_provenance() as u64
+}
+
+macro_rules! linked {
+    ($symbol:ident) => {
+        // SAFETY: only the address of the symbol is taken.
+        address_of(unsafe { &$symbol })
+    };
+}
+
+/// Distance of the doorbell page from the image's start.
+pub(crate) fn doorbell_offset() -> u64 {
+    linked!(__bss_start) - IMAGE
+}
+
+/// Why a core can't start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum BootError {
+    /// The arguments are malformed, or those of another ABI.
+    Arguments(&'static str),
+    /// Home memory is too small for what has to lie in it.
+    HomeTooSmall,
+    /// The kernel's or the first domain's tables can't be made.
+    Tables(capelin_abi::SysError),
+    /// The interrupt controller.
+    Gic(gic::GicError),
+    /// The first domain's image.
+    Image(capelin_abi::flat::FlatError),
+}
+
+impl fmt::Display for BootError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Arguments(what) => write!(f, "bad boot arguments: {what}"),
+            Self::HomeTooSmall => f.write_str("the home memory is too small"),
+            Self::Tables(error) => write!(f, "cannot make its tables: {error}"),
+            Self::Gic(error) => write!(f, "interrupt controller: {error}"),
+            Self::Image(error) => write!(f, "first program: {error}"),
+        }
+    }
+}
+
+impl From<capelin_abi::SysError> for BootError {
+    fn from(error: capelin_abi::SysError) -> Self {
+        Self::Tables(error)
+    }
+}
+
+impl From<gic::GicError> for BootError {
+    fn from(error: gic::GicError) -> Self {
+        Self::Gic(error)
+    }
+}
+
+/// Entered from `entry.S` at the linked address, on the boot stack, with the
+/// image's physical base and the counter at entry.
+#[unsafe(no_mangle)]
+extern "C" fn kernel_main(image: u64, entry_ticks: u64) -> ! {
+    match start(PhysAddr(image), entry_ticks) {
+        // SAFETY: `start` installed the state and the vectors, and made the first
+        // dispatcher current.
+        Ok(()) => unsafe { trap::leave() },
+        Err(error) => {
+            say(format_args!("cannot start: {error}"));
+            cpu::halt()
+        }
+    }
+}
+
+fn check(args: &CoreArgs, image: PhysAddr, image_bytes: u64) -> Result<(), BootError> {
+    let bad = |what| Err(BootError::Arguments(what));
+    if args.magic != ARGS_MAGIC && args.magic != ARGS_USED {
+        return bad("magic");
+    }
+    if args.abi_version != capelin_abi::ABI_VERSION {
+        return bad("version");
+    }
+    if args.home.base != image.0
+        || !image.is_aligned(IMAGE_BYTES)
+        || args.home.bytes % PAGE_SIZE != 0
+    {
+        return bad("home memory");
+    }
+    let end = args.domain_offset.checked_add(args.domain_bytes);
+    if args.domain_offset % PAGE_SIZE != 0
+        || args.domain_offset < image_bytes + PAGE_SIZE
+        || end.is_none_or(|end| end > args.home.bytes)
+    {
+        return bad("first program");
+    }
+    if args.home.base >= 1 << 47 || args.home.bytes > 1 << 37 {
+        return bad("home memory is out of reach");
+    }
+    if args.kernel_id >= u32::from(KernelId::LIMIT) {
+        return bad("kernel id");
+    }
+    Ok(())
+}
+
+fn start(image: PhysAddr, entry_ticks: u64) -> Result<(), BootError> {
+    let image_bytes = linked!(__image_end) - IMAGE;
+    let early = ptr::with_exposed_provenance::<CoreArgs>((IMAGE + image_bytes) as usize);
+    // SAFETY: the linker script keeps the image and one page after it inside the
+    // 2 MiB block that the entry code mapped; any bits are a valid CoreArgs. The
+    // reference ends before the map changes.
+    let early = unsafe { &*early };
+    check(early, image, image_bytes)?;
+    let (home_end, gic_args, console_args) = (
+        PhysAddr(early.home.base + early.home.bytes),
+        early.gic,
+        early.console,
+    );
+
+    let features = cpu::Features::read();
+    // SAFETY: 1. boot runs once.
+    let mut map = unsafe { KernelMap::new(image) };
+    map_image(&mut map, image)?;
+    map.map_linear(PhysAddr(image.0 + image_bytes), home_end)?;
+    map.prepare_windows()?;
+    let mut devices = DeviceSpace { next: DEVICES };
+    let console_at = devices.map(&mut map, console_args.registers.base, PAGE_SIZE)?;
+    let distributor = devices.map(
+        &mut map,
+        gic_args.distributor.base,
+        gic_args.distributor.bytes,
+    )?;
+    let cpu_interface = devices.map(
+        &mut map,
+        gic_args.cpu_interface.base,
+        gic_args.cpu_interface.bytes,
+    )?;
+    // SAFETY: 1. the image, the stack inside it, and the arguments' page (by the
+    // linear map, see below) are mapped as linked.
+    unsafe {
+        map.activate(
+            MAIR_EL1,
+            tcr_el1(features.physical_range, features.has_16_bit_asids),
+        )
+    };
+    map.forget_early_tables();
+    // SAFETY: home memory is mapped linearly from the image's end on, the
+    // arguments' page is never written again, and any bits are a valid CoreArgs.
+    let args = unsafe {
+        &*ptr::with_exposed_provenance::<CoreArgs>(
+            linear(PhysAddr(image.0 + image_bytes)).0 as usize,
+        )
+    };
+    set_control(SCTLR | SCTLR_WXN, features.pan);
+
+    // SAFETY: 1. mapped above as device memory.
+    let console = unsafe { EarlyConsole::new(&args.console, console_at) };
+    *boot_console() = console;
+    let mpidr = cpu::mpidr();
+    if mpidr != Mpidr(args.mpidr) {
+        return Err(BootError::Arguments("these are another core's"));
+    }
+    let redistributor = if args.gic.version == 3 {
+        // SAFETY: 1. `peek_device` maps the page until it is called again.
+        let at = unsafe { gic::find_redistributor(&args.gic, mpidr, |page| map.peek_device(page)) };
+        map.end_peek();
+        devices.map(&mut map, at?.0, gic::REDISTRIBUTOR_BYTES)?
+    } else {
+        VirtAddr(0)
+    };
+    capelin_aarch64::tlb::entries_made();
+    let mapping = GicMapping {
+        version: args.gic.version,
+        distributor,
+        cpu_interface,
+        redistributor,
+    };
+    if args.is_boot_core != 0 {
+        // SAFETY: 1. mapped above. 2. No other core runs, and boot runs once.
+        unsafe { gic::distributor_init_once(&mapping, mpidr)? };
+    }
+    // SAFETY: 1., 2. mapped above for good, and found by this core's affinity.
+    let gic = unsafe { Gic::init(&mapping)? };
+    let timer = Timer::init(args.timer_is_physical != 0);
+    gic.enable(args.timer_intid)?;
+    fp::trap_fp(true);
+
+    // SAFETY: 1. mapped above. 2. Boot runs once.
+    let (slots, mut objects) = unsafe {
+        (
+            Slots::new(image, args.home.bytes),
+            Objects::new(image, args.home.bytes),
+        )
+    };
+    let mut bump = Bump::new(&args.home, args.domain_offset + args.domain_bytes);
+    let kcb = new_kcb(&mut bump, &mut objects, args)?;
+    // SAFETY: 1. the KCB's page is never moved while this kernel runs.
+    unsafe { trap::install_vectors(ptr::from_ref::<Kcb>(kcb).expose_provenance() as u64) };
+    kcb.counters[KernelCounter::EntryTicks as usize] = entry_ticks;
+    kcb.counters[KernelCounter::HomeBytes as usize] = args.home.bytes;
+    let core = Core {
+        kcb,
+        slots,
+        objects,
+        map,
+        gic,
+        timer,
+        psci: Psci::new(args.psci),
+        log: Log::new(log_buffer()),
+        console,
+        console_released: args.is_boot_core == 0,
+        kernel: KernelId(args.kernel_id as u16),
+        mpidr,
+        node: args.node,
+        sgi_target: gic.own_target(mpidr),
+        timer_intid: args.timer_intid,
+        active_root: 0,
+        asid_max: if features.has_16_bit_asids {
+            0xffff
+        } else {
+            0xff
+        },
+        fp_access: false,
+        frequency: timer.frequency(),
+    };
+    // SAFETY: 1. boot runs once, and nothing has been lent.
+    let core = unsafe { install(core) };
+    core.log_line(format_args!(
+        "kernel on core {mpidr}, home memory {:#x} + {} KiB",
+        args.home.base,
+        args.home.bytes >> 10
+    ));
+    first_domain::make(core, args, &mut bump, entry_ticks)?;
+    crate::dispatch::run_next(core, capelin_aarch64::timer::now());
+    Ok(())
+}
+
+fn map_image(map: &mut KernelMap, image: PhysAddr) -> Result<(), BootError> {
+    let mut part = |from: u64, to: u64, permissions| {
+        map.map_pages(
+            VirtAddr(from),
+            PhysAddr(image.0 + (from - IMAGE)),
+            to - from,
+            permissions,
+        )
+    };
+    let (rodata, data) = (linked!(__rodata_start), linked!(__data_start));
+    part(IMAGE, rodata, Permissions::KERNEL_TEXT)?;
+    part(rodata, data, Permissions::KERNEL_RODATA)?;
+    // The pages of the guard stay unmapped: a stack overflow faults.
+    part(data, linked!(__stack_guard), Permissions::KERNEL_DATA)?;
+    part(
+        linked!(__stack_bottom),
+        linked!(__image_end),
+        Permissions::KERNEL_DATA,
+    )?;
+    Ok(())
+}
+
+/// Hands out addresses for device registers.
+struct DeviceSpace {
+    next: u64,
+}
+
+impl DeviceSpace {
+    /// Maps the pages that `[base, base + bytes)` touches; address 0 for nothing.
+    fn map(&mut self, map: &mut KernelMap, base: u64, bytes: u64) -> Result<VirtAddr, BootError> {
+        if bytes == 0 || base == 0 {
+            return Ok(VirtAddr(0));
+        }
+        let bad = BootError::Arguments("device registers");
+        let first = base & !(PAGE_SIZE - 1);
+        let end = base
+            .checked_add(bytes)
+            .and_then(|end| end.checked_next_multiple_of(PAGE_SIZE));
+        let pages = end.ok_or(bad)? - first;
+        if pages > 0x10_0000 {
+            return Err(bad);
+        }
+        let at = self.next;
+        map.map_pages(
+            VirtAddr(at),
+            PhysAddr(first),
+            pages,
+            Permissions::KERNEL_DEVICE,
+        )?;
+        self.next += pages;
+        Ok(VirtAddr(at + (base - first)))
+    }
+}
+
+fn new_kcb(
+    bump: &mut Bump,
+    objects: &mut Objects,
+    args: &CoreArgs,
+) -> Result<&'static mut Kcb, BootError> {
+    let at = bump.take(objects, KCB_BYTES)?;
+    let kcb = ptr::with_exposed_provenance_mut::<Kcb>(linear(at).0 as usize);
+    // SAFETY: a zeroed page of home memory that nothing else refers to, for good;
+    // zeros are a valid Kcb.
+    let kcb = unsafe { &mut *kcb };
+    kcb.magic = KCB_MAGIC;
+    kcb.mdb = capelin_cap::Mdb::new(KernelId(args.kernel_id as u16));
+    kcb.asid_generation = 1;
+    kcb.scheduler.slice_end = NEVER;
+    kcb.scheduler.timer_deadline = NEVER;
+    Ok(kcb)
+}
+
+/// Sets `SCTLR_EL1`, and PAN where there is one: then the bit that would keep it
+/// off at exceptions (SPAN, 23) stays 0.
+fn set_control(control: u64, has_pan: bool) {
+    let control = if has_pan { control } else { control | 1 << 23 };
+    // SAFETY: translation stays on with the same tables; what changes is W^X for
+    // what is writable (nothing executable is) and PAN (no user memory is touched
+    // by ordinary accesses).
+    unsafe {
+        core::arch::asm!("msr sctlr_el1, {}", "isb", in(reg) control, options(nostack));
+    }
+    if has_pan {
+        cpu::set_pan();
+    }
+}
+
+/// The console for messages before the state is installed.
+fn boot_console() -> &'static mut Option<EarlyConsole> {
+    static CONSOLE: crate::core::BootCell<Option<EarlyConsole>> = crate::core::BootCell::new(None);
+    // SAFETY: boot is single-threaded, and no reference outlives a statement.
+    unsafe { &mut *CONSOLE.get() }
+}
+
+/// Says something on the console, before the log exists.
+pub(crate) fn say(what: fmt::Arguments<'_>) {
+    if let Some(console) = boot_console() {
+        let _ = fmt::Write::write_fmt(console, format_args!("cpu driver: {what}\n"));
+    }
+}

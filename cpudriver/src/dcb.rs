@@ -1,0 +1,114 @@
+//! The dispatcher control block: what the kernel knows of a dispatcher. One page
+//! of home memory, never mapped to user space.
+
+use core::num::NonZeroU32;
+
+use crate::memory::HELD_BYTES;
+use capelin_aarch64::fp::FpState;
+use capelin_abi::capability::DISPATCHER_BYTES;
+use capelin_abi::dispatcher::context;
+use capelin_abi::lmp::ENDPOINTS_PER_DISPATCHER;
+use capelin_abi::syscall::{DispatcherFlags, DispatcherState};
+use capelin_cap::SlotIndex;
+
+/// Names a dispatcher control block: its distance from the home memory's base
+/// in units of 64 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(transparent)]
+pub(crate) struct DcbRef(pub NonZeroU32);
+
+/// The slots at the start of a control block: copies, in the mapping database, of
+/// the capabilities that the dispatcher lives on. Losing one stops it.
+pub mod held {
+    /// The dispatcher frame.
+    pub(crate) const FRAME: usize = 0;
+    /// The L1 CNode.
+    pub(crate) const CSPACE: usize = 1;
+    /// The VNode of level 0.
+    pub(crate) const VSPACE: usize = 2;
+    /// The endpoint told when the dispatcher ends.
+    pub(crate) const DEATH: usize = 3;
+    /// How many there are.
+    pub(crate) const COUNT: usize = 4;
+}
+
+/// Where a dispatcher goes on when it next runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub(crate) enum Resume {
+    /// In the disabled save area.
+    Disabled = 0,
+    /// In the enabled save area, by way of the run upcall.
+    Run = 1,
+}
+
+/// The kernel's part of an endpoint. The ring lies in the dispatcher frame.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub(crate) struct EndpointRecord {
+    /// Offset of the ring in the frame, 0 for an unused record.
+    pub ring: u32,
+    /// Messages that the ring holds.
+    pub capacity: u16,
+    /// Messages kept free for interrupts and ends of dispatchers.
+    pub reserved: u16,
+    /// Messages put in so far, modulo 2^32: the kernel's own count.
+    pub head: u32,
+    /// Events in the ring or lost their place: how many of `reserved` are used.
+    pub spare: u32,
+}
+
+/// What follows the [`held`] slots in a control block.
+#[repr(C)]
+pub(crate) struct Dcb {
+    /// Its life, as a [`DispatcherState`] (zeroed memory is New).
+    pub state: DispatcherState,
+    /// What it is.
+    pub flags: DispatcherFlags,
+    /// How it ended.
+    pub exit_code: u32,
+    /// Where it goes on.
+    pub resume: Resume,
+    /// Linear address of its frame, 0 until configured.
+    pub frame: u64,
+    /// Address of its frame in the domain.
+    pub frame_user: u64,
+    /// Physical address of its root table.
+    pub root: u64,
+    /// First slot of its L1 CNode.
+    pub l1: SlotIndex,
+    /// Its word on the doorbell page, 0 for none.
+    pub doorbell: u32,
+    /// Deliveries so far.
+    pub delivered: u64,
+    /// When it wants to be woken, in counter ticks.
+    pub deadline: u64,
+    /// Neighbours in the run queue.
+    pub next: Option<DcbRef>,
+    /// See `next`.
+    pub previous: Option<DcbRef>,
+    /// Neighbours in the list of deadlines.
+    pub wake_next: Option<DcbRef>,
+    /// See `wake_next`.
+    pub wake_previous: Option<DcbRef>,
+    /// Whether it is in the list of deadlines.
+    pub has_deadline: bool,
+    /// Whether it waits for a message in registers.
+    pub accepts_direct: bool,
+    /// Whether it handles a fault and hasn't resumed since.
+    pub in_fault: bool,
+    /// Whether the save area of its wait is the disabled one.
+    pub waits_disabled: bool,
+    /// Upcalls made.
+    pub upcalls: u64,
+    /// Counter ticks that it ran.
+    pub run_ticks: u64,
+    /// Registers at its last fault: the context, ESR, FAR.
+    pub fault: [u64; context::WORDS + 2],
+    /// Its FP registers while another dispatcher's are loaded.
+    pub fp: FpState,
+    /// Its endpoints.
+    pub endpoints: [EndpointRecord; ENDPOINTS_PER_DISPATCHER],
+}
+
+const _: () = assert!(size_of::<Dcb>() as u64 + HELD_BYTES <= DISPATCHER_BYTES);

@@ -1,0 +1,426 @@
+//! From "this dispatcher runs next" to registers: switching, upcalls, waiting,
+//! waking, and the end of a dispatcher.
+//!
+//! After an entry, [`Kcb::current_area`](crate::kcb::Kcb) is the save area that
+//! the vectors filled. Functions here change who is current and what that word
+//! says; `enter_user` in `vectors.S` then leaves from there.
+
+use capelin_aarch64::{cpu, timer, tlb};
+use capelin_abi::dispatcher::{SaveArea, Upcall, context, offset};
+use capelin_abi::syscall::{DispatcherFlags, DispatcherState, KernelCounter};
+use capelin_abi::{PhysAddr, SysError};
+
+use crate::core::Core;
+use crate::dcb::{DcbRef, Resume, held};
+use crate::interrupts;
+use crate::lmp;
+use crate::memory::{Context, Slots};
+use crate::scheduler::{NEVER, SLICES_PER_SECOND};
+use capelin_cap::SlotStore;
+
+/// The save area that the current dispatcher's last entry filled.
+pub(crate) fn current_context(core: &Core) -> Context {
+    Context(core.kcb.current_area)
+}
+
+/// Takes the processor from the current dispatcher, which stays runnable or
+/// blocked as the caller set it; notes where it goes on.
+pub(crate) fn leave_current(core: &mut Core, now: u64) {
+    let scheduler = &mut core.kcb.scheduler;
+    let Some(dcb) = scheduler.current.take() else {
+        return;
+    };
+    let ran = now.wrapping_sub(scheduler.run_since);
+    let entry = core.objects.dcb_mut(dcb);
+    entry.run_ticks = entry.run_ticks.wrapping_add(ran);
+    entry.resume = if core.kcb.current_disabled != 0 {
+        Resume::Disabled
+    } else {
+        Resume::Run
+    };
+}
+
+/// Puts the current dispatcher at the end of the run queue and runs the next.
+pub(crate) fn yield_current(core: &mut Core) {
+    let now = timer::now();
+    if let Some(current) = core.kcb.scheduler.current {
+        leave_current(core, now);
+        core.kcb.scheduler.push_back(&mut core.objects, current);
+    }
+    run_next(core, now);
+}
+
+/// Runs `target`, which is runnable or waiting, instead of the current
+/// dispatcher, which goes to the end of the run queue.
+pub(crate) fn yield_to(core: &mut Core, target: DcbRef) {
+    let now = timer::now();
+    if let Some(current) = core.kcb.scheduler.current {
+        leave_current(core, now);
+        core.kcb.scheduler.push_back(&mut core.objects, current);
+    }
+    switch_to(core, target, now);
+}
+
+/// Takes `target` off the run queue and enters it.
+fn switch_to(core: &mut Core, target: DcbRef, now: u64) {
+    if core.kcb.scheduler.is_queued(&core.objects, target) {
+        core.kcb.scheduler.unlink(&mut core.objects, target);
+    }
+    if !enter(core, target, now) {
+        run_next(core, now);
+    }
+}
+
+/// The current dispatcher waits: until something is delivered, or `deadline`.
+/// With `direct`, a message may come in registers. `next` runs at once when
+/// there is one and it can.
+pub(crate) fn block_current(core: &mut Core, deadline: u64, direct: bool, next: Option<DcbRef>) {
+    let now = timer::now();
+    if let Some(current) = core.kcb.scheduler.current {
+        leave_current(core, now);
+        let entry = core.objects.dcb_mut(current);
+        entry.state = DispatcherState::Blocked;
+        entry.accepts_direct = direct;
+        entry.waits_disabled = core.kcb.current_disabled != 0;
+        if deadline != NEVER {
+            core.kcb
+                .scheduler
+                .add_deadline(&mut core.objects, current, deadline);
+        }
+    }
+    match next {
+        Some(next) => switch_to(core, next, now),
+        None => run_next(core, now),
+    }
+}
+
+/// The save area in which a blocked dispatcher's wait waits for its result.
+fn waiting_context(core: &Core, dcb: DcbRef) -> Context {
+    let entry = core.objects.dcb(dcb);
+    let area = if entry.waits_disabled {
+        offset::DISABLED_AREA
+    } else {
+        offset::ENABLED
+    };
+    Context(entry.frame + area as u64)
+}
+
+/// Ends the wait of `dcb`, if it waits, with `result` in its x0, and returns the
+/// save area for more results. It is in no queue then: the caller queues or
+/// enters it.
+pub(crate) fn end_wait(core: &mut Core, dcb: DcbRef, result: u64) -> Option<Context> {
+    if core.objects.dcb(dcb).state != DispatcherState::Blocked {
+        return None;
+    }
+    core.kcb.scheduler.remove_deadline(&mut core.objects, dcb);
+    let entry = core.objects.dcb_mut(dcb);
+    entry.accepts_direct = false;
+    entry.state = DispatcherState::Runnable;
+    let area = waiting_context(core, dcb);
+    area.set(0, result);
+    Some(area)
+}
+
+/// Notes a delivery to `dcb` and makes it runnable if it waits. `urgent` puts it
+/// at the front of the queue (interrupts and doorbells).
+pub(crate) fn deliver(core: &mut Core, dcb: DcbRef, urgent: bool) {
+    let entry = core.objects.dcb_mut(dcb);
+    entry.delivered = entry.delivered.wrapping_add(1);
+    let (count, frame) = (entry.delivered, entry.frame);
+    core.objects.frame(frame).write(offset::DELIVERED, count);
+    if end_wait(core, dcb, 0).is_some() {
+        if urgent {
+            core.kcb.scheduler.push_front(&mut core.objects, dcb);
+        } else {
+            core.kcb.scheduler.push_back(&mut core.objects, dcb);
+        }
+        start_slice(core);
+    }
+}
+
+/// Somebody waits for his turn: the current dispatcher's time becomes limited.
+fn start_slice(core: &mut Core) {
+    if core.kcb.scheduler.slice_end == NEVER && core.kcb.scheduler.current.is_some() {
+        core.kcb.scheduler.slice_end = timer::now().wrapping_add(core.slice_ticks());
+        program_timer(core);
+    }
+}
+
+/// Sets the timer for the end of the slice or the earliest deadline.
+pub(crate) fn program_timer(core: &mut Core) {
+    let earliest = core
+        .kcb
+        .scheduler
+        .earliest(&core.objects)
+        .map_or(NEVER, |(at, _)| at);
+    let want = earliest.min(core.kcb.scheduler.slice_end);
+    if want != core.kcb.scheduler.timer_deadline {
+        core.kcb.scheduler.timer_deadline = want;
+        if want == NEVER {
+            core.timer.disarm();
+        } else {
+            core.timer.arm(want);
+        }
+    }
+}
+
+/// Wakes everyone whose deadline has passed.
+pub(crate) fn expire_deadlines(core: &mut Core, now: u64) {
+    while let Some((deadline, dcb)) = core.kcb.scheduler.earliest(&core.objects) {
+        if deadline > now {
+            break;
+        }
+        if end_wait(core, dcb, SysError::TimedOut as u64).is_some() {
+            core.kcb.scheduler.push_back(&mut core.objects, dcb);
+        } else {
+            core.kcb.scheduler.remove_deadline(&mut core.objects, dcb);
+        }
+    }
+}
+
+/// Runs the first of the queue, or idles until there is one.
+pub(crate) fn run_next(core: &mut Core, mut now: u64) {
+    loop {
+        if let Some(next) = core.kcb.scheduler.pop(&mut core.objects) {
+            if enter(core, next, now) {
+                return;
+            }
+            continue;
+        }
+        core.kcb.scheduler.slice_end = NEVER;
+        program_timer(core);
+        cpu::wait_for_interrupt();
+        let woken = timer::now();
+        core.kcb.counters[KernelCounter::IdleTicks as usize] += woken.wrapping_sub(now);
+        now = woken;
+        interrupts::take_all(core);
+    }
+}
+
+/// Makes `dcb`, which is in no queue, current. False when it can't run: then it
+/// has been stopped.
+fn enter(core: &mut Core, dcb: DcbRef, now: u64) -> bool {
+    if !(held::FRAME..=held::VSPACE).all(|n| core.slots.slot(Slots::held(dcb, n)).is_occupied()) {
+        // It lost its frame, its CSpace or its VSpace (architecture: that stops it).
+        core.objects.dcb_mut(dcb).state = DispatcherState::Stopped;
+        return false;
+    }
+    core.kcb.count(KernelCounter::Switches);
+    crate::doorbell::take(core, dcb);
+    let entry = core.objects.dcb_mut(dcb);
+    entry.state = DispatcherState::Runnable;
+    let (frame, root, flags, resume) = (entry.frame, entry.root, entry.flags, entry.resume);
+    if core.active_root != root {
+        core.active_root = root;
+        activate_address_space(core, PhysAddr(root));
+    }
+    core.set_fp_access(flags.contains(DispatcherFlags::FP) && core.kcb.fp_owner == Some(dcb));
+    let slice_end = now.wrapping_add(core.slice_ticks());
+    let scheduler = &mut core.kcb.scheduler;
+    scheduler.current = Some(dcb);
+    scheduler.run_since = now;
+    scheduler.slice_end = if scheduler.is_empty() {
+        NEVER
+    } else {
+        slice_end
+    };
+    core.kcb.current_frame = frame;
+    program_timer(core);
+    match resume {
+        Resume::Disabled => {
+            core.kcb.current_area = frame + offset::DISABLED_AREA as u64;
+            true
+        }
+        Resume::Run => upcall(core, dcb, Upcall::Run, 0, 0),
+    }
+}
+
+/// Loads a root table, giving it an ASID first if its own is of an earlier
+/// generation (Arm ARM D8.16.2).
+fn activate_address_space(core: &mut Core, root: PhysAddr) {
+    let generation = core.kcb.asid_generation;
+    let table = core.objects.vnode(root);
+    let mut asid = table.asid;
+    if table.asid_generation != generation {
+        core.kcb.asid_last += 1;
+        if core.kcb.asid_last > core.asid_max {
+            core.kcb.asid_last = 1;
+            core.kcb.asid_generation += 1;
+            tlb::invalidate_all_local();
+        }
+        asid = u64::from(core.kcb.asid_last);
+        let generation = core.kcb.asid_generation;
+        let table = core.objects.vnode_mut(root);
+        table.asid = asid;
+        table.asid_generation = generation;
+    }
+    core.objects
+        .set_user_root(root, u16::try_from(asid).unwrap_or(0));
+}
+
+/// Prepares an upcall in the disabled save area, which is free while a
+/// dispatcher is entered enabled. False when there is no entry point: then the
+/// dispatcher has been stopped.
+fn upcall(core: &mut Core, dcb: DcbRef, kind: Upcall, address: u64, syndrome: u64) -> bool {
+    let entry = core.objects.dcb_mut(dcb);
+    entry.upcalls += 1;
+    let (frame, frame_user, delivered) = (entry.frame, entry.frame_user, entry.delivered);
+    core.kcb.count(KernelCounter::Upcalls);
+    let words = core.objects.frame(frame);
+    let target = words.read(kind.entry_offset());
+    if target == 0 {
+        let code = (syndrome >> 26) as u32;
+        end(core, dcb, DispatcherState::Faulted, code);
+        return false;
+    }
+    let was_disabled = core.kcb.current_disabled;
+    let area = Context(frame + offset::DISABLED_AREA as u64);
+    area.set(0, frame_user);
+    area.set(
+        1,
+        if kind == Upcall::Trap {
+            was_disabled
+        } else {
+            delivered
+        },
+    );
+    area.set(2, address);
+    area.set(3, syndrome);
+    for word in 4..context::SP {
+        area.set(word, 0);
+    }
+    area.set(context::SP, words.read(offset::UPCALL_STACK));
+    area.set(context::PC, target);
+    area.set(context::SPSR, 0);
+    // TPIDR_EL0 is the thread's: the enabled area has it.
+    area.set(
+        context::TPIDR,
+        words.read(offset::ENABLED + context::TPIDR * 8),
+    );
+    words.write(offset::DISABLED, 1);
+    core.kcb.current_area = area.0;
+    true
+}
+
+/// A fault of the current dispatcher: `kind` is the upcall for an enabled one.
+pub(crate) fn fault(core: &mut Core, is_page_fault: bool, address: u64, syndrome: u64) {
+    core.kcb.count(KernelCounter::Faults);
+    let Some(dcb) = core.kcb.scheduler.current else {
+        return;
+    };
+    let frame = core.objects.dcb(dcb).frame;
+    let words = core.objects.frame(frame);
+    words.write(offset::FAULT_ADDRESS, address);
+    words.write(offset::FAULT_SYNDROME, syndrome);
+    let context = current_context(core);
+    let disabled = core.kcb.current_disabled != 0;
+    let kind = match (is_page_fault, disabled) {
+        (true, false) => Upcall::PageFault,
+        (true, true) => Upcall::PageFaultDisabled,
+        (false, _) => Upcall::Trap,
+    };
+    let entry = core.objects.dcb_mut(dcb);
+    let fatal = (disabled && entry.in_fault) || words.read(kind.entry_offset()) == 0;
+    if fatal {
+        for (word, saved) in entry.fault.iter_mut().take(context::WORDS).enumerate() {
+            *saved = Context::get(context, word);
+        }
+        entry.fault[context::WORDS] = syndrome;
+        entry.fault[context::WORDS + 1] = address;
+        core.report_fault(dcb);
+        end(core, dcb, DispatcherState::Faulted, u32::MAX);
+        run_next(core, timer::now());
+        return;
+    }
+    if disabled {
+        entry.in_fault = true;
+        let trap = Context(frame + offset::TRAP as u64);
+        for word in 0..context::WORDS {
+            trap.set(word, context.get(word));
+        }
+    }
+    if !upcall(core, dcb, kind, address, syndrome) {
+        run_next(core, timer::now());
+    }
+}
+
+/// Continues from a save area of the current dispatcher.
+pub(crate) fn resume(core: &mut Core, area: SaveArea) {
+    let Some(dcb) = core.kcb.scheduler.current else {
+        return;
+    };
+    let entry = core.objects.dcb_mut(dcb);
+    let frame = entry.frame;
+    match area {
+        SaveArea::Enabled => {
+            core.objects.frame(frame).write(offset::DISABLED, 0);
+            core.kcb.current_area = frame + offset::ENABLED as u64;
+        }
+        SaveArea::Trap => {
+            entry.in_fault = false;
+            core.kcb.current_area = frame + offset::TRAP as u64;
+        }
+    }
+}
+
+/// Something arrived for the current dispatcher in an interrupt: if it is
+/// enabled and wants to know, it gets the LMP upcall. Its context is in the
+/// enabled area, so the disabled one is free.
+pub(crate) fn notify_current(core: &mut Core, delivered_before: u64) {
+    let Some(dcb) = core.kcb.scheduler.current else {
+        return;
+    };
+    let entry = core.objects.dcb(dcb);
+    if core.kcb.current_disabled != 0 || entry.delivered == delivered_before {
+        return;
+    }
+    if core
+        .objects
+        .frame(entry.frame)
+        .read(Upcall::Lmp.entry_offset())
+        != 0
+    {
+        // With an entry point the upcall can't fail.
+        let _ = upcall(core, dcb, Upcall::Lmp, 0, 0);
+    }
+}
+
+/// Ends `dcb` for good and tells its death endpoint. If it was current, nobody
+/// is: the caller runs the next.
+pub(crate) fn end(core: &mut Core, dcb: DcbRef, state: DispatcherState, code: u32) {
+    core.kcb.scheduler.forget(&mut core.objects, dcb);
+    if core.kcb.fp_owner == Some(dcb) {
+        core.kcb.fp_owner = None;
+    }
+    let entry = core.objects.dcb_mut(dcb);
+    entry.state = state;
+    entry.exit_code = code;
+    entry.accepts_direct = false;
+    lmp::report_end(core, dcb, state, code);
+}
+
+/// The current dispatcher used an FP or SIMD register while it had none.
+/// Loads its registers if it may have them; false when it may not.
+pub(crate) fn load_fp(core: &mut Core) -> bool {
+    let Some(dcb) = core.kcb.scheduler.current else {
+        return false;
+    };
+    if !core.objects.dcb(dcb).flags.contains(DispatcherFlags::FP) {
+        return false;
+    }
+    core.set_fp_access(true);
+    if let Some(owner) = core.kcb.fp_owner {
+        core.objects.save_fp(owner);
+    }
+    core.objects.load_fp(dcb);
+    core.kcb.fp_owner = Some(dcb);
+    true
+}
+
+const _: () = assert!(SLICES_PER_SECOND > 0);
+
+/// Queues a dispatcher whose wait has just ended.
+pub(crate) fn ready(core: &mut Core, dcb: DcbRef) {
+    core.kcb.scheduler.push_back(&mut core.objects, dcb);
+    start_slice(core);
+}

@@ -1,0 +1,74 @@
+//! The entry code and the vectors, with the constants that Rust knows.
+
+#![expect(unsafe_code, reason = "assembly")]
+
+use core::arch::global_asm;
+use core::mem::offset_of;
+
+use capelin_abi::boot::KERNEL_MAGIC;
+use capelin_abi::dispatcher::offset;
+use capelin_vspace::{Descriptor, MAIR_EL1, Permissions};
+
+use crate::kcb::Kcb;
+use crate::map::EARLY_TABLES;
+
+/// `TCR_EL1` without what depends on the core (IPS, AS): see `capelin_vspace`.
+const TCR: u64 = capelin_vspace::tcr_el1(capelin_vspace::PhysicalRange::from_mmfr0(0), false);
+
+/// `SCTLR_EL1` (Arm ARM D19.2.118): RES1 bits, MMU and both caches on, SP checked,
+/// EL0 may execute WFE and WFI (it gets no further than the kernel lets it), read
+/// `CTR_EL0` and clean caches by address; PAN is kept on exception entry cleared
+/// (SPAN = 0 sets it), writable memory isn't executable for EL1 once WXN is set.
+pub(crate) const SCTLR: u64 = 1 << 29 | 1 << 28 | 1 << 22 | 1 << 20 | 1 << 11 // RES1: LSMAOE, nTLSMD, EIS, TSCXT, EOS
+    | 1 << 26 // UCI: EL0 cache maintenance by address
+    | 1 << 18 // nTWE: EL0 may wait for events
+    | 1 << 16 // nTWI: EL0 may wait for interrupts
+    | 1 << 15 // UCT: EL0 may read CTR_EL0
+    | 1 << 14 // DZE: EL0 may zero by DC ZVA
+    | 1 << 12 // I
+    | 1 << 4 // SA0
+    | 1 << 3 // SA
+    | 1 << 2 // C
+    | 1; // M
+
+/// WXN: what is writable is never executable. Set once the entry map is gone.
+pub(crate) const SCTLR_WXN: u64 = 1 << 19;
+
+/// The leaf bits of the first block: normal memory, EL1 only, readable, writable
+/// and executable, since text and data share it until the real map is made.
+const FIRST_BLOCK: u64 = match Descriptor::leaf(
+    capelin_vspace::TableLevel::L2,
+    capelin_abi::PhysAddr(0),
+    Permissions::KERNEL_DATA,
+) {
+    // PXN (bit 53) off: this is the one leaf that W^X doesn't hold for.
+    Ok(leaf) => leaf.0 & !(1 << 53) & !(1 << 54),
+    Err(_) => panic!("address 0 is aligned"),
+};
+
+global_asm!(
+    include_str!("entry.S"),
+    kernel_magic = const KERNEL_MAGIC,
+    abi_version = const capelin_abi::ABI_VERSION,
+    layout_hash = const crate::boot::LAYOUT_HASH,
+    early_tables = const EARLY_TABLES,
+    block = const FIRST_BLOCK,
+    mair = const MAIR_EL1,
+    tcr = const TCR,
+    sctlr = const SCTLR,
+);
+
+global_asm!(
+    include_str!("vectors.S"),
+    k_frame = const offset_of!(Kcb, current_frame),
+    k_area = const offset_of!(Kcb, current_area),
+    f_critical_start = const offset::CRITICAL_START,
+    f_critical_length = const offset::CRITICAL_LENGTH,
+    f_disabled = const offset::DISABLED,
+    f_enabled_area = const offset::ENABLED,
+    f_disabled_area = const offset::DISABLED_AREA,
+    k_disabled = const offset_of!(Kcb, current_disabled),
+);
+
+// The vectors store both with one instruction.
+const _: () = assert!(offset_of!(Kcb, current_disabled) == offset_of!(Kcb, current_area) + 8);

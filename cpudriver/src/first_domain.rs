@@ -1,0 +1,506 @@
+//! The first domain of a core: made from the flat image in home memory, with the
+//! capabilities to everything that this kernel is given.
+
+use capelin_abi::boot::{BootInfo, CoreArgs, INFO_MAGIC, MAX_DEVICE_REGIONS, PhysRegion};
+use capelin_abi::capability::{CNODE_BYTES, DISPATCHER_BYTES, SLOT_BYTES, VNODE_BYTES};
+use capelin_abi::dispatcher::{FRAME_BYTES, FRAME_MAGIC, context, offset};
+use capelin_abi::flat::FlatHeader;
+use capelin_abi::layout::{self, l1, slot};
+use capelin_abi::syscall::{DispatcherState, KernelCounter, MapFlags};
+use capelin_abi::{ABI_VERSION, CapAddress, ObjectType, PAGE_SIZE, PhysAddr, Rights, VirtAddr};
+use capelin_cap::{CapRecord, Capability, SlotIndex, SlotStore};
+use capelin_vspace::{Descriptor, Entry, Permissions, TableLevel};
+use zerocopy::{FromZeros, IntoBytes};
+
+use crate::address::linear;
+use crate::boot::BootError;
+use crate::core::Core;
+use crate::dcb::{Resume, held};
+use crate::memory::{Objects, Slots};
+
+/// First INTID of the interrupts that user space gets: PPIs are the kernel's.
+const FIRST_SPI: u32 = 32;
+/// SPIs: INTIDs 32–1019 (IHI 0069, 2.2.1).
+const SPI_COUNT: u32 = 988;
+
+/// Home memory that isn't used yet, at boot.
+pub(crate) struct Bump {
+    base: u64,
+    next: u64,
+    end: u64,
+}
+
+impl Bump {
+    /// All of `home` from `used` bytes on.
+    pub(crate) fn new(home: &PhysRegion, used: u64) -> Self {
+        let next = home.base + used.next_multiple_of(PAGE_SIZE);
+        Self {
+            base: home.base,
+            next,
+            end: home.base + home.bytes,
+        }
+    }
+
+    /// Whole pages, zeroed.
+    pub(crate) fn take(
+        &mut self,
+        objects: &mut Objects,
+        bytes: u64,
+    ) -> Result<PhysAddr, BootError> {
+        let bytes = bytes.next_multiple_of(PAGE_SIZE);
+        if self.next > self.end || bytes > self.end - self.next {
+            return Err(BootError::HomeTooSmall);
+        }
+        let at = self.next;
+        self.next += bytes;
+        for page in (0..bytes).step_by(PAGE_SIZE as usize) {
+            objects.zero_page(PhysAddr(at + page));
+        }
+        Ok(PhysAddr(at))
+    }
+}
+
+/// The domain while it is being made.
+struct Maker<'a> {
+    core: &'a mut Core,
+    bump: &'a mut Bump,
+    root: PhysAddr,
+    l1_table: PhysAddr,
+    cnodes: [PhysAddr; 3],
+}
+
+/// Makes the first domain and queues its dispatcher.
+pub(crate) fn make(
+    core: &mut Core,
+    args: &CoreArgs,
+    bump: &mut Bump,
+    entry_ticks: u64,
+) -> Result<(), BootError> {
+    let objects = &mut core.objects;
+    let l1_cnode = bump.take(objects, CNODE_BYTES)?;
+    let cnodes = [
+        bump.take(objects, CNODE_BYTES)?,
+        bump.take(objects, CNODE_BYTES)?,
+        bump.take(objects, CNODE_BYTES)?,
+    ];
+    let root = bump.take(objects, VNODE_BYTES)?;
+    objects.vnode_mut(root).root = root.0;
+    let l1_table = bump.take(objects, VNODE_BYTES)?;
+    let dispatcher = bump.take(objects, DISPATCHER_BYTES)?;
+    let frame = bump.take(objects, FRAME_BYTES)?;
+    let mut maker = Maker {
+        core,
+        bump,
+        root,
+        l1_table,
+        cnodes,
+    };
+    maker.attach(root, 0, l1_table, VirtAddr(0))?;
+
+    for (number, cnode) in [l1::TASK, l1::LOADER, l1::FREE].into_iter().zip(cnodes) {
+        let at = maker.index(l1_cnode, number)?;
+        maker.create_at(
+            Capability::memory(ObjectType::L2CNode, cnode, CNODE_BYTES, Rights::all()),
+            at,
+        )?;
+    }
+    let objects = [
+        (slot::L1CNODE, ObjectType::L1CNode, l1_cnode, CNODE_BYTES),
+        (
+            slot::DISPATCHER,
+            ObjectType::Dispatcher,
+            dispatcher,
+            DISPATCHER_BYTES,
+        ),
+        (
+            slot::DISPATCHER_FRAME,
+            ObjectType::Frame,
+            frame,
+            FRAME_BYTES,
+        ),
+        (slot::VSPACE_ROOT, ObjectType::VNodeL0, root, VNODE_BYTES),
+        (slot::VSPACE_L1, ObjectType::VNodeL1, l1_table, VNODE_BYTES),
+    ];
+    for (at, kind, base, bytes) in objects {
+        maker.create(Capability::memory(kind, base, bytes, Rights::all()), at)?;
+    }
+    maker.create(
+        Capability::plain(ObjectType::Kernel, 0, Rights::all()),
+        slot::KERNEL,
+    )?;
+
+    let entry = maker.map_program(args)?;
+    let data = Permissions::user(
+        capelin_vspace::Access::ReadWrite,
+        capelin_vspace::Memory::WriteBack,
+    );
+    maker.map(layout::DISPATCHER_FRAME, frame, FRAME_BYTES, data)?;
+    maker.map_fresh(layout::STACK_TOP, layout::STACK_BYTES, data)?;
+    maker.map_fresh(layout::UPCALL_STACK_TOP, layout::UPCALL_STACK_BYTES, data)?;
+
+    let mut info = BootInfo::new_zeroed();
+    info.magic = INFO_MAGIC;
+    info.abi_version = ABI_VERSION;
+    info.kernel_id = args.kernel_id;
+    info.is_boot_core = args.is_boot_core;
+    info.mpidr = args.mpidr;
+    info.node = args.node;
+    info.home = args.home;
+    info.entry_ticks = entry_ticks;
+    info.monitor_words = args.monitor_words;
+    info.gic = args.gic;
+    info.timer_intid = args.timer_intid;
+    info.timer_is_physical = args.timer_is_physical;
+    info.psci = args.psci;
+    info.console = args.console;
+    if args.is_boot_core != 0 {
+        maker.give_machine(args, &mut info)?;
+    } else {
+        maker.take_grants(args, &mut info)?;
+    }
+    maker.finish(&mut info)?;
+    configure(maker.core, dispatcher, frame, l1_cnode, root, entry, cnodes)
+}
+
+/// Fills the control block and the frame, and queues the dispatcher.
+fn configure(
+    core: &mut Core,
+    dispatcher: PhysAddr,
+    frame: PhysAddr,
+    l1_cnode: PhysAddr,
+    root: PhysAddr,
+    entry: u64,
+    cnodes: [PhysAddr; 3],
+) -> Result<(), BootError> {
+    let dcb = core
+        .objects
+        .dcb_at(dispatcher)
+        .ok_or(BootError::HomeTooSmall)?;
+    let task = core
+        .slots
+        .index_of(cnodes[0])
+        .ok_or(BootError::HomeTooSmall)?;
+    let held = [
+        (slot::DISPATCHER_FRAME, held::FRAME),
+        (slot::L1CNODE, held::CSPACE),
+        (slot::VSPACE_ROOT, held::VSPACE),
+    ];
+    for (from, which) in held {
+        let source = SlotIndex(task.0 + u32::from(from.l2()));
+        let target = Slots::held(dcb, which);
+        capelin_cap::copy(
+            &mut core.slots,
+            &mut core.kcb.mdb,
+            source,
+            target,
+            Rights::all(),
+        )?;
+    }
+    let l1 = core.slots.index_of(l1_cnode).unwrap_or(SlotIndex::NONE);
+    let block = core.objects.dcb_mut(dcb);
+    block.frame = linear(frame).0;
+    block.frame_user = layout::DISPATCHER_FRAME.0;
+    block.root = root.0;
+    block.l1 = l1;
+    block.resume = Resume::Run;
+    block.state = DispatcherState::Stopped;
+    let words = core.objects.frame(linear(frame).0);
+    words.write(offset::MAGIC, FRAME_MAGIC);
+    words.write(offset::UPCALL_RUN, entry);
+    words.write(offset::UPCALL_STACK, layout::UPCALL_STACK_TOP.0);
+    words.write(offset::ENABLED + context::PC * 8, entry);
+    core.kcb.scheduler.push_back(&mut core.objects, dcb);
+    Ok(())
+}
+
+impl Maker<'_> {
+    /// Slot `number` of the CNode at `cnode`.
+    fn index(&self, cnode: PhysAddr, number: u32) -> Result<SlotIndex, BootError> {
+        let at = PhysAddr(cnode.0 + u64::from(number) * SLOT_BYTES);
+        self.core.slots.index_of(at).ok_or(BootError::HomeTooSmall)
+    }
+
+    /// The slot at `address` in the new CSpace.
+    fn slot(&self, address: CapAddress) -> Result<SlotIndex, BootError> {
+        let cnode = self
+            .cnodes
+            .get(address.l1() as usize)
+            .ok_or(BootError::HomeTooSmall)?;
+        self.index(*cnode, u32::from(address.l2()))
+    }
+
+    fn create_at(&mut self, capability: Capability, at: SlotIndex) -> Result<(), BootError> {
+        capelin_cap::create(&mut self.core.slots, &mut self.core.kcb.mdb, capability, at)?;
+        Ok(())
+    }
+
+    fn create(&mut self, capability: Capability, at: CapAddress) -> Result<(), BootError> {
+        let at = self.slot(at)?;
+        self.create_at(capability, at)
+    }
+
+    /// Makes `child` the table for `address` in `table`, whose level is `level`.
+    fn attach(
+        &mut self,
+        table: PhysAddr,
+        level: u8,
+        child: PhysAddr,
+        address: VirtAddr,
+    ) -> Result<(), BootError> {
+        let level = TableLevel::new(level).unwrap_or(TableLevel::L0);
+        let descriptor = Descriptor::table(child).map_err(|_| BootError::HomeTooSmall)?;
+        let root = self.root.0;
+        self.core
+            .objects
+            .write_entry(table, level.index(address), descriptor.0);
+        self.core.objects.vnode_mut(table).child_tables += 1;
+        let below = self.core.objects.vnode_mut(child);
+        below.root = root;
+        below.first_address = address.0 & !(level.entry_span() - 1);
+        Ok(())
+    }
+
+    /// The table of the level below `level` for `address`.
+    fn next_table(
+        &mut self,
+        table: PhysAddr,
+        level: TableLevel,
+        address: VirtAddr,
+    ) -> Result<PhysAddr, BootError> {
+        let entries = &self.core.objects.vnode(table).entries;
+        let entry = Descriptor(entries.get(level.index(address)).copied().unwrap_or(0));
+        if let Entry::Table(next) = entry.decode(level) {
+            return Ok(next);
+        }
+        let child = self.bump.take(&mut self.core.objects, VNODE_BYTES)?;
+        self.attach(table, level as u8, child, address)?;
+        Ok(child)
+    }
+
+    /// Maps whole pages below 512 GiB, by 2 MiB blocks where they fit.
+    fn map(
+        &mut self,
+        address: VirtAddr,
+        target: PhysAddr,
+        bytes: u64,
+        permissions: Permissions,
+    ) -> Result<(), BootError> {
+        let block = TableLevel::L2.entry_span();
+        let mut done = 0;
+        while done < bytes {
+            let (at, to) = (VirtAddr(address.0 + done), PhysAddr(target.0 + done));
+            let l2 = self.next_table(self.l1_table, TableLevel::L1, at)?;
+            let fits = at.is_aligned(block) && to.is_aligned(block) && bytes - done >= block;
+            let (table, level) = if fits {
+                (l2, TableLevel::L2)
+            } else {
+                (self.next_table(l2, TableLevel::L2, at)?, TableLevel::L3)
+            };
+            let leaf = Descriptor::leaf(level, to, permissions)
+                .map_err(|_| BootError::Arguments("an unaligned region"))?;
+            self.core
+                .objects
+                .write_entry(table, level.index(at), leaf.0);
+            done += level.entry_span();
+        }
+        Ok(())
+    }
+
+    /// Maps zeroed pages that end at `top`.
+    fn map_fresh(
+        &mut self,
+        top: VirtAddr,
+        bytes: u64,
+        permissions: Permissions,
+    ) -> Result<(), BootError> {
+        let memory = self.bump.take(&mut self.core.objects, bytes)?;
+        self.map(VirtAddr(top.0 - bytes), memory, bytes, permissions)
+    }
+
+    /// Maps the flat image where it lies, and zeroed pages behind its segments.
+    fn map_program(&mut self, args: &CoreArgs) -> Result<u64, BootError> {
+        let base = PhysAddr(args.home.base + args.domain_offset);
+        let header: FlatHeader = self.core.objects.read(base);
+        header.check(args.domain_bytes).map_err(BootError::Image)?;
+        for segment in header.segments() {
+            let flags = u32::try_from(segment.flags)
+                .ok()
+                .and_then(MapFlags::from_bits);
+            let permissions = flags.and_then(|f| Permissions::from_map_flags(f, false).ok());
+            let bad = BootError::Image(capelin_abi::flat::FlatError::BadSegment);
+            let permissions = permissions.ok_or(bad)?;
+            let (address, target) = (VirtAddr(segment.address), PhysAddr(base.0 + segment.offset));
+            self.map(address, target, segment.file_bytes, permissions)?;
+            let rest = segment.memory_bytes - segment.file_bytes;
+            if rest != 0 {
+                self.map_fresh(
+                    VirtAddr(address.0 + segment.memory_bytes),
+                    rest,
+                    permissions,
+                )?;
+            }
+        }
+        Ok(header.entry)
+    }
+
+    /// Boot core: memory, device addresses, interrupts, archive, device tree.
+    fn give_machine(&mut self, args: &CoreArgs, info: &mut BootInfo) -> Result<(), BootError> {
+        let all = Rights::all();
+        let count = usize::try_from(args.ram_count)
+            .unwrap_or(0)
+            .min(args.ram.len());
+        for (number, region) in (0..).zip(args.ram.iter().take(count)) {
+            let at = CapAddress(slot::RAM_REGIONS.0 + number);
+            self.create(
+                Capability::memory(ObjectType::Ram, PhysAddr(region.base), region.bytes, all),
+                at,
+            )?;
+        }
+        info.ram = args.ram;
+        info.ram_count = count as u64;
+        self.create(
+            Capability::interrupts(ObjectType::IrqSource, FIRST_SPI, SPI_COUNT, all),
+            slot::IRQ,
+        )?;
+        let read = Rights::READ | Rights::GRANT | Rights::REVOKE;
+        let read_only = Permissions::user(
+            capelin_vspace::Access::ReadOnly,
+            capelin_vspace::Memory::WriteBack,
+        );
+        let parts = [
+            (args.archive, slot::ARCHIVE, layout::ARCHIVE),
+            (args.device_tree, slot::DEVICE_TREE, layout::DEVICE_TREE),
+        ];
+        for (region, at, address) in parts {
+            let bytes = region.bytes.next_multiple_of(PAGE_SIZE);
+            if bytes == 0 {
+                continue;
+            }
+            self.create(
+                Capability::memory(ObjectType::Frame, PhysAddr(region.base), bytes, read),
+                at,
+            )?;
+            self.map(address, PhysAddr(region.base), bytes, read_only)?;
+        }
+        info.archive_bytes = args.archive.bytes;
+        info.device_tree_bytes = args.device_tree.bytes;
+        self.give_devices(args, info)
+    }
+
+    /// Everything that isn't memory in use, nor this kernel's own devices.
+    fn give_devices(&mut self, args: &CoreArgs, info: &mut BootInfo) -> Result<(), BootError> {
+        let count = usize::try_from(args.ram_count)
+            .unwrap_or(0)
+            .min(args.ram.len());
+        let redistributors =
+            (args.gic.redistributor_count as usize).min(args.gic.redistributors.len());
+        let limit = 1_u64 << 48;
+        let mut from = 0;
+        let mut number = 0;
+        while from < limit && number < MAX_DEVICE_REGIONS {
+            // The taken region that holds `from` or comes next.
+            let ram = args.ram.iter().take(count).map(|r| (r.base, r.bytes));
+            let gic = args
+                .gic
+                .redistributors
+                .iter()
+                .take(redistributors)
+                .map(|r| (r.base, r.bytes));
+            let others = [
+                args.home,
+                args.archive,
+                args.device_tree,
+                args.gic.cpu_interface,
+            ];
+            let others = others.iter().map(|r| (r.base, r.bytes));
+            let next = ram
+                .chain(gic)
+                .chain(others)
+                .filter(|&(_, bytes)| bytes != 0)
+                .map(|(base, bytes)| {
+                    let end = base.saturating_add(bytes).next_multiple_of(PAGE_SIZE);
+                    (base & !(PAGE_SIZE - 1), end)
+                })
+                .filter(|&(_, end)| end > from)
+                .min_by_key(|&(base, _)| base)
+                .unwrap_or((limit, limit));
+            if next.0 > from {
+                let bytes = next.0.min(limit) - from;
+                let at = CapAddress(slot::DEVICES.0 + number as u32);
+                self.create(
+                    Capability::memory(ObjectType::PhysAddr, PhysAddr(from), bytes, Rights::all()),
+                    at,
+                )?;
+                if let Some(region) = info.devices.get_mut(number) {
+                    *region = PhysRegion { base: from, bytes };
+                }
+                number += 1;
+            }
+            from = next.1;
+        }
+        info.device_count = number as u64;
+        Ok(())
+    }
+
+    /// Other cores: what the parent monitor granted.
+    fn take_grants(&mut self, args: &CoreArgs, info: &mut BootInfo) -> Result<(), BootError> {
+        for (number, record) in (0..).zip(&args.grants) {
+            let at = CapAddress(slot::RAM_REGIONS.0 + number);
+            if let Some((base, bytes)) = self.import(record, at)? {
+                let known = usize::try_from(info.ram_count).unwrap_or(0);
+                if let Some(region) = info.ram.get_mut(known) {
+                    *region = capelin_abi::boot::RamRegion {
+                        base,
+                        bytes,
+                        node: args.node,
+                    };
+                    info.ram_count += 1;
+                }
+            }
+        }
+        if let Some((_, bytes)) = self.import(&args.parent_ring, slot::PARENT_RING)? {
+            info.parent_ring_bytes = bytes;
+        }
+        if let Some((_, bytes)) = self.import(&args.core_package, slot::CORE_PACKAGE)? {
+            info.core_package_bytes = bytes;
+        }
+        Ok(())
+    }
+
+    fn import(
+        &mut self,
+        words: &[u64; 8],
+        at: CapAddress,
+    ) -> Result<Option<(u64, u64)>, BootError> {
+        if words.iter().all(|&word| word == 0) {
+            return Ok(None);
+        }
+        let record = CapRecord::parse(words)?;
+        let at = self.slot(at)?;
+        capelin_cap::import(&mut self.core.slots, &mut self.core.kcb.mdb, &record, at)?;
+        let slot = self.core.slots.slot(at);
+        Ok(Some((slot.base(), slot.size())))
+    }
+
+    /// The rest of the home memory becomes the domain's, and it learns all that.
+    fn finish(&mut self, info: &mut BootInfo) -> Result<(), BootError> {
+        let page = self.bump.take(&mut self.core.objects, PAGE_SIZE)?;
+        let read_only = Permissions::user(
+            capelin_vspace::Access::ReadOnly,
+            capelin_vspace::Memory::WriteBack,
+        );
+        self.map(layout::BOOT_INFO, page, PAGE_SIZE, read_only)?;
+        let (base, bytes) = (self.bump.next, self.bump.end.saturating_sub(self.bump.next));
+        if bytes < PAGE_SIZE {
+            return Err(BootError::HomeTooSmall);
+        }
+        info.home_free = PhysRegion { base, bytes };
+        self.create(
+            Capability::memory(ObjectType::HomeRam, PhysAddr(base), bytes, Rights::all()),
+            slot::HOME,
+        )?;
+        self.core.kcb.counters[KernelCounter::ObjectBytes as usize] += base - self.bump.base;
+        self.core.objects.write_bytes(page, info.as_bytes());
+        Ok(())
+    }
+}

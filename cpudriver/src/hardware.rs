@@ -1,0 +1,113 @@
+//! Operations of `capelin_aarch64` whose safety rests on what this kernel keeps
+//! true, as safe functions that say why.
+
+#![expect(
+    unsafe_code,
+    reason = "discharges the conditions of the architecture crate"
+)]
+
+use core::ptr;
+
+use capelin_aarch64::{cache, fp, mmu, spin_table};
+use capelin_abi::{PAGE_SIZE, PhysAddr, VirtAddr};
+
+use crate::address::WINDOW;
+use crate::dcb::DcbRef;
+use crate::memory::Objects;
+
+/// The window's address as a token: only [`crate::map::KernelMap::with_window`]
+/// makes one, while a page is mapped there.
+#[derive(Clone, Copy)]
+pub(crate) struct Window(());
+
+impl Window {
+    /// # Safety
+    /// 1. One page of memory, which nothing refers to, is mapped writable at
+    ///    [`WINDOW`] as long as the result is used.
+    pub(crate) const unsafe fn new() -> Self {
+        Self(())
+    }
+
+    /// Where it is.
+    pub(crate) const fn address(self) -> VirtAddr {
+        VirtAddr(WINDOW)
+    }
+
+    /// Zeroes the page.
+    pub(crate) fn zero(self) {
+        // SAFETY: mapped writable, normal memory, and not referenced (`new`, 1).
+        unsafe { cache::zero_page(self.address()) }
+    }
+
+    /// Reads from `offset` on; bytes past the page read as they are in `target`.
+    pub(crate) fn read(self, offset: usize, target: &mut [u8]) {
+        let bytes = target
+            .len()
+            .min((PAGE_SIZE as usize).saturating_sub(offset));
+        let source = ptr::with_exposed_provenance::<u8>(WINDOW as usize + offset);
+        // SAFETY: inside of the mapped page (`new`, 1), and `target` is elsewhere.
+        unsafe { ptr::copy_nonoverlapping(source, target.as_mut_ptr(), bytes) }
+    }
+
+    /// Writes the first word of the page.
+    pub(crate) fn write_word(self, value: u64) {
+        let word = ptr::with_exposed_provenance_mut::<u64>(WINDOW as usize);
+        // SAFETY: inside of the mapped page (`new`, 1).
+        unsafe { word.write_volatile(value) }
+    }
+
+    /// Drops the page from the caches, writing it back.
+    pub(crate) fn clean_invalidate(self) {
+        cache::clean_invalidate_to_poc(self.address(), PAGE_SIZE);
+    }
+
+    /// Releases a spin-table core whose release address is at `offset`, a multiple
+    /// of 8, of the page.
+    pub(crate) fn release_spin_table(self, offset: u64, entry: PhysAddr) {
+        let address = VirtAddr(WINDOW + (offset & (PAGE_SIZE - 8)));
+        // SAFETY: mapped writable (`new`, 1), aligned; the entry is a sealed core
+        // image's, which the caller has checked.
+        unsafe { spin_table::release(address, entry) }
+    }
+}
+
+impl Objects {
+    /// Zeroes a page of home memory that only a capability in progress covers.
+    pub(crate) fn zero_page(&mut self, page: PhysAddr) {
+        debug_assert!(self.contains(page, PAGE_SIZE));
+        // SAFETY: home memory is mapped writable as normal memory; nothing refers
+        // to an object that doesn't exist yet.
+        unsafe { cache::zero_page(crate::address::linear(page)) }
+    }
+
+    /// Stores the FP registers into the control block of `dcb`.
+    pub(crate) fn save_fp(&mut self, dcb: DcbRef) {
+        let state = &raw mut self.dcb_mut(dcb).fp;
+        // SAFETY: valid for writes; FP access is on at EL1 (CPACR_EL1.FPEN is
+        // never 00 here).
+        unsafe { fp::save(state) }
+    }
+
+    /// Loads the FP registers from the control block of `dcb`.
+    pub(crate) fn load_fp(&self, dcb: DcbRef) {
+        let state = &raw const self.dcb(dcb).fp;
+        // SAFETY: as in `save_fp`, for reads.
+        unsafe { fp::restore(state) }
+    }
+
+    /// Makes the root table of a domain current.
+    pub(crate) fn set_user_root(&self, root: PhysAddr, asid: u16) {
+        // SAFETY: 1. `root` is a VNode that a dispatcher holds a capability to; its
+        // entries are made by `invoke::vnode` with user permissions only; when it
+        // goes, `use_empty_root` comes first. 2. The ASID was given to this root in
+        // the current generation.
+        unsafe { mmu::set_user_root(root, asid) }
+    }
+}
+
+/// Has the core walk an empty table for user addresses.
+pub(crate) fn use_empty_root(empty: PhysAddr) {
+    // SAFETY: 1. `empty` is the pool's zeroed table. 2. It translates nothing, and
+    // no address space has ASID 0.
+    unsafe { mmu::set_user_root(empty, 0) }
+}

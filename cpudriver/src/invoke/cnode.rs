@@ -1,0 +1,176 @@
+//! Invocations of a CSpace root: copy, mint, retype, delete, revoke, identify.
+
+use capelin_aarch64::cpu;
+use capelin_abi::capability::CNODE_SLOTS;
+use capelin_abi::syscall::KernelCounter;
+use capelin_abi::{CapRef, Level, ObjectType, PAGE_SIZE, PhysAddr, Rights, SysError};
+use capelin_cap::{Mint, RetypeRequest, SlotIndex, SlotStore, State, Step, cspace};
+use capelin_vspace::Permissions;
+
+use super::effects::KernelEffects;
+use super::{Call, DONE, Outcome};
+use crate::core::Core;
+
+/// Pages zeroed between two looks at the interrupts.
+const PAGES_PER_STEP: u64 = 16;
+
+/// Argument `n` as a slot of the invoked CSpace.
+fn target(core: &Core, call: &Call, n: usize) -> Result<SlotIndex, SysError> {
+    let reference = CapRef::from_word(call.argument(n)).ok_or(SysError::NoSuchSlot)?;
+    cspace::lookup(&core.slots, call.slot, reference)
+}
+
+fn rights(word: u64) -> Result<Rights, SysError> {
+    u8::try_from(word)
+        .ok()
+        .and_then(Rights::from_bits)
+        .ok_or(SysError::InvalidArgument)
+}
+
+/// Describes the capability in `slot`.
+pub(crate) fn identify(core: &Core, slot: SlotIndex) -> Result<Outcome, SysError> {
+    let identity = capelin_cap::identify(&core.slots, &core.kcb.mdb, slot)?;
+    let capability = identity.capability;
+    let flags = core.slots.slot(slot).flags().bits();
+    let word = capability.kind as u64
+        | u64::from(capability.rights.bits()) << 8
+        | u64::from(identity.owner.0) << 16
+        | u64::from(flags) << 32;
+    Ok(Outcome::Values([word, capability.base, capability.size]))
+}
+
+/// Describes a slot, which may be empty.
+pub(crate) fn identify_slot(core: &Core, call: &Call) -> Result<Outcome, SysError> {
+    let slot = target(core, call, 1)?;
+    if core.slots.slot(slot).is_occupied() {
+        identify(core, slot)
+    } else {
+        Ok(DONE)
+    }
+}
+
+pub(crate) fn copy(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
+    let to = target(core, call, 1)?;
+    let from = call.source(core, 2)?;
+    let mask = rights(call.argument(3))?;
+    capelin_cap::copy(&mut core.slots, &mut core.kcb.mdb, from, to, mask)?;
+    Ok(DONE)
+}
+
+pub(crate) fn mint(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
+    let to = target(core, call, 1)?;
+    let from = call.source(core, 2)?;
+    let mask = rights(call.argument(3))?;
+    let what = match call.argument(5) {
+        0 => Mint::Badge(call.argument(4)),
+        size => Mint::Range {
+            offset: call.argument(4),
+            size,
+        },
+    };
+    capelin_cap::mint(&mut core.slots, &mut core.kcb.mdb, from, to, mask, what)?;
+    Ok(DONE)
+}
+
+pub(crate) fn retype(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
+    let reference = CapRef::from_word(call.argument(1)).ok_or(SysError::NoSuchSlot)?;
+    let first = cspace::lookup(&core.slots, call.slot, reference)?;
+    let from = call.source(core, 2)?;
+    let kind = u8::try_from(call.argument(3))
+        .ok()
+        .and_then(|raw| ObjectType::try_from(raw).ok());
+    let kind = kind.ok_or(SysError::InvalidArgument)?;
+    let count = call.argument(6);
+    let slot_number = match reference.level {
+        Level::L2 => u64::from(reference.address.l2()),
+        Level::L1 => u64::from(reference.address.l1()),
+    };
+    if count == 0 || count > CNODE_SLOTS - slot_number.min(CNODE_SLOTS) {
+        return Err(SysError::OutOfRange);
+    }
+    let count = u32::try_from(count).map_err(|_| SysError::OutOfRange)?;
+    let request = RetypeRequest {
+        kind,
+        offset: call.argument(4),
+        object_size: call.argument(5),
+        count,
+        is_privileged: false,
+    };
+    capelin_cap::retype(&mut core.slots, &mut core.kcb.mdb, from, &request, first)?;
+    for number in 0..count {
+        let slot = SlotIndex(first.0 + number);
+        if core.slots.slot(slot).state() == State::InProgress {
+            if !zero(core, slot)? {
+                return Ok(Outcome::Again);
+            }
+            let (base, bytes) = (
+                core.slots.slot(slot).address(),
+                core.slots.slot(slot).size(),
+            );
+            if kind == ObjectType::VNodeL0 {
+                core.objects.vnode_mut(base).root = base.0;
+            }
+            if core.objects.contains(base, bytes) {
+                core.kcb.counters[KernelCounter::ObjectBytes as usize] += bytes;
+            }
+            capelin_cap::finish(&mut core.slots, slot)?;
+        }
+    }
+    Ok(DONE)
+}
+
+/// Zeroes what is left of an object in progress. False when an interrupt waits.
+fn zero(core: &mut Core, slot: SlotIndex) -> Result<bool, SysError> {
+    let object = core.slots.slot(slot);
+    let (base, bytes, mut done) = (object.address(), object.size(), object.zeroed_bytes());
+    while done < bytes {
+        let pages = ((bytes - done) / PAGE_SIZE).min(PAGES_PER_STEP);
+        for page in 0..pages {
+            let at = PhysAddr(base.0 + done + page * PAGE_SIZE);
+            if core.objects.contains(at, PAGE_SIZE) {
+                core.objects.zero_page(at);
+            } else {
+                core.map.with_window(
+                    at,
+                    Permissions::KERNEL_DATA,
+                    crate::hardware::Window::zero,
+                )?;
+            }
+        }
+        done += pages * PAGE_SIZE;
+        core.slots.slot_mut(slot).set_zeroed_bytes(done);
+        if done < bytes && cpu::interrupt_pending() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Calls `step` until it is done, an interrupt waits, or it fails.
+macro_rules! in_steps {
+    ($core:expr, $operation:path, $slot:expr) => {{
+        let (slots, mdb, deletions, mut effects) = KernelEffects::split($core);
+        loop {
+            match $operation(slots, mdb, deletions, $slot, &mut effects)? {
+                Step::Done => break Ok(DONE),
+                Step::Again if cpu::interrupt_pending() => break Ok(Outcome::Again),
+                Step::Again => {}
+            }
+        }
+    }};
+}
+
+pub(crate) fn delete(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
+    let slot = target(core, call, 1)?;
+    in_steps!(core, capelin_cap::delete, slot)
+}
+
+pub(crate) fn revoke(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
+    let slot = target(core, call, 1)?;
+    in_steps!(core, capelin_cap::revoke, slot)
+}
+
+/// Deletes `slot`, which isn't the last copy of anything that takes steps.
+pub(crate) fn delete_slot(core: &mut Core, slot: SlotIndex) -> Result<Outcome, SysError> {
+    in_steps!(core, capelin_cap::delete, slot)
+}

@@ -1,0 +1,300 @@
+//! Invocations of a dispatcher: its life, its endpoints, its Notify bits.
+
+use capelin_aarch64::timer;
+use capelin_abi::dispatcher::{FRAME_BYTES, context, offset};
+use capelin_abi::lmp::{HEAD, MAX_CAPACITY, RECEIVE_SLOT, TAIL, ring_bytes};
+use capelin_abi::syscall::{DispatcherFlags, DispatcherState, Invocation};
+use capelin_abi::{ObjectType, PAGE_SIZE, PhysAddr, Rights, SysError, VirtAddr};
+use capelin_cap::{Capability, SlotStore};
+use capelin_vspace::geometry::is_user_range;
+
+use super::cnode::delete_slot;
+use super::{Call, DONE, Outcome};
+use crate::address::linear;
+use crate::core::Core;
+use crate::dcb::{DcbRef, EndpointRecord, Resume, held};
+use crate::dispatch;
+use crate::doorbell::Bell;
+use crate::lmp;
+use crate::memory::Slots;
+
+/// First byte of a dispatcher object whose addresses name its Notify bits.
+const NOTIFY_NAMES: u64 = 1536;
+
+/// Bytes that one `Print` takes.
+const PRINT_LIMIT: usize = 256;
+
+/// Every invocation of a dispatcher.
+pub(crate) fn invoke(
+    core: &mut Core,
+    call: &Call,
+    invocation: Invocation,
+) -> Result<Outcome, SysError> {
+    let slot = core.slots.slot(call.slot);
+    let dcb = core
+        .objects
+        .dcb_at(slot.address())
+        .ok_or(SysError::Foreign)?;
+    match invocation {
+        Invocation::Configure => configure(core, call, dcb),
+        Invocation::Run => run(core, dcb),
+        Invocation::Stop => stop(core, dcb),
+        Invocation::Print => print(core, call),
+        Invocation::MakeEndpoint => make_endpoint(core, call, dcb),
+        Invocation::MakeNotify => make_notify(core, call, dcb),
+        Invocation::BindDeath => bind_death(core, call, dcb),
+        Invocation::Exit => exit(core, call, dcb),
+        Invocation::Status => status(core, dcb),
+        Invocation::FaultRegister => fault_register(core, call, dcb),
+        _ => Err(SysError::UnknownOperation),
+    }
+}
+
+fn configure(core: &mut Core, call: &Call, dcb: DcbRef) -> Result<Outcome, SysError> {
+    if core.objects.dcb(dcb).frame != 0 {
+        return Err(SysError::AlreadyBound);
+    }
+    let flags = u32::try_from(call.argument(5))
+        .ok()
+        .and_then(DispatcherFlags::from_bits);
+    let flags = flags.ok_or(SysError::InvalidArgument)?;
+    let frame_user = VirtAddr(call.argument(2));
+    let sources = [
+        call.source(core, 1)?,
+        call.source(core, 3)?,
+        call.source(core, 4)?,
+    ];
+    let kinds = sources.map(|source| core.slots.slot(source).kind());
+    if kinds != [ObjectType::Frame, ObjectType::L1CNode, ObjectType::VNodeL0] {
+        return Err(SysError::WrongType);
+    }
+    let frame = core.slots.slot(sources[0]);
+    let root = core.slots.slot(sources[2]).address();
+    let (base, bytes) = (frame.address(), frame.size());
+    if !frame.rights().contains(Rights::READ | Rights::WRITE) {
+        return Err(SysError::MissingRight);
+    }
+    if bytes < FRAME_BYTES || !core.objects.contains(base, FRAME_BYTES) {
+        return Err(SysError::OutOfRange);
+    }
+    if !frame_user.is_aligned(PAGE_SIZE) || !is_user_range(frame_user, FRAME_BYTES) {
+        return Err(SysError::Unaligned);
+    }
+    let targets = [held::FRAME, held::CSPACE, held::VSPACE];
+    for (number, (&source, which)) in sources.iter().zip(targets).enumerate() {
+        let target = Slots::held(dcb, which);
+        let made = capelin_cap::copy(
+            &mut core.slots,
+            &mut core.kcb.mdb,
+            source,
+            target,
+            Rights::all(),
+        );
+        if let Err(error) = made {
+            for &undo in targets.iter().take(number) {
+                delete_slot(core, Slots::held(dcb, undo))?;
+            }
+            return Err(error);
+        }
+    }
+    let entry = core.objects.dcb_mut(dcb);
+    entry.flags = flags;
+    entry.frame = linear(base).0;
+    entry.frame_user = frame_user.0;
+    entry.root = root.0;
+    entry.resume = Resume::Run;
+    entry.state = DispatcherState::Stopped;
+    Ok(DONE)
+}
+
+fn run(core: &mut Core, dcb: DcbRef) -> Result<Outcome, SysError> {
+    let entry = core.objects.dcb(dcb);
+    match entry.state {
+        DispatcherState::Stopped if entry.frame != 0 => {
+            dispatch::ready(core, dcb);
+            Ok(DONE)
+        }
+        DispatcherState::Runnable | DispatcherState::Blocked => Ok(DONE),
+        _ => Err(SysError::NotRunnable),
+    }
+}
+
+fn stop(core: &mut Core, dcb: DcbRef) -> Result<Outcome, SysError> {
+    match core.objects.dcb(dcb).state {
+        DispatcherState::Runnable | DispatcherState::Blocked => {
+            // A wait that is cut short ends as if something had been delivered.
+            dispatch::end_wait(core, dcb, 0);
+            if core.kcb.scheduler.current == Some(dcb) {
+                dispatch::leave_current(core, timer::now());
+            }
+            core.kcb.scheduler.forget(&mut core.objects, dcb);
+            core.objects.dcb_mut(dcb).state = DispatcherState::Stopped;
+            Ok(DONE)
+        }
+        DispatcherState::Stopped => Ok(DONE),
+        _ => Err(SysError::NotRunnable),
+    }
+}
+
+fn print(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
+    let length = usize::try_from(call.argument(2)).unwrap_or(usize::MAX);
+    let mut buffer = [0; PRINT_LIMIT];
+    let text = buffer.get_mut(..length).ok_or(SysError::OutOfRange)?;
+    capelin_aarch64::user::read_bytes(text, VirtAddr(call.argument(1)))
+        .map_err(|_| SysError::BadPointer)?;
+    core.log_bytes(text);
+    Ok(DONE)
+}
+
+fn make_endpoint(core: &mut Core, call: &Call, dcb: DcbRef) -> Result<Outcome, SysError> {
+    let (ring, capacity) = (call.argument(1), call.argument(2));
+    if capacity == 0 || capacity > MAX_CAPACITY as u64 {
+        return Err(SysError::InvalidArgument);
+    }
+    let bytes = ring_bytes(capacity as usize) as u64;
+    if ring % 64 != 0 {
+        return Err(SysError::Unaligned);
+    }
+    if ring < offset::RUNTIME as u64 || ring > FRAME_BYTES || bytes > FRAME_BYTES - ring {
+        return Err(SysError::OutOfRange);
+    }
+    let entry = core.objects.dcb(dcb);
+    if entry.frame == 0 {
+        return Err(SysError::NotRunnable);
+    }
+    let frame = core.objects.frame(entry.frame);
+    let index = entry.endpoints.iter().position(|record| record.ring == 0);
+    let index = index.ok_or(SysError::NoResources)?;
+    let target = call.source(core, 3)?;
+    let object = core.objects.dcb_address(dcb).0;
+    let capability = Capability::memory(
+        ObjectType::EndpointLmp,
+        PhysAddr(lmp::endpoint_name(object, index as u64)),
+        1,
+        Rights::all(),
+    )
+    .with_data([0, index as u64]);
+    capelin_cap::derive(
+        &mut core.slots,
+        &mut core.kcb.mdb,
+        call.slot,
+        capability,
+        target,
+    )?;
+    if let Some(record) = core.objects.dcb_mut(dcb).endpoints.get_mut(index) {
+        *record = EndpointRecord {
+            ring: ring as u32,
+            capacity: capacity as u16,
+            ..EndpointRecord::default()
+        };
+    }
+    let ring = ring as usize;
+    frame.write32(ring + HEAD, 0);
+    frame.write32(ring + TAIL, 0);
+    frame.write(ring + RECEIVE_SLOT, 0);
+    Ok(Outcome::Values([index as u64, 0, 0]))
+}
+
+fn make_notify(core: &mut Core, call: &Call, dcb: DcbRef) -> Result<Outcome, SysError> {
+    let bit = call.argument(1);
+    if bit > 63 {
+        return Err(SysError::InvalidArgument);
+    }
+    let target = call.source(core, 2)?;
+    if !core.slots.slot(target).is_empty() {
+        return Err(SysError::SlotInUse);
+    }
+    let entry = core.objects.dcb(dcb);
+    if entry.frame == 0 {
+        return Err(SysError::NotRunnable);
+    }
+    let mut word = entry.doorbell;
+    if word == 0 {
+        word = core.kcb.doorbells.allocate(dcb)?;
+        core.objects.dcb_mut(dcb).doorbell = word;
+    }
+    let bell = Bell {
+        kernel: core.kernel,
+        page: PhysAddr(core.objects.base().0 + crate::boot::doorbell_offset()),
+        word,
+        bit: bit as u32,
+        target: core.sgi_target,
+    };
+    let capability = Capability::memory(
+        ObjectType::Notify,
+        PhysAddr(core.objects.dcb_address(dcb).0 + NOTIFY_NAMES + bit),
+        1,
+        Rights::all(),
+    )
+    .with_data(bell.to_data());
+    capelin_cap::derive(
+        &mut core.slots,
+        &mut core.kcb.mdb,
+        call.slot,
+        capability,
+        target,
+    )?;
+    Ok(DONE)
+}
+
+fn bind_death(core: &mut Core, call: &Call, dcb: DcbRef) -> Result<Outcome, SysError> {
+    let source = call.source(core, 1)?;
+    let to = lmp::destination(core, core.slots.slot(source))?;
+    let target = Slots::held(dcb, held::DEATH);
+    if core.slots.slot(target).is_occupied() {
+        return Err(SysError::AlreadyBound);
+    }
+    lmp::reserve(core, to)?;
+    let made = capelin_cap::copy(
+        &mut core.slots,
+        &mut core.kcb.mdb,
+        source,
+        target,
+        Rights::all(),
+    );
+    if let Err(error) = made {
+        lmp::unreserve(core, to);
+        return Err(error);
+    }
+    Ok(DONE)
+}
+
+fn exit(core: &mut Core, call: &Call, dcb: DcbRef) -> Result<Outcome, SysError> {
+    match core.objects.dcb(dcb).state {
+        DispatcherState::Exited | DispatcherState::Faulted => Err(SysError::NotRunnable),
+        _ => {
+            let code = call.argument(1) as u32;
+            if core.kcb.scheduler.current == Some(dcb) {
+                dispatch::leave_current(core, timer::now());
+            }
+            dispatch::end(core, dcb, DispatcherState::Exited, code);
+            Ok(DONE)
+        }
+    }
+}
+
+fn status(core: &Core, dcb: DcbRef) -> Result<Outcome, SysError> {
+    let entry = core.objects.dcb(dcb);
+    let mut ticks = entry.run_ticks;
+    if core.kcb.scheduler.current == Some(dcb) {
+        ticks = ticks.wrapping_add(timer::now().wrapping_sub(core.kcb.scheduler.run_since));
+    }
+    let word = entry.state as u64 | u64::from(entry.exit_code) << 32;
+    Ok(Outcome::Values([word, entry.upcalls, ticks]))
+}
+
+fn fault_register(core: &Core, call: &Call, dcb: DcbRef) -> Result<Outcome, SysError> {
+    // The ABI's numbers leave out TPIDR_EL0, the last word of a context.
+    let index = match usize::try_from(call.argument(1)) {
+        Ok(index @ ..context::TPIDR) => index,
+        Ok(34) => context::WORDS,
+        Ok(35) => context::WORDS + 1,
+        _ => return Err(SysError::OutOfRange),
+    };
+    let entry = core.objects.dcb(dcb);
+    Ok(Outcome::Values([
+        entry.fault.get(index).copied().unwrap_or(0),
+        0,
+        0,
+    ]))
+}

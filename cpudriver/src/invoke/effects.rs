@@ -1,0 +1,184 @@
+//! What the capability system asks the kernel to do when capabilities go.
+
+use capelin_aarch64::gic::Gic;
+use capelin_aarch64::tlb;
+use capelin_abi::syscall::DispatcherState;
+use capelin_abi::{ObjectType, PhysAddr, VirtAddr};
+use capelin_cap::{DeleteList, Effects, MappingData, Mdb, Slot, SlotIndex};
+use capelin_vspace::TableLevel;
+
+use crate::core::Core;
+use crate::dcb::{DcbRef, held};
+use crate::doorbell::DoorbellOwners;
+use crate::interrupts;
+use crate::kcb::{BoundIrq, Kcb};
+use crate::memory::{Objects, Slots};
+use crate::scheduler::Scheduler;
+
+/// The parts of a core that deletion changes, beside the slots.
+pub(crate) struct KernelEffects<'a> {
+    objects: &'a mut Objects,
+    scheduler: &'a mut Scheduler,
+    doorbells: &'a mut DoorbellOwners,
+    irqs: &'a mut [BoundIrq],
+    gic: &'a mut Gic,
+    fp_owner: &'a mut Option<DcbRef>,
+    active_root: &'a mut u64,
+    empty_root: PhysAddr,
+    asid_generation: u64,
+}
+
+impl<'a> KernelEffects<'a> {
+    /// Takes a core apart: the slots and the database for the operation, the rest
+    /// for its effects.
+    pub(crate) fn split(
+        core: &'a mut Core,
+    ) -> (
+        &'a mut Slots,
+        &'a mut Mdb,
+        &'a mut DeleteList,
+        KernelEffects<'a>,
+    ) {
+        let empty_root = core.map.empty_root();
+        let Kcb {
+            mdb,
+            deletions,
+            scheduler,
+            doorbells,
+            irqs,
+            fp_owner,
+            asid_generation,
+            ..
+        } = &mut *core.kcb;
+        let effects = KernelEffects {
+            objects: &mut core.objects,
+            scheduler,
+            doorbells,
+            irqs,
+            gic: &mut core.gic,
+            fp_owner,
+            active_root: &mut core.active_root,
+            empty_root,
+            asid_generation: *asid_generation,
+        };
+        (&mut core.slots, mdb, deletions, effects)
+    }
+
+    /// The ASID under which translations of the address space at `root` may be
+    /// cached; `None` when there can't be any.
+    fn live_asid(&self, root: u64) -> Option<u16> {
+        if root == 0 {
+            return None;
+        }
+        let table = self.objects.vnode(PhysAddr(root));
+        if table.asid_generation != self.asid_generation {
+            return None;
+        }
+        u16::try_from(table.asid).ok()
+    }
+
+    fn dispatcher(&self, address: PhysAddr) -> Option<DcbRef> {
+        self.objects.dcb_at(address)
+    }
+}
+
+impl Effects for KernelEffects<'_> {
+    fn unmap(&mut self, mapping: &Slot) {
+        let data = MappingData::of(mapping);
+        // The kernel's word is the table's level: see `vnode::map`.
+        let level = u8::try_from(data.kernel).ok().and_then(TableLevel::new);
+        let level = level.unwrap_or(TableLevel::L3);
+        let first = usize::from(data.first_entry);
+        for index in first..first + usize::from(data.entries) {
+            self.objects.write_entry(data.table, index, 0);
+            self.objects.vnode_mut(data.table).mappings[index & 511] = SlotIndex::NONE;
+        }
+        let table = self.objects.vnode(data.table);
+        let (root, start) = (table.root, table.first_address);
+        let asid = self.live_asid(root);
+        if mapping.kind() == ObjectType::Mapping && self.is_table(mapping) {
+            self.objects.vnode_mut(data.table).child_tables -= 1;
+            let child = self.objects.vnode_mut(mapping.address());
+            child.root = 0;
+            child.first_address = 0;
+            if let Some(asid) = asid {
+                tlb::invalidate_user_asid(asid);
+            }
+        } else if let Some(asid) = asid {
+            let address = VirtAddr(start + u64::from(data.first_entry) * level.entry_span());
+            let count = u64::from(data.entries);
+            tlb::invalidate_user_leaves(address, count, level.entry_span(), asid);
+        }
+    }
+
+    fn next_mapping(&mut self, table: PhysAddr, from: u32) -> Option<(u32, SlotIndex)> {
+        let mappings = &self.objects.vnode(table).mappings;
+        (from..512).find_map(|index| {
+            let slot = mappings.get(index as usize).copied()?;
+            (!slot.is_none()).then_some((index, slot))
+        })
+    }
+
+    fn stop_dispatcher(&mut self, dispatcher: PhysAddr) {
+        let Some(dcb) = self.dispatcher(dispatcher) else {
+            return;
+        };
+        self.scheduler.forget(self.objects, dcb);
+        interrupts::unbind_all(self.irqs, self.gic, dcb);
+        if *self.fp_owner == Some(dcb) {
+            *self.fp_owner = None;
+        }
+        let entry = self.objects.dcb_mut(dcb);
+        entry.state = DispatcherState::Stopped;
+        let word = core::mem::take(&mut entry.doorbell);
+        self.doorbells.release(word);
+    }
+
+    fn dispatcher_slots(&mut self, dispatcher: PhysAddr) -> [SlotIndex; 4] {
+        match self.dispatcher(dispatcher) {
+            Some(dcb) => [held::FRAME, held::CSPACE, held::VSPACE, held::DEATH]
+                .map(|which| Slots::held(dcb, which)),
+            None => [SlotIndex::NONE; 4],
+        }
+    }
+
+    fn unbind_irq(&mut self, destination: &Slot) {
+        let intid = u32::try_from(destination.base()).unwrap_or(0);
+        for irq in self.irqs.iter_mut().filter(|irq| irq.intid == intid) {
+            let _ = self.gic.disable(irq.intid);
+            *irq = BoundIrq {
+                intid: 0,
+                dispatcher: None,
+                endpoint: 0,
+                outstanding: 0,
+            };
+        }
+    }
+
+    fn released(&mut self, last: &Slot) {
+        match last.kind() {
+            ObjectType::VNodeL0 if *self.active_root == last.base() => {
+                // The core still walks it: give it a table that maps nothing.
+                *self.active_root = 0;
+                crate::hardware::use_empty_root(self.empty_root);
+                if let Some(asid) = self.live_asid(last.base()) {
+                    tlb::invalidate_user_asid(asid);
+                }
+            }
+            ObjectType::EndpointLmp => crate::lmp::forget_endpoint(self.objects, last),
+            _ => {}
+        }
+    }
+
+    fn orphaned(&mut self, _capability: &Slot) -> Option<SlotIndex> {
+        // Nowhere to keep it: the deletion stops with an error, and nothing is lost.
+        None
+    }
+}
+
+impl KernelEffects<'_> {
+    /// Whether a mapping is that of a table: the top bit of the kernel's word.
+    fn is_table(&self, mapping: &Slot) -> bool {
+        MappingData::of(mapping).kernel & super::vnode::TABLE != 0
+    }
+}

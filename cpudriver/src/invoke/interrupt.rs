@@ -1,0 +1,53 @@
+//! Interrupts as capabilities: binding one to an endpoint, acknowledging it.
+
+use capelin_aarch64::gic;
+use capelin_abi::SysError;
+use capelin_cap::{Capability, SlotStore};
+
+use super::{Call, DONE, Outcome};
+use crate::core::Core;
+use crate::interrupts;
+use crate::lmp;
+
+/// `BindIrq`: one interrupt to an endpoint of the caller's core.
+pub(crate) fn bind(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
+    let source = core.slots.slot(call.slot);
+    if source.size() != 1 {
+        return Err(SysError::InvalidArgument);
+    }
+    let (rights, number) = (source.rights(), source.base());
+    let intid = u32::try_from(number).map_err(|_| SysError::OutOfRange)?;
+    if intid < interrupts::FIRST_BINDABLE || intid >= gic::FIRST_SPECIAL {
+        return Err(SysError::OutOfRange);
+    }
+    let endpoint = call.source(core, 1)?;
+    let to = lmp::destination(core, core.slots.slot(endpoint))?;
+    let target = call.source(core, 2)?;
+    if !core.slots.slot(target).is_empty() {
+        return Err(SysError::SlotInUse);
+    }
+    interrupts::bind(core, intid, to)?;
+    let capability = Capability::interrupts(capelin_abi::ObjectType::IrqDest, intid, 1, rights);
+    let made = capelin_cap::derive(
+        &mut core.slots,
+        &mut core.kcb.mdb,
+        call.slot,
+        capability,
+        target,
+    );
+    if let Err(error) = made {
+        interrupts::unbind(core, intid, to);
+        return Err(error);
+    }
+    Ok(DONE)
+}
+
+/// `AcknowledgeIrq`.
+pub(crate) fn acknowledge(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
+    let number = core.slots.slot(call.slot).base();
+    interrupts::acknowledge(
+        core,
+        u32::try_from(number).map_err(|_| SysError::OutOfRange)?,
+    )?;
+    Ok(DONE)
+}

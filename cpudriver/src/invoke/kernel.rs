@@ -1,0 +1,221 @@
+//! Invocations of the Kernel capability: what only a monitor and `init` may ask.
+
+use capelin_aarch64::{psci, user};
+use capelin_abi::boot::{ARGS_MAGIC, CoreArgs, KERNEL_MAGIC, KernelHeader};
+use capelin_abi::syscall::{Invocation, KernelCounter};
+use capelin_abi::{KernelId, Mpidr, ObjectType, PAGE_SIZE, PhysAddr, SysError, VirtAddr};
+use capelin_cap::{CapRecord, ExportMode, SlotStore};
+use capelin_vspace::Permissions;
+use zerocopy::FromZeros;
+use zerocopy::IntoBytes;
+
+use super::{Call, DONE, Outcome};
+use crate::address::linear;
+use crate::core::Core;
+
+/// Replaces [`ARGS_MAGIC`] in a core image that has been used: no second core
+/// starts in the same memory.
+pub(crate) const ARGS_USED: u64 = u64::from_le_bytes(*b"CAPEUSED");
+
+/// Every invocation of a Kernel capability.
+pub(crate) fn invoke(
+    core: &mut Core,
+    call: &Call,
+    invocation: Invocation,
+) -> Result<Outcome, SysError> {
+    match invocation {
+        Invocation::KernelInfo => Ok(Outcome::Values([
+            u64::from(core.kernel.0) | core.node << 16,
+            core.mpidr.0,
+            core.frequency,
+        ])),
+        Invocation::ReadCounter => read_counter(core, call),
+        Invocation::ReadLog => read_log(core, call),
+        Invocation::ReleaseConsole => {
+            core.console_released = true;
+            Ok(DONE)
+        }
+        Invocation::Seal => {
+            let frame = call.source(core, 1)?;
+            capelin_cap::seal(&mut core.slots, &mut core.kcb.mdb, frame)?;
+            Ok(DONE)
+        }
+        Invocation::StartCore => start_core(core, call),
+        Invocation::AffinityInfo => {
+            let state = core.psci.affinity_info(Mpidr(call.argument(1)));
+            let state = state.map_err(firmware)?;
+            Ok(Outcome::Values([state as u64, 0, 0]))
+        }
+        Invocation::Export => export(core, call),
+        Invocation::Import => import(core, call),
+        Invocation::PowerOff => Err(firmware(core.psci.system_off())),
+        Invocation::Reboot => Err(firmware(core.psci.system_reset())),
+        Invocation::Probe => probe(call),
+        Invocation::MapLeaf => {
+            let (address, target, size, kind) = core
+                .map
+                .leaf(call.argument(1))
+                .ok_or(SysError::OutOfRange)?;
+            Ok(Outcome::Values([address.0, target.0, size | kind.bits()]))
+        }
+        _ => Err(SysError::UnknownOperation),
+    }
+}
+
+fn firmware(error: psci::PsciError) -> SysError {
+    match error {
+        psci::PsciError::NotSupported => SysError::Unsupported,
+        psci::PsciError::AlreadyOn | psci::PsciError::OnPending => SysError::AlreadyBound,
+        _ => SysError::Firmware,
+    }
+}
+
+fn read_counter(core: &Core, call: &Call) -> Result<Outcome, SysError> {
+    let counter = KernelCounter::try_from(call.argument(1)).map_err(|_| SysError::OutOfRange)?;
+    let value = core
+        .kcb
+        .counters
+        .get(counter as usize)
+        .copied()
+        .unwrap_or(0);
+    Ok(Outcome::Values([value, 0, 0]))
+}
+
+fn read_log(core: &Core, call: &Call) -> Result<Outcome, SysError> {
+    let limit = usize::try_from(call.argument(2))
+        .unwrap_or(usize::MAX)
+        .min(PAGE_SIZE as usize);
+    let (from, bytes) = core.log.read(call.argument(3));
+    let bytes = bytes.get(..limit).unwrap_or(bytes);
+    user::write_bytes(VirtAddr(call.argument(1)), bytes).map_err(|_| SysError::BadPointer)?;
+    Ok(Outcome::Values([bytes.len() as u64, from, core.log.end()]))
+}
+
+/// Reads a structure at physical address `at` in a sealed image.
+fn read_image<T: FromZeros + IntoBytes + zerocopy::FromBytes>(
+    core: &mut Core,
+    at: PhysAddr,
+) -> Result<T, SysError> {
+    let mut value = T::new_zeroed();
+    core.map
+        .with_window(at, Permissions::KERNEL_DATA, |window| {
+            window.read(0, value.as_mut_bytes());
+        })?;
+    Ok(value)
+}
+
+fn start_core(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
+    let image = core.slots.slot(call.source(core, 1)?);
+    if image.kind() != ObjectType::CoreImage {
+        return Err(if image.is_occupied() {
+            SysError::WrongType
+        } else {
+            SysError::EmptySlot
+        });
+    }
+    let (base, bytes) = (image.address(), image.size());
+    let mpidr = Mpidr(call.argument(2));
+    let release = call.argument(3);
+    let header: KernelHeader = read_image(core, base)?;
+    let args_at = base.0 + header.memory_bytes;
+    if header.magic != KERNEL_MAGIC
+        || header.abi_version != capelin_abi::ABI_VERSION
+        || header.memory_bytes % PAGE_SIZE != 0
+        || header.memory_bytes > bytes - PAGE_SIZE
+    {
+        return Err(SysError::InvalidArgument);
+    }
+    let args: CoreArgs = read_image(core, PhysAddr(args_at))?;
+    let used = args.domain_offset.checked_add(args.domain_bytes);
+    let used = used.and_then(|end| end.checked_next_multiple_of(PAGE_SIZE));
+    let used = used
+        .filter(|&end| end <= bytes)
+        .ok_or(SysError::InvalidArgument)?;
+    if args.magic != ARGS_MAGIC
+        || args.home.base != base.0
+        || args.home.bytes != bytes
+        || args.mpidr != mpidr.0
+        || args.kernel_id == u32::from(core.kernel.0)
+        || args.kernel_id >= u32::from(KernelId::LIMIT)
+    {
+        return Err(SysError::InvalidArgument);
+    }
+    write_magic(core, args_at, ARGS_USED)?;
+    // The child runs with its caches off at first: what it reads must have reached
+    // memory, and nothing dirty may come down on what it writes.
+    for page in (0..used).step_by(PAGE_SIZE as usize) {
+        core.map
+            .with_window(PhysAddr(base.0 + page), Permissions::KERNEL_DATA, |page| {
+                page.clean_invalidate();
+            })?;
+    }
+    let started = if release == 0 {
+        core.psci.cpu_on(mpidr, base, base.0).map_err(firmware)
+    } else {
+        release_spin_table(core, PhysAddr(release), base)
+    };
+    if started.is_err() {
+        write_magic(core, args_at, ARGS_MAGIC)?;
+    }
+    started.map(|()| DONE)
+}
+
+fn write_magic(core: &mut Core, args: u64, magic: u64) -> Result<(), SysError> {
+    core.map
+        .with_window(PhysAddr(args), Permissions::KERNEL_DATA, |page| {
+            page.write_word(magic);
+        })
+}
+
+/// Writes a spin-table release address, which lies in memory that firmware keeps.
+fn release_spin_table(core: &mut Core, at: PhysAddr, entry: PhysAddr) -> Result<(), SysError> {
+    if !at.is_aligned(8) || core.objects.contains(at, 8) {
+        return Err(SysError::InvalidArgument);
+    }
+    let page = at.align_down(PAGE_SIZE);
+    let offset = at.0 - page.0;
+    core.map
+        .with_window(page, Permissions::KERNEL_DATA, |window| {
+            window.release_spin_table(offset, entry);
+        })
+}
+
+fn export(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
+    let slot = call.source(core, 1)?;
+    let address = VirtAddr(call.argument(2));
+    let word = call.argument(3);
+    let to = KernelId(word as u16);
+    let mode = match word >> 16 {
+        0 => ExportMode::Move,
+        1 => ExportMode::Copy,
+        _ => return Err(SysError::InvalidArgument),
+    };
+    if to.0 >= KernelId::LIMIT || to == core.kernel {
+        return Err(SysError::InvalidArgument);
+    }
+    // The record can be written, or nothing happens.
+    user::write_bytes(address, &[0; 64]).map_err(|_| SysError::BadPointer)?;
+    let record = capelin_cap::export(&mut core.slots, &mut core.kcb.mdb, slot, to, mode)?;
+    user::write_bytes(address, record.to_words().as_bytes()).map_err(|_| SysError::BadPointer)?;
+    Ok(DONE)
+}
+
+fn import(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
+    let mut words = [0_u64; 8];
+    user::read_bytes(words.as_mut_bytes(), VirtAddr(call.argument(1)))
+        .map_err(|_| SysError::BadPointer)?;
+    let target = call.source(core, 2)?;
+    let record = CapRecord::parse(&words)?;
+    capelin_cap::import(&mut core.slots, &mut core.kcb.mdb, &record, target)?;
+    Ok(DONE)
+}
+
+/// A test of I1: does the CPU driver's own map reach a physical address?
+fn probe(call: &Call) -> Result<Outcome, SysError> {
+    let address = call.argument(1);
+    if address >= 1 << 47 || address % 8 != 0 {
+        return Err(SysError::InvalidArgument);
+    }
+    let faulted = user::probe_kernel_word(linear(PhysAddr(address))).is_err();
+    Ok(Outcome::Values([u64::from(faulted), 0, 0]))
+}

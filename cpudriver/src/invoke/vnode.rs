@@ -1,0 +1,280 @@
+//! Mapping: frames into tables, tables into tables.
+//!
+//! Tables are attached from the root down: a table that isn't part of an address
+//! space takes no entries. So every table knows its root (for the ASID) and its
+//! first address, and invalidation needs no search.
+
+use capelin_aarch64::tlb;
+use capelin_abi::capability::VNODE_ENTRIES;
+use capelin_abi::syscall::MapFlags;
+use capelin_abi::{ObjectType, PAGE_SIZE, PhysAddr, Rights, SysError, VirtAddr};
+use capelin_cap::{Capability, MappingData, Slot, SlotStore};
+use capelin_vspace::{Descriptor, Permissions, TableLevel};
+
+use super::cnode;
+use super::{Call, DONE, Outcome};
+use crate::core::Core;
+
+/// Set in a mapping's kernel word when it maps a table; the low bits are the
+/// level of the table that it lies in.
+pub(crate) const TABLE: u32 = 1 << 31;
+
+/// What [`map`] has decoded.
+struct Request {
+    table: PhysAddr,
+    level: TableLevel,
+    first: u64,
+    count: u64,
+}
+
+fn flags(word: u64) -> Result<MapFlags, SysError> {
+    u32::try_from(word)
+        .ok()
+        .and_then(MapFlags::from_bits)
+        .ok_or(SysError::InvalidArgument)
+}
+
+fn check_rights(source: &Slot, flags: MapFlags) -> Result<(), SysError> {
+    let mut needed = Rights::READ;
+    needed.set(Rights::WRITE, flags.contains(MapFlags::WRITE));
+    needed.set(Rights::EXECUTE, flags.contains(MapFlags::EXECUTE));
+    if source.rights().contains(needed) {
+        Ok(())
+    } else {
+        Err(SysError::MissingRight)
+    }
+}
+
+fn permissions(flags: MapFlags, kind: ObjectType) -> Result<Permissions, SysError> {
+    Permissions::from_map_flags(flags, kind == ObjectType::DevFrame)
+        .map_err(|_| SysError::InvalidArgument)
+}
+
+/// `Map`: see the ABI.
+pub(crate) fn map(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
+    let slot = core.slots.slot(call.slot);
+    let level = slot
+        .kind()
+        .vnode_level()
+        .and_then(TableLevel::new)
+        .ok_or(SysError::WrongType)?;
+    if !slot.rights().contains(Rights::WRITE) {
+        return Err(SysError::MissingRight);
+    }
+    let word = call.argument(2);
+    let request = Request {
+        table: slot.address(),
+        level,
+        first: word & 0xffff,
+        count: word >> 16 & 0xffff,
+    };
+    if request.count == 0
+        || request.first >= VNODE_ENTRIES
+        || request.count > VNODE_ENTRIES - request.first
+    {
+        return Err(SysError::OutOfRange);
+    }
+    let table = core.objects.vnode(request.table);
+    if table.root == 0 {
+        return Err(SysError::NotRunnable);
+    }
+    let range = request.first as usize..(request.first + request.count) as usize;
+    if table
+        .entries
+        .get(range)
+        .is_none_or(|entries| entries.iter().any(|&entry| entry != 0))
+    {
+        return Err(SysError::EntryInUse);
+    }
+    let source = call.source(core, 1)?;
+    match core.slots.slot(source).kind() {
+        ObjectType::Frame | ObjectType::DevFrame | ObjectType::EndpointUmp => {
+            map_frame(core, call, &request, source)
+        }
+        kind if kind.vnode_level() == level.next().map(|next| next as u8) => {
+            map_table(core, call, &request, source)
+        }
+        ObjectType::Null => Err(SysError::EmptySlot),
+        _ => Err(SysError::WrongType),
+    }
+}
+
+fn map_frame(
+    core: &mut Core,
+    call: &Call,
+    request: &Request,
+    source: capelin_cap::SlotIndex,
+) -> Result<Outcome, SysError> {
+    let frame = core.slots.slot(source);
+    let flags = flags(call.argument(2) >> 32)?;
+    let offset = call.argument(3);
+    let span = request.level.entry_span();
+    check_rights(frame, flags)?;
+    let permissions = permissions(flags, frame.kind())?;
+    let base = frame
+        .address()
+        .checked_add(offset)
+        .ok_or(SysError::OutOfRange)?;
+    let bytes = request
+        .count
+        .checked_mul(span)
+        .ok_or(SysError::OutOfRange)?;
+    if offset
+        .checked_add(bytes)
+        .is_none_or(|end| end > frame.size())
+    {
+        return Err(SysError::OutOfRange);
+    }
+    // Checks the level, the alignment and the address before anything changes.
+    Descriptor::leaf(request.level, base, permissions).map_err(|_| SysError::Unaligned)?;
+    if flags.contains(MapFlags::UNCACHED) && frame.kind() != ObjectType::DevFrame {
+        drop_from_caches(core, base, bytes)?;
+    }
+    insert(core, call, request, source, request.level as u32)?;
+    for index in 0..request.count {
+        let address = PhysAddr(base.0 + index * span);
+        if let Ok(leaf) = Descriptor::leaf(request.level, address, permissions) {
+            core.objects
+                .write_entry(request.table, (request.first + index) as usize, leaf.0);
+        }
+    }
+    tlb::entries_made();
+    Ok(DONE)
+}
+
+/// Before memory is mapped non-cacheable: no line of it stays in a cache.
+fn drop_from_caches(core: &mut Core, base: PhysAddr, bytes: u64) -> Result<(), SysError> {
+    if bytes > VNODE_ENTRIES * PAGE_SIZE || core.objects.contains(base, 1) {
+        return Err(SysError::Unsupported);
+    }
+    for offset in (0..bytes).step_by(PAGE_SIZE as usize) {
+        core.map.with_window(
+            PhysAddr(base.0 + offset),
+            Permissions::KERNEL_DATA,
+            crate::hardware::Window::clean_invalidate,
+        )?;
+    }
+    Ok(())
+}
+
+fn map_table(
+    core: &mut Core,
+    call: &Call,
+    request: &Request,
+    source: capelin_cap::SlotIndex,
+) -> Result<Outcome, SysError> {
+    let child = core.slots.slot(source).address();
+    if request.count != 1 || call.argument(3) != 0 || call.argument(2) >> 32 != 0 {
+        return Err(SysError::InvalidArgument);
+    }
+    let below = core.objects.vnode(child);
+    if below.root != 0 {
+        return Err(SysError::AlreadyBound);
+    }
+    if below.child_tables != 0 {
+        return Err(SysError::HasRelations);
+    }
+    let descriptor = Descriptor::table(child).map_err(|_| SysError::Unaligned)?;
+    insert(core, call, request, source, request.level as u32 | TABLE)?;
+    let table = core.objects.vnode_mut(request.table);
+    table.child_tables += 1;
+    let root = table.root;
+    let first = table.first_address + request.first * request.level.entry_span();
+    let below = core.objects.vnode_mut(child);
+    below.root = root;
+    below.first_address = first;
+    core.objects
+        .write_entry(request.table, request.first as usize, descriptor.0);
+    tlb::entries_made();
+    Ok(DONE)
+}
+
+/// Makes the mapping capability and notes its slot for each entry.
+fn insert(
+    core: &mut Core,
+    call: &Call,
+    request: &Request,
+    source: capelin_cap::SlotIndex,
+    kernel: u32,
+) -> Result<(), SysError> {
+    let target = call.source(core, 4)?;
+    let mapped = core.slots.slot(source);
+    let data = MappingData {
+        table: request.table,
+        first_entry: request.first as u16,
+        entries: request.count as u16,
+        kernel,
+    };
+    let rights = mapped.rights();
+    let capability =
+        Capability::memory(ObjectType::Mapping, mapped.address(), mapped.size(), rights)
+            .with_data(data.to_words());
+    capelin_cap::derive(
+        &mut core.slots,
+        &mut core.kcb.mdb,
+        source,
+        capability,
+        target,
+    )?;
+    let table = core.objects.vnode_mut(request.table);
+    for index in request.first..request.first + request.count {
+        if let Some(slot) = table.mappings.get_mut(index as usize) {
+            *slot = target;
+        }
+    }
+    Ok(())
+}
+
+/// `Unmap`: the entries are cleared and invalidated, the capability is gone.
+pub(crate) fn unmap(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
+    cnode::delete_slot(core, call.slot)
+}
+
+/// `Protect`: other permissions for the same entries.
+pub(crate) fn protect(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
+    let slot = core.slots.slot(call.slot);
+    let data = MappingData::of(slot);
+    if data.kernel & TABLE != 0 {
+        return Err(SysError::WrongType);
+    }
+    let level = u8::try_from(data.kernel).ok().and_then(TableLevel::new);
+    let level = level.ok_or(SysError::WrongType)?;
+    let flags = flags(call.argument(1))?;
+    check_rights(slot, flags)?;
+    let (first, count) = (usize::from(data.first_entry), u64::from(data.entries));
+    let old = core
+        .objects
+        .vnode(data.table)
+        .entries
+        .get(first)
+        .copied()
+        .unwrap_or(0);
+    let is_device = match Descriptor(old).decode(level) {
+        capelin_vspace::Entry::Leaf(_, old) => old.is_device(),
+        _ => return Err(SysError::WrongType),
+    };
+    let permissions =
+        Permissions::from_map_flags(flags, is_device).map_err(|_| SysError::InvalidArgument)?;
+    for index in first..first + usize::from(data.entries) {
+        let entry = core
+            .objects
+            .vnode(data.table)
+            .entries
+            .get(index)
+            .copied()
+            .unwrap_or(0);
+        let changed = Descriptor(entry).with_permissions(permissions);
+        core.objects.write_entry(data.table, index, changed.0);
+    }
+    let table = core.objects.vnode(data.table);
+    let (root, start) = (table.root, table.first_address);
+    if root != 0 {
+        let root = core.objects.vnode(PhysAddr(root));
+        if root.asid_generation == core.kcb.asid_generation {
+            let address = VirtAddr(start + first as u64 * level.entry_span());
+            let asid = u16::try_from(root.asid).unwrap_or(0);
+            tlb::invalidate_user_leaves(address, count, level.entry_span(), asid);
+        }
+    }
+    Ok(DONE)
+}

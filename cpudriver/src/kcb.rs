@@ -1,0 +1,75 @@
+//! The kernel control block: all state of a kernel that can move to another
+//! core with it. `repr(C)`, without code pointers; objects are named by
+//! [`DcbRef`] and slot links, which mean the same on every core that maps the
+//! same home memory.
+
+use capelin_abi::capability::KCB_BYTES;
+use capelin_abi::syscall::KernelCounter;
+use capelin_cap::{DeleteList, Mdb};
+
+use crate::dcb::DcbRef;
+use crate::doorbell::DoorbellOwners;
+use crate::scheduler::Scheduler;
+
+/// Identifies a KCB: "CAPELKCB".
+pub(crate) const KCB_MAGIC: u64 = u64::from_le_bytes(*b"CAPELKCB");
+
+/// Interrupts that can be bound to endpoints at one time.
+pub(crate) const BOUND_IRQS: usize = 48;
+
+/// An interrupt bound to an endpoint.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct BoundIrq {
+    /// Its number; 0 marks a free entry (an SGI is never bound).
+    pub intid: u32,
+    /// The dispatcher with the endpoint.
+    pub dispatcher: Option<DcbRef>,
+    /// The endpoint's index.
+    pub endpoint: u32,
+    /// Whether a message about it waits to be acknowledged.
+    pub outstanding: u32,
+}
+
+/// See the module documentation. The first three words are read by the vectors.
+#[repr(C)]
+pub(crate) struct Kcb {
+    /// Linear address of the current dispatcher's frame.
+    pub current_frame: u64,
+    /// Address of the save area filled at the last entry, or to enter from.
+    pub current_area: u64,
+    /// 1 when the dispatcher was disabled at the last entry.
+    pub current_disabled: u64,
+    /// [`KCB_MAGIC`].
+    pub magic: u64,
+    /// Who runs when.
+    pub scheduler: Scheduler,
+    /// Whose FP registers the core holds.
+    pub fp_owner: Option<DcbRef>,
+    /// The last ASID given out.
+    pub asid_last: u32,
+    /// The generation of ASIDs; at its end all are forgotten.
+    pub asid_generation: u64,
+    /// Root of the mapping database.
+    pub mdb: Mdb,
+    /// CNodes that are being emptied.
+    pub deletions: DeleteList,
+    /// Bytes of memory that lost its last capability inside a deleted CNode.
+    pub orphaned_bytes: u64,
+    /// See [`KernelCounter`].
+    pub counters: [u64; KernelCounter::ALL.len()],
+    /// Who owns which doorbell word.
+    pub doorbells: DoorbellOwners,
+    /// The interrupts bound to endpoints.
+    pub irqs: [BoundIrq; BOUND_IRQS],
+}
+
+const _: () = assert!(size_of::<Kcb>() as u64 <= KCB_BYTES);
+
+impl Kcb {
+    /// Adds one to a counter.
+    #[inline]
+    pub(crate) fn count(&mut self, counter: KernelCounter) {
+        self.counters[counter as usize] += 1;
+    }
+}

@@ -1,2 +1,0 @@
-//! The per-core kernel.
-#![no_std]

@@ -1,0 +1,101 @@
+//! The kernel's log: a ring of its own in each core's image. Before the console
+//! hand-over lines go to the console too.
+
+use core::fmt::{self, Write};
+
+use crate::core::Core;
+
+pub(crate) const LOG_BYTES: usize = 16 * 1024;
+
+/// The ring. Positions count bytes ever written; the last [`LOG_BYTES`] are kept.
+pub(crate) struct Log {
+    bytes: &'static mut [u8; LOG_BYTES],
+    end: u64,
+}
+
+impl Log {
+    /// An empty log in `bytes`.
+    pub(crate) const fn new(bytes: &'static mut [u8; LOG_BYTES]) -> Self {
+        Self { bytes, end: 0 }
+    }
+
+    /// Position after the last byte.
+    pub(crate) const fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Position of the oldest byte kept.
+    pub(crate) const fn start(&self) -> u64 {
+        self.end.saturating_sub(LOG_BYTES as u64)
+    }
+
+    /// The bytes from `position` on, up to where the ring wraps: call again for
+    /// the rest. A position that isn't kept any more counts as the oldest.
+    pub(crate) fn read(&self, position: u64) -> (u64, &[u8]) {
+        let from = position.clamp(self.start(), self.end);
+        let at = usize::try_from(from % LOG_BYTES as u64).unwrap_or(0);
+        let there = usize::try_from(self.end - from).unwrap_or(0);
+        let until = (at + there).min(LOG_BYTES);
+        (from, self.bytes.get(at..until).unwrap_or(&[]))
+    }
+
+    fn push(&mut self, text: &[u8]) {
+        for &byte in text {
+            let at = usize::try_from(self.end % LOG_BYTES as u64).unwrap_or(0);
+            if let Some(cell) = self.bytes.get_mut(at) {
+                *cell = byte;
+            }
+            self.end += 1;
+        }
+    }
+}
+
+impl Core {
+    /// Adds bytes to the log, and to the console while that is the kernel's.
+    pub(crate) fn log_bytes(&mut self, text: &[u8]) {
+        self.log.push(text);
+        if !self.console_released {
+            if let Some(console) = &mut self.console {
+                let _ = console.write_str(core::str::from_utf8(text).unwrap_or("?"));
+            }
+        }
+    }
+
+    /// Adds a line that names this kernel.
+    pub(crate) fn log_line(&mut self, line: fmt::Arguments<'_>) {
+        let kernel = self.kernel;
+        let _ = write!(Writer(self), "cpu {kernel}: {line}\n");
+    }
+
+    /// Reports the registers of a dispatcher that a fault ended.
+    pub(crate) fn report_fault(&mut self, dcb: crate::dcb::DcbRef) {
+        use capelin_abi::dispatcher::context;
+        let fault = self.objects.dcb(dcb).fault;
+        let [pc, sp] = [fault[context::PC], fault[context::SP]];
+        let [syndrome, address] = [fault[context::WORDS], fault[context::WORDS + 1]];
+        let at = self.objects.dcb_address(dcb);
+        self.log_line(format_args!(
+            "dispatcher {at} ended by a fault: ESR {syndrome:#x} FAR {address:#x} PC {pc:#x} SP {sp:#x}"
+        ));
+        for row in 0..8 {
+            let x = |n: usize| fault.get(row * 4 + n).copied().unwrap_or(0);
+            self.log_line(format_args!(
+                "  x{:<2} {:016x} {:016x} {:016x} {:016x}",
+                row * 4,
+                x(0),
+                x(1),
+                x(2),
+                x(3)
+            ));
+        }
+    }
+}
+
+struct Writer<'a>(&'a mut Core);
+
+impl Write for Writer<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.log_bytes(text.as_bytes());
+        Ok(())
+    }
+}

@@ -1,0 +1,309 @@
+//! Home memory, and the only module that turns an address into a reference.
+//!
+//! Two tokens stand for what lies in this core's home memory: [`Slots`] for every
+//! capability slot (in CNodes and at the start of dispatcher control blocks), and
+//! [`Objects`] for control blocks behind their slots, tables and frames. The
+//! capability system keeps objects from overlapping, so the two never meet. Each
+//! is made once, at boot, and lives in [`crate::core::Core`], which only the trap
+//! entry hands out: a `&mut` to one is exclusive, and the references that it lends
+//! end before the next one is asked for.
+//!
+//! Dispatcher frames are different: user space writes them at any time, from any
+//! core. They are read and written as single volatile words ([`FrameWords`]), and
+//! no reference to them ever exists.
+
+#![expect(
+    unsafe_code,
+    reason = "the one place where the kernel makes references from addresses"
+)]
+
+use core::num::NonZeroU32;
+use core::ptr;
+
+use capelin_abi::PhysAddr;
+use capelin_abi::capability::{SLOT_BYTES, VNODE_BYTES};
+use capelin_abi::dispatcher::context;
+use capelin_cap::{Slot, SlotIndex, SlotStore};
+
+use crate::address::{LINEAR, linear};
+use crate::dcb::{Dcb, DcbRef, held};
+
+/// A VNode: the table that the walker reads, and for each entry the slot of the
+/// mapping that made it.
+#[repr(C)]
+pub(crate) struct VNode {
+    /// What the hardware walks.
+    pub entries: [u64; 512],
+    /// Slot of the mapping capability of each entry; [`SlotIndex::NONE`] where
+    /// there is none.
+    pub mappings: [SlotIndex; 512],
+    /// Root table of the address space that this table is attached to, 0 if none.
+    /// A root names itself.
+    pub root: u64,
+    /// First virtual address that the table translates.
+    pub first_address: u64,
+    /// Entries in use that are tables.
+    pub child_tables: u64,
+    /// Root only: the ASID's generation, 0 for none yet.
+    pub asid_generation: u64,
+    /// Root only: the ASID.
+    pub asid: u64,
+    reserved: [u64; 251],
+}
+
+const _: () = assert!(size_of::<VNode>() as u64 == VNODE_BYTES);
+
+/// Bytes at the start of a control block that hold slots.
+pub(crate) const HELD_BYTES: u64 = held::COUNT as u64 * SLOT_BYTES;
+
+/// The slots in this core's home memory.
+pub(crate) struct Slots {
+    base: u64,
+    bytes: u64,
+}
+
+/// The objects in this core's home memory.
+pub(crate) struct Objects {
+    base: u64,
+    bytes: u64,
+}
+
+impl Slots {
+    /// # Safety
+    /// 1. `[base, base + bytes)` is this core's home memory, mapped linearly and
+    ///    writable from the end of the core image on, for as long as the kernel runs.
+    /// 2. No other `Slots` exists on this core.
+    pub(crate) const unsafe fn new(base: PhysAddr, bytes: u64) -> Self {
+        Self {
+            base: base.0,
+            bytes,
+        }
+    }
+
+    /// The slot that dispatcher `dcb` holds as its `which` ([`held`]).
+    #[inline]
+    pub(crate) const fn held(dcb: DcbRef, which: usize) -> SlotIndex {
+        // A control block is a page, so adding a slot number below COUNT can't wrap.
+        SlotIndex(dcb.0.get().wrapping_add(which as u32))
+    }
+
+    #[inline]
+    const fn linear_of(&self, index: SlotIndex) -> usize {
+        widen(LINEAR + self.base + index.0 as u64 * SLOT_BYTES)
+    }
+}
+
+impl Objects {
+    /// # Safety
+    /// 1. `[base, base + bytes)` is this core's home memory, mapped linearly and
+    ///    writable from the end of the core image on, for as long as the kernel runs.
+    /// 2. No other `Objects` exists on this core.
+    pub(crate) const unsafe fn new(base: PhysAddr, bytes: u64) -> Self {
+        Self {
+            base: base.0,
+            bytes,
+        }
+    }
+
+    /// First byte.
+    pub(crate) const fn base(&self) -> PhysAddr {
+        PhysAddr(self.base)
+    }
+
+    /// Whether all of `[address, address + bytes)` is home memory.
+    pub(crate) const fn contains(&self, address: PhysAddr, bytes: u64) -> bool {
+        let offset = address.0.wrapping_sub(self.base);
+        offset < self.bytes && bytes <= self.bytes - offset
+    }
+
+    /// The control block at `address`, the base of a Dispatcher capability.
+    pub(crate) fn dcb_at(&self, address: PhysAddr) -> Option<DcbRef> {
+        let units = u32::try_from(address.0.checked_sub(self.base)? / SLOT_BYTES).ok()?;
+        NonZeroU32::new(units).map(DcbRef)
+    }
+
+    /// Where the control block lies.
+    #[inline]
+    pub(crate) const fn dcb_address(&self, dcb: DcbRef) -> PhysAddr {
+        PhysAddr(self.base + dcb.0.get() as u64 * SLOT_BYTES)
+    }
+
+    /// The control block, to read.
+    #[inline]
+    pub(crate) fn dcb(&self, dcb: DcbRef) -> &Dcb {
+        let pointer = ptr::with_exposed_provenance::<Dcb>(self.linear_of(dcb.0.get()));
+        // SAFETY: a DcbRef is made only for the base of a Dispatcher object, a page
+        // of home memory that was zeroed (a valid Dcb) when it was made; `&self`
+        // keeps it from changing, and its slots, which `Slots` lends, lie before it.
+        unsafe { &*pointer }
+    }
+
+    /// The control block, to change.
+    #[inline]
+    pub(crate) fn dcb_mut(&mut self, dcb: DcbRef) -> &mut Dcb {
+        let pointer = ptr::with_exposed_provenance_mut::<Dcb>(self.linear_of(dcb.0.get()));
+        // SAFETY: as in `dcb`; `&mut self` makes it the only reference.
+        unsafe { &mut *pointer }
+    }
+
+    /// The table at `address`, which is the base of a VNode capability.
+    #[inline]
+    pub(crate) fn vnode(&self, address: PhysAddr) -> &VNode {
+        let pointer = ptr::with_exposed_provenance::<VNode>(widen(linear(address).0));
+        // SAFETY: callers pass bases of live VNode objects or what such an object
+        // records (root, child); they are two pages of home memory, any bits of
+        // which are a valid VNode.
+        unsafe { &*pointer }
+    }
+
+    /// The table at `address`, to change. The walker reads it at the same time:
+    /// entries are single words, written by [`Objects::write_entry`].
+    #[inline]
+    pub(crate) fn vnode_mut(&mut self, address: PhysAddr) -> &mut VNode {
+        let pointer = ptr::with_exposed_provenance_mut::<VNode>(widen(linear(address).0));
+        // SAFETY: as in `vnode`; `&mut self` makes it the only reference.
+        unsafe { &mut *pointer }
+    }
+
+    /// Writes entry `index` (below 512) of the table at `table` as one store.
+    #[inline]
+    pub(crate) fn write_entry(&mut self, table: PhysAddr, index: usize, descriptor: u64) {
+        let entry = &raw mut self.vnode_mut(table).entries[index & 511];
+        // SAFETY: `entry` points into a live table.
+        unsafe { entry.write_volatile(descriptor) }
+    }
+
+    /// The words of the dispatcher frame at linear address `frame`.
+    #[inline]
+    pub(crate) const fn frame(&self, frame: u64) -> FrameWords {
+        FrameWords(frame)
+    }
+
+    /// Reads a structure from home memory at `address`.
+    pub(crate) fn read<T: zerocopy::FromBytes>(&self, address: PhysAddr) -> T {
+        debug_assert!(self.contains(address, size_of::<T>() as u64));
+        let source = ptr::with_exposed_provenance::<T>(widen(linear(address).0));
+        // SAFETY: home memory, mapped, page-aligned in all calls; any bits are a T.
+        unsafe { source.read() }
+    }
+
+    /// Copies `source` to home memory at `address` that nothing else uses yet.
+    pub(crate) fn write_bytes(&mut self, address: PhysAddr, source: &[u8]) {
+        debug_assert!(self.contains(address, source.len() as u64));
+        let target = ptr::with_exposed_provenance_mut::<u8>(widen(linear(address).0));
+        // SAFETY: the range is home memory, mapped writable, and isn't referenced.
+        unsafe { ptr::copy_nonoverlapping(source.as_ptr(), target, source.len()) }
+    }
+
+    #[inline]
+    const fn linear_of(&self, units: u32) -> usize {
+        widen(LINEAR + self.base + units as u64 * SLOT_BYTES + HELD_BYTES)
+    }
+}
+
+/// An address as a pointer's bits: the target has 64 of them.
+#[inline]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "usize has 64 bits on AArch64"
+)]
+const fn widen(address: u64) -> usize {
+    address as usize
+}
+
+impl SlotStore for Slots {
+    #[inline]
+    fn slot(&self, index: SlotIndex) -> &Slot {
+        let pointer = ptr::with_exposed_provenance::<Slot>(self.linear_of(index));
+        // SAFETY: the operations of `capelin_cap` name only slots of live CNodes
+        // and control blocks, which are home memory; any bits are a valid Slot.
+        unsafe { &*pointer }
+    }
+
+    #[inline]
+    fn slot_mut(&mut self, index: SlotIndex) -> &mut Slot {
+        let pointer = ptr::with_exposed_provenance_mut::<Slot>(self.linear_of(index));
+        // SAFETY: as in `slot`; `&mut self` makes it the only reference.
+        unsafe { &mut *pointer }
+    }
+
+    #[inline]
+    fn index_of(&self, address: PhysAddr) -> Option<SlotIndex> {
+        let offset = address.0.wrapping_sub(self.base);
+        if offset < self.bytes && offset % SLOT_BYTES == 0 {
+            u32::try_from(offset / SLOT_BYTES).ok().map(SlotIndex)
+        } else {
+            None
+        }
+    }
+}
+
+/// A dispatcher frame, by linear address. All access is by volatile words: the
+/// domain may write at the same time, and nothing read here is trusted.
+#[derive(Clone, Copy)]
+pub(crate) struct FrameWords(u64);
+
+impl FrameWords {
+    /// Reads the word at `offset` (a multiple of 8 inside of the frame).
+    #[inline]
+    pub(crate) fn read(self, offset: usize) -> u64 {
+        let word = ptr::with_exposed_provenance::<u64>(widen(self.0) + offset);
+        // SAFETY: a FrameWords is made from the address of a frame that a
+        // configured dispatcher holds a capability to: FRAME_BYTES of home memory.
+        unsafe { word.read_volatile() }
+    }
+
+    /// Writes the word at `offset` (a multiple of 8 inside of the frame).
+    #[inline]
+    pub(crate) fn write(self, offset: usize, value: u64) {
+        let word = ptr::with_exposed_provenance_mut::<u64>(widen(self.0) + offset);
+        // SAFETY: as in `read`; no reference to frame memory exists in the kernel.
+        unsafe { word.write_volatile(value) }
+    }
+
+    /// Reads the 32-bit word at `offset` (a multiple of 4 inside of the frame).
+    #[inline]
+    pub(crate) fn read32(self, offset: usize) -> u32 {
+        let word = ptr::with_exposed_provenance::<u32>(widen(self.0) + offset);
+        // SAFETY: as in `read`.
+        unsafe { word.read_volatile() }
+    }
+
+    /// Writes the 32-bit word at `offset` (a multiple of 4 inside of the frame).
+    #[inline]
+    pub(crate) fn write32(self, offset: usize, value: u32) {
+        let word = ptr::with_exposed_provenance_mut::<u32>(widen(self.0) + offset);
+        // SAFETY: as in `write`.
+        unsafe { word.write_volatile(value) }
+    }
+
+    /// Sets bits of the word at `offset`. The domain takes them by an atomic swap
+    /// on this core, or on another if it shares its frame: so this is atomic too.
+    pub(crate) fn set_bits(self, offset: usize, bits: u64) {
+        let word = ptr::with_exposed_provenance_mut::<u64>(widen(self.0) + offset);
+        // SAFETY: as in `write`; the word is aligned, and atomics alone change it.
+        let word = unsafe { core::sync::atomic::AtomicU64::from_ptr(word) };
+        // Pairs with the runtime's swap (acquire) of the same word.
+        word.fetch_or(bits, core::sync::atomic::Ordering::Release);
+    }
+}
+
+/// A save area in a dispatcher frame, by linear address.
+#[derive(Clone, Copy)]
+pub(crate) struct Context(pub u64);
+
+impl Context {
+    /// Word `index` of the area (below [`context::WORDS`]).
+    #[inline]
+    pub(crate) fn get(self, index: usize) -> u64 {
+        debug_assert!(index < context::WORDS);
+        FrameWords(self.0).read(index * 8)
+    }
+
+    /// Sets word `index` of the area (below [`context::WORDS`]).
+    #[inline]
+    pub(crate) fn set(self, index: usize, value: u64) {
+        debug_assert!(index < context::WORDS);
+        FrameWords(self.0).write(index * 8, value);
+    }
+}

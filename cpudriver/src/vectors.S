@@ -1,0 +1,264 @@
+// Exception vectors and the way back to EL0 (docs/015-cpu-driver.md).
+//
+// In the kernel all interrupts are masked, so the vectors for the current EL
+// serve faults only: those of the unprivileged accesses (which have a fix-up)
+// and those of a broken CPU driver.
+//
+// At EL0: TPIDR_EL1 = KCB, SP_EL1 = __stack_top. KCB words used here:
+//   [{k_frame}]    linear address of the current dispatcher's frame
+//   [{k_area}]     out: address of the save area filled at this entry
+//   [{k_disabled}] out: 1 when the dispatcher was disabled
+
+.macro entry_slot target
+    .balign 128
+    b       \target
+.endm
+
+.section .capelin.vectors, "ax"
+.balign 2048
+.globl capelin_vectors
+capelin_vectors:
+    // Current EL, SP_EL0: never used (Arm ARM D1.3.1.3)
+    entry_slot bad_0
+    entry_slot bad_1
+    entry_slot bad_2
+    entry_slot bad_3
+    // Current EL, SP_ELx
+    entry_slot kernel_fault             // synchronous: fix-up or panic
+    entry_slot bad_5                    // IRQ: masked in the kernel
+    entry_slot bad_6                    // FIQ: masked in the kernel
+    entry_slot bad_7                    // SError: masked in the kernel
+    // Lower EL, AArch64
+    entry_slot user_sync
+    entry_slot user_irq
+    entry_slot user_fiq
+    entry_slot user_serror
+    // Lower EL, AArch32: no program of ours; the dispatcher is stopped
+    entry_slot user_aarch32
+    entry_slot user_irq
+    entry_slot user_fiq
+    entry_slot user_serror
+
+.irp n, 0, 1, 2, 3, 5, 6, 7
+bad_\n:
+    mov     x0, #\n
+    mrs     x1, esr_el1
+    mrs     x2, elr_el1
+    mrs     x3, far_el1
+    ldr     x4, =__stack_top            // whatever SP was, it may be the trouble
+    mov     sp, x4
+    bl      kernel_exception
+    b       .
+.endr
+
+// A fault at EL1. Kept apart from user entries: the stack is in use. x0-x17 and
+// x30 are saved, Rust keeps the others.
+kernel_fault:
+    sub     sp, sp, #176
+    add     sp, sp, x0                  // is SP still on the stack? x0 and SP are all we have
+    sub     x0, sp, x0                  // x0 = SP
+    tbz     x0, #14, stack_overflow     // the stack is the upper half of an aligned 32 KiB
+    sub     x0, sp, x0                  // x0 = x0
+    sub     sp, sp, x0
+    stp     x0, x1, [sp, #0]
+    stp     x2, x3, [sp, #16]
+    stp     x4, x5, [sp, #32]
+    stp     x6, x7, [sp, #48]
+    stp     x8, x9, [sp, #64]
+    stp     x10, x11, [sp, #80]
+    stp     x12, x13, [sp, #96]
+    stp     x14, x15, [sp, #112]
+    stp     x16, x17, [sp, #128]
+    stp     x18, x30, [sp, #144]
+    mrs     x0, esr_el1
+    mrs     x1, elr_el1
+    mrs     x2, far_el1
+    add     x3, sp, #176
+    bl      kernel_sync_fault           // x0 := where to go on; doesn't return otherwise
+    msr     elr_el1, x0
+    ldp     x0, x1, [sp, #0]
+    ldp     x2, x3, [sp, #16]
+    ldp     x4, x5, [sp, #32]
+    ldp     x6, x7, [sp, #48]
+    ldp     x8, x9, [sp, #64]
+    ldp     x10, x11, [sp, #80]
+    ldp     x12, x13, [sp, #96]
+    ldp     x14, x15, [sp, #112]
+    ldp     x16, x17, [sp, #128]
+    ldp     x18, x30, [sp, #144]
+    add     sp, sp, #176
+    eret
+
+stack_overflow:
+    mov     x0, #4                      // a number that no vector has
+    mrs     x1, esr_el1
+    mrs     x2, elr_el1
+    mrs     x3, far_el1
+    ldr     x4, =__stack_top
+    mov     sp, x4
+    bl      kernel_exception
+    b       .
+
+// Chooses the save area. In: x14 = KCB. Out: x15 = area, x16 = 1 when disabled,
+// and both in the KCB. x17 is lost. "Disabled" is the flag or a PC inside the
+// critical range. The 16 instructions below are on the system call path.
+.macro choose_area
+    ldr     x15, [x14, #{k_frame}]
+    mrs     x16, elr_el1
+    ldr     x17, [x15, #{f_critical_start}]
+    sub     x16, x16, x17
+    ldr     x17, [x15, #{f_critical_length}]
+    cmp     x16, x17                    // below: the PC is inside
+    ldr     x17, [x15, #{f_disabled}]
+    cset    x16, lo
+    orr     x16, x16, x17
+    cmp     x16, #0
+    cset    x16, ne
+    mov     x17, #{f_enabled_area}
+    add     x15, x15, x17
+    mov     x17, #({f_disabled_area} - {f_enabled_area})
+    madd    x15, x16, x17, x15
+    stp     x15, x16, [x14, #{k_area}]
+.endm
+
+.macro save_rest                        // x18-x30, SP, PC, SPSR, TPIDR_EL0 into x15's area
+    stp     x18, x19, [x15, #(18 * 8)]
+    stp     x20, x21, [x15, #(20 * 8)]
+    stp     x22, x23, [x15, #(22 * 8)]
+    stp     x24, x25, [x15, #(24 * 8)]
+    stp     x26, x27, [x15, #(26 * 8)]
+    stp     x28, x29, [x15, #(28 * 8)]
+    mrs     x16, sp_el0
+    stp     x30, x16, [x15, #(30 * 8)]
+    mrs     x16, elr_el1
+    mrs     x17, spsr_el1
+    stp     x16, x17, [x15, #(32 * 8)]
+    mrs     x16, tpidr_el0
+    str     x16, [x15, #(34 * 8)]
+.endm
+
+.macro save_low                         // x0-x11 into x15's area
+    stp     x0, x1, [x15, #0]
+    stp     x2, x3, [x15, #16]
+    stp     x4, x5, [x15, #32]
+    stp     x6, x7, [x15, #48]
+    stp     x8, x9, [x15, #64]
+    stp     x10, x11, [x15, #80]
+.endm
+
+// Everything, with x14-x17 spilled to the stack first.
+.macro save_all
+    stp     x14, x15, [sp, #-32]!
+    stp     x16, x17, [sp, #16]
+    mrs     x14, tpidr_el1
+    choose_area
+    save_low
+    stp     x12, x13, [x15, #(12 * 8)]
+    ldp     x0, x1, [sp, #0]
+    ldp     x2, x3, [sp, #16]
+    stp     x0, x1, [x15, #(14 * 8)]
+    stp     x2, x3, [x15, #(16 * 8)]
+    add     sp, sp, #32
+    save_rest
+    mov     x0, x14
+.endm
+
+user_sync:
+    stp     x14, x15, [sp, #-32]!
+    mrs     x14, esr_el1
+    lsr     x15, x14, #26
+    cmp     x15, #0x15                  // SVC from AArch64 (ESR_EL1.EC)
+    b.ne    user_fault
+    add     sp, sp, #32                 // the call's ABI gives us x0-x17
+    mov     x13, x14
+    mrs     x14, tpidr_el1
+    choose_area
+    save_low
+    save_rest
+    and     x2, x13, #0xffff
+    mov     x0, x14
+    mov     x1, x15
+    bl      handle_syscall              // 0: back to the caller with what is in its area
+    cbnz    x0, enter_user
+    mrs     x14, tpidr_el1
+    ldr     x15, [x14, #{k_area}]
+    ldp     x0, x1, [x15, #0]
+    ldp     x2, x3, [x15, #16]
+    ldp     x4, x5, [x15, #32]
+    ldp     x6, x7, [x15, #48]
+    ldp     x8, x9, [x15, #64]
+    ldp     x10, x11, [x15, #80]
+    ldr     x18, [x15, #(18 * 8)]
+    ldr     x30, [x15, #(30 * 8)]
+    mov     x12, xzr                    // nothing of the kernel's leaves with them
+    mov     x13, xzr
+    mov     x14, xzr
+    mov     x15, xzr
+    mov     x16, xzr
+    mov     x17, xzr
+    eret
+
+user_fault:
+    ldp     x14, x15, [sp], #32
+    save_all
+    mrs     x1, esr_el1
+    mrs     x2, far_el1
+    bl      handle_fault
+    b       enter_user
+
+user_irq:
+    save_all
+    bl      handle_interrupt
+    b       enter_user
+
+user_fiq:                               // group 0 isn't ours; counted and ignored
+    save_all
+    bl      handle_fiq
+    b       enter_user
+
+user_serror:
+    save_all
+    mrs     x1, esr_el1
+    bl      handle_serror
+    b       enter_user
+
+user_aarch32:
+    save_all
+    mrs     x1, esr_el1
+    mov     x2, xzr
+    bl      handle_fault
+    b       enter_user
+
+// Enters EL0 from the save area at KCB[k_area]. SPSR is sanitised here, at every
+// restore: NZCV only, so EL0t with nothing masked.
+.globl enter_user
+enter_user:
+    mrs     x14, tpidr_el1
+    ldr     x15, [x14, #{k_area}]
+    ldr     x16, =__stack_top
+    mov     sp, x16
+    ldp     x16, x17, [x15, #(32 * 8)]
+    and     x17, x17, #0xf0000000
+    msr     elr_el1, x16
+    msr     spsr_el1, x17
+    ldr     x16, [x15, #(34 * 8)]
+    msr     tpidr_el0, x16
+    ldp     x30, x16, [x15, #(30 * 8)]
+    msr     sp_el0, x16
+    ldp     x28, x29, [x15, #(28 * 8)]
+    ldp     x26, x27, [x15, #(26 * 8)]
+    ldp     x24, x25, [x15, #(24 * 8)]
+    ldp     x22, x23, [x15, #(22 * 8)]
+    ldp     x20, x21, [x15, #(20 * 8)]
+    ldp     x18, x19, [x15, #(18 * 8)]
+    ldp     x16, x17, [x15, #(16 * 8)]
+    ldp     x12, x13, [x15, #(12 * 8)]
+    ldp     x10, x11, [x15, #80]
+    ldp     x8, x9, [x15, #64]
+    ldp     x6, x7, [x15, #48]
+    ldp     x4, x5, [x15, #32]
+    ldp     x2, x3, [x15, #16]
+    ldp     x0, x1, [x15, #0]
+    ldp     x14, x15, [x15, #(14 * 8)]
+    eret
+.ltorg
