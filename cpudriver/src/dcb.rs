@@ -19,7 +19,7 @@ pub(crate) struct DcbRef(pub NonZeroU32);
 
 /// The slots at the start of a control block: copies, in the mapping database, of
 /// the capabilities that the dispatcher lives on. Losing one stops it.
-pub mod held {
+pub(crate) mod held {
     /// The dispatcher frame.
     pub(crate) const FRAME: usize = 0;
     /// The L1 CNode.

@@ -50,7 +50,8 @@ entry:
     ubfx    x0, x0, #24, #4
     cbz     x0, 2f
     mrs     x0, S3_4_C12_C9_5           // ICC_SRE_EL2: SRE, and EL1 may enable its own
-    orr     x0, x0, #9
+    orr     x0, x0, #1
+    orr     x0, x0, #8
     msr     S3_4_C12_C9_5, x0
     isb
     msr     S3_4_C12_C11_0, xzr         // ICH_HCR_EL2: no virtual interrupts
