@@ -4,7 +4,7 @@
 //! else, and is continued by the same call issued again, or by whoever deletes
 //! what it lies in.
 //!
-//! CNodes, and dispatchers with the three capabilities in their control blocks,
+//! CNodes, and dispatchers with the capabilities in their control blocks,
 //! are *containers*: to empty one takes many steps and finds further containers.
 //! Instead of recursing, a dying container's last capability moves to the
 //! container's own first slot and joins the [`DeleteList`] there:

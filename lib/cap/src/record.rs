@@ -177,7 +177,7 @@ mod tests {
         );
         assert_eq!(with(1, 0x8001), Err(SysError::Unaligned));
         assert_eq!(with(2, 0), Err(SysError::OutOfRange));
-        assert_eq!(with(2, u64::MAX & !0xfff), Err(SysError::OutOfRange));
+        assert_eq!(with(2, !0xfff), Err(SysError::OutOfRange));
         assert_eq!(with(7, 1), Err(SysError::InvalidArgument));
     }
 }

@@ -38,8 +38,8 @@ pub trait Effects {
     /// being deleted. Called once per dispatcher.
     fn stop_dispatcher(&mut self, dispatcher: PhysAddr);
 
-    /// The slots inside a dispatcher's control block that hold its frame, CSpace
-    /// and VSpace; [`SlotIndex::NONE`] for one that there isn't. Once the
+    /// The slots inside a dispatcher's control block: its frame, CSpace, VSpace,
+    /// and where its death is told; [`SlotIndex::NONE`] for one that there isn't. Once the
     /// dispatcher is stopped, deletion uses them as it needs; the answer stays
     /// the same until the dispatcher is released.
     fn dispatcher_slots(&mut self, dispatcher: PhysAddr) -> [SlotIndex; 4];
@@ -56,8 +56,8 @@ pub trait Effects {
         let _ = last;
     }
 
-    /// A watched slot ([`Slot::watch`]) is emptied now: a dispatcher loses its
-    /// frame, its CSpace or its VSpace.
+    /// A watched slot ([`Slot::watch`]) is emptied now: a dispatcher loses what
+    /// it needs to run.
     fn lost(&mut self, index: SlotIndex, capability: &Slot) {
         let _ = (index, capability);
     }

@@ -121,7 +121,9 @@ fn bring_home<S: SlotStore>(
     slot: &Slot,
     dst: SlotIndex,
 ) -> Result<(), SysError> {
-    if !store.slot(tombstone).is_tombstone() || mdb.has_descendants(store, tombstone) {
+    // With foreign copies here, the sender couldn't move it.
+    let is_alone = !mdb.has_copies(store, tombstone) && !mdb.has_descendants(store, tombstone);
+    if !store.slot(tombstone).is_tombstone() || !is_alone {
         return Err(SysError::RangeInUse);
     }
     mdb.move_node(store, tombstone, dst);

@@ -1,0 +1,357 @@
+//! A world for the tests: an arena of slots at a physical address, a kernel that
+//! keeps the records that effects change, and the walk over what is there.
+#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(
+    unreachable_pub,
+    reason = "a module of test binaries, not of a library"
+)]
+
+pub mod driver;
+pub mod model;
+
+use std::collections::BTreeMap;
+
+use capelin_abi::{KernelId, ObjectType, PhysAddr, Rights, SysError};
+use capelin_cap::{
+    Capability, DeleteList, Effects, MappingData, Mdb, Slot, SlotIndex, SlotStore, Step, check,
+    create, delete, drain, revoke,
+};
+
+/// This kernel.
+pub const SELF: KernelId = KernelId(1);
+/// Where the arena lies.
+pub const ARENA: u64 = 0x4000_0000;
+/// Slots that belong to nobody's CNode, for the first capabilities.
+pub const BOOT_SLOTS: std::ops::Range<u32> = 1..49;
+/// Slots for what must not be lost.
+pub const SHELTER: std::ops::Range<u32> = 64..192;
+/// Where home memory begins, in slots.
+pub const HOME: u32 = 256;
+/// Bytes of home memory: room for eight CNodes.
+pub const HOME_BYTES: u64 = 0x2_0000;
+pub const RAM: u64 = 0x1_0000_0000;
+pub const RAM_BYTES: u64 = 0x1_0000;
+pub const DEVICES: u64 = 0x0900_0000;
+
+#[derive(Clone)]
+pub struct Arena {
+    slots: Vec<Slot>,
+    pub accesses: std::cell::Cell<u64>,
+}
+
+impl Arena {
+    pub fn new(slots: usize) -> Self {
+        Self {
+            slots: vec![Slot::EMPTY; slots],
+            accesses: std::cell::Cell::new(0),
+        }
+    }
+
+    pub fn len(&self) -> u32 {
+        u32::try_from(self.slots.len()).expect("a small arena")
+    }
+}
+
+impl SlotStore for Arena {
+    fn slot(&self, index: SlotIndex) -> &Slot {
+        assert!(!index.is_none(), "slot 0 asked for");
+        self.accesses.set(self.accesses.get() + 1);
+        &self.slots[index.0 as usize]
+    }
+
+    fn slot_mut(&mut self, index: SlotIndex) -> &mut Slot {
+        assert!(!index.is_none(), "slot 0 asked for");
+        self.accesses.set(self.accesses.get() + 1);
+        &mut self.slots[index.0 as usize]
+    }
+
+    fn index_of(&self, address: PhysAddr) -> Option<SlotIndex> {
+        let offset = address.0.checked_sub(ARENA)?;
+        let index = u32::try_from(offset / 64).ok()?;
+        (offset % 64 == 0 && (index as usize) < self.slots.len()).then_some(SlotIndex(index))
+    }
+}
+
+/// The kernel's records, and what was asked of it.
+#[derive(Default, Debug, Clone)]
+pub struct Kernel {
+    /// Which mapping each table entry holds.
+    pub tables: BTreeMap<(u64, u32), SlotIndex>,
+    /// Slots in the shelter that are empty.
+    pub shelter: Vec<SlotIndex>,
+    pub stopped: Vec<u64>,
+    pub unbound: Vec<u64>,
+    pub released: Vec<(ObjectType, u64, u64)>,
+    pub lost: Vec<SlotIndex>,
+    pub orphaned: Vec<(ObjectType, u64, u64)>,
+    pub unmapped: usize,
+}
+
+/// The slots inside a dispatcher's control block.
+pub fn inner_slots(dispatcher: u64) -> [SlotIndex; 4] {
+    let first = u32::try_from((dispatcher - ARENA) / 64).expect("in the arena");
+    [
+        SlotIndex::NONE,
+        SlotIndex(first + 8),
+        SlotIndex(first + 9),
+        SlotIndex(first + 10),
+    ]
+}
+
+impl Effects for Kernel {
+    fn unmap(&mut self, mapping: &Slot) {
+        let data = MappingData::of(mapping);
+        let entry = (data.table.0, u32::from(data.first_entry));
+        assert!(
+            self.tables.remove(&entry).is_some(),
+            "unmapped what wasn't mapped"
+        );
+        self.unmapped += 1;
+    }
+
+    fn next_mapping(&mut self, table: PhysAddr, from: u32) -> Option<(u32, SlotIndex)> {
+        let next = self.tables.range((table.0, from)..(table.0 + 1, 0)).next();
+        next.map(|(&(_, entry), &slot)| (entry, slot))
+    }
+
+    fn stop_dispatcher(&mut self, dispatcher: PhysAddr) {
+        self.stopped.push(dispatcher.0);
+    }
+
+    fn dispatcher_slots(&mut self, dispatcher: PhysAddr) -> [SlotIndex; 4] {
+        inner_slots(dispatcher.0)
+    }
+
+    fn unbind_irq(&mut self, destination: &Slot) {
+        self.unbound.push(destination.base());
+    }
+
+    fn released(&mut self, last: &Slot) {
+        self.released.push((last.kind(), last.base(), last.size()));
+    }
+
+    fn lost(&mut self, index: SlotIndex, _: &Slot) {
+        self.lost.push(index);
+    }
+
+    fn orphaned(&mut self, capability: &Slot) -> Option<SlotIndex> {
+        let slot = self.shelter.pop()?;
+        self.orphaned
+            .push((capability.kind(), capability.base(), capability.size()));
+        Some(slot)
+    }
+}
+
+#[derive(Clone)]
+pub struct World {
+    pub arena: Arena,
+    pub mdb: Mdb,
+    pub list: DeleteList,
+    pub kernel: Kernel,
+}
+
+impl World {
+    /// The first capabilities: Ram, `HomeRam`, `PhysAddr`, `IrqSource`, Id and
+    /// Kernel in the first six boot slots, with all rights.
+    pub fn new() -> Self {
+        let slots = HOME + u32::try_from(HOME_BYTES / 64).expect("small");
+        let mut world = Self {
+            arena: Arena::new(slots as usize),
+            mdb: Mdb::new(SELF),
+            list: DeleteList::new(),
+            kernel: Kernel::default(),
+        };
+        for (slot, capability) in Self::first_capabilities() {
+            create(&mut world.arena, &mut world.mdb, capability, slot).expect("at boot");
+        }
+        world
+    }
+
+    pub fn first_capabilities() -> [(SlotIndex, Capability); 6] {
+        let all = Rights::all();
+        let memory = |kind, base, size| Capability::memory(kind, PhysAddr(base), size, all);
+        [
+            (SlotIndex(1), memory(ObjectType::Ram, RAM, RAM_BYTES)),
+            (
+                SlotIndex(2),
+                memory(
+                    ObjectType::HomeRam,
+                    ARENA + u64::from(HOME) * 64,
+                    HOME_BYTES,
+                ),
+            ),
+            (SlotIndex(3), memory(ObjectType::PhysAddr, DEVICES, 0x8000)),
+            (
+                SlotIndex(4),
+                Capability::interrupts(ObjectType::IrqSource, 32, 16, all),
+            ),
+            (SlotIndex(5), Capability::plain(ObjectType::Id, 7, all)),
+            (SlotIndex(6), Capability::plain(ObjectType::Kernel, 0, all)),
+        ]
+    }
+
+    pub fn slot(&self, index: u32) -> &Slot {
+        self.arena.slot(SlotIndex(index))
+    }
+
+    /// The slot of every capability, in order.
+    pub fn walk(&self) -> Vec<SlotIndex> {
+        let mut all = Vec::new();
+        let mut node = self.mdb.first(&self.arena);
+        while let Some(index) = node {
+            all.push(index);
+            assert!(all.len() <= self.arena.slots.len(), "the walk doesn't end");
+            node = self.mdb.next(&self.arena, index);
+        }
+        all
+    }
+
+    /// The tree is sound; every slot outside of it is empty or reserved; every
+    /// capability lies in a boot slot or in memory that a container claims; the
+    /// tables hold just the mappings that there are.
+    pub fn assert_sound(&self, may_be_reserved: bool) {
+        check(&self.arena, &self.mdb).expect("a sound database");
+        let nodes = self.walk();
+        let backwards = {
+            let mut all = Vec::new();
+            let mut node = nodes.last().copied();
+            while let Some(index) = node {
+                all.push(index);
+                node = self.mdb.previous(&self.arena, index);
+            }
+            all.reverse();
+            all
+        };
+        assert_eq!(nodes, backwards);
+        let containers: Vec<&Slot> = nodes
+            .iter()
+            .map(|&index| self.arena.slot(index))
+            .filter(|slot| {
+                let kind = slot.kind();
+                matches!(
+                    kind,
+                    ObjectType::L1CNode | ObjectType::L2CNode | ObjectType::Dispatcher
+                )
+            })
+            .collect();
+        let mut is_node = vec![false; self.arena.slots.len()];
+        let mut mappings = BTreeMap::new();
+        for &index in &nodes {
+            is_node[index.0 as usize] = true;
+            if index.0 >= HOME {
+                let address = ARENA + u64::from(index.0) * 64;
+                let claimed = containers
+                    .iter()
+                    .any(|c| c.base() <= address && address < c.base() + c.size());
+                assert!(claimed, "{index:?} lies in memory that nothing claims");
+            }
+            let slot = self.arena.slot(index);
+            if slot.kind() == ObjectType::Mapping {
+                let data = MappingData::of(slot);
+                mappings.insert((data.table.0, u32::from(data.first_entry)), index);
+            }
+        }
+        assert_eq!(mappings, self.kernel.tables);
+        for (number, slot) in self.arena.slots.iter().enumerate() {
+            if !is_node[number] {
+                let is_clean = *slot == Slot::EMPTY || (may_be_reserved && !slot.is_occupied());
+                assert!(
+                    is_clean,
+                    "slot {number} isn't in the tree and holds {slot:?}"
+                );
+            }
+        }
+    }
+
+    /// Tells the kernel which slots of the shelter are empty.
+    pub fn refill_shelter(&mut self) {
+        self.kernel.shelter = SHELTER
+            .map(SlotIndex)
+            .filter(|&index| self.arena.slot(index).is_empty())
+            .collect();
+    }
+
+    pub fn delete_step(&mut self, index: u32) -> Result<Step, SysError> {
+        self.refill_shelter();
+        let Self {
+            arena,
+            mdb,
+            list,
+            kernel,
+        } = self;
+        delete(arena, mdb, list, SlotIndex(index), kernel)
+    }
+
+    pub fn revoke_step(&mut self, index: u32) -> Result<Step, SysError> {
+        self.refill_shelter();
+        let Self {
+            arena,
+            mdb,
+            list,
+            kernel,
+        } = self;
+        revoke(arena, mdb, list, SlotIndex(index), kernel)
+    }
+
+    pub fn drain_step(&mut self) -> Result<Step, SysError> {
+        self.refill_shelter();
+        let Self {
+            arena,
+            mdb,
+            list,
+            kernel,
+        } = self;
+        drain(arena, mdb, list, kernel)
+    }
+
+    /// Deletes until it is over; every step leaves a sound database.
+    pub fn delete_all(&mut self, index: u32) -> Result<(), SysError> {
+        for round in 0..10_000 {
+            match self.delete_step(index) {
+                Ok(Step::Again) => self.assert_sound(true),
+                Ok(Step::Done) => return Ok(()),
+                // The slot lay in what it deleted.
+                Err(SysError::EmptySlot) if round > 0 => return self.drain_all(),
+                Err(error) => return Err(error),
+            }
+        }
+        panic!("the deletion doesn't end");
+    }
+
+    pub fn revoke_all(&mut self, index: u32) -> Result<(), SysError> {
+        for _ in 0..10_000 {
+            match self.revoke_step(index)? {
+                Step::Again => self.assert_sound(true),
+                Step::Done => return self.drain_all(),
+            }
+        }
+        panic!("the revocation doesn't end");
+    }
+
+    pub fn drain_all(&mut self) -> Result<(), SysError> {
+        for _ in 0..10_000 {
+            if self.drain_step()? == Step::Done {
+                return Ok(());
+            }
+            self.assert_sound(true);
+        }
+        panic!("the list doesn't empty");
+    }
+
+    /// What a kernel does with new objects: zeroes their memory. No capability
+    /// may lie there.
+    pub fn zero(&mut self, base: u64, size: u64) {
+        let Some(first) = self.arena.index_of(PhysAddr(base)) else {
+            return;
+        };
+        let count = u32::try_from(size / 64).expect("small");
+        for number in first.0..first.0 + count {
+            let slot = self.arena.slot_mut(SlotIndex(number));
+            assert!(
+                !slot.is_occupied(),
+                "a new object lies over capability {number}"
+            );
+            *slot = Slot::EMPTY;
+        }
+    }
+}
