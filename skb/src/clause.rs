@@ -120,7 +120,7 @@ impl Clause {
             + (self.head.len() + self.code.len() + self.source.len()) * size_of::<Cell>()
             + self.instrs.len() * size_of::<Instr>()
             // Its places in the row of clauses and in the indexes.
-            + 8 * size_of::<usize>()
+            + 8 * size_of::<*const Self>()
     }
 }
 

@@ -1,6 +1,7 @@
 //! From clause terms to [`Clause`]s.
 
 use alloc::boxed::Box;
+use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::clause::{Clause, INDEXED, Instr, Key, end_of};
@@ -45,15 +46,13 @@ pub(crate) fn compile(
     let (head_at, body_at) = split(&source);
     let (_, arity) = head_functor(&source, head_at)?;
     let variables = variable_count(&source);
-    let mut occurrences = Vec::new();
-    occurrences.resize(variables as usize, 0u32);
+    let mut occurrences = vec![0u32; variables as usize];
     for cell in &source {
         if let Cell::Var(n) = cell {
             occurrences[*n as usize] += 1;
         }
     }
-    let mut known = Vec::new();
-    known.resize(variables as usize, false);
+    let known = vec![false; variables as usize];
     let mut compiler = Compiler {
         source: &source,
         ends: ends(&source),
@@ -96,8 +95,7 @@ fn variable_count(source: &[Cell]) -> u32 {
 
 /// Index just past each subterm, in one pass from the end.
 fn ends(source: &[Cell]) -> Vec<usize> {
-    let mut ends = Vec::new();
-    ends.resize(source.len(), source.len());
+    let mut ends = vec![source.len(); source.len()];
     // Starts of the complete subterms to the right, nearest last.
     let mut complete: Vec<usize> = Vec::new();
     for (i, cell) in source.iter().enumerate().rev() {

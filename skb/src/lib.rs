@@ -31,7 +31,7 @@
 //! | `clause`, `compile`, `database` | clauses, their instructions, predicates and indexes |
 //! | `machine`, `builtins`, `library.pl` | resolution, built-in predicates, the library |
 //! | `knowledge_base`, `query`, `error` | the interface |
-//! | [`schema`], `rules.pl` | facts and rules of the machine |
+//! | [`schema`], `rules.pl`, `machine_facts` | facts and rules of the machine |
 //!
 //! # Bad input
 //!
@@ -55,6 +55,8 @@ mod fault;
 mod knowledge_base;
 mod lexer;
 mod machine;
+#[cfg(feature = "dt")]
+mod machine_facts;
 mod operators;
 mod query;
 mod reader;
@@ -66,6 +68,8 @@ mod writer;
 
 pub use error::{Error, Position, Resource, SyntaxError, SyntaxErrorKind};
 pub use knowledge_base::{KnowledgeBase, Limits, RULES};
+#[cfg(feature = "dt")]
+pub use machine_facts::{core_id, facts_from_machine, set_running_core};
 pub use query::{Progress, Query, Solution};
 pub use reader::{ReadTerm, Reader, read_term};
 pub use term::{Args, Name, Term, TermRef, View};

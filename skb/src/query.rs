@@ -2,12 +2,14 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt;
 
 use crate::clause::Clause;
 use crate::error::{Error, Resource};
 use crate::fault::Fault;
 use crate::knowledge_base::{KnowledgeBase, Limits};
 use crate::machine::{Machine, Stop};
+use crate::operators;
 use crate::store::{Value, VarNumbers};
 use crate::term::{Name, Term, TermRef};
 
@@ -147,5 +149,24 @@ impl Solution {
             .into_iter()
             .map(TermRef::as_int)
             .collect()
+    }
+}
+
+impl fmt::Display for Solution {
+    /// `X = 1, Y = [_0]`, or `true` without bindings: a goal that reads back.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let most = operators::infix("=").map_or(0, |equals| equals.right);
+        if self.bindings.is_empty() {
+            return f.write_str("true");
+        }
+        for (i, (name, term)) in self.bindings.iter().enumerate() {
+            let separator = if i == 0 { "" } else { ", " };
+            write!(
+                f,
+                "{separator}{name} = {}",
+                crate::writer::write(term.nodes(), most)
+            )?;
+        }
+        Ok(())
     }
 }

@@ -17,6 +17,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::operators::TERM;
+
 /// The text of an atom, functor or string.
 pub type Name = Arc<str>;
 
@@ -266,7 +268,7 @@ impl fmt::Display for Term {
 impl fmt::Display for TermRef<'_> {
     /// Writes the term so that the reader gives the same term back.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&crate::writer::write(self.own_nodes()))
+        f.write_str(&crate::writer::write(self.own_nodes(), TERM))
     }
 }
 

@@ -5,21 +5,22 @@
 
 use alloc::borrow::Cow;
 use alloc::string::String;
+use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt::Write;
 
 use crate::operators::{self, ARGUMENT, TERM};
 use crate::term::Node;
 
-/// Writes the term whose nodes these are.
-pub(crate) fn write(nodes: &[Node]) -> String {
+/// Writes the term whose nodes these are, as an operand of at most this priority.
+pub(crate) fn write(nodes: &[Node], most: u16) -> String {
     let mut writer = Writer {
         nodes,
         ends: ends(nodes),
         out: String::new(),
         work: Vec::new(),
     };
-    writer.work.push(Work::Term { at: 0, most: TERM });
+    writer.work.push(Work::Term { at: 0, most });
     while let Some(work) = writer.work.pop() {
         match work {
             Work::Term { at, most } => writer.term(at, most),
@@ -248,8 +249,7 @@ impl<'a> Writer<'a> {
 
 /// Index just past each subterm, from right to left in one pass.
 fn ends(nodes: &[Node]) -> Vec<usize> {
-    let mut ends = Vec::new();
-    ends.resize(nodes.len(), nodes.len());
+    let mut ends = vec![nodes.len(); nodes.len()];
     // Starts of the finished subterms to the right, nearest last.
     let mut finished: Vec<usize> = Vec::new();
     for (i, node) in nodes.iter().enumerate().rev() {

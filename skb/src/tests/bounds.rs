@@ -12,7 +12,7 @@ fn limited(program: &str, query: &str) -> Resource {
     kb.set_limits(Limits {
         steps: 2_000_000,
         query_bytes: 8 << 20,
-        database_bytes: 8 << 20,
+        database_bytes: 2 << 20,
     });
     let result = kb.query(query).and_then(|mut q| {
         while q.next(&mut kb)?.is_some() {}
@@ -35,7 +35,10 @@ fn runaway_queries_end_in_a_resource_error() {
     assert_eq!(limited("p(X) :- p(f(X, X)).", "p(a)"), QueryMemory);
     assert_eq!(limited("", "length(L, N), N < 0"), QueryMemory);
     assert_eq!(limited("", "length(L, 100000000)"), QueryMemory);
-    assert_eq!(limited("", "findall(X, repeat, L)"), QueryMemory);
+    assert_eq!(
+        limited("", "findall(f(a,b,c,d,e,f,g,h), repeat, L)"),
+        QueryMemory
+    );
     assert_eq!(limited("p :- call(p).", "p"), Steps);
     assert_eq!(limited("p :- \\+ \\+ p.", "p"), QueryMemory);
     assert_eq!(
@@ -65,7 +68,7 @@ fn terms_that_are_exponential_or_cyclic_end_too() {
     assert_eq!(limited("", "X = f(X)"), QueryMemory);
     assert_eq!(limited("", "X = [a|X], length(X, N)"), Steps);
     assert_eq!(limited("", "X = [a|X], msort(X, N)"), QueryMemory);
-    assert_eq!(limited("", "X = 1 + X, Y is X"), Steps);
+    assert_eq!(limited("", "X = 1 + X, Y is X"), QueryMemory);
 }
 
 #[test]
@@ -250,7 +253,7 @@ fn goal() -> impl Strategy<Value = String> {
             (inner.clone(), inner.clone()).prop_map(|(a, b)| std::format!("({a},{b})")),
             (inner.clone(), inner.clone()).prop_map(|(a, b)| std::format!("({a};{b})")),
             (inner.clone(), inner.clone(), inner.clone())
-                .prop_map(|(a, b, c)| std::format!("({a}->{b};{c})")),
+                .prop_map(|(a, b, c)| std::format!("({a} -> {b} ; {c})")),
             inner.clone().prop_map(|a| std::format!("\\+ ({a})")),
             inner
                 .clone()
@@ -266,7 +269,7 @@ fn goal() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1500))]
+    #![proptest_config(ProptestConfig::with_cases(400))]
 
     /// Whatever a client asks, it gets answers or an error term that reads back,
     /// and the next client is served.
