@@ -197,10 +197,15 @@ pub(crate) fn run_next(core: &mut Core, mut now: u64) {
     }
 }
 
+/// Whether `dcb` still has its frame, its CSpace and its VSpace.
+pub(crate) fn is_whole(core: &Core, dcb: DcbRef) -> bool {
+    (held::FRAME..=held::VSPACE).all(|n| core.slots.slot(Slots::held(dcb, n)).is_occupied())
+}
+
 /// Makes `dcb`, which is in no queue, current. False when it can't run: then it
 /// has been stopped.
 fn enter(core: &mut Core, dcb: DcbRef, now: u64) -> bool {
-    if !(held::FRAME..=held::VSPACE).all(|n| core.slots.slot(Slots::held(dcb, n)).is_occupied()) {
+    if !is_whole(core, dcb) {
         // It lost its frame, its CSpace or its VSpace (architecture: that stops it).
         core.objects.dcb_mut(dcb).state = DispatcherState::Stopped;
         return false;

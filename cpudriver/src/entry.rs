@@ -63,12 +63,12 @@ global_asm!(
     k_frame = const offset_of!(Kcb, current_frame),
     k_area = const offset_of!(Kcb, current_area),
     f_critical_start = const offset::CRITICAL_START,
-    f_critical_length = const offset::CRITICAL_LENGTH,
     f_disabled = const offset::DISABLED,
     f_enabled_area = const offset::ENABLED,
     f_disabled_area = const offset::DISABLED_AREA,
     k_disabled = const offset_of!(Kcb, current_disabled),
 );
 
-// The vectors store both with one instruction.
+// The vectors load and store pairs with one instruction.
+const _: () = assert!(offset::CRITICAL_LENGTH == offset::CRITICAL_START + 8);
 const _: () = assert!(offset_of!(Kcb, current_disabled) == offset_of!(Kcb, current_area) + 8);

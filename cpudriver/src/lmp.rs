@@ -53,9 +53,14 @@ pub(crate) struct Message {
 }
 
 /// The slot that `reference` names in the CSpace of `dcb`.
+///
+/// Every invocation comes through here several times, so this takes the short
+/// way: the control block knows the L1 CNode's first slot. That holds while the
+/// dispatcher has its CSpace; [`dispatch::is_whole`] is asked before it is
+/// entered, and after everything that deletes.
 #[inline]
 pub(crate) fn lookup(core: &Core, dcb: DcbRef, reference: CapRef) -> Result<SlotIndex, SysError> {
-    cspace::lookup(&core.slots, Slots::held(dcb, held::CSPACE), reference)
+    cspace::lookup_from(&core.slots, core.objects.dcb(dcb).l1, reference)
 }
 
 /// The endpoint that a capability names.
@@ -86,7 +91,7 @@ fn used(frame: FrameWords, record: &EndpointRecord) -> u32 {
 fn is_alive(core: &Core, dcb: DcbRef) -> bool {
     let state = core.objects.dcb(dcb).state;
     (state == DispatcherState::Runnable || state == DispatcherState::Blocked)
-        && core.slots.slot(Slots::held(dcb, held::FRAME)).is_occupied()
+        && dispatch::is_whole(core, dcb)
 }
 
 /// Sends `message` from `sender`. On success the receiver has it; when it took it

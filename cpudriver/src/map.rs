@@ -37,6 +37,8 @@ static TABLES: Pool = Pool(UnsafeCell::new([[0; ENTRIES]; POOL]));
 pub(crate) struct KernelMap {
     image: PhysAddr,
     used: usize,
+    /// The table of the window.
+    window: usize,
 }
 
 impl KernelMap {
@@ -48,6 +50,7 @@ impl KernelMap {
         Self {
             image,
             used: EARLY_TABLES + 1,
+            window: EARLY_TABLES,
         }
     }
 
@@ -166,7 +169,7 @@ impl KernelMap {
     /// run out of tables.
     pub(crate) fn prepare_windows(&mut self) -> Result<(), SysError> {
         self.table_for(VirtAddr(DOORBELLS), TableLevel::L3)?;
-        self.table_for(VirtAddr(WINDOW), TableLevel::L3)?;
+        self.window = self.table_for(VirtAddr(WINDOW), TableLevel::L3)?;
         Ok(())
     }
 
@@ -219,12 +222,13 @@ impl KernelMap {
         work: impl FnOnce(Window) -> R,
     ) -> Result<R, SysError> {
         let address = VirtAddr(WINDOW);
-        let table = self.table_for(address, TableLevel::L3)?;
-        self.map_leaf(address, page, TableLevel::L3, permissions)?;
+        let index = TableLevel::L3.index(address);
+        let leaf = Descriptor::leaf(TableLevel::L3, page, permissions);
+        self.write(self.window, index, leaf.map_err(|_| SysError::Unaligned)?);
         tlb::entries_made();
         // SAFETY: 1. mapped just now; nothing refers to memory that is no home's.
         let result = work(unsafe { Window::new() });
-        self.write(table, TableLevel::L3.index(address), Descriptor::INVALID);
+        self.write(self.window, index, Descriptor::INVALID);
         tlb::invalidate_kernel_page(address);
         Ok(result)
     }

@@ -29,7 +29,7 @@ const EC_KERNEL_DATA_ABORT: u64 = 0x25;
 /// SVC: `area` holds x0–x11, x18–x30, SP, PC, SPSR, `TPIDR_EL0`; `number` is the
 /// immediate. Answers 0 to go back to the caller at once, else 1.
 #[unsafe(no_mangle)]
-extern "C" fn handle_syscall(_kcb: u64, area: u64, number: u64) -> u64 {
+extern "C" fn handle_syscall(area: u64, number: u64) -> u64 {
     // SAFETY: 1. boot installed the state before the first dispatcher ran. 2. This
     // is an exception entry.
     let core = unsafe { with_core() };

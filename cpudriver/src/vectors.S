@@ -99,26 +99,26 @@ stack_overflow:
     bl      kernel_exception
     b       .
 
-// Chooses the save area. In: x14 = KCB. Out: x15 = area, x16 = 1 when disabled,
-// and both in the KCB. x17 is lost. "Disabled" is the flag or a PC inside the
-// critical range. The 16 instructions below are on the system call path.
+// Chooses the save area. Out: x14 = KCB, x15 = area, which the KCB gets too; x16,
+// x17 are lost. "Disabled" is the flag or a PC inside the critical range.
 .macro choose_area
+    mrs     x14, tpidr_el1
     ldr     x15, [x14, #{k_frame}]
-    mrs     x16, elr_el1
-    ldr     x17, [x15, #{f_critical_start}]
-    sub     x16, x16, x17
-    ldr     x17, [x15, #{f_critical_length}]
-    cmp     x16, x17                    // below: the PC is inside
     ldr     x17, [x15, #{f_disabled}]
-    cset    x16, lo
-    orr     x16, x16, x17
-    cmp     x16, #0
-    cset    x16, ne
-    mov     x17, #{f_enabled_area}
-    add     x15, x15, x17
-    mov     x17, #({f_disabled_area} - {f_enabled_area})
-    madd    x15, x16, x17, x15
+    cbnz    x17, 8f
+    ldp     x17, x16, [x15, #{f_critical_start}]
+    mrs     x14, elr_el1
+    sub     x14, x14, x17
+    cmp     x14, x16                    // below: the PC is inside
+    mrs     x14, tpidr_el1
+    b.lo    8f
+    add     x15, x15, #{f_enabled_area}
+    stp     x15, xzr, [x14, #{k_area}]
+    b       9f
+8:  add     x15, x15, #{f_disabled_area}
+    mov     x16, #1
     stp     x15, x16, [x14, #{k_area}]
+9:
 .endm
 
 .macro save_rest                        // x18-x30, SP, PC, SPSR, TPIDR_EL0 into x15's area
@@ -150,7 +150,6 @@ stack_overflow:
 .macro save_all
     stp     x14, x15, [sp, #-32]!
     stp     x16, x17, [sp, #16]
-    mrs     x14, tpidr_el1
     choose_area
     save_low
     stp     x12, x13, [x15, #(12 * 8)]
@@ -170,14 +169,12 @@ user_sync:
     cmp     x15, #0x15                  // SVC from AArch64 (ESR_EL1.EC)
     b.ne    user_fault
     add     sp, sp, #32                 // the call's ABI gives us x0-x17
-    mov     x13, x14
-    mrs     x14, tpidr_el1
+    and     x13, x14, #0xffff
     choose_area
     save_low
     save_rest
-    and     x2, x13, #0xffff
-    mov     x0, x14
-    mov     x1, x15
+    mov     x0, x15
+    mov     x1, x13
     bl      handle_syscall              // 0: back to the caller with what is in its area
     cbnz    x0, enter_user
     mrs     x14, tpidr_el1

@@ -17,7 +17,8 @@ const PAGES_PER_STEP: u64 = 16;
 /// Argument `n` as a slot of the invoked CSpace.
 fn target(core: &Core, call: &Call, n: usize) -> Result<SlotIndex, SysError> {
     let reference = CapRef::from_word(call.argument(n)).ok_or(SysError::NoSuchSlot)?;
-    cspace::lookup(&core.slots, call.slot, reference)
+    let cnode = core.slots.index_of(core.slots.slot(call.slot).address());
+    cspace::lookup_from(&core.slots, cnode.ok_or(SysError::Foreign)?, reference)
 }
 
 fn rights(word: u64) -> Result<Rights, SysError> {
@@ -74,7 +75,7 @@ pub(crate) fn mint(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
 
 pub(crate) fn retype(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
     let reference = CapRef::from_word(call.argument(1)).ok_or(SysError::NoSuchSlot)?;
-    let first = cspace::lookup(&core.slots, call.slot, reference)?;
+    let first = target(core, call, 1)?;
     let from = call.source(core, 2)?;
     let kind = u8::try_from(call.argument(3))
         .ok()

@@ -5,7 +5,7 @@ use capelin_abi::dispatcher::{FRAME_BYTES, context, offset};
 use capelin_abi::lmp::{HEAD, MAX_CAPACITY, RECEIVE_SLOT, TAIL, ring_bytes};
 use capelin_abi::syscall::{DispatcherFlags, DispatcherState, Invocation};
 use capelin_abi::{ObjectType, PAGE_SIZE, PhysAddr, Rights, SysError, VirtAddr};
-use capelin_cap::{Capability, SlotStore};
+use capelin_cap::{Capability, SlotIndex, SlotStore};
 use capelin_vspace::geometry::is_user_range;
 
 use super::cnode::delete_slot;
@@ -97,7 +97,10 @@ fn configure(core: &mut Core, call: &Call, dcb: DcbRef) -> Result<Outcome, SysEr
             return Err(error);
         }
     }
+    let cnode = core.slots.slot(sources[1]).address();
+    let l1 = core.slots.index_of(cnode).unwrap_or(SlotIndex::NONE);
     let entry = core.objects.dcb_mut(dcb);
+    entry.l1 = l1;
     entry.flags = flags;
     entry.frame = linear(base).0;
     entry.frame_user = frame_user.0;

@@ -14,7 +14,7 @@ mod vnode;
 pub(crate) use kernel::ARGS_USED;
 
 use capelin_aarch64::timer;
-use capelin_abi::syscall::Invocation;
+use capelin_abi::syscall::{DispatcherState, Invocation};
 use capelin_abi::{CapRef, ObjectType, SysError};
 use capelin_cap::{SlotIndex, SlotStore};
 
@@ -63,6 +63,7 @@ impl Call {
 }
 
 /// Handles [`capelin_abi::syscall::Syscall::Invoke`].
+#[inline(never)]
 pub(crate) fn handle(core: &mut Core, caller: DcbRef, area: Context) -> Leave {
     let outcome = perform(core, caller, area);
     let leave = match outcome {
@@ -70,6 +71,10 @@ pub(crate) fn handle(core: &mut Core, caller: DcbRef, area: Context) -> Leave {
         Ok(Outcome::Again) => restart(area),
         Err(error) => answer(area, Err(error)),
     };
+    if core.kcb.scheduler.current == Some(caller) && !dispatch::is_whole(core, caller) {
+        // It deleted what it lives on.
+        dispatch::end(core, caller, DispatcherState::Stopped, 0);
+    }
     if core.kcb.scheduler.current != Some(caller) {
         // It stopped, ended or deleted itself.
         dispatch::run_next(core, timer::now());

@@ -4,6 +4,7 @@
 //! a lookup is a few loads; every level is checked, since what an L1 slot holds
 //! is user space's choice.
 
+use capelin_abi::capability::CNODE_SLOTS;
 use capelin_abi::{CapAddress, CapRef, Level, ObjectType, SysError};
 
 use crate::slot::{Slot, SlotIndex, State};
@@ -38,6 +39,38 @@ pub fn lookup<S: SlotStore>(
             cnode_slot(store, l1, u32::from(reference.address.l2())).ok_or(SysError::NoSuchSlot)
         }
     }
+}
+
+/// As [`lookup`], from the first slot of the L1 CNode: for a kernel that keeps it
+/// where it keeps who is running, and knows that the CNode still exists.
+///
+/// # Errors
+/// As [`lookup`], but for what concerns the L1 CNode's own capability.
+#[inline]
+pub fn lookup_from<S: SlotStore>(
+    store: &S,
+    first: SlotIndex,
+    reference: CapRef,
+) -> Result<SlotIndex, SysError> {
+    let number = reference.address.l1();
+    if number >= CNODE_SLOTS as u32 {
+        return Err(SysError::NoSuchSlot);
+    }
+    let l1 = SlotIndex(first.0.wrapping_add(number));
+    if reference.level == Level::L1 {
+        return Ok(l1);
+    }
+    let slot = store.slot(l1);
+    if !slot.is_kind(ObjectType::L2CNode) || reference.address == CapAddress::NULL {
+        return Err(SysError::NoSuchSlot);
+    }
+    if slot.state != State::Live as u8 || slot.is_tombstone() {
+        return check_cnode(store, l1).and(Err(SysError::NoSuchSlot));
+    }
+    let cnode = store.index_of(slot.address()).ok_or(SysError::NoSuchSlot)?;
+    Ok(SlotIndex(
+        cnode.0.wrapping_add(u32::from(reference.address.l2())),
+    ))
 }
 
 #[inline]
