@@ -1,2 +1,34 @@
-//! The boot driver: an arm64 Image that places the first CPU driver.
+//! The boot driver: an arm64 Image that places the first CPU driver
+//! (`docs/045-boot.md`).
+//!
+//! This library is what it decides, as plain functions over a
+//! [`capelin_dt::Machine`], tested on the host with the trees of real machines;
+//! the program `boot` is what it does to memory.
+//!
+//! | module | decides |
+//! | --- | --- |
+//! | [`error`] | why a machine can't be booted, as the user reads it |
+//! | [`hardware`] | what the CPU driver is told of interrupt controller, timer, firmware and console |
+//! | [`place`] | where home memory and device tree go, and what memory is left |
+//! | [`modules`] | whether archive, CPU driver and first domain are sound |
+//! | [`arguments`] | [`capelin_abi::boot::CoreArgs`] of the first core |
 #![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod arguments;
+pub mod error;
+pub mod hardware;
+pub mod modules;
+pub mod place;
+
+/// Bytes of the heap on which the device tree is parsed: measured in
+/// `tests/heap.rs`, with room.
+pub const HEAP_BYTES: usize = 4 << 20;
+/// The alignment of the largest block that the heap hands out, and so its own.
+pub const HEAP_ALIGNMENT: usize = 64;
+
+pub use error::BootError;

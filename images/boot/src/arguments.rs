@@ -1,0 +1,102 @@
+//! [`CoreArgs`] of the first core.
+
+use capelin_abi::boot::{
+    ARGS_MAGIC, CoreArgs, GicArgs, KernelHeader, MAX_RAM_REGIONS, PhysRegion, RamRegion,
+};
+use capelin_abi::{ABI_VERSION, Mpidr, PAGE_SIZE};
+use capelin_dt::{Finding, Machine, Region};
+
+use crate::place::Placement;
+use crate::{BootError, hardware};
+
+/// Where in [`CoreArgs::monitor_words`] the boot core finds the counter's value
+/// when firmware entered the boot driver.
+pub const ENTRY_TICKS_WORD: usize = 0;
+
+/// What is known about the boot core.
+#[derive(Clone, Copy, Debug)]
+pub struct BootCore {
+    /// Its affinity.
+    pub mpidr: Mpidr,
+    /// Its NUMA node, 0 where the tree knows none.
+    pub node: u64,
+    /// The counter when firmware entered the boot driver.
+    pub entry_ticks: u64,
+}
+
+impl BootCore {
+    /// The core `mpidr` as the tree knows it.
+    #[must_use]
+    pub fn new(machine: &Machine, mpidr: Mpidr, entry_ticks: u64) -> Self {
+        let node = machine.cpu(mpidr).and_then(|cpu| cpu.numa);
+        Self {
+            mpidr,
+            node: node.map_or(0, |node| u64::from(node.0)),
+            entry_ticks,
+        }
+    }
+}
+
+/// The offset of the first domain's image in home memory.
+#[must_use]
+pub const fn domain_offset(kernel: &KernelHeader) -> u64 {
+    kernel.memory_bytes + PAGE_SIZE
+}
+
+/// The arguments for the CPU driver of the boot core. `device_tree_bytes` is the
+/// tree's own size, `archive` whole pages.
+///
+/// # Errors
+/// [`BootError::Machine`] where the tree lacks GIC or timer.
+pub fn core_args(
+    machine: &Machine,
+    core: &BootCore,
+    kernel: &KernelHeader,
+    domain_bytes: u64,
+    archive: Region,
+    device_tree_bytes: u64,
+    placement: &Placement,
+) -> Result<CoreArgs, BootError> {
+    let gic: GicArgs = hardware::gic(machine).ok_or(BootError::Machine(Finding::NoGic))?;
+    let (timer_intid, timer_is_physical) =
+        hardware::timer(machine).ok_or(BootError::Machine(Finding::NoTimer))?;
+    let mut ram = [RamRegion::default(); MAX_RAM_REGIONS];
+    for (to, from) in ram.iter_mut().zip(&placement.ram) {
+        *to = *from;
+    }
+    let mut monitor_words = [0; 16];
+    monitor_words[ENTRY_TICKS_WORD] = core.entry_ticks;
+    Ok(CoreArgs {
+        magic: ARGS_MAGIC,
+        abi_version: ABI_VERSION,
+        kernel_id: 0,
+        is_boot_core: 1,
+        mpidr: core.mpidr.0,
+        node: core.node,
+        home: PhysRegion {
+            base: placement.home.base.0,
+            bytes: placement.home.size,
+        },
+        domain_offset: domain_offset(kernel),
+        domain_bytes,
+        gic,
+        timer_intid,
+        timer_is_physical: u32::from(timer_is_physical),
+        psci: hardware::psci(machine),
+        console: hardware::console(machine),
+        archive: PhysRegion {
+            base: archive.base.0,
+            bytes: archive.size,
+        },
+        device_tree: PhysRegion {
+            base: placement.device_tree.base.0,
+            bytes: device_tree_bytes,
+        },
+        parent_ring: [0; 8],
+        core_package: [0; 8],
+        grants: [[0; 8]; 4],
+        monitor_words,
+        ram_count: placement.ram.len().min(MAX_RAM_REGIONS) as u64,
+        ram,
+    })
+}

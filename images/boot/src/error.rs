@@ -1,0 +1,112 @@
+//! Why a machine can't be booted.
+
+use alloc::string::String;
+use core::fmt;
+
+use capelin_abi::flat::FlatError;
+use capelin_archive::{ArchiveError, BadChecksum};
+use capelin_dt::{DtError, Finding};
+
+/// Why the boot driver gives up. The text is what the user sees after
+/// `capelin: fatal: cannot boot:`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum BootError {
+    /// x0 was 0 or misaligned at entry.
+    NoDeviceTree,
+    /// The device tree is damaged.
+    DeviceTree(DtError),
+    /// The device tree lacks what Capelin needs.
+    Machine(Finding),
+    /// There is no module archive behind the image, nor as initrd.
+    NoArchive,
+    /// The archive isn't on a page boundary, at this address.
+    UnalignedArchive(u64),
+    /// The module archive is damaged.
+    Archive(ArchiveError),
+    /// The archive's end is missing.
+    TruncatedArchive,
+    /// The archive has no such module.
+    NoModule(&'static str),
+    /// A module is damaged.
+    DamagedModule(&'static str, BadChecksum),
+    /// The module `cpudriver` isn't one for this boot driver.
+    NotACpuDriver(&'static str),
+    /// The module `init` isn't a flat image.
+    NotAFlatImage(FlatError),
+    /// No place for so many bytes of home memory.
+    NoHomeMemory {
+        /// The least that would do.
+        needed: u64,
+        /// The largest free piece at the alignment needed.
+        largest: u64,
+    },
+    /// No place for a copy of the device tree, of so many bytes.
+    NoRoomForTree(u64),
+    /// The processor took an exception.
+    Exception {
+        /// What is known about it.
+        syndrome: u64,
+        /// Where.
+        address: u64,
+        /// What was accessed.
+        fault: u64,
+    },
+    /// A panic, with its message.
+    Panic(String),
+}
+
+impl fmt::Display for BootError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoDeviceTree => f.write_str("firmware gave no device tree"),
+            Self::DeviceTree(error) => write!(f, "device tree: {error}"),
+            Self::Machine(finding) => write!(f, "{finding}"),
+            Self::NoArchive => {
+                f.write_str("no module archive: neither behind the boot image nor as initrd")
+            }
+            Self::UnalignedArchive(address) => write!(
+                f,
+                "the module archive at {address:#x} isn't on a page boundary"
+            ),
+            Self::Archive(error) => write!(f, "module archive: {error}"),
+            Self::TruncatedArchive => f.write_str("module archive: its end is missing"),
+            Self::NoModule(name) => write!(f, "the module archive has no module {name}"),
+            Self::DamagedModule(name, error) => write!(f, "module {name}: {error}"),
+            Self::NotACpuDriver(why) => write!(f, "module cpudriver: {why}"),
+            Self::NotAFlatImage(error) => write!(f, "module init: {error}"),
+            Self::NoHomeMemory { needed, largest } => write!(
+                f,
+                "too little memory: {} KiB are needed in one piece, the largest has {} KiB",
+                needed / 1024,
+                largest / 1024
+            ),
+            Self::NoRoomForTree(bytes) => write!(
+                f,
+                "too little memory: no room for the device tree, {bytes} bytes"
+            ),
+            Self::Exception {
+                syndrome,
+                address,
+                fault,
+            } => write!(
+                f,
+                "exception: ESR {syndrome:#x} at {address:#x}, address {fault:#x}"
+            ),
+            Self::Panic(text) => write!(f, "panic: {text}"),
+        }
+    }
+}
+
+impl core::error::Error for BootError {}
+
+impl From<DtError> for BootError {
+    fn from(error: DtError) -> Self {
+        Self::DeviceTree(error)
+    }
+}
+
+impl From<ArchiveError> for BootError {
+    fn from(error: ArchiveError) -> Self {
+        Self::Archive(error)
+    }
+}

@@ -1,0 +1,410 @@
+//! Where home memory and device tree go, and what memory is left.
+//!
+//! While the boot driver works, its image, the device tree as firmware gave it and
+//! the archive are taken. Once the CPU driver runs, the image without the archive
+//! and firmware's copy of the tree are free again:
+//!
+//! ```text
+//!              while placing   afterwards
+//! boot driver  taken           free
+//! archive      taken           taken
+//! tree, given  taken           free
+//! tree, copy   placed          taken
+//! home memory  placed          taken
+//! ```
+
+use alloc::vec::Vec;
+
+use capelin_abi::PAGE_SIZE;
+use capelin_abi::boot::{KernelHeader, MAX_RAM_REGIONS, RamRegion};
+use capelin_dt::early::usable;
+use capelin_dt::{EnableMethod, Machine, MemoryRegion, NumaId, Region};
+
+use crate::BootError;
+
+/// Home memory of a core, in bytes, unless what it must hold is large or memory is
+/// small.
+pub const HOME_BYTES: u64 = 4 << 20;
+/// The alignment of home memory, in bytes.
+pub const HOME_ALIGNMENT: u64 = 2 << 20;
+/// What home memory should hold beside the images, in bytes: kernel objects.
+const OBJECT_BYTES: u64 = 2 << 20;
+/// What it must hold at least.
+const MIN_OBJECT_BYTES: u64 = 512 << 10;
+/// Physical addresses end here: translation descriptors hold 48 bits.
+const PHYSICAL_END: u64 = 1 << 48;
+
+/// What lies where when the boot driver starts.
+#[derive(Clone, Copy, Debug)]
+pub struct Given {
+    /// The boot driver with its heap and stack, without the archive.
+    pub boot_driver: Region,
+    /// The device tree as firmware gave it.
+    pub device_tree: Region,
+    /// The module archive.
+    pub archive: Region,
+}
+
+/// Where things go.
+#[derive(Clone, Debug)]
+pub struct Placement {
+    /// The boot core's home memory.
+    pub home: Region,
+    /// Whether home memory is on the boot core's own node.
+    pub home_is_local: bool,
+    /// Room for the device tree, whole pages.
+    pub device_tree: Region,
+    /// The memory that is left, ascending; at most [`MAX_RAM_REGIONS`].
+    pub ram: Vec<RamRegion>,
+    /// Bytes of free memory that didn't fit into `ram` (the smallest regions).
+    pub left_out: u64,
+}
+
+/// Decides where things go for a boot core on NUMA node `node` (0 where the tree
+/// knows none).
+///
+/// # Errors
+/// [`BootError::NoHomeMemory`], [`BootError::NoRoomForTree`].
+pub fn place(
+    machine: &Machine,
+    given: &Given,
+    node: u64,
+    kernel: &KernelHeader,
+    domain_bytes: u64,
+) -> Result<Placement, BootError> {
+    let fixed: Vec<Region> = machine
+        .reserved_regions()
+        .chain(spin_table_pages(machine))
+        // Page 0: firmware keeps things there, and no address should be null.
+        .chain([
+            Region::new(0, PAGE_SIZE),
+            Region::new(PHYSICAL_END, u64::MAX - PHYSICAL_END),
+        ])
+        .collect();
+    let free = |extra: &[Region]| usable(&machine.memory, &fixed, extra);
+    let busy = [given.boot_driver, given.device_tree, given.archive];
+
+    let (home, home_is_local) = home(&free(&busy), node, kernel, domain_bytes)?;
+    let device_tree = {
+        let taken = [busy[0], busy[1], busy[2], home];
+        tree_copy(&free(&taken), node, given.device_tree.size)?
+    };
+    let (ram, left_out) = regions(&free(&[given.archive, device_tree, home]));
+    Ok(Placement {
+        home,
+        home_is_local,
+        device_tree,
+        ram,
+        left_out,
+    })
+}
+
+/// The pages with spin-table release addresses: cores read them for ever.
+fn spin_table_pages(machine: &Machine) -> impl Iterator<Item = Region> + '_ {
+    machine
+        .cpus
+        .iter()
+        .filter_map(|cpu| match cpu.enable_method {
+            EnableMethod::SpinTable {
+                release_addr: Some(address),
+            } => Some(Region::new(address.align_down(PAGE_SIZE).0, PAGE_SIZE)),
+            _ => None,
+        })
+}
+
+/// The node of a region, 0 where the tree gives none.
+fn node_of(region: &MemoryRegion) -> u64 {
+    region.numa.map_or(0, |NumaId(node)| u64::from(node))
+}
+
+/// A place for home memory: first of the size wanted, then smaller; each time on
+/// the core's own node first; the lowest that fits.
+fn home(
+    free: &[MemoryRegion],
+    node: u64,
+    kernel: &KernelHeader,
+    domain_bytes: u64,
+) -> Result<(Region, bool), BootError> {
+    // The kernel has checked its own; neither is near the end of the range.
+    let images = kernel
+        .memory_bytes
+        .saturating_add(PAGE_SIZE)
+        .saturating_add(domain_bytes);
+    let rounded = |bytes: u64| {
+        bytes
+            .checked_next_multiple_of(HOME_ALIGNMENT)
+            .unwrap_or(u64::MAX)
+    };
+    let wanted = rounded(images.saturating_add(OBJECT_BYTES)).max(HOME_BYTES);
+    let least = rounded(images.saturating_add(MIN_OBJECT_BYTES));
+    for bytes in [wanted, least] {
+        for is_local in [true, false] {
+            let found = free
+                .iter()
+                .filter(|region| (node_of(region) == node) == is_local)
+                .find_map(|region| aligned(region.region, HOME_ALIGNMENT, bytes));
+            if let Some(home) = found {
+                return Ok((home, is_local));
+            }
+        }
+    }
+    let largest = free
+        .iter()
+        .filter_map(|region| {
+            let start = region.region.base.align_up(HOME_ALIGNMENT)?;
+            region.region.end().checked_sub(start.0)
+        })
+        .max();
+    Err(BootError::NoHomeMemory {
+        needed: least,
+        largest: largest.unwrap_or(0),
+    })
+}
+
+/// A place for the copy of a tree of `bytes` bytes.
+fn tree_copy(free: &[MemoryRegion], node: u64, bytes: u64) -> Result<Region, BootError> {
+    let error = BootError::NoRoomForTree(bytes);
+    let bytes = bytes
+        .checked_next_multiple_of(PAGE_SIZE)
+        .ok_or(error.clone())?;
+    let place = |is_local: bool| {
+        free.iter()
+            .filter(move |region| (node_of(region) == node) == is_local)
+            .find_map(|region| aligned(region.region, PAGE_SIZE, bytes))
+    };
+    place(true).or_else(|| place(false)).ok_or(error)
+}
+
+/// The lowest aligned piece of `bytes` bytes in `region`.
+fn aligned(region: Region, alignment: u64, bytes: u64) -> Option<Region> {
+    let base = region.base.align_up(alignment)?;
+    let end = base.checked_add(bytes)?;
+    (end.0 <= region.end()).then_some(Region { base, size: bytes })
+}
+
+/// The regions as the CPU driver is told them: if there are too many, the largest.
+fn regions(free: &[MemoryRegion]) -> (Vec<RamRegion>, u64) {
+    let mut ram: Vec<RamRegion> = free
+        .iter()
+        .map(|region| RamRegion {
+            base: region.region.base.0,
+            bytes: region.region.size,
+            node: node_of(region),
+        })
+        .collect();
+    ram.sort_unstable_by_key(|region| core::cmp::Reverse(region.bytes));
+    let excess = ram.split_off(ram.len().min(MAX_RAM_REGIONS));
+    ram.sort_unstable_by_key(|region| region.base);
+    (ram, excess.iter().map(|region| region.bytes).sum())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use std::path::PathBuf;
+    use std::{fs, println, string::String};
+
+    pub(crate) fn trees(folder: &str) -> Vec<(String, Machine)> {
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+            .join("../../../shared/data/dtb")
+            .join(folder);
+        let Ok(entries) = fs::read_dir(&path) else {
+            println!("skipped: no {}", path.display());
+            return Vec::new();
+        };
+        entries
+            .filter_map(|entry| {
+                let path = entry.ok()?.path();
+                let name = path.file_stem()?.to_str()?.into();
+                let machine = Machine::parse(&fs::read(&path).ok()?).ok()?;
+                Some((name, machine))
+            })
+            .collect()
+    }
+
+    fn one(folder: &str, name: &str) -> Option<Machine> {
+        let found = trees(folder).into_iter().find(|(given, _)| given == name);
+        found.map(|(_, machine)| machine)
+    }
+
+    pub(crate) fn qemu(name: &str) -> Option<Machine> {
+        one("qemu", name)
+    }
+
+    pub(crate) fn board(name: &str) -> Option<Machine> {
+        one("boards", name)
+    }
+
+    fn kernel(memory_bytes: u64) -> KernelHeader {
+        KernelHeader {
+            branch: 0,
+            reserved: 0,
+            magic: 0,
+            abi_version: 0,
+            file_bytes: 0,
+            memory_bytes,
+            doorbell_offset: 0,
+            layout_hash: 0,
+            reserved2: 0,
+        }
+    }
+
+    fn overlaps(a: Region, b: Region) -> bool {
+        a.base.0 < b.end() && b.base.0 < a.end()
+    }
+
+    /// The boot driver 2 MiB into memory, the archive behind it, the tree after 128 MiB.
+    fn given(machine: &Machine) -> Option<Given> {
+        let base = machine.memory.iter().map(|m| m.region.base.0).min()?;
+        Some(Given {
+            boot_driver: Region::new(base + 0x20_0000, 0x30_0000),
+            archive: Region::new(base + 0x50_0000, 0x40_0000),
+            device_tree: Region::new(base + 0x800_0000, 0x1_0123),
+        })
+    }
+
+    #[test]
+    fn nothing_overlaps_on_any_machine() {
+        let mut placed_on = 0;
+        for (name, machine) in trees("qemu").into_iter().chain(trees("boards")) {
+            let Some(given) = given(&machine) else {
+                continue;
+            };
+            let Ok(placed) = place(&machine, &given, 0, &kernel(0x8_0000), 0x10_0000) else {
+                continue;
+            };
+            placed_on += 1;
+            assert!(placed.home.base.is_aligned(HOME_ALIGNMENT), "{name}");
+            assert!(placed.device_tree.base.is_aligned(PAGE_SIZE), "{name}");
+            let taken = [given.archive, placed.home, placed.device_tree];
+            for (index, one) in taken.iter().enumerate() {
+                assert!(
+                    !taken[..index].iter().any(|&two| overlaps(*one, two)),
+                    "{name}"
+                );
+            }
+            assert!(!overlaps(placed.home, given.boot_driver), "{name}");
+            assert!(!overlaps(placed.home, given.device_tree), "{name}");
+            assert!(!overlaps(placed.device_tree, given.boot_driver), "{name}");
+            let mut floor = 0;
+            for region in &placed.ram {
+                assert!(region.base >= floor.max(PAGE_SIZE), "{name}");
+                floor = region.base + region.bytes;
+                let region = Region::new(region.base, region.bytes);
+                let reserved: Vec<Region> = machine.reserved_regions().collect();
+                assert!(
+                    !taken
+                        .iter()
+                        .chain(&reserved)
+                        .any(|&other| overlaps(region, other)),
+                    "{name}: {region}"
+                );
+            }
+            for region in machine.reserved_regions() {
+                assert!(!overlaps(placed.home, region), "{name}");
+                assert!(!overlaps(placed.device_tree, region), "{name}");
+            }
+        }
+        println!("placed on {placed_on} machines");
+        assert!(placed_on == 0 || placed_on >= 35, "{placed_on}");
+    }
+
+    fn machine_with(memory: &[(u64, u64, u32)]) -> Option<Machine> {
+        let mut machine = qemu("virt-gic3-smp4")?;
+        machine.reservations.clear();
+        machine.memory = memory
+            .iter()
+            .map(|&(base, size, node)| MemoryRegion {
+                region: Region::new(base, size),
+                numa: Some(NumaId(node)),
+            })
+            .collect();
+        Some(machine)
+    }
+
+    const SMALL: Given = Given {
+        boot_driver: Region::new(0x4020_0000, 0x30_0000),
+        archive: Region::new(0x4050_0000, 0x10_0000),
+        device_tree: Region::new(0x4060_0000, 0x1000),
+    };
+
+    #[test]
+    fn home_memory_is_local_where_it_can_be() {
+        let memory = [(0x4000_0000, 0x1000_0000, 0), (0x8000_0000, 0x1000_0000, 1)];
+        let Some(machine) = machine_with(&memory) else {
+            return;
+        };
+        let on = |node| place(&machine, &SMALL, node, &kernel(0x4000), 0x1000).unwrap();
+        assert_eq!(on(0).home, Region::new(0x4080_0000, HOME_BYTES));
+        assert_eq!(on(1).home, Region::new(0x8000_0000, HOME_BYTES));
+        assert_eq!(on(1).device_tree.base.0, 0x8040_0000);
+        assert!(on(1).home_is_local);
+        assert!(!on(2).home_is_local);
+    }
+
+    #[test]
+    fn small_machines_get_less_and_tiny_ones_a_message() {
+        // 10 MiB, of which 4 MiB in the middle are taken.
+        let Some(machine) = machine_with(&[(0x4000_0000, 0xa0_0000, 0)]) else {
+            return;
+        };
+        let placed = place(&machine, &SMALL, 0, &kernel(0x4000), 0x1000).unwrap();
+        assert_eq!(placed.home, Region::new(0x4000_0000, 2 << 20));
+        // The boot driver's own memory is free again.
+        let driver = SMALL.boot_driver.base.0;
+        assert!(
+            placed
+                .ram
+                .iter()
+                .any(|r| r.base <= driver && driver < r.base + r.bytes)
+        );
+
+        let machine = machine_with(&[(0x4010_0000, 0x80_0000, 0)]).unwrap();
+        assert_eq!(
+            place(&machine, &SMALL, 0, &kernel(0x4000), 0x1000).err(),
+            Some(BootError::NoHomeMemory {
+                needed: 2 << 20,
+                largest: 1 << 20,
+            })
+        );
+    }
+
+    #[test]
+    fn large_images_get_larger_home_memory() {
+        let Some(machine) = machine_with(&[(0x4000_0000, 0x4000_0000, 0)]) else {
+            return;
+        };
+        let placed = place(&machine, &SMALL, 0, &kernel(0x10_0000), 0x50_0000).unwrap();
+        assert_eq!(placed.home.size, 10 << 20);
+        let hostile = place(&machine, &SMALL, 0, &kernel(u64::MAX), u64::MAX);
+        assert!(matches!(hostile, Err(BootError::NoHomeMemory { .. })));
+    }
+
+    #[test]
+    fn too_many_regions_lose_the_smallest() {
+        let free: Vec<MemoryRegion> = (0..70)
+            .map(|n| MemoryRegion {
+                region: Region::new(n << 20, (n + 1) * PAGE_SIZE),
+                numa: None,
+            })
+            .collect();
+        let (ram, left_out) = regions(&free);
+        assert_eq!(ram.len(), MAX_RAM_REGIONS);
+        assert_eq!(ram[0].base, 6 << 20);
+        assert_eq!(left_out, (1..=6).sum::<u64>() * PAGE_SIZE);
+    }
+
+    #[test]
+    fn spin_table_pages_stay_reserved() {
+        let Some(mut machine) = board("broadcom__bcm2711-rpi-4-b") else {
+            return;
+        };
+        machine.memory = alloc::vec![MemoryRegion {
+            region: Region::new(0, 0x3c00_0000),
+            numa: None,
+        }];
+        let given = given(&machine).unwrap();
+        let placed = place(&machine, &given, 0, &kernel(0x4000), 0x1000).unwrap();
+        assert!(placed.ram[0].base >= PAGE_SIZE);
+    }
+}

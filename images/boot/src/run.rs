@@ -1,0 +1,244 @@
+//! The sequence, from firmware's entry to the CPU driver's.
+
+#![expect(unsafe_code, reason = "memory that firmware filled")]
+
+use core::convert::Infallible;
+
+use capelin_aarch64::{cpu, timer};
+use capelin_abi::PAGE_SIZE;
+use capelin_abi::boot::PsciArgs;
+use capelin_archive::HEADER_LEN;
+use capelin_boot::arguments::{BootCore, core_args, domain_offset};
+use capelin_boot::modules::{self, Modules};
+use capelin_boot::place::{Given, place};
+use capelin_boot::{BootError, hardware};
+use capelin_dt::{DtError, Machine, Region, Severity, bootability, early};
+use zerocopy::IntoBytes;
+
+use crate::memory::{Room, slice};
+use crate::report::{say, use_console};
+use crate::{entry, heap};
+
+/// Bytes of the Image header in front of `image_size`.
+const IMAGE_SIZE_OFFSET: u64 = 16;
+
+/// Boots; returns only with the reason why not.
+///
+/// `device_tree`: what firmware passed. `image`..`image_end`: the boot driver's
+/// memory.
+pub(crate) fn main(device_tree: u64, entry_ticks: u64, image: u64, image_end: u64) -> BootError {
+    heap::init();
+    let Err(error) = boot(device_tree, entry_ticks, image, image_end);
+    error
+}
+
+fn boot(
+    device_tree: u64,
+    entry_ticks: u64,
+    image: u64,
+    image_end: u64,
+) -> Result<Infallible, BootError> {
+    let blob = device_tree_blob(device_tree)?;
+    let machine = Machine::parse(blob)?;
+    use_console(
+        &hardware::console(&machine),
+        hardware::console_may_be_enabled(&machine),
+    );
+    let core = BootCore::new(&machine, cpu::mpidr(), entry_ticks);
+    introduce(&machine, &core);
+    check_machine(&machine, &core)?;
+
+    let boot_driver = Region::new(image, image_end - image);
+    let (archive_bytes, archive) = find_archive(&machine, boot_driver)?;
+    let modules = modules::check(archive_bytes)?;
+
+    let given = Given {
+        boot_driver,
+        device_tree: Region::new(device_tree, blob.len() as u64),
+        archive,
+    };
+    let domain_bytes = modules.domain_file.len() as u64;
+    let placement = place(&machine, &given, core.node, &modules.kernel, domain_bytes)?;
+    if !placement.home_is_local {
+        say(format_args!(
+            "warning: node {} has no room for the boot core's home memory",
+            core.node
+        ));
+    }
+    if placement.left_out != 0 {
+        say(format_args!(
+            "warning: memory is in too many pieces; {} KiB are left out",
+            placement.left_out / 1024
+        ));
+    }
+    let args = core_args(
+        &machine,
+        &core,
+        &modules.kernel,
+        domain_bytes,
+        archive,
+        blob.len() as u64,
+        &placement,
+    )?;
+
+    // SAFETY: `place` found it to be memory that nothing uses (1), whole pages (2).
+    let mut tree = unsafe { Room::take(placement.device_tree.base.0, placement.device_tree.size) };
+    tree.write(0, blob);
+    tree.zero(blob.len() as u64, placement.device_tree.size);
+    tree.finish();
+    fill_home(placement.home, &modules, args.as_bytes());
+    let milliseconds = elapsed_ms(entry_ticks);
+    say(format_args!(
+        "CPU driver and init in {} at {}, entering after {milliseconds} ms",
+        Mebibytes(placement.home.size),
+        placement.home.base,
+    ));
+    // SAFETY: `fill_home` has put it there and finished the writing (1).
+    unsafe { entry::enter(placement.home.base.0) }
+}
+
+/// The device tree's bytes, as far as its header can be believed.
+fn device_tree_blob(address: u64) -> Result<&'static [u8], BootError> {
+    if address == 0 || !address.is_multiple_of(8) {
+        return Err(BootError::NoDeviceTree);
+    }
+    // SAFETY: firmware says that there is a device tree (1); nobody writes to it
+    // while we run (2).
+    let prefix = unsafe { slice(address, 8) };
+    let size = early::total_size(prefix)?;
+    if address.checked_add(size as u64).is_none() {
+        return Err(BootError::DeviceTree(DtError::Truncated {
+            total_size: size,
+            length: 8,
+        }));
+    }
+    // SAFETY: as above; magic and size are plausible.
+    Ok(unsafe { slice(address, size) })
+}
+
+fn introduce(machine: &Machine, core: &BootCore) {
+    say(format_args!(
+        "boot driver on {}: cores: {}, memory: {}, entered at EL{} on core {}",
+        machine.model.as_deref().unwrap_or("an unnamed machine"),
+        machine.cpus.len(),
+        Mebibytes(machine.memory_size()),
+        cpu::current_el(),
+        core.mpidr,
+    ));
+}
+
+/// Gives up on what blocks, warns of what degrades.
+fn check_machine(machine: &Machine, core: &BootCore) -> Result<(), BootError> {
+    for finding in bootability(machine).findings {
+        match finding.severity() {
+            Severity::Blocks | Severity::NeedsFirmware => return Err(BootError::Machine(finding)),
+            Severity::Degrades => say(format_args!("warning: {finding}")),
+        }
+    }
+    if machine.cpu(core.mpidr).is_none() {
+        say(format_args!(
+            "warning: the device tree doesn't know this core"
+        ));
+    }
+    if hardware::psci(machine).method == PsciArgs::NONE {
+        say(format_args!(
+            "warning: no PSCI: the machine can't be switched off"
+        ));
+    }
+    if timer::frequency() == 0 {
+        say(format_args!("warning: firmware didn't set CNTFRQ_EL0"));
+    }
+    Ok(())
+}
+
+/// The archive's bytes and pages: behind the image where its header says that
+/// there is more, else the initrd.
+fn find_archive(
+    machine: &Machine,
+    boot_driver: Region,
+) -> Result<(&'static [u8], Region), BootError> {
+    // SAFETY: our own header (1), which nobody writes (2).
+    let image_size = unsafe { slice(boot_driver.base.0 + IMAGE_SIZE_OFFSET, 8) };
+    let image_size = image_size
+        .first_chunk()
+        .map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    let behind = Region::new(
+        boot_driver.end(),
+        image_size.saturating_sub(boot_driver.size),
+    );
+    let candidates = [Some(behind), machine.initrd()];
+    let mut reason = BootError::NoArchive;
+    for region in candidates.into_iter().flatten() {
+        match archive_in(region, &machine.memory) {
+            Ok(found) => return Ok(found),
+            Err(BootError::NoArchive) => {}
+            Err(error) => reason = error,
+        }
+    }
+    Err(reason)
+}
+
+fn archive_in(
+    region: Region,
+    memory: &[capelin_dt::MemoryRegion],
+) -> Result<(&'static [u8], Region), BootError> {
+    let is_memory = memory
+        .iter()
+        .any(|m| m.region.base <= region.base && region.end() <= m.region.end());
+    if region.size < HEADER_LEN as u64 || !is_memory {
+        return Err(BootError::NoArchive);
+    }
+    // SAFETY: it lies in memory (1), as an image or initrd that a loader put there
+    // (2).
+    let prefix = unsafe { slice(region.base.0, HEADER_LEN) };
+    let length = match capelin_archive::total_length(prefix) {
+        Ok(length) => length,
+        Err(capelin_archive::ArchiveError::BadMagic) => return Err(BootError::NoArchive),
+        Err(error) => return Err(error.into()),
+    };
+    if !region.base.is_aligned(PAGE_SIZE) {
+        return Err(BootError::UnalignedArchive(region.base.0));
+    }
+    let too_long = BootError::Archive(capelin_archive::ArchiveError::Truncated {
+        needed: length,
+        given: region.size,
+    });
+    let bytes = usize::try_from(length).map_err(|_| too_long.clone())?;
+    if length > region.size {
+        return Err(too_long);
+    }
+    // SAFETY: as above, within the region.
+    let archive = unsafe { slice(region.base.0, bytes) };
+    Ok((archive, Region::new(region.base.0, length)))
+}
+
+/// Fills the home memory as `capelin_abi::boot` draws it; what lies behind the
+/// first domain is left as it is.
+fn fill_home(home: Region, modules: &Modules<'_>, args: &[u8]) {
+    let kernel = &modules.kernel;
+    let domain = domain_offset(kernel);
+    let used = domain + modules.domain_file.len() as u64;
+    // SAFETY: `place` found it to be memory that nothing uses, at least so large
+    // (1), whole pages (2).
+    let mut room = unsafe { Room::take(home.base.0, used.min(home.size)) };
+    room.write(0, modules.kernel_file);
+    room.zero(kernel.file_bytes, kernel.memory_bytes);
+    room.write(kernel.memory_bytes, args);
+    room.zero(kernel.memory_bytes + args.len() as u64, domain);
+    room.write(domain, modules.domain_file);
+    room.finish();
+}
+
+fn elapsed_ms(since: u64) -> u64 {
+    let per_ms = (timer::frequency() / 1000).max(1);
+    timer::now_ordered().wrapping_sub(since) / per_ms
+}
+
+/// A number of bytes, for people.
+struct Mebibytes(u64);
+
+impl core::fmt::Display for Mebibytes {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{} MiB", self.0 >> 20)
+    }
+}

@@ -1,0 +1,454 @@
+//! Boots a stand-in for the CPU driver (`tests/probe`) under QEMU and checks what
+//! it was handed: at EL1 and EL2, with GICv2 and GICv3, with NUMA, with the archive
+//! behind the image and as initrd; and that each obstacle is told by name.
+//!
+//! Skipped where there is no QEMU or no bare-metal target.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use capelin_abi::boot::{ARGS_MAGIC, KernelHeader, PsciArgs};
+use capelin_abi::flat::{FLAT_MAGIC, FlatHeader, FlatSegment};
+use capelin_archive::{Archive, ModuleKind, ModuleSpec, Writer};
+use elf::ElfBytes;
+use elf::endian::LittleEndian;
+use zerocopy::{FromBytes, IntoBytes};
+
+const TARGET: &str = "aarch64-unknown-none-softfloat";
+
+/// The boot driver's memory, and an archive with the probe as CPU driver.
+struct Parts {
+    boot: Vec<u8>,
+    archive: Vec<u8>,
+    folder: PathBuf,
+}
+
+/// A program's memory from its lowest address on, zeros included, in whole pages;
+/// and how much of it comes from the file.
+fn memory_image(file: &[u8]) -> (Vec<u8>, usize) {
+    let elf = ElfBytes::<LittleEndian>::minimal_parse(file).unwrap();
+    let (mut image, mut file_bytes) = (Vec::new(), 0);
+    for segment in elf.segments().unwrap().iter() {
+        if segment.p_type != elf::abi::PT_LOAD {
+            continue;
+        }
+        let data = elf.segment_data(&segment).unwrap();
+        let start = usize::try_from(segment.p_vaddr).unwrap();
+        image.resize(start, 0);
+        image.extend_from_slice(data);
+        file_bytes = image.len();
+        image.resize(start + usize::try_from(segment.p_memsz).unwrap(), 0);
+    }
+    image.resize(image.len().next_multiple_of(4096), 0);
+    (image, file_bytes)
+}
+
+fn module(name: &str, data: Vec<u8>) -> ModuleSpec {
+    ModuleSpec {
+        name: name.to_owned(),
+        kind: ModuleKind::Raw,
+        uses_fp: false,
+        data,
+    }
+}
+
+fn archive_of(modules: Vec<ModuleSpec>) -> Vec<u8> {
+    let mut writer = Writer::new();
+    for module in modules {
+        writer.add(module).unwrap();
+    }
+    writer.finish()
+}
+
+fn first_domain() -> Vec<u8> {
+    let mut header = FlatHeader {
+        magic: FLAT_MAGIC,
+        abi_version: capelin_abi::ABI_VERSION,
+        entry: 0x20_0000,
+        segment_count: 1,
+        ..FlatHeader::default()
+    };
+    header.segments[0] = FlatSegment {
+        address: 0x20_0000,
+        offset: 4096,
+        file_bytes: 4096,
+        memory_bytes: 4096,
+        flags: 5,
+    };
+    let mut file = vec![0; 8192];
+    file[..size_of::<FlatHeader>()].copy_from_slice(header.as_bytes());
+    file
+}
+
+fn kernel(file: &[u8]) -> Vec<u8> {
+    let (mut image, file_bytes) = memory_image(file);
+    let memory_bytes = image.len() as u64;
+    image.truncate(file_bytes);
+    let (header, _) = KernelHeader::mut_from_prefix(&mut image).unwrap();
+    header.file_bytes = file_bytes as u64;
+    header.memory_bytes = memory_bytes;
+    image
+}
+
+/// Builds both programs, once; `None` where that or QEMU isn't possible.
+fn parts() -> Option<&'static Parts> {
+    static PARTS: OnceLock<Option<Parts>> = OnceLock::new();
+    PARTS.get_or_init(build).as_ref()
+}
+
+fn build() -> Option<Parts> {
+    let has_qemu = Command::new("qemu-system-aarch64")
+        .arg("--version")
+        .stdout(Stdio::null())
+        .status();
+    if !has_qemu.is_ok_and(|status| status.success()) {
+        println!("skipped: no qemu-system-aarch64");
+        return None;
+    }
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("handover");
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--release", "--package", "capelin-boot"])
+        .args(["--bin", "boot", "--bin", "boot-probe", "--target", TARGET])
+        .arg("--target-dir")
+        .arg(&folder)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status();
+    assert!(built.unwrap().success(), "the programs don't build");
+    let read = |name: &str| fs::read(folder.join(TARGET).join("release").join(name)).unwrap();
+    let (boot, _) = memory_image(&read("boot"));
+    let archive = archive_of(vec![
+        module("cpudriver", kernel(&read("boot-probe"))),
+        module("init", first_domain()),
+    ]);
+    Some(Parts {
+        boot,
+        archive,
+        folder,
+    })
+}
+
+fn image(boot: &[u8], archive: &[u8]) -> Vec<u8> {
+    let mut image = [boot, archive].concat();
+    let length = image.len() as u64;
+    image[16..24].copy_from_slice(&length.to_le_bytes());
+    image
+}
+
+/// What the guest says, up to a last line or half a minute.
+fn run(parts: &Parts, name: &str, image: &[u8], options: &str) -> String {
+    let file = parts.folder.join(format!("{name}.img"));
+    fs::write(&file, image).unwrap();
+    let mut qemu = Command::new("qemu-system-aarch64")
+        .args([
+            "-nodefaults",
+            "-nographic",
+            "-serial",
+            "stdio",
+            "-nic",
+            "none",
+        ])
+        .arg("-kernel")
+        .arg(&file)
+        .args(options.split_whitespace())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdout = qemu.stdout.take().unwrap();
+    let reader = std::thread::spawn(move || {
+        let (mut said, mut byte) = (Vec::new(), [0]);
+        while stdout.read(&mut byte).is_ok_and(|n| n == 1) {
+            said.push(byte[0]);
+            let text = String::from_utf8_lossy(&said);
+            let last = text.lines().last().unwrap_or("");
+            let is_last = last.starts_with("done ") || last.starts_with("capelin: fatal: ");
+            if byte[0] == b'\n' && is_last {
+                break;
+            }
+        }
+        String::from_utf8_lossy(&said).into_owned()
+    });
+    let started = Instant::now();
+    while !reader.is_finished() && started.elapsed() < Duration::from_secs(30) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let _ = qemu.kill();
+    let _ = qemu.wait();
+    fs::remove_file(&file).unwrap();
+    let said = reader.join().unwrap();
+    println!("--- {name} {options}\n{said}");
+    said
+}
+
+type Said = HashMap<String, Vec<u64>>;
+
+fn numbers(text: &str) -> Said {
+    let mut said = Said::new();
+    for line in text.lines() {
+        if let Some((name, value)) = line.split_once(' ')
+            && let Ok(value) = u64::from_str_radix(value.trim(), 16)
+        {
+            said.entry(name.to_owned()).or_default().push(value);
+        }
+    }
+    said
+}
+
+/// Boots and checks what holds everywhere.
+fn booted(parts: &Parts, name: &str, options: &str) -> Said {
+    let said = numbers(&run(
+        parts,
+        name,
+        &image(&parts.boot, &parts.archive),
+        options,
+    ));
+    check(&said, parts);
+    said
+}
+
+fn check(said: &Said, parts: &Parts) {
+    let one = |name: &str| said.get(name).unwrap_or_else(|| panic!("no {name}"))[0];
+    assert_eq!(one("magic"), ARGS_MAGIC);
+    assert_eq!(one("x0-offset"), 0);
+    assert_eq!(one("home") % (2 << 20), 0);
+    assert_eq!(one("home-bytes"), 4 << 20);
+    assert_eq!(one("boot-core"), 1);
+    assert_eq!((one("timer"), one("timer-is-physical")), (27, 0));
+    assert_eq!(one("archive") % 4096, 0);
+    assert_eq!(one("archive-bytes"), parts.archive.len() as u64);
+    assert_eq!(one("tree") % 4096, 0);
+    assert_eq!(one("tree-magic"), 0xedfe_0dd0);
+    assert_eq!(one("domain-magic"), FLAT_MAGIC);
+    assert_eq!(one("domain-bytes"), 8192);
+    assert_eq!(one("zeros"), 0);
+    assert!(one("entry-ticks") > 0);
+    let mut taken: Vec<(u64, u64)> = [
+        ("home", "home-bytes"),
+        ("archive", "archive-bytes"),
+        ("tree", "tree-bytes"),
+    ]
+    .map(|(base, bytes)| (one(base), one(bytes)))
+    .to_vec();
+    let ram = said["ram-base"].iter().zip(&said["ram-bytes"]);
+    taken.extend(ram.map(|(&base, &bytes)| (base, bytes)));
+    taken.sort_unstable();
+    for pair in taken.windows(2) {
+        assert!(pair[0].0 + pair[0].1 <= pair[1].0, "{pair:x?} overlap");
+    }
+    let ram: u64 = said["ram-bytes"].iter().sum();
+    assert!(ram > 100 << 20, "{ram:#x} bytes are free");
+}
+
+#[test]
+fn every_kind_of_virt_board_is_handed_over() {
+    let Some(parts) = parts() else { return };
+    let cases = [
+        (
+            "gic3",
+            "-M virt,gic-version=3 -cpu cortex-a72 -m 256M",
+            1,
+            3,
+        ),
+        (
+            "gic2",
+            "-M virt,gic-version=2 -cpu cortex-a53 -m 256M",
+            1,
+            2,
+        ),
+        (
+            "el2",
+            "-M virt,gic-version=3,virtualization=on -cpu max -m 256M",
+            2,
+            3,
+        ),
+        (
+            "el2-gic2",
+            "-M virt,gic-version=2,virtualization=on -cpu neoverse-n1 -m 256M",
+            2,
+            2,
+        ),
+    ];
+    for (name, options, el, gic) in cases {
+        let said = booted(parts, name, options);
+        assert_eq!(said["el"], [el], "{name}");
+        assert_eq!(said["gic"], [gic], "{name}");
+        let method = if el == 2 {
+            PsciArgs::SMC
+        } else {
+            PsciArgs::HVC
+        };
+        assert_eq!(said["psci"], [u64::from(method)], "{name}");
+        assert_eq!(said["redistributors"], [u64::from(gic == 3)], "{name}");
+    }
+}
+
+#[test]
+fn numa_nodes_are_told_apart() {
+    let Some(parts) = parts() else { return };
+    let options = "-M virt,gic-version=3 -cpu cortex-a72 -smp 2 -m 512M \
+        -object memory-backend-ram,id=a,size=256M -object memory-backend-ram,id=b,size=256M \
+        -numa node,nodeid=0,cpus=1,memdev=a -numa node,nodeid=1,cpus=0,memdev=b";
+    let said = booted(parts, "numa", options);
+    assert_eq!(said["node"], [1]);
+    // Node 1 is the upper half: home memory is local.
+    assert_eq!(said["home"], [0x5000_0000]);
+    assert!(said["ram-node"].contains(&0) && said["ram-node"].contains(&1));
+}
+
+#[test]
+fn the_archive_may_be_the_initrd() {
+    let Some(parts) = parts() else { return };
+    let initrd = parts.folder.join("initrd.archive");
+    fs::write(&initrd, &parts.archive).unwrap();
+    let options = format!(
+        "-M virt -cpu cortex-a72 -m 256M -initrd {}",
+        initrd.display()
+    );
+    let said = numbers(&run(parts, "initrd", &parts.boot, &options));
+    check(&said, parts);
+}
+
+/// A recorded tree of QEMU's, with every occurrence of a string replaced by one of
+/// the same length, as an option for QEMU; `None` where there are no such trees.
+fn damaged_tree(parts: &Parts, name: &str, from: &str, to: &str) -> Option<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../../shared/data/dtb/qemu")
+        .join(name);
+    let Ok(mut tree) = fs::read(&path) else {
+        println!("skipped: no {}", path.display());
+        return None;
+    };
+    assert_eq!(from.len(), to.len());
+    for at in 0..tree.len() - from.len() {
+        if tree[at..].starts_with(from.as_bytes()) {
+            tree[at..at + to.len()].copy_from_slice(to.as_bytes());
+        }
+    }
+    let file = parts.folder.join(format!("{to}-{name}"));
+    fs::write(&file, tree).unwrap();
+    Some(format!(
+        "-M virt,gic-version=2 -cpu cortex-a72 -m 256M -dtb {}",
+        file.display()
+    ))
+}
+
+#[test]
+fn without_psci_it_goes_on() {
+    let Some(parts) = parts() else { return };
+    let tree = damaged_tree(parts, "virt-gic2-smp1.dtb", "arm,psci", "arm,none");
+    let Some(options) = tree else { return };
+    let said = booted(parts, "no-psci", &options);
+    assert_eq!(said["psci"], [u64::from(PsciArgs::NONE)]);
+}
+
+#[test]
+fn a_tree_that_lacks_something_is_told_by_name() {
+    let Some(parts) = parts() else { return };
+    let cases = [
+        ("arm,cortex-a15-gic", "arm,cortex-a15-nic", "no GIC"),
+        ("arm,armv8-timer", "arm,armv8-tamer", "no architected timer"),
+    ];
+    for (from, to, expected) in cases {
+        let Some(options) = damaged_tree(parts, "virt-gic2-smp1.dtb", from, to) else {
+            return;
+        };
+        let said = run(parts, to, &image(&parts.boot, &parts.archive), &options);
+        let last = said.lines().last().unwrap_or("");
+        assert!(
+            last.starts_with("capelin: fatal: cannot boot: ") && last.contains(expected),
+            "{last:?}"
+        );
+    }
+}
+
+#[test]
+fn many_cores_need_no_more_than_the_heap() {
+    let Some(parts) = parts() else { return };
+    let said = booted(
+        parts,
+        "cores",
+        "-M virt,gic-version=3 -cpu cortex-a72 -smp 200 -m 512M",
+    );
+    assert_eq!(said["redistributors"], [2]);
+}
+
+#[test]
+fn obstacles_are_told_by_name() {
+    let Some(parts) = parts() else { return };
+    const VIRT: &str = "-M virt -cpu cortex-a72 -m 256M";
+    let whole = image(&parts.boot, &parts.archive);
+    let at = parts.boot.len();
+    let offset = |name: &str| {
+        let archive = Archive::parse(&parts.archive).unwrap();
+        at + archive.find(name).unwrap().offset()
+    };
+    let flipped = |at: usize| {
+        let mut image = whole.clone();
+        image[at] ^= 0x10;
+        image
+    };
+    let cut = whole[..at + parts.archive.len() / 2].to_vec();
+    let no_init = archive_of(vec![module("cpudriver", vec![0; 100])]);
+    let bad_tree = parts.folder.join("bad.dtb");
+    fs::write(
+        &bad_tree,
+        [&[0xd0, 0x0d, 0xfe, 0xed, 0, 0, 1, 0][..], &[0xff; 248]].concat(),
+    )
+    .unwrap();
+    let bad_tree = format!("{VIRT} -dtb {}", bad_tree.display());
+    let cases = [
+        ("no-archive", parts.boot.clone(), VIRT, "no module archive"),
+        (
+            "cut-archive",
+            cut,
+            VIRT,
+            "module archive: its end is missing",
+        ),
+        (
+            "directory",
+            flipped(at + 72),
+            VIRT,
+            "directory: bad checksum",
+        ),
+        (
+            "cpudriver",
+            flipped(offset("cpudriver") + 99),
+            VIRT,
+            "module cpudriver: bad checksum",
+        ),
+        (
+            "init",
+            flipped(offset("init") + 99),
+            VIRT,
+            "module init: bad checksum",
+        ),
+        (
+            "not-a-kernel",
+            image(&parts.boot, &no_init),
+            VIRT,
+            "isn't a CPU driver",
+        ),
+        ("no-gic", whole.clone(), "-M sbsa-ref -m 1G", "no GIC"),
+        (
+            "small",
+            whole.clone(),
+            "-M virt -cpu cortex-a72 -m 12M",
+            "too little memory",
+        ),
+        ("bad-tree", whole.clone(), &bad_tree, "device tree"),
+    ];
+    for (name, image, options, expected) in cases {
+        let said = run(parts, name, &image, options);
+        let last = said.lines().last().unwrap_or("");
+        assert!(
+            last.starts_with("capelin: fatal: cannot boot: ") && last.contains(expected),
+            "{name}: {last:?}"
+        );
+    }
+}

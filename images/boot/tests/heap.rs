@@ -1,0 +1,76 @@
+//! The boot driver's heap suffices for the largest trees, with room: parsing runs
+//! here on the very allocator that the boot driver has.
+#![expect(unsafe_code, reason = "a global allocator")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use capelin_boot::HEAP_BYTES;
+use capelin_dt::Machine;
+
+thread_local! {
+    static COUNTED: Cell<bool> = const { Cell::new(false) };
+}
+static NOW: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+
+/// What the buddy heap takes for a block.
+fn rounded(layout: Layout) -> usize {
+    layout.size().next_power_of_two().max(layout.align()).max(8)
+}
+
+struct Counting;
+
+// SAFETY: passes everything on to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if COUNTED.get() {
+            // Relaxed: one thread counts.
+            let now = NOW.fetch_add(rounded(layout), Ordering::Relaxed) + rounded(layout);
+            PEAK.fetch_max(now, Ordering::Relaxed);
+        }
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        if COUNTED.get() {
+            NOW.fetch_sub(rounded(layout), Ordering::Relaxed);
+        }
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[test]
+fn the_largest_trees_take_less_than_half_the_heap() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/dtb");
+    for folder in ["qemu", "boards"] {
+        let Ok(entries) = fs::read_dir(root.join(folder)) else {
+            println!("skipped: no {folder}");
+            continue;
+        };
+        for entry in entries {
+            let path = entry.unwrap().path();
+            let bytes = fs::read(&path).unwrap();
+            NOW.store(0, Ordering::Relaxed);
+            PEAK.store(0, Ordering::Relaxed);
+            COUNTED.set(true);
+            let machine = Machine::parse(&bytes);
+            let findings = machine.as_ref().map(capelin_dt::bootability);
+            COUNTED.set(false);
+            drop(findings);
+            let peak = PEAK.load(Ordering::Relaxed);
+            if peak > HEAP_BYTES / 8 {
+                println!("{}: {peak} bytes", path.display());
+            }
+            assert!(peak < HEAP_BYTES / 2, "{}: {peak} bytes", path.display());
+        }
+    }
+}
