@@ -24,6 +24,8 @@ use super::exec::{Verdict, verdict};
 const TICK: Duration = Duration::from_millis(50);
 /// Time for the rest of the output to arrive after the child has ended.
 const DRAIN: Duration = Duration::from_millis(300);
+/// Time to say more in after giving up.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Lines kept for the report.
 const TAIL_LINES: usize = 30;
 /// A longer line is kept in pieces.
@@ -156,8 +158,13 @@ impl Session<'_> {
                 Err(RecvTimeoutError::Timeout) => false,
                 Err(RecvTimeoutError::Disconnected) => true,
             };
-            if self.transcript.verdict.is_some() {
-                patience_ends.get_or_insert_with(|| Instant::now() + self.limits.grace);
+            if let Some(verdict) = &self.transcript.verdict {
+                // One that gave up may well be unable to power off.
+                let patience = match verdict {
+                    Verdict::Status(_) => self.limits.grace,
+                    Verdict::Fatal(_) => self.limits.grace.min(LAST_WORDS),
+                };
+                patience_ends.get_or_insert_with(|| Instant::now() + patience);
             }
             if let Some(status) = self.child.try_wait()? {
                 let drain_until = Instant::now() + DRAIN;
