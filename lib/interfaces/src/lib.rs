@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | [`memory`] | `mem_serv`: physical memory |
 //! | [`console`] | the console driver |
+//! | [`interrupts`] | the interrupt service, owner of the distributor |
 //! | [`skb`] | the System Knowledge Base |
 //! | [`monitor`] | each core's monitor: domains, cores |
 //! | [`names`] | the monitor of the boot core: services by name |
@@ -19,6 +20,7 @@
 extern crate alloc;
 
 pub mod console;
+pub mod interrupts;
 pub mod memory;
 pub mod monitor;
 pub mod names;
@@ -32,6 +34,8 @@ pub mod service {
     pub const MEMORY: &str = "mem";
     /// [`crate::console::Console`].
     pub const CONSOLE: &str = "console";
+    /// [`crate::interrupts::Interrupts`].
+    pub const INTERRUPTS: &str = "interrupts";
     /// [`crate::skb::Skb`].
     pub const SKB: &str = "skb";
     /// [`crate::monitor::Monitor`] of this core.

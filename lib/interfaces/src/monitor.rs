@@ -123,17 +123,48 @@ pub struct CoreInfo {
     pub boot_time_us: u64,
 }
 
-/// Round trips to another core's monitor and back, in nanoseconds.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+/// Round trips to another core's monitor and back, in counter ticks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct PingStats {
     /// Round trips measured.
     pub rounds: u32,
     /// The fastest.
-    pub min_ns: u64,
+    pub min_ticks: u64,
     /// The median.
-    pub median_ns: u64,
+    pub median_ticks: u64,
+    /// 99 of 100 are at most this slow.
+    pub p99_ticks: u64,
     /// The slowest.
-    pub max_ns: u64,
+    pub max_ticks: u64,
+    /// Counter ticks per second.
+    pub frequency_hz: u64,
+}
+
+impl PingStats {
+    /// The nanoseconds in `ticks`, rounded down; 0 while the frequency isn't known.
+    #[must_use]
+    pub fn to_ns(&self, ticks: u64) -> u64 {
+        let ns = u128::from(ticks) * 1_000_000_000;
+        let ns = ns.checked_div(u128::from(self.frequency_hz)).unwrap_or(0);
+        u64::try_from(ns).unwrap_or(u64::MAX)
+    }
+}
+
+/// A capability of a domain.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct CapabilityInfo {
+    /// The slot it lies in ([`capelin_abi::CapAddress`]).
+    pub address: u32,
+    /// Its type ([`capelin_abi::ObjectType`]).
+    pub kind: u8,
+    /// What its holder may do ([`capelin_abi::Rights`]).
+    pub rights: u8,
+    /// The kernel that owns the object.
+    pub owner: u16,
+    /// First physical address, or what the type has instead.
+    pub base: u64,
+    /// Bytes, or a count.
+    pub size: u64,
 }
 
 /// What a core's monitor does for local domains. `core` is a kernel id, or
@@ -159,6 +190,15 @@ pub trait Monitor {
 
     /// All cores known.
     async fn cores(&self) -> Result<Vec<CoreInfo>, MonitorError>;
+
+    /// The capabilities of `domain`, in the order of their slots: at most `limit`
+    /// (1–1,000), from slot address `first` on.
+    async fn capabilities(
+        &self,
+        domain: DomainId,
+        first: u32,
+        limit: u32,
+    ) -> Result<Vec<CapabilityInfo>, MonitorError>;
 
     /// Sends `rounds` messages (1–10,000) to `core`'s monitor and back, one after
     /// the other.

@@ -2,27 +2,69 @@
 
 use alloc::{string::String, vec::Vec};
 
-use capelin_idc::interface;
+use core::fmt;
 
-crate::service_error! {
-    /// Why a query has no answer.
-    SkbError {
-        /// The text isn't a term of the language.
-        Syntax = "syntax error",
-        /// The goal raised an error (type, instantiation, unknown procedure).
-        Evaluation = "error during evaluation",
-        /// The limit of steps or of memory was reached.
-        ResourceLimit = "the query takes too long or too much memory",
-        /// No such cursor, or it has ended.
-        NoSuchCursor = "no such cursor",
-        /// Too many cursors of this client are open.
-        TooManyCursors = "too many cursors",
-        /// The facts can't be changed by this client.
-        ReadOnly = "the facts are read-only for this client",
-        /// The change couldn't be agreed on with the other replicas.
-        NotAgreed = "the replicas did not agree",
+use capelin_idc::{CallError, interface};
+
+/// Why a query has no answer, or a change wasn't made.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub enum SkbError {
+    /// The text isn't a term of the language.
+    Syntax {
+        /// Line, from 1.
+        line: u32,
+        /// Character within the line, from 1: start of the token at which it shows.
+        column: u32,
+        /// What is wrong, as an atom of the language.
+        kind: String,
+    },
+    /// The goal raised this term and nobody caught it (type, instantiation,
+    /// unknown procedure).
+    Evaluation(String),
+    /// This bound was reached: `steps`, `query_memory` or `database_memory`.
+    ResourceLimit(String),
+    /// A directive of a consulted text failed; clauses count from 1.
+    DirectiveFailed(u32),
+    /// No such cursor, or it has ended.
+    NoSuchCursor,
+    /// Too many cursors of this client are open.
+    TooManyCursors,
+    /// One solution is too long for a message.
+    TooLong,
+    /// The facts can't be changed by this client.
+    ReadOnly,
+    /// The change couldn't be agreed on with the other replicas.
+    NotAgreed,
+    /// The call didn't come through.
+    Call(CallError),
+}
+
+impl From<CallError> for SkbError {
+    fn from(error: CallError) -> Self {
+        Self::Call(error)
     }
 }
+
+impl fmt::Display for SkbError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Syntax { line, column, kind } => {
+                write!(f, "syntax error at {line}:{column}: {kind}")
+            }
+            Self::Evaluation(term) => write!(f, "uncaught: {term}"),
+            Self::ResourceLimit(bound) => write!(f, "a bound was reached: {bound}"),
+            Self::DirectiveFailed(number) => write!(f, "directive {number} failed"),
+            Self::NoSuchCursor => f.write_str("no such cursor"),
+            Self::TooManyCursors => f.write_str("too many cursors"),
+            Self::TooLong => f.write_str("a solution is too long for a message"),
+            Self::ReadOnly => f.write_str("the facts are read-only for this client"),
+            Self::NotAgreed => f.write_str("the replicas did not agree"),
+            Self::Call(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for SkbError {}
 
 /// One solution: the query's variables, in order of appearance, with their
 /// values as text that reads back as the same term. A variable that stays

@@ -35,10 +35,25 @@ pub struct KernelStats {
     pub faults: u64,
     /// Time without work, in microseconds.
     pub idle_us: u64,
+    /// Time since the CPU driver was entered, in microseconds.
+    pub uptime_us: u64,
     /// Home memory of the core.
     pub home_bytes: u64,
     /// Of it, used by kernel objects.
     pub object_bytes: u64,
+}
+
+/// A leaf of a CPU driver's own map.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct KernelMapping {
+    /// Where it is mapped.
+    pub virtual_address: u64,
+    /// What is mapped.
+    pub physical_address: u64,
+    /// Bytes.
+    pub bytes: u64,
+    /// How ([`capelin_abi::syscall::KernelLeaf`]).
+    pub flags: u64,
 }
 
 /// The machine as a whole. `core` is a kernel id, or
@@ -56,6 +71,19 @@ pub trait System {
 
     /// The counters of `core`.
     async fn kernel_stats(&self, core: u16) -> Result<KernelStats, SystemError>;
+
+    /// Whether the CPU driver of `core` faults when it reads the linear address of
+    /// physical address `physical`.
+    async fn probe(&self, core: u16, physical: u64) -> Result<bool, SystemError>;
+
+    /// The map of the CPU driver of `core`: at most `limit` leaves (1–1,000), from
+    /// leaf number `first` on.
+    async fn kernel_map(
+        &self,
+        core: u16,
+        first: u32,
+        limit: u32,
+    ) -> Result<Vec<KernelMapping>, SystemError>;
 
     /// Names and sizes in bytes of the modules that can be spawned.
     async fn modules(&self) -> Result<Vec<(String, u64)>, SystemError>;
