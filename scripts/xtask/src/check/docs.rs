@@ -1,9 +1,13 @@
-//! Documents name what exists: relative links, and paths in back-quotes that start with one of the tree's folders.
+//! Documents name what exists (relative links, and paths in back-quotes that start with one of the tree's folders), and
+//! give a reason for every crate that comes from elsewhere.
 
 use std::path::Path;
 
 use super::{Violation, files_below, read, relative};
-use crate::error::Result;
+use crate::error::{Error, Result};
+
+/// Where the reasons stand.
+const REASONS: &str = "docs/005-dependencies.md";
 
 /// Folders whose paths are held against the tree.
 const FOLDERS: [&str; 12] = [
@@ -48,7 +52,31 @@ pub(super) fn violations(root: &Path) -> Result<Vec<Violation>> {
             }
         }
     }
+    let manifest = root.join("Cargo.toml");
+    let table: toml::Table = toml::from_str(&read(&manifest)?)
+        .map_err(|error| Error::Malformed(manifest, error.to_string()))?;
+    for name in unexplained(&table, &read(&root.join(REASONS))?) {
+        violations.push(Violation::new(
+            REASONS,
+            format!("gives no reason for {name}"),
+        ));
+    }
     Ok(violations)
+}
+
+/// Crates from elsewhere in the root manifest that `reasons` doesn't name in back-quotes.
+fn unexplained(manifest: &toml::Table, reasons: &str) -> Vec<String> {
+    let dependencies = manifest
+        .get("workspace")
+        .and_then(|workspace| workspace.get("dependencies"))
+        .and_then(toml::Value::as_table);
+    let is_ours = |value: &toml::Value| value.get("path").is_some();
+    dependencies
+        .into_iter()
+        .flatten()
+        .filter(|(name, value)| !is_ours(value) && !reasons.contains(&format!("`{name}`")))
+        .map(|(name, _)| name.clone())
+        .collect()
 }
 
 /// Targets of inline links that are files: `[text](target)`, without fragment.
@@ -83,6 +111,14 @@ mod tests {
     fn links_to_files() {
         let text = "[a](docs/x.md#part), [b](https://example.org), [c](#here), ![d](e.png)";
         assert_eq!(links(text).collect::<Vec<_>>(), ["docs/x.md", "e.png"]);
+    }
+
+    #[test]
+    fn crates_without_a_reason() {
+        let manifest =
+            "[workspace.dependencies]\nours = { path = 'x' }\na = '1'\nb = { version = '1' }\n";
+        let manifest = toml::from_str(manifest).unwrap();
+        assert_eq!(unexplained(&manifest, "`a` is good"), ["b"]);
     }
 
     #[test]

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use super::{Case, Context, Outcome};
 use crate::args::Args;
-use crate::build;
 use crate::error::{Error, Result};
 use crate::matrix::{self, Damage, Expected, GuestCase};
 use crate::qemu;
@@ -29,10 +28,12 @@ pub(super) fn cases() -> Vec<Case> {
 
 fn run(context: &Context, case: &GuestCase) -> Result<Outcome> {
     let mut options = options(case)?;
-    if let Some(damage) = case.damage {
-        options.kernel = Some(damaged_image(context, &options.image, damage)?);
-        options.build = false;
-    }
+    let image = context.image(&options.image)?;
+    options.kernel = Some(match case.damage {
+        Some(damage) => damaged_image(context, &image, damage)?,
+        None => image,
+    });
+    options.build = false;
     let log_path = context.log_path(&format!("qemu/{}", case.name));
     let failed = |error| Error::File(log_path.clone(), error);
     let mut log = fs::File::create(&log_path).map_err(failed)?;
@@ -129,17 +130,16 @@ fn find(text: &str, pattern: &str) -> Option<usize> {
     None
 }
 
-/// A copy of the image with `damage` done to it.
-fn damaged_image(context: &Context, image: &str, damage: Damage) -> Result<PathBuf> {
-    let path = build::image(image)?;
+/// A copy of the image at `path` with `damage` done to it.
+fn damaged_image(context: &Context, path: &Path, damage: Damage) -> Result<PathBuf> {
     let read = |path: &Path| fs::read(path).map_err(|error| Error::File(path.to_owned(), error));
-    let mut bytes = read(&path)?;
+    let mut bytes = read(path)?;
     let archive = read(&path.with_extension("archive"))?;
     let start = bytes.len().saturating_sub(archive.len());
     damage
         .apply(&mut bytes, start)
-        .map_err(|what| Error::Malformed(path, what))?;
-    let damaged = context.folder.join(format!("{image}-{damage:?}.img"));
+        .map_err(|what| Error::Malformed(path.to_owned(), what))?;
+    let damaged = context.folder.join("damaged.img");
     fs::write(&damaged, bytes).map_err(|error| Error::File(damaged.clone(), error))?;
     Ok(damaged)
 }

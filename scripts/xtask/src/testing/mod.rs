@@ -12,6 +12,8 @@
 mod guest;
 mod host;
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -19,6 +21,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::args::{Arg, Args};
+use crate::build;
 use crate::error::{Error, Result};
 use crate::qemu::console::{self, End, Limits, Report};
 use crate::workspace::Metadata;
@@ -51,6 +54,8 @@ pub(crate) struct Context {
     pub(crate) metadata: Metadata,
     /// Where logs and files made for a case go.
     pub(crate) folder: PathBuf,
+    /// Images built so far: each is built once, and all cases boot the same.
+    images: RefCell<BTreeMap<String, PathBuf>>,
 }
 
 /// How a case went.
@@ -76,6 +81,21 @@ impl Outcome {
 }
 
 impl Context {
+    /// The boot image `name`.
+    ///
+    /// # Errors
+    /// If it doesn't build.
+    pub(crate) fn image(&self, name: &str) -> Result<PathBuf> {
+        if let Some(path) = self.images.borrow().get(name) {
+            return Ok(path.clone());
+        }
+        let path = build::image(name)?;
+        self.images
+            .borrow_mut()
+            .insert(name.to_owned(), path.clone());
+        Ok(path)
+    }
+
     /// The log of the case `name`.
     pub(crate) fn log_path(&self, name: &str) -> PathBuf {
         self.folder.join(format!("{}.log", name.replace('/', "-")))
@@ -185,7 +205,11 @@ pub(crate) fn main(args: Args) -> Result<()> {
     if cases.is_empty() {
         return Err(Error::Usage("no case has that in its name".to_owned()));
     }
-    let context = Context { metadata, folder };
+    let context = Context {
+        metadata,
+        folder,
+        images: RefCell::default(),
+    };
     let mut total = Total::default();
     for case in &cases {
         let start = Instant::now();
