@@ -1,2 +1,86 @@
-//! The user-space runtime.
-#![no_std]
+//! The user-space runtime (`docs/075-runtime.md`).
+//!
+//! A program is one asynchronous function:
+//!
+//! ```ignore
+//! #![cfg_attr(target_os = "none", no_std, no_main)]
+//! #![forbid(unsafe_code)]
+//!
+//! use capelin_rt::{Env, ExitCode, println};
+//!
+//! capelin_rt::main!(run);
+//!
+//! async fn run(env: Env) -> ExitCode {
+//!     println!("{} on core {}", env.name(), env.core());
+//!     ExitCode::SUCCESS
+//! }
+//! ```
+//!
+//! One dispatcher runs all of it: the function above, the tasks that it spawns, and nothing at
+//! the same time as anything else. When no task can go on, the runtime waits in the kernel for a
+//! local message, an interrupt, a doorbell bit or a deadline.
+//!
+//! | module | concept |
+//! | --- | --- |
+//! | [`mod@env`], [`args`] | what the program was started with |
+//! | [`sys`] | every system call, typed |
+//! | [`cap`], [`slots`] | capabilities owned; where they lie |
+//! | [`memory`], [`vspace`], [`ranges`] | frames, kernel objects, mappings |
+//! | [`executor`], [`time`], [`notify`], [`sync`], [`future`] | tasks and what they wait for |
+//! | [`endpoint`] | LMP endpoints: raw messages, kernel events |
+//! | [`lmp`], [`urpc`] | transports for interfaces; how to bind and serve |
+//! | [`services`] | the system services, by name |
+//! | [`mod@print`] | text output |
+//! | [`process`] | the end of a program |
+//! | [`boot`] | what the first domain of a core was given |
+//!
+//! `sys` is as far outside of Rust's promises as `/proc/self/mem` is: a program that unmaps its own
+//! heap through it, by guessing a capability address, breaks itself. It can't break anyone else.
+//!
+//! On the host the crate builds, its system calls fail with `Unsupported`, and what needs no
+//! kernel is tested.
+#![cfg_attr(target_os = "none", no_std)]
+
+extern crate alloc;
+
+#[macro_use]
+mod local;
+
+pub mod args;
+pub mod boot;
+pub mod cap;
+mod crash;
+pub mod endpoint;
+pub mod env;
+mod error;
+pub mod executor;
+mod frame;
+pub mod future;
+#[cfg(target_os = "none")]
+mod heap;
+pub mod lmp;
+pub mod memory;
+pub mod notify;
+#[macro_use]
+pub mod print;
+pub mod process;
+pub mod ranges;
+pub mod services;
+pub mod slots;
+#[doc(hidden)]
+pub mod start;
+pub mod sync;
+pub mod sys;
+pub mod time;
+pub mod urpc;
+pub mod vspace;
+
+pub use cap::OwnedCap;
+pub use capelin_abi as abi;
+pub use capelin_idc as idc;
+pub use capelin_interfaces as interfaces;
+pub use env::Env;
+pub use error::RtError;
+pub use executor::{JoinHandle, spawn};
+pub use lmp::{Listener, Lmp, bind};
+pub use process::{ExitCode, exit};

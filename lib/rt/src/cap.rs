@@ -1,0 +1,125 @@
+//! Capabilities that this program owns.
+
+use capelin_abi::{CapAddress, CapRef, Rights};
+use capelin_idc::Cap;
+
+use crate::{RtError, slots, sys};
+
+/// A slot with a capability in it; dropping it deletes the capability and frees the slot.
+#[derive(PartialEq, Eq, Debug)]
+pub struct OwnedCap(CapAddress);
+
+impl OwnedCap {
+    /// Takes over a slot from [`slots::allocate`], with what lies in it: a capability that came
+    /// with a message, or that was made there.
+    #[must_use]
+    pub const fn adopt(address: CapAddress) -> Self {
+        Self(address)
+    }
+
+    /// Takes over a capability that came with a message.
+    #[must_use]
+    pub const fn received(cap: Cap) -> Self {
+        Self(cap.address())
+    }
+
+    /// Fills a fresh slot with what `make` makes there.
+    ///
+    /// # Errors
+    /// Those of [`slots::allocate`] and of `make`.
+    pub fn make<E: Into<RtError>>(
+        make: impl FnOnce(CapAddress) -> Result<(), E>,
+    ) -> Result<Self, RtError> {
+        let address = slots::allocate()?;
+        match make(address) {
+            Ok(()) => Ok(Self(address)),
+            Err(error) => {
+                slots::free(address);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// A copy of `source`.
+    ///
+    /// # Errors
+    /// What the kernel says; no slots.
+    pub fn copy_of(source: CapAddress) -> Result<Self, RtError> {
+        Self::make(|slot| {
+            sys::cspace::copy(sys::cspace::OWN, slot.into(), source.into(), Rights::all())
+        })
+    }
+
+    /// A copy of endpoint `source`, which has no badge, with `badge`, which isn't 0. It can be
+    /// sent to and passed on.
+    ///
+    /// # Errors
+    /// What the kernel says; no slots.
+    pub fn badged(source: CapAddress, badge: u64) -> Result<Self, RtError> {
+        Self::make(|slot| {
+            sys::cspace::mint_badge(
+                sys::cspace::OWN,
+                slot.into(),
+                source.into(),
+                Rights::WRITE | Rights::GRANT,
+                badge,
+            )
+        })
+    }
+
+    /// Where it lies.
+    #[must_use]
+    pub const fn address(&self) -> CapAddress {
+        self.0
+    }
+
+    /// As system calls take it.
+    #[must_use]
+    pub const fn reference(&self) -> CapRef {
+        CapRef::l2(self.0)
+    }
+
+    /// To be sent along with a message, as a copy.
+    #[must_use]
+    pub const fn to_send(&self) -> Cap {
+        Cap::copy(self.0)
+    }
+
+    /// To be sent away with a message: it, and its slot, are the transport's from now on.
+    #[must_use]
+    pub fn give(self) -> Cap {
+        Cap::give(self.leak())
+    }
+
+    /// Gives up ownership; the capability stays.
+    #[must_use]
+    pub const fn leak(self) -> CapAddress {
+        let address = self.0;
+        core::mem::forget(self);
+        address
+    }
+
+    /// What it is.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn identify(&self) -> Result<sys::cspace::Identity, RtError> {
+        Ok(sys::cspace::identify(self.reference())?)
+    }
+}
+
+impl Drop for OwnedCap {
+    fn drop(&mut self) {
+        delete(self.0);
+    }
+}
+
+/// Deletes what lies in slot `address`, from [`slots::allocate`], and frees the slot. A slot that
+/// can't be emptied (the last capability to memory) is never used again.
+pub(crate) fn delete(address: CapAddress) {
+    use capelin_abi::SysError::{EmptySlot, NoSuchSlot};
+    match sys::cspace::delete(sys::cspace::OWN, address.into()) {
+        Ok(()) | Err(EmptySlot | NoSuchSlot) => slots::free(address),
+        Err(_) => {}
+    }
+}

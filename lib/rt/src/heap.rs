@@ -1,0 +1,117 @@
+//! The heap: a buddy allocator over an arena in the image, which grows by frames.
+//!
+//! Growing needs the memory managers, and they use the heap. So it grows early, while there is
+//! still enough for them, and never while one of them is at work ([`Busy`]).
+#![expect(unsafe_code, reason = "a global allocator hands out raw memory")]
+
+use core::{
+    alloc::{GlobalAlloc, Layout},
+    cell::UnsafeCell,
+    ptr::{self, NonNull},
+};
+
+use buddy_system_allocator::Heap;
+use capelin_abi::syscall::MapFlags;
+
+use crate::{
+    memory::{Busy, Frame},
+    vspace::{self, Mapped},
+};
+
+/// Bytes of the arena in the image.
+const ARENA_BYTES: usize = 128 * 1024;
+/// The heap grows when less than this is left.
+const LOW_BYTES: usize = 32 * 1024;
+/// It grows by at least this.
+const GROWTH_BYTES: usize = 256 * 1024;
+/// Blocks are at most 2^31 bytes.
+const ORDERS: usize = 32;
+
+#[repr(C, align(4096))]
+struct Arena(UnsafeCell<[u8; ARENA_BYTES]>);
+
+// SAFETY: only the heap below uses it, and only once.
+unsafe impl Sync for Arena {}
+
+static ARENA: Arena = Arena(UnsafeCell::new([0; ARENA_BYTES]));
+
+local! {
+    /// The heap.
+    static HEAP: Heap<ORDERS> = Heap::empty();
+}
+
+struct Allocator;
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
+
+fn left(heap: &Heap<ORDERS>) -> usize {
+    heap.stats_total_bytes() - heap.stats_alloc_actual()
+}
+
+/// Takes a block from what there is; says how much is left.
+fn take(layout: Layout) -> (Option<NonNull<u8>>, usize) {
+    HEAP.with(|heap| {
+        let Ok(mut heap) = heap.try_borrow_mut() else {
+            // An upcall handler interrupted the allocator and allocates: it can't.
+            return (None, usize::MAX);
+        };
+        if heap.stats_total_bytes() == 0 {
+            let start = ARENA.0.get().expose_provenance();
+            // SAFETY: the arena is this heap's alone, and added once: the heap was empty.
+            unsafe { heap.add_to_heap(start, start + ARENA_BYTES) };
+        }
+        (heap.alloc(layout).ok(), left(&heap))
+    })
+}
+
+/// Adds memory for a block of `bytes` bytes. Does nothing when there is none.
+fn grow(bytes: usize) {
+    if Busy::is_busy() {
+        return;
+    }
+    let Some(block) = bytes.checked_next_power_of_two() else {
+        return;
+    };
+    let block = block.max(GROWTH_BYTES);
+    let mapped = Frame::new(block as u64).and_then(|frame| {
+        let flags = MapFlags::READ | MapFlags::WRITE;
+        // Aligned, so that it is one block of the buddy system.
+        let (address, size) = (frame.address(), frame.bytes());
+        let mapping = vspace::map_aligned(address, 0, size, flags, block as u64)?;
+        Ok(Mapped::new(mapping, frame))
+    });
+    let Ok(mapped) = mapped else { return };
+    let length = mapped.bytes();
+    let start = mapped.leak().expose_provenance();
+    HEAP.with(|heap| {
+        // SAFETY: fresh memory, mapped for good, and nobody else's.
+        unsafe { heap.borrow_mut().add_to_heap(start, start + length) };
+    });
+}
+
+// SAFETY: blocks come from the buddy allocator, which keeps them apart; there is one thread.
+unsafe impl GlobalAlloc for Allocator {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let (mut block, left) = take(layout);
+        if block.is_none() {
+            grow(layout.size().max(layout.align()));
+            (block, _) = take(layout);
+        } else if left < LOW_BYTES {
+            grow(GROWTH_BYTES);
+        }
+        block.map_or(ptr::null_mut(), NonNull::as_ptr)
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        let Some(block) = NonNull::new(block) else {
+            return;
+        };
+        HEAP.with(|heap| {
+            if let Ok(mut heap) = heap.try_borrow_mut() {
+                // SAFETY: the caller says that the block came from `alloc` with this layout.
+                unsafe { heap.dealloc(block, layout) };
+            }
+        });
+    }
+}

@@ -1,0 +1,234 @@
+//! One endpoint that serves many clients.
+//!
+//! One task takes messages from the endpoint and sorts them by badge into the queues of their
+//! connections; each connection has a task of its own, which runs [`capelin_idc::serve`]. A client
+//! that doesn't take its replies holds up only itself: its replies wait, then its requests, and
+//! when its queue is full its connection ends.
+
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, VecDeque},
+    rc::Rc,
+};
+use core::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    task::{Context, Poll, Waker},
+};
+
+use capelin_idc::{
+    Cap, Fragment, InterfaceId, Kind, RemoteError, Service, Transport, TransportError, WireHeader,
+    message::MAX_FRAGMENT_BYTES, serve,
+};
+
+use super::{discard, fragment, sender::Sender};
+use crate::{OwnedCap, RtError, endpoint::Endpoint, spawn};
+
+/// Badges from here on are connections; those below are whatever the server gives out.
+const CONNECTIONS: u64 = 1 << 32;
+/// Fragments of one client that may wait.
+const MAX_WAITING: usize = 512;
+/// Connections of one listener.
+const MAX_CONNECTIONS: usize = 512;
+
+/// Who asks to be served.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Caller {
+    /// The badge of the capability through which it asked.
+    pub badge: u64,
+    /// This connection's own number.
+    pub connection: u64,
+    /// The interface that it wants.
+    pub interface: InterfaceId,
+}
+
+/// An endpoint to which clients bind.
+#[derive(Debug)]
+pub struct Listener {
+    endpoint: Endpoint,
+}
+
+/// The server's side of a connection.
+struct Connection {
+    sender: Sender,
+    waiting: RefCell<VecDeque<Fragment>>,
+    waker: Cell<Option<Waker>>,
+    is_closed: Cell<bool>,
+}
+
+type Connections = Rc<RefCell<BTreeMap<u64, Rc<Connection>>>>;
+
+impl Listener {
+    /// A listener whose ring holds `capacity` messages (1–128; 16 is usual) of all its clients.
+    ///
+    /// # Errors
+    /// As [`Endpoint::new`].
+    pub fn new(capacity: usize) -> Result<Self, RtError> {
+        let endpoint = Endpoint::new(capacity)?;
+        endpoint.accept_caps();
+        Ok(Self { endpoint })
+    }
+
+    /// A capability by which a client may bind. `badge` (1 to 2³² − 1) is what
+    /// [`Caller::badge`] says of whoever uses it.
+    ///
+    /// # Errors
+    /// [`RtError::InvalidSize`] for another badge; what the kernel says; no slots.
+    pub fn capability(&self, badge: u64) -> Result<OwnedCap, RtError> {
+        if badge == 0 || badge >= CONNECTIONS {
+            return Err(RtError::InvalidSize);
+        }
+        self.endpoint.badged(badge)
+    }
+
+    /// Serves every client by a service of its own, which `make` makes. Runs for ever.
+    pub async fn serve<S: Service + 'static>(self, make: impl Fn(Caller) -> S) {
+        self.serve_any(|caller| Ok(Box::new(make(caller)))).await;
+    }
+
+    /// Serves every client by a service of its own, which `make` makes or refuses: for listeners
+    /// with several interfaces. Runs for ever.
+    pub async fn serve_any(self, make: impl Fn(Caller) -> Result<Box<dyn Service>, RemoteError>) {
+        let connections = Connections::default();
+        let mut last = CONNECTIONS;
+        loop {
+            let received = self.endpoint.receive().await;
+            let badge = received.badge;
+            let Some(fragment) = fragment(received) else {
+                continue;
+            };
+            if badge >= CONNECTIONS {
+                route(&connections, badge, fragment);
+            } else if fragment.header.kind == Kind::Bind {
+                last += 1;
+                let caller = Caller {
+                    badge,
+                    connection: last,
+                    interface: fragment.header.interface,
+                };
+                self.accept(&connections, caller, fragment, &make);
+            } else {
+                fragment.cap.into_iter().for_each(discard);
+            }
+        }
+    }
+
+    fn accept(
+        &self,
+        connections: &Connections,
+        caller: Caller,
+        bind: Fragment,
+        make: &impl Fn(Caller) -> Result<Box<dyn Service>, RemoteError>,
+    ) {
+        // Without an endpoint there is nobody to answer.
+        let Some(reply) = bind.cap else { return };
+        let sender = Sender::new(OwnedCap::received(reply));
+        let accepted = if connections.borrow().len() >= MAX_CONNECTIONS {
+            Err(RemoteError::Busy)
+        } else {
+            make(caller).and_then(|service| {
+                let served = service.interface();
+                if served.hash != caller.interface.hash {
+                    Err(RemoteError::UnknownInterface)
+                } else if served.version != caller.interface.version {
+                    Err(RemoteError::WrongVersion)
+                } else {
+                    let cap = self.endpoint.badged(caller.connection);
+                    Ok((service, cap.map_err(|_| RemoteError::Busy)?))
+                }
+            })
+        };
+        let header = |kind| WireHeader::new(caller.interface, kind, 0, 0);
+        match accepted {
+            Err(error) => {
+                let body = [1, 0, error as u8];
+                let failure = Fragment::new(header(Kind::Failure), &body, None);
+                // Its ring is fresh, so there is room; if not, the client did that.
+                let mut context = Context::from_waker(Waker::noop());
+                let _ = sender.poll_send(&mut context, &failure);
+            }
+            Ok((service, cap)) => {
+                let bound = Fragment::new(header(Kind::Bound), &[0, 0], Some(cap.give()));
+                let connection = Rc::new(Connection {
+                    sender,
+                    waiting: RefCell::default(),
+                    waker: Cell::new(None),
+                    is_closed: Cell::new(false),
+                });
+                connections
+                    .borrow_mut()
+                    .insert(caller.connection, Rc::clone(&connection));
+                let connections = Rc::clone(connections);
+                spawn(async move {
+                    let sent = poll_fn(|context| connection.poll_send(context, &bound)).await;
+                    match sent {
+                        Ok(()) => serve(&*connection, &*service).await,
+                        Err(_) => bound.cap.into_iter().for_each(discard),
+                    }
+                    connections.borrow_mut().remove(&caller.connection);
+                    connection.close(caller.interface);
+                });
+            }
+        }
+    }
+}
+
+fn route(connections: &Connections, badge: u64, fragment: Fragment) {
+    let connection = connections.borrow().get(&badge).map(Rc::clone);
+    let Some(connection) = connection.filter(|connection| !connection.is_closed.get()) else {
+        // It has ended; the client has been told, or will find out.
+        fragment.cap.into_iter().for_each(discard);
+        return;
+    };
+    if connection.waiting.borrow().len() >= MAX_WAITING {
+        connection.is_closed.set(true);
+        fragment.cap.into_iter().for_each(discard);
+    } else {
+        connection.waiting.borrow_mut().push_back(fragment);
+    }
+    if let Some(waker) = connection.waker.take() {
+        waker.wake();
+    }
+}
+
+impl Connection {
+    /// Tells the client, if it has room, and disposes of what it sent.
+    fn close(&self, interface: InterfaceId) {
+        self.is_closed.set(true);
+        let close = Fragment::new(WireHeader::new(interface, Kind::Close, 0, 0), &[0, 0], None);
+        let mut context = Context::from_waker(Waker::noop());
+        let _ = self.sender.poll_send(&mut context, &close);
+        for fragment in self.waiting.take() {
+            fragment.cap.into_iter().for_each(discard);
+        }
+    }
+}
+
+impl Transport for Connection {
+    fn fragment_bytes(&self) -> usize {
+        MAX_FRAGMENT_BYTES
+    }
+
+    fn poll_send(
+        &self,
+        context: &mut Context<'_>,
+        fragment: &Fragment,
+    ) -> Poll<Result<(), TransportError>> {
+        self.sender.poll_send(context, fragment)
+    }
+
+    fn poll_receive(&self, context: &mut Context<'_>) -> Poll<Result<Fragment, TransportError>> {
+        if let Some(fragment) = self.waiting.borrow_mut().pop_front() {
+            return Poll::Ready(Ok(fragment));
+        }
+        if self.is_closed.get() {
+            return Poll::Ready(Err(TransportError::Closed));
+        }
+        self.waker.set(Some(context.waker().clone()));
+        Poll::Pending
+    }
+
+    fn discard(&self, cap: Cap) {
+        discard(cap);
+    }
+}

@@ -1,0 +1,162 @@
+//! Notify bits: being woken by another core.
+//!
+//! The kernel sets a bit in the frame's word; the runtime takes all bits by a swap and keeps each
+//! until somebody asks for it, so none is lost between two waits. Several may wait for the same bit
+//! (channels that share one): all of them are woken, and each looks for itself.
+
+use alloc::vec::Vec;
+use core::{
+    future::{Future, poll_fn},
+    sync::atomic::Ordering,
+    task::{Context, Poll, Waker},
+};
+
+use capelin_abi::dispatcher::offset;
+
+use crate::{OwnedCap, RtError, frame, sys};
+
+const BITS: usize = 64;
+
+struct Bits {
+    used: u64,
+    arrived: u64,
+    wakers: [Vec<Waker>; BITS],
+}
+
+local! {
+    /// The 64 bits of this dispatcher.
+    static NOTIFY: Bits = Bits { used: 0, arrived: 0, wakers: [const { Vec::new() }; BITS] };
+}
+
+/// One bit of this dispatcher, and the capability that rings it.
+#[derive(Debug)]
+pub struct Notify {
+    bit: u8,
+    cap: OwnedCap,
+}
+
+impl Notify {
+    /// A bit that nobody uses.
+    ///
+    /// # Errors
+    /// [`RtError::OutOfNotifyBits`], [`RtError::OutOfSlots`], and what the kernel says.
+    pub fn new() -> Result<Self, RtError> {
+        let bit = NOTIFY.with(|bits| {
+            let mut bits = bits.borrow_mut();
+            let bit = bits.used.trailing_ones();
+            if bit as usize >= BITS {
+                return Err(RtError::OutOfNotifyBits);
+            }
+            bits.used |= 1 << bit;
+            Ok(u8::try_from(bit).unwrap_or(0))
+        })?;
+        match OwnedCap::make(|slot| sys::dispatcher::make_notify(bit, slot)) {
+            Ok(cap) => Ok(Self { bit, cap }),
+            Err(error) => {
+                release(bit);
+                Err(error)
+            }
+        }
+    }
+
+    /// The capability that rings it, to be given to those who may.
+    #[must_use]
+    pub const fn cap(&self) -> &OwnedCap {
+        &self.cap
+    }
+
+    /// Whether it has been rung since it was last asked, or keeps the waker for when it is.
+    pub fn poll_rung(&self, context: &mut Context<'_>) -> Poll<()> {
+        NOTIFY.with(|bits| {
+            let mut bits = bits.borrow_mut();
+            bits.collect();
+            let mask = 1 << self.bit;
+            let has_arrived = bits.arrived & mask != 0;
+            bits.arrived &= !mask;
+            let Some(wakers) = bits.wakers.get_mut(usize::from(self.bit)) else {
+                return Poll::Pending;
+            };
+            if has_arrived {
+                wakers.drain(..).for_each(Waker::wake);
+                return Poll::Ready(());
+            }
+            let waker = context.waker();
+            if !wakers.iter().any(|known| known.will_wake(waker)) {
+                wakers.push(waker.clone());
+            }
+            Poll::Pending
+        })
+    }
+
+    /// Waits until it is rung.
+    pub fn rung(&self) -> impl Future<Output = ()> + '_ {
+        poll_fn(|context| self.poll_rung(context))
+    }
+}
+
+fn release(bit: u8) {
+    NOTIFY.with(|bits| {
+        let mut bits = bits.borrow_mut();
+        bits.used &= !(1 << bit);
+        bits.arrived &= !(1 << bit);
+        if let Some(wakers) = bits.wakers.get_mut(usize::from(bit)) {
+            wakers.clear();
+        }
+    });
+}
+
+impl Drop for Notify {
+    fn drop(&mut self) {
+        release(self.bit);
+    }
+}
+
+impl Bits {
+    /// Takes what the kernel has set.
+    fn collect(&mut self) {
+        // Acquire: pairs with the kernel's release when it sets a bit on this core.
+        let new = frame::word(offset::NOTIFIED).swap(0, Ordering::Acquire);
+        self.arrived |= new & self.used;
+    }
+}
+
+/// Wakes whoever waits for a bit that has been set.
+pub(crate) fn wake_waiters() {
+    NOTIFY.with(|bits| {
+        let mut bits = bits.borrow_mut();
+        bits.collect();
+        let mut arrived = bits.arrived;
+        while arrived != 0 {
+            let bit = arrived.trailing_zeros();
+            arrived &= arrived - 1;
+            if let Some(wakers) = bits.wakers.get_mut(bit as usize) {
+                wakers.drain(..).for_each(Waker::wake);
+            }
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::slots;
+
+    fn notify(bit: u8) -> Notify {
+        NOTIFY.with(|bits| bits.borrow_mut().used |= 1 << bit);
+        let cap = OwnedCap::adopt(slots::allocate().unwrap());
+        Notify { bit, cap }
+    }
+
+    #[test]
+    fn a_ring_before_the_wait_is_not_lost() {
+        let (one, other) = (notify(3), notify(5));
+        let mut context = Context::from_waker(Waker::noop());
+        frame::write(offset::NOTIFIED, 1 << 3 | 1 << 9);
+        assert!(other.poll_rung(&mut context).is_pending());
+        assert!(one.poll_rung(&mut context).is_ready());
+        assert!(one.poll_rung(&mut context).is_pending());
+        // Bit 9 was nobody's.
+        let nine = notify(9);
+        assert!(nine.poll_rung(&mut context).is_pending());
+    }
+}

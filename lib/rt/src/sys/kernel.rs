@@ -1,0 +1,224 @@
+//! Privileged operations of this core's CPU driver. Each takes the Kernel capability.
+
+use capelin_abi::{
+    CapRef, KernelId, Mpidr, PhysAddr, SysError, VirtAddr,
+    layout::slot,
+    syscall::{Invocation, KernelCounter, KernelLeaf},
+};
+
+use super::invoke;
+
+/// The Kernel capability of a core's first domain.
+pub const OWN: CapRef = CapRef::l2(slot::KERNEL);
+
+/// Which kernel this is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KernelInfo {
+    /// Its id.
+    pub id: KernelId,
+    /// Its NUMA node.
+    pub node: u64,
+    /// Its core's affinity.
+    pub mpidr: Mpidr,
+    /// Counter ticks per second.
+    pub counter_frequency: u64,
+}
+
+/// Which kernel this is ([`Invocation::KernelInfo`]).
+///
+/// # Errors
+/// What the kernel says.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the field is cut out on purpose"
+)]
+pub fn info(kernel: CapRef) -> Result<KernelInfo, SysError> {
+    let [word, mpidr, counter_frequency] = invoke(kernel, Invocation::KernelInfo, &[])?;
+    Ok(KernelInfo {
+        id: KernelId(word as u16),
+        node: word >> 16,
+        mpidr: Mpidr(mpidr),
+        counter_frequency,
+    })
+}
+
+/// A counter of the CPU driver ([`Invocation::ReadCounter`]).
+///
+/// # Errors
+/// What the kernel says.
+pub fn read_counter(kernel: CapRef, counter: KernelCounter) -> Result<u64, SysError> {
+    let [value, ..] = invoke(kernel, Invocation::ReadCounter, &[counter as u64])?;
+    Ok(value)
+}
+
+/// A piece of the kernel's log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LogPiece {
+    /// Bytes copied.
+    pub bytes: usize,
+    /// Position of the first of them, in bytes ever written.
+    pub start: u64,
+    /// Position of the end of the log.
+    pub end: u64,
+}
+
+/// Reads the kernel's log from `position` on ([`Invocation::ReadLog`]).
+///
+/// # Errors
+/// What the kernel says.
+pub fn read_log(kernel: CapRef, buffer: &mut [u8], position: u64) -> Result<LogPiece, SysError> {
+    let pointer = buffer.as_mut_ptr().expose_provenance() as u64;
+    let arguments = [pointer, buffer.len() as u64, position];
+    let [bytes, start, end] = invoke(kernel, Invocation::ReadLog, &arguments)?;
+    Ok(LogPiece {
+        bytes: usize::try_from(bytes).map_or(buffer.len(), |bytes| bytes.min(buffer.len())),
+        start,
+        end,
+    })
+}
+
+/// The CPU driver stops writing to the console ([`Invocation::ReleaseConsole`]).
+///
+/// # Errors
+/// What the kernel says.
+pub fn release_console(kernel: CapRef) -> Result<(), SysError> {
+    invoke(kernel, Invocation::ReleaseConsole, &[]).map(drop)
+}
+
+/// Makes a CoreImage of a Frame, in place ([`Invocation::Seal`]).
+///
+/// # Errors
+/// What the kernel says.
+pub fn seal(kernel: CapRef, frame: CapRef) -> Result<(), SysError> {
+    invoke(kernel, Invocation::Seal, &[frame.to_word()]).map(drop)
+}
+
+/// Starts a core from a CoreImage, by PSCI, or by its spin table's release address
+/// ([`Invocation::StartCore`]).
+///
+/// # Errors
+/// What the kernel says.
+pub fn start_core(
+    kernel: CapRef,
+    image: CapRef,
+    mpidr: Mpidr,
+    release: Option<PhysAddr>,
+) -> Result<(), SysError> {
+    let release = release.map_or(0, |address| address.0);
+    let arguments = [image.to_word(), mpidr.0, release];
+    invoke(kernel, Invocation::StartCore, &arguments).map(drop)
+}
+
+/// What firmware says of a core's power.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Affinity {
+    /// On.
+    On,
+    /// Off.
+    Off,
+    /// On its way.
+    Pending,
+}
+
+/// Whether a core is on ([`Invocation::AffinityInfo`]).
+///
+/// # Errors
+/// What the kernel says.
+pub fn affinity_info(kernel: CapRef, mpidr: Mpidr) -> Result<Affinity, SysError> {
+    let [word, ..] = invoke(kernel, Invocation::AffinityInfo, &[mpidr.0])?;
+    match word {
+        0 => Ok(Affinity::On),
+        1 => Ok(Affinity::Off),
+        2 => Ok(Affinity::Pending),
+        _ => Err(SysError::Firmware),
+    }
+}
+
+/// A capability on its way to another kernel.
+pub type Record = [u64; 8];
+
+/// Takes `source` out of this kernel, or copies it, for kernel `to` ([`Invocation::Export`]).
+///
+/// # Errors
+/// What the kernel says.
+pub fn export(
+    kernel: CapRef,
+    source: CapRef,
+    to: KernelId,
+    copy: bool,
+) -> Result<Record, SysError> {
+    let mut record = Record::default();
+    let arguments = [
+        source.to_word(),
+        record.as_mut_ptr().expose_provenance() as u64,
+        u64::from(to.0) | u64::from(copy) << 16,
+    ];
+    invoke(kernel, Invocation::Export, &arguments)?;
+    Ok(record)
+}
+
+/// Takes a capability exported by another kernel into slot `target` ([`Invocation::Import`]).
+///
+/// # Errors
+/// What the kernel says.
+pub fn import(kernel: CapRef, record: &Record, target: CapRef) -> Result<(), SysError> {
+    let pointer = record.as_ptr().expose_provenance() as u64;
+    invoke(kernel, Invocation::Import, &[pointer, target.to_word()]).map(drop)
+}
+
+/// Turns the machine off ([`Invocation::PowerOff`]); returns only on error.
+pub fn power_off(kernel: CapRef) -> SysError {
+    match invoke(kernel, Invocation::PowerOff, &[]) {
+        Ok(_) => SysError::Firmware,
+        Err(error) => error,
+    }
+}
+
+/// Starts the machine again ([`Invocation::Reboot`]); returns only on error.
+pub fn reboot(kernel: CapRef) -> SysError {
+    match invoke(kernel, Invocation::Reboot, &[]) {
+        Ok(_) => SysError::Firmware,
+        Err(error) => error,
+    }
+}
+
+/// Whether the CPU driver's own read at the linear address of `physical` faulted
+/// ([`Invocation::Probe`]).
+///
+/// # Errors
+/// What the kernel says.
+pub fn probe(kernel: CapRef, physical: PhysAddr) -> Result<bool, SysError> {
+    let [faulted, ..] = invoke(kernel, Invocation::Probe, &[physical.0])?;
+    Ok(faulted != 0)
+}
+
+/// A leaf of the CPU driver's own map.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MapLeaf {
+    /// Where it is mapped.
+    pub virtual_address: VirtAddr,
+    /// What is mapped.
+    pub physical_address: PhysAddr,
+    /// Bytes.
+    pub bytes: u64,
+    /// How.
+    pub flags: KernelLeaf,
+}
+
+/// Leaf number `index` of the CPU driver's own map, `None` past the last
+/// ([`Invocation::MapLeaf`]).
+///
+/// # Errors
+/// What the kernel says.
+pub fn map_leaf(kernel: CapRef, index: u64) -> Result<Option<MapLeaf>, SysError> {
+    match invoke(kernel, Invocation::MapLeaf, &[index]) {
+        Ok([virtual_address, physical_address, size]) => Ok(Some(MapLeaf {
+            virtual_address: VirtAddr(virtual_address),
+            physical_address: PhysAddr(physical_address),
+            bytes: size & !0xfff,
+            flags: KernelLeaf::from_bits_truncate(size & 0xfff),
+        })),
+        Err(SysError::OutOfRange) => Ok(None),
+        Err(error) => Err(error),
+    }
+}

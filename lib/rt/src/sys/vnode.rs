@@ -1,0 +1,49 @@
+//! Mapping and unmapping.
+
+use capelin_abi::{
+    CapAddress, CapRef, SysError,
+    syscall::{Invocation, MapFlags},
+};
+
+use super::invoke;
+
+/// Maps `count` entries of table `vnode` from `first` on to `source` (a frame, or a table of the
+/// next level), `offset` bytes into it. The mapping's capability goes to `slot`
+/// ([`Invocation::Map`]).
+///
+/// # Errors
+/// What the kernel says.
+pub fn map(
+    vnode: CapRef,
+    source: CapRef,
+    first: u16,
+    count: u16,
+    flags: MapFlags,
+    offset: u64,
+    slot: CapAddress,
+) -> Result<(), SysError> {
+    let place = u64::from(first) | u64::from(count) << 16 | u64::from(flags.bits()) << 32;
+    let arguments = [source.to_word(), place, offset, CapRef::l2(slot).to_word()];
+    invoke(vnode, Invocation::Map, &arguments).map(drop)
+}
+
+/// Clears the entries of a mapping and deletes its capability ([`Invocation::Unmap`]).
+///
+/// # Errors
+/// What the kernel says.
+pub fn unmap(mapping: CapAddress) -> Result<(), SysError> {
+    invoke(mapping.into(), Invocation::Unmap, &[]).map(drop)
+}
+
+/// Changes the permissions of a mapping ([`Invocation::Protect`]).
+///
+/// # Errors
+/// What the kernel says.
+pub fn protect(mapping: CapAddress, flags: MapFlags) -> Result<(), SysError> {
+    invoke(
+        mapping.into(),
+        Invocation::Protect,
+        &[u64::from(flags.bits())],
+    )
+    .map(drop)
+}

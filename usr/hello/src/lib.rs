@@ -1,2 +1,0 @@
-//! Says where it runs.
-#![no_std]
