@@ -6,7 +6,7 @@
 //! | [`qemu`] | runs an image on QEMU, supervised |
 //! | [`testing`], [`matrix`] | all tests; the guest cases |
 //! | [`check`] | layering, lints, unsafe code, kernel locks, documents |
-//! | [`bench`] | runs the guest's benches, prints them beside the targets |
+//! | [`mod@bench`] | runs the guest's benches, prints them beside the targets |
 //! | [`dt`] | what Capelin would use of a device tree |
 //! | [`workspace`] | what cargo knows of the tree |
 //! | [`args`], [`error`] | command line and exit status |
