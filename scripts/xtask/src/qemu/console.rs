@@ -7,7 +7,6 @@
 //!
 //! If this program is killed outright, `setpriv --pdeathsig` takes the child along where that program exists.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -18,7 +17,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::exec::{Verdict, verdict};
+use super::exec::Verdict;
+use super::transcript::{Piece, Source, Transcript};
 
 /// How often signals and the child's state are looked at.
 const TICK: Duration = Duration::from_millis(50);
@@ -26,12 +26,6 @@ const TICK: Duration = Duration::from_millis(50);
 const DRAIN: Duration = Duration::from_millis(300);
 /// Time to say more in after giving up.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-/// Lines kept for the report.
-const TAIL_LINES: usize = 30;
-/// A longer line is kept in pieces.
-const LINE_LIMIT: usize = 4096;
-/// Output kept for tests to look at.
-const OUTPUT_LIMIT: usize = 8 << 20;
 
 /// What the guest may do.
 #[derive(Clone, Debug)]
@@ -158,7 +152,7 @@ impl Session<'_> {
                 Err(RecvTimeoutError::Timeout) => false,
                 Err(RecvTimeoutError::Disconnected) => true,
             };
-            if let Some(verdict) = &self.transcript.verdict {
+            if let Some(verdict) = self.transcript.verdict() {
                 // One that gave up may well be unable to power off.
                 let patience = match verdict {
                     Verdict::Status(_) => self.limits.grace,
@@ -186,7 +180,7 @@ impl Session<'_> {
             if deadline.is_some_and(|deadline| now >= deadline) {
                 return Ok(End::TimedOut(self.start.elapsed()));
             }
-            if let Some(verdict) = &self.transcript.verdict
+            if let Some(verdict) = self.transcript.verdict()
                 && patience_ends.is_some_and(|end| now >= end)
             {
                 return Ok(match verdict {
@@ -207,92 +201,13 @@ impl Session<'_> {
     }
 
     fn ended(&self, status: ExitStatus) -> End {
-        match &self.transcript.verdict {
+        match self.transcript.verdict() {
             Some(Verdict::Fatal(reason)) => End::Fatal(reason.clone()),
             _ if !status.success() => End::Crashed(status),
             Some(Verdict::Status(count)) => End::PoweredOff(Some(*count)),
             None if self.limits.expects_status => End::Premature,
             None => End::PoweredOff(None),
         }
-    }
-}
-
-/// Where output comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Source {
-    /// The guest's console, on standard output.
-    Console,
-    /// The emulator's own messages, on standard error.
-    Emulator,
-}
-
-/// Some output.
-struct Piece {
-    source: Source,
-    bytes: Vec<u8>,
-}
-
-/// What was printed: last lines, beginning, verdict.
-///
-/// Each source has a line of its own, so that a warning of the emulator doesn't break a line of the console.
-#[derive(Default)]
-struct Transcript {
-    tail: VecDeque<String>,
-    console_line: Vec<u8>,
-    emulator_line: Vec<u8>,
-    output: Vec<u8>,
-    verdict: Option<Verdict>,
-}
-
-impl Transcript {
-    fn push(&mut self, piece: &Piece) {
-        if piece.source == Source::Console {
-            let room = OUTPUT_LIMIT.saturating_sub(self.output.len());
-            self.output.extend(piece.bytes.iter().take(room));
-        }
-        for &byte in &piece.bytes {
-            let line = self.line(piece.source);
-            let is_full = line.len() >= LINE_LIMIT;
-            if byte == b'\n' || is_full {
-                self.end_line(piece.source);
-            }
-            if byte != b'\n' && byte != b'\r' {
-                self.line(piece.source).push(byte);
-            }
-        }
-    }
-
-    fn line(&mut self, source: Source) -> &mut Vec<u8> {
-        match source {
-            Source::Console => &mut self.console_line,
-            Source::Emulator => &mut self.emulator_line,
-        }
-    }
-
-    fn end_line(&mut self, source: Source) {
-        let line = std::mem::take(self.line(source));
-        let line = String::from_utf8_lossy(&line).into_owned();
-        if source == Source::Console {
-            // The first fatal line is the reason; later ones are its echo. The last status counts.
-            match (verdict(&line), &self.verdict) {
-                (None, _) | (_, Some(Verdict::Fatal(_))) => {}
-                (found, _) => self.verdict = found,
-            }
-        }
-        if self.tail.len() == TAIL_LINES {
-            self.tail.pop_front();
-        }
-        self.tail.push_back(line);
-    }
-
-    fn finish(mut self) -> (Vec<String>, String) {
-        for source in [Source::Console, Source::Emulator] {
-            if !self.line(source).is_empty() {
-                self.end_line(source);
-            }
-        }
-        let output = String::from_utf8_lossy(&self.output).into_owned();
-        (self.tail.into(), output)
     }
 }
 
@@ -358,6 +273,7 @@ pub(crate) fn interrupted() -> Arc<AtomicUsize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::qemu::transcript::{LINE_LIMIT, OUTPUT_LIMIT, TAIL_LINES};
 
     fn guest(script: &str, limits: &Limits) -> (Report, String) {
         let mut command = Command::new("sh");

@@ -1,7 +1,8 @@
 //! `cargo xtask run`: Capelin on QEMU.
 //!
 //! [`options`] says what can be asked for, [`numa`] and [`size`] read its harder words, [`command`] makes QEMU's
-//! command line of it, [`exec`] speaks with the guest's shell, [`console`] supervises.
+//! command line of it, [`exec`] speaks with the guest's shell, [`console`] supervises, and keeps a
+//! [`transcript`].
 
 pub(crate) mod command;
 pub(crate) mod console;
@@ -9,6 +10,7 @@ pub(crate) mod exec;
 pub(crate) mod numa;
 pub(crate) mod options;
 pub(crate) mod size;
+mod transcript;
 
 use std::io::{self, IsTerminal as _, Write};
 use std::process::{Command, Stdio};
