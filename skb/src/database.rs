@@ -237,14 +237,18 @@ impl Database {
 
     /// Name and number of arguments of a predicate.
     pub(crate) fn indicator(&self, pred: PredId) -> (Symbol, u32) {
-        let predicate = &self.predicates[pred.0 as usize];
-        (predicate.name, predicate.arity)
+        self.predicates
+            .get(pred.0 as usize)
+            .map_or((Symbol::NIL, 0), |predicate| {
+                (predicate.name, predicate.arity)
+            })
     }
 
     /// The clauses that may match a call with these keys of its first arguments,
     /// in order; none if the predicate was never defined.
     pub(crate) fn select(&mut self, pred: PredId, keys: &[Key]) -> Option<ClauseList> {
-        let predicate = &mut self.predicates[pred.0 as usize];
+        // A query of another knowledge base may name a predicate that isn't here.
+        let predicate = self.predicates.get_mut(pred.0 as usize)?;
         let clauses = &predicate.clauses;
         if clauses.len() < WORTH_INDEXING {
             return predicate.defined.then(|| Arc::clone(clauses));
@@ -260,6 +264,12 @@ impl Database {
             }
         }
         Some(Arc::clone(clauses))
+    }
+
+    /// The predicates that programs have defined, declared or shadowed.
+    pub(crate) fn defined(&self) -> impl Iterator<Item = (Symbol, u32)> {
+        let own = self.predicates.iter().filter(|p| p.defined && !p.library);
+        own.map(|p| (p.name, p.arity))
     }
 
     /// All clauses that programs have added, predicate by predicate.

@@ -121,6 +121,37 @@ impl KnowledgeBase {
         self.symbols.bytes() + self.database.bytes()
     }
 
+    /// A knowledge base with the same clauses, declarations and bounds, without
+    /// the names that only past queries used. Open queries belong to the old one:
+    /// a server does this when it has none.
+    ///
+    /// # Errors
+    /// As [`KnowledgeBase::assertz`]: the bound may be lower than when the
+    /// clauses were added.
+    pub fn compacted(&self) -> Result<Self, Error> {
+        let mut kb = Self::new();
+        kb.set_limits(self.limits);
+        for (name, arity) in self.database.defined() {
+            let name = kb.symbols.intern(self.symbols.name(name));
+            // What the old one could define, a new one can.
+            let _ = kb.database.declare(name, arity);
+        }
+        for clause in self.clauses() {
+            kb.assertz(&clause)?;
+        }
+        Ok(kb)
+    }
+
+    /// Whether all names of a term have symbols.
+    fn knows(&self, term: &Term) -> bool {
+        term.nodes().iter().all(|node| match node {
+            Node::Atom(name) | Node::Str(name) | Node::Compound(name, _) => {
+                self.symbols.knows(name)
+            }
+            Node::Var(_) | Node::Int(_) => true,
+        })
+    }
+
     pub(crate) fn is_full(&self) -> bool {
         self.bytes() > self.limits.database_bytes
     }
@@ -197,7 +228,9 @@ impl KnowledgeBase {
     }
 
     fn open(&mut self, goal: &ReadTerm, limits: Limits) -> Result<Query, Error> {
-        if self.is_full() {
+        // Names stay for good: once the bound is reached, a query without new ones
+        // is still served, so that nobody can lock the others out.
+        if self.is_full() && !self.knows(&goal.term) {
             return Err(Error::Limit(Resource::DatabaseMemory));
         }
         let (cells, numbers) = self.import(&goal.term);

@@ -82,6 +82,11 @@ impl Symbols {
         symbol
     }
 
+    /// Whether `name` has a symbol already.
+    pub(crate) fn knows(&self, name: &str) -> bool {
+        self.ids.contains_key(name)
+    }
+
     /// The text of a symbol.
     pub(crate) fn name(&self, symbol: Symbol) -> &Arc<str> {
         // A symbol is only made by `intern` of its own table, so the index is in
@@ -118,6 +123,8 @@ mod tests {
         let bytes = table.bytes();
         assert_eq!(table.intern("core"), a);
         assert_eq!(table.bytes(), bytes);
+        assert!(!table.knows("Core"));
         assert_ne!(table.intern("Core"), a);
+        assert!(table.knows("Core"));
     }
 }

@@ -1,6 +1,7 @@
 //! The engine and the rules through the public interface.
 
 mod bounds;
+mod document;
 mod engine;
 mod errors;
 mod rules;

@@ -421,7 +421,7 @@ fn an_indexed_query_on_512_cores_is_a_handful_of_steps() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(40))]
 
     #[test]
     fn trees_of_any_shape_keep_their_promises(
