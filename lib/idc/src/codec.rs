@@ -54,7 +54,7 @@ mod tests {
         #[test]
         fn no_bytes_make_it_panic(bytes: Vec<u8>) {
             let _ = decode::<(u64, &str, Option<Vec<u16>>)>(&bytes);
-            let _ = decode::<Result<Vec<alloc::string::String>, CallError>>(&bytes);
+            let _ = decode::<Result<Vec<String>, CallError>>(&bytes);
         }
     }
 }

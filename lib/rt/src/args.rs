@@ -22,7 +22,7 @@ use capelin_abi::{CapAddress, PAGE_SIZE, layout::slot};
 /// Identifies an arguments page.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"CAPEARGV");
 /// Bytes of an arguments page.
-pub const ARGUMENT_BYTES: usize = PAGE_SIZE as usize;
+pub const ARGUMENT_BYTES: usize = crate::convert::size(PAGE_SIZE);
 
 const HEADER_BYTES: usize = 32;
 
@@ -89,7 +89,7 @@ impl Arguments {
             .get(HEADER_BYTES..used)
             .ok_or(ArgumentsError::Malformed)?;
         reader = Reader(texts);
-        let count = |shift: u32| (counts >> shift) as usize & 0xffff;
+        let count = |shift: u32| crate::convert::size(counts >> shift & 0xffff);
         if count(32) > usize::from(slot::PASSED_COUNT) || counts >> 48 != 0 {
             return Err(ArgumentsError::Malformed);
         }

@@ -23,7 +23,7 @@ pub(crate) fn write(offset: usize, value: u64) {
 
 const fn check(offset: usize, bytes: usize) {
     assert!(
-        offset.is_multiple_of(bytes) && offset + bytes <= FRAME_BYTES as usize,
+        offset.is_multiple_of(bytes) && offset + bytes <= crate::convert::size(FRAME_BYTES),
         "an offset that the runtime computed lies outside of the dispatcher frame"
     );
 }
@@ -38,7 +38,7 @@ mod imp {
     use capelin_abi::layout::DISPATCHER_FRAME;
 
     fn address(offset: usize) -> usize {
-        DISPATCHER_FRAME.0 as usize + offset
+        crate::convert::size(DISPATCHER_FRAME.0) + offset
     }
 
     pub(crate) fn word(offset: usize) -> &'static AtomicU64 {
@@ -64,7 +64,7 @@ mod imp {
     use super::{AtomicU32, AtomicU64, check};
     use capelin_abi::dispatcher::FRAME_BYTES;
 
-    const WORDS: usize = FRAME_BYTES as usize / 8;
+    const WORDS: usize = crate::convert::size(FRAME_BYTES) / 8;
 
     struct Frame {
         words: [AtomicU64; WORDS],

@@ -49,6 +49,7 @@ mod local;
 pub mod args;
 pub mod boot;
 pub mod cap;
+mod convert;
 mod crash;
 pub mod endpoint;
 pub mod env;

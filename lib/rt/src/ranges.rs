@@ -102,6 +102,7 @@ impl Ranges {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::convert::size;
     use proptest::prelude::*;
 
     #[test]
@@ -131,29 +132,29 @@ mod tests {
             let mut naive = vec![false; 128];
             let mut ranges = Ranges::new();
             let covers = |naive: &[bool], start: u64, length: u64| {
-                (start..start + length).all(|n| naive.get(n as usize) == Some(&true))
+                (start..start + length).all(|n| naive.get(size(n)) == Some(&true))
             };
             for (kind, start, length, order) in steps {
                 match kind {
                     0 => {
                         ranges.free(start, length);
-                        naive[start as usize..(start + length) as usize].fill(true);
+                        naive[size(start)..size(start + length)].fill(true);
                     }
                     1 => {
                         let expected = length > 0 && covers(&naive, start, length);
                         prop_assert_eq!(ranges.take(start, length), expected);
                         if expected {
-                            naive[start as usize..(start + length) as usize].fill(false);
+                            naive[size(start)..size(start + length)].fill(false);
                         }
                     }
                     _ => {
                         let step = 1u64 << order;
                         let expected = (0..128u64)
-                            .step_by(step as usize)
+                            .step_by(size(step))
                             .find(|&at| length > 0 && covers(&naive, at, length));
                         prop_assert_eq!(ranges.allocate(length, step, 0), expected);
                         if let Some(at) = expected {
-                            naive[at as usize..(at + length) as usize].fill(false);
+                            naive[size(at)..size(at + length)].fill(false);
                         }
                     }
                 }

@@ -16,19 +16,22 @@ use crate::{RtError, memory, sys};
 /// Slots of the L1 CNode.
 const L1_SLOTS: usize = l1::COUNT as usize;
 
+/// Words with a bit for each slot of an L2 CNode.
+const WORDS: usize = crate::convert::size(CNODE_SLOTS) / 64;
+
 struct CNode {
     l1: u32,
     /// A bit is 1 when its slot is in use.
-    used: [u64; CNODE_SLOTS as usize / 64],
-    free: u32,
+    used: [u64; WORDS],
+    free: usize,
 }
 
 impl CNode {
     const fn new(l1: u32) -> Self {
         Self {
             l1,
-            used: [0; CNODE_SLOTS as usize / 64],
-            free: CNODE_SLOTS as u32,
+            used: [0; WORDS],
+            free: 64 * WORDS,
         }
     }
 

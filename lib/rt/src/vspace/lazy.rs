@@ -13,6 +13,7 @@ use capelin_abi::{PAGE_SIZE, VirtAddr, syscall::MapFlags};
 use super::{allocate_addresses, free_addresses, map_into};
 use crate::{
     RtError,
+    convert::size,
     memory::{Busy, Frame},
     slots, sys,
 };
@@ -61,14 +62,14 @@ impl LazyMapped {
         });
         Ok(Self {
             start: VirtAddr(start),
-            bytes: bytes as usize,
+            bytes: size(bytes),
         })
     }
 
     /// The memory.
     #[must_use]
     pub fn as_slice(&self) -> &[u8] {
-        let start = ptr::with_exposed_provenance(self.start.0 as usize);
+        let start = ptr::with_exposed_provenance(size(self.start.0));
         // SAFETY: the addresses are this region's alone; each is mapped before an access to it
         // completes; fresh frames are zeroed and nobody else's.
         unsafe { slice::from_raw_parts(start, self.bytes) }
@@ -77,7 +78,7 @@ impl LazyMapped {
     /// The memory.
     #[must_use]
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
-        let start = ptr::with_exposed_provenance_mut(self.start.0 as usize);
+        let start = ptr::with_exposed_provenance_mut(size(self.start.0));
         // SAFETY: as in `as_slice`, and `self` is borrowed mutably.
         unsafe { slice::from_raw_parts_mut(start, self.bytes) }
     }

@@ -16,10 +16,10 @@ use core::{
 use capelin_abi::{CapAddress, PhysAddr, syscall::MapFlags};
 use capelin_urpc::Line;
 
-use crate::{OwnedCap, RtError, memory::Frame, sys, vspace::Mapping};
+use crate::{OwnedCap, RtError, convert::size, memory::Frame, sys, vspace::Mapping};
 
 fn pointer(mapping: &Mapping, offset: usize) -> *mut u8 {
-    ptr::with_exposed_provenance_mut(mapping.start().0 as usize + offset)
+    ptr::with_exposed_provenance_mut(size(mapping.start().0) + offset)
 }
 
 /// A frame of this program's own, mapped readable and writable.
@@ -38,7 +38,7 @@ impl Mapped {
     /// Bytes mapped.
     #[must_use]
     pub const fn bytes(&self) -> usize {
-        self.mapping.bytes() as usize
+        size(self.mapping.bytes())
     }
 
     /// The memory.
@@ -66,6 +66,7 @@ impl Mapped {
     }
 
     /// Gives up ownership: the memory stays mapped for good. For the heap.
+    #[cfg(target_os = "none")]
     pub(crate) fn leak(self) -> *mut u8 {
         let start = pointer(&self.mapping, 0);
         core::mem::forget(self);
@@ -125,7 +126,7 @@ impl SharedMapped {
     /// Bytes mapped.
     #[must_use]
     pub const fn bytes(&self) -> usize {
-        self.mapping.bytes() as usize
+        size(self.mapping.bytes())
     }
 
     /// The frame's capability.
@@ -286,8 +287,8 @@ impl DeviceMapped {
         let mapping = super::map(cap.address(), offset - lead, whole, flags)?;
         Ok(Self {
             mapping,
-            offset: lead as usize,
-            bytes: bytes as usize,
+            offset: size(lead),
+            bytes: size(bytes),
             _cap: cap,
         })
     }
