@@ -1,10 +1,16 @@
 //! Keeping the tree balanced and its cached sums true.
 //!
-//! Each node caches three facts about the tree below and with it: the height,
-//! the largest end, and whether anything in it is remote. [`repair`] climbs from
-//! the deepest node whose subtree changed, rotates where the heights of two
-//! children differ by two, and stops where nothing cached changed any more: for
-//! most insertions and removals after a level or two.
+//! The tree is rank-balanced in the weak sense (Haeupler, Sen, Tarjan,
+//! "Rank-Balanced Trees", 2015): every node has a rank, a missing child has rank
+//! 0, a leaf has rank 1, and a child's rank is one or two below its parent's.
+//! With insertions only that is an AVL tree; with removals the height stays
+//! below 2 log2 n, an insertion or removal rotates at most twice, and the ranks
+//! that change are O(1) amortised in any mix of both. In an AVL tree, a copy and
+//! its deletion in turn can change every height up to the root each time.
+//!
+//! Each node caches two sums over the tree below and with it: the largest end,
+//! and whether anything in it is remote. They are restored first, climbing only
+//! as far as they change ([`raise`], [`refresh_up`]); rotations keep them.
 
 use crate::mdb::Mdb;
 use crate::slot::{Slot, SlotFlags, SlotIndex};
@@ -13,80 +19,79 @@ use crate::store::SlotStore;
 /// What a node caches about its subtree.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Sums {
-    pub(crate) height: u8,
     pub(crate) remote: bool,
     pub(crate) max_end: u64,
 }
 
 impl Sums {
-    const NOTHING: Self = Self {
-        height: 0,
-        remote: false,
-        max_end: 0,
-    };
-
     #[inline]
-    fn cached(slot: &Slot) -> Self {
+    pub(crate) fn cached(slot: &Slot) -> Self {
         Self {
-            height: slot.height,
             remote: slot.has_flags(SlotFlags::SUBTREE_REMOTE),
             max_end: slot.max_end,
         }
     }
 
-    #[inline]
-    fn of<S: SlotStore>(store: &S, node: SlotIndex) -> Self {
-        if node.is_none() {
-            Self::NOTHING
-        } else {
-            Self::cached(store.slot(node))
-        }
-    }
-
-    #[inline]
-    fn combine(slot: &Slot, left: Self, right: Self) -> Self {
-        Self {
-            height: left.height.max(right.height) + 1,
-            remote: slot.has_flags(SlotFlags::REMOTE) | left.remote | right.remote,
-            max_end: slot.end().max(left.max_end).max(right.max_end),
-        }
-    }
-
     /// What the node ought to cache, from its own fields and its children's.
-    pub(crate) fn computed<S: SlotStore>(store: &S, node: SlotIndex) -> Self {
-        let slot = store.slot(node);
-        Self::combine(
-            slot,
-            Self::of(store, slot.left),
-            Self::of(store, slot.right),
-        )
+    #[inline]
+    pub(crate) fn computed<S: SlotStore>(store: &S, slot: &Slot) -> Self {
+        let mut remote = slot.has_flags(SlotFlags::REMOTE);
+        let mut max_end = slot.end();
+        for child in [slot.left, slot.right] {
+            if !child.is_none() {
+                let child = store.slot(child);
+                remote |= child.has_flags(SlotFlags::SUBTREE_REMOTE);
+                max_end = max_end.max(child.max_end);
+            }
+        }
+        Self { remote, max_end }
     }
 
     #[inline]
     fn write(self, slot: &mut Slot) {
-        slot.height = self.height;
         slot.max_end = self.max_end;
         slot.set_flags(SlotFlags::SUBTREE_REMOTE, self.remote);
     }
 }
 
-/// What `node` caches now.
-pub(crate) fn cached<S: SlotStore>(store: &S, node: SlotIndex) -> Sums {
-    Sums::of(store, node)
-}
-
+/// The rank of a node, 0 for none.
 #[inline]
-pub(crate) fn height<S: SlotStore>(store: &S, node: SlotIndex) -> u8 {
+pub(crate) fn rank<S: SlotStore>(store: &S, node: SlotIndex) -> u8 {
     if node.is_none() {
         0
     } else {
-        store.slot(node).height
+        store.slot(node).rank()
     }
 }
 
-fn refresh<S: SlotStore>(store: &mut S, node: SlotIndex) {
-    let sums = Sums::computed(store, node);
-    sums.write(store.slot_mut(node));
+/// Adds a new leaf's sums to the nodes from `node` upwards.
+#[inline]
+pub(crate) fn raise<S: SlotStore>(store: &mut S, mut node: SlotIndex, sums: Sums) {
+    while !node.is_none() {
+        let slot = store.slot_mut(node);
+        let has_remote = slot.has_flags(SlotFlags::SUBTREE_REMOTE);
+        if slot.max_end >= sums.max_end && (has_remote || !sums.remote) {
+            return;
+        }
+        slot.max_end = slot.max_end.max(sums.max_end);
+        slot.set_flags(SlotFlags::SUBTREE_REMOTE, has_remote | sums.remote);
+        node = slot.parent;
+    }
+}
+
+/// Computes the sums from `node` upwards anew, until nothing changes.
+#[inline]
+pub(crate) fn refresh_up<S: SlotStore>(store: &mut S, mut node: SlotIndex) {
+    while !node.is_none() {
+        let slot = store.slot(node);
+        let sums = Sums::computed(store, slot);
+        if sums == Sums::cached(slot) {
+            return;
+        }
+        let slot = store.slot_mut(node);
+        sums.write(slot);
+        node = slot.parent;
+    }
 }
 
 /// Makes `new` the child of `parent` that `old` was (the root, without parent).
@@ -117,110 +122,173 @@ pub(crate) fn set_parent<S: SlotStore>(store: &mut S, node: SlotIndex, parent: S
     }
 }
 
-/// Lifts the right child of `node` into its place; answers that child. The
-/// cached sums of `node` are refreshed, the child's are the caller's to refresh.
-fn rotate_left<S: SlotStore>(store: &mut S, mdb: &mut Mdb, node: SlotIndex) -> SlotIndex {
-    let Slot {
-        right: child,
-        parent,
-        ..
-    } = *store.slot(node);
-    let inner = store.slot(child).left;
+/// Which child.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Left,
+    Right,
+}
+
+impl Side {
+    const fn other(self) -> Self {
+        match self {
+            Self::Left => Self::Right,
+            Self::Right => Self::Left,
+        }
+    }
+
+    #[inline]
+    const fn of(self, slot: &Slot) -> SlotIndex {
+        match self {
+            Self::Left => slot.left,
+            Self::Right => slot.right,
+        }
+    }
+
+    #[inline]
+    const fn set(self, slot: &mut Slot, child: SlotIndex) {
+        match self {
+            Self::Left => slot.left = child,
+            Self::Right => slot.right = child,
+        }
+    }
+}
+
+/// Lifts the child of `node` on `side` into its place; answers that child. Sums
+/// are kept, ranks are the caller's.
+fn rotate<S: SlotStore>(store: &mut S, mdb: &mut Mdb, node: SlotIndex, side: Side) -> SlotIndex {
+    let slot = store.slot(node);
+    let (child, parent, sums) = (side.of(slot), slot.parent, Sums::cached(slot));
+    let inner = side.other().of(store.slot(child));
     let lifted = store.slot_mut(child);
-    lifted.left = node;
+    side.other().set(lifted, node);
     lifted.parent = parent;
+    sums.write(lifted);
     replace_child(store, mdb, parent, node, child);
     let lowered = store.slot_mut(node);
-    lowered.right = inner;
+    side.set(lowered, inner);
     lowered.parent = child;
     set_parent(store, inner, node);
-    refresh(store, node);
+    let sums = Sums::computed(store, store.slot(node));
+    sums.write(store.slot_mut(node));
     child
 }
 
-/// The mirror image of [`rotate_left`].
-fn rotate_right<S: SlotStore>(store: &mut S, mdb: &mut Mdb, node: SlotIndex) -> SlotIndex {
-    let Slot {
-        left: child,
-        parent,
-        ..
-    } = *store.slot(node);
-    let inner = store.slot(child).right;
-    let lifted = store.slot_mut(child);
-    lifted.right = node;
-    lifted.parent = parent;
-    replace_child(store, mdb, parent, node, child);
-    let lowered = store.slot_mut(node);
-    lowered.left = inner;
-    lowered.parent = child;
-    set_parent(store, inner, node);
-    refresh(store, node);
-    child
+/// Restores the ranks after a leaf was attached to `parent`.
+#[inline]
+pub(crate) fn after_insertion<S: SlotStore>(
+    store: &mut S,
+    mdb: &mut Mdb,
+    leaf: SlotIndex,
+    mut parent: SlotIndex,
+) {
+    let mut node = leaf;
+    let mut node_rank = 1;
+    while !parent.is_none() {
+        let slot = store.slot(parent);
+        if slot.rank() != node_rank {
+            return;
+        }
+        let side = if slot.left == node {
+            Side::Left
+        } else {
+            Side::Right
+        };
+        let sibling = side.other().of(slot);
+        if rank(store, sibling) + 1 != node_rank {
+            lift(store, mdb, parent, side);
+            return;
+        }
+        node_rank += 1;
+        let slot = store.slot_mut(parent);
+        slot.set_rank(node_rank);
+        node = parent;
+        parent = slot.parent;
+    }
 }
 
-/// Rotates at `node`, whose right side is higher by two; answers the new top.
+/// Rotates at `node`, whose child on `side` has its rank and whose other child's
+/// is two lower.
 #[cold]
 #[inline(never)]
-fn lower_right<S: SlotStore>(store: &mut S, mdb: &mut Mdb, node: SlotIndex) -> SlotIndex {
-    let right = store.slot(node).right;
-    let Slot {
-        left: inner,
-        right: outer,
-        ..
-    } = *store.slot(right);
-    if height(store, inner) > height(store, outer) {
-        let top = rotate_right(store, mdb, right);
-        refresh(store, top);
+fn lift<S: SlotStore>(store: &mut S, mdb: &mut Mdb, node: SlotIndex, side: Side) {
+    let slot = store.slot(node);
+    let (node_rank, child) = (slot.rank(), side.of(slot));
+    let inner = side.other().of(store.slot(child));
+    if rank(store, inner) + 1 == node_rank {
+        rotate(store, mdb, child, side.other());
+        rotate(store, mdb, node, side);
+        store.slot_mut(inner).set_rank(node_rank);
+        store.slot_mut(child).set_rank(node_rank - 1);
+    } else {
+        rotate(store, mdb, node, side);
     }
-    let top = rotate_left(store, mdb, node);
-    refresh(store, top);
-    top
+    store.slot_mut(node).set_rank(node_rank - 1);
 }
 
-/// Rotates at `node`, whose left side is higher by two; answers the new top.
-#[cold]
-#[inline(never)]
-fn lower_left<S: SlotStore>(store: &mut S, mdb: &mut Mdb, node: SlotIndex) -> SlotIndex {
-    let left = store.slot(node).left;
-    let Slot {
-        left: outer,
-        right: inner,
-        ..
-    } = *store.slot(left);
-    if height(store, inner) > height(store, outer) {
-        let top = rotate_left(store, mdb, left);
-        refresh(store, top);
-    }
-    let top = rotate_right(store, mdb, node);
-    refresh(store, top);
-    top
-}
-
-/// Restores balance and cached sums from `node` upwards, until a subtree caches
-/// what it cached before.
-pub(crate) fn repair<S: SlotStore>(store: &mut S, mdb: &mut Mdb, mut node: SlotIndex) {
-    while !node.is_none() {
-        let slot = store.slot(node);
-        let before = Sums::cached(slot);
-        let left = Sums::of(store, slot.left);
-        let right = Sums::of(store, slot.right);
-        if left.height > right.height + 1 {
-            node = lower_left(store, mdb, node);
-            if Sums::cached(store.slot(node)) == before {
-                return;
-            }
-        } else if right.height > left.height + 1 {
-            node = lower_right(store, mdb, node);
-            if Sums::cached(store.slot(node)) == before {
+/// Restores the ranks after a child of `parent` was removed or replaced by one
+/// of lower rank.
+#[inline]
+pub(crate) fn after_removal<S: SlotStore>(store: &mut S, mdb: &mut Mdb, mut parent: SlotIndex) {
+    while !parent.is_none() {
+        let slot = store.slot(parent);
+        let own = slot.rank();
+        if slot.left.is_none() && slot.right.is_none() {
+            if own == 1 {
                 return;
             }
         } else {
-            let sums = Sums::combine(slot, left, right);
-            if sums == before {
+            let left = own - rank(store, slot.left);
+            let right = own - rank(store, slot.right);
+            let (high, difference) = if left > 2 {
+                (Side::Right, right)
+            } else if right > 2 {
+                (Side::Left, left)
+            } else {
+                return;
+            };
+            if difference == 1 && !demote_sibling(store, high.of(slot)) {
+                lower(store, mdb, parent, high);
                 return;
             }
-            sums.write(store.slot_mut(node));
         }
-        node = store.slot(node).parent;
+        let slot = store.slot_mut(parent);
+        slot.set_rank(own - 1);
+        parent = slot.parent;
+    }
+}
+
+/// Demotes a node whose children are both two ranks lower; false for others.
+fn demote_sibling<S: SlotStore>(store: &mut S, node: SlotIndex) -> bool {
+    let slot = store.slot(node);
+    let own = slot.rank();
+    let may_be_demoted = own - rank(store, slot.left) == 2 && own - rank(store, slot.right) == 2;
+    if may_be_demoted {
+        store.slot_mut(node).set_rank(own - 1);
+    }
+    may_be_demoted
+}
+
+/// Rotates at `node`, whose child on the side `high` is one rank lower and whose
+/// other child is three lower.
+#[cold]
+#[inline(never)]
+fn lower<S: SlotStore>(store: &mut S, mdb: &mut Mdb, node: SlotIndex, high: Side) {
+    let slot = store.slot(node);
+    let (own, child) = (slot.rank(), high.of(slot));
+    let slot = store.slot(child);
+    let (inner, outer) = (high.other().of(slot), high.of(slot));
+    if rank(store, outer) + 2 == own {
+        rotate(store, mdb, node, high);
+        store.slot_mut(child).set_rank(own);
+        let slot = store.slot_mut(node);
+        let is_leaf = slot.left.is_none() && slot.right.is_none();
+        slot.set_rank(if is_leaf { 1 } else { own - 1 });
+    } else {
+        rotate(store, mdb, child, high.other());
+        rotate(store, mdb, node, high);
+        store.slot_mut(inner).set_rank(own);
+        store.slot_mut(child).set_rank(own - 2);
+        store.slot_mut(node).set_rank(own - 2);
     }
 }

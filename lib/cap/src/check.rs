@@ -8,7 +8,7 @@ use core::cmp::Ordering;
 
 use capelin_abi::ObjectType;
 
-use crate::balance::{Sums, cached, height};
+use crate::balance::{Sums, rank};
 use crate::key::compare;
 use crate::mdb::{Mdb, next};
 use crate::slot::{SlotFlags, SlotIndex, State};
@@ -25,8 +25,8 @@ pub struct Summary {
     pub mappings: u64,
     /// Capabilities that are dying or in progress.
     pub unfinished: u64,
-    /// The height of the tree.
-    pub height: u8,
+    /// The rank of the tree's root, no less than its height.
+    pub rank: u8,
 }
 
 /// What is wrong, and at which slot.
@@ -36,9 +36,9 @@ pub enum Violation {
     Empty(SlotIndex),
     /// A child's parent link names another slot, or the root has a parent.
     ParentLink(SlotIndex),
-    /// Height, largest end or remote mark isn't what the children make it.
+    /// Largest end or remote mark isn't what the children make it.
     CachedSums(SlotIndex),
-    /// The heights of its children differ by more than one.
+    /// A child's rank isn't one or two below its parent's, or a leaf's isn't 1.
     Balance(SlotIndex),
     /// It comes before its predecessor in the order.
     Order(SlotIndex),
@@ -56,7 +56,7 @@ pub enum Violation {
 /// The first violation in order.
 pub fn check<S: SlotStore>(store: &S, mdb: &Mdb) -> Result<Summary, Violation> {
     let mut summary = Summary {
-        height: height(store, mdb.root),
+        rank: rank(store, mdb.root),
         ..Summary::default()
     };
     if mdb.root.is_none() {
@@ -65,9 +65,9 @@ pub fn check<S: SlotStore>(store: &S, mdb: &Mdb) -> Result<Summary, Violation> {
     if !store.slot(mdb.root).parent.is_none() {
         return Err(Violation::ParentLink(mdb.root));
     }
-    // A binary tree of height h has fewer than 2^h nodes.
+    // A tree of rank r is at most r high, so it has fewer than 2^r nodes.
     let limit = 1u64
-        .checked_shl(u32::from(summary.height))
+        .checked_shl(u32::from(summary.rank))
         .unwrap_or(u64::MAX);
     let mut node = mdb.first(store).unwrap_or(SlotIndex::NONE);
     while !node.is_none() {
@@ -99,10 +99,15 @@ pub fn check_node<S: SlotStore>(store: &S, mdb: &Mdb, node: SlotIndex) -> Result
             return Err(Violation::ParentLink(child));
         }
     }
-    if cached(store, node) != Sums::computed(store, node) {
+    if Sums::cached(slot) != Sums::computed(store, slot) {
         return Err(Violation::CachedSums(node));
     }
-    if height(store, slot.left).abs_diff(height(store, slot.right)) > 1 {
+    let is_leaf = slot.left.is_none() && slot.right.is_none();
+    let is_below = |child| {
+        let difference = i16::from(slot.rank()) - i16::from(rank(store, child));
+        difference == 1 || difference == 2
+    };
+    if !is_below(slot.left) || !is_below(slot.right) || (is_leaf && slot.rank() != 1) {
         return Err(Violation::Balance(node));
     }
     let after = next(store, node);

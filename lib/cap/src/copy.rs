@@ -38,11 +38,11 @@ pub fn copy<S: SlotStore>(
 #[inline]
 pub(crate) fn copied(source: &Slot, mask: Rights) -> Slot {
     let mut slot = *source;
-    slot.rights &= mask.bits();
+    slot.keep_rights(mask);
     slot.progress = 0;
     // REMOTE_COPIES stays with one of the copies; delete hands it on.
     let kept = SlotFlags::HAS_ANCESTOR.union(SlotFlags::REMOTE_ANCESTORS);
-    slot.flags &= kept.bits();
+    slot.keep_flags(kept);
     slot
 }
 

@@ -53,7 +53,7 @@ pub fn lookup_from<S: SlotStore>(
     reference: CapRef,
 ) -> Result<SlotIndex, SysError> {
     let number = reference.address.l1();
-    if number >= CNODE_SLOTS as u32 {
+    if u64::from(number) >= CNODE_SLOTS {
         return Err(SysError::NoSuchSlot);
     }
     let l1 = SlotIndex(first.0.wrapping_add(number));
@@ -64,7 +64,7 @@ pub fn lookup_from<S: SlotStore>(
     if !slot.is_kind(ObjectType::L2CNode) || reference.address == CapAddress::NULL {
         return Err(SysError::NoSuchSlot);
     }
-    if slot.state != State::Live as u8 || slot.is_tombstone() {
+    if !slot.is_usable() {
         return check_cnode(store, l1).and(Err(SysError::NoSuchSlot));
     }
     let cnode = store.index_of(slot.address()).ok_or(SysError::NoSuchSlot)?;

@@ -12,12 +12,24 @@ use crate::store::SlotStore;
 /// being zeroed), `Dying`, and `Foreign` for a tombstone.
 #[inline]
 pub(crate) fn usable<S: SlotStore>(store: &S, index: SlotIndex) -> Result<&Slot, SysError> {
-    let slot = occupied(store, index)?;
+    if index.is_none() {
+        return Err(SysError::NoSuchSlot);
+    }
+    let slot = store.slot(index);
+    if slot.is_occupied() && slot.is_usable() {
+        Ok(slot)
+    } else {
+        Err(why_unusable(slot))
+    }
+}
+
+#[cold]
+fn why_unusable(slot: &Slot) -> SysError {
     match slot.state() {
-        State::Live if slot.is_tombstone() => Err(SysError::Foreign),
-        State::Live => Ok(slot),
-        State::InProgress | State::Locked => Err(SysError::Locked),
-        State::Dying => Err(SysError::Dying),
+        State::Live if slot.is_occupied() => SysError::Foreign,
+        State::Live => SysError::EmptySlot,
+        State::InProgress | State::Locked => SysError::Locked,
+        State::Dying => SysError::Dying,
     }
 }
 

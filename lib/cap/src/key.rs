@@ -66,13 +66,13 @@ fn compare_same_base(a: &Slot, b: &Slot) -> Ordering {
     b.size
         .cmp(&a.size)
         .then_with(|| rank_of(a.kind()).cmp(&rank_of(b.kind())))
-        .then_with(|| a.kind.cmp(&b.kind))
+        .then_with(|| a.kind_number().cmp(&b.kind_number()))
 }
 
 /// Whether two slots have the same type and range.
 #[inline]
 pub(crate) const fn is_same(a: &Slot, b: &Slot) -> bool {
-    a.base == b.base && a.size == b.size && a.kind == b.kind
+    a.base == b.base && a.size == b.size && a.kind_number() == b.kind_number()
 }
 
 /// Whether memory and interrupts of this type must not vanish with their last

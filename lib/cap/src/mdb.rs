@@ -1,7 +1,7 @@
 //! The mapping database: every capability of one kernel, in one tree embedded in
 //! the slots (`docs/020-capabilities.md`).
 //!
-//! An AVL tree with parent links in the order of [`crate::key`]. Insertion takes
+//! A rank-balanced tree with parent links in the order of [`crate::key`]. Insertion takes
 //! a neighbour, so that a copy costs no descent; removal takes the node itself.
 //! Each node caches the largest end below it, with which
 //! `Mdb::last_reaching` finds in one descent the rightmost range that starts
@@ -13,7 +13,9 @@ use core::cmp::Ordering;
 
 use capelin_abi::{KernelId, PhysAddr};
 
-use crate::balance::{repair, replace_child, set_parent};
+use crate::balance::{
+    Sums, after_insertion, after_removal, raise, refresh_up, replace_child, set_parent,
+};
 use crate::key::{ADDRESS_MASK, compare};
 use crate::slot::{Slot, SlotFlags, SlotIndex};
 use crate::store::SlotStore;
@@ -60,7 +62,7 @@ impl Mdb {
     #[inline]
     #[must_use]
     pub const fn owns(&self, slot: &Slot) -> bool {
-        slot.owner == self.kernel.0
+        slot.owner().0 == self.kernel.0
     }
 
     /// The first capability in order.
@@ -257,7 +259,7 @@ impl Mdb {
     ) {
         write_leaf(store, dst, slot, parent);
         store.slot_mut(parent).left = dst;
-        repair(store, self, parent);
+        settle(store, self, parent, dst);
     }
 
     #[inline]
@@ -270,7 +272,7 @@ impl Mdb {
     ) {
         write_leaf(store, dst, slot, parent);
         store.slot_mut(parent).right = dst;
-        repair(store, self, parent);
+        settle(store, self, parent, dst);
     }
 
     /// Unlinks `node` and empties its slot.
@@ -286,7 +288,8 @@ impl Mdb {
             replace_child(store, self, parent, node, child);
             set_parent(store, child, parent);
             *store.slot_mut(node) = Slot::EMPTY;
-            repair(store, self, parent);
+            refresh_up(store, parent);
+            after_removal(store, self, parent);
             return;
         }
         self.replace_by_successor(store, node);
@@ -316,7 +319,7 @@ impl Mdb {
         heir.parent = removed.parent;
         // The heir caches what the removed node did, so that the climb sees what
         // changed for the nodes above.
-        heir.height = removed.height;
+        heir.set_rank(removed.rank());
         heir.max_end = removed.max_end;
         heir.set_flags(
             SlotFlags::SUBTREE_REMOTE,
@@ -325,12 +328,13 @@ impl Mdb {
         set_parent(store, removed.left, successor);
         replace_child(store, self, removed.parent, node, successor);
         *store.slot_mut(node) = Slot::EMPTY;
-        repair(store, self, start);
+        refresh_up(store, start);
         // The climb may have stopped below the heir, which lost the removed
         // node's own range.
         if start != successor {
-            repair(store, self, successor);
+            refresh_up(store, successor);
         }
+        after_removal(store, self, start);
     }
 
     /// Moves a node to another slot: `to` takes its place in the tree, `from` is
@@ -358,7 +362,7 @@ impl Mdb {
         on: bool,
     ) {
         store.slot_mut(node).set_flags(flag, on);
-        repair(store, self, node);
+        refresh_up(store, node);
     }
 
     /// Exchanges what two slots hold, with their places in the tree.
@@ -368,11 +372,12 @@ impl Mdb {
             link if link == b => a,
             link => link,
         };
-        let renamed = |slot: &Slot| Slot {
-            left: exchanged(slot.left),
-            right: exchanged(slot.right),
-            parent: exchanged(slot.parent),
-            ..*slot
+        let renamed = |slot: &Slot| {
+            let mut slot = *slot;
+            slot.left = exchanged(slot.left);
+            slot.right = exchanged(slot.right);
+            slot.parent = exchanged(slot.parent);
+            slot
         };
         let (was_a, was_b) = (*store.slot(a), *store.slot(b));
         let (at_b, at_a) = (renamed(&was_a), renamed(&was_b));
@@ -402,16 +407,22 @@ const fn some(node: SlotIndex) -> Option<SlotIndex> {
 }
 
 #[inline]
-fn write_leaf<S: SlotStore>(store: &mut S, dst: SlotIndex, slot: Slot, parent: SlotIndex) {
-    let leaf = store.slot_mut(dst);
-    *leaf = slot;
-    leaf.left = SlotIndex::NONE;
-    leaf.right = SlotIndex::NONE;
-    leaf.parent = parent;
-    leaf.height = 1;
-    leaf.max_end = leaf.end();
-    let remote = leaf.has_flags(SlotFlags::REMOTE);
-    leaf.set_flags(SlotFlags::SUBTREE_REMOTE, remote);
+fn write_leaf<S: SlotStore>(store: &mut S, dst: SlotIndex, mut slot: Slot, parent: SlotIndex) {
+    slot.left = SlotIndex::NONE;
+    slot.right = SlotIndex::NONE;
+    slot.parent = parent;
+    slot.set_rank(1);
+    slot.max_end = slot.end();
+    slot.set_flags(SlotFlags::SUBTREE_REMOTE, slot.has_flags(SlotFlags::REMOTE));
+    *store.slot_mut(dst) = slot;
+}
+
+/// Restores sums and ranks above a new leaf.
+#[inline]
+fn settle<S: SlotStore>(store: &mut S, mdb: &mut Mdb, parent: SlotIndex, leaf: SlotIndex) {
+    let sums = Sums::cached(store.slot(leaf));
+    raise(store, parent, sums);
+    after_insertion(store, mdb, leaf, parent);
 }
 
 #[inline]

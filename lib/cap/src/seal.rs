@@ -36,7 +36,7 @@ pub fn seal<S: SlotStore>(store: &mut S, mdb: &mut Mdb, index: SlotIndex) -> Res
     // Nothing else has this range but ancestors, which come before both types:
     // the node stays where it is.
     let slot = store.slot_mut(index);
-    slot.kind = ObjectType::CoreImage as u8;
-    slot.rights &= Rights::GRANT.union(Rights::REVOKE).bits();
+    slot.set_kind(ObjectType::CoreImage);
+    slot.keep_rights(Rights::GRANT.union(Rights::REVOKE));
     Ok(())
 }

@@ -158,16 +158,14 @@ impl Capability {
 }
 
 /// One capability slot (layout in `docs/020-capabilities.md`).
+///
+/// The first eight bytes are one word, so that a slot is copied and changed in
+/// registers: type in bits 7:0, rights in 15:8, owner in 31:16, state in 39:32,
+/// flags in 47:40, rank in 55:48, zero in 63:56.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub struct Slot {
-    pub(crate) kind: u8,
-    pub(crate) rights: u8,
-    pub(crate) owner: u16,
-    pub(crate) state: u8,
-    pub(crate) flags: u8,
-    pub(crate) height: u8,
-    pub(crate) spare: u8,
+    head: u64,
     /// Address space in bits 63:56, address in bits 55:0: one comparison orders
     /// both.
     pub(crate) base: u64,
@@ -179,6 +177,17 @@ pub struct Slot {
     pub(crate) progress: u32,
     pub(crate) max_end: u64,
 }
+
+const KIND: u64 = 0xff;
+const RIGHTS: u32 = 8;
+const OWNER: u32 = 16;
+const STATE: u32 = 32;
+const FLAGS: u32 = 40;
+const RANK: u32 = 48;
+
+/// Bits of the first word that are zero in a live capability that isn't a
+/// tombstone.
+const UNUSABLE: u64 = 0xff << STATE | (SlotFlags::TOMBSTONE.bits() as u64) << FLAGS;
 
 const _: () = assert!(size_of::<Slot>() == 64 && align_of::<Slot>() == 8);
 const _: () = assert!(core::mem::offset_of!(Slot, base) == 8);
@@ -195,13 +204,7 @@ impl Default for Slot {
 impl Slot {
     /// An empty slot: all bits zero.
     pub const EMPTY: Self = Self {
-        kind: 0,
-        rights: 0,
-        owner: 0,
-        state: 0,
-        flags: 0,
-        height: 0,
-        spare: 0,
+        head: 0,
         base: 0,
         size: 0,
         data: [0; 2],
@@ -215,9 +218,9 @@ impl Slot {
     /// A live slot, not yet in the tree, holding `capability`.
     pub(crate) const fn holding(capability: &Capability, owner: KernelId) -> Self {
         Self {
-            kind: capability.kind as u8,
-            rights: capability.rights.bits(),
-            owner: owner.0,
+            head: capability.kind as u64
+                | (capability.rights.bits() as u64) << RIGHTS
+                | (owner.0 as u64) << OWNER,
             base: capability.base | space_of(capability.kind) << ADDRESS_BITS,
             size: capability.size,
             data: capability.data,
@@ -229,42 +232,46 @@ impl Slot {
     #[inline]
     #[must_use]
     pub fn kind(&self) -> ObjectType {
-        ObjectType::try_from(self.kind).unwrap_or(ObjectType::Null)
+        ObjectType::try_from(self.kind_number()).unwrap_or(ObjectType::Null)
     }
 
     /// Whether the slot may take a capability.
     #[inline]
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.kind == ObjectType::Null as u8 && self.state == State::Live as u8
+        self.head & (KIND | 0xff << STATE) == 0
     }
 
     /// Whether the slot holds a capability, in whatever state.
     #[inline]
     #[must_use]
     pub const fn is_occupied(&self) -> bool {
-        self.kind != ObjectType::Null as u8
+        self.head & KIND != 0
     }
 
     /// What the holder may do.
     #[inline]
     #[must_use]
     pub const fn rights(&self) -> Rights {
-        Rights::from_bits_truncate(self.rights)
+        Rights::from_bits_truncate(self.byte(RIGHTS))
     }
 
     /// The kernel that owns the object.
     #[inline]
     #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the field is cut out on purpose"
+    )]
     pub const fn owner(&self) -> KernelId {
-        KernelId(self.owner)
+        KernelId((self.head >> OWNER) as u16)
     }
 
     /// What may be done with it at present.
     #[inline]
     #[must_use]
     pub const fn state(&self) -> State {
-        match self.state {
+        match self.byte(STATE) {
             0 => State::Live,
             1 => State::InProgress,
             2 => State::Locked,
@@ -276,7 +283,7 @@ impl Slot {
     #[inline]
     #[must_use]
     pub const fn flags(&self) -> SlotFlags {
-        SlotFlags::from_bits_truncate(self.flags)
+        SlotFlags::from_bits_truncate(self.byte(FLAGS))
     }
 
     /// Whether it was moved to another kernel and only claims its range here.
@@ -362,26 +369,94 @@ impl Slot {
 
     #[inline]
     pub(crate) const fn is_kind(&self, kind: ObjectType) -> bool {
-        self.kind == kind as u8
+        self.head & KIND == kind as u64
     }
 
     #[inline]
     pub(crate) const fn has_flags(&self, flags: SlotFlags) -> bool {
-        self.flags & flags.bits() != 0
+        self.head & (flags.bits() as u64) << FLAGS != 0
     }
 
     #[inline]
     pub(crate) const fn set_flags(&mut self, flags: SlotFlags, on: bool) {
-        if on {
-            self.flags |= flags.bits();
+        let bits = (flags.bits() as u64) << FLAGS;
+        self.head = if on {
+            self.head | bits
         } else {
-            self.flags &= !flags.bits();
-        }
+            self.head & !bits
+        };
+    }
+
+    /// Clears all flags but these.
+    #[inline]
+    pub(crate) const fn keep_flags(&mut self, flags: SlotFlags) {
+        self.head &= !(0xff << FLAGS) | (flags.bits() as u64) << FLAGS;
     }
 
     #[inline]
     pub(crate) const fn set_state(&mut self, state: State) {
-        self.state = state as u8;
+        self.set_byte(STATE, state as u8);
+    }
+
+    #[inline]
+    pub(crate) const fn set_kind(&mut self, kind: ObjectType) {
+        self.set_byte(0, kind as u8);
+    }
+
+    #[inline]
+    pub(crate) const fn set_rights(&mut self, rights: Rights) {
+        self.set_byte(RIGHTS, rights.bits());
+    }
+
+    #[inline]
+    pub(crate) const fn keep_rights(&mut self, rights: Rights) {
+        self.head &= !(0xff << RIGHTS) | (rights.bits() as u64) << RIGHTS;
+    }
+
+    #[inline]
+    pub(crate) const fn set_owner(&mut self, owner: KernelId) {
+        self.head = self.head & !(0xffff << OWNER) | (owner.0 as u64) << OWNER;
+    }
+
+    /// The rank in the balanced tree: at least 1 for what is in it.
+    #[inline]
+    pub(crate) const fn rank(&self) -> u8 {
+        self.byte(RANK)
+    }
+
+    #[inline]
+    pub(crate) const fn set_rank(&mut self, rank: u8) {
+        self.set_byte(RANK, rank);
+    }
+
+    /// The number of the type.
+    #[inline]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the field is cut out on purpose"
+    )]
+    pub(crate) const fn kind_number(&self) -> u8 {
+        self.head as u8
+    }
+
+    /// Whether the slot is live and not a tombstone.
+    #[inline]
+    pub(crate) const fn is_usable(&self) -> bool {
+        self.head & UNUSABLE == 0
+    }
+
+    #[inline]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the field is cut out on purpose"
+    )]
+    const fn byte(&self, shift: u32) -> u8 {
+        (self.head >> shift) as u8
+    }
+
+    #[inline]
+    const fn set_byte(&mut self, shift: u32, value: u8) {
+        self.head = self.head & !(0xff << shift) | (value as u64) << shift;
     }
 }
 
@@ -394,7 +469,7 @@ impl fmt::Debug for Slot {
             self.base(),
             self.size,
             self.rights(),
-            self.owner,
+            self.owner(),
             self.state(),
             self.flags(),
             self.data,

@@ -66,8 +66,8 @@ pub fn export<S: SlotStore>(
         return Err(SysError::HasRelations);
     }
     let tombstone = store.slot_mut(index);
-    tombstone.owner = to.0;
-    tombstone.rights = 0;
+    tombstone.set_owner(to);
+    tombstone.set_rights(Rights::empty());
     tombstone.data = [0; 2];
     mdb.set_remote_flag(store, index, SlotFlags::TOMBSTONE, true);
     Ok(CapRecord {
@@ -128,8 +128,8 @@ fn bring_home<S: SlotStore>(
     }
     mdb.move_node(store, tombstone, dst);
     let here = store.slot_mut(dst);
-    here.owner = slot.owner;
-    here.rights = slot.rights;
+    here.set_owner(slot.owner());
+    here.set_rights(slot.rights());
     here.data = slot.data;
     mdb.set_remote_flag(store, dst, SlotFlags::TOMBSTONE, false);
     Ok(())
@@ -170,9 +170,8 @@ fn take_back<S: SlotStore>(
     if !is_known || store.slot(original).state() != State::Live || !mdb.owns(store.slot(original)) {
         return Err(SysError::Dying);
     }
-    let rights = Rights::from_bits_truncate(slot.rights);
     let mut copy = copied(store.slot(original), Rights::all());
-    copy.rights = rights.bits();
+    copy.set_rights(slot.rights());
     copy.data = slot.data;
     mdb.insert_before(store, original, dst, copy);
     Ok(())
@@ -189,7 +188,7 @@ fn take_foreign<S: SlotStore>(
 ) -> Result<(), SysError> {
     if is_known {
         // Beside foreign copies, or the tombstone of what was moved to its owner.
-        if store.slot(before).owner != slot.owner {
+        if store.slot(before).owner() != slot.owner() {
             return Err(SysError::RangeInUse);
         }
         mdb.insert_before(store, before, dst, slot);
@@ -203,13 +202,13 @@ fn take_foreign<S: SlotStore>(
         let may_contain = around.is_tombstone()
             || around.is_kind(ObjectType::CoreImage)
             || around.is_kind(ObjectType::PhysAddr)
-            || around.owner == slot.owner;
+            || around.owner() == slot.owner();
         if !may_contain {
             return Err(SysError::RangeInUse);
         }
     }
     let inside = first_inside(store, mdb, before, &slot);
-    let is_claimed = inside.is_some_and(|inside| store.slot(inside).owner != slot.owner);
+    let is_claimed = inside.is_some_and(|inside| store.slot(inside).owner() != slot.owner());
     if is_claimed || mdb.crosses(store, slot.base, slot.end()) {
         return Err(SysError::RangeInUse);
     }
