@@ -1,0 +1,359 @@
+//! Tests of this crate that need a processor: run by `tests/on_qemu.rs` on QEMU's
+//! `virt` board, at EL1 with the MMU off, each reported as `test NAME ... ok`.
+#![cfg_attr(target_os = "none", no_std, no_main)]
+
+#[cfg(not(target_os = "none"))]
+fn main() {}
+
+#[cfg(target_os = "none")]
+#[expect(unsafe_code, reason = "runs on the bare machine")]
+mod probe {
+    use core::fmt::Write;
+
+    use capelin_aarch64::console::EarlyConsole;
+    use capelin_aarch64::fp::{self, FpState};
+    use capelin_aarch64::gic::{
+        Gic, GicMapping, SgiTarget, distributor_init_once, find_redistributor,
+    };
+    use capelin_aarch64::psci::{AffinityState, Psci, PsciError};
+    use capelin_aarch64::timer::{self, Timer};
+    use capelin_aarch64::{cache, cpu, tlb, user};
+    use capelin_abi::boot::{
+        ConsoleArgs, GicArgs, MAX_REDISTRIBUTOR_REGIONS, PhysRegion, PsciArgs,
+    };
+    use capelin_abi::{Mpidr, PhysAddr, VirtAddr};
+
+    core::arch::global_asm!(
+        ".pushsection .probe.header, \"ax\"",
+        ".globl _start",
+        "_start: b 1f",
+        ".word 0",
+        ".quad 0x200000, __image_bytes, 0xa, 0, 0, 0",
+        ".ascii \"ARM\\x64\"",
+        ".word 0",
+        "1: adrp x1, __stack_top",
+        "   add x1, x1, :lo12:__stack_top",
+        "   mov sp, x1",
+        "   adrp x1, probe_vectors",
+        "   add x1, x1, :lo12:probe_vectors",
+        "   msr vbar_el1, x1",
+        "   isb",
+        "   b probe_main",
+        ".popsection",
+        // Only a synchronous exception of EL1 itself is expected (0x200): ask for
+        // the fix-up as a kernel would, and continue there.
+        ".pushsection .text.probe_vectors, \"ax\"",
+        ".balign 2048",
+        "probe_vectors:",
+        ".rept 4",
+        ".balign 128",
+        "   b .",
+        ".endr",
+        ".balign 128",
+        "   stp x0, x1, [sp, #-256]!",
+        "   stp x2, x3, [sp, #16]",
+        "   stp x4, x5, [sp, #32]",
+        "   stp x6, x7, [sp, #48]",
+        "   stp x8, x9, [sp, #64]",
+        "   stp x10, x11, [sp, #80]",
+        "   stp x12, x13, [sp, #96]",
+        "   stp x14, x15, [sp, #112]",
+        "   stp x16, x17, [sp, #128]",
+        "   stp x18, x30, [sp, #144]",
+        "   mrs x0, elr_el1",
+        "   mrs x1, esr_el1",
+        "   bl probe_fault",
+        "   msr elr_el1, x0",
+        "   ldp x2, x3, [sp, #16]",
+        "   ldp x4, x5, [sp, #32]",
+        "   ldp x6, x7, [sp, #48]",
+        "   ldp x8, x9, [sp, #64]",
+        "   ldp x10, x11, [sp, #80]",
+        "   ldp x12, x13, [sp, #96]",
+        "   ldp x14, x15, [sp, #112]",
+        "   ldp x16, x17, [sp, #128]",
+        "   ldp x18, x30, [sp, #144]",
+        "   ldp x0, x1, [sp], #256",
+        "   eret",
+        ".rept 11",
+        ".balign 128",
+        "   b .",
+        ".endr",
+        ".popsection",
+    );
+
+    #[unsafe(no_mangle)]
+    extern "C" fn probe_fault(pc: u64, syndrome: u64) -> u64 {
+        match user::fixup_for(pc) {
+            Some(continuation) => continuation,
+            None => panic!("exception, ESR {syndrome:#x} at {pc:#x}"),
+        }
+    }
+
+    /// Where nothing is on this board.
+    const NOWHERE: VirtAddr = VirtAddr(0x100_0000_0000);
+    /// The last page of 128 MiB of memory.
+    const LAST_PAGE: u64 = 0x4800_0000 - 4096;
+
+    fn console() -> EarlyConsole {
+        let args = ConsoleArgs {
+            kind: ConsoleArgs::PL011,
+            ..ConsoleArgs::default()
+        };
+        // SAFETY: the board has a PL011 there, and the MMU is off.
+        let console = unsafe { EarlyConsole::new(&args, VirtAddr(0x900_0000)) };
+        console.unwrap_or_else(|| cpu::halt())
+    }
+
+    fn report(name: &str, is_ok: bool) {
+        let verdict = if is_ok { "ok" } else { "FAILED" };
+        let _ = writeln!(console(), "test {name} ... {verdict}");
+    }
+
+    #[unsafe(no_mangle)]
+    extern "C" fn probe_main() -> ! {
+        report("entered at EL1", cpu::current_el() == 1);
+        let features = cpu::Features::read();
+        let lines = features.lines;
+        report(
+            "features are plausible",
+            features.fp && features.physical_range.bits() >= 40 && lines.data_bytes == 64,
+        );
+        maintenance();
+        user_memory();
+        user_faults();
+        if features.fp {
+            fp_registers();
+        }
+        firmware();
+        interrupts(features.gic_system_registers);
+        events();
+        let _ = writeln!(console(), "done");
+        let _ = psci().system_off();
+        cpu::halt()
+    }
+
+    /// Every maintenance operation is one that EL1 may issue.
+    fn maintenance() {
+        let page = VirtAddr(LAST_PAGE);
+        tlb::entries_made();
+        tlb::invalidate_user_page(page, 1);
+        tlb::invalidate_user_page_last_level(page, 1);
+        tlb::invalidate_user_leaves(page, 2, 4096, 1);
+        tlb::invalidate_user_asid(1);
+        tlb::invalidate_kernel_page(page);
+        tlb::invalidate_all_local();
+        cache::clean_to_poc(page, 4096);
+        cache::clean_invalidate_to_poc(page, 4096);
+        cache::prepare_uncached_writes(page, 4096);
+        // SAFETY: prepared, whole lines, and written by nobody since.
+        unsafe { cache::discard_after_uncached_writes(page, 4096) };
+        cache::sync_instructions(page, 4096);
+        report("maintenance is issued without a trap", true);
+    }
+
+    fn user_memory() {
+        let at = VirtAddr(LAST_PAGE);
+        let words = user::write_u64(at, 0x0123_4567_89ab_cdef).is_ok()
+            && user::read_u64(at) == Ok(0x0123_4567_89ab_cdef)
+            && user::read_u32(VirtAddr(at.0 + 4)) == Ok(0x0123_4567)
+            && user::write_u32(at, 5).is_ok()
+            && user::read_u64(at) == Ok(0x0123_4567_0000_0005)
+            && user::read_u64(VirtAddr(at.0 + 4)).is_err();
+        report("words are read and written", words);
+
+        let mut source = [0_u8; 64];
+        for (byte, n) in source.iter_mut().zip(0_u8..) {
+            *byte = n ^ 0x5a;
+        }
+        let mut is_ok = true;
+        for offset in 0..9 {
+            for length in 0..40 {
+                let piece = &source[offset..offset + length];
+                for target in [at.0, at.0 + 3] {
+                    let mut back = [0xee; 48];
+                    is_ok &= user::write_bytes(VirtAddr(target), piece).is_ok()
+                        && user::write_u32(VirtAddr(at.0 + 64), 0).is_ok()
+                        && user::read_bytes(&mut back[1..=length], VirtAddr(target)).is_ok()
+                        && back[1..=length] == *piece
+                        && back[0] == 0xee
+                        && back[length + 1] == 0xee;
+                }
+            }
+        }
+        report("bytes are copied at every alignment", is_ok);
+    }
+
+    fn user_faults() {
+        let words = user::read_u64(NOWHERE).is_err()
+            && user::read_u32(NOWHERE).is_err()
+            && user::write_u64(NOWHERE, 1).is_err()
+            && user::write_u32(NOWHERE, 1).is_err()
+            && user::probe_kernel_word(NOWHERE).is_err()
+            && user::probe_kernel_word(VirtAddr(LAST_PAGE)).is_ok();
+        report("faulting words are errors", words);
+        let mut is_ok = true;
+        for length in [1, 7, 8, 9, 17] {
+            let mut bytes = [0; 32];
+            is_ok &= user::read_bytes(&mut bytes[..length], NOWHERE).is_err()
+                && user::write_bytes(NOWHERE, &bytes[..length]).is_err();
+        }
+        report("faulting copies are errors", is_ok);
+        // Half of it is there.
+        let edge = VirtAddr(LAST_PAGE + 4096 - 16);
+        let mut bytes = [0; 32];
+        let is_ok = user::write_bytes(edge, &[7; 32]).is_err()
+            && user::read_bytes(&mut bytes, edge).is_err()
+            && bytes[..16] == [7; 16]
+            && bytes[16..] == [0; 16];
+        report("a copy ends where memory does", is_ok);
+    }
+
+    fn fp_registers() {
+        fp::trap_fp(true);
+        let mut given = FpState::ZERO;
+        for (n, q) in (0_u64..).zip(&mut given.q) {
+            *q = [n + 1, !n];
+        }
+        // Round towards zero; a cumulative underflow.
+        (given.fpcr, given.fpsr) = (3 << 22, 1 << 3);
+        let mut taken = FpState::ZERO;
+        // SAFETY: valid and aligned (1); not trapped at EL1 (2); this program is
+        // built without FP registers (3).
+        unsafe { fp::restore(&raw const given) };
+        // SAFETY: as above.
+        unsafe { fp::save(&raw mut taken) };
+        let is_ok = taken.q == given.q && taken.fpcr == given.fpcr && taken.fpsr == given.fpsr;
+        report("FP registers survive", is_ok);
+    }
+
+    fn psci() -> Psci {
+        Psci::new(PsciArgs {
+            method: PsciArgs::HVC,
+            cpu_on: 0xc400_0003,
+            cpu_off: 0x8400_0002,
+            affinity_info: 0xc400_0004,
+            system_off: 0x8400_0008,
+            system_reset: 0x8400_0009,
+        })
+    }
+
+    fn firmware() {
+        let (own, ghost) = (cpu::mpidr(), Mpidr(0x7f_0000));
+        let is_ok = psci().affinity_info(own) == Ok(AffinityState::On)
+            && psci().cpu_on(own, PhysAddr(0x4020_0000), 0) == Err(PsciError::AlreadyOn)
+            && psci().cpu_on(ghost, PhysAddr(0x4020_0000), 0) == Err(PsciError::InvalidParameters);
+        report("firmware answers", is_ok);
+    }
+
+    fn gic(is_v3: bool) -> Gic {
+        let mut args = GicArgs {
+            version: if is_v3 { 3 } else { 2 },
+            redistributor_count: 1,
+            distributor: PhysRegion::default(),
+            cpu_interface: PhysRegion::default(),
+            redistributor_stride: 0,
+            redistributors: [PhysRegion::default(); MAX_REDISTRIBUTOR_REGIONS],
+        };
+        args.redistributors[0] = PhysRegion {
+            base: 0x80a_0000,
+            bytes: 0xf6_0000,
+        };
+        let redistributor = if is_v3 {
+            let identity = |page: PhysAddr| Some(VirtAddr(page.0));
+            // SAFETY: with the MMU off all is mapped as device memory (1).
+            unsafe { find_redistributor(&args, cpu::mpidr(), identity) }
+        } else {
+            Ok(PhysAddr(0))
+        };
+        let redistributor = redistributor.unwrap_or_else(|error| panic!("{error}"));
+        let mapping = GicMapping {
+            version: args.version,
+            distributor: VirtAddr(0x800_0000),
+            cpu_interface: VirtAddr(0x801_0000),
+            redistributor: VirtAddr(redistributor.0),
+        };
+        // SAFETY: mapped (1), and we are alone (2).
+        unsafe { distributor_init_once(&mapping, cpu::mpidr()) }
+            .unwrap_or_else(|error| panic!("{error}"));
+        // SAFETY: mapped (1), and found by our own affinity (2).
+        unsafe { Gic::init(&mapping) }.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Interrupts are masked throughout: what is pending is taken by hand.
+    fn interrupts(is_v3: bool) {
+        let mut gic = gic(is_v3);
+        report("nothing is pending", gic.acknowledge().is_none());
+
+        let own = gic.own_target(cpu::mpidr());
+        let sent = gic.send_sgi(own, 5).is_ok();
+        let came = within_ms(100, cpu::interrupt_pending);
+        let taken = gic.acknowledge();
+        gic.end(5);
+        let is_ok = sent && came && taken == Some(5) && gic.acknowledge().is_none();
+        report("an SGI comes once", is_ok);
+        let ghost = SgiTarget {
+            mpidr: Mpidr(0x1f),
+            gicv2_mask: 0,
+        };
+        report(
+            "no SGI goes nowhere",
+            is_v3 || gic.send_sgi(ghost, 5).is_err(),
+        );
+
+        for (name, intid, is_physical) in [
+            ("the virtual timer comes in time", 27, false),
+            ("the physical timer comes in time", 30, true),
+        ] {
+            let timer = Timer::init(is_physical);
+            let tick_ms = timer.frequency() / 1000;
+            let enabled = gic.enable(intid).is_ok();
+            let deadline = timer::now_ordered() + 5 * tick_ms;
+            timer.arm(deadline);
+            let came = within_ms(1000, cpu::interrupt_pending);
+            let late = timer::now_ordered().checked_sub(deadline);
+            let taken = gic.acknowledge();
+            timer.disarm();
+            gic.end(intid);
+            let is_ok = enabled
+                && came
+                && late.is_some()
+                && taken == Some(intid)
+                && gic.acknowledge().is_none();
+            report(name, is_ok);
+
+            let _ = gic.disable(intid);
+            timer.arm(timer::now());
+            let came = within_ms(5, cpu::interrupt_pending);
+            timer.disarm();
+            report("a masked interrupt stays away", !came);
+        }
+    }
+
+    fn within_ms(limit: u64, happened: impl Fn() -> bool) -> bool {
+        let end = timer::now_ordered() + limit * timer::frequency() / 1000;
+        while timer::now_ordered() < end {
+            if happened() {
+                return true;
+            }
+            cpu::relax();
+        }
+        false
+    }
+
+    /// The timer's event stream ends every WFE.
+    fn events() {
+        let start = timer::now_ordered();
+        for _ in 0..10 {
+            cpu::wait_for_event();
+        }
+        let took = timer::now_ordered() - start;
+        report("WFE ends by itself", took < timer::frequency());
+    }
+
+    #[panic_handler]
+    fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+        let _ = writeln!(console(), "{info}\ndone");
+        cpu::halt()
+    }
+}
