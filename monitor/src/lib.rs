@@ -1,2 +1,34 @@
-//! Protocol state machines of the monitors.
-#![no_std]
+//! The monitors' protocols, without the system calls (`docs/065-core-start.md`,
+//! `docs/066-overlay.md`).
+//!
+//! One monitor runs on each core. Together they start the cores, form the overlay
+//! that carries messages between any two of them, and do for programs what takes
+//! more than one core. This library holds what can be tested without a kernel; the
+//! program beside it (`src/main.rs`) adds capabilities, memory and time.
+//!
+//! | module | concept |
+//! | --- | --- |
+//! | [`plan`] | the tree in which cores start, and in which messages travel |
+//! | [`membership`] | what has become of each core |
+//! | [`image`] | what a core image holds, and where |
+//! | [`intermon`] | the interface between two neighbours; what monitors ask of each other |
+//! | [`overlay`] | requests to any monitor, passed on along the tree |
+//! | [`domains`] | the programs on a core, and who waits for them |
+//! | [`registry`] | services by name |
+//! | [`ping`] | statistics of round trips |
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod domains;
+pub mod image;
+pub mod intermon;
+pub mod membership;
+pub mod overlay;
+pub mod ping;
+pub mod plan;
+pub mod registry;
+
+/// A capability on its way to another kernel, as its kernel exported it.
+pub type Record = [u64; 8];

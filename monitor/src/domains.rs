@@ -1,0 +1,175 @@
+//! The programs on a core, and who waits for them.
+
+use alloc::{collections::BTreeMap, string::String, vec::Vec};
+use core::task::Waker;
+
+use capelin_interfaces::monitor::{DomainId, DomainState, MonitorError};
+
+/// Programs that one monitor keeps at a time, ended ones included.
+pub const MAX_DOMAINS: usize = 128;
+
+/// One program; `D` is what the monitor keeps of it.
+#[derive(Debug)]
+pub struct Entry<D> {
+    /// Its name.
+    pub name: String,
+    /// What it ended with; `None` while it lives.
+    pub ended: Option<DomainState>,
+    /// What the monitor keeps of it.
+    pub data: D,
+    waiting: Vec<Waker>,
+}
+
+/// The table. Numbers start at 1 and aren't used again.
+#[derive(Debug)]
+pub struct Domains<D> {
+    core: u16,
+    next: u64,
+    entries: BTreeMap<u64, Entry<D>>,
+}
+
+impl<D> Domains<D> {
+    /// An empty table of `core`.
+    #[must_use]
+    pub const fn new(core: u16) -> Self {
+        Self {
+            core,
+            next: 1,
+            entries: BTreeMap::new(),
+        }
+    }
+
+    /// The number that the next program will have.
+    #[must_use]
+    pub const fn next_id(&self) -> DomainId {
+        DomainId::new(self.core, self.next)
+    }
+
+    /// Puts a program in, under [`Domains::next_id`].
+    ///
+    /// # Errors
+    /// [`MonitorError::Exhausted`], with the data.
+    pub fn insert(&mut self, name: String, data: D) -> Result<DomainId, (MonitorError, D)> {
+        if self.entries.len() >= MAX_DOMAINS {
+            return Err((MonitorError::Exhausted, data));
+        }
+        let id = self.next_id();
+        self.next += 1;
+        let entry = Entry {
+            name,
+            ended: None,
+            data,
+            waiting: Vec::new(),
+        };
+        self.entries.insert(id.number(), entry);
+        Ok(id)
+    }
+
+    /// One program.
+    ///
+    /// # Errors
+    /// [`MonitorError::NoSuchDomain`].
+    pub fn get(&self, id: DomainId) -> Result<&Entry<D>, MonitorError> {
+        let found = self.entries.get(&id.number());
+        found
+            .filter(|_| id.core() == self.core)
+            .ok_or(MonitorError::NoSuchDomain)
+    }
+
+    /// One program, to change.
+    ///
+    /// # Errors
+    /// [`MonitorError::NoSuchDomain`].
+    pub fn get_mut(&mut self, id: DomainId) -> Result<&mut Entry<D>, MonitorError> {
+        let is_ours = id.core() == self.core;
+        let found = self.entries.get_mut(&id.number());
+        found.filter(|_| is_ours).ok_or(MonitorError::NoSuchDomain)
+    }
+
+    /// A program ended: remembers how, and wakes who waits. The first word counts.
+    pub fn end(&mut self, id: DomainId, state: DomainState) {
+        if let Ok(entry) = self.get_mut(id) {
+            entry.ended.get_or_insert(state);
+            entry.waiting.drain(..).for_each(Waker::wake);
+        }
+    }
+
+    /// Takes an ended program out; `Ok(None)` while it lives: then `waker` is woken
+    /// when it ends.
+    ///
+    /// # Errors
+    /// [`MonitorError::NoSuchDomain`], also for the second who takes it.
+    pub fn take_ended(
+        &mut self,
+        id: DomainId,
+        waker: &Waker,
+    ) -> Result<Option<(DomainState, Entry<D>)>, MonitorError> {
+        let entry = self.get_mut(id)?;
+        let Some(state) = entry.ended else {
+            if !entry.waiting.iter().any(|known| known.will_wake(waker)) {
+                entry.waiting.push(waker.clone());
+            }
+            return Ok(None);
+        };
+        let taken = self.entries.remove(&id.number());
+        taken
+            .map(|mut entry| {
+                // Others that wait learn that it is gone.
+                entry.waiting.drain(..).for_each(Waker::wake);
+                Some((state, entry))
+            })
+            .ok_or(MonitorError::NoSuchDomain)
+    }
+
+    /// All programs, by number.
+    pub fn iter(&self) -> impl Iterator<Item = (DomainId, &Entry<D>)> {
+        let core = self.core;
+        self.entries
+            .iter()
+            .map(move |(&number, entry)| (DomainId::new(core, number), entry))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_are_kept_until_waited_for_once() {
+        let mut domains = Domains::new(3);
+        let id = domains.insert("hello".into(), 'a').unwrap();
+        assert_eq!((id.core(), id.number()), (3, 1));
+        let waker = Waker::noop();
+        assert!(matches!(domains.take_ended(id, waker), Ok(None)));
+        domains.end(id, DomainState::Exited(7));
+        domains.end(id, DomainState::Faulted);
+        assert_eq!(domains.iter().count(), 1);
+        let (state, entry) = domains.take_ended(id, waker).unwrap().unwrap();
+        assert_eq!((state, entry.data), (DomainState::Exited(7), 'a'));
+        assert_eq!(
+            domains.take_ended(id, waker).map(|_| ()),
+            Err(MonitorError::NoSuchDomain)
+        );
+        assert_eq!(domains.next_id().number(), 2);
+    }
+
+    #[test]
+    fn other_cores_domains_are_not_here() {
+        let mut domains = Domains::new(3);
+        let id = domains.insert("x".into(), ()).unwrap();
+        let elsewhere = DomainId::new(4, id.number());
+        assert!(domains.get(elsewhere).is_err());
+        domains.end(elsewhere, DomainState::Faulted);
+        assert_eq!(domains.get(id).map(|e| e.ended), Ok(None));
+    }
+
+    #[test]
+    fn the_table_is_bounded() {
+        let mut domains = Domains::new(0);
+        for n in 0..MAX_DOMAINS {
+            assert!(domains.insert("x".into(), n).is_ok());
+        }
+        let refused = domains.insert("x".into(), 9).map_err(|(error, _)| error);
+        assert_eq!(refused, Err(MonitorError::Exhausted));
+    }
+}

@@ -1,0 +1,116 @@
+//! What monitors ask of each other besides what they do for programs.
+//!
+//! A child says [`Intermon::hello`] when it runs; the answer is its part of the plan
+//! and the memory for the cores below it. Starters [`Intermon::report`] the fate of
+//! their children to the boot core. The operations of
+//! [`capelin_interfaces::monitor::Monitor`], [`capelin_interfaces::system::System`]
+//! and others travel over the same overlay.
+
+use alloc::vec::Vec;
+
+use capelin_idc::interface;
+use capelin_interfaces::memory::MemoryError;
+use serde::{Deserialize, Serialize};
+
+use crate::{Record, membership::Report, plan::Plan};
+
+/// Why a monitor did nothing for another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum IntermonError {
+    /// The caller isn't a child that is being started.
+    NotExpected,
+    /// The kernel refused a capability's transfer; the error's number.
+    Kernel(u64),
+    /// Memory, slots or Notify bits are exhausted.
+    Exhausted,
+    /// The core that is asked for isn't the boot core.
+    WrongCore,
+    /// The memory service refused.
+    Memory(MemoryError),
+    /// The call didn't come through.
+    Call(capelin_idc::CallError),
+}
+
+impl From<capelin_idc::CallError> for IntermonError {
+    fn from(error: capelin_idc::CallError) -> Self {
+        Self::Call(error)
+    }
+}
+
+impl core::fmt::Display for IntermonError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::NotExpected => f.write_str("nobody waits for this core"),
+            Self::Kernel(number) => match capelin_abi::SysError::try_from(*number) {
+                Ok(error) => error.fmt(f),
+                Err(number) => write!(f, "kernel error {number}"),
+            },
+            Self::Exhausted => f.write_str("out of resources"),
+            Self::WrongCore => f.write_str("only the boot core does that"),
+            Self::Memory(error) => error.fmt(f),
+            Self::Call(error) => error.fmt(f),
+        }
+    }
+}
+
+/// The memory of a core that is to be started, moved to whoever starts it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Allotment {
+    /// Which core.
+    pub core: u16,
+    /// Ram that becomes its home memory.
+    pub home: Record,
+    /// Ram that its monitor works with.
+    pub ram: Record,
+}
+
+/// What a child is told when it has said hello.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Welcome {
+    /// The cores below the child.
+    pub plan: Plan,
+    /// Their memory. A core of the plan without memory isn't started.
+    pub allotments: Vec<Allotment>,
+}
+
+/// A ring between two monitors, as the accepting one made it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Opened {
+    /// The frame of the rings (a copy).
+    pub ring: Record,
+    /// What rings the accepting monitor.
+    pub bell: Record,
+}
+
+/// Between two monitors.
+#[interface(name = "intermon", version = 1)]
+pub trait Intermon {
+    /// A child's first word, with what rings it.
+    async fn hello(&self, bell: Record) -> Result<Welcome, IntermonError>;
+
+    /// What became of cores. To the boot core.
+    #[oneway]
+    async fn report(&self, reports: Vec<Report>);
+
+    /// Opens a ring to the caller, which `bell` rings.
+    async fn open_ring(&self, bell: Record) -> Result<Opened, IntermonError>;
+
+    /// `word`, back.
+    async fn echo(&self, word: u64) -> u64;
+
+    /// Memory of the boot core's memory service, moved to the caller. To the boot
+    /// core. Sizes in bytes, `node` as for [`capelin_interfaces::memory::Memory`].
+    async fn allocate(
+        &self,
+        bytes: u64,
+        alignment: u64,
+        node: u32,
+    ) -> Result<Record, IntermonError>;
+
+    /// Memory from [`Intermon::allocate`] comes back. To the boot core.
+    async fn give_back(&self, ram: Record) -> Result<(), IntermonError>;
+
+    /// Text for the console. To the boot core.
+    #[oneway]
+    async fn output(&self, text: Vec<u8>);
+}

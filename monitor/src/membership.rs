@@ -1,0 +1,286 @@
+//! What has become of each core.
+//!
+//! Every monitor reports the fate of the cores that it starts upwards; the boot
+//! core's monitor keeps the whole table. A core goes
+//!
+//! ```text
+//! Planned ── Starting ── Running
+//!    └──────────┴─────▶ Failed(reason)
+//! ```
+//! and never back, so reports may arrive in any order between cores, and a late
+//! one changes nothing.
+
+use alloc::{collections::BTreeMap, vec::Vec};
+use core::fmt;
+
+use capelin_abi::SysError;
+use serde::{Deserialize, Serialize};
+
+use crate::plan::{Plan, PlannedCore};
+
+/// Why a core isn't running.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Failure {
+    /// There is no memory for it.
+    NoMemory,
+    /// Firmware can't start cores here, and there is no spin table.
+    NotStartable,
+    /// The kernel or firmware refused; the error's number.
+    Refused(u64),
+    /// It was started and hasn't said ready in time.
+    NoAnswer,
+    /// Firmware says that it is off although it was started.
+    StillOff,
+    /// The images to start it from are missing or damaged.
+    NoImage,
+    /// The core that was to start it is gone.
+    Orphaned,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoMemory => f.write_str("is left out: no memory for it"),
+            Self::NotStartable => f.write_str("cannot be started: firmware has no CPU_ON"),
+            Self::Refused(number) => match SysError::try_from(*number) {
+                Ok(error) => write!(f, "cannot be started: {error}"),
+                Err(number) => write!(f, "cannot be started: error {number}"),
+            },
+            Self::NoAnswer => f.write_str("does not answer"),
+            Self::StillOff => f.write_str("does not answer: firmware says that it is off"),
+            Self::NoImage => f.write_str("cannot be started: no sound image"),
+            Self::Orphaned => f.write_str("is left out: the core that starts it failed"),
+        }
+    }
+}
+
+/// How a core is doing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Fate {
+    /// In the plan.
+    Planned,
+    /// Its parent is at it.
+    Starting,
+    /// Part of the overlay.
+    Running {
+        /// From the start of the parent's attempt to `ready`, in microseconds.
+        boot_us: u64,
+    },
+    /// Left out.
+    Failed(Failure),
+}
+
+impl Fate {
+    /// Whether nothing more is to come.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Running { .. } | Self::Failed(_))
+    }
+
+    const fn rank(self) -> u8 {
+        match self {
+            Self::Planned => 0,
+            Self::Starting => 1,
+            Self::Running { .. } | Self::Failed(_) => 2,
+        }
+    }
+}
+
+/// One core's fate, as it is reported.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// Which core.
+    pub core: u16,
+    /// Who started it, or tried.
+    pub parent: u16,
+    /// How it is doing.
+    pub fate: Fate,
+}
+
+/// One core in the table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Member {
+    /// What was planned; its parent is the one that really started it.
+    pub planned: PlannedCore,
+    /// How it is doing.
+    pub fate: Fate,
+}
+
+/// All cores but the boot core.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Membership {
+    members: BTreeMap<u16, Member>,
+}
+
+impl Membership {
+    /// The cores of `plan`, none of them started.
+    #[must_use]
+    pub fn new(plan: &Plan) -> Self {
+        let member = |&planned: &PlannedCore| {
+            (
+                planned.core,
+                Member {
+                    planned,
+                    fate: Fate::Planned,
+                },
+            )
+        };
+        Self {
+            members: plan.cores().iter().map(member).collect(),
+        }
+    }
+
+    /// Takes a report in. `true` when it says something new of a core that is in
+    /// the table; anything else changes nothing.
+    pub fn apply(&mut self, report: Report) -> bool {
+        let Some(member) = self.members.get_mut(&report.core) else {
+            return false;
+        };
+        if report.fate.rank() <= member.fate.rank() {
+            return false;
+        }
+        member.fate = report.fate;
+        member.planned.parent = report.parent;
+        true
+    }
+
+    /// The table, by core.
+    pub fn members(&self) -> impl Iterator<Item = &Member> {
+        self.members.values()
+    }
+
+    /// One core.
+    #[must_use]
+    pub fn get(&self, core: u16) -> Option<&Member> {
+        self.members.get(&core)
+    }
+
+    /// Whether every core runs or has failed.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.members.values().all(|member| member.fate.is_final())
+    }
+
+    /// Cores that run, without the boot core.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        let runs = |m: &&Member| matches!(m.fate, Fate::Running { .. });
+        self.members.values().filter(runs).count()
+    }
+
+    /// What there would be to report of every core that isn't settled if its
+    /// starters vanished now.
+    #[must_use]
+    pub fn overdue(&self) -> Vec<Report> {
+        self.members
+            .values()
+            .filter(|member| !member.fate.is_final())
+            .map(|member| Report {
+                core: member.planned.core,
+                parent: member.planned.parent,
+                fate: Fate::Failed(match member.fate {
+                    Fate::Planned => Failure::Orphaned,
+                    _ => Failure::NoAnswer,
+                }),
+            })
+            .collect()
+    }
+}
+
+/// How long a child may take from `CPU_ON` to its first word, in milliseconds,
+/// on a machine of `cores` cores: where an emulator runs many on few, they start
+/// slowly.
+#[must_use]
+pub const fn answer_deadline_ms(cores: usize) -> u64 {
+    5_000 + 150 * cores as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::PlannedCore;
+    use proptest::prelude::*;
+
+    fn plan(count: u16) -> Plan {
+        let cores = (1..=count).map(|core| PlannedCore {
+            core,
+            parent: core / 2,
+            mpidr: u64::from(core) << 8,
+            node: 0,
+            home_node: 0,
+            release: 0,
+        });
+        Plan::new(0, cores.collect()).unwrap()
+    }
+
+    const READY: Fate = Fate::Running { boot_us: 9 };
+
+    fn report(core: u16, fate: Fate) -> Report {
+        Report {
+            core,
+            parent: core / 2,
+            fate,
+        }
+    }
+
+    #[test]
+    fn a_core_never_goes_back() {
+        let mut table = Membership::new(&plan(2));
+        assert!(table.apply(report(1, Fate::Starting)));
+        assert!(table.apply(report(1, READY)));
+        assert!(!table.apply(report(1, Fate::Starting)));
+        assert!(!table.apply(report(1, Fate::Failed(Failure::NoAnswer))));
+        assert!(!table.is_settled());
+        assert_eq!(
+            table.overdue(),
+            [report(2, Fate::Failed(Failure::Orphaned))]
+        );
+        assert!(table.apply(report(2, Fate::Failed(Failure::NoMemory))));
+        assert!(table.is_settled());
+        assert_eq!(table.running(), 1);
+        assert!(!table.apply(report(3, READY)));
+    }
+
+    #[test]
+    fn the_parent_is_the_one_that_started_it() {
+        let mut table = Membership::new(&plan(3));
+        assert!(table.apply(Report {
+            core: 3,
+            parent: 0,
+            fate: READY
+        }));
+        assert_eq!(table.get(3).map(|m| m.planned.parent), Some(0));
+    }
+
+    #[test]
+    fn failures_say_what_is_the_matter() {
+        let refused = Failure::Refused(SysError::Firmware as u64).to_string();
+        assert_eq!(refused, "cannot be started: firmware refused the request");
+        assert_eq!(Failure::NoAnswer.to_string(), "does not answer");
+    }
+
+    proptest! {
+        /// Whatever comes, in whatever order: the first final word counts.
+        #[test]
+        fn the_first_final_report_counts(reports in proptest::collection::vec((1..6_u16, 0..4_u8), 0..60)) {
+            let mut table = Membership::new(&plan(5));
+            let mut expected = [Fate::Planned; 6];
+            for (core, what) in reports {
+                let fate = match what {
+                    0 => Fate::Planned,
+                    1 => Fate::Starting,
+                    2 => READY,
+                    _ => Fate::Failed(Failure::NoAnswer),
+                };
+                table.apply(report(core, fate));
+                let known = &mut expected[usize::from(core)];
+                if !known.is_final() && fate != Fate::Planned {
+                    *known = fate;
+                }
+            }
+            for member in table.members() {
+                prop_assert_eq!(member.fate, expected[usize::from(member.planned.core)]);
+            }
+        }
+    }
+}
