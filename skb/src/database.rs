@@ -79,6 +79,9 @@ pub(crate) struct Database {
     byte_limit: usize,
     /// New predicates belong to the library.
     loading_library: bool,
+    /// Bytes of clause lists that had to be copied since somebody last asked, as
+    /// goals were still walking over the old ones.
+    copied: usize,
 }
 
 impl Database {
@@ -92,12 +95,18 @@ impl Database {
             bytes: 0,
             byte_limit,
             loading_library: false,
+            copied: 0,
         }
     }
 
     /// Whether what is defined from now on belongs to the library.
     pub(crate) fn set_loading_library(&mut self, loading: bool) {
         self.loading_library = loading;
+    }
+
+    /// Bytes of clause lists copied since the last time.
+    pub(crate) fn take_copied(&mut self) -> usize {
+        core::mem::take(&mut self.copied)
     }
 
     /// Memory that predicates and clauses take, in bytes.
@@ -190,9 +199,11 @@ impl Database {
         let clause = Arc::new(clause);
         let predicate = &mut self.predicates[pred.0 as usize];
         predicate.defined = true;
+        self.copied += shared_bytes(&predicate.clauses);
         insert(&mut predicate.clauses, &clause, end);
         for (arg, index) in predicate.indexes.iter_mut().enumerate() {
             if let Some(index) = index {
+                self.copied += index.shared_bytes(&clause, arg);
                 index.insert(&clause, arg, end);
             }
         }
@@ -213,11 +224,13 @@ impl Database {
             return false;
         };
         let predicate = &mut self.predicates[pred.0 as usize];
+        self.copied += shared_bytes(&predicate.clauses);
         let Some(clause) = remove(&mut predicate.clauses, sequence) else {
             return false;
         };
         for (arg, index) in predicate.indexes.iter_mut().enumerate() {
             if let Some(index) = index {
+                self.copied += index.shared_bytes(&clause, arg);
                 index.remove(&clause, arg);
             }
         }
@@ -281,6 +294,15 @@ impl Database {
     }
 }
 
+/// What changing the list copies: all of it if somebody else holds it.
+fn shared_bytes(list: &ClauseList) -> usize {
+    if Arc::strong_count(list) > 1 {
+        list.len() * size_of::<Arc<Clause>>()
+    } else {
+        0
+    }
+}
+
 fn insert(list: &mut ClauseList, clause: &Arc<Clause>, end: End) {
     let clauses = Arc::make_mut(list);
     match end {
@@ -333,6 +355,19 @@ impl Index {
                     end,
                 );
             }
+        }
+    }
+
+    /// What adding or removing the clause copies.
+    fn shared_bytes(&self, clause: &Clause, arg: usize) -> usize {
+        match clause.keys[arg] {
+            Key::Any => self
+                .buckets
+                .values()
+                .chain([&self.any])
+                .map(shared_bytes)
+                .sum(),
+            key => self.buckets.get(&key).map_or(0, shared_bytes),
         }
     }
 

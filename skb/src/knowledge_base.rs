@@ -282,24 +282,25 @@ impl KnowledgeBase {
 
     fn add(&mut self, clause: &Term, end: End) -> Result<(), Error> {
         let (cells, _) = self.import(clause);
-        self.database
-            .add(&self.symbols, Box::from(cells), end)
-            .map_err(|refusal| match refusal {
-                Refusal::Compile(error) => compile_error(error, clause),
-                Refusal::Limit(resource) => Error::Limit(resource),
-                Refusal::Static(name, arity) => {
-                    let name = Term::atom(self.symbols.name(name));
-                    let indicator = Term::compound("/", [name, Term::int(arity.into())]);
-                    formal(Term::compound(
-                        "permission_error",
-                        [
-                            Term::atom("modify"),
-                            Term::atom("static_procedure"),
-                            indicator,
-                        ],
-                    ))
-                }
-            })
+        let added = self.database.add(&self.symbols, Box::from(cells), end);
+        // What open queries made this copy is no later query's to pay for.
+        self.database.take_copied();
+        added.map_err(|refusal| match refusal {
+            Refusal::Compile(error) => compile_error(error, clause),
+            Refusal::Limit(resource) => Error::Limit(resource),
+            Refusal::Static(name, arity) => {
+                let name = Term::atom(self.symbols.name(name));
+                let indicator = Term::compound("/", [name, Term::int(arity.into())]);
+                formal(Term::compound(
+                    "permission_error",
+                    [
+                        Term::atom("modify"),
+                        Term::atom("static_procedure"),
+                        indicator,
+                    ],
+                ))
+            }
+        })
     }
 
     /// Removes the first clause that unifies with `clause`; false if there is none.

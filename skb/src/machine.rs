@@ -103,6 +103,9 @@ pub(crate) struct Machine {
     saved: Vec<Value>,
     collections: Vec<Vec<Cell>>,
     collected: usize,
+    /// Bytes of clause lists that this query's changes have made copies of. Its
+    /// own choices may hold them, so they count as long as it lives.
+    copied: usize,
     /// Arguments of the goal being called.
     pub(crate) args: Vec<Value>,
     /// The running instruction.
@@ -134,6 +137,7 @@ impl Machine {
             saved: Vec::new(),
             collections: Vec::new(),
             collected: 0,
+            copied: 0,
             args: Vec::new(),
             at: Continuation { frame: 0, pc: 0 },
             clause: Clause::internal(&[Instr::Solution], 0),
@@ -216,6 +220,7 @@ impl Machine {
             + self.frames.len() * size_of::<Frame>()
             + self.choices.len() * size_of::<Choice>()
             + self.collected * size_of::<Cell>()
+            + self.copied
     }
 
     /// Counts a call and checks the bounds.
@@ -225,6 +230,13 @@ impl Machine {
             return Err(Fault::Limit(Resource::QueryMemory));
         }
         Ok(())
+    }
+
+    /// Takes over what a change of the database has copied.
+    pub(crate) fn charge_copies(&mut self, kb: &mut KnowledgeBase) -> Result<(), Fault> {
+        let copied = kb.database.take_copied();
+        self.copied += copied;
+        self.store.spend(copied as u64 / 64)
     }
 
     /// Makes `frame` the running one.

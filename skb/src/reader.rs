@@ -9,6 +9,8 @@
 //! operators wait on two stacks: an infix operator first completes the operators
 //! to its left that may be part of its left operand, as their priorities tell.
 
+mod arena;
+
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -16,6 +18,8 @@ use crate::error::{Position, SyntaxError, SyntaxErrorKind as Kind};
 use crate::lexer::{Lexer, Token, TokenKind};
 use crate::operators::{self, ARGUMENT, Operator, TERM};
 use crate::term::{Name, Node, Term};
+
+use arena::Arena;
 
 /// A term as read, with the names of its variables.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,7 +96,7 @@ impl<'a> Reader<'a> {
         let (arena, root) = parser.run()?;
         Ok(Some(ReadTerm {
             term: arena.flatten(root),
-            variables: arena.variables,
+            variables: arena.into_variables(),
             at,
         }))
     }
@@ -107,77 +111,6 @@ impl<'a> Reader<'a> {
     fn peek(&mut self) -> Result<&Token, SyntaxError> {
         let token = self.take()?;
         Ok(self.ahead.insert(token))
-    }
-}
-
-/// A node in the making: compounds name their arguments by index.
-enum Draft {
-    Leaf(Node),
-    Compound {
-        name: Name,
-        first: usize,
-        arity: u32,
-    },
-}
-
-#[derive(Default)]
-struct Arena {
-    drafts: Vec<Draft>,
-    /// Runs of argument indices.
-    arguments: Vec<usize>,
-    variables: Vec<(Name, u32)>,
-    variable_count: u32,
-}
-
-impl Arena {
-    fn leaf(&mut self, node: Node) -> usize {
-        self.drafts.push(Draft::Leaf(node));
-        self.drafts.len() - 1
-    }
-
-    fn compound(&mut self, name: Name, args: &[usize]) -> Result<usize, Kind> {
-        let arity = u32::try_from(args.len()).map_err(|_| Kind::TooLarge)?;
-        let first = self.arguments.len();
-        self.arguments.extend_from_slice(args);
-        self.drafts.push(Draft::Compound { name, first, arity });
-        Ok(self.drafts.len() - 1)
-    }
-
-    fn variable(&mut self, name: &str) -> usize {
-        let known = self
-            .variables
-            .iter()
-            .find(|(known, _)| &**known == name && name != "_");
-        let number = match known {
-            Some((_, number)) => *number,
-            None => {
-                let number = self.variable_count;
-                self.variable_count += 1;
-                if name != "_" {
-                    self.variables.push((Arc::from(name), number));
-                }
-                number
-            }
-        };
-        self.leaf(Node::Var(number))
-    }
-
-    /// The preorder of the term at `root`. Variables stand in the text in the
-    /// order of the preorder, so their numbers are in order of occurrence.
-    fn flatten(&self, root: usize) -> Term {
-        let mut nodes = Vec::with_capacity(self.drafts.len());
-        let mut pending = Vec::from([root]);
-        while let Some(draft) = pending.pop() {
-            match &self.drafts[draft] {
-                Draft::Leaf(node) => nodes.push(node.clone()),
-                Draft::Compound { name, first, arity } => {
-                    nodes.push(Node::Compound(Arc::clone(name), *arity));
-                    let args = &self.arguments[*first..*first + *arity as usize];
-                    pending.extend(args.iter().rev());
-                }
-            }
-        }
-        Term::from_nodes(nodes)
     }
 }
 

@@ -25,7 +25,9 @@ pub(super) fn assertz(machine: &mut Machine, kb: &mut KnowledgeBase) -> Result<O
 fn add(machine: &mut Machine, kb: &mut KnowledgeBase, end: End) -> Result<Outcome, Fault> {
     let clause = machine.argument(0);
     let (cells, _) = machine.copy_out(clause)?;
-    match kb.database.add(&kb.symbols, Box::from(cells), end) {
+    let added = kb.database.add(&kb.symbols, Box::from(cells), end);
+    machine.charge_copies(kb)?;
+    match added {
         Ok(()) => Ok(Outcome::True),
         Err(refusal) => Err(fault(refusal, clause)),
     }
@@ -93,9 +95,9 @@ pub(crate) fn unify_clause(
 pub(super) fn erase(machine: &mut Machine, kb: &mut KnowledgeBase) -> Result<Outcome, Fault> {
     let (name, arity) = functor(machine, machine.argument(0))?;
     let sequence = machine.integer_argument(1)?;
-    Ok(Outcome::from_bool(
-        kb.database.remove(name, arity, sequence),
-    ))
+    let removed = kb.database.remove(name, arity, sequence);
+    machine.charge_copies(kb)?;
+    Ok(Outcome::from_bool(removed))
 }
 
 /// `'$modifiable'(Head)`: an error if programs may not change the predicate.

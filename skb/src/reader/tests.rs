@@ -137,7 +137,7 @@ fn clauses_come_one_by_one_with_names_and_positions() {
 
 #[test]
 fn nesting_is_bounded_by_memory_only() {
-    const DEPTH: usize = 200_000;
+    const DEPTH: usize = 50_000;
     for (open, close) in [
         ("(", ")"),
         ("[", "]"),
@@ -151,6 +151,15 @@ fn nesting_is_bounded_by_memory_only() {
         assert_eq!(read_term(&term.to_string()).unwrap().term, term);
     }
     assert_eq!(fails(&"[".repeat(DEPTH)).0, Kind::UnexpectedEnd);
+}
+
+#[test]
+fn many_variables_are_found_by_name() {
+    let names: Vec<String> = (0..50_000).map(|i| format!("V{i}")).collect();
+    let text = format!("f([{0}], [{0}])", names.join(","));
+    let read = read_term(&text).unwrap();
+    assert_eq!(read.variables.len(), 50_000);
+    assert_eq!(read.variables[40_000], (Name::from("V40000"), 40_000));
 }
 
 /// Atoms that need quotes, are operators, or neither.

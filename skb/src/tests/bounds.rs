@@ -49,6 +49,11 @@ fn runaway_queries_end_in_a_resource_error() {
         limited("", "between(1, 100000000, X), atom_concat(a, X, Y), fail"),
         DatabaseMemory
     );
+    // Each goal holds the clauses of its moment.
+    assert_eq!(
+        limited("f(a). p :- f(_), assertz(f(b)), p. p(_).", "p"),
+        QueryMemory
+    );
     // It can't be caught.
     assert_eq!(limited("p :- p.", "catch(p, _, true)"), Steps);
 }

@@ -86,7 +86,7 @@ fn every_schema_is_declared() {
 #[test]
 fn one_core_without_anything() {
     let mut kb = machine(&[(0, 0)], &[]);
-    assert_eq!(order(&mut kb), []);
+    assert_eq!(order(&mut kb), Vec::<i64>::new());
     assert_eq!(tree(&mut kb), BTreeMap::from([(0, vec![])]));
     assert_eq!(all(&mut kb, "boot_parent(0, P)"), [""; 0]);
     assert_eq!(
