@@ -1,0 +1,96 @@
+//! A domain that has been made.
+
+use alloc::string::String;
+
+use capelin_abi::syscall::DispatcherState;
+use capelin_rt::{OwnedCap, RtError, sys};
+
+use crate::Chunk;
+
+/// A domain that has been made. Dropping it lets the domain live on, with its memory.
+#[derive(Debug)]
+pub struct Domain {
+    pub(crate) name: String,
+    pub(crate) dispatcher: OwnedCap,
+    pub(crate) home: Chunk,
+    pub(crate) ram: Chunk,
+}
+
+/// Memory given to a domain and taken back from it, where the spawner had been given it.
+#[derive(Debug, Default)]
+pub struct Reclaimed {
+    /// Home memory.
+    pub home: Option<OwnedCap>,
+    /// RAM.
+    pub ram: Option<OwnedCap>,
+}
+
+impl Domain {
+    /// The program's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its dispatcher.
+    #[must_use]
+    pub const fn dispatcher(&self) -> &OwnedCap {
+        &self.dispatcher
+    }
+
+    /// Bytes of memory given to it, kernel objects included.
+    #[must_use]
+    pub const fn memory_bytes(&self) -> u64 {
+        self.home.bytes() + self.ram.bytes()
+    }
+
+    /// Lets it run; it starts, or goes on where it was stopped.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn run(&self) -> Result<(), RtError> {
+        Ok(sys::dispatcher::run(self.dispatcher.reference())?)
+    }
+
+    /// Stops it.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn stop(&self) -> Result<(), RtError> {
+        Ok(sys::dispatcher::stop(self.dispatcher.reference())?)
+    }
+
+    /// How it is doing.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn status(&self) -> Result<sys::dispatcher::Status, RtError> {
+        Ok(sys::dispatcher::status(self.dispatcher.reference())?)
+    }
+
+    /// Whether it has ended, by itself or by a fault.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        use DispatcherState::{Exited, Faulted};
+        self.status()
+            .is_ok_and(|status| matches!(status.state, Exited | Faulted))
+    }
+
+    /// Ends it, if it hasn't ended, and takes all its memory back.
+    ///
+    /// # Errors
+    /// What the kernel says. The other chunk is taken back all the same.
+    pub fn reclaim(self) -> Result<Reclaimed, RtError> {
+        // It may have ended before; revoking its home memory ends it in any case.
+        let _ = self.stop();
+        // The dispatcher's capability is made from the home chunk, and goes with it: the slot is
+        // freed when `dispatcher` is dropped, and must not be freed while something is in it.
+        let home = self.home.reclaim();
+        let ram = self.ram.reclaim();
+        drop(self.dispatcher);
+        Ok(Reclaimed {
+            home: home?,
+            ram: ram?,
+        })
+    }
+}
