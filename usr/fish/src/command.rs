@@ -1,0 +1,467 @@
+//! Words to typed commands.
+
+use alloc::{
+    string::{String, ToString},
+    vec::Vec,
+};
+use core::fmt;
+
+use crate::words::{self, WordsError};
+
+/// Round trips that `ping` makes unless told otherwise.
+pub const DEFAULT_ROUNDS: u32 = 1000;
+/// Round trips that `ping` makes at most.
+pub const MAX_ROUNDS: u32 = 10_000;
+
+/// What to do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// Explain all commands, or one.
+    Help(Option<String>),
+    /// List the cores.
+    Cores,
+    /// List the domains of all cores.
+    Ps,
+    /// Memory by node and by core.
+    Mem,
+    /// The capabilities of a domain: this one, or one with this name or id.
+    Caps(Option<String>),
+    /// Solve a goal.
+    Skb(String),
+    /// Measure round trips to a core's monitor.
+    Ping {
+        /// Kernel id.
+        core: u16,
+        /// Round trips.
+        rounds: u32,
+    },
+    /// Run a program, on this core when `core` is `None`, and wait for it.
+    Run {
+        /// Kernel id.
+        core: Option<u16>,
+        /// A module's name.
+        program: String,
+        /// Its arguments.
+        arguments: Vec<String>,
+        /// It was called by its name alone, like a command.
+        is_bare: bool,
+    },
+    /// Print words.
+    Echo(String),
+    /// The kernel log of a core, or of this one.
+    Dmesg(Option<u16>),
+    /// List the modules of the archive.
+    Modules,
+    /// Whether a core's CPU driver can read a physical address.
+    Probe {
+        /// Kernel id.
+        core: u16,
+        /// Physical address.
+        address: u64,
+    },
+    /// List a CPU driver's own map.
+    KernelMap(u16),
+    /// Start the machine again.
+    Reboot,
+    /// Turn the machine off.
+    PowerOff,
+}
+
+/// What is wrong with a command.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum CommandError {
+    /// Its words can't be told apart.
+    Words(WordsError),
+    /// An argument is missing; how the command is used.
+    Missing(&'static Usage),
+    /// An argument too many.
+    TooMany(&'static Usage, String),
+    /// An argument that should be something else.
+    NotA(&'static Usage, String, &'static str),
+}
+
+impl From<WordsError> for CommandError {
+    fn from(error: WordsError) -> Self {
+        Self::Words(error)
+    }
+}
+
+impl fmt::Display for CommandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Words(error) => error.fmt(f),
+            Self::Missing(usage) => write!(f, "an argument is missing; usage: {usage}"),
+            Self::TooMany(usage, word) => write!(f, "{word} is too much; usage: {usage}"),
+            Self::NotA(usage, word, expected) => {
+                write!(f, "{word} is not {expected}; usage: {usage}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for CommandError {}
+
+/// How a command is used.
+#[derive(PartialEq, Eq, Debug)]
+pub struct Usage {
+    /// Its name.
+    pub name: &'static str,
+    /// Its arguments.
+    pub arguments: &'static str,
+    /// What it does, in a line.
+    pub summary: &'static str,
+}
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)?;
+        if self.arguments.is_empty() {
+            return Ok(());
+        }
+        write!(f, " {}", self.arguments)
+    }
+}
+
+const fn usage(name: &'static str, arguments: &'static str, summary: &'static str) -> Usage {
+    Usage {
+        name,
+        arguments,
+        summary,
+    }
+}
+
+/// All commands, sorted by name.
+pub static COMMANDS: &[Usage] = &[
+    usage(
+        "caps",
+        "[DOMAIN]",
+        "list the capabilities of this domain, or of one named or numbered as in ps",
+    ),
+    usage(
+        "cores",
+        "",
+        "list the cores: id, MPIDR, node, state, home memory, upcalls per second",
+    ),
+    usage("dmesg", "[CORE]", "show the kernel log of a core"),
+    usage("echo", "[WORD]...", "print the words"),
+    usage("help", "[COMMAND]", "explain the commands"),
+    usage(
+        "kmap",
+        "CORE",
+        "list what the CPU driver of a core has mapped",
+    ),
+    usage("mem", "", "show memory by node and by core"),
+    usage("modules", "", "list the programs that can be run"),
+    usage(
+        "oncore",
+        "CORE PROGRAM [ARGUMENT]...",
+        "run a program on a core and wait for it",
+    ),
+    usage(
+        "ping",
+        "CORE [ROUNDS]",
+        "measure round trips to the monitor of a core (1000, at most 10000)",
+    ),
+    usage("poweroff", "", "turn the machine off"),
+    usage(
+        "probe",
+        "CORE ADDRESS",
+        "tell whether the CPU driver of a core can read a physical address",
+    ),
+    usage("ps", "", "list the domains of all cores"),
+    usage("reboot", "", "start the machine again"),
+    usage(
+        "run",
+        "PROGRAM [ARGUMENT]...",
+        "run a program here and wait for it; its name alone does, too",
+    ),
+    usage(
+        "skb",
+        "GOAL",
+        "solve a goal over the facts of the machine, as: skb core(C, Mpidr, Node)",
+    ),
+];
+
+/// How the command `name` is used.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Usage> {
+    COMMANDS.iter().find(|usage| usage.name == name)
+}
+
+/// Reads a command, which isn't empty. A name that isn't a command's is a program's.
+///
+/// # Errors
+/// See [`CommandError`].
+pub fn parse(text: &str) -> Result<Command, CommandError> {
+    let (name, rest) = words::split_first(text);
+    // A goal's quotes and backslashes are its own.
+    if name == "skb" {
+        return match (rest, find(name)) {
+            ("", Some(usage)) => Err(CommandError::Missing(usage)),
+            _ => Ok(Command::Skb(rest.to_string())),
+        };
+    }
+    let mut words = words::words(text)?.into_iter();
+    let name = words.next().unwrap_or_default();
+    let Some(usage) = find(&name) else {
+        return Ok(Command::Run {
+            core: None,
+            program: name,
+            arguments: words.collect(),
+            is_bare: true,
+        });
+    };
+    let mut arguments = Arguments { usage, words };
+    let command = arguments.command()?;
+    match arguments.words.next() {
+        Some(word) => Err(CommandError::TooMany(usage, word)),
+        None => Ok(command),
+    }
+}
+
+struct Arguments<I> {
+    usage: &'static Usage,
+    words: I,
+}
+
+impl<I: Iterator<Item = String>> Arguments<I> {
+    fn command(&mut self) -> Result<Command, CommandError> {
+        Ok(match self.usage.name {
+            "caps" => Command::Caps(self.words.next()),
+            "cores" => Command::Cores,
+            "dmesg" => Command::Dmesg(self.optional_core()?),
+            "help" => Command::Help(self.words.next()),
+            "kmap" => Command::KernelMap(self.core()?),
+            "mem" => Command::Mem,
+            "modules" => Command::Modules,
+            "oncore" => Command::Run {
+                core: Some(self.core()?),
+                program: self.word()?,
+                arguments: self.words.by_ref().collect(),
+                is_bare: false,
+            },
+            "ping" => Command::Ping {
+                core: self.core()?,
+                rounds: self.rounds()?,
+            },
+            "poweroff" => Command::PowerOff,
+            "probe" => Command::Probe {
+                core: self.core()?,
+                address: self.address()?,
+            },
+            "ps" => Command::Ps,
+            "reboot" => Command::Reboot,
+            "run" => Command::Run {
+                core: None,
+                program: self.word()?,
+                arguments: self.words.by_ref().collect(),
+                is_bare: false,
+            },
+            // `skb` has been read before.
+            _ => Command::Echo(self.words.by_ref().collect::<Vec<_>>().join(" ")),
+        })
+    }
+
+    fn word(&mut self) -> Result<String, CommandError> {
+        self.words.next().ok_or(CommandError::Missing(self.usage))
+    }
+
+    fn core(&mut self) -> Result<u16, CommandError> {
+        self.optional_core()?
+            .ok_or(CommandError::Missing(self.usage))
+    }
+
+    fn optional_core(&mut self) -> Result<Option<u16>, CommandError> {
+        let Some(word) = self.words.next() else {
+            return Ok(None);
+        };
+        // The highest number stands for "this core" in the interfaces.
+        let core = word.parse().ok().filter(|&core| core != u16::MAX);
+        core.map(Some)
+            .ok_or(CommandError::NotA(self.usage, word, "the number of a core"))
+    }
+
+    fn rounds(&mut self) -> Result<u32, CommandError> {
+        let Some(word) = self.words.next() else {
+            return Ok(DEFAULT_ROUNDS);
+        };
+        let rounds = word.parse().ok();
+        rounds
+            .filter(|rounds| (1..=MAX_ROUNDS).contains(rounds))
+            .ok_or(CommandError::NotA(
+                self.usage,
+                word,
+                "a number from 1 to 10000",
+            ))
+    }
+
+    fn address(&mut self) -> Result<u64, CommandError> {
+        let word = self.word()?;
+        let address = match word.strip_prefix("0x") {
+            // `from_str_radix` takes a sign; an address has none.
+            Some(digits) if !digits.starts_with('+') => u64::from_str_radix(digits, 16).ok(),
+            Some(_) => None,
+            None => word.parse().ok(),
+        };
+        address.ok_or(CommandError::NotA(self.usage, word, "an address"))
+    }
+}
+
+/// The name among `names` that `word` is likely to have been meant for.
+pub fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // A third of the letters may be wrong.
+    let limit = word.chars().count().div_ceil(3);
+    names
+        .into_iter()
+        .map(|name| (distance(word, name), name))
+        .filter(|(distance, _)| *distance <= limit)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
+}
+
+/// The least number of letters to insert, delete, replace, or swap with the next, to make one word
+/// of the other (optimal string alignment).
+fn distance(one: &str, other: &str) -> usize {
+    let one: Vec<char> = one.chars().collect();
+    let other: Vec<char> = other.chars().collect();
+    let mut before_last: Vec<usize> = Vec::new();
+    let mut last: Vec<usize> = (0..=other.len()).collect();
+    for (i, &a) in one.iter().enumerate() {
+        let mut row = Vec::with_capacity(last.len());
+        row.push(i + 1);
+        for (j, &b) in other.iter().enumerate() {
+            let mut least = (last[j] + usize::from(a != b))
+                .min(last[j + 1] + 1)
+                .min(row[j] + 1);
+            if i > 0 && j > 0 && a == other[j - 1] && b == one[i - 1] {
+                least = least.min(before_last[j - 1] + 1);
+            }
+            row.push(least);
+        }
+        before_last = core::mem::replace(&mut last, row);
+    }
+    last.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn commands_are_read() {
+        assert_eq!(parse("cores"), Ok(Command::Cores));
+        assert_eq!(
+            parse(" ping 7 1000 "),
+            Ok(Command::Ping {
+                core: 7,
+                rounds: 1000
+            })
+        );
+        assert_eq!(
+            parse("ping 7"),
+            Ok(Command::Ping {
+                core: 7,
+                rounds: DEFAULT_ROUNDS
+            })
+        );
+        assert_eq!(
+            parse("skb  X = 'a b', atom(X)"),
+            Ok(Command::Skb("X = 'a b', atom(X)".into()))
+        );
+        assert_eq!(parse("echo a  'b  c'"), Ok(Command::Echo("a b  c".into())));
+        assert_eq!(
+            parse("oncore 5 hello -v"),
+            Ok(Command::Run {
+                core: Some(5),
+                program: "hello".into(),
+                arguments: alloc::vec!["-v".into()],
+                is_bare: false
+            })
+        );
+        assert_eq!(
+            parse("probe 1 0x40000000"),
+            Ok(Command::Probe {
+                core: 1,
+                address: 0x4000_0000
+            })
+        );
+        assert!(matches!(
+            parse("hello"),
+            Ok(Command::Run {
+                is_bare: true,
+                core: None,
+                ..
+            })
+        ));
+    }
+
+    #[test]
+    fn wrong_arguments_are_named() {
+        let text = |line: &str| parse(line).unwrap_err().to_string();
+        assert_eq!(
+            text("ping x"),
+            "x is not the number of a core; usage: ping CORE [ROUNDS]"
+        );
+        assert_eq!(
+            text("oncore 5"),
+            "an argument is missing; usage: oncore CORE PROGRAM [ARGUMENT]..."
+        );
+        assert_eq!(text("cores all"), "all is too much; usage: cores");
+        assert_eq!(text("skb "), "an argument is missing; usage: skb GOAL");
+        assert_eq!(text("echo 'a"), "the ' at character 6 is not closed");
+        for line in ["ping -1", "ping 65535", "ping 1 0", "ping 1 10001"] {
+            assert!(matches!(parse(line), Err(CommandError::NotA(..))), "{line}");
+        }
+        for line in ["probe 1 0x+5", "probe 1 0x", "probe 0 0x10000000000000000"] {
+            assert!(matches!(parse(line), Err(CommandError::NotA(..))), "{line}");
+        }
+    }
+
+    #[test]
+    fn every_command_of_the_table_is_read_as_itself() {
+        assert!(COMMANDS.is_sorted_by_key(|usage| usage.name));
+        for usage in COMMANDS {
+            let sample = match usage.name {
+                "kmap" => "1",
+                "oncore" => "1 hello",
+                "ping" => "1",
+                "probe" => "1 1",
+                "run" => "hello",
+                "skb" => "true",
+                _ => "",
+            };
+            let command = parse(&alloc::format!("{} {sample}", usage.name));
+            let is_echo = matches!(command, Ok(Command::Echo(_)));
+            let is_bare = matches!(command, Ok(Command::Run { is_bare: true, .. }));
+            assert!(command.is_ok() && !is_bare, "{}", usage.name);
+            assert_eq!(is_echo, usage.name == "echo");
+        }
+    }
+
+    #[test]
+    fn the_nearest_command_is_hinted_at() {
+        let hint = |word| nearest(word, COMMANDS.iter().map(|usage| usage.name));
+        assert_eq!(hint("corse"), Some("cores"));
+        assert_eq!(hint("power-off"), Some("poweroff"));
+        assert_eq!(hint("pign"), Some("ping"));
+        assert_eq!(hint("xyzzy"), None);
+        assert_eq!(hint(""), None);
+        assert_eq!(distance("kitten", "sitting"), 3);
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_makes_it_panic(line in "(caps|ping|probe|echo|run|skb|x) [0-9a-fx'\\\\ ]*") {
+            if let Err(error) = parse(&line) {
+                prop_assert!(!error.to_string().is_empty());
+            }
+        }
+
+        #[test]
+        fn distance_is_a_metric(a in "[abc]{0,6}", b in "[abc]{0,6}") {
+            prop_assert_eq!(distance(&a, &b), distance(&b, &a));
+            prop_assert_eq!(distance(&a, &b) == 0, a == b);
+        }
+    }
+}

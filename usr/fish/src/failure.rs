@@ -1,0 +1,99 @@
+//! Why a command failed.
+
+use alloc::string::String;
+use core::fmt;
+
+use capelin_idc::{CallError, TransportError};
+use capelin_interfaces::{
+    memory::MemoryError,
+    monitor::{DomainState, MonitorError},
+    skb::SkbError,
+    system::SystemError,
+};
+use capelin_rt::RtError;
+use fish::command::CommandError;
+
+/// Why a command failed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// It can't be read.
+    Command(CommandError),
+    /// There is no such command or program; what was likely meant.
+    Unknown(String, Option<String>),
+    /// No help for that.
+    NoHelp(String, Option<&'static str>),
+    /// A service can't be reached.
+    Service(&'static str, RtError),
+    /// The monitor refused.
+    Monitor(MonitorError),
+    /// The system service refused.
+    System(SystemError),
+    /// The memory service refused.
+    Memory(MemoryError),
+    /// The query has no answer.
+    Skb(SkbError),
+    /// No domain has this name or id.
+    NoSuchDomain(String),
+    /// A program ended otherwise than well.
+    Ended(String, DomainState),
+}
+
+impl Failure {
+    /// Whether a binding is broken, so that it should be made anew.
+    pub(crate) fn is_broken_binding(&self) -> bool {
+        let call = match self {
+            Self::Monitor(MonitorError::Call(call))
+            | Self::System(SystemError::Call(call))
+            | Self::Memory(MemoryError::Call(call))
+            | Self::Skb(SkbError::Call(call)) => call,
+            _ => return false,
+        };
+        *call == CallError::Transport(TransportError::Closed)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Command(error) => error.fmt(f),
+            Self::Unknown(name, hint) => {
+                write!(f, "{name}: no such command or program")?;
+                match hint {
+                    Some(hint) => write!(f, "; did you mean {hint}?"),
+                    None => f.write_str("; help lists the commands"),
+                }
+            }
+            Self::NoHelp(name, Some(hint)) => {
+                write!(f, "{name} is no command; did you mean {hint}?")
+            }
+            Self::NoHelp(name, None) => write!(f, "{name} is no command; help lists them"),
+            Self::Service(name, error) => write!(f, "the {name} service: {error}"),
+            Self::Monitor(error) => error.fmt(f),
+            Self::System(error) => error.fmt(f),
+            Self::Memory(error) => error.fmt(f),
+            Self::Skb(error) => error.fmt(f),
+            Self::NoSuchDomain(name) => write!(f, "{name}: no such domain; ps lists them"),
+            Self::Ended(name, DomainState::Exited(code)) => write!(f, "{name} exited with {code}"),
+            Self::Ended(name, DomainState::Faulted) => write!(f, "{name} ended by a fault"),
+            Self::Ended(name, _) => write!(f, "{name} was stopped"),
+        }
+    }
+}
+
+macro_rules! from {
+    ($($variant:ident($error:ty),)*) => {$(
+        impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                Self::$variant(error)
+            }
+        }
+    )*};
+}
+
+from! {
+    Command(CommandError),
+    Monitor(MonitorError),
+    System(SystemError),
+    Memory(MemoryError),
+    Skb(SkbError),
+}

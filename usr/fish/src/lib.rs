@@ -1,0 +1,31 @@
+//! The shell: what can be tested without a machine (`docs/090-shell.md`).
+//!
+//! ```text
+//! bytes → keys → editor ─┐
+//!                        ├→ line → words → command → (main.rs: services) → report
+//! capelin.exec → percent ┘
+//! ```
+//!
+//! | module | concept |
+//! | --- | --- |
+//! | [`keys`] | bytes from a terminal to keys |
+//! | [`editor`], [`history`] | a line being edited; lines entered before |
+//! | [`words`] | a line to commands, a command to words |
+//! | [`command`] | words to typed commands; what is wrong with them, and hints |
+//! | [`percent`] | the `capelin.exec` argument |
+//! | [`report`] | results as text |
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod command;
+pub mod editor;
+pub mod history;
+pub mod keys;
+pub mod percent;
+pub mod report;
+pub mod words;
+
+/// What the shell shows when it is ready for a command.
+pub const PROMPT: &str = "capelin> ";

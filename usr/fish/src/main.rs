@@ -1,0 +1,157 @@
+//! The shell (`docs/090-shell.md`).
+//!
+//! With an argument `capelin.exec=COMMANDS` it runs these, tells how many failed, and turns the
+//! machine off; else it takes commands from the console for ever.
+//!
+//! | module | does |
+//! | --- | --- |
+//! | [`input`] | reads the console beside everything else; tells Ctrl-C apart |
+//! | [`services`] | binds to the system services when they are first needed |
+//! | [`shell`] | runs commands |
+#![cfg_attr(target_os = "none", no_std, no_main)]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod caps;
+mod failure;
+mod input;
+mod services;
+mod shell;
+
+use alloc::{
+    format,
+    string::{String, ToString},
+};
+
+use capelin_rt::{Env, ExitCode};
+use fish::{
+    PROMPT,
+    editor::{Editor, Event},
+    percent,
+};
+
+use crate::{
+    input::Input,
+    shell::{Outcome, Shell},
+};
+
+capelin_rt::main!(run);
+
+async fn run(env: Env) -> ExitCode {
+    let exec = env
+        .arguments()
+        .iter()
+        .find_map(|argument| argument.strip_prefix(percent::EXEC))
+        .map(str::to_string);
+    let shell = Shell::start(env.core()).await;
+    match exec {
+        Some(encoded) => execute(shell, &encoded).await,
+        None => converse(shell).await,
+    }
+}
+
+/// Runs the commands of the kernel argument and turns the machine off.
+async fn execute(mut shell: Shell, encoded: &str) -> ExitCode {
+    let mut failed = 0;
+    let mut ending = Outcome::PowerOff;
+    match percent::decode(encoded) {
+        Ok(text) => {
+            for command in fish::words::commands(&text) {
+                shell.write(&format!("{PROMPT}{command}\n")).await;
+                match shell.run(command).await {
+                    Ok(Outcome::Done) => {}
+                    Ok(outcome) => {
+                        ending = outcome;
+                        break;
+                    }
+                    Err(failure) => {
+                        failed += 1;
+                        shell.report(&failure).await;
+                    }
+                }
+            }
+        }
+        Err(error) => {
+            failed = 1;
+            shell
+                .write(&format!("error: {}: {error}\n", percent::EXEC))
+                .await;
+        }
+    }
+    shell
+        .write(&format!("capelin: exec status {failed}\n"))
+        .await;
+    shell.end(ending).await
+}
+
+/// Takes commands from the console.
+async fn converse(mut shell: Shell) -> ExitCode {
+    let Some(console) = shell.console() else {
+        shell
+            .write("fish: there is no console to read from\n")
+            .await;
+        return ExitCode::FAILURE;
+    };
+    let input = match Input::start(console).await {
+        Ok(input) => input,
+        Err(error) => {
+            shell
+                .write(&format!("fish: cannot read the console: {error}\n"))
+                .await;
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut editor = Editor::new(PROMPT);
+    loop {
+        match next_line(&mut shell, &input, &mut editor).await {
+            Some(Event::Line(line)) => {
+                for command in fish::words::commands(&line) {
+                    match input.or_interrupt(shell.run(command)).await {
+                        Some(Ok(Outcome::Done)) => {}
+                        Some(Ok(outcome)) => return shell.end(outcome).await,
+                        Some(Err(failure)) => shell.report(&failure).await,
+                        None => {
+                            shell.interrupt().await;
+                            break;
+                        }
+                    }
+                }
+            }
+            Some(Event::Interrupted) => {}
+            Some(Event::EndOfInput) => {
+                shell
+                    .write("poweroff turns the machine off, reboot starts it again\n")
+                    .await;
+            }
+            None => return ExitCode::FAILURE,
+        }
+    }
+}
+
+/// Edits a line; `None` when the console has ended.
+async fn next_line(shell: &mut Shell, input: &Input, editor: &mut Editor) -> Option<Event> {
+    let mut shown = String::new();
+    editor.start(&mut shown);
+    loop {
+        // What was typed ahead is shown with one write.
+        let mut event = None;
+        while event.is_none()
+            && let Some(byte) = input.try_next()
+        {
+            event = editor.feed(byte, &mut shown);
+        }
+        if !shown.is_empty() {
+            shell.write(&shown).await;
+            shown.clear();
+        }
+        if event.is_some() {
+            return event;
+        }
+        let event = editor.feed(input.next().await?, &mut shown);
+        if event.is_some() {
+            shell.write(&shown).await;
+            return event;
+        }
+    }
+}

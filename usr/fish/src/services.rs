@@ -1,0 +1,58 @@
+//! The services that commands need, each bound to when it is first needed.
+
+use capelin_interfaces::{
+    memory::MemoryClient, monitor::MonitorClient, service, skb::SkbClient, system::SystemClient,
+};
+use capelin_rt::{Lmp, RtError, idc::Client, services};
+
+use crate::failure::Failure;
+
+/// Clients of the system services.
+#[derive(Default)]
+pub(crate) struct Services {
+    monitor: Option<MonitorClient<Lmp>>,
+    system: Option<SystemClient<Lmp>>,
+    skb: Option<SkbClient<Lmp>>,
+}
+
+async fn bound<C: Client<Lmp> + Clone>(
+    known: &mut Option<C>,
+    name: &'static str,
+) -> Result<C, Failure> {
+    if let Some(client) = known {
+        return Ok(client.clone());
+    }
+    let client: C = services::connect(name)
+        .await
+        .map_err(|error| Failure::Service(name, error))?;
+    *known = Some(client.clone());
+    Ok(client)
+}
+
+impl Services {
+    /// This core's monitor.
+    pub(crate) async fn monitor(&mut self) -> Result<MonitorClient<Lmp>, Failure> {
+        bound(&mut self.monitor, service::MONITOR).await
+    }
+
+    /// Power, kernel logs and counters.
+    pub(crate) async fn system(&mut self) -> Result<SystemClient<Lmp>, Failure> {
+        bound(&mut self.system, service::SYSTEM).await
+    }
+
+    /// The System Knowledge Base.
+    pub(crate) async fn skb(&mut self) -> Result<SkbClient<Lmp>, Failure> {
+        bound(&mut self.skb, service::SKB).await
+    }
+
+    /// Physical memory.
+    pub(crate) async fn memory(&mut self) -> Result<MemoryClient<Lmp>, Failure> {
+        let memory: Result<_, RtError> = services::memory().await;
+        memory.map_err(|error| Failure::Service(service::MEMORY, error))
+    }
+
+    /// Forgets all bindings: one may have broken.
+    pub(crate) fn forget(&mut self) {
+        *self = Self::default();
+    }
+}

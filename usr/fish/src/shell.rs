@@ -1,0 +1,360 @@
+//! Runs commands: asks the services, writes what they answer.
+
+use alloc::{
+    collections::BTreeMap,
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
+
+use capelin_interfaces::{
+    console::ConsoleClient,
+    memory::MemoryError,
+    monitor::{CoreInfo, CoreState, DomainId, DomainInfo, DomainState, MonitorError, THIS_CORE},
+    system::KernelStats,
+};
+use capelin_rt::{ExitCode, Lmp, print};
+use fish::{
+    command::{self, COMMANDS, Command},
+    report,
+};
+
+use crate::{caps, failure::Failure, services::Services};
+
+/// Bytes of a kernel log that are shown.
+const LOG_BYTES: u32 = 32 * 1024;
+/// Bytes written at a time.
+const CHUNK_BYTES: usize = 4096;
+/// Lines of a list that are asked for at a time.
+const PAGE: u32 = 500;
+/// Nodes up to here are asked for, even if no core is there.
+const MAX_NODES: u32 = 64;
+
+/// How a command ended that didn't fail.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Outcome {
+    /// The shell goes on.
+    Done,
+    /// The machine is to be turned off.
+    PowerOff,
+    /// The machine is to be started again.
+    Reboot,
+}
+
+/// What commands need.
+pub(crate) struct Shell {
+    core: u16,
+    console: Option<ConsoleClient<Lmp>>,
+    services: Services,
+    /// Upcalls and uptime in microseconds of each core when it was last listed.
+    seen: BTreeMap<u16, (u64, u64)>,
+    /// The program being waited for.
+    running: Option<DomainId>,
+}
+
+impl Shell {
+    /// Binds to the console; without one, text goes to the kernel's log.
+    pub(crate) async fn start(core: u16) -> Self {
+        Self {
+            core,
+            console: capelin_rt::services::console().await.ok(),
+            services: Services::default(),
+            seen: BTreeMap::new(),
+            running: None,
+        }
+    }
+
+    /// The console.
+    pub(crate) fn console(&self) -> Option<ConsoleClient<Lmp>> {
+        self.console.clone()
+    }
+
+    /// Writes text, and waits until the console has taken it.
+    pub(crate) async fn write(&mut self, text: &str) {
+        if let Some(console) = &self.console {
+            let mut is_written = true;
+            for chunk in text.as_bytes().chunks(CHUNK_BYTES) {
+                if console.write(chunk).await.is_err() {
+                    is_written = false;
+                    break;
+                }
+            }
+            if is_written {
+                return;
+            }
+            self.console = None;
+        }
+        print::to_log(format_args!("{text}"));
+    }
+
+    /// Tells why a command failed.
+    pub(crate) async fn report(&mut self, failure: &Failure) {
+        self.write(&format!("error: {failure}\n")).await;
+        if failure.is_broken_binding() {
+            self.services.forget();
+        }
+    }
+
+    /// A command was given up: what it ran is ended.
+    pub(crate) async fn interrupt(&mut self) {
+        self.write("^C\n").await;
+        if let Some(domain) = self.running.take()
+            && let Ok(monitor) = self.services.monitor().await
+            && monitor.kill(domain).await.is_ok()
+        {
+            // Its end is told to whoever waits first; nothing is to be done about an error.
+            let _ = monitor.wait(domain).await;
+        }
+    }
+
+    /// Turns the machine off or starts it again; returns when that fails.
+    pub(crate) async fn end(&mut self, outcome: Outcome) -> ExitCode {
+        if let Some(console) = &self.console {
+            // A console that fails here has nothing left to show.
+            let _ = console.flush().await;
+        }
+        let result = match self.services.system().await {
+            Ok(system) => match outcome {
+                Outcome::Reboot => system.reboot().await,
+                Outcome::Done | Outcome::PowerOff => system.power_off().await,
+            }
+            .map_err(Failure::from),
+            Err(failure) => Err(failure),
+        };
+        if let Err(failure) = result {
+            self.report(&failure).await;
+        }
+        ExitCode::FAILURE
+    }
+
+    /// Runs one command.
+    pub(crate) async fn run(&mut self, text: &str) -> Result<Outcome, Failure> {
+        match command::parse(text)? {
+            Command::PowerOff => return Ok(Outcome::PowerOff),
+            Command::Reboot => return Ok(Outcome::Reboot),
+            Command::Help(topic) => self.help(topic).await?,
+            Command::Echo(text) => self.write(&format!("{text}\n")).await,
+            Command::Cores => self.cores().await?,
+            Command::Ps => self.domains().await?,
+            Command::Mem => self.memory().await?,
+            Command::Caps(domain) => self.capabilities(domain).await?,
+            Command::Skb(goal) => self.query(&goal).await?,
+            Command::Ping { core, rounds } => {
+                let stats = self.services.monitor().await?.ping(core, rounds).await?;
+                self.write(&report::ping(core, &stats)).await;
+            }
+            Command::Run {
+                core,
+                program,
+                arguments,
+                is_bare,
+            } => {
+                self.program(core, program, &arguments, is_bare).await?;
+            }
+            Command::Dmesg(core) => {
+                let system = self.services.system().await?;
+                let mut log = system
+                    .kernel_log(core.unwrap_or(THIS_CORE), LOG_BYTES)
+                    .await?;
+                if !log.is_empty() && !log.ends_with('\n') {
+                    log.push('\n');
+                }
+                self.write(&log).await;
+            }
+            Command::Modules => {
+                let modules = self.services.system().await?.modules().await?;
+                self.write(&report::modules(&modules)).await;
+            }
+            Command::Probe { core, address } => {
+                let system = self.services.system().await?;
+                let what = if system.probe(core, address).await? {
+                    "faults"
+                } else {
+                    "succeeds"
+                };
+                self.write(&format!("core {core} reads {address:#x}: {what}\n"))
+                    .await;
+            }
+            Command::KernelMap(core) => self.kernel_map(core).await?,
+        }
+        Ok(Outcome::Done)
+    }
+
+    async fn help(&mut self, topic: Option<String>) -> Result<(), Failure> {
+        let text = match topic {
+            None => report::help(),
+            Some(name) => match command::find(&name) {
+                Some(usage) => report::help_for(usage),
+                None => {
+                    let hint = command::nearest(&name, COMMANDS.iter().map(|usage| usage.name));
+                    return Err(Failure::NoHelp(name, hint));
+                }
+            },
+        };
+        self.write(&text).await;
+        Ok(())
+    }
+
+    async fn cores(&mut self) -> Result<(), Failure> {
+        let monitor = self.services.monitor().await?;
+        let system = self.services.system().await?;
+        let mut lines = Vec::new();
+        for core in monitor.cores().await? {
+            let stats = match core.state {
+                CoreState::Running => system.kernel_stats(core.core).await.ok(),
+                _ => None,
+            };
+            let stats = stats.map(|stats| (stats, self.upcall_rate(&core, &stats)));
+            lines.push((core, stats));
+        }
+        self.write(&report::cores(&lines)).await;
+        Ok(())
+    }
+
+    /// Upcalls each second since the core was last listed, or since it started.
+    fn upcall_rate(&mut self, core: &CoreInfo, stats: &KernelStats) -> u64 {
+        let now = (stats.upcalls, stats.uptime_us);
+        let (upcalls, uptime) = self.seen.insert(core.core, now).unwrap_or((0, 0));
+        let made = stats.upcalls.saturating_sub(upcalls);
+        let elapsed = stats.uptime_us.saturating_sub(uptime).max(1);
+        u64::try_from(u128::from(made) * 1_000_000 / u128::from(elapsed)).unwrap_or(u64::MAX)
+    }
+
+    async fn running_cores(&mut self) -> Result<Vec<CoreInfo>, Failure> {
+        let mut cores = self.services.monitor().await?.cores().await?;
+        cores.retain(|core| core.state == CoreState::Running);
+        Ok(cores)
+    }
+
+    async fn all_domains(&mut self) -> Result<Vec<DomainInfo>, Failure> {
+        let monitor = self.services.monitor().await?;
+        let mut domains = Vec::new();
+        for core in self.running_cores().await? {
+            domains.extend(monitor.domains(core.core).await?);
+        }
+        Ok(domains)
+    }
+
+    async fn domains(&mut self) -> Result<(), Failure> {
+        let domains = self.all_domains().await?;
+        self.write(&report::domains(&domains)).await;
+        Ok(())
+    }
+
+    async fn memory(&mut self) -> Result<(), Failure> {
+        let memory = self.services.memory().await?;
+        let system = self.services.system().await?;
+        let mut cores = Vec::new();
+        for core in self.running_cores().await? {
+            cores.push((core, system.kernel_stats(core.core).await?));
+        }
+        let last = cores.iter().map(|(core, _)| core.node).max().unwrap_or(0);
+        let mut nodes = Vec::new();
+        for node in 0..MAX_NODES.max(last.saturating_add(1)) {
+            match memory.stats(node).await {
+                Ok(stats) => nodes.push((node, stats)),
+                Err(MemoryError::NoSuchNode) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.write(&report::memory(&nodes, &cores)).await;
+        Ok(())
+    }
+
+    async fn capabilities(&mut self, domain: Option<String>) -> Result<(), Failure> {
+        let Some(wanted) = domain else {
+            self.write(&report::capabilities(&caps::own())).await;
+            return Ok(());
+        };
+        let domains = self.all_domains().await?;
+        let Some(domain) = domains
+            .iter()
+            .find(|domain| domain.id.to_string() == wanted || domain.name == wanted)
+        else {
+            return Err(Failure::NoSuchDomain(wanted));
+        };
+        let monitor = self.services.monitor().await?;
+        let mut all = Vec::new();
+        let mut first = 0;
+        loop {
+            let page = monitor.capabilities(domain.id, first, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            // A monitor that goes back would keep us here for ever.
+            let Some(next) = last.address.checked_add(1).filter(|next| *next > first) else {
+                break;
+            };
+            first = next;
+            all.extend(page);
+        }
+        self.write(&report::capabilities(&all)).await;
+        Ok(())
+    }
+
+    async fn query(&mut self, goal: &str) -> Result<(), Failure> {
+        let skb = self.services.skb().await?;
+        let mut answer = skb.query(goal, 0).await?;
+        let mut count = 0;
+        loop {
+            count += answer.solutions.len();
+            let lines: String = answer.solutions.iter().map(report::solution).collect();
+            self.write(&lines).await;
+            let Some(cursor) = answer.cursor else { break };
+            answer = skb.next(cursor, 0).await?;
+        }
+        self.write(&report::solution_count(count)).await;
+        Ok(())
+    }
+
+    async fn program(
+        &mut self,
+        core: Option<u16>,
+        program: String,
+        arguments: &[String],
+        is_bare: bool,
+    ) -> Result<(), Failure> {
+        let monitor = match self.services.monitor().await {
+            // Without a monitor nothing can be run, so that a mistyped command is just that.
+            Err(_) if is_bare => return Err(self.unknown(program).await),
+            other => other?,
+        };
+        let core = core.unwrap_or(self.core);
+        let domain = match monitor.spawn(core, &program, arguments).await {
+            Err(MonitorError::NoSuchProgram) => return Err(self.unknown(program).await),
+            other => other?,
+        };
+        self.running = Some(domain);
+        let state = monitor.wait(domain).await;
+        self.running = None;
+        match state? {
+            DomainState::Exited(0) => Ok(()),
+            state => Err(Failure::Ended(program, state)),
+        }
+    }
+
+    /// There is no such command or program: what may have been meant?
+    async fn unknown(&mut self, name: String) -> Failure {
+        let modules = match self.services.system().await {
+            Ok(system) => system.modules().await.unwrap_or_default(),
+            Err(_) => Vec::new(),
+        };
+        let commands = COMMANDS.iter().map(|usage| usage.name);
+        let modules = modules.iter().map(|(name, _)| name.as_str());
+        let hint = command::nearest(&name, commands.chain(modules)).map(String::from);
+        Failure::Unknown(name, hint)
+    }
+
+    async fn kernel_map(&mut self, core: u16) -> Result<(), Failure> {
+        let system = self.services.system().await?;
+        let mut leaves = Vec::new();
+        loop {
+            let first = u32::try_from(leaves.len()).unwrap_or(u32::MAX);
+            let page = system.kernel_map(core, first, PAGE).await?;
+            if page.is_empty() {
+                break;
+            }
+            leaves.extend(page);
+        }
+        self.write(&report::kernel_map(&leaves)).await;
+        Ok(())
+    }
+}
