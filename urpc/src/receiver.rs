@@ -62,9 +62,12 @@ impl<'m> Receiver<'m> {
     #[inline(always)]
     pub fn try_recv(&mut self) -> Result<Option<Message>, ChannelError> {
         let (slots, expected, taken_word) = (self.slots, self.expected, self.taken_word);
-        let Some(message) = peek(slots, expected) else {
-            self.explain()?;
-            return Ok(None);
+        let message = match peek(slots, expected) {
+            Ok(message) => message,
+            Err(header) => {
+                self.explain(header)?;
+                return Ok(None);
+            }
         };
         let taken = next(expected);
         self.expected = taken;
@@ -84,18 +87,19 @@ impl<'m> Receiver<'m> {
     pub fn recv_many(&mut self, batch: &mut [Message]) -> Result<usize, ChannelError> {
         let (slots, mut expected) = (self.slots, self.expected);
         let mut count = 0;
-        for place in batch.iter_mut() {
-            let Some(message) = peek(slots, expected) else {
-                break;
-            };
-            *place = message;
+        for place in batch {
+            match peek(slots, expected) {
+                Ok(message) => *place = message,
+                Err(header) if count == 0 => {
+                    self.explain(header)?;
+                    return Ok(0);
+                }
+                Err(_) => break,
+            }
             expected = next(expected);
             count += 1;
         }
         if count == 0 {
-            if !batch.is_empty() {
-                self.explain()?;
-            }
             return Ok(0);
         }
         self.expected = expected;
@@ -217,16 +221,15 @@ impl<'m> Receiver<'m> {
         low(self.expected)
     }
 
-    /// Finds out why the next slot held no message. The header is read again: should the message
-    /// have come meanwhile, the next try gets it.
+    /// Finds out why the next slot, in which `header` was found, holds no message.
     #[inline(never)]
-    fn explain(&mut self) -> Result<(), ChannelError> {
+    fn explain(&mut self, header: Header) -> Result<(), ChannelError> {
         if let Some(failure) = self.failure {
             return Err(failure);
         }
         let expected = self.position();
-        let found = Header::from_bits(self.slots.slot(self.expected).load()).sequence();
-        if found == expected || found == expected.wrapping_sub(self.slot_count) {
+        let found = header.sequence();
+        if found == expected.wrapping_sub(self.slot_count) {
             return Ok(());
         }
         if found == expected ^ CLOSE_MARK {
@@ -243,14 +246,15 @@ impl<'m> Receiver<'m> {
     }
 }
 
-/// Copies the message in the slot of `expected` if it is that one.
+/// Copies the message in the slot of `expected` if it is that one; gives the header that it found
+/// otherwise.
 #[inline(always)]
-fn peek(slots: Slots<'_>, expected: u64) -> Option<Message> {
+fn peek(slots: Slots<'_>, expected: u64) -> Result<Message, Header> {
     let slot = slots.slot(expected);
     let header = Header::from_bits(slot.load());
     if u64::from(header.sequence()) != expected {
-        return None;
+        return Err(header);
     }
     let words: [u64; PAYLOAD_WORDS] = slot.read();
-    Some(Message::new(words, header))
+    Ok(Message::new(words, header))
 }

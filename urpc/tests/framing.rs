@@ -67,7 +67,7 @@ fn received(message: &Message) -> Sent {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: if cfg!(miri) { 4 } else { 256 },
+        cases: if cfg!(miri) { 1 } else { 256 },
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
@@ -78,7 +78,7 @@ proptest! {
         reserve in 0_u32..3,
         before_wrap in 0_u32..40,
         half in any::<bool>(),
-        steps in prop::collection::vec(step(), 1..if cfg!(miri) { 40 } else { 400 }),
+        steps in prop::collection::vec(step(), 1..if cfg!(miri) { 24 } else { 400 }),
     ) {
         // Half the runs start just before sequences wrap, half just before their top bit, which
         // is the mark of closing, changes.

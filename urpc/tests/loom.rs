@@ -61,7 +61,7 @@ impl Doorbell {
 
 #[test]
 fn messages_arrive_whole_and_in_order_and_slots_are_reused_safely() {
-    model(Some(4), || {
+    model(Some(3), || {
         let lines = lines(config().lines());
         let (mut sender, mut receiver) = Ring::create(lines, config()).unwrap().split();
         let producer = thread::spawn(move || {
@@ -89,7 +89,7 @@ fn messages_arrive_whole_and_in_order_and_slots_are_reused_safely() {
 
 #[test]
 fn batches_give_slots_back_only_after_the_last_copy() {
-    model(Some(4), || {
+    model(Some(3), || {
         let lines = lines(config().lines());
         let (mut sender, mut receiver) = Ring::create(lines, config()).unwrap().split();
         let producer = thread::spawn(move || {
@@ -180,7 +180,7 @@ fn idle_flushes_and_foreign_wake_ups_lose_nothing() {
 /// A sender that blocks for want of credits, a receiver that flushes once a message.
 #[test]
 fn no_wake_up_of_the_sender_is_lost() {
-    model(Some(4), || {
+    model(Some(3), || {
         let lines = lines(config().lines());
         let (mut sender, mut receiver) = Ring::create(lines, config()).unwrap().split();
         let doorbell = Doorbell::new();
@@ -212,7 +212,7 @@ fn no_wake_up_of_the_sender_is_lost() {
 /// Request and reply with both sides blocking on one doorbell each.
 #[test]
 fn two_sleepers_wake_each_other() {
-    model(Some(4), || {
+    model(Some(3), || {
         let lines = lines(Channel::lines(config(), config()));
         let mut server = Channel::create(lines, config(), config()).unwrap();
         let mut client = Channel::attach(lines).unwrap();
