@@ -8,6 +8,7 @@
 //! One [`Context`] stands for each open bracket. Within a context, operands and
 //! operators wait on two stacks: an infix operator first completes the operators
 //! to its left that may be part of its left operand, as their priorities tell.
+//! The parser is one state machine and stays in one file, past the usual length.
 
 mod arena;
 

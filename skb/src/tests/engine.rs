@@ -1,4 +1,5 @@
 //! Resolution, control, the built-ins and the library: answers and their order.
+//! One list of cases, longer than a file usually is.
 
 use super::{all, run};
 use crate::{KnowledgeBase, Progress, Term};
