@@ -13,13 +13,15 @@
 //! | [`names`] | the monitor of the boot core: services by name |
 //! | [`system`] | the monitor: power, kernel logs and counters |
 //!
-//! [`service`] holds the names under which they register.
+//! [`service`] holds the names under which they register, [`handover`] what `init` hands to those
+//! that it starts.
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
 pub mod console;
+pub mod handover;
 pub mod interrupts;
 pub mod memory;
 pub mod monitor;

@@ -1,0 +1,33 @@
+//! What `init` hands to the programs that it starts: the names of capabilities,
+//! of words of the environment, and the arguments (`docs/085-console-and-interrupts.md`,
+//! `docs/090-shell.md`). Every program gets the name service
+//! ([`crate::service::NAMES`]) and the memory service ([`crate::service::MEMORY`]), too.
+//!
+//! | program | capabilities | words | arguments |
+//! | --- | --- | --- | --- |
+//! | `skb` | [`DEVICE_TREE`] | [`MPIDR`] | one `NAME=BYTES` for each module of the archive |
+//! | `irqd` | [`DISTRIBUTOR`], [`IRQ`] | [`MPIDR`], [`GIC_VERSION`], [`OFFSET`] | |
+//! | `pl011` | [`REGISTERS`] | [`OFFSET`], [`BYTES`], [`INTID`], [`EDGE`] | the device's `compatible` names |
+//! | `fish` | | | those words of the kernel's command line that start with `capelin.` |
+
+/// Frame: the device tree, read-only, from its first byte on.
+pub const DEVICE_TREE: &str = "device-tree";
+/// DevFrame: the interrupt controller's distributor.
+pub const DISTRIBUTOR: &str = "distributor";
+/// IrqSource: all interrupts.
+pub const IRQ: &str = "irq";
+/// DevFrame: the pages that hold the device's registers.
+pub const REGISTERS: &str = "registers";
+
+/// Word: the affinity of the boot core.
+pub const MPIDR: &str = "mpidr";
+/// Word: 2 or 3.
+pub const GIC_VERSION: &str = "gic-version";
+/// Word: where the registers start in the DevFrame, in bytes; 0 when missing.
+pub const OFFSET: &str = "offset";
+/// Word: bytes of registers.
+pub const BYTES: &str = "bytes";
+/// Word: the device's interrupt.
+pub const INTID: &str = "intid";
+/// Word: 1 when the interrupt is edge-triggered; 0 when missing.
+pub const EDGE: &str = "edge";
