@@ -131,6 +131,7 @@ pub(crate) fn deliver(core: &mut Core, dcb: DcbRef, urgent: bool) {
     if end_wait(core, dcb, 0).is_some() {
         if urgent {
             core.kcb.scheduler.push_front(&mut core.objects, dcb);
+            core.kcb.scheduler.has_urgent = true;
         } else {
             core.kcb.scheduler.push_back(&mut core.objects, dcb);
         }

@@ -111,14 +111,14 @@ pub(crate) fn unbind_all(irqs: &mut [BoundIrq], gic: &mut capelin_aarch64::gic::
 }
 
 /// A timer or another interrupt came while a dispatcher ran: who runs now?
-pub(crate) fn after_interrupt(core: &mut Core, delivered_before: u64, queued_before: bool) {
+pub(crate) fn after_interrupt(core: &mut Core, delivered_before: u64) {
     let now = timer::now();
-    let scheduler = &core.kcb.scheduler;
+    let scheduler = &mut core.kcb.scheduler;
+    let is_urgent = core::mem::take(&mut scheduler.has_urgent);
     let slice_over = now >= scheduler.slice_end;
-    let newly_woken = !queued_before && !scheduler.is_empty();
     if scheduler.current.is_none() {
         dispatch::run_next(core, now);
-    } else if !scheduler.is_empty() && (slice_over || newly_woken) {
+    } else if !scheduler.is_empty() && (slice_over || is_urgent) {
         dispatch::yield_current(core);
     } else {
         dispatch::program_timer(core);

@@ -23,6 +23,8 @@ pub(crate) struct Scheduler {
     head: Option<DcbRef>,
     tail: Option<DcbRef>,
     wake_head: Option<DcbRef>,
+    /// Somebody urgent is at the front of the queue: run it at the next chance.
+    pub has_urgent: bool,
     /// End of the current time slice, in counter ticks; [`NEVER`] while nobody
     /// else wants to run.
     pub slice_end: u64,

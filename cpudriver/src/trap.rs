@@ -62,9 +62,8 @@ extern "C" fn handle_interrupt(_kcb: u64) {
     // SAFETY: as in `handle_syscall`.
     let core = unsafe { with_core() };
     let delivered = core.current_delivered();
-    let queued = !core.kcb.scheduler.is_empty();
     interrupts::take_all(core);
-    interrupts::after_interrupt(core, delivered, queued);
+    interrupts::after_interrupt(core, delivered);
 }
 
 /// An FIQ while a dispatcher ran. We use group 1 only, which comes as IRQ; an FIQ
