@@ -490,6 +490,11 @@ impl Maker<'_> {
             capelin_vspace::Memory::WriteBack,
         );
         self.map(layout::BOOT_INFO, page, PAGE_SIZE, read_only)?;
+        let rights = Rights::READ | Rights::GRANT;
+        self.create(
+            Capability::memory(ObjectType::Frame, page, PAGE_SIZE, rights),
+            slot::BOOT_INFO,
+        )?;
         let (base, bytes) = (self.bump.next, self.bump.end.saturating_sub(self.bump.next));
         if bytes < PAGE_SIZE {
             return Err(BootError::HomeTooSmall);

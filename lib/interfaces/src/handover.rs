@@ -8,6 +8,8 @@
 //! | `skb` | [`DEVICE_TREE`] | [`MPIDR`] | one `NAME=BYTES` for each module of the archive |
 //! | `irqd` | [`DISTRIBUTOR`], [`IRQ`] | [`MPIDR`], [`GIC_VERSION`], [`OFFSET`] | |
 //! | `pl011` | [`REGISTERS`] | [`OFFSET`], [`BYTES`], [`INTID`], [`EDGE`] | the device's `compatible` names |
+//! | `mem_serv` | `ram0`, `ram1`, …: Ram, with all rights | under the same names: the region's NUMA node | |
+//! | `monitor` | [`KERNEL`], [`ARCHIVE`], [`BOOT_INFO`] | [`BYTES`] of the archive | |
 //! | `fish` | | | those words of the kernel's command line that start with `capelin.` |
 
 /// Frame: the device tree, read-only, from its first byte on.
@@ -18,6 +20,12 @@ pub const DISTRIBUTOR: &str = "distributor";
 pub const IRQ: &str = "irq";
 /// DevFrame: the pages that hold the device's registers.
 pub const REGISTERS: &str = "registers";
+/// Kernel: this core's.
+pub const KERNEL: &str = "kernel";
+/// Frame: the module archive, read-only, from its first byte on.
+pub const ARCHIVE: &str = "archive";
+/// Frame: the page of `capelin_abi::boot::BootInfo`, read-only.
+pub const BOOT_INFO: &str = "boot-info";
 
 /// Word: the affinity of the boot core.
 pub const MPIDR: &str = "mpidr";

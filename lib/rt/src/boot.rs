@@ -7,7 +7,9 @@
     )
 )]
 
-use capelin_abi::boot::BootInfo;
+use capelin_abi::{CapAddress, ObjectType, boot::BootInfo, layout::slot};
+
+use crate::{OwnedCap, RtError, memory, sys};
 
 #[cfg(target_os = "none")]
 mod imp {
@@ -20,7 +22,7 @@ mod imp {
     };
     use zerocopy::FromBytes;
 
-    use crate::{args::ARGUMENT_BYTES, sys};
+    use crate::{OwnedCap, RtError, args::ARGUMENT_BYTES, sys, vspace};
 
     fn is_frame(address: CapAddress) -> bool {
         sys::cspace::identify_slot(sys::cspace::OWN, address.into())
@@ -65,6 +67,23 @@ mod imp {
         Some(unsafe { pages(layout::DEVICE_TREE, bytes) })
     }
 
+    pub(super) fn read_only(frame: OwnedCap) -> Result<&'static [u8], RtError> {
+        use capelin_abi::Rights;
+        let identity = frame.identify()?;
+        if identity.kind != ObjectType::Frame || identity.rights.contains(Rights::WRITE) {
+            return Err(RtError::WrongType);
+        }
+        let flags = capelin_abi::syscall::MapFlags::READ;
+        let mapping = vspace::map(frame.address(), 0, identity.size, flags)?;
+        let (start, bytes) = (mapping.start(), mapping.bytes() as usize);
+        // It stays for good.
+        let _ = frame.leak();
+        core::mem::forget(mapping);
+        // SAFETY: mapped readable for good. Read-only frames are the machine's description and
+        // the images, which the CPU driver made so from the start: nobody holds a writable one.
+        Ok(unsafe { pages(start, bytes) })
+    }
+
     pub(super) fn arguments_page() -> &'static [u8] {
         if !is_frame(slot::ARGUMENTS) {
             return &[];
@@ -89,6 +108,10 @@ mod imp {
 
     pub(super) use archive as device_tree;
 
+    pub(super) fn read_only(_: crate::OwnedCap) -> Result<&'static [u8], crate::RtError> {
+        Err(capelin_abi::SysError::Unsupported.into())
+    }
+
     pub(super) fn arguments_page() -> &'static [u8] {
         &[]
     }
@@ -110,6 +133,38 @@ pub fn archive() -> Option<&'static [u8]> {
 #[must_use]
 pub fn device_tree() -> Option<&'static [u8]> {
     imp::device_tree()
+}
+
+/// Adds all memory that the first domain of a core was given (the slots from
+/// [`slot::RAM_REGIONS`] on) to what this program makes frames from, and so can give others parts
+/// of. Answers how many bytes that is.
+///
+/// # Errors
+/// [`RtError::NoService`] in any other domain, and what the kernel says.
+pub fn adopt_ram() -> Result<u64, RtError> {
+    let count = info().ok_or(RtError::NoService)?.ram_count;
+    let mut bytes = 0;
+    for index in (0..slot::RAM_REGIONS_COUNT).take_while(|&index| u64::from(index) < count) {
+        let region = CapAddress(slot::RAM_REGIONS.0 + u32::from(index));
+        let identity = sys::cspace::identify_slot(sys::cspace::OWN, region.into())?;
+        if identity.kind == ObjectType::Ram {
+            memory::add_ram(OwnedCap::adopt(region))?;
+            bytes += identity.size;
+        }
+    }
+    Ok(bytes)
+}
+
+/// Maps all of `frame` for good: the archive, the device tree, a first domain's boot information,
+/// as they are passed on. It must not be writable: those are frames that the CPU driver made
+/// read-only, for all who ever hold them. A frame of the program's own whose capability merely
+/// lost the right to write must not be given.
+///
+/// # Errors
+/// [`RtError::WrongType`] for anything but a frame that can't be written; as
+/// [`crate::vspace::map`].
+pub fn read_only(frame: OwnedCap) -> Result<&'static [u8], RtError> {
+    imp::read_only(frame)
 }
 
 /// The arguments page; empty when there is none.

@@ -12,6 +12,7 @@ use crate::Chunk;
 pub struct Domain {
     pub(crate) name: String,
     pub(crate) dispatcher: OwnedCap,
+    pub(crate) cspace: OwnedCap,
     pub(crate) home: Chunk,
     pub(crate) ram: Chunk,
 }
@@ -36,6 +37,12 @@ impl Domain {
     #[must_use]
     pub const fn dispatcher(&self) -> &OwnedCap {
         &self.dispatcher
+    }
+
+    /// Its L1 CNode, to look at what it holds.
+    #[must_use]
+    pub const fn cspace(&self) -> &OwnedCap {
+        &self.cspace
     }
 
     /// Bytes of memory given to it, kernel objects included.
@@ -83,11 +90,12 @@ impl Domain {
     pub fn reclaim(self) -> Result<Reclaimed, RtError> {
         // It may have ended before; revoking its home memory ends it in any case.
         let _ = self.stop();
-        // The dispatcher's capability is made from the home chunk, and goes with it: the slot is
-        // freed when `dispatcher` is dropped, and must not be freed while something is in it.
+        // Dispatcher and CSpace are made from the home chunk, and go with it: their slots are
+        // freed when they are dropped, and must not be freed while something is in them.
         let home = self.home.reclaim();
         let ram = self.ram.reclaim();
         drop(self.dispatcher);
+        drop(self.cspace);
         Ok(Reclaimed {
             home: home?,
             ram: ram?,

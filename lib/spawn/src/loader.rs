@@ -92,13 +92,14 @@ pub(crate) fn make(
     let page = program.arguments.to_page()?;
     let made = Loader::new(&home, &ram).and_then(|mut loader| {
         let dispatcher = loader.make(&program, image, &page);
-        loader.finish();
-        dispatcher
+        let cspace = loader.finish();
+        Ok((dispatcher?, cspace))
     });
     match made {
-        Ok(dispatcher) => Ok(Domain {
+        Ok((dispatcher, cspace)) => Ok(Domain {
             name: program.arguments.name,
             dispatcher,
+            cspace,
             home,
             ram,
         }),
@@ -163,8 +164,8 @@ impl<'a> Loader<'a> {
         })
     }
 
-    /// Gives up our view of the child's CNodes.
-    fn finish(self) {
+    /// Gives up our view of the child's L2 CNodes; its L1 CNode.
+    fn finish(self) -> OwnedCap {
         for index in [self.task, self.loader] {
             use capelin_abi::SysError::EmptySlot;
             if matches!(
@@ -174,6 +175,7 @@ impl<'a> Loader<'a> {
                 slots::free_l1(index);
             }
         }
+        self.cspace
     }
 
     fn make(
@@ -283,9 +285,9 @@ impl<'a> Loader<'a> {
             self.copy_to_task(slot::PARENT, parent, rights)?;
         }
         // Their number was checked with the arguments page, which names each.
-        for (index, source) in (0..).zip(&program.capabilities) {
+        for (index, &(source, rights)) in (0..).zip(&program.capabilities) {
             let target = CapAddress(slot::PASSED.0 + index);
-            self.copy_to_task(target, *source, rights)?;
+            self.copy_to_task(target, source, rights)?;
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use alloc::{
     vec::Vec,
 };
 
-use capelin_abi::{CapAddress, syscall::DispatcherFlags};
+use capelin_abi::{CapAddress, Rights, syscall::DispatcherFlags};
 use capelin_rt::{OwnedCap, args::Arguments};
 
 use crate::{Chunk, Domain, Image, SpawnError, loader};
@@ -19,7 +19,7 @@ pub const RAM_BYTES: u64 = 2 * 1024 * 1024;
 #[derive(Debug)]
 pub struct Program {
     pub(crate) arguments: Arguments,
-    pub(crate) capabilities: Vec<CapAddress>,
+    pub(crate) capabilities: Vec<(CapAddress, Rights)>,
     pub(crate) parent: Option<CapAddress>,
     pub(crate) death: Option<OwnedCap>,
     pub(crate) home_bytes: u64,
@@ -79,9 +79,15 @@ impl Program {
     /// A copy of the capability in slot `source`, which it finds under `name`. Without the right to
     /// revoke. At most 128.
     #[must_use]
-    pub fn capability(mut self, name: &str, source: CapAddress) -> Self {
+    pub fn capability(self, name: &str, source: CapAddress) -> Self {
+        self.capability_with(name, source, Rights::all().difference(Rights::REVOKE))
+    }
+
+    /// As [`Program::capability`], with the rights in `mask` of those that it has.
+    #[must_use]
+    pub fn capability_with(mut self, name: &str, source: CapAddress, mask: Rights) -> Self {
         self.arguments.capabilities.push(name.to_string());
-        self.capabilities.push(source);
+        self.capabilities.push((source, mask));
         self
     }
 
