@@ -1,0 +1,151 @@
+//! The memory service (`docs/067-memory-service.md`): gives out physical memory.
+//!
+//! `init` passes one `Ram` capability a region, as `ram0`, `ram1`, …, with the
+//! region's NUMA node in the environment under the same name. A client gets a `Ram`
+//! capability made from one of them, the only one to that piece, with the right to
+//! revoke what it makes of it.
+//!
+//! What is still in use the kernel knows better than we: a piece is free when a
+//! capability to its range can be made again. So memory comes back without being given
+//! back when its holder is gone; when memory runs short, all that was given out is
+//! looked through.
+#![cfg_attr(target_os = "none", no_std, no_main)]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+use alloc::{format, rc::Rc, vec::Vec};
+use core::cell::RefCell;
+
+use capelin_abi::{CapAddress, ObjectType, SysError};
+use capelin_idc::Cap;
+use capelin_interfaces::{
+    memory::{Memory, MemoryError, MemoryServer, MemoryStats},
+    service,
+};
+use capelin_rt::{Env, Listener, OwnedCap, RtError, println, services, sys};
+use mem_serv::pool::{Piece, Pool};
+
+capelin_rt::main!(run);
+
+/// Messages of all clients that may wait.
+const CAPACITY: usize = 32;
+/// The badge of the endpoint that is registered.
+const PUBLIC: u64 = 1;
+
+async fn run(env: Env) -> Result<(), RtError> {
+    let mut state = State {
+        pool: Pool::new(),
+        regions: Vec::new(),
+    };
+    for number in 0_u32.. {
+        let name = format!("ram{number}");
+        let (Some(cap), Some(node)) = (env.capability(&name), env.word(&name)) else {
+            break;
+        };
+        let identity = sys::cspace::identify(cap.into())?;
+        if identity.kind != ObjectType::Ram {
+            println!("mem_serv: {name} isn't memory");
+            continue;
+        }
+        let node = u32::try_from(node).unwrap_or(0);
+        state.pool.add(identity.base.0, identity.size, node);
+        state.regions.push(cap);
+    }
+    let listener = Listener::new(CAPACITY)?;
+    services::register(service::MEMORY, &listener, PUBLIC).await?;
+    let state = Rc::new(RefCell::new(state));
+    listener
+        .serve(move |_| {
+            MemoryServer(Server {
+                state: Rc::clone(&state),
+            })
+        })
+        .await;
+    Ok(())
+}
+
+struct State {
+    pool: Pool,
+    regions: Vec<CapAddress>,
+}
+
+impl State {
+    /// A capability to the piece.
+    fn make(&self, piece: &Piece) -> Result<OwnedCap, RtError> {
+        let region = self.regions.get(piece.region).ok_or(RtError::OutOfMemory)?;
+        OwnedCap::make(|slot| {
+            sys::cspace::retype(
+                sys::cspace::OWN,
+                slot.into(),
+                (*region).into(),
+                ObjectType::Ram,
+                piece.offset,
+                piece.bytes,
+                1,
+            )
+        })
+    }
+
+    /// Whether nobody holds any of the piece any more.
+    fn is_unused(&self, piece: &Piece) -> bool {
+        self.make(piece).is_ok()
+    }
+
+    /// Takes back what its holders have dropped.
+    fn sweep(&mut self) {
+        for piece in self.pool.all_given() {
+            if self.is_unused(&piece) {
+                self.pool.free(&piece);
+            }
+        }
+    }
+
+    fn allocate(&mut self, bytes: u64, alignment: u64, node: u32) -> Result<OwnedCap, MemoryError> {
+        loop {
+            let piece = self.pool.allocate(bytes, alignment, node)?;
+            match self.make(&piece) {
+                Ok(cap) => return Ok(cap),
+                // Somebody holds part of what we thought was free: it stays given out
+                // until a sweep finds it unused.
+                Err(RtError::System(SysError::RangeInUse)) => {}
+                Err(_) => {
+                    self.pool.free(&piece);
+                    return Err(MemoryError::Exhausted);
+                }
+            }
+        }
+    }
+}
+
+struct Server {
+    state: Rc<RefCell<State>>,
+}
+
+impl Memory for Server {
+    async fn allocate(&self, bytes: u64, alignment: u64, node: u32) -> Result<Cap, MemoryError> {
+        let mut state = self.state.borrow_mut();
+        let cap = match state.allocate(bytes, alignment, node) {
+            Err(MemoryError::Exhausted) => {
+                state.sweep();
+                state.allocate(bytes, alignment, node)?
+            }
+            other => other?,
+        };
+        Ok(cap.give().keep_revoke())
+    }
+
+    async fn free(&self, base: u64, bytes: u64) -> Result<(), MemoryError> {
+        let mut state = self.state.borrow_mut();
+        let piece = state.pool.given(base, bytes)?;
+        if !state.is_unused(&piece) {
+            return Err(MemoryError::InUse);
+        }
+        state.pool.free(&piece);
+        Ok(())
+    }
+
+    async fn stats(&self, node: u32) -> Result<MemoryStats, MemoryError> {
+        self.state.borrow().pool.stats(node)
+    }
+}

@@ -1,0 +1,316 @@
+//! Regions of memory, what of them is free, and what is given out.
+//!
+//! A piece never crosses two regions: each region is a capability of its own. Free
+//! ranges of one region are merged whenever they touch. A piece comes from the
+//! smallest free range that holds it; pieces below 2 MiB from that range's end, larger
+//! ones from its start, so that small pieces don't break up what 2 MiB blocks could
+//! be made of.
+
+use alloc::{collections::BTreeMap, vec::Vec};
+
+use capelin_abi::PAGE_SIZE;
+use capelin_interfaces::memory::{ANY_NODE, MemoryError, MemoryStats};
+
+/// Pieces from this size on are placed at the start of a range, in bytes.
+const LARGE_BYTES: u64 = 2 << 20;
+
+/// A region that was handed to the service.
+#[derive(Clone, Debug)]
+struct Region {
+    base: u64,
+    bytes: u64,
+    node: u32,
+    /// Free ranges: base, bytes.
+    free: BTreeMap<u64, u64>,
+}
+
+/// Memory that is given out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Piece {
+    /// Which region it is part of, in the order in which they were added.
+    pub region: usize,
+    /// First byte, from the start of the region.
+    pub offset: u64,
+    /// First byte's physical address.
+    pub base: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// All regions.
+#[derive(Clone, Debug, Default)]
+pub struct Pool {
+    regions: Vec<Region>,
+    given: BTreeMap<u64, Piece>,
+}
+
+impl Pool {
+    /// No memory.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            regions: Vec::new(),
+            given: BTreeMap::new(),
+        }
+    }
+
+    /// Adds a region; what isn't whole pages at its ends is left out. Its number.
+    ///
+    /// The last page isn't used: a capability is never made into one of the same type
+    /// and range, so the whole region couldn't be given out at once.
+    pub fn add(&mut self, base: u64, bytes: u64, node: u32) -> usize {
+        let start = base.checked_next_multiple_of(PAGE_SIZE).unwrap_or(base);
+        let end = base.saturating_add(bytes) / PAGE_SIZE * PAGE_SIZE;
+        let usable = end.saturating_sub(start).saturating_sub(PAGE_SIZE);
+        let mut free = BTreeMap::new();
+        if usable > 0 {
+            free.insert(start, usable);
+        }
+        self.regions.push(Region {
+            base,
+            bytes: usable,
+            node,
+            free,
+        });
+        self.regions.len() - 1
+    }
+
+    /// Takes `bytes` bytes at a multiple of `alignment` on `node`, or on any.
+    ///
+    /// # Errors
+    /// [`MemoryError::InvalidSize`], [`MemoryError::NoSuchNode`],
+    /// [`MemoryError::Exhausted`].
+    pub fn allocate(
+        &mut self,
+        bytes: u64,
+        alignment: u64,
+        node: u32,
+    ) -> Result<Piece, MemoryError> {
+        let is_sound = bytes > 0
+            && bytes.is_multiple_of(PAGE_SIZE)
+            && alignment.is_power_of_two()
+            && alignment >= PAGE_SIZE;
+        if !is_sound {
+            return Err(MemoryError::InvalidSize);
+        }
+        self.check_node(node)?;
+        let (region, from, at) = self
+            .regions
+            .iter()
+            .enumerate()
+            .filter(|(_, region)| node == ANY_NODE || region.node == node)
+            .flat_map(|(number, region)| {
+                let free = region.free.iter();
+                free.map(move |(&base, &length)| (number, base, length))
+            })
+            .filter_map(|(number, base, length)| {
+                let at = place(base, length, bytes, alignment)?;
+                Some((length, number, base, at))
+            })
+            .min()
+            .map(|(_, number, base, at)| (number, base, at))
+            .ok_or(MemoryError::Exhausted)?;
+        let found = self.regions.get_mut(region).ok_or(MemoryError::Exhausted)?;
+        let length = found.free.remove(&from).unwrap_or(0);
+        if at > from {
+            found.free.insert(from, at - from);
+        }
+        let rest = from + length - (at + bytes);
+        if rest > 0 {
+            found.free.insert(at + bytes, rest);
+        }
+        let piece = Piece {
+            region,
+            offset: at - found.base,
+            base: at,
+            bytes,
+        };
+        self.given.insert(at, piece);
+        Ok(piece)
+    }
+
+    /// The piece that was given out as `base` and `bytes`.
+    ///
+    /// # Errors
+    /// [`MemoryError::NotYours`].
+    pub fn given(&self, base: u64, bytes: u64) -> Result<Piece, MemoryError> {
+        self.given
+            .get(&base)
+            .copied()
+            .filter(|piece| piece.bytes == bytes)
+            .ok_or(MemoryError::NotYours)
+    }
+
+    /// Everything that is given out, by address.
+    #[must_use]
+    pub fn all_given(&self) -> Vec<Piece> {
+        self.given.values().copied().collect()
+    }
+
+    /// A piece is free again. Nothing happens for one that isn't given out.
+    pub fn free(&mut self, piece: &Piece) {
+        if self.given.get(&piece.base) != Some(piece) {
+            return;
+        }
+        self.given.remove(&piece.base);
+        let Some(region) = self.regions.get_mut(piece.region) else {
+            return;
+        };
+        let (mut base, mut bytes) = (piece.base, piece.bytes);
+        if let Some((&below, &length)) = region.free.range(..base).next_back()
+            && below + length == base
+        {
+            region.free.remove(&below);
+            base = below;
+            bytes += length;
+        }
+        if let Some(length) = region.free.remove(&(base + bytes)) {
+            bytes += length;
+        }
+        region.free.insert(base, bytes);
+    }
+
+    /// What there is, on `node` or altogether.
+    ///
+    /// # Errors
+    /// [`MemoryError::NoSuchNode`].
+    pub fn stats(&self, node: u32) -> Result<MemoryStats, MemoryError> {
+        self.check_node(node)?;
+        let of_node = |region: &Region| node == ANY_NODE || region.node == node;
+        let regions = || self.regions.iter().filter(|region| of_node(region));
+        let given = self.given.values().filter(|piece| {
+            let region = self.regions.get(piece.region);
+            region.is_some_and(of_node)
+        });
+        Ok(MemoryStats {
+            total_bytes: regions().map(|region| region.bytes).sum(),
+            free_bytes: regions().flat_map(|r| r.free.values()).sum(),
+            largest_bytes: regions()
+                .flat_map(|r| r.free.values())
+                .max()
+                .copied()
+                .unwrap_or(0),
+            allocations: given.count() as u64,
+        })
+    }
+
+    fn check_node(&self, node: u32) -> Result<(), MemoryError> {
+        if node == ANY_NODE || self.regions.iter().any(|region| region.node == node) {
+            Ok(())
+        } else {
+            Err(MemoryError::NoSuchNode)
+        }
+    }
+}
+
+/// Where in the free range a piece would go.
+fn place(base: u64, length: u64, bytes: u64, alignment: u64) -> Option<u64> {
+    let end = base + length;
+    let at = if bytes >= LARGE_BYTES || alignment >= LARGE_BYTES {
+        base.checked_next_multiple_of(alignment)?
+    } else {
+        end.checked_sub(bytes)? / alignment * alignment
+    };
+    let fits = at >= base && at.checked_add(bytes)? <= end;
+    fits.then_some(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn large_pieces_come_from_below_small_ones_from_above() {
+        let mut pool = Pool::new();
+        pool.add(0x4010_0000, 16 * MIB, 0);
+        let home = pool.allocate(2 * MIB, 2 * MIB, 0).unwrap();
+        assert_eq!(home.base, 0x4020_0000);
+        assert_eq!(home.offset, MIB);
+        let small = pool.allocate(4096, 4096, 0).unwrap();
+        // The smallest range that holds it is the one before the home memory.
+        assert_eq!(small.base, 0x401f_f000);
+        let megabyte = pool.allocate(MIB, 4096, ANY_NODE).unwrap();
+        assert_eq!(megabyte.base, 0x4110_0000 - 4096 - MIB);
+    }
+
+    #[test]
+    fn nodes_are_kept_apart() {
+        let mut pool = Pool::new();
+        pool.add(0, 2 * MIB, 0);
+        pool.add(16 * MIB, 4 * MIB, 2);
+        assert_eq!(pool.allocate(4096, 4096, 1), Err(MemoryError::NoSuchNode));
+        assert_eq!(pool.allocate(3 * MIB, 4096, 0), Err(MemoryError::Exhausted));
+        let piece = pool.allocate(3 * MIB, 4096, ANY_NODE).unwrap();
+        assert_eq!((piece.region, piece.offset), (1, 0));
+        assert_eq!(pool.stats(2).unwrap().free_bytes, MIB - 4096);
+        assert_eq!(pool.stats(0).unwrap().allocations, 0);
+        assert_eq!(pool.stats(7), Err(MemoryError::NoSuchNode));
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        let mut pool = Pool::new();
+        pool.add(0, 4 * MIB, 0);
+        for (bytes, alignment) in [(0, 4096), (4097, 4096), (4096, 0), (4096, 12288), (4096, 8)] {
+            let result = pool.allocate(bytes, alignment, 0);
+            assert_eq!(result, Err(MemoryError::InvalidSize), "{bytes} {alignment}");
+        }
+        let huge = pool.allocate(!4095, 1 << 63, 0);
+        assert_eq!(huge, Err(MemoryError::Exhausted));
+        assert_eq!(pool.given(0, 4096), Err(MemoryError::NotYours));
+        pool.add(u64::MAX - 100, 50, 0);
+        pool.add(4096, 4096, 3);
+        assert_eq!(pool.allocate(4096, 4096, 3), Err(MemoryError::Exhausted));
+    }
+
+    proptest! {
+        /// Pieces never overlap, lie in their region and node, and all of it comes back.
+        #[test]
+        fn pieces_never_overlap_and_all_comes_back(
+            steps in proptest::collection::vec((1_u16..700, 12_u32..22, 0_u32..3, any::<bool>()), 1..150)
+        ) {
+            let mut pool = Pool::new();
+            let regions = [(0x10_0000, 5 * MIB, 0), (0x4000_0000, 9 * MIB + 4096, 1), (0x5000_0000, MIB, 0)];
+            for (base, bytes, node) in regions {
+                pool.add(base, bytes, node);
+            }
+            let full = pool.stats(ANY_NODE).unwrap();
+            let mut held: Vec<Piece> = Vec::new();
+            for (pages, alignment, node, release) in steps {
+                if release && !held.is_empty() {
+                    let piece = held.swap_remove(usize::from(pages) % held.len());
+                    prop_assert_eq!(pool.given(piece.base, piece.bytes), Ok(piece));
+                    pool.free(&piece);
+                    // A second time it changes nothing.
+                    let before = pool.stats(ANY_NODE).unwrap();
+                    pool.free(&piece);
+                    prop_assert_eq!(pool.stats(ANY_NODE).unwrap(), before);
+                    continue;
+                }
+                let node = if node == 2 { ANY_NODE } else { node };
+                if let Ok(piece) = pool.allocate(u64::from(pages) * 4096, 1 << alignment, node) {
+                    let (base, bytes, of) = regions[piece.region];
+                    prop_assert!(piece.base.is_multiple_of(1 << alignment));
+                    prop_assert!(piece.base >= base && piece.base + piece.bytes < base + bytes);
+                    prop_assert_eq!(piece.base, base + piece.offset);
+                    prop_assert!(node == ANY_NODE || node == of);
+                    let apart = |p: &Piece| {
+                        p.base + p.bytes <= piece.base || piece.base + piece.bytes <= p.base
+                    };
+                    prop_assert!(held.iter().all(apart));
+                    held.push(piece);
+                }
+                let used: u64 = held.iter().map(|p| p.bytes).sum();
+                let now = pool.stats(ANY_NODE).unwrap();
+                prop_assert_eq!(now.free_bytes + used, full.total_bytes);
+            }
+            for piece in held {
+                pool.free(&piece);
+            }
+            prop_assert_eq!(pool.stats(ANY_NODE).unwrap(), full);
+        }
+    }
+}
