@@ -167,6 +167,13 @@ struct Key {
     is_server: bool,
 }
 
+/// One side of a connection, as it is found by its key.
+struct Connection<T> {
+    inbox: Rc<Inbox>,
+    /// The link that it goes over; `None` within this core.
+    link: Option<Rc<Link<T>>>,
+}
+
 /// Runs a future beside others.
 pub type Spawner = Box<dyn Fn(BoxFuture<'static, ()>)>;
 /// Makes the service with an interface for a core, or refuses.
@@ -178,7 +185,7 @@ struct Inner<T: Transport> {
     below: RefCell<Plan>,
     tree: RefCell<BTreeMap<u16, Rc<Link<T>>>>,
     direct: RefCell<BTreeMap<u16, Rc<Link<T>>>>,
-    inboxes: RefCell<BTreeMap<Key, (Rc<Inbox>, Option<Rc<Link<T>>>)>>,
+    connections: RefCell<BTreeMap<Key, Connection<T>>>,
     last_connection: Cell<u16>,
     spawn: Spawner,
     accept: RefCell<Option<Acceptor>>,
@@ -220,7 +227,7 @@ impl<T: Transport + 'static> Overlay<T> {
             below: RefCell::default(),
             tree: RefCell::default(),
             direct: RefCell::default(),
-            inboxes: RefCell::default(),
+            connections: RefCell::default(),
             last_connection: Cell::new(0),
             spawn,
             accept: RefCell::new(None),
@@ -292,7 +299,7 @@ impl<T: Transport + 'static> Overlay<T> {
             (false, Some(link)) if way == Way::Direct && !link.is_closed.get() => Some(link),
             _ => Some(inner.towards(core).ok_or(TransportError::Closed)?),
         };
-        let mut inboxes = inner.inboxes.borrow_mut();
+        let mut connections = inner.connections.borrow_mut();
         // A connection number that isn't in use with that peer.
         for _ in 0..=u16::MAX {
             let connection = inner.last_connection.get().wrapping_add(1);
@@ -302,11 +309,15 @@ impl<T: Transport + 'static> Overlay<T> {
                 connection,
                 is_server: false,
             };
-            if inboxes.contains_key(&key) {
+            if connections.contains_key(&key) {
                 continue;
             }
             let inbox = Rc::<Inbox>::default();
-            inboxes.insert(key, (Rc::clone(&inbox), link.as_ref().map(Rc::clone)));
+            let entry = Connection {
+                inbox: Rc::clone(&inbox),
+                link: link.as_ref().map(Rc::clone),
+            };
+            connections.insert(key, entry);
             return Ok(Hop {
                 overlay: Rc::clone(inner),
                 link,
@@ -456,11 +467,8 @@ impl<T: Transport + 'static> Inner<T> {
             connection: route.connection,
             is_server: route.is_to_server,
         };
-        let known = self
-            .inboxes
-            .borrow()
-            .get(&key)
-            .map(|(inbox, _)| Rc::clone(inbox));
+        let inbox_of = |entry: &Connection<T>| Rc::clone(&entry.inbox);
+        let known = self.connections.borrow().get(&key).map(inbox_of);
         let inbox = match known {
             Some(inbox) => inbox,
             None if route.is_to_server && header.first && header.kind != Kind::Close => {
@@ -492,7 +500,7 @@ impl<T: Transport + 'static> Inner<T> {
         interface: InterfaceId,
         link: Option<&Rc<Link<T>>>,
     ) -> Option<Rc<Inbox>> {
-        if self.inboxes.borrow().len() >= MAX_CONNECTIONS {
+        if self.connections.borrow().len() >= MAX_CONNECTIONS {
             return None;
         }
         let service = self.accept.borrow().as_ref()?(key.peer, interface)?;
@@ -503,8 +511,11 @@ impl<T: Transport + 'static> Inner<T> {
             key,
             inbox: Rc::clone(&inbox),
         };
-        let entry = (Rc::clone(&inbox), link.map(Rc::clone));
-        self.inboxes.borrow_mut().insert(key, entry);
+        let entry = Connection {
+            inbox: Rc::clone(&inbox),
+            link: link.map(Rc::clone),
+        };
+        self.connections.borrow_mut().insert(key, entry);
         (self.spawn)(Box::pin(async move { serve(&hop, &*service).await }));
         Some(inbox)
     }
@@ -517,7 +528,7 @@ impl<T: Transport + 'static> Inner<T> {
         if let Some(pump) = link.pump.take() {
             pump.wake();
         }
-        for (inbox, way) in self.inboxes.borrow().values() {
+        for Connection { inbox, link: way } in self.connections.borrow().values() {
             if way.as_ref().is_some_and(|way| Rc::ptr_eq(way, link)) {
                 inbox.is_closed.set(true);
                 inbox.wake();
@@ -595,7 +606,7 @@ impl<T: Transport + 'static> Transport for Hop<T> {
 
 impl<T: Transport> Drop for Hop<T> {
     fn drop(&mut self) {
-        self.overlay.inboxes.borrow_mut().remove(&self.key);
+        self.overlay.connections.borrow_mut().remove(&self.key);
     }
 }
 

@@ -158,7 +158,7 @@ fn any_two_monitors_reach_each_other() {
             yield_now().await;
         }
         for node in &net.nodes {
-            assert_eq!(node.0.inboxes.borrow().len(), 0);
+            assert_eq!(node.0.connections.borrow().len(), 0);
         }
     });
 }
