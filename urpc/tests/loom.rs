@@ -93,7 +93,8 @@ fn batches_give_slots_back_only_after_the_last_copy() {
         let lines = lines(config().lines());
         let (mut sender, mut receiver) = Ring::create(lines, config()).unwrap().split();
         let producer = thread::spawn(move || {
-            let payloads = [[0; 7], [1; 7], [2; 7], [3; 7]];
+            // The fifth takes the slot of the first again.
+            let payloads = [[0; 7], [1; 7], [2; 7], [3; 7], [4; 7]];
             let mut sent = 0;
             while sent < payloads.len() {
                 match sender.send_many(Label::new(0), &payloads[sent..]).unwrap() {
@@ -103,7 +104,7 @@ fn batches_give_slots_back_only_after_the_last_copy() {
             }
         });
         let mut received = 0;
-        while received < 4 {
+        while received < 5 {
             let mut batch = [capelin_urpc::Message::default(); 2];
             match receiver.recv_many(&mut batch).unwrap() {
                 0 => thread::yield_now(),
