@@ -37,6 +37,7 @@ use crate::kcb::{KCB_MAGIC, Kcb};
 use crate::log::Log;
 use crate::map::KernelMap;
 use crate::memory::{Objects, Slots, VNode};
+use crate::narrow::{index, low16};
 use crate::scheduler::NEVER;
 use crate::trap;
 
@@ -153,12 +154,12 @@ fn check(args: &CoreArgs, image: PhysAddr, image_bytes: u64) -> Result<(), BootE
     }
     if args.home.base != image.0
         || !image.is_aligned(IMAGE_BYTES)
-        || args.home.bytes % PAGE_SIZE != 0
+        || !args.home.bytes.is_multiple_of(PAGE_SIZE)
     {
         return bad("home memory");
     }
     let end = args.domain_offset.checked_add(args.domain_bytes);
-    if args.domain_offset % PAGE_SIZE != 0
+    if !args.domain_offset.is_multiple_of(PAGE_SIZE)
         || args.domain_offset < image_bytes + PAGE_SIZE
         || end.is_none_or(|end| end > args.home.bytes)
     {
@@ -175,7 +176,7 @@ fn check(args: &CoreArgs, image: PhysAddr, image_bytes: u64) -> Result<(), BootE
 
 fn start(image: PhysAddr, entry_ticks: u64) -> Result<(), BootError> {
     let image_bytes = linked!(__image_end) - IMAGE;
-    let early = ptr::with_exposed_provenance::<CoreArgs>((IMAGE + image_bytes) as usize);
+    let early = ptr::with_exposed_provenance::<CoreArgs>(index(IMAGE + image_bytes));
     // SAFETY: the linker script keeps the image and one page after it inside the
     // 2 MiB block that the entry code mapped; any bits are a valid CoreArgs. The
     // reference ends before the map changes.
@@ -217,9 +218,7 @@ fn start(image: PhysAddr, entry_ticks: u64) -> Result<(), BootError> {
     // SAFETY: home memory is mapped linearly from the image's end on, the
     // arguments' page is never written again, and any bits are a valid CoreArgs.
     let args = unsafe {
-        &*ptr::with_exposed_provenance::<CoreArgs>(
-            linear(PhysAddr(image.0 + image_bytes)).0 as usize,
-        )
+        &*ptr::with_exposed_provenance::<CoreArgs>(index(linear(PhysAddr(image.0 + image_bytes)).0))
     };
     set_control(SCTLR | SCTLR_WXN, features.pan);
 
@@ -256,12 +255,9 @@ fn start(image: PhysAddr, entry_ticks: u64) -> Result<(), BootError> {
     fp::trap_fp(true);
 
     // SAFETY: 1. mapped above. 2. Boot runs once.
-    let (slots, mut objects) = unsafe {
-        (
-            Slots::new(image, args.home.bytes),
-            Objects::new(image, args.home.bytes),
-        )
-    };
+    let slots = unsafe { Slots::new(image, args.home.bytes) };
+    // SAFETY: as for the slots.
+    let mut objects = unsafe { Objects::new(image, args.home.bytes) };
     let mut bump = Bump::new(&args.home, args.domain_offset + args.domain_bytes);
     let kcb = new_kcb(&mut bump, &mut objects, args)?;
     // SAFETY: 1. the KCB's page is never moved while this kernel runs.
@@ -279,7 +275,7 @@ fn start(image: PhysAddr, entry_ticks: u64) -> Result<(), BootError> {
         log: Log::new(log_buffer()),
         console,
         console_released: args.is_boot_core == 0,
-        kernel: KernelId(args.kernel_id as u16),
+        kernel: KernelId(low16(u64::from(args.kernel_id))),
         mpidr,
         node: args.node,
         sgi_target: gic.own_target(mpidr),
@@ -365,12 +361,12 @@ fn new_kcb(
     args: &CoreArgs,
 ) -> Result<&'static mut Kcb, BootError> {
     let at = bump.take(objects, KCB_BYTES)?;
-    let kcb = ptr::with_exposed_provenance_mut::<Kcb>(linear(at).0 as usize);
+    let kcb = ptr::with_exposed_provenance_mut::<Kcb>(index(linear(at).0));
     // SAFETY: a zeroed page of home memory that nothing else refers to, for good;
     // zeros are a valid Kcb.
     let kcb = unsafe { &mut *kcb };
     kcb.magic = KCB_MAGIC;
-    kcb.mdb = capelin_cap::Mdb::new(KernelId(args.kernel_id as u16));
+    kcb.mdb = capelin_cap::Mdb::new(KernelId(low16(u64::from(args.kernel_id))));
     kcb.asid_generation = 1;
     kcb.scheduler.slice_end = NEVER;
     kcb.scheduler.timer_deadline = NEVER;

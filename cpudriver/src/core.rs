@@ -155,6 +155,8 @@ pub(crate) unsafe fn install(core: Core) -> &'static mut Core {
 ///    runs, and the loan ends with it.
 #[inline]
 pub(crate) unsafe fn with_core() -> &'static mut Core {
-    // SAFETY: initialised (1) and not lent to anyone else (2).
-    unsafe { (*CORE.core.get()).assume_init_mut() }
+    // SAFETY: not lent to anyone else (2).
+    let cell = unsafe { &mut *CORE.core.get() };
+    // SAFETY: initialised (1).
+    unsafe { cell.assume_init_mut() }
 }

@@ -15,6 +15,7 @@ use crate::dcb::{DcbRef, Resume, held};
 use crate::interrupts;
 use crate::lmp;
 use crate::memory::{Context, Slots};
+use crate::narrow::low32;
 use crate::scheduler::{NEVER, SLICES_PER_SECOND};
 use capelin_cap::SlotStore;
 
@@ -275,7 +276,7 @@ fn upcall(core: &mut Core, dcb: DcbRef, kind: Upcall, address: u64, syndrome: u6
     let words = core.objects.frame(frame);
     let target = words.read(kind.entry_offset());
     if target == 0 {
-        let code = (syndrome >> 26) as u32;
+        let code = low32(syndrome >> 26);
         end(core, dcb, DispatcherState::Faulted, code);
         return false;
     }

@@ -32,6 +32,7 @@ use crate::address::DOORBELLS;
 use crate::core::Core;
 use crate::dcb::DcbRef;
 use crate::dispatch;
+use crate::narrow::index;
 
 /// The SGI that means "look at your doorbell page".
 pub(crate) const SGI: u8 = 1;
@@ -162,7 +163,7 @@ pub(crate) fn ring(core: &mut Core, bell: Bell) -> Result<(), SysError> {
 }
 
 fn remote_word(page: u64, word: usize) -> &'static AtomicU64 {
-    let pointer = ptr::with_exposed_provenance_mut::<u64>(page as usize + (word & 511) * 8);
+    let pointer = ptr::with_exposed_provenance_mut::<u64>(index(page) + (word & 511) * 8);
     // SAFETY: the page has just been mapped at its fixed address, is never
     // unmapped, and all kernels access it by atomics only.
     unsafe { AtomicU64::from_ptr(pointer) }

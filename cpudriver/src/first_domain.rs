@@ -17,6 +17,7 @@ use crate::boot::BootError;
 use crate::core::Core;
 use crate::dcb::{Resume, held};
 use crate::memory::{Objects, Slots};
+use crate::narrow::{index, low32};
 
 /// First INTID of the interrupts that user space gets: PPIs are the kernel's.
 const FIRST_SPI: u32 = 32;
@@ -53,7 +54,7 @@ impl Bump {
         }
         let at = self.next;
         self.next += bytes;
-        for page in (0..bytes).step_by(PAGE_SIZE as usize) {
+        for page in (0..bytes).step_by(index(PAGE_SIZE)) {
             objects.zero_page(PhysAddr(at + page));
         }
         Ok(PhysAddr(at))
@@ -426,7 +427,7 @@ impl Maker<'_> {
                 .unwrap_or((limit, limit));
             if next.0 > from {
                 let bytes = next.0.min(limit) - from;
-                let at = CapAddress(slot::DEVICES.0 + number as u32);
+                let at = CapAddress(slot::DEVICES.0 + low32(number as u64));
                 self.create(
                     Capability::memory(ObjectType::PhysAddr, PhysAddr(from), bytes, Rights::all()),
                     at,

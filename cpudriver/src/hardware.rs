@@ -14,6 +14,7 @@ use capelin_abi::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::address::WINDOW;
 use crate::dcb::DcbRef;
 use crate::memory::Objects;
+use crate::narrow::index;
 
 /// The window's address as a token: only [`crate::map::KernelMap::with_window`]
 /// makes one, while a page is mapped there.
@@ -41,17 +42,15 @@ impl Window {
 
     /// Reads from `offset` on; bytes past the page read as they are in `target`.
     pub(crate) fn read(self, offset: usize, target: &mut [u8]) {
-        let bytes = target
-            .len()
-            .min((PAGE_SIZE as usize).saturating_sub(offset));
-        let source = ptr::with_exposed_provenance::<u8>(WINDOW as usize + offset);
+        let bytes = target.len().min(index(PAGE_SIZE).saturating_sub(offset));
+        let source = ptr::with_exposed_provenance::<u8>(index(WINDOW) + offset);
         // SAFETY: inside of the mapped page (`new`, 1), and `target` is elsewhere.
         unsafe { ptr::copy_nonoverlapping(source, target.as_mut_ptr(), bytes) }
     }
 
     /// Writes the first word of the page.
     pub(crate) fn write_word(self, value: u64) {
-        let word = ptr::with_exposed_provenance_mut::<u64>(WINDOW as usize);
+        let word = ptr::with_exposed_provenance_mut::<u64>(index(WINDOW));
         // SAFETY: inside of the mapped page (`new`, 1).
         unsafe { word.write_volatile(value) }
     }

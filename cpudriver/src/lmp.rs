@@ -124,7 +124,7 @@ pub(crate) fn send(
     let frame = core.objects.frame(entry.frame);
     let in_ring = used(frame, &record);
     let direct = in_ring == 0 && entry.accepts_direct && entry.state == DispatcherState::Blocked;
-    let room = u32::from(record.capacity).checked_sub(in_ring).unwrap_or(0);
+    let room = u32::from(record.capacity).saturating_sub(in_ring);
     if !direct && room <= u32::from(record.reserved) {
         return Err(SysError::EndpointFull);
     }
@@ -133,15 +133,13 @@ pub(crate) fn send(
     }
     let index = u16::try_from(to.index).unwrap_or(0);
     let header = MessageHeader::new(message.length, message.capability.is_some(), index);
-    if direct {
-        if let Some(area) = dispatch::end_wait(core, to.dcb, DIRECT_MESSAGE) {
-            area.set(1, to.badge);
-            for (word, &value) in message.words.iter().enumerate() {
-                area.set(2 + word, value);
-            }
-            area.set(10, header.0);
-            return Ok((to.dcb, true));
+    if direct && let Some(area) = dispatch::end_wait(core, to.dcb, DIRECT_MESSAGE) {
+        area.set(1, to.badge);
+        for (word, &value) in message.words.iter().enumerate() {
+            area.set(2 + word, value);
         }
+        area.set(10, header.0);
+        return Ok((to.dcb, true));
     }
     put(core, to, header, &message.words);
     dispatch::deliver(core, to.dcb, false);
@@ -218,9 +216,7 @@ pub(crate) fn reserve(core: &mut Core, to: Destination) -> Result<(), SysError> 
     let entry = core.objects.dcb_mut(to.dcb);
     let frame = entry.frame;
     let record = entry.endpoints.get(to.index).copied().unwrap_or_default();
-    let free = u32::from(record.capacity)
-        .checked_sub(used(core.objects.frame(frame), &record))
-        .unwrap_or(0);
+    let free = u32::from(record.capacity).saturating_sub(used(core.objects.frame(frame), &record));
     if record.ring == 0 || free <= u32::from(record.reserved) {
         return Err(SysError::EndpointFull);
     }

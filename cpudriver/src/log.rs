@@ -54,9 +54,15 @@ impl Core {
     /// Adds bytes to the log, and to the console while that is the kernel's.
     pub(crate) fn log_bytes(&mut self, text: &[u8]) {
         self.log.push(text);
-        if !self.console_released {
-            if let Some(console) = &mut self.console {
-                let _ = console.write_str(core::str::from_utf8(text).unwrap_or("?"));
+        if !self.console_released
+            && let Some(console) = &mut self.console
+        {
+            // A character that was cut in two is written as it comes.
+            match core::str::from_utf8(text) {
+                Ok(text) => {
+                    let _ = console.write_str(text);
+                }
+                Err(_) => text.iter().for_each(|&byte| console.write_byte(byte)),
             }
         }
     }
@@ -64,7 +70,7 @@ impl Core {
     /// Adds a line that names this kernel.
     pub(crate) fn log_line(&mut self, line: fmt::Arguments<'_>) {
         let kernel = self.kernel;
-        let _ = write!(Writer(self), "cpu {kernel}: {line}\n");
+        let _ = writeln!(Writer(self), "cpu {kernel}: {line}");
     }
 
     /// Reports the registers of a dispatcher that a fault ended.

@@ -54,6 +54,8 @@ mod map;
 #[cfg(target_os = "none")]
 mod memory;
 #[cfg(target_os = "none")]
+mod narrow;
+#[cfg(target_os = "none")]
 mod panic;
 #[cfg(target_os = "none")]
 mod scheduler;

@@ -15,6 +15,7 @@ use capelin_vspace::{Descriptor, ENTRIES, Entry, Permissions, TableLevel};
 
 use crate::address::{DOORBELLS, IMAGE, WINDOW, linear};
 use crate::hardware::Window;
+use crate::narrow::index;
 
 /// Tables that the entry code fills: three for each half.
 pub(crate) const EARLY_TABLES: usize = 6;
@@ -136,7 +137,7 @@ impl KernelMap {
         bytes: u64,
         permissions: Permissions,
     ) -> Result<(), SysError> {
-        for offset in (0..bytes).step_by(PAGE_SIZE as usize) {
+        for offset in (0..bytes).step_by(index(PAGE_SIZE)) {
             let page = VirtAddr(address.0 + offset);
             self.map_leaf(
                 page,
@@ -154,7 +155,7 @@ impl KernelMap {
         let mut at = start.0;
         while at < end.0 {
             let target = PhysAddr(at);
-            let (level, step) = if at % span == 0 && end.0 - at >= span {
+            let (level, step) = if at.is_multiple_of(span) && end.0 - at >= span {
                 (TableLevel::L2, span)
             } else {
                 (TableLevel::L3, PAGE_SIZE)

@@ -27,6 +27,7 @@ use capelin_cap::{Slot, SlotIndex, SlotStore};
 
 use crate::address::{LINEAR, linear};
 use crate::dcb::{Dcb, DcbRef, held};
+use crate::narrow::{index as widen, low32};
 
 /// A VNode: the table that the walker reads, and for each entry the slot of the
 /// mapping that made it.
@@ -84,7 +85,7 @@ impl Slots {
     #[inline]
     pub(crate) const fn held(dcb: DcbRef, which: usize) -> SlotIndex {
         // A control block is a page, so adding a slot number below COUNT can't wrap.
-        SlotIndex(dcb.0.get().wrapping_add(which as u32))
+        SlotIndex(dcb.0.get().wrapping_add(low32(which as u64)))
     }
 
     #[inline]
@@ -201,16 +202,6 @@ impl Objects {
     }
 }
 
-/// An address as a pointer's bits: the target has 64 of them.
-#[inline]
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "usize has 64 bits on AArch64"
-)]
-const fn widen(address: u64) -> usize {
-    address as usize
-}
-
 impl SlotStore for Slots {
     #[inline]
     fn slot(&self, index: SlotIndex) -> &Slot {
@@ -230,7 +221,7 @@ impl SlotStore for Slots {
     #[inline]
     fn index_of(&self, address: PhysAddr) -> Option<SlotIndex> {
         let offset = address.0.wrapping_sub(self.base);
-        if offset < self.bytes && offset % SLOT_BYTES == 0 {
+        if offset < self.bytes && offset.is_multiple_of(SLOT_BYTES) {
             u32::try_from(offset / SLOT_BYTES).ok().map(SlotIndex)
         } else {
             None

@@ -14,6 +14,7 @@ use crate::doorbell;
 use crate::invoke;
 use crate::lmp::{self, Message};
 use crate::memory::Context;
+use crate::narrow::low8;
 use crate::scheduler::NEVER;
 
 /// How an entry goes back to user space.
@@ -67,7 +68,7 @@ fn decode(core: &mut Core, area: Context, number: u16) -> Leave {
 fn message(area: Context) -> Result<Message, SysError> {
     let word = area.get(0);
     let endpoint = CapRef::from_word(word).ok_or(SysError::NoSuchSlot)?;
-    let flags = SendFlags::from_bits((word >> 48) as u8).ok_or(SysError::InvalidArgument)?;
+    let flags = SendFlags::from_bits(low8(word >> 48)).ok_or(SysError::InvalidArgument)?;
     let length = (word >> 56) as usize;
     let capability = match area.get(1) {
         0 => None,

@@ -14,6 +14,7 @@ use crate::core::with_core;
 use crate::dispatch;
 use crate::interrupts;
 use crate::memory::Context;
+use crate::narrow::low16;
 use crate::panic;
 use crate::syscall::{self, Leave};
 
@@ -33,7 +34,7 @@ extern "C" fn handle_syscall(area: u64, number: u64) -> u64 {
     // SAFETY: 1. boot installed the state before the first dispatcher ran. 2. This
     // is an exception entry.
     let core = unsafe { with_core() };
-    match syscall::handle(core, Context(area), number as u16) {
+    match syscall::handle(core, Context(area), low16(number)) {
         Leave::Caller => 0,
         Leave::Enter => 1,
     }
@@ -48,7 +49,7 @@ extern "C" fn handle_fault(_kcb: u64, syndrome: u64, address: u64) {
     let status = syndrome & 0x3f;
     match class {
         EC_FP if dispatch::load_fp(core) => {}
-        EC_INSTRUCTION_ABORT | EC_DATA_ABORT if matches!(status, 0x04..=0x07 | 0x08..=0x0f) => {
+        EC_INSTRUCTION_ABORT | EC_DATA_ABORT if matches!(status, 0x04..=0x0f) => {
             dispatch::fault(core, true, address, syndrome);
         }
         EC_INSTRUCTION_ABORT | EC_DATA_ABORT => dispatch::fault(core, false, address, syndrome),

@@ -17,6 +17,7 @@ use crate::dispatch;
 use crate::doorbell::Bell;
 use crate::lmp;
 use crate::memory::Slots;
+use crate::narrow::{self, low16, low32};
 
 /// First byte of a dispatcher object whose addresses name its Notify bits.
 const NOTIFY_NAMES: u64 = 1536;
@@ -154,7 +155,7 @@ fn make_endpoint(core: &mut Core, call: &Call, dcb: DcbRef) -> Result<Outcome, S
     if capacity == 0 || capacity > MAX_CAPACITY as u64 {
         return Err(SysError::InvalidArgument);
     }
-    let bytes = ring_bytes(capacity as usize) as u64;
+    let bytes = ring_bytes(narrow::index(capacity)) as u64;
     if ring % 64 != 0 {
         return Err(SysError::Unaligned);
     }
@@ -186,12 +187,12 @@ fn make_endpoint(core: &mut Core, call: &Call, dcb: DcbRef) -> Result<Outcome, S
     )?;
     if let Some(record) = core.objects.dcb_mut(dcb).endpoints.get_mut(index) {
         *record = EndpointRecord {
-            ring: ring as u32,
-            capacity: capacity as u16,
+            ring: low32(ring),
+            capacity: low16(capacity),
             ..EndpointRecord::default()
         };
     }
-    let ring = ring as usize;
+    let ring = narrow::index(ring);
     frame.write32(ring + HEAD, 0);
     frame.write32(ring + TAIL, 0);
     frame.write(ring + RECEIVE_SLOT, 0);
@@ -220,7 +221,7 @@ fn make_notify(core: &mut Core, call: &Call, dcb: DcbRef) -> Result<Outcome, Sys
         kernel: core.kernel,
         page: PhysAddr(core.objects.base().0 + crate::boot::doorbell_offset()),
         word,
-        bit: bit as u32,
+        bit: low32(bit),
         target: core.sgi_target,
     };
     let capability = Capability::memory(
@@ -266,7 +267,7 @@ fn exit(core: &mut Core, call: &Call, dcb: DcbRef) -> Result<Outcome, SysError> 
     match core.objects.dcb(dcb).state {
         DispatcherState::Exited | DispatcherState::Faulted => Err(SysError::NotRunnable),
         _ => {
-            let code = call.argument(1) as u32;
+            let code = low32(call.argument(1));
             if core.kcb.scheduler.current == Some(dcb) {
                 dispatch::leave_current(core, timer::now());
             }

@@ -17,7 +17,7 @@ pub(crate) fn bind(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
     }
     let (rights, number) = (source.rights(), source.base());
     let intid = u32::try_from(number).map_err(|_| SysError::OutOfRange)?;
-    if intid < interrupts::FIRST_BINDABLE || intid >= gic::FIRST_SPECIAL {
+    if !(interrupts::FIRST_BINDABLE..gic::FIRST_SPECIAL).contains(&intid) {
         return Err(SysError::OutOfRange);
     }
     let endpoint = call.source(core, 1)?;

@@ -12,6 +12,7 @@ use zerocopy::IntoBytes;
 use super::{Call, DONE, Outcome};
 use crate::address::linear;
 use crate::core::Core;
+use crate::narrow::{index, low16};
 
 /// Replaces [`ARGS_MAGIC`] in a core image that has been used: no second core
 /// starts in the same memory.
@@ -84,7 +85,7 @@ fn read_counter(core: &Core, call: &Call) -> Result<Outcome, SysError> {
 fn read_log(core: &Core, call: &Call) -> Result<Outcome, SysError> {
     let limit = usize::try_from(call.argument(2))
         .unwrap_or(usize::MAX)
-        .min(PAGE_SIZE as usize);
+        .min(index(PAGE_SIZE));
     let (from, bytes) = core.log.read(call.argument(3));
     let bytes = bytes.get(..limit).unwrap_or(bytes);
     user::write_bytes(VirtAddr(call.argument(1)), bytes).map_err(|_| SysError::BadPointer)?;
@@ -120,7 +121,7 @@ fn start_core(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
     let args_at = base.0 + header.memory_bytes;
     if header.magic != KERNEL_MAGIC
         || header.abi_version != capelin_abi::ABI_VERSION
-        || header.memory_bytes % PAGE_SIZE != 0
+        || !header.memory_bytes.is_multiple_of(PAGE_SIZE)
         || header.memory_bytes > bytes - PAGE_SIZE
     {
         return Err(SysError::InvalidArgument);
@@ -143,7 +144,7 @@ fn start_core(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
     write_magic(core, args_at, ARGS_USED)?;
     // The child runs with its caches off at first: what it reads must have reached
     // memory, and nothing dirty may come down on what it writes.
-    for page in (0..used).step_by(PAGE_SIZE as usize) {
+    for page in (0..used).step_by(index(PAGE_SIZE)) {
         core.map
             .with_window(PhysAddr(base.0 + page), Permissions::KERNEL_DATA, |page| {
                 page.clean_invalidate();
@@ -184,7 +185,7 @@ fn export(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
     let slot = call.source(core, 1)?;
     let address = VirtAddr(call.argument(2));
     let word = call.argument(3);
-    let to = KernelId(word as u16);
+    let to = KernelId(low16(word));
     let mode = match word >> 16 {
         0 => ExportMode::Move,
         1 => ExportMode::Copy,
@@ -213,7 +214,7 @@ fn import(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
 /// A test of I1: does the CPU driver's own map reach a physical address?
 fn probe(call: &Call) -> Result<Outcome, SysError> {
     let address = call.argument(1);
-    if address >= 1 << 47 || address % 8 != 0 {
+    if address >= 1 << 47 || !address.is_multiple_of(8) {
         return Err(SysError::InvalidArgument);
     }
     let faulted = user::probe_kernel_word(linear(PhysAddr(address))).is_err();

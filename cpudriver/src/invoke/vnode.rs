@@ -14,6 +14,7 @@ use capelin_vspace::{Descriptor, Permissions, TableLevel};
 use super::cnode;
 use super::{Call, DONE, Outcome};
 use crate::core::Core;
+use crate::narrow::{index, low16};
 
 /// Set in a mapping's kernel word when it maps a table; the low bits are the
 /// level of the table that it lies in.
@@ -78,7 +79,7 @@ pub(crate) fn map(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
     if table.root == 0 {
         return Err(SysError::NotRunnable);
     }
-    let range = request.first as usize..(request.first + request.count) as usize;
+    let range = index(request.first)..index(request.first + request.count);
     if table
         .entries
         .get(range)
@@ -131,11 +132,11 @@ fn map_frame(
         drop_from_caches(core, base, bytes)?;
     }
     insert(core, call, request, source, request.level as u32)?;
-    for index in 0..request.count {
-        let address = PhysAddr(base.0 + index * span);
+    for number in 0..request.count {
+        let address = PhysAddr(base.0 + number * span);
         if let Ok(leaf) = Descriptor::leaf(request.level, address, permissions) {
             core.objects
-                .write_entry(request.table, (request.first + index) as usize, leaf.0);
+                .write_entry(request.table, index(request.first + number), leaf.0);
         }
     }
     tlb::entries_made();
@@ -147,7 +148,7 @@ fn drop_from_caches(core: &mut Core, base: PhysAddr, bytes: u64) -> Result<(), S
     if bytes > VNODE_ENTRIES * PAGE_SIZE || core.objects.contains(base, 1) {
         return Err(SysError::Unsupported);
     }
-    for offset in (0..bytes).step_by(PAGE_SIZE as usize) {
+    for offset in (0..bytes).step_by(index(PAGE_SIZE)) {
         core.map.with_window(
             PhysAddr(base.0 + offset),
             Permissions::KERNEL_DATA,
@@ -184,7 +185,7 @@ fn map_table(
     below.root = root;
     below.first_address = first;
     core.objects
-        .write_entry(request.table, request.first as usize, descriptor.0);
+        .write_entry(request.table, index(request.first), descriptor.0);
     tlb::entries_made();
     Ok(DONE)
 }
@@ -201,8 +202,8 @@ fn insert(
     let mapped = core.slots.slot(source);
     let data = MappingData {
         table: request.table,
-        first_entry: request.first as u16,
-        entries: request.count as u16,
+        first_entry: low16(request.first),
+        entries: low16(request.count),
         kernel,
     };
     let rights = mapped.rights();
@@ -217,8 +218,8 @@ fn insert(
         target,
     )?;
     let table = core.objects.vnode_mut(request.table);
-    for index in request.first..request.first + request.count {
-        if let Some(slot) = table.mappings.get_mut(index as usize) {
+    for entry in request.first..request.first + request.count {
+        if let Some(slot) = table.mappings.get_mut(index(entry)) {
             *slot = target;
         }
     }
