@@ -15,6 +15,7 @@
 
 use core::fmt;
 use core::ptr;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use capelin_aarch64::console::EarlyConsole;
 use capelin_aarch64::gic::{self, Gic, GicMapping};
@@ -138,11 +139,21 @@ extern "C" fn kernel_main(image: u64, entry_ticks: u64) -> ! {
         // dispatcher current.
         Ok(()) => unsafe { trap::leave() },
         Err(error) => {
-            say(format_args!("cannot start: {error}"));
+            // The runner and a board's owner look for this word: without its first
+            // core the machine doesn't come up. Any other core is missed alone.
+            let fatal = if IS_BOOT_CORE.load(Ordering::Relaxed) {
+                "fatal: "
+            } else {
+                ""
+            };
+            say(format_args!("{fatal}CPU driver: cannot start: {error}"));
             cpu::halt()
         }
     }
 }
+
+/// Whether firmware started this core.
+static IS_BOOT_CORE: AtomicBool = AtomicBool::new(false);
 
 fn check(args: &CoreArgs, image: PhysAddr, image_bytes: u64) -> Result<(), BootError> {
     let bad = |what| Err(BootError::Arguments(what));
@@ -181,6 +192,7 @@ fn start(image: PhysAddr, entry_ticks: u64) -> Result<(), BootError> {
     // 2 MiB block that the entry code mapped; any bits are a valid CoreArgs. The
     // reference ends before the map changes.
     let early = unsafe { &*early };
+    IS_BOOT_CORE.store(early.is_boot_core != 0, Ordering::Relaxed);
     check(early, image, image_bytes)?;
     let (home_end, gic_args, console_args) = (
         PhysAddr(early.home.base + early.home.bytes),
@@ -398,6 +410,6 @@ fn boot_console() -> &'static mut Option<EarlyConsole> {
 /// Says something on the console, before the log exists.
 pub(crate) fn say(what: fmt::Arguments<'_>) {
     if let Some(console) = boot_console() {
-        let _ = fmt::Write::write_fmt(console, format_args!("cpu driver: {what}\n"));
+        let _ = fmt::Write::write_fmt(console, format_args!("capelin: {what}\n"));
     }
 }
