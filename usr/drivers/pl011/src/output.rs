@@ -1,0 +1,266 @@
+//! Output of many clients on one line of time.
+//!
+//! What a client writes goes behind what is there already, with one exception: behind somebody
+//! else's unfinished line it has to wait, for [`HOLD`] since the last bytes of that line. If the
+//! line isn't finished by then (a prompt, say), a line break goes between.
+//!
+//! A line feed becomes carriage return and line feed, unless a carriage return stands before it.
+
+use alloc::collections::VecDeque;
+use core::time::Duration;
+
+use crate::ClientId;
+
+/// How long an unfinished line keeps others waiting.
+pub const HOLD: Duration = Duration::from_millis(100);
+/// Bytes that may wait for the device.
+const CAPACITY: usize = 16 * 1024;
+
+/// Whose line it is that only holds what was typed: none of the clients'.
+const ECHO: ClientId = 0;
+
+/// What became of a write.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Accepted {
+    /// All bytes were taken.
+    All,
+    /// So many bytes were taken; for more, room must come.
+    Part(usize),
+    /// Nothing was taken: somebody else's line stands unfinished until then, in counter ticks.
+    Held(u64),
+}
+
+/// A line that isn't finished.
+#[derive(Clone, Copy, Debug)]
+struct Unfinished {
+    client: ClientId,
+    /// Until when others wait, in counter ticks.
+    until: u64,
+    /// The client has more to write and waits for room.
+    has_more: bool,
+}
+
+/// Bytes that wait for the device.
+#[derive(Debug)]
+pub struct Output {
+    queue: VecDeque<u8>,
+    unfinished: Option<Unfinished>,
+    last: u8,
+    hold_ticks: u64,
+}
+
+impl Output {
+    /// An empty queue; [`HOLD`] is `hold_ticks` counter ticks.
+    #[must_use]
+    pub const fn new(hold_ticks: u64) -> Self {
+        Self {
+            queue: VecDeque::new(),
+            unfinished: None,
+            last: b'\n',
+            hold_ticks,
+        }
+    }
+
+    /// Takes bytes of `client`; `now` in counter ticks.
+    pub fn write(&mut self, client: ClientId, bytes: &[u8], now: u64) -> Accepted {
+        if bytes.is_empty() {
+            return Accepted::All;
+        }
+        if let Some(line) = self.unfinished
+            && line.client != client
+        {
+            if line.has_more || now < line.until {
+                return Accepted::Held(line.until.max(now.saturating_add(1)));
+            }
+            if !self.has_room() {
+                return Accepted::Part(0);
+            }
+            self.queue.extend(b"\r\n");
+            self.last = b'\n';
+            self.unfinished = None;
+        }
+        let mut count = 0;
+        for &byte in bytes {
+            if !self.has_room() {
+                break;
+            }
+            if byte == b'\n' && self.last != b'\r' {
+                self.queue.push_back(b'\r');
+            }
+            self.queue.push_back(byte);
+            self.last = byte;
+            count += 1;
+        }
+        let has_more = count < bytes.len();
+        self.unfinished = (self.last != b'\n' || has_more && count > 0).then(|| Unfinished {
+            client,
+            until: now.saturating_add(self.hold_ticks),
+            has_more,
+        });
+        if has_more {
+            Accepted::Part(count)
+        } else {
+            Accepted::All
+        }
+    }
+
+    /// Shows what was typed, where the cursor is, as far as there is room.
+    pub fn echo(&mut self, bytes: &[u8]) {
+        let room = CAPACITY.saturating_sub(self.queue.len());
+        let bytes = &bytes[..bytes.len().min(room)];
+        let Some(&last) = bytes.last() else { return };
+        self.queue.extend(bytes);
+        self.last = last;
+        if last == b'\n' {
+            self.unfinished = None;
+        } else if self.unfinished.is_none() {
+            self.unfinished = Some(Unfinished {
+                client: ECHO,
+                until: 0,
+                has_more: false,
+            });
+        }
+    }
+
+    /// `client` is gone, or waits no more: its unfinished line keeps nobody waiting.
+    pub fn forget(&mut self, client: ClientId) {
+        if let Some(line) = self.unfinished.as_mut().filter(|l| l.client == client) {
+            line.has_more = false;
+            line.until = 0;
+        }
+    }
+
+    /// Whether there is room for a byte and what may have to go before it.
+    fn has_room(&self) -> bool {
+        self.queue.len() + 2 <= CAPACITY
+    }
+
+    /// The next bytes for the device, in one piece.
+    #[must_use]
+    pub fn next(&self) -> &[u8] {
+        match self.queue.as_slices() {
+            ([], second) => second,
+            (first, _) => first,
+        }
+    }
+
+    /// The device has taken `count` bytes.
+    pub fn advance(&mut self, count: usize) {
+        self.queue.drain(..count.min(self.queue.len()));
+    }
+
+    /// Bytes that wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Whether none wait.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::{format, string::String, vec::Vec};
+    use proptest::prelude::*;
+
+    fn text(output: &Output) -> String {
+        String::from_utf8(output.queue.iter().copied().collect()).unwrap()
+    }
+
+    #[test]
+    fn lines_end_with_both() {
+        let mut output = Output::new(10);
+        assert_eq!(output.write(1, b"a\nb\r\nc\r", 0), Accepted::All);
+        assert_eq!(output.write(1, b"\n\n", 0), Accepted::All);
+        assert_eq!(text(&output), "a\r\nb\r\nc\r\n\r\n");
+    }
+
+    #[test]
+    fn a_line_in_pieces_stays_whole() {
+        let mut output = Output::new(10);
+        output.write(1, b"one ", 0);
+        assert_eq!(output.write(2, b"other\n", 5), Accepted::Held(10));
+        // Each piece gives it more time.
+        output.write(1, b"line", 8);
+        assert_eq!(output.write(2, b"other\n", 12), Accepted::Held(18));
+        output.write(1, b"\n", 15);
+        assert_eq!(output.write(2, b"other\n", 15), Accepted::All);
+        assert_eq!(text(&output), "one line\r\nother\r\n");
+    }
+
+    #[test]
+    fn a_prompt_is_broken_off_in_the_end() {
+        let mut output = Output::new(10);
+        output.write(1, b"> ", 0);
+        assert_eq!(output.write(2, b"x\n", 10), Accepted::All);
+        output.write(1, b"more", 11);
+        output.forget(1);
+        assert_eq!(output.write(2, b"y\n", 12), Accepted::All);
+        assert_eq!(text(&output), "> \r\nx\r\nmore\r\ny\r\n");
+    }
+
+    #[test]
+    fn whoever_waits_for_room_keeps_the_line() {
+        let mut output = Output::new(10);
+        let long = [b'x'; CAPACITY + 100];
+        let Accepted::Part(taken) = output.write(1, &long, 0) else {
+            panic!("it can't have room for that");
+        };
+        assert!(taken > CAPACITY - 3);
+        output.advance(CAPACITY);
+        assert!(matches!(output.write(2, b"y\n", 1000), Accepted::Held(_)));
+        assert_eq!(output.write(1, &long[taken..], 1000), Accepted::All);
+        assert_eq!(output.write(2, b"y\n", 1010), Accepted::All);
+    }
+
+    #[test]
+    fn what_is_typed_stands_in_a_line_of_its_own() {
+        let mut output = Output::new(10);
+        output.write(1, b"name: ", 0);
+        output.echo(b"bob");
+        assert_eq!(output.write(2, b"x\n", 5), Accepted::Held(10));
+        output.echo(b"\r\n");
+        assert_eq!(output.write(2, b"x\n", 5), Accepted::All);
+        output.echo(b"typed");
+        assert_eq!(output.write(2, b"y\n", 5), Accepted::All);
+        assert_eq!(text(&output), "name: bob\r\nx\r\ntyped\r\ny\r\n");
+    }
+
+    proptest! {
+        /// Whatever is written when, nothing is lost, the order of each client stays, and no
+        /// line holds bytes of two clients.
+        #[test]
+        fn lines_hold_bytes_of_one_client(
+            writes in prop::collection::vec((1..4usize, "[x\n]{0,3}", 0..15u64), 0..60)
+        ) {
+            let mut output = Output::new(10);
+            let mut now = 0;
+            let mut expected: [String; 4] = Default::default();
+            for (client, text, later) in writes {
+                let letter = ["", "a", "b", "c"][client];
+                let bytes = text.replace('x', letter);
+                now += later;
+                while let Accepted::Held(until) = output.write(client as u64, bytes.as_bytes(), now) {
+                    prop_assert!(until > now);
+                    now = until;
+                }
+                expected[client].push_str(&bytes);
+            }
+            let shown = text(&output);
+            for line in shown.split("\r\n") {
+                let mut letters: Vec<char> = line.chars().collect();
+                letters.dedup();
+                prop_assert!(letters.len() <= 1, "{:?}", line);
+            }
+            for (client, letter) in [(1, 'a'), (2, 'b'), (3, 'c')] {
+                let count = expected[client].matches(letter).count();
+                prop_assert_eq!(shown.matches(letter).count(), count, "{}", format!("{shown:?}"));
+            }
+        }
+    }
+}
