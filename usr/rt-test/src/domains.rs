@@ -1,0 +1,133 @@
+//! Children: what they are given, how they end, what comes back.
+
+use alloc::string::String;
+use core::time::Duration;
+
+use capelin_abi::syscall::DispatcherState;
+use capelin_archive::Archive;
+use capelin_rt::{ExitCode, boot, endpoint::Endpoint, memory, println, time};
+use capelin_spawn::{Domain, Image, ImageError, Program, SpawnError};
+
+use crate::report::{Outcome, Report, ensure, why};
+
+/// How long a child may take.
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+
+pub(crate) async fn run(report: &mut Report) {
+    report.tell("spawn_arguments", arguments().await);
+    report.tell("spawn_exit_codes", exit_codes().await);
+    report.tell("spawn_memory_comes_back", memory_comes_back().await);
+    report.tell("spawn_running_child_is_reclaimed", reclaim_running().await);
+    report.tell("spawn_refuses_bad_images", bad_images().await);
+    report.tell("spawn_is_undone_when_it_fails", undone().await);
+}
+
+/// Our own executable, from the archive.
+pub(crate) fn image() -> Result<Image<'static>, String> {
+    let archive = boot::archive().ok_or("no archive")?;
+    let archive = Archive::parse(archive).map_err(why)?;
+    let module = archive.find("rt-test").ok_or("no rt-test in the archive")?;
+    Image::parse(module.data()).map_err(why)
+}
+
+/// Runs a child to its end.
+async fn run_child(program: Program) -> Result<(Domain, u64, u64), String> {
+    let deaths = Endpoint::new(2).map_err(why)?;
+    let program = program.death(deaths.badged(1234).map_err(why)?);
+    let domain = program.spawn(&image()?).await.map_err(why)?;
+    let ended = time::timeout(LIMIT, deaths.receive()).await;
+    let event = ended.map_err(|_| "the child doesn't end")?;
+    ensure!(event.is_event, "{event:?} is no event");
+    ensure!(event.badge == 1234, "badge {}", event.badge);
+    Ok((domain, event.words[0], event.words[1]))
+}
+
+async fn expect_code(role: &str, code: ExitCode) -> Outcome {
+    let program = Program::new("child").argument(role);
+    let (domain, state, exit) = run_child(program).await?;
+    ensure!(state == DispatcherState::Exited as u64, "state {state}");
+    ensure!(exit == u64::from(code.0), "{role} ended with {exit}");
+    let status = domain.status().map_err(why)?;
+    ensure!(status.exit_code == code.0, "{status:?}");
+    ensure!(status.run_ticks > 0, "it never ran");
+    domain.reclaim().map_err(why)?;
+    Ok(())
+}
+
+async fn arguments() -> Outcome {
+    let program = Program::new("child")
+        .core(3)
+        .argument("arguments")
+        .arguments(["two words", "", "ümlaut"])
+        .word("answer", 42)
+        .word("large", u64::MAX);
+    let (domain, _, code) = run_child(program).await?;
+    domain.reclaim().map_err(why)?;
+    ensure!(code == 0, "the child misses something: {code}");
+    Ok(())
+}
+
+async fn exit_codes() -> Outcome {
+    expect_code("succeed", ExitCode::SUCCESS).await?;
+    expect_code("seven", ExitCode(7)).await?;
+    println!("rt-test: these are to crash:");
+    expect_code("panic", ExitCode::PANIC).await?;
+    expect_code("fault", ExitCode::FAULT).await?;
+    expect_code("overflow", ExitCode::FAULT).await?;
+    let (domain, state, _) = run_child(Program::new("child").argument("lost")).await?;
+    domain.reclaim().map_err(why)?;
+    ensure!(state == DispatcherState::Faulted as u64, "state {state}");
+    Ok(())
+}
+
+async fn memory_comes_back() -> Outcome {
+    // The first child makes tables and CNodes of ours, which stay.
+    expect_code("succeed", ExitCode::SUCCESS).await?;
+    let before = memory::left();
+    let start = time::now();
+    for _ in 0..20 {
+        expect_code("succeed", ExitCode::SUCCESS).await?;
+    }
+    let each = time::to_duration(time::now() - start) / 20;
+    println!(
+        "bench: rt_spawn_to_reclaim {} us n=20 min=0 median={}",
+        each.as_micros(),
+        each.as_micros()
+    );
+    let after = memory::left();
+    ensure!(after == before, "{before:?} became {after:?}");
+    Ok(())
+}
+
+async fn reclaim_running() -> Outcome {
+    let before = memory::left();
+    let program = Program::new("child").argument("spin");
+    let domain = program.spawn(&image()?).await.map_err(why)?;
+    time::sleep(Duration::from_millis(30)).await;
+    let status = domain.status().map_err(why)?;
+    ensure!(status.state == DispatcherState::Runnable, "{status:?}");
+    domain.reclaim().map_err(why)?;
+    let after = memory::left();
+    ensure!(after == before, "{before:?} became {after:?}");
+    Ok(())
+}
+
+async fn bad_images() -> Outcome {
+    let text = Image::parse(b"hello, world");
+    ensure!(text == Err(ImageError::UnknownFormat), "{text:?}");
+    Ok(())
+}
+
+/// A capability that doesn't exist makes the last step fail.
+async fn undone() -> Outcome {
+    let before = memory::left();
+    let nothing = capelin_abi::CapAddress::new(0, 255);
+    let program = Program::new("child").capability("nothing", nothing);
+    match program.spawn(&image()?).await {
+        Err(SpawnError::Runtime(_)) => {}
+        other => return Err(alloc::format!("{other:?}")),
+    }
+    let after = memory::left();
+    ensure!(after == before, "{before:?} became {after:?}");
+    Ok(())
+}

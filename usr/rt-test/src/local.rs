@@ -1,0 +1,219 @@
+//! One program alone.
+
+use alloc::{rc::Rc, string::String, vec, vec::Vec};
+use core::time::Duration;
+
+use capelin_abi::{SysError, syscall::SendFlags};
+use capelin_idc::{Client, serve};
+use capelin_rt::{
+    OwnedCap,
+    endpoint::Endpoint,
+    memory::{self, Frame},
+    notify::Notify,
+    spawn, sys, time,
+    urpc::Urpc,
+    vspace::{LazyMapped, SharedMapped},
+};
+
+use crate::{
+    calls::{Server, State},
+    probe::{ProbeClient, ProbeServer},
+    report::{Outcome, Report, ensure, why},
+};
+
+pub(crate) async fn run(report: &mut Report) {
+    report.tell("rt_heap_grows", heap());
+    report.tell("rt_mappings_come_and_go", mappings());
+    report.tell("rt_lazy_memory", lazy());
+    report.tell("rt_endpoint_ring", ring());
+    report.tell("rt_endpoint_capability", capability());
+    report.tell("rt_endpoint_direct", direct().await);
+    report.tell("rt_sleep", sleep().await);
+    report.tell("rt_notify", notify().await);
+    report.tell("rt_urpc", urpc().await);
+}
+
+fn heap() -> Outcome {
+    // More than the image's arena, in pieces and in one.
+    let pieces: Vec<Vec<u8>> = (0..100u8).map(|n| vec![n; 5000]).collect();
+    let whole = vec![0x5au8; 3 << 20];
+    for (piece, n) in pieces.iter().zip(0..) {
+        ensure!(piece.iter().all(|&byte| byte == n), "piece {n} is spoilt");
+    }
+    ensure!(
+        whole.iter().all(|&byte| byte == 0x5a),
+        "the block is spoilt"
+    );
+    Ok(())
+}
+
+fn mappings() -> Outcome {
+    for bytes in [4096, 3 * 4096, 2 << 20, (4 << 20) + 8192] {
+        // The first time may make tables, which stay.
+        Frame::new(bytes).and_then(Frame::map).map_err(why)?;
+        let before = memory::left();
+        let mut mapped = Frame::new(bytes).and_then(Frame::map).map_err(why)?;
+        ensure!(mapped.bytes() as u64 == bytes, "{} bytes", mapped.bytes());
+        ensure!(mapped.as_slice().iter().all(|&b| b == 0), "not zeroed");
+        mapped.as_mut_slice().fill(7);
+        ensure!(mapped.as_slice().iter().all(|&b| b == 7), "not written");
+        drop(mapped);
+        let after = memory::left();
+        ensure!(after == before, "{before:?} became {after:?}");
+    }
+    let shared = SharedMapped::fresh(8192).map_err(why)?;
+    ensure!(shared.write(4090, b"across pages"), "not written");
+    let mut text = [0; 12];
+    ensure!(shared.read(4090, &mut text), "not read");
+    ensure!(&text == b"across pages", "{text:?}");
+    ensure!(!shared.write(8190, b"abc"), "written past the end");
+    Ok(())
+}
+
+fn lazy() -> Outcome {
+    let before = memory::left().ram;
+    let mut lazy = LazyMapped::new(64 << 20).map_err(why)?;
+    ensure!(lazy.backed() == 0, "backed before it is touched");
+    let memory = lazy.as_mut_slice();
+    memory[0] = 1;
+    memory[40 << 20] = 2;
+    memory[(64 << 20) - 1] = 3;
+    ensure!(
+        memory[12345] == 0 && memory[40 << 20] == 2,
+        "wrong contents"
+    );
+    let backed = lazy.backed();
+    ensure!(backed == 3 * 64 * 1024, "{backed} bytes backed");
+    drop(lazy);
+    ensure!(memory::left().ram == before, "memory hasn't come back");
+    Ok(())
+}
+
+fn ring() -> Outcome {
+    let endpoint = Endpoint::new(4).map_err(why)?;
+    let badged = endpoint.badged(77).map_err(why)?;
+    let send = |words: &[u64]| sys::send(badged.address(), None, SendFlags::empty(), words);
+    for round in 0..10u64 {
+        for n in 0..4 {
+            send(&[round, n]).map_err(why)?;
+        }
+        ensure!(
+            send(&[0]) == Err(SysError::EndpointFull),
+            "no end to the ring"
+        );
+        for n in 0..4 {
+            let message = endpoint.try_receive().ok_or("a message is lost")?;
+            ensure!(message.badge == 77, "badge {}", message.badge);
+            ensure!(message.payload() == [round, n], "{:?}", message.payload());
+        }
+        ensure!(endpoint.try_receive().is_none(), "one too many");
+    }
+    Ok(())
+}
+
+fn capability() -> Outcome {
+    let endpoint = Endpoint::new(4).map_err(why)?;
+    let cap = Frame::new(4096).map_err(why)?.into_shared().0;
+    let own = cap.identify().map_err(why)?;
+    let send = |cap: &OwnedCap, flags| sys::send(endpoint.cap(), Some(cap.address()), flags, &[1]);
+    let refused = send(&cap, SendFlags::empty());
+    ensure!(
+        refused == Err(SysError::NoReceiveSlot),
+        "{refused:?} without a slot"
+    );
+    endpoint.accept_caps();
+    for _ in 0..3 {
+        send(&cap, SendFlags::empty()).map_err(why)?;
+        let message = endpoint.try_receive().ok_or("a message is lost")?;
+        let came = message.cap.ok_or("no capability came")?;
+        let identity = came.identify().map_err(why)?;
+        ensure!(identity.base == own.base, "{identity:?} for {own:?}");
+    }
+    send(&cap, SendFlags::MOVE).map_err(why)?;
+    ensure!(!sys::cspace::is_occupied(cap.address()), "it hasn't left");
+    let message = endpoint.try_receive().ok_or("a message is lost")?;
+    ensure!(message.cap.is_some(), "nothing came");
+    Ok(())
+}
+
+/// A message that comes while the program waits in the kernel.
+async fn direct() -> Outcome {
+    let endpoint = Rc::new(Endpoint::new(2).map_err(why)?);
+    let waiting = spawn({
+        let endpoint = Rc::clone(&endpoint);
+        async move { endpoint.receive().await.words[0] }
+    });
+    time::sleep(Duration::from_millis(2)).await;
+    ensure!(!waiting.is_finished(), "something came by itself");
+    sys::send(endpoint.cap(), None, SendFlags::empty(), &[42]).map_err(why)?;
+    let word = waiting.await;
+    ensure!(word == 42, "{word} came");
+    Ok(())
+}
+
+async fn sleep() -> Outcome {
+    for milliseconds in [1, 20] {
+        let limit = Duration::from_millis(milliseconds);
+        let start = time::now();
+        time::sleep(limit).await;
+        let slept = time::to_duration(time::now() - start);
+        ensure!(slept >= limit, "woke after {slept:?} of {limit:?}");
+        // Emulators are slow, not by orders of magnitude.
+        ensure!(
+            slept < limit * 20 + Duration::from_millis(200),
+            "slept {slept:?}"
+        );
+    }
+    Ok(())
+}
+
+async fn notify() -> Outcome {
+    let notify = Rc::new(Notify::new().map_err(why)?);
+    sys::dispatcher::ring(notify.cap().address()).map_err(why)?;
+    let early = time::timeout(Duration::from_secs(1), notify.rung()).await;
+    early.map_err(|_| "a ring before the wait is lost")?;
+    let waiting = spawn({
+        let notify = Rc::clone(&notify);
+        async move { notify.rung().await }
+    });
+    time::sleep(Duration::from_millis(2)).await;
+    ensure!(!waiting.is_finished(), "rung by itself");
+    sys::dispatcher::ring(notify.cap().address()).map_err(why)?;
+    let late = time::timeout(Duration::from_secs(1), waiting).await;
+    late.map_err(|_| "a ring during the wait is lost")?;
+    Ok(())
+}
+
+/// A channel between two tasks: both ends are ours, and sleep.
+async fn urpc() -> Outcome {
+    let memory = SharedMapped::fresh(Urpc::bytes()).map_err(why)?;
+    let again = OwnedCap::copy_of(memory.cap()).map_err(why)?;
+    let again = SharedMapped::new(again, true).map_err(why)?;
+    let (near, far) = (Notify::new().map_err(why)?, Notify::new().map_err(why)?);
+    let rings = |notify: &Notify| OwnedCap::copy_of(notify.cap().address()).map_err(why);
+    let (ring_near, ring_far) = (rings(&near)?, rings(&far)?);
+    let client = Urpc::create(memory, Rc::new(near), ring_far).map_err(why)?;
+    let server = Urpc::attach(again, Rc::new(far), ring_near).map_err(why)?;
+    let state = Rc::new(State::default());
+    let service = ProbeServer(Server::new(Rc::clone(&state), 9));
+    let serving = spawn(async move { serve(&server, &service).await });
+    let client = ProbeClient::new(client);
+    for n in 0..200 {
+        ensure!(client.add(n, 1).await == Ok(n + 1), "sum {n}");
+    }
+    // Long enough for both ends to sleep.
+    time::sleep(Duration::from_millis(5)).await;
+    let bytes: Vec<u8> = (0..60_000u32).map(|n| n.to_le_bytes()[0]).collect();
+    let reversed: Vec<u8> = bytes.iter().rev().copied().collect();
+    let answer = client.reverse(&bytes).await.map_err(why)?;
+    ensure!(answer == reversed, "{} bytes came back", answer.len());
+    client.note("one way").await.map_err(why)?;
+    let notes = client.notes().await.map_err(why)?;
+    ensure!(notes == [String::from("one way")], "{notes:?}");
+    let who = client.who().await;
+    ensure!(who == Ok(9), "{who:?}");
+    drop(client);
+    let ended = time::timeout(Duration::from_secs(2), serving).await;
+    ended.map_err(|_| "the server doesn't see the channel close")?;
+    Ok(())
+}
