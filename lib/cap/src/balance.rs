@@ -122,56 +122,78 @@ pub(crate) fn set_parent<S: SlotStore>(store: &mut S, node: SlotIndex, parent: S
     }
 }
 
-/// Which child.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Side {
-    Left,
-    Right,
+/// Which child: sides are constants, so that each rotation is straight code.
+const LEFT: bool = false;
+const RIGHT: bool = true;
+
+#[inline(always)]
+const fn child<const SIDE: bool>(slot: &Slot) -> SlotIndex {
+    if SIDE == RIGHT { slot.right } else { slot.left }
 }
 
-impl Side {
-    const fn other(self) -> Self {
-        match self {
-            Self::Left => Self::Right,
-            Self::Right => Self::Left,
-        }
-    }
+#[inline(always)]
+const fn other_child<const SIDE: bool>(slot: &Slot) -> SlotIndex {
+    if SIDE == RIGHT { slot.left } else { slot.right }
+}
 
-    #[inline]
-    const fn of(self, slot: &Slot) -> SlotIndex {
-        match self {
-            Self::Left => slot.left,
-            Self::Right => slot.right,
-        }
-    }
-
-    #[inline]
-    const fn set(self, slot: &mut Slot, child: SlotIndex) {
-        match self {
-            Self::Left => slot.left = child,
-            Self::Right => slot.right = child,
-        }
+#[inline(always)]
+const fn set_child<const SIDE: bool>(slot: &mut Slot, child: SlotIndex) {
+    if SIDE == RIGHT {
+        slot.right = child;
+    } else {
+        slot.left = child;
     }
 }
 
-/// Lifts the child of `node` on `side` into its place; answers that child. Sums
-/// are kept, ranks are the caller's.
-fn rotate<S: SlotStore>(store: &mut S, mdb: &mut Mdb, node: SlotIndex, side: Side) -> SlotIndex {
+#[inline(always)]
+const fn set_other_child<const SIDE: bool>(slot: &mut Slot, child: SlotIndex) {
+    if SIDE == RIGHT {
+        slot.left = child;
+    } else {
+        slot.right = child;
+    }
+}
+
+/// Lifts `lifted`, the child of `node` on `SIDE`, into its place. Sums are kept,
+/// ranks are the caller's.
+#[inline(always)]
+fn rotate<S: SlotStore, const SIDE: bool>(
+    store: &mut S,
+    mdb: &mut Mdb,
+    node: SlotIndex,
+    lifted: SlotIndex,
+) {
     let slot = store.slot(node);
-    let (child, parent, sums) = (side.of(slot), slot.parent, Sums::cached(slot));
-    let inner = side.other().of(store.slot(child));
-    let lifted = store.slot_mut(child);
-    side.other().set(lifted, node);
-    lifted.parent = parent;
-    sums.write(lifted);
-    replace_child(store, mdb, parent, node, child);
-    let lowered = store.slot_mut(node);
-    side.set(lowered, inner);
-    lowered.parent = child;
+    let (parent, sums) = (slot.parent, Sums::cached(slot));
+    let slot = store.slot_mut(lifted);
+    let inner = other_child::<SIDE>(slot);
+    set_other_child::<SIDE>(slot, node);
+    slot.parent = parent;
+    sums.write(slot);
+    replace_child(store, mdb, parent, node, lifted);
     set_parent(store, inner, node);
+    let slot = store.slot_mut(node);
+    set_child::<SIDE>(slot, inner);
+    slot.parent = lifted;
     let sums = Sums::computed(store, store.slot(node));
     sums.write(store.slot_mut(node));
-    child
+}
+
+/// Lifts the inner grandchild on `SIDE` over `child` and `node`.
+#[inline(always)]
+fn rotate_twice<S: SlotStore, const SIDE: bool>(
+    store: &mut S,
+    mdb: &mut Mdb,
+    node: SlotIndex,
+    child: SlotIndex,
+    inner: SlotIndex,
+) {
+    if SIDE == RIGHT {
+        rotate::<S, LEFT>(store, mdb, child, inner);
+    } else {
+        rotate::<S, RIGHT>(store, mdb, child, inner);
+    }
+    rotate::<S, SIDE>(store, mdb, node, inner);
 }
 
 /// Restores the ranks after a leaf was attached to `parent`.
@@ -189,14 +211,14 @@ pub(crate) fn after_insertion<S: SlotStore>(
         if slot.rank() != node_rank {
             return;
         }
-        let side = if slot.left == node {
-            Side::Left
-        } else {
-            Side::Right
-        };
-        let sibling = side.other().of(slot);
+        let is_left = slot.left == node;
+        let sibling = if is_left { slot.right } else { slot.left };
         if rank(store, sibling) + 1 != node_rank {
-            lift(store, mdb, parent, side);
+            if is_left {
+                lift::<S, LEFT>(store, mdb, parent, node);
+            } else {
+                lift::<S, RIGHT>(store, mdb, parent, node);
+            }
             return;
         }
         node_rank += 1;
@@ -207,21 +229,24 @@ pub(crate) fn after_insertion<S: SlotStore>(
     }
 }
 
-/// Rotates at `node`, whose child on `side` has its rank and whose other child's
-/// is two lower.
+/// Rotates at `node`, whose child `high` on `SIDE` has its rank and whose other
+/// child's is two lower.
 #[cold]
 #[inline(never)]
-fn lift<S: SlotStore>(store: &mut S, mdb: &mut Mdb, node: SlotIndex, side: Side) {
-    let slot = store.slot(node);
-    let (node_rank, child) = (slot.rank(), side.of(slot));
-    let inner = side.other().of(store.slot(child));
+fn lift<S: SlotStore, const SIDE: bool>(
+    store: &mut S,
+    mdb: &mut Mdb,
+    node: SlotIndex,
+    high: SlotIndex,
+) {
+    let node_rank = store.slot(node).rank();
+    let inner = other_child::<SIDE>(store.slot(high));
     if rank(store, inner) + 1 == node_rank {
-        rotate(store, mdb, child, side.other());
-        rotate(store, mdb, node, side);
+        rotate_twice::<S, SIDE>(store, mdb, node, high, inner);
         store.slot_mut(inner).set_rank(node_rank);
-        store.slot_mut(child).set_rank(node_rank - 1);
+        store.slot_mut(high).set_rank(node_rank - 1);
     } else {
-        rotate(store, mdb, node, side);
+        rotate::<S, SIDE>(store, mdb, node, high);
     }
     store.slot_mut(node).set_rank(node_rank - 1);
 }
@@ -240,15 +265,17 @@ pub(crate) fn after_removal<S: SlotStore>(store: &mut S, mdb: &mut Mdb, mut pare
         } else {
             let left = own - rank(store, slot.left);
             let right = own - rank(store, slot.right);
-            let (high, difference) = if left > 2 {
-                (Side::Right, right)
+            if left > 2 {
+                let high = slot.right;
+                if right == 1 && !demote_sibling(store, high) {
+                    return lower::<S, RIGHT>(store, mdb, parent, high);
+                }
             } else if right > 2 {
-                (Side::Left, left)
+                let high = slot.left;
+                if left == 1 && !demote_sibling(store, high) {
+                    return lower::<S, LEFT>(store, mdb, parent, high);
+                }
             } else {
-                return;
-            };
-            if difference == 1 && !demote_sibling(store, high.of(slot)) {
-                lower(store, mdb, parent, high);
                 return;
             }
         }
@@ -269,26 +296,29 @@ fn demote_sibling<S: SlotStore>(store: &mut S, node: SlotIndex) -> bool {
     may_be_demoted
 }
 
-/// Rotates at `node`, whose child on the side `high` is one rank lower and whose
+/// Rotates at `node`, whose child `high` on `SIDE` is one rank lower and whose
 /// other child is three lower.
 #[cold]
 #[inline(never)]
-fn lower<S: SlotStore>(store: &mut S, mdb: &mut Mdb, node: SlotIndex, high: Side) {
-    let slot = store.slot(node);
-    let (own, child) = (slot.rank(), high.of(slot));
-    let slot = store.slot(child);
-    let (inner, outer) = (high.other().of(slot), high.of(slot));
+fn lower<S: SlotStore, const SIDE: bool>(
+    store: &mut S,
+    mdb: &mut Mdb,
+    node: SlotIndex,
+    high: SlotIndex,
+) {
+    let own = store.slot(node).rank();
+    let slot = store.slot(high);
+    let (inner, outer) = (other_child::<SIDE>(slot), child::<SIDE>(slot));
     if rank(store, outer) + 2 == own {
-        rotate(store, mdb, node, high);
-        store.slot_mut(child).set_rank(own);
+        rotate::<S, SIDE>(store, mdb, node, high);
+        store.slot_mut(high).set_rank(own);
         let slot = store.slot_mut(node);
         let is_leaf = slot.left.is_none() && slot.right.is_none();
         slot.set_rank(if is_leaf { 1 } else { own - 1 });
     } else {
-        rotate(store, mdb, child, high.other());
-        rotate(store, mdb, node, high);
+        rotate_twice::<S, SIDE>(store, mdb, node, high, inner);
         store.slot_mut(inner).set_rank(own);
-        store.slot_mut(child).set_rank(own - 2);
+        store.slot_mut(high).set_rank(own - 2);
         store.slot_mut(node).set_rank(own - 2);
     }
 }

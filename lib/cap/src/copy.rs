@@ -28,14 +28,12 @@ pub fn copy<S: SlotStore>(
     }
     let slot = copied(source, mask);
     vacant(store, dst)?;
-    // Before, so that the source stays next to its mappings and descendants,
-    // and its next retype finds its place at once.
-    mdb.insert_before(store, src, dst, slot);
+    mdb.insert_beside(store, src, dst, slot);
     Ok(())
 }
 
 /// What a copy of `source` with the rights in `mask` holds.
-#[inline]
+#[inline(always)]
 pub(crate) fn copied(source: &Slot, mask: Rights) -> Slot {
     let mut slot = *source;
     slot.keep_rights(mask);

@@ -40,6 +40,7 @@ pub fn derive<S: SlotStore>(
         return Err(SysError::OutOfRange);
     }
     slot.set_flags(SlotFlags::HAS_ANCESTOR, true);
+    slot.set_depth_below(source);
     if capability.kind == ObjectType::Mapping {
         if slot.size != source.size {
             return Err(SysError::OutOfRange);

@@ -91,6 +91,14 @@ pub(crate) const fn is_conserved(kind: ObjectType) -> bool {
     )
 }
 
+/// Whether retype divides ranges of this type into others.
+pub(crate) const fn is_divided(kind: ObjectType) -> bool {
+    matches!(
+        kind,
+        ObjectType::PhysAddr | ObjectType::Ram | ObjectType::HomeRam | ObjectType::IrqSource
+    )
+}
+
 /// Whether ranges of this type start and end on page boundaries.
 pub(crate) const fn is_paged(kind: ObjectType) -> bool {
     !matches!(

@@ -27,16 +27,8 @@ use crate::store::SlotStore;
 pub struct Mdb {
     pub(crate) root: SlotIndex,
     kernel: KernelId,
-    spare: u16,
-}
-
-/// What a descent towards a position found.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Descent {
-    /// The last node before the position.
-    pub(crate) last: SlotIndex,
-    /// The last node before the position that satisfies the condition.
-    pub(crate) found: SlotIndex,
+    /// 1 once a capability was put around others that it isn't the source of.
+    has_odd_nesting: u16,
 }
 
 impl Mdb {
@@ -46,7 +38,7 @@ impl Mdb {
         Self {
             root: SlotIndex::NONE,
             kernel,
-            spare: 0,
+            has_odd_nesting: 0,
         }
     }
 
@@ -63,6 +55,17 @@ impl Mdb {
     #[must_use]
     pub const fn owns(&self, slot: &Slot) -> bool {
         slot.owner().0 == self.kernel.0
+    }
+
+    /// Notes that a capability was put around others, or into one of a type that
+    /// isn't divided by retyping: their depths no longer say who is in whom.
+    pub(crate) const fn note_odd_nesting(&mut self) {
+        self.has_odd_nesting = 1;
+    }
+
+    #[inline]
+    pub(crate) const fn has_odd_nesting(&self) -> bool {
+        self.has_odd_nesting != 0
     }
 
     /// The first capability in order.
@@ -97,18 +100,18 @@ impl Mdb {
             return None;
         }
         // Memory is space 0, so its addresses are their own tagged form.
-        some(self.last_reaching(store, address.0 + 1, address.0).found)
+        some(self.last_reaching(store, address.0 + 1, address.0))
     }
 
     /// The rightmost node that starts before `before` and ends after `after`
-    /// (both tagged), and the rightmost that starts before `before`.
+    /// (both tagged), or none.
     #[inline]
     pub(crate) fn last_reaching<S: SlotStore>(
         &self,
         store: &S,
         before: u64,
         after: u64,
-    ) -> Descent {
+    ) -> SlotIndex {
         self.descend(
             store,
             |slot| slot.base < before,
@@ -126,8 +129,7 @@ impl Mdb {
         before: impl Fn(&Slot) -> bool,
         condition: impl Fn(&Slot) -> bool,
         within: impl Fn(&Slot) -> bool,
-    ) -> Descent {
-        let mut last = SlotIndex::NONE;
+    ) -> SlotIndex {
         // Where the path last went right past something that satisfies the
         // condition: that node, or its left subtree. Deeper is further right.
         let mut found = SlotIndex::NONE;
@@ -136,7 +138,6 @@ impl Mdb {
         while !node.is_none() {
             let slot = store.slot(node);
             if before(slot) {
-                last = node;
                 if condition(slot) {
                     found = node;
                     subtree = SlotIndex::NONE;
@@ -159,7 +160,24 @@ impl Mdb {
                 subtree = slot.left;
             }
         }
-        Descent { last, found }
+        found
+    }
+
+    /// The last node that starts before `before` (tagged), or none.
+    #[inline]
+    pub(crate) fn last_starting<S: SlotStore>(&self, store: &S, before: u64) -> SlotIndex {
+        let mut last = SlotIndex::NONE;
+        let mut node = self.root;
+        while !node.is_none() {
+            let slot = store.slot(node);
+            if slot.base < before {
+                last = node;
+                node = slot.right;
+            } else {
+                node = slot.left;
+            }
+        }
+        last
     }
 
     /// The last node whose key is at most that of `slot`.
@@ -180,7 +198,7 @@ impl Mdb {
 
     /// Writes `slot` to `dst` and links it right behind `neighbour`; first of
     /// all when there is none. The order is the caller's to keep.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn insert_after<S: SlotStore>(
         &mut self,
         store: &mut S,
@@ -188,44 +206,50 @@ impl Mdb {
         dst: SlotIndex,
         slot: Slot,
     ) {
+        write_leaf(store, dst, slot);
         if neighbour.is_none() {
             match self.first(store) {
-                Some(first) => self.attach_left(store, first, dst, slot),
-                None => self.attach_root(store, dst, slot),
+                Some(first) => self.attach_left(store, first, dst),
+                None => self.root = dst,
             }
             return;
         }
         let right = store.slot(neighbour).right;
         if right.is_none() {
-            self.attach_right(store, neighbour, dst, slot);
+            self.attach_right(store, neighbour, dst);
         } else {
             let successor = leftmost(store, right);
-            self.attach_left(store, successor, dst, slot);
+            self.attach_left(store, successor, dst);
         }
     }
 
-    /// Writes `slot` to `dst` and links it right before `neighbour`.
-    #[inline]
-    pub(crate) fn insert_before<S: SlotStore>(
+    /// Writes `slot`, a copy of that in `neighbour`, to `dst` and links it beside:
+    /// before where that is as quick, so that the source stays next to its
+    /// descendants.
+    #[inline(always)]
+    pub(crate) fn insert_beside<S: SlotStore>(
         &mut self,
         store: &mut S,
         neighbour: SlotIndex,
         dst: SlotIndex,
         slot: Slot,
     ) {
-        let left = store.slot(neighbour).left;
+        write_leaf(store, dst, slot);
+        let (left, right) = (store.slot(neighbour).left, store.slot(neighbour).right);
         if left.is_none() {
-            self.attach_left(store, neighbour, dst, slot);
+            self.attach_left(store, neighbour, dst);
+        } else if right.is_none() {
+            self.attach_right(store, neighbour, dst);
         } else {
             let predecessor = rightmost(store, left);
-            self.attach_right(store, predecessor, dst, slot);
+            self.attach_right(store, predecessor, dst);
         }
     }
 
     /// Writes `slot` to `dst` and links it where its key belongs, behind its
     /// equals. `hint`, which isn't after it in order, is tried as its neighbour
     /// before the tree is descended.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn insert_near<S: SlotStore>(
         &mut self,
         store: &mut S,
@@ -244,35 +268,39 @@ impl Mdb {
         self.insert_after(store, neighbour, dst, slot);
     }
 
-    fn attach_root<S: SlotStore>(&mut self, store: &mut S, dst: SlotIndex, slot: Slot) {
-        write_leaf(store, dst, slot, SlotIndex::NONE);
-        self.root = dst;
+    #[inline]
+    fn attach_left<S: SlotStore>(&mut self, store: &mut S, parent: SlotIndex, leaf: SlotIndex) {
+        let above = store.slot_mut(parent);
+        above.left = leaf;
+        let rank = above.rank();
+        self.settle(store, leaf, parent, rank);
     }
 
     #[inline]
-    fn attach_left<S: SlotStore>(
-        &mut self,
-        store: &mut S,
-        parent: SlotIndex,
-        dst: SlotIndex,
-        slot: Slot,
-    ) {
-        write_leaf(store, dst, slot, parent);
-        store.slot_mut(parent).left = dst;
-        settle(store, self, parent, dst);
+    fn attach_right<S: SlotStore>(&mut self, store: &mut S, parent: SlotIndex, leaf: SlotIndex) {
+        let above = store.slot_mut(parent);
+        above.right = leaf;
+        let rank = above.rank();
+        self.settle(store, leaf, parent, rank);
     }
 
+    /// Restores sums and ranks above a new leaf.
     #[inline]
-    fn attach_right<S: SlotStore>(
+    fn settle<S: SlotStore>(
         &mut self,
         store: &mut S,
+        leaf: SlotIndex,
         parent: SlotIndex,
-        dst: SlotIndex,
-        slot: Slot,
+        rank: u8,
     ) {
-        write_leaf(store, dst, slot, parent);
-        store.slot_mut(parent).right = dst;
-        settle(store, self, parent, dst);
+        let slot = store.slot_mut(leaf);
+        slot.parent = parent;
+        let sums = Sums::cached(slot);
+        raise(store, parent, sums);
+        // A parent that had a child already is of rank 2: nothing changes above.
+        if rank == 1 {
+            after_insertion(store, self, leaf, parent);
+        }
     }
 
     /// Unlinks `node` and empties its slot.
@@ -406,23 +434,12 @@ const fn some(node: SlotIndex) -> Option<SlotIndex> {
     if node.is_none() { None } else { Some(node) }
 }
 
-#[inline]
-fn write_leaf<S: SlotStore>(store: &mut S, dst: SlotIndex, mut slot: Slot, parent: SlotIndex) {
-    slot.left = SlotIndex::NONE;
-    slot.right = SlotIndex::NONE;
-    slot.parent = parent;
-    slot.set_rank(1);
-    slot.max_end = slot.end();
-    slot.set_flags(SlotFlags::SUBTREE_REMOTE, slot.has_flags(SlotFlags::REMOTE));
-    *store.slot_mut(dst) = slot;
-}
-
-/// Restores sums and ranks above a new leaf.
-#[inline]
-fn settle<S: SlotStore>(store: &mut S, mdb: &mut Mdb, parent: SlotIndex, leaf: SlotIndex) {
-    let sums = Sums::cached(store.slot(leaf));
-    raise(store, parent, sums);
-    after_insertion(store, mdb, leaf, parent);
+/// Writes what `slot` holds to `dst`, as a leaf without parent. Word by word: a
+/// copy of the whole is a call on targets that can't use wide registers.
+#[inline(always)]
+fn write_leaf<S: SlotStore>(store: &mut S, dst: SlotIndex, slot: Slot) {
+    let leaf = store.slot_mut(dst);
+    leaf.set_leaf(&slot);
 }
 
 #[inline]

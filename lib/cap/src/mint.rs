@@ -49,7 +49,7 @@ pub fn mint<S: SlotStore>(
             check_badge(&source, badge)?;
             vacant(store, dst)?;
             slot.data[0] = badge;
-            mdb.insert_before(store, src, dst, slot);
+            mdb.insert_beside(store, src, dst, slot);
         }
         Mint::Range { offset, size } => {
             check_part(&source, offset, size)?;
@@ -57,8 +57,9 @@ pub fn mint<S: SlotStore>(
             slot.base += offset;
             slot.size = size;
             if size == source.size {
-                mdb.insert_before(store, src, dst, slot);
+                mdb.insert_beside(store, src, dst, slot);
             } else {
+                slot.set_depth_below(&source);
                 insert_part(store, mdb, src, dst, slot)?;
             }
         }

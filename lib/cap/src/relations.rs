@@ -53,7 +53,7 @@ impl Mdb {
         if !is_same(store.slot(after), slot) {
             return true;
         }
-        let last = self.last_reaching(store, slot.end(), slot.base).found;
+        let last = self.last_reaching(store, slot.end(), slot.base);
         last.is_none() || !is_same(store.slot(last), slot)
     }
 
@@ -108,7 +108,13 @@ impl Mdb {
     }
 
     /// The neighbour behind which a descendant of `node` with the tagged range
-    /// `[start, end)` belongs, or `None` when a descendant overlaps that.
+    /// `[start, end)` belongs, or `None` when a descendant overlaps that. For
+    /// what is divided, where nothing is made across others: not for frames.
+    ///
+    /// The last node that starts before `end` is that neighbour, unless it starts
+    /// inside. A range that starts before and reaches in is the neighbour or
+    /// contains it; so there is none when the neighbour was made from `node`
+    /// directly, which their depths tell. Otherwise a second descent looks.
     #[inline]
     pub(crate) fn free_gap<S: SlotStore>(
         &self,
@@ -121,24 +127,73 @@ impl Mdb {
         if after.is_none() || store.slot(after).base >= end {
             return Some(node);
         }
-        let descent = self.last_reaching(store, end, start);
-        if !descent.found.is_none() && is_same(store.slot(descent.found), store.slot(node)) {
-            // Nothing starts in the range, so the last node that starts before
-            // its end also comes before its key.
-            Some(descent.last)
+        let last = self.last_starting(store, end);
+        if last.is_none() {
+            return None;
+        }
+        let (slot, neighbour) = (store.slot(node), store.slot(last));
+        if is_same(neighbour, slot) {
+            return Some(last);
+        }
+        if neighbour.base >= start || neighbour.end() > start {
+            return None;
+        }
+        // A range is free when something is made there, so what lies in `node` was
+        // made from it or from something in it, and is deeper; and what contains
+        // the neighbour lies in `node`. Stale depths are too large, never too
+        // small, but for the two cases that `note_odd_nesting` is called for.
+        let is_direct = neighbour.depth() < u8::MAX
+            && neighbour.depth() == slot.depth().saturating_add(1)
+            && !self.has_odd_nesting();
+        if is_direct || self.is_reached_only_by(store, slot, start, end) {
+            Some(last)
         } else {
             None
+        }
+    }
+
+    /// Whether nothing made from `slot` starts before `end` and ends after
+    /// `start`.
+    #[inline(never)]
+    fn is_reached_only_by<S: SlotStore>(
+        &self,
+        store: &S,
+        slot: &Slot,
+        start: u64,
+        end: u64,
+    ) -> bool {
+        let reaching = self.last_reaching(store, end, start);
+        !reaching.is_none() && is_same(store.slot(reaching), slot)
+    }
+
+    /// The first node that would be a descendant of `slot`, which belongs behind
+    /// `before`.
+    pub(crate) fn first_inside<S: SlotStore>(
+        &self,
+        store: &S,
+        before: SlotIndex,
+        slot: &Slot,
+    ) -> Option<SlotIndex> {
+        let after = if before.is_none() {
+            self.first(store)?
+        } else {
+            next(store, before)
+        };
+        if after.is_none() || store.slot(after).base >= slot.end() {
+            None
+        } else {
+            Some(after)
         }
     }
 
     /// Whether the tagged range `[start, end)` partly overlaps a range in the
     /// tree, so that neither contains the other.
     pub(crate) fn crosses<S: SlotStore>(&self, store: &S, start: u64, end: u64) -> bool {
-        let over_end = self.last_reaching(store, end, end).found;
+        let over_end = self.last_reaching(store, end, end);
         if !over_end.is_none() && store.slot(over_end).base > start {
             return true;
         }
-        let over_start = self.last_reaching(store, start, start).found;
+        let over_start = self.last_reaching(store, start, start);
         !over_start.is_none() && store.slot(over_start).end() < end
     }
 
@@ -151,7 +206,6 @@ impl Mdb {
             |other| other.end() >= slot.end(),
             |other| other.max_end >= slot.end(),
         )
-        .found
     }
 
     /// The innermost ancestor of `node`, unless that was moved to another kernel:
@@ -184,14 +238,12 @@ impl Mdb {
     #[must_use]
     pub fn has_remote_relations<S: SlotStore>(&self, store: &S, node: SlotIndex) -> bool {
         let slot = store.slot(node);
-        let last = self
-            .descend(
-                store,
-                |other| other.base < slot.end(),
-                |other| other.has_flags(SlotFlags::REMOTE),
-                |other| other.has_flags(SlotFlags::SUBTREE_REMOTE),
-            )
-            .found;
+        let last = self.descend(
+            store,
+            |other| other.base < slot.end(),
+            |other| other.has_flags(SlotFlags::REMOTE),
+            |other| other.has_flags(SlotFlags::SUBTREE_REMOTE),
+        );
         !last.is_none() && compare(store.slot(last), slot) != Ordering::Less
     }
 
@@ -200,14 +252,12 @@ impl Mdb {
     #[must_use]
     pub fn has_remote_descendants<S: SlotStore>(&self, store: &S, node: SlotIndex) -> bool {
         let slot = store.slot(node);
-        let last = self
-            .descend(
-                store,
-                |other| other.base < slot.end(),
-                |other| other.has_flags(SlotFlags::REMOTE),
-                |other| other.has_flags(SlotFlags::SUBTREE_REMOTE),
-            )
-            .found;
+        let last = self.descend(
+            store,
+            |other| other.base < slot.end(),
+            |other| other.has_flags(SlotFlags::REMOTE),
+            |other| other.has_flags(SlotFlags::SUBTREE_REMOTE),
+        );
         !last.is_none() && compare(store.slot(last), slot) == Ordering::Greater
     }
 }

@@ -9,10 +9,10 @@
 
 use capelin_abi::{ObjectType, PAGE_SIZE, Rights, SysError};
 
-use crate::decode::{usable, vacant};
-use crate::key::{is_paged, is_same};
+use crate::decode::usable;
+use crate::key::is_same;
 use crate::mdb::Mdb;
-use crate::slot::{Capability, Slot, SlotFlags, SlotIndex, State};
+use crate::slot::{Slot, SlotIndex, State};
 use crate::store::SlotStore;
 
 /// How many objects one retype makes at most: as many as a CNode has slots.
@@ -70,32 +70,26 @@ pub fn retype<S: SlotStore>(
     if !source.rights().contains(Rights::RETYPE) {
         return Err(SysError::MissingRight);
     }
-    let first = first_object(mdb, source, request)?;
-    let length = first.size * u64::from(request.count);
-    // Nobody sees what is in memory or interrupts that can't be mapped; device
-    // registers must not be written.
-    let needs_zeroing = !matches!(
-        request.kind,
-        ObjectType::PhysAddr
-            | ObjectType::Ram
-            | ObjectType::HomeRam
-            | ObjectType::DevFrame
-            | ObjectType::IrqSource
-    );
+    let (mut slot, length) = first_object(source, request)?;
+    let needs_zeroing = contains(ZEROED, request.kind);
     if dst.is_none() || dst.checked_add(request.count).is_none() {
         return Err(SysError::NoSuchSlot);
     }
-    if needs_zeroing && is_begun(store, &first, request.count, dst) {
-        return Ok(Retype::Continue);
+    if !store.slot(dst).is_empty() {
+        return if needs_zeroing && is_begun(store, &slot, request.count, dst) {
+            Ok(Retype::Continue)
+        } else {
+            Err(SysError::SlotInUse)
+        };
     }
-    for number in 0..request.count {
-        vacant(store, SlotIndex(dst.0 + number))?;
+    for number in 1..request.count {
+        if !store.slot(SlotIndex(dst.0 + number)).is_empty() {
+            return Err(SysError::SlotInUse);
+        }
     }
-    let mut neighbour = mdb
-        .free_gap(store, src, first.base, first.base + length)
-        .ok_or(SysError::RangeInUse)?;
+    let gap = mdb.free_gap(store, src, slot.base, slot.base + length);
+    let mut neighbour = gap.ok_or(SysError::RangeInUse)?;
 
-    let mut slot = first;
     if needs_zeroing {
         slot.set_state(State::InProgress);
     }
@@ -131,21 +125,27 @@ pub fn finish<S: SlotStore>(store: &mut S, index: SlotIndex) -> Result<(), SysEr
     Ok(())
 }
 
-/// The first object that `request` asks for, as its slot will be when live.
-#[inline]
-fn first_object(mdb: &Mdb, source: &Slot, request: &RetypeRequest) -> Result<Slot, SysError> {
+/// The first object that `request` asks for, as its slot will be when live, and
+/// the length of all.
+#[inline(always)]
+fn first_object(source: &Slot, request: &RetypeRequest) -> Result<(Slot, u64), SysError> {
     if !is_legal(source.kind(), request.kind, request.is_privileged) {
         return Err(SysError::InvalidRetype);
     }
-    if request.count == 0 || request.count > RETYPE_LIMIT {
+    if request.count.wrapping_sub(1) >= RETYPE_LIMIT {
         return Err(SysError::InvalidArgument);
     }
-    let size = match (request.kind.fixed_size(), request.object_size) {
-        (Some(fixed), asked) if asked == 0 || asked == fixed => fixed,
-        (Some(_), _) | (None, 0) => return Err(SysError::InvalidArgument),
-        (None, asked) => asked,
-    };
-    if is_paged(request.kind) && !(request.offset | size).is_multiple_of(PAGE_SIZE) {
+    let mut size = request.object_size;
+    if let Some(fixed) = request.kind.fixed_size() {
+        if size != 0 && size != fixed {
+            return Err(SysError::InvalidArgument);
+        }
+        size = fixed;
+    }
+    if size == 0 {
+        return Err(SysError::InvalidArgument);
+    }
+    if request.kind != ObjectType::IrqSource && !(request.offset | size).is_multiple_of(PAGE_SIZE) {
         return Err(SysError::Unaligned);
     }
     let length = size
@@ -158,24 +158,15 @@ fn first_object(mdb: &Mdb, source: &Slot, request: &RetypeRequest) -> Result<Slo
     if end > source.size {
         return Err(SysError::OutOfRange);
     }
-    if source.is_kind(request.kind) && size == source.size {
+    if size == source.size && source.is_kind(request.kind) {
         return Err(SysError::InvalidRetype);
     }
-    let capability = Capability {
-        kind: request.kind,
-        rights: source.rights(),
-        base: source.base() + request.offset,
-        size,
-        data: [0; 2],
-    };
-    let mut slot = Slot::holding(&capability, mdb.kernel());
-    slot.set_flags(SlotFlags::HAS_ANCESTOR, true);
-    Ok(slot)
+    Ok((source.divided(request.kind, request.offset, size), length))
 }
 
 /// Whether the slots from `dst` on hold just these objects, and at least one of
 /// them is in progress.
-#[inline]
+#[cold]
 fn is_begun<S: SlotStore>(store: &S, first: &Slot, count: u32, dst: SlotIndex) -> bool {
     let mut expected = *first;
     let mut is_any_in_progress = false;
@@ -195,29 +186,49 @@ fn is_begun<S: SlotStore>(store: &S, first: &Slot, count: u32, dst: SlotIndex) -
 }
 
 /// Whether objects of type `kind` can be made from `source`.
+#[inline]
 #[must_use]
 pub const fn is_legal(source: ObjectType, kind: ObjectType, is_privileged: bool) -> bool {
     match source {
-        ObjectType::PhysAddr => matches!(kind, ObjectType::PhysAddr | ObjectType::DevFrame),
-        ObjectType::Ram => match kind {
-            ObjectType::Ram | ObjectType::Frame | ObjectType::EndpointUmp => true,
-            ObjectType::HomeRam => is_privileged,
-            _ => false,
-        },
-        ObjectType::HomeRam => matches!(
-            kind,
-            ObjectType::HomeRam
-                | ObjectType::Frame
-                | ObjectType::L1CNode
-                | ObjectType::L2CNode
-                | ObjectType::VNodeL0
-                | ObjectType::VNodeL1
-                | ObjectType::VNodeL2
-                | ObjectType::VNodeL3
-                | ObjectType::Dispatcher
-                | ObjectType::KernelControlBlock
-        ),
+        ObjectType::PhysAddr => contains(FROM_PHYS_ADDR, kind),
+        ObjectType::Ram => {
+            contains(FROM_RAM, kind) || (is_privileged && matches!(kind, ObjectType::HomeRam))
+        }
+        ObjectType::HomeRam => contains(FROM_HOME_RAM, kind),
         ObjectType::IrqSource => matches!(kind, ObjectType::IrqSource),
         _ => false,
     }
+}
+
+const FROM_PHYS_ADDR: u32 = set(&[ObjectType::PhysAddr, ObjectType::DevFrame]);
+const FROM_RAM: u32 = set(&[ObjectType::Ram, ObjectType::Frame, ObjectType::EndpointUmp]);
+const FROM_HOME_RAM: u32 = set(&[
+    ObjectType::HomeRam,
+    ObjectType::Frame,
+    ObjectType::L1CNode,
+    ObjectType::L2CNode,
+    ObjectType::VNodeL0,
+    ObjectType::VNodeL1,
+    ObjectType::VNodeL2,
+    ObjectType::VNodeL3,
+    ObjectType::Dispatcher,
+    ObjectType::KernelControlBlock,
+]);
+/// What can be looked into. Nobody sees what is in memory that can't be mapped,
+/// and device registers must not be written.
+const ZEROED: u32 = (FROM_RAM | FROM_HOME_RAM) & !set(&[ObjectType::Ram, ObjectType::HomeRam]);
+
+/// One bit for each of some types.
+const fn set(kinds: &[ObjectType]) -> u32 {
+    let mut bits = 0;
+    let mut number = 0;
+    while number < kinds.len() {
+        bits |= 1 << kinds[number] as u32;
+        number += 1;
+    }
+    bits
+}
+
+const fn contains(set: u32, kind: ObjectType) -> bool {
+    set >> kind as u32 & 1 != 0
 }

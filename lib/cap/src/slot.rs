@@ -161,7 +161,7 @@ impl Capability {
 ///
 /// The first eight bytes are one word, so that a slot is copied and changed in
 /// registers: type in bits 7:0, rights in 15:8, owner in 31:16, state in 39:32,
-/// flags in 47:40, rank in 55:48, zero in 63:56.
+/// flags in 47:40, rank in 55:48, depth in 63:56.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub struct Slot {
@@ -184,6 +184,7 @@ const OWNER: u32 = 16;
 const STATE: u32 = 32;
 const FLAGS: u32 = 40;
 const RANK: u32 = 48;
+const DEPTH: u32 = 56;
 
 /// Bits of the first word that are zero in a live capability that isn't a
 /// tombstone.
@@ -224,6 +225,23 @@ impl Slot {
             base: capability.base | space_of(capability.kind) << ADDRESS_BITS,
             size: capability.size,
             data: capability.data,
+            ..Self::EMPTY
+        }
+    }
+
+    /// A live slot, not yet in the tree, holding part of this one's range as an
+    /// object of type `kind` in the same address space, with the same rights and
+    /// owner.
+    #[inline(always)]
+    pub(crate) const fn divided(&self, kind: ObjectType, offset: u64, size: u64) -> Self {
+        let depth = self.depth().saturating_add(1);
+        Self {
+            head: self.head & (0xff << RIGHTS | 0xffff << OWNER)
+                | kind as u64
+                | (SlotFlags::HAS_ANCESTOR.bits() as u64) << FLAGS
+                | (depth as u64) << DEPTH,
+            base: self.base + offset,
+            size,
             ..Self::EMPTY
         }
     }
@@ -427,6 +445,42 @@ impl Slot {
     #[inline]
     pub(crate) const fn set_rank(&mut self, rank: u8) {
         self.set_byte(RANK, rank);
+    }
+
+    /// How deep the capability was nested when it was made: 0 for what wasn't made
+    /// from anything here, else one more than its source; 255 and more are 255.
+    /// [`Mdb::free_gap`] says what it is good for.
+    ///
+    /// [`Mdb::free_gap`]: crate::Mdb
+    #[inline]
+    pub(crate) const fn depth(&self) -> u8 {
+        self.byte(DEPTH)
+    }
+
+    #[inline]
+    pub(crate) const fn set_depth_below(&mut self, source: &Self) {
+        self.set_byte(DEPTH, source.depth().saturating_add(1));
+    }
+
+    /// Takes over what `slot` holds, as a leaf of the tree without parent.
+    #[inline(always)]
+    pub(crate) const fn set_leaf(&mut self, slot: &Self) {
+        let mut head = Self {
+            head: slot.head,
+            ..Self::EMPTY
+        };
+        head.set_rank(1);
+        head.set_flags(SlotFlags::SUBTREE_REMOTE, slot.has_flags(SlotFlags::REMOTE));
+        self.head = head.head;
+        self.base = slot.base;
+        self.size = slot.size;
+        self.data[0] = slot.data[0];
+        self.data[1] = slot.data[1];
+        self.left = SlotIndex::NONE;
+        self.right = SlotIndex::NONE;
+        self.parent = SlotIndex::NONE;
+        self.progress = 0;
+        self.max_end = slot.end();
     }
 
     /// The number of the type.

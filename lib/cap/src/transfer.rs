@@ -12,7 +12,7 @@ use crate::copy::copied;
 use crate::create::check_range;
 use crate::decode::{occupied, usable, vacant};
 use crate::key::is_same;
-use crate::mdb::{Mdb, next};
+use crate::mdb::Mdb;
 use crate::record::{CapRecord, ExportMode};
 use crate::slot::{Slot, SlotFlags, SlotIndex, State};
 use crate::store::SlotStore;
@@ -149,11 +149,14 @@ fn adopt<S: SlotStore>(
     let is_owned_here = !around.is_none() && !store.slot(around).is_tombstone();
     if is_owned_here
         || mdb.crosses(store, slot.base, slot.end())
-        || first_inside(store, mdb, before, &slot).is_some()
+        || mdb.first_inside(store, before, &slot).is_some()
     {
         return Err(SysError::RangeInUse);
     }
     slot.set_flags(SlotFlags::REMOTE_ANCESTORS, has_ancestors);
+    if !around.is_none() {
+        slot.set_depth_below(store.slot(around));
+    }
     mdb.insert_after(store, before, dst, slot);
     Ok(())
 }
@@ -173,7 +176,7 @@ fn take_back<S: SlotStore>(
     let mut copy = copied(store.slot(original), Rights::all());
     copy.set_rights(slot.rights());
     copy.data = slot.data;
-    mdb.insert_before(store, original, dst, copy);
+    mdb.insert_beside(store, original, dst, copy);
     Ok(())
 }
 
@@ -183,7 +186,7 @@ fn take_foreign<S: SlotStore>(
     mdb: &mut Mdb,
     is_known: bool,
     before: SlotIndex,
-    slot: Slot,
+    mut slot: Slot,
     dst: SlotIndex,
 ) -> Result<(), SysError> {
     if is_known {
@@ -191,12 +194,13 @@ fn take_foreign<S: SlotStore>(
         if store.slot(before).owner() != slot.owner() {
             return Err(SysError::RangeInUse);
         }
-        mdb.insert_before(store, before, dst, slot);
+        mdb.insert_beside(store, before, dst, slot);
         return Ok(());
     }
     let around = mdb.innermost_around(store, &slot);
     if !around.is_none() {
         let around = store.slot(around);
+        slot.set_depth_below(around);
         // The image of a core, and addresses that aren't known to be memory,
         // contain what other kernels made of them.
         let may_contain = around.is_tombstone()
@@ -207,33 +211,16 @@ fn take_foreign<S: SlotStore>(
             return Err(SysError::RangeInUse);
         }
     }
-    let inside = first_inside(store, mdb, before, &slot);
+    let inside = mdb.first_inside(store, before, &slot);
     let is_claimed = inside.is_some_and(|inside| store.slot(inside).owner() != slot.owner());
     if is_claimed || mdb.crosses(store, slot.base, slot.end()) {
         return Err(SysError::RangeInUse);
     }
+    if inside.is_some() {
+        mdb.note_odd_nesting();
+    }
     mdb.insert_after(store, before, dst, slot);
     Ok(())
-}
-
-/// The first node that would be a descendant of `slot`, which belongs behind
-/// `before`.
-fn first_inside<S: SlotStore>(
-    store: &S,
-    mdb: &Mdb,
-    before: SlotIndex,
-    slot: &Slot,
-) -> Option<SlotIndex> {
-    let after = if before.is_none() {
-        mdb.first(store)?
-    } else {
-        next(store, before)
-    };
-    if after.is_none() || store.slot(after).base >= slot.end() {
-        None
-    } else {
-        Some(after)
-    }
 }
 
 /// Removes a tombstone: the kernel that it was moved to has given the object up,

@@ -1,0 +1,584 @@
+//! One test for each rule that a naive version gets wrong, and the boundaries of
+//! each argument.
+
+mod common;
+
+use capelin_abi::{CapAddress, CapRef, KernelId, ObjectType, PhysAddr, Rights, SysError};
+use capelin_cap::{
+    CapRecord, Capability, ExportMode, MappingData, Mint, Retype, RetypeRequest, SlotIndex,
+    SlotStore, State, Step, copy, create, cspace, derive, export, finish, import, mint, reclaim,
+    retype, seal,
+};
+use common::{ARENA, HOME, RAM, RAM_BYTES, World};
+
+const PAGE: u64 = 4096;
+const RAM_SLOT: u32 = 1;
+const HOME_SLOT: u32 = 2;
+const DEVICE_SLOT: u32 = 3;
+const IRQ_SLOT: u32 = 4;
+const ID_SLOT: u32 = 5;
+
+fn request(kind: ObjectType, offset: u64, object_size: u64, count: u32) -> RetypeRequest {
+    RetypeRequest {
+        kind,
+        offset,
+        object_size,
+        count,
+        is_privileged: false,
+    }
+}
+
+impl World {
+    fn retype(&mut self, src: u32, request: RetypeRequest, dst: u32) -> Result<Retype, SysError> {
+        retype(
+            &mut self.arena,
+            &mut self.mdb,
+            SlotIndex(src),
+            &request,
+            SlotIndex(dst),
+        )
+    }
+
+    /// Retypes, zeroes and makes live.
+    fn make(&mut self, src: u32, kind: ObjectType, offset: u64, size: u64, dst: u32) {
+        self.retype(src, request(kind, offset, size, 1), dst)
+            .expect("a legal retype");
+        let (base, size) = (self.slot(dst).base(), self.slot(dst).size());
+        if self.slot(dst).state() == State::InProgress {
+            self.zero(base, size);
+            finish(&mut self.arena, SlotIndex(dst)).expect("it is in progress");
+        }
+    }
+
+    fn copy(&mut self, src: u32, dst: u32) -> Result<(), SysError> {
+        copy(
+            &mut self.arena,
+            &mut self.mdb,
+            SlotIndex(src),
+            SlotIndex(dst),
+            Rights::all(),
+        )
+    }
+
+    fn mint(&mut self, src: u32, dst: u32, what: Mint) -> Result<(), SysError> {
+        let (src, dst) = (SlotIndex(src), SlotIndex(dst));
+        mint(
+            &mut self.arena,
+            &mut self.mdb,
+            src,
+            dst,
+            Rights::all(),
+            what,
+        )
+    }
+
+    fn part(&mut self, src: u32, dst: u32, offset: u64, size: u64) -> Result<(), SysError> {
+        self.mint(src, dst, Mint::Range { offset, size })
+    }
+
+    fn export(&mut self, at: u32, mode: ExportMode) -> Result<CapRecord, SysError> {
+        export(
+            &mut self.arena,
+            &mut self.mdb,
+            SlotIndex(at),
+            KernelId(2),
+            mode,
+        )
+    }
+
+    fn map(&mut self, frame: u32, table: u32, entry: u16, dst: u32) {
+        let table = self.slot(table).address();
+        let data = MappingData {
+            table,
+            first_entry: entry,
+            entries: 1,
+            kernel: 0,
+        };
+        let of = self.slot(frame).capability();
+        let mapping = Capability {
+            kind: ObjectType::Mapping,
+            ..of
+        }
+        .with_data(data.to_words());
+        let (arena, mdb) = (&mut self.arena, &mut self.mdb);
+        derive(arena, mdb, SlotIndex(frame), mapping, SlotIndex(dst)).expect("a mappable frame");
+        self.kernel
+            .tables
+            .insert((table.0, u32::from(entry)), SlotIndex(dst));
+    }
+
+    /// The slot `number` of the CNode in `at`.
+    fn within(&self, at: u32, number: u32) -> u32 {
+        let first = self
+            .arena
+            .index_of(self.slot(at).address())
+            .expect("in the arena");
+        first.0 + number
+    }
+}
+
+#[test]
+fn retype_checks_every_argument() {
+    use ObjectType::{Frame, HomeRam, L2CNode, Ram};
+    let mut world = World::new();
+    let before = common::driver::seen(&world, RAM_SLOT);
+    let all = RAM_BYTES / PAGE;
+    let cases = [
+        (request(Frame, 0, PAGE, 0), SysError::InvalidArgument),
+        (request(Frame, 0, PAGE, 257), SysError::InvalidArgument),
+        (request(Frame, 0, PAGE, u32::MAX), SysError::InvalidArgument),
+        (request(Frame, 0, 0, 1), SysError::InvalidArgument),
+        (request(Frame, 1, PAGE, 1), SysError::Unaligned),
+        (request(Frame, 0, PAGE + 1, 1), SysError::Unaligned),
+        (request(Frame, RAM_BYTES, PAGE, 1), SysError::OutOfRange),
+        (request(Frame, 0, RAM_BYTES + PAGE, 1), SysError::OutOfRange),
+        (
+            request(Frame, PAGE, PAGE, u32::try_from(all).expect("small")),
+            SysError::OutOfRange,
+        ),
+        (
+            request(Frame, 0u64.wrapping_sub(PAGE), PAGE, 1),
+            SysError::OutOfRange,
+        ),
+        (
+            request(Frame, 0u64.wrapping_sub(PAGE), PAGE, 2),
+            SysError::OutOfRange,
+        ),
+        (request(Frame, 0, 1 << 63, 2), SysError::OutOfRange),
+        (request(Ram, 0, RAM_BYTES, 1), SysError::InvalidRetype),
+        (request(HomeRam, 0, PAGE, 1), SysError::InvalidRetype),
+        (request(L2CNode, 0, 0, 1), SysError::InvalidRetype),
+    ];
+    for (request, error) in cases {
+        assert_eq!(
+            world.retype(RAM_SLOT, request, 20),
+            Err(error),
+            "{request:?}"
+        );
+    }
+    let fixed = request(L2CNode, 0, PAGE, 1);
+    assert_eq!(
+        world.retype(HOME_SLOT, fixed, 20),
+        Err(SysError::InvalidArgument)
+    );
+    let top = u32::MAX - 1;
+    let many = request(Frame, 0, PAGE, 4);
+    assert_eq!(world.retype(RAM_SLOT, many, top), Err(SysError::NoSuchSlot));
+    assert_eq!(world.retype(RAM_SLOT, many, 0), Err(SysError::NoSuchSlot));
+    assert_eq!(world.retype(0, many, 20), Err(SysError::NoSuchSlot));
+    assert_eq!(common::driver::seen(&world, RAM_SLOT), before);
+    world.assert_sound(false);
+    let privileged = RetypeRequest {
+        is_privileged: true,
+        ..request(HomeRam, 0, PAGE, 1)
+    };
+    assert_eq!(world.retype(RAM_SLOT, privileged, 20), Ok(Retype::Done));
+}
+
+#[test]
+fn only_the_range_asked_for_must_be_free() {
+    use ObjectType::{Frame, Ram};
+    let mut world = World::new();
+    world.make(RAM_SLOT, Frame, PAGE, PAGE, 20);
+    assert_eq!(
+        world.retype(RAM_SLOT, request(Frame, 0, PAGE, 2), 30),
+        Err(SysError::RangeInUse)
+    );
+    assert_eq!(
+        world.retype(RAM_SLOT, request(Frame, 0, PAGE, 1), 30),
+        Ok(Retype::Fresh)
+    );
+    let rest = request(Ram, 2 * PAGE, 3 * PAGE, 1);
+    assert_eq!(world.retype(RAM_SLOT, rest, 31), Ok(Retype::Done));
+    // What is in progress claims its range like the rest.
+    assert_eq!(
+        world.retype(RAM_SLOT, request(Ram, 0, PAGE, 1), 32),
+        Err(SysError::RangeInUse)
+    );
+    world.assert_sound(false);
+}
+
+#[test]
+fn what_was_put_around_others_is_seen() {
+    use ObjectType::Ram;
+    let mut world = World::new();
+    // Made from the first capability; then, as only boot can, something around
+    // it that reaches further.
+    world.make(RAM_SLOT, Ram, PAGE, PAGE, 20);
+    let around = Capability::memory(Ram, PhysAddr(RAM), 4 * PAGE, Rights::all());
+    create(&mut world.arena, &mut world.mdb, around, SlotIndex(21)).expect("it nests");
+    let inside = request(Ram, 3 * PAGE, PAGE, 1);
+    assert_eq!(
+        world.retype(RAM_SLOT, inside, 22),
+        Err(SysError::RangeInUse)
+    );
+    assert_eq!(world.retype(21, inside, 22), Ok(Retype::Done));
+    world.assert_sound(false);
+}
+
+#[test]
+fn a_retype_goes_on_where_it_stopped() {
+    let mut world = World::new();
+    let three = request(ObjectType::Frame, 0, PAGE, 3);
+    assert_eq!(world.retype(RAM_SLOT, three, 20), Ok(Retype::Fresh));
+    assert_eq!(world.copy(20, 30), Err(SysError::Locked));
+    world.arena.slot_mut(SlotIndex(21)).set_zeroed_bytes(512);
+    assert_eq!(finish(&mut world.arena, SlotIndex(20)), Ok(()));
+    assert_eq!(
+        finish(&mut world.arena, SlotIndex(20)),
+        Err(SysError::InvalidArgument)
+    );
+    assert_eq!(world.retype(RAM_SLOT, three, 20), Ok(Retype::Continue));
+    assert_eq!(world.slot(21).zeroed_bytes(), 512);
+    // Another request for these slots isn't the same one.
+    let other = request(ObjectType::Frame, PAGE, PAGE, 3);
+    assert_eq!(world.retype(RAM_SLOT, other, 20), Err(SysError::SlotInUse));
+    for at in 21..23 {
+        assert_eq!(finish(&mut world.arena, SlotIndex(at)), Ok(()));
+        assert_eq!(world.slot(at).data(), [0; 2]);
+    }
+    assert_eq!(world.retype(RAM_SLOT, three, 20), Err(SysError::SlotInUse));
+    assert_eq!(world.copy(20, 30), Ok(()));
+}
+
+#[test]
+fn parts_nest_and_dont_cross() {
+    let mut world = World::new();
+    world.make(RAM_SLOT, ObjectType::Frame, 0, 16 * PAGE, 20);
+    assert_eq!(world.part(20, 21, 4 * PAGE, 4 * PAGE), Ok(()));
+    assert_eq!(
+        world.part(20, 22, 2 * PAGE, 4 * PAGE),
+        Err(SysError::RangeInUse)
+    );
+    assert_eq!(
+        world.part(20, 22, 6 * PAGE, 4 * PAGE),
+        Err(SysError::RangeInUse)
+    );
+    assert_eq!(world.part(20, 22, 2 * PAGE, 8 * PAGE), Ok(()));
+    assert_eq!(world.part(20, 23, 5 * PAGE, PAGE), Ok(()));
+    assert_eq!(world.part(20, 24, 0, 0), Err(SysError::OutOfRange));
+    assert_eq!(
+        world.part(20, 24, 15 * PAGE, 2 * PAGE),
+        Err(SysError::OutOfRange)
+    );
+    assert_eq!(world.part(20, 24, u64::MAX, 2), Err(SysError::OutOfRange));
+    assert_eq!(world.part(20, 24, 1, PAGE), Err(SysError::Unaligned));
+    assert_eq!(world.part(IRQ_SLOT, 24, 3, 1), Ok(()));
+    assert_eq!(world.part(IRQ_SLOT, 25, 0, 4), Err(SysError::RangeInUse));
+    world.assert_sound(false);
+}
+
+#[test]
+fn a_badge_is_set_once() {
+    let mut world = World::new();
+    assert_eq!(
+        world.mint(ID_SLOT, 20, Mint::Badge(0)),
+        Err(SysError::InvalidArgument)
+    );
+    assert_eq!(world.mint(ID_SLOT, 20, Mint::Badge(5)), Ok(()));
+    assert_eq!(
+        world.mint(20, 21, Mint::Badge(6)),
+        Err(SysError::AlreadyBound)
+    );
+    assert_eq!(
+        world.mint(RAM_SLOT, 21, Mint::Badge(6)),
+        Err(SysError::WrongType)
+    );
+    assert_eq!(world.slot(20).data()[0], 5);
+}
+
+#[test]
+fn rights_only_shrink() {
+    let mut world = World::new();
+    let read = Rights::READ | Rights::REVOKE;
+    let (from, to) = (SlotIndex(RAM_SLOT), SlotIndex(20));
+    assert_eq!(
+        copy(&mut world.arena, &mut world.mdb, from, to, read),
+        Ok(())
+    );
+    assert_eq!(world.copy(20, 21), Ok(()));
+    assert_eq!(world.slot(21).rights(), read);
+    let frame = request(ObjectType::Frame, 0, PAGE, 1);
+    assert_eq!(world.retype(21, frame, 22), Err(SysError::MissingRight));
+}
+
+#[test]
+fn memory_is_never_lost() {
+    let mut world = World::new();
+    assert_eq!(world.delete_all(RAM_SLOT), Err(SysError::LastCopy));
+    assert_eq!(world.copy(RAM_SLOT, 20), Ok(()));
+    assert_eq!(world.delete_all(RAM_SLOT), Ok(()));
+    assert_eq!(world.delete_all(20), Err(SysError::LastCopy));
+    world.make(20, ObjectType::Frame, 0, PAGE, 21);
+    assert_eq!(world.delete_all(21), Ok(()));
+    // In a CNode that goes, it moves to the shelter.
+    world.make(HOME_SLOT, ObjectType::L2CNode, 0, 0, 22);
+    let inside = world.within(22, 9);
+    assert_eq!(world.copy(20, inside), Ok(()));
+    assert_eq!(world.delete_all(20), Ok(()));
+    assert_eq!(world.delete_all(22), Ok(()));
+    assert_eq!(world.kernel.orphaned, [(ObjectType::Ram, RAM, RAM_BYTES)]);
+    world.assert_sound(false);
+}
+
+#[test]
+fn without_shelter_a_deletion_waits() {
+    let mut world = World::new();
+    world.make(HOME_SLOT, ObjectType::L2CNode, 0, 0, 20);
+    let inside = world.within(20, 9);
+    assert_eq!(world.copy(RAM_SLOT, inside), Ok(()));
+    assert_eq!(world.delete_all(RAM_SLOT), Ok(()));
+    world.kernel.shelter.clear();
+    let World {
+        arena,
+        mdb,
+        list,
+        kernel,
+    } = &mut world;
+    let mut step = || capelin_cap::delete(arena, mdb, list, SlotIndex(20), kernel);
+    assert_eq!(step(), Ok(Step::Again));
+    let refused = (0..20)
+        .map(|_| step())
+        .find(|step| *step != Ok(Step::Again));
+    assert_eq!(refused, Some(Err(SysError::NoResources)));
+    assert_eq!(step(), Err(SysError::NoResources));
+    world.assert_sound(true);
+    assert_eq!(world.delete_all(20), Ok(()));
+    world.assert_sound(false);
+}
+
+#[test]
+fn mappings_go_with_the_table_or_with_the_last_copy() {
+    let mut world = World::new();
+    world.make(RAM_SLOT, ObjectType::Frame, 0, PAGE, 20);
+    for (dst, offset) in [(21, 0), (22, 2 * PAGE)] {
+        world.make(HOME_SLOT, ObjectType::VNodeL3, offset, 0, dst);
+    }
+    world.map(20, 21, 0, 30);
+    world.map(20, 21, 511, 31);
+    world.map(20, 22, 7, 32);
+    assert_eq!(world.copy(20, 23), Ok(()));
+    assert_eq!(world.copy(30, 40), Err(SysError::WrongType));
+    assert_eq!(world.delete_all(20), Ok(()));
+    assert_eq!(world.kernel.unmapped, 0);
+    assert_eq!(world.delete_all(21), Ok(()));
+    assert_eq!(world.kernel.unmapped, 2);
+    assert!(world.slot(30).is_empty() && world.slot(31).is_empty());
+    assert_eq!(world.delete_step(23), Ok(Step::Again));
+    assert_eq!(world.kernel.unmapped, 3);
+    // Between the steps nobody can map it again.
+    assert_eq!(world.slot(23).state(), State::Dying);
+    assert_eq!(world.copy(23, 24), Err(SysError::Dying));
+    assert_eq!(world.delete_all(23), Ok(()));
+    world.assert_sound(false);
+}
+
+#[test]
+fn cnodes_that_hold_each_other_end() {
+    let mut world = World::new();
+    for (dst, number) in [(20, 0), (21, 1), (22, 2)] {
+        world.make(HOME_SLOT, ObjectType::L2CNode, number * 0x4000, 0, dst);
+    }
+    // A ring, through the first slots and others, each holding itself as well.
+    for (of, within, number) in [
+        (21, 20, 0),
+        (22, 21, 0),
+        (20, 22, 0),
+        (20, 20, 5),
+        (21, 21, 255),
+    ] {
+        let dst = world.within(within, number);
+        assert_eq!(world.copy(of, dst), Ok(()));
+    }
+    // The ring holds itself: the capabilities outside go like any copy.
+    for at in [20, 21, 22] {
+        assert_eq!(world.delete_all(at), Ok(()));
+    }
+    assert!(world.kernel.released.is_empty());
+    // Whoever has the memory can end it.
+    assert_eq!(world.revoke_all(HOME_SLOT), Ok(()));
+    assert_eq!(world.kernel.released.len(), 3);
+    assert_eq!(world.walk().len(), World::first_capabilities().len());
+    world.assert_sound(false);
+    // And use the memory again.
+    world.make(HOME_SLOT, ObjectType::L2CNode, 0, 0, 20);
+}
+
+#[test]
+fn a_chain_of_cnodes_takes_no_stack() {
+    let mut world = World::new();
+    let mut at = 20;
+    for number in 0..8 {
+        world.make(HOME_SLOT, ObjectType::L2CNode, number * 0x4000, 0, at);
+        at = world.within(at, 0);
+    }
+    assert_eq!(world.delete_all(20), Ok(()));
+    assert_eq!(world.kernel.released.len(), 8);
+    assert!(world.list.is_empty());
+    world.assert_sound(false);
+}
+
+#[test]
+fn a_dispatcher_takes_its_endpoints_and_what_it_holds() {
+    let mut world = World::new();
+    world.make(HOME_SLOT, ObjectType::Dispatcher, 0, 0, 20);
+    world.make(HOME_SLOT, ObjectType::L1CNode, 0x4000, 0, 21);
+    let base = world.slot(20).base();
+    let inner = common::inner_slots(base)[1].0;
+    assert_eq!(world.copy(21, inner), Ok(()));
+    world.arena.slot_mut(SlotIndex(inner)).watch();
+    let endpoint = Capability {
+        kind: ObjectType::EndpointLmp,
+        ..Capability::memory(
+            ObjectType::EndpointLmp,
+            PhysAddr(base + 3),
+            1,
+            Rights::all(),
+        )
+    };
+    let (arena, mdb) = (&mut world.arena, &mut world.mdb);
+    assert_eq!(
+        derive(arena, mdb, SlotIndex(20), endpoint, SlotIndex(22)),
+        Ok(())
+    );
+    let again = derive(arena, mdb, SlotIndex(20), endpoint, SlotIndex(23));
+    assert_eq!(again, Err(SysError::RangeInUse));
+    assert_eq!(world.copy(22, 24), Ok(()));
+    // Losing what it holds is told, once, while it runs.
+    assert_eq!(world.delete_all(inner), Ok(()));
+    assert_eq!(world.kernel.lost, [SlotIndex(inner)]);
+    assert_eq!(world.copy(21, inner), Ok(()));
+    assert_eq!(world.delete_all(21), Ok(()));
+    world.arena.slot_mut(SlotIndex(inner)).watch();
+    assert_eq!(world.delete_all(20), Ok(()));
+    assert_eq!(world.kernel.stopped, [base]);
+    assert_eq!(world.kernel.lost.len(), 1);
+    let released: Vec<_> = world
+        .kernel
+        .released
+        .iter()
+        .map(|(kind, _, _)| *kind)
+        .collect();
+    assert!(released.contains(&ObjectType::EndpointLmp));
+    assert!(released.contains(&ObjectType::L1CNode));
+    assert_eq!(world.walk().len(), World::first_capabilities().len());
+    world.assert_sound(false);
+}
+
+#[test]
+fn what_moved_away_keeps_its_range() {
+    use ObjectType::Ram;
+    let mut world = World::new();
+    world.make(RAM_SLOT, Ram, 0, 4 * PAGE, 20);
+    let record = world
+        .export(20, ExportMode::Move)
+        .expect("nothing is related to it");
+    assert!(record.has_ancestors);
+    assert_eq!(world.copy(20, 21), Err(SysError::Foreign));
+    assert_eq!(world.delete_all(20), Err(SysError::RemoteRelations));
+    assert_eq!(world.revoke_all(RAM_SLOT), Err(SysError::RemoteRelations));
+    let frame = request(ObjectType::Frame, 2 * PAGE, PAGE, 1);
+    assert_eq!(world.retype(RAM_SLOT, frame, 21), Err(SysError::RangeInUse));
+    // A part comes back: there is no way to delete it, since its ancestor isn't
+    // here, and the tombstone stays while it exists.
+    let mut part = record;
+    part.owner = common::SELF;
+    part.capability.size = PAGE;
+    let (arena, mdb) = (&mut world.arena, &mut world.mdb);
+    assert_eq!(import(arena, mdb, &part, SlotIndex(22)), Ok(()));
+    assert_eq!(
+        reclaim(arena, mdb, SlotIndex(20)),
+        Err(SysError::HasRelations)
+    );
+    assert_eq!(world.delete_all(22), Err(SysError::LastCopy));
+    assert!(world.export(22, ExportMode::Move).is_ok());
+    let (arena, mdb) = (&mut world.arena, &mut world.mdb);
+    assert_eq!(reclaim(arena, mdb, SlotIndex(22)), Ok(()));
+    // All of it comes back.
+    let mut whole = record;
+    whole.owner = common::SELF;
+    assert_eq!(import(arena, mdb, &whole, SlotIndex(23)), Ok(()));
+    assert!(world.slot(20).is_empty());
+    assert_eq!(world.delete_all(23), Ok(()));
+    assert_eq!(world.retype(RAM_SLOT, frame, 21), Ok(Retype::Fresh));
+    world.assert_sound(false);
+}
+
+#[test]
+fn a_mark_of_remote_copies_outlives_the_copy_that_has_it() {
+    let mut world = World::new();
+    world.make(RAM_SLOT, ObjectType::Frame, 0, PAGE, 20);
+    assert_eq!(world.copy(20, 21), Ok(()));
+    let record = world.export(20, ExportMode::Copy).expect("a frame");
+    assert!(
+        !record
+            .capability
+            .rights
+            .intersects(Rights::REVOKE | Rights::RETYPE)
+    );
+    assert_eq!(world.delete_all(20), Ok(()));
+    assert_eq!(world.delete_all(21), Err(SysError::RemoteRelations));
+    assert_eq!(
+        world.export(21, ExportMode::Move),
+        Err(SysError::RemoteRelations)
+    );
+    assert_eq!(world.revoke_all(RAM_SLOT), Err(SysError::RemoteRelations));
+    let cleared =
+        capelin_cap::set_remote_copies(&mut world.arena, &mut world.mdb, SlotIndex(21), false);
+    assert_eq!(cleared, Ok(()));
+    assert_eq!(world.delete_all(21), Ok(()));
+}
+
+#[test]
+fn sealing_needs_that_nobody_can_touch_it() {
+    let mut world = World::new();
+    world.make(RAM_SLOT, ObjectType::Frame, 0, 2 * PAGE, 20);
+    let attempt = |world: &mut World, at| seal(&mut world.arena, &mut world.mdb, SlotIndex(at));
+    assert_eq!(attempt(&mut world, RAM_SLOT), Err(SysError::WrongType));
+    assert_eq!(world.part(20, 21, 0, PAGE), Ok(()));
+    assert_eq!(attempt(&mut world, 20), Err(SysError::HasRelations));
+    // The whole frame still reaches the part.
+    assert_eq!(attempt(&mut world, 21), Err(SysError::HasRelations));
+    assert_eq!(world.delete_all(21), Ok(()));
+    assert_eq!(attempt(&mut world, 20), Ok(()));
+    assert_eq!(world.slot(20).kind(), ObjectType::CoreImage);
+    assert_eq!(world.slot(20).rights(), Rights::GRANT | Rights::REVOKE);
+    assert_eq!(attempt(&mut world, 20), Err(SysError::WrongType));
+    world.assert_sound(false);
+}
+
+#[test]
+fn addresses_lead_to_slots() {
+    let mut world = World::new();
+    world.make(HOME_SLOT, ObjectType::L1CNode, 0, 0, 20);
+    world.make(HOME_SLOT, ObjectType::L2CNode, 0x4000, 0, 21);
+    let l1 = world.within(20, 255);
+    assert_eq!(world.copy(21, l1), Ok(()));
+    let look =
+        |world: &World, root, reference| cspace::lookup(&world.arena, SlotIndex(root), reference);
+    let last = CapRef::l2(CapAddress::new(255, 255));
+    assert_eq!(look(&world, 20, last), Ok(SlotIndex(HOME + 256 + 255)));
+    assert_eq!(look(&world, 20, CapRef::l1(255)), Ok(SlotIndex(l1)));
+    assert_eq!(look(&world, 20, CapRef::l1(256)), Err(SysError::NoSuchSlot));
+    let beyond = CapRef::l2(CapAddress::new(0xff_ffff, 0));
+    assert_eq!(look(&world, 20, beyond), Err(SysError::NoSuchSlot));
+    let empty = CapRef::l2(CapAddress::new(3, 0));
+    assert_eq!(look(&world, 20, empty), Err(SysError::NoSuchSlot));
+    assert_eq!(
+        look(&world, 20, CapRef::l2(CapAddress::NULL)),
+        Err(SysError::NoSuchSlot)
+    );
+    assert_eq!(look(&world, 21, last), Err(SysError::WrongType));
+    assert_eq!(look(&world, 0, last), Err(SysError::WrongType));
+    // From the first slot, the same.
+    let first = world.within(20, 0);
+    for reference in [last, CapRef::l1(255), CapRef::l1(256), beyond, empty] {
+        assert_eq!(
+            cspace::lookup_from(&world.arena, SlotIndex(first), reference),
+            look(&world, 20, reference),
+            "{reference:?}"
+        );
+    }
+    assert_eq!(world.slot(HOME_SLOT).base(), ARENA + u64::from(HOME) * 64);
+    assert_eq!(world.slot(DEVICE_SLOT).kind(), ObjectType::PhysAddr);
+}
