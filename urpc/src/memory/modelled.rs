@@ -62,6 +62,10 @@ impl<'m> Slots<'m> {
         lines.len().is_power_of_two().then_some(Self { lines })
     }
 
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the mask takes only low bits"
+    )]
     pub(crate) fn slot(&self, sequence: u64) -> Slot<'m> {
         Slot(&self.lines[sequence as usize & (self.lines.len() - 1)])
     }
