@@ -14,7 +14,7 @@
 //! | [`intermon`] | the interface between two neighbours; what monitors ask of each other |
 //! | [`overlay`] | requests to any monitor, passed on along the tree |
 //! | [`domains`] | the programs on a core, and who waits for them |
-//! | [`registry`] | services by name |
+//! | [`registry`], [`names`] | services by name; the name service |
 //! | [`ping`] | statistics of round trips |
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
@@ -25,6 +25,7 @@ pub mod domains;
 pub mod image;
 pub mod intermon;
 pub mod membership;
+pub mod names;
 pub mod overlay;
 pub mod ping;
 pub mod plan;

@@ -213,6 +213,22 @@ pub trait Monitor {
     /// Half a channel to a service on another core: the frame that holds the two
     /// rings. The service is named as for [`crate::names::Names::look_up`].
     async fn connect(&self, core: u16, service: &str) -> Result<Cap, MonitorError>;
+
+    /// Waits until every core that is to run does, or has failed. Answers how many
+    /// run, the boot core included.
+    async fn settled(&self) -> Result<u32, MonitorError>;
+
+    /// Lists a domain that the caller has made, with `memory_bytes` bytes of memory:
+    /// this monitor then knows it as its own, but doesn't end it or wait for it.
+    async fn adopt(
+        &self,
+        name: &str,
+        memory_bytes: u64,
+        dispatcher: Cap,
+    ) -> Result<DomainId, MonitorError>;
+
+    /// The L1 CNode of a domain that was adopted, for [`Monitor::capabilities`].
+    async fn adopt_cspace(&self, domain: DomainId, cspace: Cap) -> Result<(), MonitorError>;
 }
 
 /// The core of the monitor that is asked.

@@ -1,0 +1,54 @@
+//! Device registers and interrupts as capabilities.
+
+use capelin_abi::{
+    CapAddress, ObjectType, PAGE_SIZE,
+    boot::{BootInfo, PhysRegion},
+    layout::slot,
+};
+use capelin_rt::{OwnedCap, RtError, sys};
+
+/// Registers of a device.
+pub(crate) struct Registers {
+    /// A DevFrame of whole pages.
+    pub(crate) frame: OwnedCap,
+    /// Bytes from its start to the first register.
+    pub(crate) offset: u64,
+    /// Bytes of registers.
+    pub(crate) bytes: u64,
+}
+
+/// The registers at `region`.
+///
+/// # Errors
+/// [`RtError::NoService`] when that isn't all device addresses, which only firmware
+/// that places devices in memory could cause; what the kernel says.
+pub(crate) fn registers(boot: &BootInfo, region: PhysRegion) -> Result<Registers, RtError> {
+    let count = usize::try_from(boot.device_count).unwrap_or(usize::MAX);
+    let first = region.base / PAGE_SIZE * PAGE_SIZE;
+    let end = region
+        .base
+        .checked_add(region.bytes.max(1))
+        .and_then(|end| end.checked_next_multiple_of(PAGE_SIZE))
+        .ok_or(RtError::InvalidSize)?;
+    let (number, around) = (0_u32..)
+        .zip(boot.devices.iter().take(count))
+        .find(|(_, around)| around.base <= first && end <= around.base + around.bytes)
+        .ok_or(RtError::NoService)?;
+    let source = CapAddress(slot::DEVICES.0 + number);
+    let frame = OwnedCap::make(|to| {
+        sys::cspace::retype(
+            sys::cspace::OWN,
+            to.into(),
+            source.into(),
+            ObjectType::DevFrame,
+            first - around.base,
+            end - first,
+            1,
+        )
+    })?;
+    Ok(Registers {
+        frame,
+        offset: region.base - first,
+        bytes: region.bytes,
+    })
+}

@@ -1,0 +1,47 @@
+//! `init`, the first domain of the boot core: starts the system services
+//! (`docs/065-core-start.md`).
+//!
+//! ```text
+//! init ─┬─ mem_serv   memory, one pool a node
+//!       ├─ skb        facts from the device tree
+//!       ├─ irqd       the interrupt controller's distributor
+//!       ├─ pl011      the console; the CPU driver lets go of it
+//!       ├─ monitor    starts the other cores, and programs
+//!       └─ fish       the shell, when the cores have settled
+//! ```
+//! `init` is the name service of the boot core, and each program gets exactly the
+//! capabilities of [`capelin_interfaces::handover`]. A module that is missing or
+//! damaged, or a service that doesn't come up, is reported by name, and the rest
+//! goes on without it where that is possible: nothing does without memory, and the
+//! console falls back on the CPU driver's.
+//!
+//! | module | concept |
+//! | --- | --- |
+//! | [`own`] | the memory that `init` works with; the rest for `mem_serv` |
+//! | [`programs`] | starting modules of the archive, and hearing of their ends |
+//! | [`machine`] | device registers and interrupts as capabilities |
+//! | [`services`] | what each service is handed, and the order of it all |
+#![cfg_attr(target_os = "none", no_std, no_main)]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod machine;
+mod own;
+mod programs;
+mod services;
+
+use capelin_rt::{Env, ExitCode, println, sys};
+
+capelin_rt::main!(run);
+
+async fn run(env: Env) -> ExitCode {
+    let error = match services::start(&env).await {
+        Ok(()) => core::future::pending().await,
+        Err(error) => error,
+    };
+    println!("capelin: fatal: init: {error}");
+    let refused = sys::kernel::power_off(sys::kernel::OWN);
+    println!("init: cannot turn the machine off: {refused}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,72 @@
+//! The memory that `init` works with; the rest is `mem_serv`'s.
+
+use alloc::{format, vec::Vec};
+
+use capelin_abi::{CapAddress, ObjectType, PAGE_SIZE, Rights, boot::BootInfo, layout::slot};
+use capelin_rt::{OwnedCap, RtError, memory, sys};
+use capelin_spawn::Program;
+
+/// Bytes that `init` keeps to start `mem_serv` with.
+const OWN_BYTES: u64 = 2 << 20;
+
+/// A region for the memory service: its capability and its NUMA node.
+pub(crate) struct Region {
+    cap: CapAddress,
+    node: u64,
+}
+
+/// Takes [`OWN_BYTES`] off the largest region; all others, and the rest of that one,
+/// are the memory service's.
+///
+/// # Errors
+/// [`RtError::OutOfMemory`] when no region is large enough; what the kernel says.
+pub(crate) fn divide(boot: &BootInfo) -> Result<Vec<Region>, RtError> {
+    let count = usize::try_from(boot.ram_count).unwrap_or(usize::MAX);
+    let known = || (0_u32..).zip(boot.ram.iter().take(count));
+    let (largest, region) = known()
+        .max_by_key(|(_, region)| region.bytes)
+        .filter(|(_, region)| region.bytes >= OWN_BYTES + PAGE_SIZE)
+        .ok_or(RtError::OutOfMemory)?;
+    let source = CapAddress(slot::RAM_REGIONS.0 + largest);
+    let part = |offset, bytes| {
+        OwnedCap::make(|to| {
+            let ram = ObjectType::Ram;
+            sys::cspace::retype(
+                sys::cspace::OWN,
+                to.into(),
+                source.into(),
+                ram,
+                offset,
+                bytes,
+                1,
+            )
+        })
+    };
+    memory::add_ram(part(0, OWN_BYTES)?)?;
+    let rest = part(OWN_BYTES, region.bytes - OWN_BYTES)?;
+    let regions = known().map(|(number, ram)| Region {
+        cap: if number == largest {
+            rest.address()
+        } else {
+            CapAddress(slot::RAM_REGIONS.0 + number)
+        },
+        node: ram.node,
+    });
+    let regions = regions.collect();
+    // It lives as long as init does.
+    let _ = rest.leak();
+    Ok(regions)
+}
+
+/// Passes the regions to the memory service, with the right to revoke what is made
+/// of them: whoever gets memory may take it back from those to whom it goes on.
+pub(crate) fn pass(mut program: Program, regions: &[Region]) -> Program {
+    for (number, region) in regions.iter().enumerate() {
+        let name = format!("ram{number}");
+        program =
+            program
+                .word(&name, region.node)
+                .capability_with(&name, region.cap, Rights::all());
+    }
+    program
+}

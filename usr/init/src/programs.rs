@@ -1,0 +1,135 @@
+//! Starting modules of the archive, and hearing of their ends.
+
+use alloc::{
+    collections::BTreeMap,
+    rc::Rc,
+    string::{String, ToString},
+};
+use core::{cell::RefCell, fmt};
+
+use capelin_abi::syscall::DispatcherState;
+use capelin_archive::{Archive, Module};
+use capelin_rt::{RtError, endpoint::Endpoint, println, spawn};
+use capelin_spawn::{Domain, Image, ImageError, Program, SpawnError};
+
+/// Messages that the endpoint for ends holds: one for each program.
+const CAPACITY: usize = 16;
+
+/// Why a module doesn't run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum StartError {
+    /// The archive has no module of that name.
+    Missing,
+    /// Its checksum is wrong.
+    Damaged,
+    /// It is no program for this machine.
+    Image(ImageError),
+    /// The domain couldn't be made.
+    Spawn(SpawnError),
+    /// Something that it needs couldn't be had.
+    Runtime(RtError),
+}
+
+impl From<SpawnError> for StartError {
+    fn from(error: SpawnError) -> Self {
+        Self::Spawn(error)
+    }
+}
+
+impl From<RtError> for StartError {
+    fn from(error: RtError) -> Self {
+        Self::Runtime(error)
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => f.write_str("the archive has no such module"),
+            Self::Damaged => f.write_str("the module's checksum is wrong"),
+            Self::Image(error) => error.fmt(f),
+            Self::Spawn(error) => error.fmt(f),
+            Self::Runtime(error) => error.fmt(f),
+        }
+    }
+}
+
+/// The modules, and the programs that run.
+pub(crate) struct Programs {
+    archive: Archive<'static>,
+    deaths: Rc<Endpoint>,
+    running: Rc<RefCell<BTreeMap<u64, Domain>>>,
+    next: RefCell<u64>,
+}
+
+impl Programs {
+    /// Programs from `archive`.
+    pub(crate) fn new(archive: Archive<'static>) -> Result<Self, RtError> {
+        let programs = Self {
+            archive,
+            deaths: Rc::new(Endpoint::new(CAPACITY)?),
+            running: Rc::default(),
+            next: RefCell::new(1),
+        };
+        spawn(watch(
+            Rc::clone(&programs.deaths),
+            Rc::clone(&programs.running),
+        ));
+        Ok(programs)
+    }
+
+    /// The modules.
+    pub(crate) fn modules(&self) -> impl Iterator<Item = Module<'static>> {
+        self.archive.modules()
+    }
+
+    /// Starts module `name` as `program`.
+    pub(crate) async fn start(&self, name: &str, program: Program) -> Result<(), StartError> {
+        let module = self.archive.find(name).ok_or(StartError::Missing)?;
+        module.verify().map_err(|_| StartError::Damaged)?;
+        let image = Image::parse(module.data()).map_err(StartError::Image)?;
+        let number = {
+            let mut next = self.next.borrow_mut();
+            *next += 1;
+            *next
+        };
+        let program = program.death(self.deaths.badged(number)?);
+        let domain = program.make(&image).await?;
+        domain.run()?;
+        self.running.borrow_mut().insert(number, domain);
+        Ok(())
+    }
+
+    /// What the monitor wants to know of each program that runs.
+    pub(crate) fn for_each(&self, mut tell: impl FnMut(&Domain)) {
+        self.running.borrow().values().for_each(&mut tell);
+    }
+}
+
+/// Reports ends, and takes the memory back.
+async fn watch(deaths: Rc<Endpoint>, running: Rc<RefCell<BTreeMap<u64, Domain>>>) {
+    loop {
+        let event = deaths.receive().await;
+        if !event.is_event {
+            continue;
+        }
+        let Some(domain) = running.borrow_mut().remove(&event.badge) else {
+            continue;
+        };
+        let name = domain.name().to_string();
+        let [state, code, ..] = event.words;
+        println!("init: {name} {}", ending(state, code));
+        if let Err(error) = domain.reclaim() {
+            println!("init: the memory of {name} is lost: {error}");
+        }
+    }
+}
+
+fn ending(state: u64, code: u64) -> String {
+    use alloc::format;
+    let state = u32::try_from(state).ok();
+    match state.and_then(|state| DispatcherState::try_from(state).ok()) {
+        Some(DispatcherState::Exited) => format!("has ended with {code}"),
+        _ => "has crashed".to_string(),
+    }
+}

@@ -1,0 +1,301 @@
+//! What each service is handed, and the order of it all.
+
+use alloc::{boxed::Box, format, string::String, vec::Vec};
+use core::{fmt, time::Duration};
+
+use capelin_abi::boot::{BootInfo, ConsoleArgs};
+use capelin_abi::layout::slot;
+use capelin_archive::{Archive, ArchiveError};
+use capelin_dt::Machine;
+use capelin_idc::{Cap, Client};
+use capelin_interfaces::{
+    console::ConsoleClient,
+    handover,
+    memory::{ANY_NODE, MemoryClient},
+    monitor::MonitorClient,
+    names::NamesServer,
+    service,
+};
+use capelin_monitor::names::NameService;
+use capelin_rt::{
+    Env, Listener, Lmp, OwnedCap, RtError, bind, boot, memory, print, println, spawn, sys, time,
+};
+use capelin_spawn::Program;
+
+use crate::{
+    machine,
+    own::{self, Region},
+    programs::{Programs, StartError},
+};
+
+/// Requests to the name service that may wait.
+const CAPACITY: usize = 64;
+/// How long a service may take to register.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How long the cores may take in all; the monitors have limits of their own.
+const CORES_PATIENCE: Duration = Duration::from_secs(180);
+/// Bytes of memory fetched at a time, to start programs with.
+const MEMORY_BYTES: u64 = 8 << 20;
+/// What the start of any one program takes at most, in bytes.
+const PROGRAM_BYTES: u64 = 6 << 20;
+/// Kernel arguments that begin so are the shell's.
+const OURS: &str = "capelin.";
+
+/// Why nothing runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fatal {
+    /// No CPU driver started this program.
+    NotFirst,
+    /// There is no module archive.
+    NoArchive,
+    /// The module archive is damaged.
+    Archive(ArchiveError),
+    /// The memory service doesn't run.
+    Memory(StartError),
+    /// The runtime, or the kernel.
+    Runtime(RtError),
+}
+
+impl From<RtError> for Fatal {
+    fn from(error: RtError) -> Self {
+        Self::Runtime(error)
+    }
+}
+
+impl fmt::Display for Fatal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotFirst => f.write_str("not started by a CPU driver"),
+            Self::NoArchive => f.write_str("there is no module archive"),
+            Self::Archive(error) => write!(f, "the module archive: {error}"),
+            Self::Memory(error) => write!(f, "mem_serv: {error}"),
+            Self::Runtime(error) => error.fmt(f),
+        }
+    }
+}
+
+/// What is common to the start of all services.
+struct Start {
+    boot: &'static BootInfo,
+    /// `None` when the device tree can't be read, which is reported.
+    machine: Option<Machine>,
+    programs: Programs,
+    names: NameService,
+    /// By which programs reach the name service.
+    names_cap: OwnedCap,
+    memory: Option<MemoryClient<Lmp>>,
+}
+
+/// Brings the system up.
+///
+/// # Errors
+/// What nothing can go on without.
+pub(crate) async fn start(env: &Env) -> Result<(), Fatal> {
+    let boot = env.boot().ok_or(Fatal::NotFirst)?;
+    let regions = own::divide(boot)?;
+    let archive = boot::archive().ok_or(Fatal::NoArchive)?;
+    let archive = Archive::parse(archive).map_err(Fatal::Archive)?;
+    let names = NameService::new(|cap| drop(OwnedCap::received(cap)));
+    let listener = Listener::new(CAPACITY)?;
+    let names_cap = listener.capability(1)?;
+    let served = names.clone();
+    spawn(listener.serve(move |_| NamesServer(served.clone())));
+    let machine = boot::device_tree().map(Machine::parse);
+    if !matches!(machine, Some(Ok(_))) {
+        println!("init: the device tree cannot be read");
+    }
+    let mut start = Start {
+        boot,
+        machine: machine.and_then(Result::ok),
+        programs: Programs::new(archive)?,
+        names,
+        names_cap,
+        memory: None,
+    };
+    start.memory_service(&regions).await?;
+    start.report("skb", start.skb().await);
+    start.report("monitor", start.monitor().await);
+    start.report("irqd", start.irqd().await);
+    start.report("pl011", start.console_driver().await);
+    start.take_console().await;
+    start.settle().await;
+    start.report("fish", start.shell().await);
+    // It owns what the services were made of.
+    Box::leak(Box::new(start));
+    Ok(())
+}
+
+impl Start {
+    fn report(&self, name: &str, result: Result<(), StartError>) {
+        if let Err(error) = result {
+            println!("init: {name} does not run: {error}");
+        }
+    }
+
+    /// A program with what all get.
+    fn program(&self, name: &str) -> Program {
+        let mut program = Program::new(name)
+            .core(u16::try_from(self.boot.kernel_id).unwrap_or(0))
+            .capability(service::NAMES, self.names_cap.address());
+        if let Some(memory) = self.names.get(service::MEMORY) {
+            program = program.capability(service::MEMORY, memory.address());
+        }
+        program
+    }
+
+    /// Starts a module, with memory fetched for it.
+    async fn launch(&self, name: &str, program: Program) -> Result<(), StartError> {
+        if let Some(client) = &self.memory
+            && memory::left().largest_ram < PROGRAM_BYTES
+        {
+            let fetched = client.allocate(MEMORY_BYTES, 2 << 20, ANY_NODE).await;
+            // Without, what is left may be enough.
+            if let Ok(ram) = fetched {
+                memory::add_ram(OwnedCap::received(ram))?;
+            }
+        }
+        self.programs.start(name, program).await
+    }
+
+    /// A client of the service called `name`, once it has registered.
+    async fn client<C: Client<Lmp>>(&self, name: &str) -> Result<C, RtError> {
+        let endpoint = time::timeout(PATIENCE, self.names.wait(name)).await;
+        let endpoint: Cap = endpoint.map_err(|_| RtError::NoService)?;
+        bind(endpoint.address()).await
+    }
+
+    async fn memory_service(&mut self, regions: &[Region]) -> Result<(), Fatal> {
+        let program = self.program("mem_serv").ram_bytes(512 << 10);
+        let program = own::pass(program, regions);
+        let started = self.launch("mem_serv", program).await;
+        started.map_err(Fatal::Memory)?;
+        self.memory = Some(self.client(service::MEMORY).await?);
+        Ok(())
+    }
+
+    async fn skb(&self) -> Result<(), StartError> {
+        let modules = self.programs.modules();
+        let sizes = modules.map(|module| format!("{}={}", module.name(), module.data().len()));
+        let program = self
+            .program("skb")
+            .capability(handover::DEVICE_TREE, slot::DEVICE_TREE)
+            .word(handover::MPIDR, self.boot.mpidr)
+            .arguments(sizes);
+        self.launch("skb", program).await
+    }
+
+    async fn monitor(&self) -> Result<(), StartError> {
+        let program = self
+            .program("monitor")
+            .capability(handover::KERNEL, slot::KERNEL)
+            .capability(handover::ARCHIVE, slot::ARCHIVE)
+            .capability(handover::BOOT_INFO, slot::BOOT_INFO)
+            .word(handover::BYTES, self.boot.archive_bytes)
+            .home_bytes(1 << 20)
+            .ram_bytes(4 << 20);
+        self.launch("monitor", program).await
+    }
+
+    async fn irqd(&self) -> Result<(), StartError> {
+        let registers = machine::registers(self.boot, self.boot.gic.distributor)?;
+        let program = self
+            .program("irqd")
+            .capability(handover::DISTRIBUTOR, registers.frame.address())
+            .capability(handover::IRQ, slot::IRQ)
+            .word(handover::MPIDR, self.boot.mpidr)
+            .word(handover::GIC_VERSION, u64::from(self.boot.gic.version))
+            .word(handover::OFFSET, registers.offset);
+        self.launch("irqd", program).await
+    }
+
+    /// The driver of the console that the CPU driver writes to.
+    async fn console_driver(&self) -> Result<(), StartError> {
+        let args = &self.boot.console;
+        if args.kind != ConsoleArgs::PL011 {
+            // Without a driver of its own, output goes through the CPU driver's.
+            return Err(StartError::Missing);
+        }
+        let registers = machine::registers(self.boot, args.registers)?;
+        let console = self.machine.as_ref().and_then(|m| m.console.as_ref());
+        let is_edge = console
+            .and_then(|console| console.interrupts.first())
+            .is_some_and(|interrupt| interrupt.trigger.is_edge());
+        let compatible = console.map(|console| console.compatible.as_slice());
+        let program = self
+            .program("pl011")
+            .capability(handover::REGISTERS, registers.frame.address())
+            .word(handover::OFFSET, registers.offset)
+            .word(handover::BYTES, registers.bytes)
+            .word(handover::INTID, u64::from(args.intid))
+            .word(handover::EDGE, u64::from(is_edge))
+            .arguments(compatible.unwrap_or_default());
+        self.launch("pl011", program).await
+    }
+
+    /// From now on the driver writes the console, and the CPU driver doesn't.
+    async fn take_console(&self) {
+        if self.names.get(service::CONSOLE).is_none()
+            && !self
+                .programs
+                .modules()
+                .any(|module| module.name() == "pl011")
+        {
+            return;
+        }
+        let console: Result<ConsoleClient<Lmp>, _> = self.client(service::CONSOLE).await;
+        match console {
+            Ok(console) => {
+                if let Err(error) = sys::kernel::release_console(sys::kernel::OWN) {
+                    println!("init: the CPU driver keeps the console: {error}");
+                }
+                print::to_console(console);
+            }
+            Err(error) => println!("init: no console driver: {error}"),
+        }
+    }
+
+    /// Tells the monitor what runs already, and waits for the cores.
+    async fn settle(&self) {
+        let monitor: MonitorClient<Lmp> = match self.client(service::MONITOR).await {
+            Ok(monitor) => monitor,
+            Err(error) => return println!("init: no monitor: {error}"),
+        };
+        let mut known = Vec::new();
+        self.programs.for_each(|domain| {
+            let parts = (
+                String::from(domain.name()),
+                domain.memory_bytes(),
+                OwnedCap::copy_of(domain.dispatcher().address()),
+                OwnedCap::copy_of(domain.cspace().address()),
+            );
+            known.push(parts);
+        });
+        for (name, bytes, dispatcher, cspace) in known {
+            let (Ok(dispatcher), Ok(cspace)) = (dispatcher, cspace) else {
+                continue;
+            };
+            // A domain that isn't listed runs all the same.
+            if let Ok(id) = monitor.adopt(&name, bytes, dispatcher.give()).await {
+                let _ = monitor.adopt_cspace(id, cspace.give()).await;
+            }
+        }
+        match time::timeout(CORES_PATIENCE, monitor.settled()).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => println!("init: the other cores: {error}"),
+            Err(error) => println!("init: the other cores: {error}"),
+        }
+    }
+
+    async fn shell(&self) -> Result<(), StartError> {
+        let arguments = self
+            .machine
+            .as_ref()
+            .and_then(|machine| machine.chosen.bootargs.as_deref())
+            .unwrap_or_default();
+        let ours = arguments
+            .split_ascii_whitespace()
+            .filter(|word| word.starts_with(OURS));
+        let program = self.program("fish").arguments(ours);
+        self.launch("fish", program).await
+    }
+}
