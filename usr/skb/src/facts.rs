@@ -1,0 +1,131 @@
+//! What the machine is.
+
+use alloc::string::ToString;
+
+use capelin_dt::{DtError, Machine, Mpidr};
+use capelin_skb::{Error, KnowledgeBase, facts_from_machine, schema, set_running_core};
+
+/// Why facts are missing.
+#[derive(Debug)]
+pub enum FactsError {
+    /// The device tree can't be read.
+    DeviceTree(DtError),
+    /// The knowledge base is full.
+    Full(Error),
+    /// The device tree has no core with the boot core's affinity.
+    UnknownCore(Mpidr),
+    /// An argument that isn't `NAME=BYTES`.
+    Module(alloc::string::String),
+}
+
+impl core::fmt::Display for FactsError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::DeviceTree(error) => write!(f, "the device tree: {error}"),
+            Self::Full(error) => error.fmt(f),
+            Self::UnknownCore(mpidr) => {
+                write!(f, "the device tree has no core {:#x}, which runs", mpidr.0)
+            }
+            Self::Module(text) => write!(f, "{text} is not NAME=BYTES"),
+        }
+    }
+}
+
+impl core::error::Error for FactsError {}
+
+impl From<Error> for FactsError {
+    fn from(error: Error) -> Self {
+        Self::Full(error)
+    }
+}
+
+/// Adds what a device tree says; the core with affinity `running` is the boot core.
+///
+/// # Errors
+/// See [`FactsError`]; facts added before it stay.
+pub fn device_tree(
+    kb: &mut KnowledgeBase,
+    blob: &[u8],
+    running: Option<Mpidr>,
+) -> Result<(), FactsError> {
+    let machine = Machine::parse(blob).map_err(FactsError::DeviceTree)?;
+    facts_from_machine(kb, &machine)?;
+    match running {
+        Some(mpidr) if !set_running_core(kb, &machine, mpidr)? => {
+            Err(FactsError::UnknownCore(mpidr))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Adds a module of the archive, given as `NAME=BYTES`.
+///
+/// # Errors
+/// [`FactsError::Module`], [`FactsError::Full`].
+pub fn module(kb: &mut KnowledgeBase, text: &str) -> Result<(), FactsError> {
+    let parsed = text
+        .split_once('=')
+        .and_then(|(name, bytes)| Some((name, bytes.parse().ok()?)));
+    let Some((name, size)) = parsed else {
+        return Err(FactsError::Module(text.to_string()));
+    };
+    let name = name.to_string();
+    Ok(kb.assert_fact(&schema::Module { name, size })?)
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use super::*;
+
+    #[test]
+    fn modules_become_facts() {
+        let mut kb = KnowledgeBase::with_rules();
+        module(&mut kb, "hello=4096").unwrap();
+        let size = kb.first("module(hello, Size)").unwrap().unwrap();
+        assert_eq!(size.int("Size"), Some(4096));
+        for text in ["hello", "hello=", "hello=x", "hello=-1"] {
+            assert!(matches!(module(&mut kb, text), Err(FactsError::Module(_))));
+        }
+    }
+
+    #[test]
+    fn a_recorded_tree_becomes_facts() {
+        let data = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data/dtb");
+        let Some(blob) = std::fs::read_dir(data)
+            .ok()
+            .and_then(|entries| {
+                let mut paths: std::vec::Vec<_> = entries.flatten().map(|e| e.path()).collect();
+                paths.sort();
+                paths
+                    .into_iter()
+                    .find(|path| path.extension().is_some_and(|ext| ext == "dtb"))
+            })
+            .and_then(|path| std::fs::read(path).ok())
+        else {
+            std::println!("skipped: no recorded device trees");
+            return;
+        };
+        let machine = Machine::parse(&blob).unwrap();
+        let running = machine.cpus.last().map(|cpu| cpu.mpidr);
+        let mut kb = KnowledgeBase::with_rules();
+        device_tree(&mut kb, &blob, running).unwrap();
+        let mut cores = 0;
+        let mut query = kb.query("core(_, _, _)").unwrap();
+        while query.next(&mut kb).unwrap().is_some() {
+            cores += 1;
+        }
+        assert_eq!(cores, machine.cpus.len());
+        let boot = kb
+            .first("boot_core(C), core(C, Mpidr, _)")
+            .unwrap()
+            .unwrap();
+        let mpidr = boot
+            .int("Mpidr")
+            .and_then(|mpidr| u64::try_from(mpidr).ok());
+        assert_eq!(mpidr.map(Mpidr), running);
+        let wrong = device_tree(&mut KnowledgeBase::new(), &blob, Some(Mpidr(0xff_ffff)));
+        assert!(matches!(wrong, Err(FactsError::UnknownCore(_))));
+    }
+}
