@@ -65,6 +65,15 @@ entry:
     eret
 
 at_el1:
+    msr     mdscr_el1, xzr              // no debug exceptions, whatever firmware left on
+    msr     contextidr_el1, xzr
+    mrs     x0, id_aa64dfr0_el1         // EL0 stays away from the event counters
+    ubfx    x0, x0, #8, #4
+    cbz     x0, 3f
+    cmp     x0, #0xf
+    b.eq    3f
+    msr     pmuserenr_el0, xzr
+3:
     // First map: the 2 MiB block that holds the image, at its physical and at
     // its linked address. The CPU driver builds the real one and drops this.
     adrp    x0, __tables
@@ -106,10 +115,10 @@ at_el1:
     bfi     x1, x2, #32, #3             // IPS := PARange, at most 48 bits
     and     x3, x2, #0xf
     cmp     x3, #5
-    b.ls    3f
+    b.ls    8f
     mov     x3, #5
     bfi     x1, x3, #32, #3
-3:  ubfx    x3, x2, #4, #4              // ASIDBits
+8:  ubfx    x3, x2, #4, #4              // ASIDBits
     cbz     x3, 4f
     orr     x1, x1, #(1 << 36)          // 16-bit ASIDs
 4:  msr     tcr_el1, x1

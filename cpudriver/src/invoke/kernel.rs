@@ -106,7 +106,8 @@ fn read_image<T: FromZeros + IntoBytes + zerocopy::FromBytes>(
 }
 
 fn start_core(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
-    let image = core.slots.slot(call.source(core, 1)?);
+    let image_slot = call.source(core, 1)?;
+    let image = core.slots.slot(image_slot);
     if image.kind() != ObjectType::CoreImage {
         return Err(if image.is_occupied() {
             SysError::WrongType
@@ -155,10 +156,15 @@ fn start_core(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
     } else {
         release_spin_table(core, PhysAddr(release), base)
     };
-    if started.is_err() {
-        write_magic(core, args_at, ARGS_MAGIC)?;
+    match started {
+        // The core lives there now: nobody deletes or revokes its memory.
+        Ok(()) => capelin_cap::lock(&mut core.slots, image_slot)?,
+        Err(error) => {
+            write_magic(core, args_at, ARGS_MAGIC)?;
+            return Err(error);
+        }
     }
-    started.map(|()| DONE)
+    Ok(DONE)
 }
 
 fn write_magic(core: &mut Core, args: u64, magic: u64) -> Result<(), SysError> {
@@ -217,6 +223,8 @@ fn probe(call: &Call) -> Result<Outcome, SysError> {
     if address >= 1 << 47 || !address.is_multiple_of(8) {
         return Err(SysError::InvalidArgument);
     }
-    let faulted = user::probe_kernel_word(linear(PhysAddr(address))).is_err();
-    Ok(Outcome::Values([u64::from(faulted), 0, 0]))
+    match user::probe_kernel_word(linear(PhysAddr(address))) {
+        Ok(_) => Ok(DONE),
+        Err(_) => Ok(Outcome::AfterFault([1, 0, 0])),
+    }
 }
