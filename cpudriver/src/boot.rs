@@ -39,7 +39,7 @@ use crate::log::Log;
 use crate::map::KernelMap;
 use crate::memory::{Objects, Slots, VNode};
 use crate::narrow::{index, low16};
-use crate::scheduler::NEVER;
+use crate::scheduler::{NEVER, SLICES_PER_SECOND};
 use crate::trap;
 
 /// Hash of what a KCB reaches: sizes and places of its parts. A kernel adopts
@@ -300,6 +300,7 @@ fn start(image: PhysAddr, entry_ticks: u64) -> Result<(), BootError> {
         },
         fp_access: false,
         frequency: timer.frequency(),
+        slice_ticks: timer.frequency() / SLICES_PER_SECOND,
     };
     // SAFETY: 1. boot runs once, and nothing has been lent.
     let core = unsafe { install(core) };

@@ -25,7 +25,6 @@ use crate::kcb::Kcb;
 use crate::log::{LOG_BYTES, Log};
 use crate::map::KernelMap;
 use crate::memory::{Objects, Slots};
-use crate::scheduler::SLICES_PER_SECOND;
 
 /// See the module documentation.
 pub(crate) struct Core {
@@ -67,14 +66,11 @@ pub(crate) struct Core {
     pub fp_access: bool,
     /// Counter ticks in a second.
     pub frequency: u64,
+    /// Ticks in a time slice.
+    pub slice_ticks: u64,
 }
 
 impl Core {
-    /// Ticks in a time slice.
-    pub(crate) const fn slice_ticks(&self) -> u64 {
-        self.frequency / SLICES_PER_SECOND
-    }
-
     /// Deliveries to the current dispatcher so far.
     pub(crate) fn current_delivered(&self) -> u64 {
         self.kcb

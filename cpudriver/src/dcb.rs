@@ -42,6 +42,21 @@ pub(crate) enum Resume {
     Run = 1,
 }
 
+/// Whether a dispatcher waits, and how it takes a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum Wait {
+    /// It doesn't wait.
+    Not = 0,
+    /// For any delivery; a message goes into its ring.
+    Delivery = 1,
+    /// A message may come in registers.
+    Direct = 2,
+    /// As `Direct`, disabled and without a deadline: open to the short way
+    /// ([`crate::lrpc`]). It goes on in its disabled save area.
+    Short = 3,
+}
+
 /// The kernel's part of an endpoint. The ring lies in the dispatcher frame.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
@@ -93,8 +108,8 @@ pub(crate) struct Dcb {
     pub wake_previous: Option<DcbRef>,
     /// Whether it is in the list of deadlines.
     pub has_deadline: bool,
-    /// Whether it waits for a message in registers.
-    pub accepts_direct: bool,
+    /// Whether it waits, and how it takes a message.
+    pub wait: Wait,
     /// Whether it handles a fault and hasn't resumed since.
     pub in_fault: bool,
     /// Whether the save area of its wait is the disabled one.

@@ -11,12 +11,13 @@ use capelin_abi::syscall::{DispatcherFlags, DispatcherState, KernelCounter};
 use capelin_abi::{PhysAddr, SysError};
 
 use crate::core::Core;
-use crate::dcb::{DcbRef, Resume, held};
+use crate::dcb::{DcbRef, Resume, Wait, held};
 use crate::interrupts;
 use crate::lmp;
 use crate::memory::{Context, Slots};
-use crate::narrow::low32;
+use crate::narrow::{low16, low32};
 use crate::scheduler::{NEVER, SLICES_PER_SECOND};
+use crate::syscall::Leave;
 use capelin_cap::SlotStore;
 
 /// The save area that the current dispatcher's last entry filled.
@@ -24,9 +25,25 @@ pub(crate) fn current_context(core: &Core) -> Context {
     Context(core.kcb.current_area)
 }
 
+/// Saves `TPIDR_EL0`, which the entry of a system call leaves where it is, to the
+/// area that the entry filled.
+#[inline]
+pub(crate) fn save_thread_pointer(core: &Core) {
+    current_context(core).set(context::TPIDR, cpu::thread_pointer());
+}
+
+/// Enters the current dispatcher from the area that its system call filled, all
+/// of it: after a change of its PC, or after a fault with a fix-up, which has
+/// used `ELR_EL1` for itself.
+pub(crate) fn reload_current(core: &Core) -> Leave {
+    save_thread_pointer(core);
+    Leave::Enter
+}
+
 /// Takes the processor from the current dispatcher, which stays runnable or
 /// blocked as the caller set it; notes where it goes on.
 pub(crate) fn leave_current(core: &mut Core, now: u64) {
+    save_thread_pointer(core);
     let scheduler = &mut core.kcb.scheduler;
     let Some(dcb) = scheduler.current.take() else {
         return;
@@ -81,8 +98,14 @@ pub(crate) fn block_current(core: &mut Core, deadline: u64, direct: bool, next: 
         leave_current(core, now);
         let entry = core.objects.dcb_mut(current);
         entry.state = DispatcherState::Blocked;
-        entry.accepts_direct = direct;
         entry.waits_disabled = core.kcb.current_disabled != 0;
+        entry.wait = if !direct {
+            Wait::Delivery
+        } else if deadline == NEVER && entry.waits_disabled {
+            Wait::Short
+        } else {
+            Wait::Direct
+        };
         if deadline != NEVER {
             core.kcb
                 .scheduler
@@ -115,7 +138,7 @@ pub(crate) fn end_wait(core: &mut Core, dcb: DcbRef, result: u64) -> Option<Cont
     }
     core.kcb.scheduler.remove_deadline(&mut core.objects, dcb);
     let entry = core.objects.dcb_mut(dcb);
-    entry.accepts_direct = false;
+    entry.wait = Wait::Not;
     entry.state = DispatcherState::Runnable;
     let area = waiting_context(core, dcb);
     area.set(0, result);
@@ -128,7 +151,9 @@ pub(crate) fn deliver(core: &mut Core, dcb: DcbRef, urgent: bool) {
     let entry = core.objects.dcb_mut(dcb);
     entry.delivered = entry.delivered.wrapping_add(1);
     let (count, frame) = (entry.delivered, entry.frame);
-    core.objects.frame(frame).write(offset::DELIVERED, count);
+    if frame != 0 {
+        core.objects.frame(frame).write(offset::DELIVERED, count);
+    }
     if end_wait(core, dcb, 0).is_some() {
         if urgent {
             core.kcb.scheduler.push_front(&mut core.objects, dcb);
@@ -143,7 +168,7 @@ pub(crate) fn deliver(core: &mut Core, dcb: DcbRef, urgent: bool) {
 /// Somebody waits for his turn: the current dispatcher's time becomes limited.
 fn start_slice(core: &mut Core) {
     if core.kcb.scheduler.slice_end == NEVER && core.kcb.scheduler.current.is_some() {
-        core.kcb.scheduler.slice_end = timer::now().wrapping_add(core.slice_ticks());
+        core.kcb.scheduler.slice_end = timer::now().wrapping_add(core.slice_ticks);
         program_timer(core);
     }
 }
@@ -207,29 +232,21 @@ pub(crate) fn is_whole(core: &Core, dcb: DcbRef) -> bool {
 /// Makes `dcb`, which is in no queue, current. False when it can't run: then it
 /// has been stopped.
 fn enter(core: &mut Core, dcb: DcbRef, now: u64) -> bool {
-    if !is_whole(core, dcb) {
-        // It lost its frame, its CSpace or its VSpace (architecture: that stops it).
-        core.objects.dcb_mut(dcb).state = DispatcherState::Stopped;
-        return false;
-    }
     core.kcb.count(KernelCounter::Switches);
     crate::doorbell::take(core, dcb);
     let entry = core.objects.dcb_mut(dcb);
     entry.state = DispatcherState::Runnable;
     let (frame, root, flags, resume) = (entry.frame, entry.root, entry.flags, entry.resume);
-    if core.active_root != root {
-        core.active_root = root;
-        activate_address_space(core, PhysAddr(root));
-    }
+    use_address_space(core, root);
     core.set_fp_access(flags.contains(DispatcherFlags::FP) && core.kcb.fp_owner == Some(dcb));
-    let slice_end = now.wrapping_add(core.slice_ticks());
+    let slice_ticks = core.slice_ticks;
     let scheduler = &mut core.kcb.scheduler;
     scheduler.current = Some(dcb);
     scheduler.run_since = now;
     scheduler.slice_end = if scheduler.is_empty() {
         NEVER
     } else {
-        slice_end
+        now.wrapping_add(slice_ticks)
     };
     core.kcb.current_frame = frame;
     program_timer(core);
@@ -242,27 +259,38 @@ fn enter(core: &mut Core, dcb: DcbRef, now: u64) -> bool {
     }
 }
 
+/// Makes the address space whose root table lies at `root` the current one.
+#[inline]
+pub(crate) fn use_address_space(core: &mut Core, root: u64) {
+    if core.active_root != root {
+        core.active_root = root;
+        activate_address_space(core, PhysAddr(root));
+    }
+}
+
 /// Loads a root table, giving it an ASID first if its own is of an earlier
 /// generation (Arm ARM D8.16.2).
+#[inline]
 fn activate_address_space(core: &mut Core, root: PhysAddr) {
-    let generation = core.kcb.asid_generation;
-    let table = core.objects.vnode(root);
-    let mut asid = table.asid;
-    if table.asid_generation != generation {
-        core.kcb.asid_last += 1;
-        if core.kcb.asid_last > core.asid_max {
-            core.kcb.asid_last = 1;
-            core.kcb.asid_generation += 1;
-            tlb::invalidate_all_local();
-        }
-        asid = u64::from(core.kcb.asid_last);
-        let generation = core.kcb.asid_generation;
-        let table = core.objects.vnode_mut(root);
-        table.asid = asid;
-        table.asid_generation = generation;
+    if core.objects.vnode(root).asid_generation != core.kcb.asid_generation {
+        give_asid(core, root);
     }
-    core.objects
-        .set_user_root(root, u16::try_from(asid).unwrap_or(0));
+    let asid = low16(core.objects.vnode(root).asid);
+    core.objects.set_user_root(root, asid);
+}
+
+#[cold]
+fn give_asid(core: &mut Core, root: PhysAddr) {
+    core.kcb.asid_last += 1;
+    if core.kcb.asid_last > core.asid_max {
+        core.kcb.asid_last = 1;
+        core.kcb.asid_generation += 1;
+        tlb::invalidate_all_local();
+    }
+    let (asid, generation) = (core.kcb.asid_last, core.kcb.asid_generation);
+    let table = core.objects.vnode_mut(root);
+    table.asid = u64::from(asid);
+    table.asid_generation = generation;
 }
 
 /// Prepares an upcall in the disabled save area, which is free while a
@@ -280,7 +308,7 @@ fn upcall(core: &mut Core, dcb: DcbRef, kind: Upcall, address: u64, syndrome: u6
         end(core, dcb, DispatcherState::Faulted, code);
         return false;
     }
-    let was_disabled = core.kcb.current_disabled;
+    let was_disabled = u64::from(core.kcb.current_disabled != 0);
     let area = Context(frame + offset::DISABLED_AREA as u64);
     area.set(0, frame_user);
     area.set(
@@ -402,7 +430,7 @@ pub(crate) fn end(core: &mut Core, dcb: DcbRef, state: DispatcherState, code: u3
     let entry = core.objects.dcb_mut(dcb);
     entry.state = state;
     entry.exit_code = code;
-    entry.accepts_direct = false;
+    entry.wait = Wait::Not;
     lmp::report_end(core, dcb, state, code);
 }
 

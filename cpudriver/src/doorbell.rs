@@ -135,7 +135,9 @@ pub(crate) fn ring(core: &mut Core, bell: Bell) -> Result<(), SysError> {
     if bell.kernel == core.kernel {
         if let Some(dcb) = core.kcb.doorbells.owner(bell.word as usize) {
             let frame = core.objects.dcb(dcb).frame;
-            core.objects.frame(frame).set_bits(offset::NOTIFIED, mask);
+            if frame != 0 {
+                core.objects.frame(frame).set_bits(offset::NOTIFIED, mask);
+            }
             dispatch::deliver(core, dcb, false);
         }
         return Ok(());
@@ -184,16 +186,25 @@ pub(crate) fn answer(core: &mut Core) {
     }
 }
 
+/// Whether the word of `dcb` on the doorbell page has bits that [`take`] would
+/// find.
+#[inline]
+pub(crate) fn is_rung(core: &Core, dcb: DcbRef) -> bool {
+    let number = core.objects.dcb(dcb).doorbell as usize;
+    let word = PAGE.0.get(number);
+    number != 0 && word.is_some_and(|word| word.load(Ordering::Relaxed) != 0)
+}
+
 /// `dcb` is about to run, or to wait: its bits go into its frame. Returns whether
 /// there were any.
 pub(crate) fn take(core: &mut Core, dcb: DcbRef) -> bool {
+    if !is_rung(core, dcb) {
+        return false;
+    }
     let entry = core.objects.dcb(dcb);
     let Some(word) = PAGE.0.get(entry.doorbell as usize) else {
         return false;
     };
-    if entry.doorbell == 0 || word.load(Ordering::Relaxed) == 0 {
-        return false;
-    }
     let frame = entry.frame;
     // Pairs with the fetch_or of the word in `ring`.
     let bits = word.swap(0, Ordering::AcqRel);

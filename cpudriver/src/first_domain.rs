@@ -196,6 +196,7 @@ fn configure(
             target,
             Rights::all(),
         )?;
+        core.slots.slot_mut(target).watch();
     }
     let l1 = core.slots.index_of(l1_cnode).unwrap_or(SlotIndex::NONE);
     let block = core.objects.dcb_mut(dcb);

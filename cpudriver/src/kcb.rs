@@ -38,7 +38,7 @@ pub(crate) struct Kcb {
     pub current_frame: u64,
     /// Address of the save area filled at the last entry, or to enter from.
     pub current_area: u64,
-    /// 1 when the dispatcher was disabled at the last entry.
+    /// Not 0 when the dispatcher was disabled at the last entry.
     pub current_disabled: u64,
     /// [`KCB_MAGIC`].
     pub magic: u64,

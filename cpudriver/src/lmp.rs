@@ -16,7 +16,7 @@ use capelin_abi::{CapRef, ObjectType, Rights, SysError};
 use capelin_cap::{Slot, SlotIndex, SlotStore, cspace};
 
 use crate::core::Core;
-use crate::dcb::{DcbRef, EndpointRecord, held};
+use crate::dcb::{DcbRef, EndpointRecord, Wait, held};
 use crate::dispatch;
 use crate::memory::{FrameWords, Slots};
 
@@ -33,9 +33,9 @@ pub(crate) const fn endpoint_name(dispatcher: u64, index: u64) -> u64 {
 /// A checked destination.
 #[derive(Clone, Copy)]
 pub(crate) struct Destination {
-    dcb: DcbRef,
-    index: usize,
-    badge: u64,
+    pub dcb: DcbRef,
+    pub index: usize,
+    pub badge: u64,
 }
 
 /// A message to be sent.
@@ -56,8 +56,7 @@ pub(crate) struct Message {
 ///
 /// Every invocation comes through here several times, so this takes the short
 /// way: the control block knows the L1 CNode's first slot. That holds while the
-/// dispatcher has its CSpace; [`dispatch::is_whole`] is asked before it is
-/// entered, and after everything that deletes.
+/// dispatcher has its CSpace; losing that stops it (`KernelEffects::lost`).
 #[inline]
 pub(crate) fn lookup(core: &Core, dcb: DcbRef, reference: CapRef) -> Result<SlotIndex, SysError> {
     cspace::lookup_from(&core.slots, core.objects.dcb(dcb).l1, reference)
@@ -83,15 +82,14 @@ pub(crate) fn destination(core: &Core, slot: &Slot) -> Result<Destination, SysEr
 }
 
 /// Messages in the ring of `record`, as far as the receiver can be believed.
-fn used(frame: FrameWords, record: &EndpointRecord) -> u32 {
+pub(crate) fn used(frame: FrameWords, record: &EndpointRecord) -> u32 {
     let tail = frame.read32(record.ring as usize + TAIL);
     record.head.wrapping_sub(tail)
 }
 
 fn is_alive(core: &Core, dcb: DcbRef) -> bool {
     let state = core.objects.dcb(dcb).state;
-    (state == DispatcherState::Runnable || state == DispatcherState::Blocked)
-        && dispatch::is_whole(core, dcb)
+    state == DispatcherState::Runnable || state == DispatcherState::Blocked
 }
 
 /// Sends `message` from `sender`. On success the receiver has it; when it took it
@@ -123,7 +121,7 @@ pub(crate) fn send(
     }
     let frame = core.objects.frame(entry.frame);
     let in_ring = used(frame, &record);
-    let direct = in_ring == 0 && entry.accepts_direct && entry.state == DispatcherState::Blocked;
+    let direct = in_ring == 0 && matches!(entry.wait, Wait::Direct | Wait::Short);
     let room = u32::from(record.capacity).saturating_sub(in_ring);
     if !direct && room <= u32::from(record.reserved) {
         return Err(SysError::EndpointFull);

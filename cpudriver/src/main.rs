@@ -49,6 +49,7 @@ mod kcb;
 mod lmp;
 #[cfg(target_os = "none")]
 mod log;
+mod lrpc;
 #[cfg(target_os = "none")]
 mod map;
 #[cfg(target_os = "none")]

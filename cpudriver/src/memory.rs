@@ -61,12 +61,16 @@ pub(crate) const HELD_BYTES: u64 = held::COUNT as u64 * SLOT_BYTES;
 pub(crate) struct Slots {
     base: u64,
     bytes: u64,
+    /// Linear address of slot 0.
+    first: usize,
 }
 
 /// The objects in this core's home memory.
 pub(crate) struct Objects {
     base: u64,
     bytes: u64,
+    /// Linear address of `base`, past the slots of a control block there.
+    first_dcb: usize,
 }
 
 impl Slots {
@@ -75,9 +79,12 @@ impl Slots {
     ///    writable from the end of the core image on, for as long as the kernel runs.
     /// 2. No other `Slots` exists on this core.
     pub(crate) const unsafe fn new(base: PhysAddr, bytes: u64) -> Self {
+        // A slot's number has 32 bits.
+        let nameable = (1 << 32) * SLOT_BYTES;
         Self {
             base: base.0,
-            bytes,
+            bytes: if bytes < nameable { bytes } else { nameable },
+            first: widen(LINEAR + base.0),
         }
     }
 
@@ -90,7 +97,7 @@ impl Slots {
 
     #[inline]
     const fn linear_of(&self, index: SlotIndex) -> usize {
-        widen(LINEAR + self.base + index.0 as u64 * SLOT_BYTES)
+        self.first + widen(index.0 as u64 * SLOT_BYTES)
     }
 }
 
@@ -103,6 +110,7 @@ impl Objects {
         Self {
             base: base.0,
             bytes,
+            first_dcb: widen(LINEAR + base.0 + HELD_BYTES),
         }
     }
 
@@ -198,7 +206,7 @@ impl Objects {
 
     #[inline]
     const fn linear_of(&self, units: u32) -> usize {
-        widen(LINEAR + self.base + units as u64 * SLOT_BYTES + HELD_BYTES)
+        self.first_dcb + widen(units as u64 * SLOT_BYTES)
     }
 }
 
@@ -222,7 +230,8 @@ impl SlotStore for Slots {
     fn index_of(&self, address: PhysAddr) -> Option<SlotIndex> {
         let offset = address.0.wrapping_sub(self.base);
         if offset < self.bytes && offset.is_multiple_of(SLOT_BYTES) {
-            u32::try_from(offset / SLOT_BYTES).ok().map(SlotIndex)
+            // `new` saw to it that all numbers fit.
+            Some(SlotIndex(low32(offset / SLOT_BYTES)))
         } else {
             None
         }

@@ -13,6 +13,7 @@ use crate::dispatch;
 use crate::doorbell;
 use crate::invoke;
 use crate::lmp::{self, Message};
+use crate::lrpc;
 use crate::memory::Context;
 use crate::narrow::low8;
 use crate::scheduler::NEVER;
@@ -31,21 +32,32 @@ pub(crate) enum Leave {
 pub(crate) fn handle(core: &mut Core, area: Context, number: u16) -> Leave {
     core.kcb.count(KernelCounter::Syscalls);
     // The shortest call of all, and the measure of the way in and out: kept apart
-    // so that it pays for nobody's registers.
+    // so that it pays for nobody's registers. Then the two that matter most.
     if number == Syscall::Nop as u16 {
         area.set(0, ABI_VERSION);
         return Leave::Caller;
     }
-    decode(core, area, number)
+    let Some(current) = core.kcb.scheduler.current else {
+        return nobody(core);
+    };
+    if number == Syscall::Invoke as u16 {
+        return invoke::handle(core, current, area);
+    }
+    if number == Syscall::Call as u16 && lrpc::call(core, current, area) {
+        return Leave::Enter;
+    }
+    decode(core, current, area, number)
+}
+
+/// Only a dispatcher that runs can call.
+#[cold]
+fn nobody(core: &mut Core) -> Leave {
+    dispatch::run_next(core, timer::now());
+    Leave::Enter
 }
 
 #[inline(never)]
-fn decode(core: &mut Core, area: Context, number: u16) -> Leave {
-    let Some(current) = core.kcb.scheduler.current else {
-        // Only a dispatcher that runs can call.
-        dispatch::run_next(core, timer::now());
-        return Leave::Enter;
-    };
+fn decode(core: &mut Core, current: DcbRef, area: Context, number: u16) -> Leave {
     let outcome = match Syscall::try_from(number) {
         Ok(Syscall::Nop) => {
             area.set(0, ABI_VERSION);
@@ -187,21 +199,17 @@ fn resume(core: &mut Core, area: Context) -> Result<Leave, SysError> {
 }
 
 /// Has the caller execute its `SVC` again, with its arguments as they are.
-pub(crate) fn restart(area: Context) -> Leave {
+#[cold]
+pub(crate) fn restart(core: &Core, area: Context) -> Leave {
     area.set(context::PC, area.get(context::PC).wrapping_sub(4));
-    Leave::Enter
+    dispatch::reload_current(core)
 }
 
-/// Writes a result word, and three values when it is a success.
-pub(crate) fn answer(area: Context, outcome: Result<[u64; 3], SysError>) -> Leave {
-    match outcome {
-        Ok(values) => {
-            area.set(0, error::to_word(Ok(())));
-            for (index, value) in values.into_iter().enumerate() {
-                area.set(1 + index, value);
-            }
-        }
-        Err(error) => area.set(0, error as u64),
+/// Writes the result word of a success, and three values.
+#[inline]
+pub(crate) fn answer(area: Context, values: [u64; 3]) {
+    area.set(0, error::to_word(Ok(())));
+    for (index, value) in values.into_iter().enumerate() {
+        area.set(1 + index, value);
     }
-    Leave::Caller
 }

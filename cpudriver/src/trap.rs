@@ -27,16 +27,17 @@ const EC_DATA_ABORT: u64 = 0x24;
 /// Data abort at EL1.
 const EC_KERNEL_DATA_ABORT: u64 = 0x25;
 
-/// SVC: `area` holds x0–x11, x18–x30, SP, PC, SPSR, `TPIDR_EL0`; `number` is the
-/// immediate. Answers 0 to go back to the caller at once, else 1.
+/// SVC: `area` holds x0–x11, x18, x30, PC and SPSR; `number` is the immediate.
+/// Answers `area` to go back to the caller at once, or `area` + 1 to enter
+/// whoever is current now; then the caller's other registers are saved first.
 #[unsafe(no_mangle)]
 extern "C" fn handle_syscall(area: u64, number: u64) -> u64 {
     // SAFETY: 1. boot installed the state before the first dispatcher ran. 2. This
     // is an exception entry.
     let core = unsafe { with_core() };
     match syscall::handle(core, Context(area), low16(number)) {
-        Leave::Caller => 0,
-        Leave::Enter => 1,
+        Leave::Caller => area,
+        Leave::Enter => area + 1,
     }
 }
 

@@ -7,7 +7,7 @@
 // At EL0: TPIDR_EL1 = KCB, SP_EL1 = __stack_top. KCB words used here:
 //   [{k_frame}]    linear address of the current dispatcher's frame
 //   [{k_area}]     out: address of the save area filled at this entry
-//   [{k_disabled}] out: 1 when the dispatcher was disabled
+//   [{k_disabled}] out: not 0 when the dispatcher was disabled
 
 .macro entry_slot target
     .balign 128
@@ -116,8 +116,7 @@ stack_overflow:
     stp     x15, xzr, [x14, #{k_area}]
     b       9f
 8:  add     x15, x15, #{f_disabled_area}
-    mov     x16, #1
-    stp     x15, x16, [x14, #{k_area}]
+    stp     x15, x15, [x14, #{k_area}]  // "disabled" is any number but 0
 9:
 .endm
 
@@ -162,31 +161,35 @@ stack_overflow:
     mov     x0, x14
 .endm
 
+// A system call saves x0-x11, x18, x30, PC and SPSR first. What Rust keeps, x19-
+// x29, and SP are saved only once it is known that somebody else runs, in
+// user_switch; TPIDR_EL0 by whoever gives the processor away (dispatch.rs).
 user_sync:
-    stp     x14, x15, [sp, #-32]!
+    stp     x14, x15, [sp, #-16]        // below SP: nothing interrupts the kernel
     mrs     x14, esr_el1
     lsr     x15, x14, #26
     cmp     x15, #0x15                  // SVC from AArch64 (ESR_EL1.EC)
     b.ne    user_fault
-    add     sp, sp, #32                 // the call's ABI gives us x0-x17
-    and     x13, x14, #0xffff
+    and     x13, x14, #0xffff           // the call's ABI gives us x0-x17
     choose_area
     save_low
-    save_rest
+    stp     x18, x19, [x15, #(18 * 8)]
+    str     x30, [x15, #(30 * 8)]
+    mrs     x16, elr_el1
+    mrs     x17, spsr_el1
+    stp     x16, x17, [x15, #(32 * 8)]
     mov     x0, x15
     mov     x1, x13
-    bl      handle_syscall              // 0: back to the caller with what is in its area
-    cbnz    x0, enter_user
-    mrs     x14, tpidr_el1
-    ldr     x15, [x14, #{k_area}]
-    ldp     x0, x1, [x15, #0]
-    ldp     x2, x3, [x15, #16]
-    ldp     x4, x5, [x15, #32]
-    ldp     x6, x7, [x15, #48]
-    ldp     x8, x9, [x15, #64]
-    ldp     x10, x11, [x15, #80]
-    ldr     x18, [x15, #(18 * 8)]
-    ldr     x30, [x15, #(30 * 8)]
+    bl      handle_syscall              // the area, + 1 to enter whoever is current
+    tbnz    x0, #0, user_switch
+    ldp     x2, x3, [x0, #16]
+    ldp     x4, x5, [x0, #32]
+    ldp     x6, x7, [x0, #48]
+    ldp     x8, x9, [x0, #64]
+    ldp     x10, x11, [x0, #80]
+    ldr     x18, [x0, #(18 * 8)]
+    ldr     x30, [x0, #(30 * 8)]
+    ldp     x0, x1, [x0, #0]
     mov     x12, xzr                    // nothing of the kernel's leaves with them
     mov     x13, xzr
     mov     x14, xzr
@@ -195,8 +198,20 @@ user_sync:
     mov     x17, xzr
     eret
 
+user_switch:
+    sub     x15, x0, #1
+    mrs     x16, sp_el0
+    stp     x20, x21, [x15, #(20 * 8)]
+    stp     x22, x23, [x15, #(22 * 8)]
+    stp     x24, x25, [x15, #(24 * 8)]
+    stp     x26, x27, [x15, #(26 * 8)]
+    stp     x28, x29, [x15, #(28 * 8)]
+    str     x16, [x15, #(31 * 8)]
+    mrs     x14, tpidr_el1
+    b       enter_current
+
 user_fault:
-    ldp     x14, x15, [sp], #32
+    ldp     x14, x15, [sp, #-16]
     save_all
     mrs     x1, esr_el1
     mrs     x2, far_el1
@@ -230,10 +245,11 @@ user_aarch32:
 // restore: NZCV only, so EL0t with nothing masked.
 .globl enter_user
 enter_user:
-    mrs     x14, tpidr_el1
-    ldr     x15, [x14, #{k_area}]
     ldr     x16, =__stack_top
     mov     sp, x16
+    mrs     x14, tpidr_el1
+enter_current:
+    ldr     x15, [x14, #{k_area}]
     ldp     x16, x17, [x15, #(32 * 8)]
     and     x17, x17, #0xf0000000
     msr     elr_el1, x16

@@ -132,6 +132,13 @@ pub fn interrupts_masked() -> bool {
     sysreg::read!("DAIF") & 1 << 7 != 0
 }
 
+/// `TPIDR_EL0`: EL0's own word, as EL0 left it.
+#[inline]
+#[must_use]
+pub fn thread_pointer() -> u64 {
+    sysreg::read!("TPIDR_EL0")
+}
+
 /// Whether an IRQ is pending for this core at the CPU interface.
 #[inline]
 #[must_use]

@@ -98,6 +98,9 @@ fn configure(core: &mut Core, call: &Call, dcb: DcbRef) -> Result<Outcome, SysEr
             return Err(error);
         }
     }
+    for which in targets {
+        core.slots.slot_mut(Slots::held(dcb, which)).watch();
+    }
     let cnode = core.slots.slot(sources[1]).address();
     let l1 = core.slots.index_of(cnode).unwrap_or(SlotIndex::NONE);
     let entry = core.objects.dcb_mut(dcb);
@@ -114,7 +117,7 @@ fn configure(core: &mut Core, call: &Call, dcb: DcbRef) -> Result<Outcome, SysEr
 fn run(core: &mut Core, dcb: DcbRef) -> Result<Outcome, SysError> {
     let entry = core.objects.dcb(dcb);
     match entry.state {
-        DispatcherState::Stopped if entry.frame != 0 => {
+        DispatcherState::Stopped if entry.frame != 0 && dispatch::is_whole(core, dcb) => {
             dispatch::ready(core, dcb);
             Ok(DONE)
         }

@@ -1,19 +1,26 @@
 //! What the capability system asks the kernel to do when capabilities go.
 
+use core::num::NonZeroU32;
+
 use capelin_aarch64::gic::Gic;
 use capelin_aarch64::tlb;
+use capelin_abi::capability::{DISPATCHER_BYTES, SLOT_BYTES};
 use capelin_abi::syscall::DispatcherState;
 use capelin_abi::{ObjectType, PhysAddr, VirtAddr};
 use capelin_cap::{DeleteList, Effects, MappingData, Mdb, Slot, SlotIndex};
 use capelin_vspace::TableLevel;
 
 use crate::core::Core;
-use crate::dcb::{DcbRef, held};
+use crate::dcb::{DcbRef, Wait, held};
 use crate::doorbell::DoorbellOwners;
 use crate::interrupts;
 use crate::kcb::{BoundIrq, Kcb};
 use crate::memory::{Objects, Slots};
 use crate::scheduler::Scheduler;
+
+/// Slots in the size of a dispatcher control block.
+#[expect(clippy::cast_possible_truncation, reason = "64")]
+const SLOTS_PER_BLOCK: u32 = (DISPATCHER_BYTES / SLOT_BYTES) as u32;
 
 /// The parts of a core that deletion changes, beside the slots.
 pub(crate) struct KernelEffects<'a> {
@@ -130,6 +137,7 @@ impl Effects for KernelEffects<'_> {
         }
         let entry = self.objects.dcb_mut(dcb);
         entry.state = DispatcherState::Stopped;
+        entry.wait = Wait::Not;
         let word = core::mem::take(&mut entry.doorbell);
         self.doorbells.release(word);
     }
@@ -139,6 +147,24 @@ impl Effects for KernelEffects<'_> {
             Some(dcb) => [held::FRAME, held::CSPACE, held::VSPACE, held::DEATH]
                 .map(|which| Slots::held(dcb, which)),
             None => [SlotIndex::NONE; 4],
+        }
+    }
+
+    fn lost(&mut self, index: SlotIndex, _capability: &Slot) {
+        // A control block is a page, and its held slots are its first.
+        let Some(dcb) = NonZeroU32::new(index.0 & !(SLOTS_PER_BLOCK - 1)).map(DcbRef) else {
+            return;
+        };
+        let runs = self.scheduler.current == Some(dcb);
+        if !runs {
+            self.scheduler.forget(self.objects, dcb);
+        }
+        let entry = self.objects.dcb_mut(dcb);
+        // One that runs is ended when its call is over: see `invoke::handle`.
+        entry.state = DispatcherState::Stopped;
+        entry.wait = Wait::Not;
+        if Slots::held(dcb, held::FRAME) == index {
+            entry.frame = 0;
         }
     }
 

@@ -30,6 +30,8 @@ use crate::syscall::{Leave, answer, restart};
 pub(crate) enum Outcome {
     /// Results for x1–x3.
     Values([u64; 3]),
+    /// The same, after a fault with a fix-up.
+    AfterFault([u64; 3]),
     /// The same call has to be issued again: an interrupt waits.
     Again,
 }
@@ -65,24 +67,47 @@ impl Call {
 /// Handles [`capelin_abi::syscall::Syscall::Invoke`].
 #[inline(never)]
 pub(crate) fn handle(core: &mut Core, caller: DcbRef, area: Context) -> Leave {
-    let outcome = perform(core, caller, area);
-    let leave = match outcome {
-        Ok(Outcome::Values(values)) => answer(area, Ok(values)),
-        Ok(Outcome::Again) => restart(area),
-        Err(error) => answer(area, Err(error)),
+    let leave = match perform(core, caller, area) {
+        Ok(Outcome::Values(values)) => {
+            answer(area, values);
+            Leave::Caller
+        }
+        Ok(Outcome::AfterFault(values)) => {
+            answer(area, values);
+            dispatch::reload_current(core)
+        }
+        Ok(Outcome::Again) => restart(core, area),
+        Err(error) => refuse(core, area, error),
     };
-    if core.kcb.scheduler.current == Some(caller) && !dispatch::is_whole(core, caller) {
-        // It deleted what it lives on.
-        dispatch::end(core, caller, DispatcherState::Stopped, 0);
+    if core.objects.dcb(caller).state == DispatcherState::Runnable {
+        leave
+    } else {
+        gone(core, caller)
     }
-    if core.kcb.scheduler.current != Some(caller) {
-        // It stopped, ended or deleted itself.
-        dispatch::run_next(core, timer::now());
-        return Leave::Enter;
-    }
-    leave
 }
 
+#[cold]
+fn refuse(core: &Core, area: Context, error: SysError) -> Leave {
+    area.set(0, error as u64);
+    if error == SysError::BadPointer {
+        // The fault took the way back to the caller: see `reload_current`.
+        dispatch::reload_current(core)
+    } else {
+        Leave::Caller
+    }
+}
+
+/// The caller stopped, ended or deleted itself, or deleted what it lives on.
+#[cold]
+fn gone(core: &mut Core, caller: DcbRef) -> Leave {
+    if core.kcb.scheduler.current == Some(caller) {
+        dispatch::end(core, caller, DispatcherState::Stopped, 0);
+    }
+    dispatch::run_next(core, timer::now());
+    Leave::Enter
+}
+
+#[inline(always)]
 fn perform(core: &mut Core, caller: DcbRef, area: Context) -> Result<Outcome, SysError> {
     let word = area.get(0);
     let reference = CapRef::from_word(word).ok_or(SysError::NoSuchSlot)?;

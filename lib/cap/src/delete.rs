@@ -487,6 +487,11 @@ fn begin_container<S: SlotStore, E: Effects>(store: &mut S, index: SlotIndex, ef
                 }
             }
         }
+        // It goes to the container's own first slot, so this one loses it now.
+        if store.slot(index).has_flags(SlotFlags::WATCHED) {
+            effects.lost(index, store.slot(index));
+            store.slot_mut(index).set_flags(SlotFlags::WATCHED, false);
+        }
         store.slot_mut(index).set_state(State::Dying);
     }
 }

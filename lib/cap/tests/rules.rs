@@ -466,6 +466,22 @@ fn a_dispatcher_takes_its_endpoints_and_what_it_holds() {
 }
 
 #[test]
+fn a_dispatcher_loses_a_cspace_that_dies_in_its_hands() {
+    let mut world = World::new();
+    world.make(HOME_SLOT, ObjectType::Dispatcher, 0, 0, 20);
+    world.make(HOME_SLOT, ObjectType::L1CNode, 0x4000, 0, 21);
+    let inner = common::inner_slots(world.slot(20).base())[1].0;
+    assert_eq!(world.copy(21, inner), Ok(()));
+    world.arena.slot_mut(SlotIndex(inner)).watch();
+    assert_eq!(world.delete_all(21), Ok(()));
+    assert!(world.kernel.lost.is_empty());
+    // The last capability moves into the CNode: what is told is the slot it left.
+    assert_eq!(world.delete_all(inner), Ok(()));
+    assert_eq!(world.kernel.lost, [SlotIndex(inner)]);
+    world.assert_sound(false);
+}
+
+#[test]
 fn what_moved_away_keeps_its_range() {
     use ObjectType::Ram;
     let mut world = World::new();
