@@ -121,6 +121,11 @@ pub(crate) fn after_interrupt(core: &mut Core, delivered_before: u64) {
     } else if !scheduler.is_empty() && (slice_over || is_urgent) {
         dispatch::yield_current(core);
     } else {
+        if slice_over {
+            // Whoever waited for a turn has ended meanwhile: a slice in the past
+            // would raise the timer again at once, for ever.
+            scheduler.slice_end = NEVER;
+        }
         dispatch::program_timer(core);
         dispatch::notify_current(core, delivered_before);
     }
