@@ -13,7 +13,7 @@ use capelin_cap::{
 };
 use common::{Arena, Kernel};
 
-const MANY: u32 = if cfg!(miri) { 300 } else { 100_000 };
+const MANY: u32 = if cfg!(miri) { 64 } else { 100_000 };
 const PAGE: u64 = 4096;
 
 struct Bench {
