@@ -156,8 +156,7 @@ impl State {
     }
 }
 
-/// An endpoint of this dispatcher. Dropping it deletes its capabilities here; its ring isn't used
-/// again, since the kernel keeps the endpoint as long as the dispatcher.
+/// An endpoint of this dispatcher. Dropping it revokes all capabilities to it.
 #[derive(Debug)]
 pub struct Endpoint {
     index: usize,
@@ -267,17 +266,29 @@ impl Endpoint {
 
 impl Drop for Endpoint {
     fn drop(&mut self) {
+        // Whoever still holds a capability to it loses that. With the last one, the kernel forgets
+        // the endpoint, and its ring can be used again.
+        let own = sys::cspace::OWN;
+        let is_forgotten = sys::cspace::revoke(own, self.cap.reference())
+            .and_then(|()| sys::cspace::delete(own, self.cap.reference()))
+            .is_ok();
         // What still lies in the ring would hold on to capabilities.
         while self.try_receive().is_some() {}
         let state = ENDPOINTS.with(|endpoints| {
             let mut endpoints = endpoints.borrow_mut();
             endpoints.table.get_mut(self.index)?.take()
         });
-        if let Some(state) = state {
-            frame::write(state.ring + lmp::RECEIVE_SLOT, 0);
-            if let Some(slot) = state.posted {
-                slots::free(slot);
-            }
+        let Some(state) = state else { return };
+        frame::write(state.ring + lmp::RECEIVE_SLOT, 0);
+        if let Some(slot) = state.posted {
+            slots::free(slot);
+        }
+        if is_forgotten {
+            let bytes = lmp::ring_bytes(state.capacity as usize) as u64;
+            ENDPOINTS.with(|endpoints| {
+                let mut endpoints = endpoints.borrow_mut();
+                endpoints.room().free(state.ring as u64, bytes);
+            });
         }
     }
 }
