@@ -82,7 +82,8 @@ async fn execute(mut shell: Shell, encoded: &str) -> ExitCode {
     shell
         .write(&format!("capelin: exec status {failed}\n"))
         .await;
-    shell.end(ending).await
+    shell.end(ending).await;
+    ExitCode::FAILURE
 }
 
 /// Takes commands from the console.
@@ -109,7 +110,8 @@ async fn converse(mut shell: Shell) -> ExitCode {
                 for command in fish::words::commands(&line) {
                     match input.or_interrupt(shell.run(command)).await {
                         Some(Ok(Outcome::Done)) => {}
-                        Some(Ok(outcome)) => return shell.end(outcome).await,
+                        // It comes back only when that has failed, and has said so.
+                        Some(Ok(outcome)) => shell.end(outcome).await,
                         Some(Err(failure)) => shell.report(&failure).await,
                         None => {
                             shell.interrupt().await;

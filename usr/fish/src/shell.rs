@@ -13,7 +13,7 @@ use capelin_interfaces::{
     monitor::{CoreInfo, CoreState, DomainId, DomainInfo, DomainState, MonitorError, THIS_CORE},
     system::KernelStats,
 };
-use capelin_rt::{ExitCode, Lmp, print};
+use capelin_rt::{Lmp, print};
 use fish::{
     command::{self, COMMANDS, Command},
     report,
@@ -108,7 +108,7 @@ impl Shell {
     }
 
     /// Turns the machine off or starts it again; returns when that fails.
-    pub(crate) async fn end(&mut self, outcome: Outcome) -> ExitCode {
+    pub(crate) async fn end(&mut self, outcome: Outcome) {
         if let Some(console) = &self.console {
             // A console that fails here has nothing left to show.
             let _ = console.flush().await;
@@ -124,7 +124,6 @@ impl Shell {
         if let Err(failure) = result {
             self.report(&failure).await;
         }
-        ExitCode::FAILURE
     }
 
     /// Runs one command.
