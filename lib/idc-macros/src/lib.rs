@@ -3,9 +3,9 @@
 //!
 //! | module | does |
 //! | --- | --- |
-//! | [`parse`] | reads the trait, refuses what can't go over a wire |
-//! | [`capability`] | finds where a result carries a capability |
-//! | [`generate`] | writes trait, client and server |
+//! | `parse` | reads the trait, refuses what can't go over a wire |
+//! | `capability` | finds where a result carries a capability |
+//! | `generate` | writes trait, client and server |
 #![forbid(unsafe_code)]
 
 mod capability;

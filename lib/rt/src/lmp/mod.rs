@@ -16,7 +16,7 @@
 //! | --- | --- |
 //! | [`client`] | [`Lmp`], the client's side, and [`bind`] |
 //! | [`server`] | [`Listener`]: one endpoint that serves many clients |
-//! | [`sender`] | sending with patience: what to do while a ring is full |
+//! | `sender` | sending with patience: what to do while a ring is full |
 
 pub mod client;
 mod sender;

@@ -11,7 +11,7 @@ use super::invoke;
 /// This dispatcher.
 pub const OWN: CapRef = CapRef::l2(slot::DISPATCHER);
 
-/// Bytes that one [`print`] takes at most.
+/// Bytes that one [`print()`] takes at most.
 pub const PRINT_BYTES: usize = 256;
 
 /// Gives `dispatcher` its frame (mapped at `frame_address` in its VSpace), CSpace and VSpace
