@@ -140,19 +140,24 @@ pub struct HandOver {
     pub words: MonitorWords,
 }
 
+/// Words of a record that aren't zero in those that are handed over here.
+const RECORD_WORDS: usize = 5;
+
 /// What a parent tells its child in words (`CoreArgs::monitor_words`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct MonitorWords {
     /// Word 0: the parent's kernel id.
     pub parent: u16,
-    /// Word 1: cores in the whole machine.
+    /// Word 1: the boot core's kernel id.
+    pub boot_core: u16,
+    /// Word 2: cores in the whole machine.
     pub machine_cores: u64,
-    /// Word 2: the node of the child's working memory.
-    pub ram_node: u64,
-    /// Word 3: bytes of home memory a core, for the child's own children.
-    pub home_bytes: u64,
-    /// Words 4–11: the record of the module archive, to be passed on.
+    /// Word 3: NUMA node of the child's home and working memory.
+    pub home_node: u32,
+    /// Words 4–8: the record of the module archive, to be passed on.
     pub archive: Record,
+    /// Words 9–13: the record of the Notify that rings the parent.
+    pub bell: Record,
 }
 
 impl MonitorWords {
@@ -162,27 +167,34 @@ impl MonitorWords {
         let mut words = [0; 16];
         words[..4].copy_from_slice(&[
             u64::from(self.parent),
+            u64::from(self.boot_core),
             self.machine_cores,
-            self.ram_node,
-            self.home_bytes,
+            u64::from(self.home_node),
         ]);
-        words[4..12].copy_from_slice(&self.archive);
+        words[4..9].copy_from_slice(&self.archive[..RECORD_WORDS]);
+        words[9..14].copy_from_slice(&self.bell[..RECORD_WORDS]);
         words
     }
 
-    /// As they were written. `None` when the parent's id can't be one.
+    /// As they were written. `None` when an id can't be one.
     #[must_use]
     pub fn from_words(words: &[u64; 16]) -> Option<Self> {
-        let mut archive = Record::default();
-        archive.copy_from_slice(words.get(4..12)?);
+        let id = |word: u64| {
+            let id = u16::try_from(word).ok();
+            id.filter(|&id| id < capelin_abi::KernelId::LIMIT)
+        };
+        let record = |first: usize| {
+            let mut record = Record::default();
+            record[..RECORD_WORDS].copy_from_slice(&words[first..first + RECORD_WORDS]);
+            record
+        };
         Some(Self {
-            parent: u16::try_from(words[0])
-                .ok()
-                .filter(|&id| id < capelin_abi::KernelId::LIMIT)?,
-            machine_cores: words[1],
-            ram_node: words[2],
-            home_bytes: words[3],
-            archive,
+            parent: id(words[0])?,
+            boot_core: id(words[1])?,
+            machine_cores: words[2],
+            home_node: u32::try_from(words[3]).ok()?,
+            archive: record(4),
+            bell: record(9),
         })
     }
 }
@@ -276,10 +288,11 @@ mod tests {
         };
         let words = MonitorWords {
             parent: 1,
+            boot_core: 3,
             machine_cores: 64,
-            ram_node: 1,
-            home_bytes: 2 << 20,
-            archive: [2; 8],
+            home_node: 1,
+            archive: [2, 3, 4, 5, 6, 0, 0, 0],
+            bell: [7, 8, 9, 10, 11, 0, 0, 0],
         };
         let hand_over = HandOver {
             ring: [1; 8],

@@ -9,7 +9,7 @@
 use alloc::vec::Vec;
 
 use capelin_idc::interface;
-use capelin_interfaces::memory::MemoryError;
+use capelin_interfaces::memory::{MemoryError, MemoryStats};
 use serde::{Deserialize, Serialize};
 
 use crate::{Record, membership::Report, plan::Plan};
@@ -107,8 +107,8 @@ pub trait Intermon {
         node: u32,
     ) -> Result<Record, IntermonError>;
 
-    /// Memory from [`Intermon::allocate`] comes back. To the boot core.
-    async fn give_back(&self, ram: Record) -> Result<(), IntermonError>;
+    /// What memory the boot core's memory service has. To the boot core.
+    async fn memory_stats(&self, node: u32) -> Result<MemoryStats, MemoryError>;
 
     /// Text for the console. To the boot core.
     #[oneway]

@@ -6,6 +6,7 @@ use crate::plan::PlannedCore;
 use crate::{Record, membership::Report};
 use capelin_idc::CallError;
 use capelin_idc::loopback::{self, Loopback};
+use capelin_interfaces::memory::{MemoryError, MemoryStats};
 use capelin_rt::executor::{block_on, spawn, yield_now};
 
 /// A loopback that stays when the test's tasks go: its end would wake tasks of a
@@ -83,8 +84,8 @@ impl Intermon for Fake {
         Err(IntermonError::WrongCore)
     }
 
-    async fn give_back(&self, _: Record) -> Result<(), IntermonError> {
-        Err(IntermonError::WrongCore)
+    async fn memory_stats(&self, _: u32) -> Result<MemoryStats, MemoryError> {
+        Err(MemoryError::NoSuchNode)
     }
 
     async fn output(&self, _: Vec<u8>) {}

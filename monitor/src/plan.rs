@@ -195,30 +195,18 @@ impl Plan {
         Some(at.core)
     }
 
-    /// Takes `failed`, a child of the root, out; its children become the root's.
-    /// They are returned.
-    pub fn adopt_children_of(&mut self, failed: u16) -> Vec<PlannedCore> {
-        let is_child = self.get(failed).is_some_and(|c| c.parent == self.root);
-        if !is_child {
+    /// Takes `core` out; its children become its parent's. They are returned.
+    pub fn leave_out(&mut self, core: u16) -> Vec<PlannedCore> {
+        let Some(parent) = self.get(core).map(|found| found.parent) else {
             return Vec::new();
-        }
-        self.cores.retain(|c| c.core != failed);
+        };
+        self.cores.retain(|c| c.core != core);
         let mut adopted = Vec::new();
-        for core in self.cores.iter_mut().filter(|c| c.parent == failed) {
-            core.parent = self.root;
-            adopted.push(*core);
+        for child in self.cores.iter_mut().filter(|c| c.parent == core) {
+            child.parent = parent;
+            adopted.push(*child);
         }
         adopted
-    }
-
-    /// Takes `core` and everything below it out; what was taken out.
-    pub fn cut(&mut self, core: u16) -> Vec<PlannedCore> {
-        let below = self.below(core);
-        let (gone, left) = core::mem::take(&mut self.cores)
-            .into_iter()
-            .partition(|c| c.core == core || below.get(c.core).is_some());
-        self.cores = left;
-        gone
     }
 
     /// Rounds of starting that the tree takes: the longest way down, in edges.
@@ -331,14 +319,13 @@ mod tests {
     fn children_of_a_failed_core_are_adopted() {
         let cores = vec![core(1, 0), core(2, 0), core(3, 1), core(4, 1), core(5, 3)];
         let mut plan = Plan::new(0, cores).unwrap();
-        let adopted = plan.adopt_children_of(1);
+        let adopted = plan.leave_out(1);
         assert_eq!(adopted, [core(3, 0), core(4, 0)]);
         assert_eq!(plan.child_towards(5), Some(3));
         assert_eq!(plan.child_towards(1), None);
-        // Only a child of our own.
-        assert_eq!(plan.adopt_children_of(5), []);
-        assert_eq!(plan.cut(3).len(), 2);
-        assert_eq!(plan.cores().len(), 2);
+        assert_eq!(plan.leave_out(3), [core(5, 0)]);
+        assert_eq!(plan.leave_out(9), []);
+        assert_eq!(plan.cores().len(), 3);
     }
 
     /// A random tree: the parent of core n is one of the cores before it.
@@ -364,6 +351,18 @@ mod tests {
                 }
                 prop_assert_eq!(part.root(), target.core);
                 prop_assert!(hops <= plan.depth());
+            }
+        }
+
+        #[test]
+        fn leaving_cores_out_leaves_a_tree(mut plan in tree(), which: Vec<u16>) {
+            for core in which {
+                let core = core % 200;
+                let others = plan.cores().iter().filter(|c| c.core != core).count();
+                plan.leave_out(core);
+                prop_assert_eq!(plan.cores().len(), others);
+                let rebuilt = Plan::new(plan.root(), plan.cores().to_vec());
+                prop_assert!(rebuilt.is_ok());
             }
         }
 

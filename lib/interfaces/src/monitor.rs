@@ -204,16 +204,6 @@ pub trait Monitor {
     /// the other.
     async fn ping(&self, core: u16, rounds: u32) -> Result<PingStats, MonitorError>;
 
-    /// Starts `core`, and waits until it is ready.
-    async fn start_core(&self, core: u16) -> Result<CoreInfo, MonitorError>;
-
-    /// Stops `core`.
-    async fn stop_core(&self, core: u16) -> Result<(), MonitorError>;
-
-    /// Half a channel to a service on another core: the frame that holds the two
-    /// rings. The service is named as for [`crate::names::Names::look_up`].
-    async fn connect(&self, core: u16, service: &str) -> Result<Cap, MonitorError>;
-
     /// Waits until every core that is to run does, or has failed. Answers how many
     /// run, the boot core included.
     async fn settled(&self) -> Result<u32, MonitorError>;

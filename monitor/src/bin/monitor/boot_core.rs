@@ -1,0 +1,217 @@
+//! How a monitor begins on the boot core: the plan, and all cores' memory.
+
+use alloc::{rc::Rc, vec::Vec};
+use core::{cell::RefCell, time::Duration};
+
+use capelin_abi::{KernelId, boot::BootInfo};
+use capelin_archive::Archive;
+use capelin_interfaces::{
+    console::ConsoleClient,
+    handover,
+    memory::{ANY_NODE, MemoryStats},
+    service,
+    skb::{SkbClient, SkbError, Solution},
+};
+use capelin_monitor::{
+    image::HOME_ALIGNMENT,
+    membership::{Failure, Fate, Membership, Report},
+    plan::{CORES_QUERY, Plan, TREE_QUERY},
+};
+use capelin_rt::{
+    Env, Lmp, OwnedCap, boot, print, println, services, spawn, sync::Event, sys, time,
+};
+use zerocopy::FromBytes;
+
+use crate::{
+    children::{self, CoreMemory, Memories},
+    error::Error,
+    node::{Beginning, BootCore, Node},
+    ram,
+};
+
+/// How long the knowledge base may take to come up.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Memory that is kept for programs when the cores get theirs, in bytes.
+const RESERVE: u64 = 16 << 20;
+/// A machine has plenty of memory when there is this much for each core, in bytes.
+const PLENTY: u64 = 32 << 20;
+/// Working memory of a monitor, and what its home memory has beyond the least, in
+/// bytes: where memory is scarce, and where there is plenty.
+const SCARCE_RAM: u64 = 1 << 20;
+const PLENTY_RAM: u64 = 4 << 20;
+const PLENTY_HOME: u64 = 2 << 20;
+
+/// Begins, as a program that `init` has started.
+///
+/// # Errors
+/// What a monitor can't do without. Without a knowledge base, only this core runs.
+pub(crate) async fn begin(env: &Env) -> Result<(), Error> {
+    let passed = |name: &str| env.capability(name).ok_or(Error::HandOver);
+    let page = boot::read_only(OwnedCap::adopt(passed(handover::BOOT_INFO)?))?;
+    let (info, _) = BootInfo::ref_from_prefix(page).map_err(|_| Error::HandOver)?;
+    let archive_frame = passed(handover::ARCHIVE)?;
+    let kernel = passed(handover::KERNEL)?.into();
+    // A copy's record is the same whoever takes it.
+    let own = u16::try_from(info.kernel_id).map_err(|_| Error::HandOver)?;
+    let anyone = KernelId(if own == 0 { 1 } else { 0 });
+    let archive_record = sys::kernel::export(kernel, archive_frame.into(), anyone, true)?;
+    let archive = boot::read_only(OwnedCap::adopt(archive_frame))?;
+    let archive = Archive::parse(archive).map_err(Error::Archive)?;
+    let boot = BootCore {
+        memory: services::memory().await?,
+        skb: RefCell::new(None),
+        console: RefCell::new(None),
+        names: passed(service::NAMES)?,
+        membership: RefCell::default(),
+        settled: Event::new(),
+    };
+    let node = Node::begin(Beginning {
+        boot_core: own,
+        parent: None,
+        kernel,
+        info,
+        archive,
+        archive_record,
+        home_node: u32::try_from(info.node).unwrap_or(0),
+        machine_cores: 1,
+        boot: Some(boot),
+    })?;
+    register(&node).await?;
+    spawn(find_console(Rc::clone(&node)));
+    let plan = ask_for_plan(&node).await.unwrap_or_else(|| {
+        println!("monitor: without an answer of the knowledge base, only core {own} runs");
+        Plan::default()
+    });
+    node.machine_cores.set(plan.cores().len() + 1);
+    let Some(boot) = &node.boot else {
+        return Ok(());
+    };
+    *boot.membership.borrow_mut() = Membership::new(&plan);
+    let (plan, memories) = allot(&node, boot, plan).await;
+    children::start_all(&node, plan, memories);
+    if boot.membership.borrow().is_settled() {
+        boot.settled.set();
+    }
+    Ok(())
+}
+
+async fn register(node: &Node) -> Result<(), Error> {
+    let names = services::names().await?;
+    for name in [service::MONITOR, service::SYSTEM] {
+        let endpoint = OwnedCap::copy_of(node.public.address())?;
+        // A second monitor isn't a matter of ours.
+        if let Err(error) = names.register(name, endpoint.give()).await {
+            println!("monitor: cannot register as {name}: {error}");
+        }
+    }
+    Ok(())
+}
+
+/// Sends our text, and that of other cores' programs, to the console driver once there
+/// is one.
+async fn find_console(node: Rc<Node>) {
+    let console = services::wait_for::<ConsoleClient<Lmp>>(service::CONSOLE).await;
+    if let (Ok(console), Some(boot)) = (console, &node.boot) {
+        print::to_console(console.clone());
+        *boot.console.borrow_mut() = Some(console);
+    }
+}
+
+/// Asks the knowledge base who starts whom; says why there is no answer.
+async fn ask_for_plan(node: &Node) -> Option<Plan> {
+    let skb = services::wait_for::<SkbClient<Lmp>>(service::SKB);
+    let skb = time::timeout(PATIENCE, skb).await.ok()?.ok()?;
+    if let Some(boot) = &node.boot {
+        *boot.skb.borrow_mut() = Some(skb.clone());
+    }
+    let answers = async {
+        let cores = all_solutions(&skb, CORES_QUERY).await?;
+        let tree = all_solutions(&skb, TREE_QUERY).await?;
+        Ok::<_, SkbError>((cores, tree))
+    };
+    match answers.await {
+        Ok((cores, tree)) => Plan::from_solutions(node.own, &cores, &tree)
+            .inspect_err(|error| println!("monitor: {error}"))
+            .ok(),
+        Err(error) => {
+            println!("monitor: the knowledge base: {error}");
+            None
+        }
+    }
+}
+
+async fn all_solutions(skb: &SkbClient<Lmp>, goal: &str) -> Result<Vec<Solution>, SkbError> {
+    let mut answer = skb.query(goal, 0).await?;
+    let mut all = core::mem::take(&mut answer.solutions);
+    while let Some(cursor) = answer.cursor {
+        answer = skb.next(cursor, 0).await?;
+        all.append(&mut answer.solutions);
+    }
+    Ok(all)
+}
+
+/// Fetches the memory of all cores, on their own nodes. Cores for which there is none are
+/// reported, and left out; those that they were to start go to their parents.
+async fn allot(node: &Node, boot: &BootCore, mut plan: Plan) -> (Plan, Memories) {
+    let mut memories = Memories::new();
+    let least = match children::images(node) {
+        Ok(images) => images.layout.home_bytes(),
+        Err(error) => {
+            println!("monitor: {error}");
+            for core in plan.cores() {
+                boot.apply(Report {
+                    core: core.core,
+                    parent: node.own,
+                    fate: Fate::Failed(Failure::NoImage),
+                });
+            }
+            return (Plan::default(), memories);
+        }
+    };
+    let free = |stats: MemoryStats| stats.free_bytes;
+    let total_free = boot.memory.stats(ANY_NODE).await.map_or(0, free);
+    let per_core = total_free / (plan.cores().len() as u64 + 1);
+    let (home, working) = if per_core >= PLENTY {
+        (least + PLENTY_HOME, PLENTY_RAM)
+    } else {
+        (least, SCARCE_RAM)
+    };
+    let mut budget = total_free.saturating_sub(RESERVE);
+    for core in plan.cores().to_vec() {
+        let memory = if budget >= home + working {
+            fetch(node, home, working, core.home_node).await
+        } else {
+            Err(Error::Runtime(capelin_rt::RtError::OutOfMemory))
+        };
+        match memory {
+            Ok(memory) => {
+                budget -= home + working;
+                memories.insert(core.core, memory);
+            }
+            Err(_) => {
+                boot.apply(Report {
+                    core: core.core,
+                    parent: core.parent,
+                    fate: Fate::Failed(Failure::NoMemory),
+                });
+                plan.leave_out(core.core);
+            }
+        }
+    }
+    (plan, memories)
+}
+
+async fn fetch(node: &Node, home: u64, working: u64, numa: u32) -> Result<CoreMemory, Error> {
+    Ok(CoreMemory {
+        home: near(node, home, HOME_ALIGNMENT, numa).await?,
+        ram: near(node, working, working, numa).await?,
+    })
+}
+
+/// Memory on node `numa`, or, when that is full, on any.
+async fn near(node: &Node, bytes: u64, alignment: u64, numa: u32) -> Result<OwnedCap, Error> {
+    match ram::allocate(node, bytes, alignment, numa).await {
+        Ok(ram) => Ok(ram),
+        Err(_) => ram::allocate(node, bytes, alignment, ANY_NODE).await,
+    }
+}

@@ -1,0 +1,295 @@
+//! Starting the cores below: the user-level boot driver.
+//!
+//! For each child, all at the same time:
+//!
+//! 1. make the ring to it, and export a copy of its frame and its working memory;
+//! 2. make a frame of its home memory, fill it with a fresh copy of the CPU driver, the
+//!    arguments and the monitor's image, and unmap it;
+//! 3. *seal* it, so that user space can't touch it any more, and start the core;
+//! 4. wait for its hello, which is answered with the tree below it and that tree's
+//!    memory ([`crate::intermon_service`]). Then the child starts its own children.
+//!
+//! A child that doesn't say hello in time is reported and left out; its memory stays
+//! sealed, since it may still run there. Its children become ours, with the memory that
+//! was meant to go to it.
+
+use alloc::{boxed::Box, collections::BTreeMap, rc::Rc};
+use core::{future::Future, pin::Pin, time::Duration};
+
+use capelin_abi::{
+    CapAddress, KernelId, Mpidr, ObjectType, PhysAddr,
+    boot::{PhysRegion, PsciArgs},
+};
+use capelin_monitor::{
+    image::{HandOver, ImageError, Layout, MonitorWords},
+    membership::{Failure, Fate, Report, answer_deadline_ms},
+    plan::{Plan, PlannedCore},
+};
+use capelin_rt::{OwnedCap, RtError, spawn, sync::Event, sys, time, vspace::SharedMapped};
+use zerocopy::IntoBytes;
+
+use crate::{error::Error, node::Node, rings};
+
+/// The module that every core's CPU driver is a copy of.
+const KERNEL_MODULE: &str = "cpudriver";
+/// The module that is the first domain of every core but the boot core.
+const MONITOR_MODULE: &str = "monitor";
+
+/// The memory of a core that is to be started.
+pub(crate) struct CoreMemory {
+    /// Ram that becomes its home memory.
+    pub(crate) home: OwnedCap,
+    /// Ram that its monitor works with.
+    pub(crate) ram: OwnedCap,
+}
+
+/// The memory of several cores.
+pub(crate) type Memories = BTreeMap<u16, CoreMemory>;
+
+/// The images from which cores start, checked.
+#[derive(Clone, Copy)]
+pub(crate) struct Images {
+    kernel: &'static [u8],
+    monitor: &'static [u8],
+    /// Where they go.
+    pub(crate) layout: Layout,
+}
+
+/// A child that may say hello.
+pub(crate) struct Expected {
+    /// The slot for what rings it.
+    pub(crate) peer: CapAddress,
+    /// The tree below it.
+    pub(crate) plan: Plan,
+    /// The memory of that tree.
+    pub(crate) memories: Memories,
+    /// It has.
+    pub(crate) joined: Event,
+}
+
+/// A child that is to be started.
+struct Child {
+    core: PlannedCore,
+    memory: Option<CoreMemory>,
+    plan: Plan,
+    memories: Memories,
+}
+
+/// The images, checked when they are first needed.
+///
+/// # Errors
+/// [`Error::Module`], [`Error::Image`].
+pub(crate) fn images(node: &Node) -> Result<Images, Error> {
+    if let Some(images) = *node.images.borrow() {
+        return Ok(images);
+    }
+    let data = |name: &'static str| {
+        let module = node.archive.find(name).ok_or(Error::Module(name))?;
+        module.verify().map_err(|_| Error::Module(name))?;
+        Ok::<_, Error>(module.data())
+    };
+    let (kernel, monitor) = (data(KERNEL_MODULE)?, data(MONITOR_MODULE)?);
+    let images = Images {
+        kernel,
+        monitor,
+        layout: Layout::new(kernel, monitor)?,
+    };
+    *node.images.borrow_mut() = Some(images);
+    Ok(images)
+}
+
+/// Starts the cores of `plan` that are this one's children; they start the others.
+pub(crate) fn start_all(node: &Rc<Node>, plan: Plan, mut memories: Memories) {
+    node.overlay.set_below(plan.clone());
+    *node.below.borrow_mut() = plan.clone();
+    for core in plan.children(node.own) {
+        launch(node, child(*core, &plan, &mut memories));
+    }
+}
+
+/// Takes what belongs to `core` and the tree below it.
+fn child(core: PlannedCore, plan: &Plan, memories: &mut Memories) -> Child {
+    let below = plan.below(core.core);
+    let of_tree = below
+        .cores()
+        .iter()
+        .filter_map(|c| Some((c.core, memories.remove(&c.core)?)));
+    let of_tree = of_tree.collect();
+    Child {
+        core,
+        memory: memories.remove(&core.core),
+        plan: below,
+        memories: of_tree,
+    }
+}
+
+/// Starts a child beside others. (Boxed, since a child that fails leaves others to start.)
+fn launch(node: &Rc<Node>, child: Child) {
+    let started: Pin<Box<dyn Future<Output = ()>>> = Box::pin(start(Rc::clone(node), child));
+    spawn(started);
+}
+
+async fn start(node: Rc<Node>, child: Child) {
+    let core = child.core;
+    let began = time::now();
+    let report = |fate| Report {
+        core: core.core,
+        parent: node.own,
+        fate,
+    };
+    node.report(report(Fate::Starting)).await;
+    match attempt(&node, child).await {
+        Ok(()) => {
+            let took = time::to_duration(time::now().saturating_sub(began));
+            let boot_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+            node.report(report(Fate::Running { boot_us })).await;
+        }
+        Err((failure, mut memories)) => {
+            node.report(report(Fate::Failed(failure))).await;
+            let (plan, adopted) = {
+                let mut plan = node.below.borrow_mut();
+                let adopted = plan.leave_out(core.core);
+                (plan.clone(), adopted)
+            };
+            node.overlay.set_below(plan.clone());
+            for orphan in adopted {
+                launch(&node, self::child(orphan, &plan, &mut memories));
+            }
+        }
+    }
+}
+
+/// Starts a child and waits for its hello. On failure, the memory of the tree below it.
+async fn attempt(node: &Rc<Node>, child: Child) -> Result<(), (Failure, Memories)> {
+    let Child {
+        core,
+        memory,
+        plan,
+        memories,
+    } = child;
+    let joined = Event::new();
+    let peer = match prepare(node, &core, memory) {
+        Ok(prepared) => prepared,
+        Err(failure) => return Err((failure, memories)),
+    };
+    let expected = Expected {
+        peer: peer.slot,
+        plan,
+        memories,
+        joined: joined.clone(),
+    };
+    node.expected.borrow_mut().insert(core.core, expected);
+    let release = (core.release != 0).then_some(PhysAddr(core.release));
+    let started = sys::kernel::start_core(
+        node.kernel,
+        peer.image.reference(),
+        Mpidr(core.mpidr),
+        release,
+    );
+    // The image is the child's for as long as it runs.
+    let _ = peer.image.leak();
+    let failure = match started {
+        Err(error) => Failure::Refused(error as u64),
+        Ok(()) => {
+            let limit = Duration::from_millis(answer_deadline_ms(node.machine_cores.get()));
+            if time::timeout(limit, joined.wait()).await.is_ok() {
+                return Ok(());
+            }
+            match sys::kernel::affinity_info(node.kernel, Mpidr(core.mpidr)) {
+                Ok(sys::kernel::Affinity::Off) => Failure::StillOff,
+                _ => Failure::NoAnswer,
+            }
+        }
+    };
+    node.overlay.remove_neighbour(core.core);
+    let expected = node.expected.borrow_mut().remove(&core.core);
+    match expected {
+        Some(expected) => Err((failure, expected.memories)),
+        // It said hello at the last moment.
+        None => Err((failure, Memories::new())),
+    }
+}
+
+/// A child whose image is sealed.
+struct Prepared {
+    image: OwnedCap,
+    slot: CapAddress,
+}
+
+/// Steps 1 to 3, but for the start.
+fn prepare(
+    node: &Node,
+    core: &PlannedCore,
+    memory: Option<CoreMemory>,
+) -> Result<Prepared, Failure> {
+    if core.release == 0 && node.info.psci.method == PsciArgs::NONE {
+        return Err(Failure::NotStartable);
+    }
+    let memory = memory.ok_or(Failure::NoMemory)?;
+    fill(node, core, memory).map_err(|error| match error {
+        Error::Module(_) | Error::Image(ImageError::BadKernel | ImageError::BadDomain(_)) => {
+            Failure::NoImage
+        }
+        Error::Runtime(RtError::System(error)) => Failure::Refused(error as u64),
+        _ => Failure::NoMemory,
+    })
+}
+
+fn fill(node: &Node, core: &PlannedCore, memory: CoreMemory) -> Result<Prepared, Error> {
+    let images = images(node)?;
+    let home = memory.home.identify()?;
+    let home_region = PhysRegion {
+        base: home.base.0,
+        bytes: home.size,
+    };
+    let ring = rings::accept(node, core.core)?;
+    let to = KernelId(core.core);
+    let ram = sys::kernel::export(node.kernel, memory.ram.reference(), to, false)?;
+    // Its tombstone stays, and with it the slot.
+    let _ = memory.ram.leak();
+    let hand_over = HandOver {
+        ring: ring.record,
+        archive: node.archive_record,
+        ram,
+        words: MonitorWords {
+            parent: node.own,
+            boot_core: node.boot_core,
+            machine_cores: node.machine_cores.get() as u64,
+            home_node: core.home_node,
+            archive: node.archive_record,
+            bell: node.bell_record,
+        },
+    };
+    let args = images
+        .layout
+        .core_args(node.info, core, home_region, &hand_over)?;
+    let image = OwnedCap::make(|slot| {
+        sys::cspace::retype(
+            sys::cspace::OWN,
+            slot.into(),
+            memory.home.reference(),
+            ObjectType::Frame,
+            0,
+            home.size,
+            1,
+        )
+    })?;
+    {
+        // Fresh frames are zero, so the gaps are.
+        let mapped = SharedMapped::new(OwnedCap::copy_of(image.address())?, true)?;
+        let at = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
+        let is_written = mapped.write(0, images.kernel)
+            && mapped.write(at(images.layout.args_offset), args.as_bytes())
+            && mapped.write(at(images.layout.domain_offset), images.monitor);
+        if !is_written {
+            return Err(Error::Image(ImageError::TooLarge));
+        }
+    }
+    sys::kernel::seal(node.kernel, image.reference())?;
+    let _ = memory.home.leak();
+    node.overlay.add_neighbour(core.core, ring.ring);
+    Ok(Prepared {
+        image,
+        slot: ring.peer,
+    })
+}

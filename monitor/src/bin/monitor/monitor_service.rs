@@ -1,0 +1,209 @@
+//! Domains and cores, for programs on this core and for other monitors.
+//!
+//! What another core has to do goes to its monitor, which serves the same interface
+//! over the overlay, for its own core only.
+
+use alloc::{rc::Rc, string::String, vec::Vec};
+use core::{future::Future, time::Duration};
+
+use capelin_idc::Cap;
+use capelin_interfaces::monitor::{
+    CapabilityInfo, CoreInfo, CoreState, DomainId, DomainInfo, DomainState, Monitor, MonitorClient,
+    MonitorError, PingStats, THIS_CORE,
+};
+use capelin_monitor::{
+    intermon::IntermonClient,
+    membership::{Fate, Member},
+    overlay::Way,
+    ping,
+};
+use capelin_rt::{OwnedCap, time};
+
+use crate::{
+    node::{Node, Remote},
+    programs, rings,
+};
+
+/// How long another core may take for an answer that it needn't wait for itself.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Round trips that one ping may have.
+const MAX_ROUNDS: u32 = 10_000;
+
+/// Serves one client.
+pub(crate) struct MonitorService {
+    pub(crate) node: Rc<Node>,
+    /// It is another core's monitor: what isn't for this core isn't passed on again.
+    pub(crate) is_remote: bool,
+}
+
+/// What `call` gives, if it does in time.
+pub(crate) async fn in_time<T>(
+    call: impl Future<Output = Result<T, MonitorError>>,
+) -> Result<T, MonitorError> {
+    let result = time::timeout(PATIENCE, call).await;
+    result.unwrap_or(Err(MonitorError::TimedOut))
+}
+
+impl MonitorService {
+    /// A client of the monitor of `core`, which isn't this one.
+    fn other(&self, core: u16) -> Result<MonitorClient<Remote>, MonitorError> {
+        if self.is_remote {
+            return Err(MonitorError::NoSuchCore);
+        }
+        let client = self.node.remote(core);
+        client.map_err(|_| MonitorError::NoSuchCore)
+    }
+
+    /// A client that pings `core`, over a ring that leads there directly; one is opened
+    /// when there is none.
+    async fn direct(&self, core: u16) -> Result<IntermonClient<Remote>, MonitorError> {
+        let node = &self.node;
+        if !node.is_own(core) && !node.overlay.is_direct(core) {
+            let client: IntermonClient<_> =
+                node.remote(core).map_err(|_| MonitorError::NoSuchCore)?;
+            let opened = time::timeout(PATIENCE, client.open_ring(node.bell_record))
+                .await
+                .map_err(|_| MonitorError::TimedOut)?
+                .map_err(|_| MonitorError::NoSuchCore)?;
+            let ring = rings::attach(node, &opened).map_err(|_| MonitorError::Exhausted)?;
+            node.overlay.add_direct(core, ring);
+        }
+        let core = if core == THIS_CORE { node.own } else { core };
+        let client = node.overlay.connect(core, Way::Direct);
+        client.map_err(|_| MonitorError::NoSuchCore)
+    }
+
+    fn core_info(member: &Member) -> CoreInfo {
+        let (state, boot_time_us) = match member.fate {
+            Fate::Planned => (CoreState::Offline, 0),
+            Fate::Starting => (CoreState::Starting, 0),
+            Fate::Running { boot_us } => (CoreState::Running, boot_us),
+            Fate::Failed(_) => (CoreState::Failed, 0),
+        };
+        CoreInfo {
+            core: member.planned.core,
+            mpidr: member.planned.mpidr,
+            node: member.planned.node,
+            state,
+            parent: member.planned.parent,
+            boot_time_us,
+        }
+    }
+}
+
+impl Monitor for MonitorService {
+    async fn spawn(
+        &self,
+        core: u16,
+        program: &str,
+        arguments: &[String],
+    ) -> Result<DomainId, MonitorError> {
+        if self.node.is_own(core) {
+            return programs::start(&self.node, program, arguments).await;
+        }
+        let client = self.other(core)?;
+        in_time(client.spawn(THIS_CORE, program, arguments)).await
+    }
+
+    async fn wait(&self, domain: DomainId) -> Result<DomainState, MonitorError> {
+        if self.node.is_own(domain.core()) {
+            return programs::wait(&self.node, domain).await;
+        }
+        // As long as it takes; a core that vanishes ends it.
+        self.other(domain.core())?.wait(domain).await
+    }
+
+    async fn kill(&self, domain: DomainId) -> Result<(), MonitorError> {
+        if self.node.is_own(domain.core()) {
+            return programs::kill(&self.node, domain);
+        }
+        let client = self.other(domain.core())?;
+        in_time(client.kill(domain)).await
+    }
+
+    async fn domains(&self, core: u16) -> Result<Vec<DomainInfo>, MonitorError> {
+        if self.node.is_own(core) {
+            return Ok(programs::list(&self.node));
+        }
+        let client = self.other(core)?;
+        in_time(client.domains(THIS_CORE)).await
+    }
+
+    async fn cores(&self) -> Result<Vec<CoreInfo>, MonitorError> {
+        let node = &self.node;
+        let Some(boot) = &node.boot else {
+            let client = self.other(node.boot_core)?;
+            return in_time(client.cores()).await;
+        };
+        let mut cores: Vec<CoreInfo> = boot
+            .membership
+            .borrow()
+            .members()
+            .map(Self::core_info)
+            .collect();
+        cores.push(CoreInfo {
+            core: node.own,
+            mpidr: node.info.mpidr,
+            node: u32::try_from(node.info.node).unwrap_or(0),
+            state: CoreState::Running,
+            parent: node.own,
+            boot_time_us: 0,
+        });
+        cores.sort_unstable_by_key(|info| info.core);
+        Ok(cores)
+    }
+
+    async fn capabilities(
+        &self,
+        domain: DomainId,
+        first: u32,
+        limit: u32,
+    ) -> Result<Vec<CapabilityInfo>, MonitorError> {
+        if self.node.is_own(domain.core()) {
+            return programs::capabilities(&self.node, domain, first, limit);
+        }
+        let client = self.other(domain.core())?;
+        in_time(client.capabilities(domain, first, limit)).await
+    }
+
+    async fn ping(&self, core: u16, rounds: u32) -> Result<PingStats, MonitorError> {
+        let client = self.direct(core).await?;
+        let mut ticks = Vec::new();
+        for round in 0..rounds.clamp(1, MAX_ROUNDS) {
+            let start = time::now();
+            let word = u64::from(round);
+            let answer = time::timeout(PATIENCE, client.echo(word)).await;
+            let end = time::now();
+            match answer {
+                Ok(Ok(answer)) if answer == word => ticks.push(end.saturating_sub(start)),
+                Ok(Ok(_)) => return Err(MonitorError::CoreFailed),
+                Ok(Err(_)) => return Err(MonitorError::NoSuchCore),
+                Err(_) => return Err(MonitorError::TimedOut),
+            }
+        }
+        Ok(ping::statistics(ticks, time::frequency()))
+    }
+
+    async fn settled(&self) -> Result<u32, MonitorError> {
+        let Some(boot) = &self.node.boot else {
+            return self.other(self.node.boot_core)?.settled().await;
+        };
+        boot.settled.wait().await;
+        let others = boot.membership.borrow().running();
+        Ok(u32::try_from(others).unwrap_or(u32::MAX).saturating_add(1))
+    }
+
+    async fn adopt(
+        &self,
+        name: &str,
+        memory_bytes: u64,
+        dispatcher: Cap,
+    ) -> Result<DomainId, MonitorError> {
+        let dispatcher = OwnedCap::received(dispatcher);
+        programs::adopt(&self.node, name, memory_bytes, dispatcher)
+    }
+
+    async fn adopt_cspace(&self, domain: DomainId, cspace: Cap) -> Result<(), MonitorError> {
+        programs::adopt_cspace(&self.node, domain, OwnedCap::received(cspace))
+    }
+}

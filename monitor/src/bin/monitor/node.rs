@@ -1,0 +1,230 @@
+//! What a monitor has.
+
+use alloc::{boxed::Box, collections::BTreeMap, rc::Rc, string::String};
+use core::cell::{Cell, RefCell};
+
+use capelin_abi::{CapAddress, CapRef, KernelId, boot::BootInfo};
+use capelin_archive::Archive;
+use capelin_idc::{Client, TransportError};
+use capelin_interfaces::{console::ConsoleClient, memory::MemoryClient, service, skb::SkbClient};
+use capelin_monitor::{
+    Record,
+    domains::Domains,
+    intermon::IntermonClient,
+    membership::{Membership, Report},
+    overlay::{Hop, Overlay, Way},
+    plan::Plan,
+};
+use capelin_rt::{
+    Listener, Lmp, OwnedCap, RtError, endpoint::Endpoint, notify::Notify, spawn, sync::Event, sys,
+    urpc::Urpc,
+};
+
+use crate::{
+    children::{Expected, Images},
+    programs::Local,
+    relay,
+};
+
+/// A connection to another core.
+pub(crate) type Remote = Hop<Urpc>;
+
+/// Messages of local clients that may wait.
+const CAPACITY: usize = 32;
+/// The badge of the endpoint that programs get.
+const PUBLIC: u64 = 1;
+
+/// What only the boot core's monitor has.
+pub(crate) struct BootCore {
+    /// The memory service.
+    pub(crate) memory: MemoryClient<Lmp>,
+    /// The knowledge base; `None` when it doesn't run.
+    pub(crate) skb: RefCell<Option<SkbClient<Lmp>>>,
+    /// The console; `None` until a driver has it.
+    pub(crate) console: RefCell<Option<ConsoleClient<Lmp>>>,
+    /// The name service of the boot core.
+    pub(crate) names: CapAddress,
+    /// What has become of all other cores.
+    pub(crate) membership: RefCell<Membership>,
+    /// Every core runs or has failed.
+    pub(crate) settled: Event,
+}
+
+/// What a monitor has. Lives as long as the monitor.
+pub(crate) struct Node {
+    /// This core.
+    pub(crate) own: u16,
+    /// The core that firmware started.
+    pub(crate) boot_core: u16,
+    /// This kernel.
+    pub(crate) kernel: CapRef,
+    /// What the CPU driver tells.
+    pub(crate) info: &'static BootInfo,
+    /// The modules.
+    pub(crate) archive: Archive<'static>,
+    /// The archive's frame, for other kernels.
+    pub(crate) archive_record: Record,
+    /// Node of this core's home and working memory.
+    pub(crate) home_node: u32,
+    /// Cores in the whole machine, as far as they are known.
+    pub(crate) machine_cores: Cell<usize>,
+    /// Connections to other monitors.
+    pub(crate) overlay: Overlay<Urpc>,
+    /// What rings us.
+    pub(crate) bell: Rc<Notify>,
+    /// The same, for other kernels.
+    pub(crate) bell_record: Record,
+    /// The cores below this one that are to run.
+    pub(crate) below: RefCell<Plan>,
+    /// The images from which cores start; `None` until one is to be started.
+    pub(crate) images: RefCell<Option<Images>>,
+    /// Children that may say hello.
+    pub(crate) expected: RefCell<BTreeMap<u16, Expected>>,
+    /// The programs on this core.
+    pub(crate) programs: RefCell<Domains<Local>>,
+    /// Where their ends are told.
+    pub(crate) deaths: Endpoint,
+    /// By which local programs reach us.
+    pub(crate) public: OwnedCap,
+    /// What only the boot core's has.
+    pub(crate) boot: Option<BootCore>,
+}
+
+/// The parts of a [`Node`] that differ by how it begins.
+pub(crate) struct Beginning {
+    /// See [`Node::boot_core`].
+    pub(crate) boot_core: u16,
+    /// The parent; `None` on the boot core.
+    pub(crate) parent: Option<u16>,
+    /// See [`Node::kernel`].
+    pub(crate) kernel: CapRef,
+    /// See [`Node::info`].
+    pub(crate) info: &'static BootInfo,
+    /// See [`Node::archive`].
+    pub(crate) archive: Archive<'static>,
+    /// See [`Node::archive_record`].
+    pub(crate) archive_record: Record,
+    /// See [`Node::home_node`].
+    pub(crate) home_node: u32,
+    /// See [`Node::machine_cores`].
+    pub(crate) machine_cores: usize,
+    /// See [`Node::boot`].
+    pub(crate) boot: Option<BootCore>,
+}
+
+impl Node {
+    /// Sets everything up that doesn't depend on others: from now on this monitor
+    /// serves local programs and whoever comes over the overlay.
+    ///
+    /// # Errors
+    /// No endpoints, slots or memory; what the kernel says.
+    pub(crate) fn begin(with: Beginning) -> Result<Rc<Self>, RtError> {
+        let own = u16::try_from(with.info.kernel_id).unwrap_or(KernelId::LIMIT);
+        let bell = Rc::new(Notify::new()?);
+        // A copy's record is the same whoever takes it.
+        let anyone = KernelId(if own == 0 { 1 } else { 0 });
+        let bell_record = sys::kernel::export(with.kernel, bell.cap().reference(), anyone, true)?;
+        let spawner = Box::new(|future| drop(spawn(future)));
+        let listener = Listener::new(CAPACITY)?;
+        let node = Rc::new(Self {
+            own,
+            boot_core: with.boot_core,
+            kernel: with.kernel,
+            info: with.info,
+            archive: with.archive,
+            archive_record: with.archive_record,
+            home_node: with.home_node,
+            machine_cores: Cell::new(with.machine_cores),
+            overlay: Overlay::new(own, with.parent, spawner),
+            bell,
+            bell_record,
+            below: RefCell::default(),
+            images: RefCell::new(None),
+            expected: RefCell::default(),
+            programs: RefCell::new(Domains::new(own)),
+            deaths: Endpoint::new(CAPACITY)?,
+            public: listener.capability(PUBLIC)?,
+            boot: with.boot,
+        });
+        crate::programs::watch(&node);
+        relay::serve(&node, listener);
+        Ok(node)
+    }
+
+    /// A client of a service of another core's monitor.
+    ///
+    /// # Errors
+    /// [`TransportError::Closed`] when no way leads there.
+    pub(crate) fn remote<C: Client<Remote>>(&self, core: u16) -> Result<C, TransportError> {
+        self.overlay.connect(core, Way::Tree)
+    }
+
+    /// Whether `core` means this one.
+    pub(crate) const fn is_own(&self, core: u16) -> bool {
+        core == self.own || core == capelin_interfaces::monitor::THIS_CORE
+    }
+
+    /// Tells the boot core what became of cores.
+    pub(crate) async fn report(&self, report: Report) {
+        if let Some(boot) = &self.boot {
+            boot.apply(report);
+        } else if let Ok(client) = self.remote::<IntermonClient<_>>(self.boot_core) {
+            // Without a way to the boot core nobody is left to be told.
+            let _ = client.report(alloc::vec![report]).await;
+        }
+    }
+
+    /// Writes a line on the console, from whichever core.
+    pub(crate) fn say(self: &Rc<Self>, line: String) {
+        if self.boot.is_some() {
+            capelin_rt::println!("{line}");
+            return;
+        }
+        let node = Rc::clone(self);
+        spawn(async move {
+            if let Ok(client) = node.remote::<IntermonClient<_>>(node.boot_core) {
+                let mut text = line.into_bytes();
+                text.push(b'\n');
+                // As above.
+                let _ = client.output(text).await;
+            }
+        });
+    }
+
+    /// The names under which programs on this core find services that we pass.
+    pub(crate) fn passed(&self) -> impl Iterator<Item = (&'static str, CapAddress)> {
+        let own = self.public.address();
+        let names = [
+            service::NAMES,
+            service::MEMORY,
+            service::CONSOLE,
+            service::SKB,
+            service::MONITOR,
+            service::SYSTEM,
+        ];
+        // On the boot core there is a name service that knows the others.
+        let boot = self.boot.as_ref().map(|boot| boot.names);
+        let count = if boot.is_some() { 1 } else { names.len() };
+        names
+            .into_iter()
+            .take(count)
+            .map(move |name| (name, boot.unwrap_or(own)))
+    }
+}
+
+impl BootCore {
+    /// Takes a report in.
+    pub(crate) fn apply(&self, report: Report) {
+        let mut membership = self.membership.borrow_mut();
+        if !membership.apply(report) {
+            return;
+        }
+        if let capelin_monitor::membership::Fate::Failed(failure) = report.fate {
+            let mpidr = membership.get(report.core).map_or(0, |m| m.planned.mpidr);
+            capelin_rt::println!("core {} (MPIDR {mpidr:#x}) {failure}", report.core);
+        }
+        if membership.is_settled() {
+            self.settled.set();
+        }
+    }
+}

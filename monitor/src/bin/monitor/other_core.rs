@@ -1,0 +1,56 @@
+//! How a monitor begins on any core but the boot core: hello to the parent.
+
+use alloc::rc::Rc;
+
+use capelin_abi::{boot::BootInfo, layout::slot};
+use capelin_archive::Archive;
+use capelin_monitor::{
+    image::MonitorWords,
+    intermon::{IntermonClient, Welcome},
+};
+use capelin_rt::{OwnedCap, boot, sys, urpc::Urpc, vspace::SharedMapped};
+
+use crate::{
+    children::{self, CoreMemory, Memories},
+    error::Error,
+    node::{Beginning, Node},
+    programs, rings,
+};
+
+/// Begins, as the first domain of a core.
+///
+/// # Errors
+/// What a monitor can't do without. The parent then waits in vain, and says so.
+pub(crate) async fn begin(info: &'static BootInfo) -> Result<(), Error> {
+    boot::adopt_ram()?;
+    let words = MonitorWords::from_words(&info.monitor_words).ok_or(Error::HandOver)?;
+    let archive = boot::read_only(OwnedCap::adopt(slot::CORE_PACKAGE))?;
+    let node = Node::begin(Beginning {
+        boot_core: words.boot_core,
+        parent: Some(words.parent),
+        kernel: sys::kernel::OWN,
+        info,
+        archive: Archive::parse(archive).map_err(Error::Archive)?,
+        archive_record: words.archive,
+        home_node: words.home_node,
+        machine_cores: usize::try_from(words.machine_cores).unwrap_or(1),
+        boot: None,
+    })?;
+    programs::list_self(&node)?;
+    let peer = rings::import(&node, &words.bell)?;
+    let memory = SharedMapped::new(OwnedCap::adopt(slot::PARENT_RING), true)?;
+    let ring = Urpc::attach(memory, Rc::clone(&node.bell), peer)?;
+    node.overlay.add_neighbour(words.parent, ring);
+    let parent: IntermonClient<_> = node.remote(words.parent)?;
+    let Welcome { plan, allotments } = parent.hello(node.bell_record).await?;
+    let mut memories = Memories::new();
+    for allotment in allotments {
+        let memory = CoreMemory {
+            home: rings::import(&node, &allotment.home)?,
+            ram: rings::import(&node, &allotment.ram)?,
+        };
+        memories.insert(allotment.core, memory);
+    }
+    children::start_all(&node, plan, memories);
+    Ok(())
+}

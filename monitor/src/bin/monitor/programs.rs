@@ -1,0 +1,404 @@
+//! The programs on this core: started from the archive, watched, and their memory
+//! taken back when they end.
+
+use alloc::{
+    format,
+    rc::Rc,
+    string::{String, ToString},
+    vec::Vec,
+};
+use core::future::poll_fn;
+use core::task::Poll;
+
+use capelin_abi::{
+    CapAddress, CapRef, ObjectType,
+    capability::CNODE_SLOTS,
+    layout::{l1, slot},
+    syscall::DispatcherState,
+};
+use capelin_archive::ModuleKind;
+use capelin_interfaces::monitor::{
+    CapabilityInfo, DomainId, DomainInfo, DomainState, MonitorError,
+};
+use capelin_rt::{OwnedCap, RtError, spawn, sys, time};
+use capelin_spawn::{Domain, Image, Program, SpawnError, loader};
+
+use crate::{error::Error, node::Node, ram};
+
+/// Home memory that a program has for its own kernel objects, in bytes.
+const HOME_BYTES: u64 = 96 << 10;
+/// Memory that a program has for its own frames, in bytes.
+const RAM_BYTES: u64 = 1 << 20;
+
+/// What the monitor keeps of a program.
+pub(crate) struct Local {
+    /// As it was made; `None` for those that others made, and once it has ended.
+    domain: Option<Domain>,
+    /// To ask how it is doing.
+    dispatcher: Option<OwnedCap>,
+    /// To look at what it holds.
+    cspace: Option<OwnedCap>,
+    /// Given to it.
+    memory_bytes: u64,
+    /// Upcalls and microseconds at its end.
+    last: (u64, u64),
+}
+
+impl Local {
+    fn dispatcher(&self) -> Option<CapRef> {
+        let own = self.domain.as_ref().map(Domain::dispatcher);
+        own.or(self.dispatcher.as_ref()).map(OwnedCap::reference)
+    }
+
+    fn cspace(&self) -> Option<CapRef> {
+        let own = self.domain.as_ref().map(Domain::cspace);
+        own.or(self.cspace.as_ref()).map(OwnedCap::reference)
+    }
+
+    /// Upcalls, and time run in microseconds.
+    fn used(&self) -> (u64, u64) {
+        let status = self.dispatcher().map(sys::dispatcher::status);
+        match status {
+            Some(Ok(status)) => (status.upcalls, microseconds(status.run_ticks)),
+            _ => self.last,
+        }
+    }
+}
+
+fn microseconds(ticks: u64) -> u64 {
+    u64::try_from(time::to_duration(ticks).as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Lists this monitor itself, the first domain of its core.
+///
+/// # Errors
+/// No slots; what the kernel says.
+pub(crate) fn list_self(node: &Node) -> Result<(), Error> {
+    let own = Local {
+        domain: None,
+        dispatcher: Some(OwnedCap::copy_of(slot::DISPATCHER)?),
+        cspace: Some(OwnedCap::copy_of(slot::L1CNODE)?),
+        memory_bytes: node.info.home.bytes,
+        last: (0, 0),
+    };
+    let listed = node
+        .programs
+        .borrow_mut()
+        .insert("monitor".to_string(), own);
+    listed.map(drop).map_err(|_| RtError::OutOfSlots.into())
+}
+
+/// Starts module `program` here.
+///
+/// # Errors
+/// [`MonitorError`].
+pub(crate) async fn start(
+    node: &Rc<Node>,
+    program: &str,
+    arguments: &[String],
+) -> Result<DomainId, MonitorError> {
+    let module = node
+        .archive
+        .find(program)
+        .filter(|module| matches!(module.kind(), ModuleKind::Elf | ModuleKind::Flat))
+        .ok_or(MonitorError::NoSuchProgram)?;
+    module.verify().map_err(|_| MonitorError::BadProgram)?;
+    let image = Image::parse(module.data()).map_err(|_| MonitorError::BadProgram)?;
+    let id = node.programs.borrow().next_id();
+    let death = node
+        .deaths
+        .badged(id.number())
+        .map_err(|error| runtime(&error))?;
+    let mut wanted = Program::new(program)
+        .core(node.own)
+        .arguments(arguments)
+        .home_bytes(HOME_BYTES)
+        .ram_bytes(RAM_BYTES)
+        .death(death);
+    for (name, endpoint) in node.passed() {
+        wanted = wanted.capability(name, endpoint);
+    }
+    if module.uses_fp() {
+        wanted = wanted.with_fp();
+    }
+    // The number is ours before anything waits: others may start programs, too.
+    let entry = Local {
+        domain: None,
+        dispatcher: None,
+        cspace: None,
+        memory_bytes: 0,
+        last: (0, 0),
+    };
+    let inserted = node
+        .programs
+        .borrow_mut()
+        .insert(program.to_string(), entry);
+    let id = inserted.map_err(|(error, _)| error)?;
+    match make(node, wanted, &image).await {
+        Ok(domain) => {
+            let run = domain.run();
+            let mut programs = node.programs.borrow_mut();
+            let entry = programs.get_mut(id)?;
+            entry.data.memory_bytes = domain.memory_bytes();
+            entry.data.domain = Some(domain);
+            run.map_err(|error| runtime(&error))?;
+            Ok(id)
+        }
+        Err(error) => {
+            let mut programs = node.programs.borrow_mut();
+            programs.end(id, DomainState::Faulted);
+            // Nobody knows its number, so nobody waits for it.
+            let _ = programs.take_ended(id, core::task::Waker::noop());
+            Err(error)
+        }
+    }
+}
+
+async fn make(node: &Node, wanted: Program, image: &Image<'_>) -> Result<Domain, MonitorError> {
+    let needs = loader::needs(&wanted, image).map_err(spawning)?;
+    ram::ensure(node, needs.ram)
+        .await
+        .map_err(|_| MonitorError::Exhausted)?;
+    wanted.make(image).await.map_err(spawning)
+}
+
+fn spawning(error: SpawnError) -> MonitorError {
+    match error {
+        SpawnError::Image(_) => MonitorError::BadProgram,
+        SpawnError::Arguments(_) => MonitorError::Exhausted,
+        SpawnError::Runtime(error) => runtime(&error),
+    }
+}
+
+const fn runtime(error: &RtError) -> MonitorError {
+    match error {
+        RtError::System(_) => MonitorError::Kernel,
+        _ => MonitorError::Exhausted,
+    }
+}
+
+/// Lists a program that another has made.
+///
+/// # Errors
+/// [`MonitorError::Exhausted`].
+pub(crate) fn adopt(
+    node: &Node,
+    name: &str,
+    memory_bytes: u64,
+    dispatcher: OwnedCap,
+) -> Result<DomainId, MonitorError> {
+    let entry = Local {
+        domain: None,
+        dispatcher: Some(dispatcher),
+        cspace: None,
+        memory_bytes,
+        last: (0, 0),
+    };
+    let inserted = node.programs.borrow_mut().insert(name.to_string(), entry);
+    inserted.map_err(|(error, _)| error)
+}
+
+/// What [`adopt`] can't take: a message carries one capability.
+///
+/// # Errors
+/// [`MonitorError::NoSuchDomain`], [`MonitorError::NotAllowed`] for our own programs.
+pub(crate) fn adopt_cspace(
+    node: &Node,
+    id: DomainId,
+    cspace: OwnedCap,
+) -> Result<(), MonitorError> {
+    let mut programs = node.programs.borrow_mut();
+    let entry = programs.get_mut(id)?;
+    if entry.data.domain.is_some() || entry.data.cspace.is_some() {
+        return Err(MonitorError::NotAllowed);
+    }
+    entry.data.cspace = Some(cspace);
+    Ok(())
+}
+
+/// Waits until a program has ended, and forgets it.
+///
+/// # Errors
+/// [`MonitorError::NoSuchDomain`].
+pub(crate) async fn wait(node: &Node, id: DomainId) -> Result<DomainState, MonitorError> {
+    poll_fn(|context| {
+        let mut programs = node.programs.borrow_mut();
+        match programs.take_ended(id, context.waker()) {
+            Ok(None) => Poll::Pending,
+            Ok(Some((state, _))) => Poll::Ready(Ok(state)),
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    })
+    .await
+}
+
+/// Ends a program that we have started.
+///
+/// # Errors
+/// [`MonitorError::NoSuchDomain`], [`MonitorError::NotAllowed`] for others' programs.
+pub(crate) fn kill(node: &Node, id: DomainId) -> Result<(), MonitorError> {
+    let mut programs = node.programs.borrow_mut();
+    let entry = programs.get_mut(id)?;
+    if entry.ended.is_some() {
+        return Ok(());
+    }
+    let used = entry.data.used();
+    let domain = entry.data.domain.take().ok_or(MonitorError::NotAllowed)?;
+    entry.data.last = used;
+    // What can't be taken back isn't used again.
+    let _ = domain.reclaim();
+    programs.end(id, DomainState::Faulted);
+    Ok(())
+}
+
+/// The programs on this core.
+pub(crate) fn list(node: &Node) -> Vec<DomainInfo> {
+    let programs = node.programs.borrow();
+    let info = |(id, entry): (DomainId, &capelin_monitor::domains::Entry<Local>)| {
+        let (upcalls, run_time_us) = entry.data.used();
+        DomainInfo {
+            id,
+            name: entry.name.clone(),
+            state: entry.ended.unwrap_or_else(|| state_of(&entry.data)),
+            run_time_us,
+            upcalls,
+            memory_bytes: entry.data.memory_bytes,
+        }
+    };
+    programs.iter().map(info).collect()
+}
+
+fn state_of(program: &Local) -> DomainState {
+    let status = program.dispatcher().map(sys::dispatcher::status);
+    match status {
+        Some(Ok(status)) => state(status.state, status.exit_code),
+        // Its dispatcher is gone, and with it everything; or it isn't made yet.
+        _ => DomainState::Stopped,
+    }
+}
+
+const fn state(state: DispatcherState, code: u32) -> DomainState {
+    match state {
+        DispatcherState::Runnable => DomainState::Runnable,
+        DispatcherState::Blocked => DomainState::Blocked,
+        DispatcherState::New | DispatcherState::Stopped => DomainState::Stopped,
+        DispatcherState::Exited => DomainState::Exited(code),
+        DispatcherState::Faulted => DomainState::Faulted,
+    }
+}
+
+/// What a program holds, from slot `first` on, at most `limit`.
+///
+/// # Errors
+/// [`MonitorError::NoSuchDomain`], [`MonitorError::NotAllowed`] when we weren't given its
+/// CSpace.
+pub(crate) fn capabilities(
+    node: &Node,
+    id: DomainId,
+    first: u32,
+    limit: u32,
+) -> Result<Vec<CapabilityInfo>, MonitorError> {
+    let programs = node.programs.borrow();
+    let cspace = programs
+        .get(id)?
+        .data
+        .cspace()
+        .ok_or(MonitorError::NotAllowed)?;
+    let mut found = Vec::new();
+    let limit = usize::try_from(limit.min(1000)).unwrap_or(0);
+    for cnode in CapAddress(first).l1()..l1::COUNT {
+        let l2 = sys::cspace::identify_slot(cspace, CapRef::l1(cnode));
+        if !l2.is_ok_and(|identity| identity.kind == ObjectType::L2CNode) {
+            continue;
+        }
+        for slot in 0..u32::try_from(CNODE_SLOTS).unwrap_or(256) {
+            let address = CapAddress(cnode << 8 | slot);
+            if address.0 < first {
+                continue;
+            }
+            if found.len() >= limit {
+                return Ok(found);
+            }
+            match sys::cspace::identify_slot(cspace, address.into()) {
+                Ok(identity) if identity.kind != ObjectType::Null => found.push(CapabilityInfo {
+                    address: address.0,
+                    kind: identity.kind as u8,
+                    rights: identity.rights.bits(),
+                    owner: identity.owner.0,
+                    base: identity.base.0,
+                    size: identity.size,
+                }),
+                _ => {}
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// From now on, ends are noticed.
+pub(crate) fn watch(node: &Rc<Node>) {
+    let node = Rc::clone(node);
+    spawn(async move {
+        loop {
+            let event = node.deaths.receive().await;
+            if event.is_event {
+                let id = DomainId::new(node.own, event.badge);
+                let [ended, code, ..] = event.words;
+                end(&node, id, ended, code);
+            }
+        }
+    });
+}
+
+/// A program has ended: says so if it crashed, and takes its memory back.
+fn end(node: &Rc<Node>, id: DomainId, ended: u64, code: u64) {
+    let mut programs = node.programs.borrow_mut();
+    let Ok(entry) = programs.get_mut(id) else {
+        return;
+    };
+    let known = u32::try_from(ended).ok();
+    let ended = match known.and_then(|ended| DispatcherState::try_from(ended).ok()) {
+        Some(DispatcherState::Exited) => {
+            DomainState::Exited(u32::try_from(code).unwrap_or(u32::MAX))
+        }
+        _ => DomainState::Faulted,
+    };
+    let used = entry.data.used();
+    if ended == DomainState::Faulted
+        && let Some(dispatcher) = entry.data.dispatcher()
+    {
+        node.say(crash(&entry.name, id, dispatcher));
+    }
+    entry.data.last = used;
+    if let Some(domain) = entry.data.domain.take()
+        && let Err(error) = domain.reclaim()
+    {
+        node.say(format!(
+            "the memory of {} ({id}) is lost: {error}",
+            entry.name
+        ));
+    }
+    programs.end(id, ended);
+}
+
+/// A crash and the registers at it.
+fn crash(name: &str, id: DomainId, dispatcher: CapRef) -> String {
+    use core::fmt::Write as _;
+    let register = |index| sys::dispatcher::fault_register(dispatcher, index).unwrap_or(0);
+    let core = id.core();
+    let mut text = format!(
+        "{name} ({id}) on core {core} crashed: PC {:#x}, SP {:#x}, ESR {:#x}, FAR {:#x}",
+        register(32),
+        register(31),
+        register(34),
+        register(35),
+    );
+    for index in 0..31 {
+        // Writing to a String can't fail.
+        let _ = match index % 4 {
+            0 => write!(text, "\n  x{index:<2} {:#018x}", register(index)),
+            _ => write!(text, "  x{index:<2} {:#018x}", register(index)),
+        };
+    }
+    text
+}

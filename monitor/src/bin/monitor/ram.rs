@@ -1,0 +1,80 @@
+//! Memory: from the memory service on the boot core, from the boot core elsewhere.
+
+use capelin_abi::KernelId;
+use capelin_interfaces::memory::ANY_NODE;
+use capelin_monitor::Record;
+use capelin_monitor::intermon::{IntermonClient, IntermonError};
+use capelin_rt::{OwnedCap, RtError, memory, sys};
+
+use crate::{error::Error, node::Node, rings};
+
+/// Fetched at least at a time, in bytes.
+const AT_LEAST: u64 = 4 << 20;
+/// Alignment of what is fetched, in bytes.
+const ALIGNMENT: u64 = 2 << 20;
+
+/// A `Ram` capability, the only one to `bytes` bytes.
+///
+/// # Errors
+/// [`Error::Memory`]; the same inside of [`Error::Intermon`] on other cores than the boot core.
+pub(crate) async fn allocate(
+    node: &Node,
+    bytes: u64,
+    alignment: u64,
+    numa: u32,
+) -> Result<OwnedCap, Error> {
+    if let Some(boot) = &node.boot {
+        let cap = boot.memory.allocate(bytes, alignment, numa).await?;
+        return Ok(OwnedCap::received(cap));
+    }
+    let client: IntermonClient<_> = node.remote(node.boot_core)?;
+    let record = client.allocate(bytes, alignment, numa).await?;
+    Ok(rings::import(node, &record)?)
+}
+
+/// Sees to it that `bytes` bytes in one piece can be made into frames.
+///
+/// # Errors
+/// As [`allocate`].
+pub(crate) async fn ensure(node: &Node, bytes: u64) -> Result<(), Error> {
+    if memory::left().largest_ram >= bytes {
+        return Ok(());
+    }
+    let wanted = bytes.max(AT_LEAST).next_multiple_of(ALIGNMENT);
+    let here = allocate(node, wanted, ALIGNMENT, node.home_node).await;
+    let ram = match here {
+        Ok(ram) => ram,
+        // The nearest may be full.
+        Err(_) => allocate(node, wanted, ALIGNMENT, ANY_NODE).await?,
+    };
+    Ok(memory::add_ram(ram)?)
+}
+
+/// The boot core's side of [`allocate`] on another core: moves memory to `to`.
+///
+/// # Errors
+/// [`IntermonError`].
+pub(crate) async fn allocate_for(
+    node: &Node,
+    to: u16,
+    bytes: u64,
+    alignment: u64,
+    numa: u32,
+) -> Result<Record, IntermonError> {
+    let boot = node.boot.as_ref().ok_or(IntermonError::WrongCore)?;
+    let given = boot.memory.allocate(bytes, alignment, numa).await;
+    let ram = OwnedCap::received(given.map_err(IntermonError::Memory)?);
+    let record = sys::kernel::export(node.kernel, ram.reference(), KernelId(to), false)
+        .map_err(|error| IntermonError::Kernel(error as u64))?;
+    // Its tombstone stays, and with it the slot.
+    let _ = ram.leak();
+    Ok(record)
+}
+
+/// What the runtime says, for another core.
+pub(crate) fn kernel(error: RtError) -> IntermonError {
+    match error {
+        RtError::System(error) => IntermonError::Kernel(error as u64),
+        _ => IntermonError::Exhausted,
+    }
+}

@@ -1,0 +1,163 @@
+//! Power, kernel logs and counters, maps: for programs on this core and for other
+//! monitors.
+
+use alloc::{
+    rc::Rc,
+    string::{String, ToString},
+    vec::Vec,
+};
+use core::{future::Future, time::Duration};
+
+use capelin_abi::{PhysAddr, SysError, syscall::KernelCounter};
+use capelin_archive::ModuleKind;
+use capelin_interfaces::{
+    monitor::THIS_CORE,
+    system::{KernelMapping, KernelStats, System, SystemClient, SystemError},
+};
+use capelin_rt::{sys, time};
+
+use crate::node::{Node, Remote};
+
+/// How long another core may take to answer.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Bytes of log that are answered at most.
+const MAX_LOG: u32 = 32 << 10;
+/// Bytes read from the kernel at a time.
+const PIECE: usize = 4096;
+/// Leaves that are answered at most.
+const MAX_LEAVES: u32 = 1000;
+
+/// Serves one client.
+pub(crate) struct SystemService {
+    pub(crate) node: Rc<Node>,
+    /// It is another core's monitor.
+    pub(crate) is_remote: bool,
+}
+
+fn firmware(_: SysError) -> SystemError {
+    SystemError::Firmware
+}
+
+impl SystemService {
+    fn other(&self, core: u16) -> Result<SystemClient<Remote>, SystemError> {
+        if self.is_remote {
+            return Err(SystemError::NoSuchCore);
+        }
+        let client = self.node.remote(core);
+        client.map_err(|_| SystemError::NoSuchCore)
+    }
+
+    fn counter(&self, counter: KernelCounter) -> u64 {
+        sys::kernel::read_counter(self.node.kernel, counter).unwrap_or(0)
+    }
+
+    fn own_log(&self, limit: u32) -> Result<String, SysError> {
+        let limit = u64::from(limit.min(MAX_LOG));
+        let mut piece = alloc::vec![0; PIECE];
+        let end = sys::kernel::read_log(self.node.kernel, &mut [], 0)?.end;
+        let mut position = end.saturating_sub(limit);
+        let mut log = Vec::new();
+        while position < end {
+            let read = sys::kernel::read_log(self.node.kernel, &mut piece, position)?;
+            if read.bytes == 0 {
+                break;
+            }
+            log.extend_from_slice(&piece[..read.bytes]);
+            position = read.start + read.bytes as u64;
+        }
+        Ok(String::from_utf8_lossy(&log).into_owned())
+    }
+}
+
+async fn in_time<T>(call: impl Future<Output = Result<T, SystemError>>) -> Result<T, SystemError> {
+    let result = time::timeout(PATIENCE, call).await;
+    result.unwrap_or(Err(SystemError::NoSuchCore))
+}
+
+fn microseconds(ticks: u64) -> u64 {
+    u64::try_from(time::to_duration(ticks).as_micros()).unwrap_or(u64::MAX)
+}
+
+impl System for SystemService {
+    async fn power_off(&self) -> Result<(), SystemError> {
+        Err(firmware(sys::kernel::power_off(self.node.kernel)))
+    }
+
+    async fn reboot(&self) -> Result<(), SystemError> {
+        Err(firmware(sys::kernel::reboot(self.node.kernel)))
+    }
+
+    async fn kernel_log(&self, core: u16, limit: u32) -> Result<String, SystemError> {
+        if self.node.is_own(core) {
+            return self.own_log(limit).map_err(firmware);
+        }
+        let client = self.other(core)?;
+        in_time(client.kernel_log(THIS_CORE, limit)).await
+    }
+
+    async fn kernel_stats(&self, core: u16) -> Result<KernelStats, SystemError> {
+        if !self.node.is_own(core) {
+            let client = self.other(core)?;
+            return in_time(client.kernel_stats(THIS_CORE)).await;
+        }
+        use KernelCounter as Counter;
+        let entered = self.counter(Counter::EntryTicks);
+        Ok(KernelStats {
+            syscalls: self.counter(Counter::Syscalls),
+            upcalls: self.counter(Counter::Upcalls),
+            interrupts: self.counter(Counter::Interrupts),
+            doorbell_interrupts: self.counter(Counter::DoorbellInterrupts),
+            timer_interrupts: self.counter(Counter::TimerInterrupts),
+            switches: self.counter(Counter::Switches),
+            faults: self.counter(Counter::Faults),
+            idle_us: microseconds(self.counter(Counter::IdleTicks)),
+            uptime_us: microseconds(time::now().saturating_sub(entered)),
+            home_bytes: self.counter(Counter::HomeBytes),
+            object_bytes: self.counter(Counter::ObjectBytes),
+        })
+    }
+
+    async fn modules(&self) -> Result<Vec<(String, u64)>, SystemError> {
+        let spawnable = |kind| matches!(kind, ModuleKind::Elf | ModuleKind::Flat);
+        let modules = self.node.archive.modules();
+        let modules = modules.filter(|module| spawnable(module.kind()));
+        Ok(modules
+            .map(|module| (module.name().to_string(), module.data().len() as u64))
+            .collect())
+    }
+
+    async fn probe(&self, core: u16, physical: u64) -> Result<bool, SystemError> {
+        if !self.node.is_own(core) {
+            let client = self.other(core)?;
+            return in_time(client.probe(THIS_CORE, physical)).await;
+        }
+        let probed = sys::kernel::probe(self.node.kernel, PhysAddr(physical));
+        probed.map_err(|_| SystemError::NotAllowed)
+    }
+
+    async fn kernel_map(
+        &self,
+        core: u16,
+        first: u32,
+        limit: u32,
+    ) -> Result<Vec<KernelMapping>, SystemError> {
+        if !self.node.is_own(core) {
+            let client = self.other(core)?;
+            return in_time(client.kernel_map(THIS_CORE, first, limit)).await;
+        }
+        let mut leaves = Vec::new();
+        for index in first..first.saturating_add(limit.min(MAX_LEAVES)) {
+            let leaf = sys::kernel::map_leaf(self.node.kernel, u64::from(index));
+            let Some(leaf) = leaf.map_err(|_| SystemError::NotAllowed)? else {
+                break;
+            };
+            leaves.push(KernelMapping {
+                virtual_address: leaf.virtual_address.0,
+                physical_address: leaf.physical_address.0,
+                bytes: leaf.bytes,
+                flags: leaf.flags.bits(),
+            });
+        }
+        Ok(leaves)
+    }
+}
