@@ -10,6 +10,7 @@
     reason = "the per-core static, lent to one trap entry at a time"
 )]
 
+use core::arch::asm;
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -151,8 +152,16 @@ pub(crate) unsafe fn install(core: Core) -> &'static mut Core {
 ///    runs, and the loan ends with it.
 #[inline]
 pub(crate) unsafe fn with_core() -> &'static mut Core {
+    let mut cell = CORE.core.get();
+    // Knowing the static, the compiler would compute its address anew for every
+    // access, and take each store through another pointer for one to it. What it
+    // gets from here it keeps in a register.
+    // SAFETY: no instruction at all.
+    unsafe {
+        asm!("/* {0} */", inout(reg) cell, options(nostack, preserves_flags));
+    }
     // SAFETY: not lent to anyone else (2).
-    let cell = unsafe { &mut *CORE.core.get() };
+    let cell = unsafe { &mut *cell };
     // SAFETY: initialised (1).
     unsafe { cell.assume_init_mut() }
 }

@@ -42,19 +42,36 @@ pub(crate) enum Resume {
     Run = 1,
 }
 
-/// Whether a dispatcher waits, and how it takes a message.
+impl Wait {
+    /// Whether a message may come in registers.
+    #[inline]
+    pub(crate) const fn is_direct(self) -> bool {
+        matches!(
+            self,
+            Self::DirectEnabled | Self::DirectDisabled | Self::Short
+        )
+    }
+}
+
+/// Whether a dispatcher waits, in which save area its result goes, and how it
+/// takes a message. Where it goes on then follows from that, not from
+/// [`Dcb::resume`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub(crate) enum Wait {
     /// It doesn't wait.
     Not = 0,
-    /// For any delivery; a message goes into its ring.
-    Delivery = 1,
-    /// A message may come in registers.
-    Direct = 2,
-    /// As `Direct`, disabled and without a deadline: open to the short way
-    /// ([`crate::lrpc`]). It goes on in its disabled save area.
-    Short = 3,
+    /// Enabled; a message goes into its ring.
+    Enabled = 1,
+    /// Disabled; a message goes into its ring.
+    Disabled = 2,
+    /// Enabled; a message may come in registers.
+    DirectEnabled = 3,
+    /// Disabled; a message may come in registers.
+    DirectDisabled = 4,
+    /// As `DirectDisabled`, and without a deadline: open to the short way
+    /// ([`crate::lrpc`]).
+    Short = 5,
 }
 
 /// The kernel's part of an endpoint. The ring lies in the dispatcher frame.
@@ -76,7 +93,7 @@ pub(crate) struct EndpointRecord {
 /// What follows the [`held`] slots in a control block.
 #[repr(C)]
 pub(crate) struct Dcb {
-    /// Its life, as a [`DispatcherState`] (zeroed memory is New).
+    /// Its life (zeroed memory is New). Never Blocked: `wait` says that.
     pub state: DispatcherState,
     /// What it is.
     pub flags: DispatcherFlags,
@@ -90,6 +107,10 @@ pub(crate) struct Dcb {
     pub frame_user: u64,
     /// Physical address of its root table.
     pub root: u64,
+    /// Generation in which its address space got `asid`.
+    pub asid_generation: u64,
+    /// The ASID of its address space.
+    pub asid: u16,
     /// First slot of its L1 CNode.
     pub l1: SlotIndex,
     /// Its word on the doorbell page, 0 for none.
@@ -112,8 +133,6 @@ pub(crate) struct Dcb {
     pub wait: Wait,
     /// Whether it handles a fault and hasn't resumed since.
     pub in_fault: bool,
-    /// Whether the save area of its wait is the disabled one.
-    pub waits_disabled: bool,
     /// Upcalls made.
     pub upcalls: u64,
     /// Counter ticks that it ran.

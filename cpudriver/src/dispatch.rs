@@ -26,24 +26,25 @@ pub(crate) fn current_context(core: &Core) -> Context {
 }
 
 /// Saves `TPIDR_EL0`, which the entry of a system call leaves where it is, to the
-/// area that the entry filled.
+/// area that the entry filled otherwise.
 #[inline]
-pub(crate) fn save_thread_pointer(core: &Core) {
-    current_context(core).set(context::TPIDR, cpu::thread_pointer());
+pub(crate) fn save_thread_pointer(area: Context) {
+    area.set(context::TPIDR, cpu::thread_pointer());
 }
 
 /// Enters the current dispatcher from the area that its system call filled, all
 /// of it: after a change of its PC, or after a fault with a fix-up, which has
 /// used `ELR_EL1` for itself.
-pub(crate) fn reload_current(core: &Core) -> Leave {
-    save_thread_pointer(core);
-    Leave::Enter
+pub(crate) fn reload_current(core: &mut Core, area: Context) -> Leave {
+    save_thread_pointer(area);
+    core.kcb.current_area = area.0;
+    Leave::to(area, area)
 }
 
 /// Takes the processor from the current dispatcher, which stays runnable or
 /// blocked as the caller set it; notes where it goes on.
 pub(crate) fn leave_current(core: &mut Core, now: u64) {
-    save_thread_pointer(core);
+    save_thread_pointer(current_context(core));
     let scheduler = &mut core.kcb.scheduler;
     let Some(dcb) = scheduler.current.take() else {
         return;
@@ -97,14 +98,13 @@ pub(crate) fn block_current(core: &mut Core, deadline: u64, direct: bool, next: 
     if let Some(current) = core.kcb.scheduler.current {
         leave_current(core, now);
         let entry = core.objects.dcb_mut(current);
-        entry.state = DispatcherState::Blocked;
-        entry.waits_disabled = core.kcb.current_disabled != 0;
-        entry.wait = if !direct {
-            Wait::Delivery
-        } else if deadline == NEVER && entry.waits_disabled {
-            Wait::Short
-        } else {
-            Wait::Direct
+        let is_disabled = core.kcb.current_disabled != 0;
+        entry.wait = match (direct, is_disabled) {
+            (false, false) => Wait::Enabled,
+            (false, true) => Wait::Disabled,
+            (true, true) if deadline == NEVER => Wait::Short,
+            (true, true) => Wait::DirectDisabled,
+            (true, false) => Wait::DirectEnabled,
         };
         if deadline != NEVER {
             core.kcb
@@ -118,29 +118,21 @@ pub(crate) fn block_current(core: &mut Core, deadline: u64, direct: bool, next: 
     }
 }
 
-/// The save area in which a blocked dispatcher's wait waits for its result.
-fn waiting_context(core: &Core, dcb: DcbRef) -> Context {
-    let entry = core.objects.dcb(dcb);
-    let area = if entry.waits_disabled {
-        offset::DISABLED_AREA
-    } else {
-        offset::ENABLED
-    };
-    Context(entry.frame + area as u64)
-}
-
 /// Ends the wait of `dcb`, if it waits, with `result` in its x0, and returns the
 /// save area for more results. It is in no queue then: the caller queues or
 /// enters it.
 pub(crate) fn end_wait(core: &mut Core, dcb: DcbRef, result: u64) -> Option<Context> {
-    if core.objects.dcb(dcb).state != DispatcherState::Blocked {
-        return None;
-    }
-    core.kcb.scheduler.remove_deadline(&mut core.objects, dcb);
     let entry = core.objects.dcb_mut(dcb);
-    entry.wait = Wait::Not;
-    entry.state = DispatcherState::Runnable;
-    let area = waiting_context(core, dcb);
+    let (area, resume) = match core::mem::replace(&mut entry.wait, Wait::Not) {
+        Wait::Not => return None,
+        Wait::Enabled | Wait::DirectEnabled => (offset::ENABLED, Resume::Run),
+        Wait::Disabled | Wait::DirectDisabled | Wait::Short => {
+            (offset::DISABLED_AREA, Resume::Disabled)
+        }
+    };
+    entry.resume = resume;
+    let area = Context(entry.frame + area as u64);
+    core.kcb.scheduler.remove_deadline(&mut core.objects, dcb);
     area.set(0, result);
     Some(area)
 }
@@ -180,7 +172,13 @@ pub(crate) fn program_timer(core: &mut Core) {
         .scheduler
         .earliest(&core.objects)
         .map_or(NEVER, |(at, _)| at);
-    let want = earliest.min(core.kcb.scheduler.slice_end);
+    // A slice ends only for somebody else's sake.
+    let slice_end = if core.kcb.scheduler.is_empty() {
+        NEVER
+    } else {
+        core.kcb.scheduler.slice_end
+    };
+    let want = earliest.min(slice_end);
     if want != core.kcb.scheduler.timer_deadline {
         core.kcb.scheduler.timer_deadline = want;
         if want == NEVER {
@@ -198,7 +196,9 @@ pub(crate) fn expire_deadlines(core: &mut Core, now: u64) {
             break;
         }
         if end_wait(core, dcb, SysError::TimedOut as u64).is_some() {
-            core.kcb.scheduler.push_back(&mut core.objects, dcb);
+            // An interrupt, as others: whoever waited for this moment runs at once.
+            core.kcb.scheduler.push_front(&mut core.objects, dcb);
+            core.kcb.scheduler.has_urgent = true;
         } else {
             core.kcb.scheduler.remove_deadline(&mut core.objects, dcb);
         }
@@ -234,10 +234,11 @@ pub(crate) fn is_whole(core: &Core, dcb: DcbRef) -> bool {
 fn enter(core: &mut Core, dcb: DcbRef, now: u64) -> bool {
     core.kcb.count(KernelCounter::Switches);
     crate::doorbell::take(core, dcb);
-    let entry = core.objects.dcb_mut(dcb);
-    entry.state = DispatcherState::Runnable;
+    let entry = core.objects.dcb(dcb);
     let (frame, root, flags, resume) = (entry.frame, entry.root, entry.flags, entry.resume);
-    use_address_space(core, root);
+    if core.active_root != root {
+        use_address_space(core, dcb);
+    }
     core.set_fp_access(flags.contains(DispatcherFlags::FP) && core.kcb.fp_owner == Some(dcb));
     let slice_ticks = core.slice_ticks;
     let scheduler = &mut core.kcb.scheduler;
@@ -259,38 +260,46 @@ fn enter(core: &mut Core, dcb: DcbRef, now: u64) -> bool {
     }
 }
 
-/// Makes the address space whose root table lies at `root` the current one.
+/// Makes the address space of `dcb` the current one.
 #[inline]
-pub(crate) fn use_address_space(core: &mut Core, root: u64) {
-    if core.active_root != root {
-        core.active_root = root;
-        activate_address_space(core, PhysAddr(root));
+fn use_address_space(core: &mut Core, dcb: DcbRef) {
+    if core.objects.dcb(dcb).asid_generation != core.kcb.asid_generation {
+        note_asid(core, dcb);
     }
+    let entry = core.objects.dcb(dcb);
+    let (root, asid) = (entry.root, entry.asid);
+    load_address_space(core, root, asid);
 }
 
-/// Loads a root table, giving it an ASID first if its own is of an earlier
-/// generation (Arm ARM D8.16.2).
+/// [`use_address_space`] for an ASID of this generation.
 #[inline]
-fn activate_address_space(core: &mut Core, root: PhysAddr) {
+pub(crate) fn load_address_space(core: &mut Core, root: u64, asid: u16) {
+    core.active_root = root;
+    core.objects.set_user_root(PhysAddr(root), asid);
+}
+
+/// Has `dcb` know the ASID of its address space, which gets one first if its own
+/// is of an earlier generation (Arm ARM D8.16.2).
+#[cold]
+fn note_asid(core: &mut Core, dcb: DcbRef) {
+    let root = PhysAddr(core.objects.dcb(dcb).root);
     if core.objects.vnode(root).asid_generation != core.kcb.asid_generation {
-        give_asid(core, root);
+        core.kcb.asid_last += 1;
+        if core.kcb.asid_last > core.asid_max {
+            core.kcb.asid_last = 1;
+            core.kcb.asid_generation += 1;
+            tlb::invalidate_all_local();
+        }
+        let (asid, generation) = (core.kcb.asid_last, core.kcb.asid_generation);
+        let table = core.objects.vnode_mut(root);
+        table.asid = u64::from(asid);
+        table.asid_generation = generation;
     }
     let asid = low16(core.objects.vnode(root).asid);
-    core.objects.set_user_root(root, asid);
-}
-
-#[cold]
-fn give_asid(core: &mut Core, root: PhysAddr) {
-    core.kcb.asid_last += 1;
-    if core.kcb.asid_last > core.asid_max {
-        core.kcb.asid_last = 1;
-        core.kcb.asid_generation += 1;
-        tlb::invalidate_all_local();
-    }
-    let (asid, generation) = (core.kcb.asid_last, core.kcb.asid_generation);
-    let table = core.objects.vnode_mut(root);
-    table.asid = u64::from(asid);
-    table.asid_generation = generation;
+    let generation = core.kcb.asid_generation;
+    let entry = core.objects.dcb_mut(dcb);
+    entry.asid = asid;
+    entry.asid_generation = generation;
 }
 
 /// Prepares an upcall in the disabled save area, which is free while a

@@ -8,6 +8,8 @@
 //! The kernel's own `head` counts; of what the receiver writes, `tail` and the
 //! receive slot are read once, as values to be checked.
 
+use core::num::NonZeroU32;
+
 use capelin_abi::lmp::{
     HEAD, MESSAGE_BYTES, MESSAGE_WORDS, MessageHeader, RECEIVE_SLOT, RING_HEADER_BYTES, TAIL,
 };
@@ -16,18 +18,25 @@ use capelin_abi::{CapRef, ObjectType, Rights, SysError};
 use capelin_cap::{Slot, SlotIndex, SlotStore, cspace};
 
 use crate::core::Core;
-use crate::dcb::{DcbRef, EndpointRecord, Wait, held};
+use crate::dcb::{DcbRef, EndpointRecord, held};
 use crate::dispatch;
 use crate::memory::{FrameWords, Slots};
+use crate::narrow::{index, low32};
 
 /// First byte of a dispatcher object whose addresses name its endpoints.
 const ENDPOINT_NAMES: u64 = 1024;
 
-/// What an `EndpointLmp` capability's second data word holds: the endpoint's index.
-/// Its first is the badge. Its base is [`ENDPOINT_NAMES`] + index bytes into the
-/// dispatcher object, so that distinct endpoints are distinct objects.
+/// The base of an `EndpointLmp` capability is [`ENDPOINT_NAMES`] + index bytes into
+/// the dispatcher object, so that distinct endpoints are distinct objects. Its
+/// first data word is the badge, its second [`endpoint_data`].
 pub(crate) const fn endpoint_name(dispatcher: u64, index: u64) -> u64 {
     dispatcher + ENDPOINT_NAMES + index
+}
+
+/// What an `EndpointLmp` capability's second data word holds: the endpoint's index
+/// (below [`capelin_abi::lmp::ENDPOINTS_PER_DISPATCHER`]), and its dispatcher in bits 63:32.
+pub(crate) const fn endpoint_data(dcb: DcbRef, index: u64) -> u64 {
+    (dcb.0.get() as u64) << 32 | index
 }
 
 /// A checked destination.
@@ -63,7 +72,8 @@ pub(crate) fn lookup(core: &Core, dcb: DcbRef, reference: CapRef) -> Result<Slot
 }
 
 /// The endpoint that a capability names.
-pub(crate) fn destination(core: &Core, slot: &Slot) -> Result<Destination, SysError> {
+#[inline]
+pub(crate) fn destination(slot: &Slot) -> Result<Destination, SysError> {
     if slot.kind() != ObjectType::EndpointLmp {
         return Err(if slot.is_occupied() {
             SysError::WrongType
@@ -71,14 +81,14 @@ pub(crate) fn destination(core: &Core, slot: &Slot) -> Result<Destination, SysEr
             SysError::EmptySlot
         });
     }
-    let [badge, index] = slot.data();
-    let object = slot.address().0 - ENDPOINT_NAMES - index;
-    let dcb = core
-        .objects
-        .dcb_at(capelin_abi::PhysAddr(object))
-        .ok_or(SysError::Foreign)?;
-    let index = usize::try_from(index).map_err(|_| SysError::Foreign)?;
-    Ok(Destination { dcb, index, badge })
+    // Only `MakeEndpoint` makes such capabilities, and they never leave a kernel.
+    let [badge, data] = slot.data();
+    let dcb = NonZeroU32::new(low32(data >> 32)).ok_or(SysError::Foreign)?;
+    Ok(Destination {
+        dcb: DcbRef(dcb),
+        index: index(data & 0xffff_ffff),
+        badge,
+    })
 }
 
 /// Messages in the ring of `record`, as far as the receiver can be believed.
@@ -89,7 +99,7 @@ pub(crate) fn used(frame: FrameWords, record: &EndpointRecord) -> u32 {
 
 fn is_alive(core: &Core, dcb: DcbRef) -> bool {
     let state = core.objects.dcb(dcb).state;
-    state == DispatcherState::Runnable || state == DispatcherState::Blocked
+    state == DispatcherState::Runnable
 }
 
 /// Sends `message` from `sender`. On success the receiver has it; when it took it
@@ -107,7 +117,7 @@ pub(crate) fn send(
             SysError::EmptySlot
         });
     }
-    let to = destination(core, slot)?;
+    let to = destination(slot)?;
     if message.length > MESSAGE_WORDS {
         return Err(SysError::InvalidArgument);
     }
@@ -121,7 +131,7 @@ pub(crate) fn send(
     }
     let frame = core.objects.frame(entry.frame);
     let in_ring = used(frame, &record);
-    let direct = in_ring == 0 && matches!(entry.wait, Wait::Direct | Wait::Short);
+    let direct = in_ring == 0 && entry.wait.is_direct();
     let room = u32::from(record.capacity).saturating_sub(in_ring);
     if !direct && room <= u32::from(record.reserved) {
         return Err(SysError::EndpointFull);
@@ -275,7 +285,7 @@ impl Destination {
 /// exit code.
 pub(crate) fn report_end(core: &mut Core, dcb: DcbRef, state: DispatcherState, code: u32) {
     let slot = core.slots.slot(Slots::held(dcb, held::DEATH));
-    let Ok(to) = destination(core, slot) else {
+    let Ok(to) = destination(slot) else {
         return;
     };
     if event(core, to, [state as u64, u64::from(code), 0, 0, 0, 0, 0, 0]) {
@@ -285,15 +295,8 @@ pub(crate) fn report_end(core: &mut Core, dcb: DcbRef, state: DispatcherState, c
 
 /// The last capability to an endpoint goes: its record is free again.
 pub(crate) fn forget_endpoint(objects: &mut crate::memory::Objects, last: &Slot) {
-    let index = last.data()[1];
-    let object = last.address().0.wrapping_sub(ENDPOINT_NAMES + index);
-    if let Some(dcb) = objects.dcb_at(capelin_abi::PhysAddr(object)) {
-        let records = &mut objects.dcb_mut(dcb).endpoints;
-        if let Some(record) = usize::try_from(index)
-            .ok()
-            .and_then(|at| records.get_mut(at))
-        {
-            *record = EndpointRecord::default();
-        }
+    let Ok(to) = destination(last) else { return };
+    if let Some(record) = objects.dcb_mut(to.dcb).endpoints.get_mut(to.index) {
+        *record = EndpointRecord::default();
     }
 }

@@ -11,91 +11,108 @@
 use capelin_aarch64::timer;
 use capelin_abi::dispatcher::offset;
 use capelin_abi::lmp::{MESSAGE_WORDS, MessageHeader};
-use capelin_abi::syscall::{DIRECT_MESSAGE, DispatcherState, KernelCounter};
-use capelin_abi::{CapRef, ObjectType, Rights};
+use capelin_abi::syscall::{DIRECT_MESSAGE, KernelCounter, Syscall};
+use capelin_abi::{CapAddress, CapRef, Level, ObjectType, Rights};
 use capelin_cap::SlotStore;
 
 use crate::core::Core;
-use crate::dcb::{DcbRef, Resume, Wait};
+use crate::dcb::{DcbRef, Wait};
 use crate::dispatch;
 use crate::doorbell;
 use crate::lmp;
 use crate::memory::Context;
-use crate::narrow::low16;
+use crate::narrow::{index, low16, low32};
 use crate::scheduler::NEVER;
+use crate::syscall::{self, Leave};
 
 /// Bits of x0 that have to be zero: the level, flags, and what is unused between.
 const PLAIN: u64 = 0x00ff_ffff << 32;
 
-/// Handles [`capelin_abi::syscall::Syscall::Call`] of `caller`, which runs and
-/// whose registers are in `area`. True when it did; false when nothing changed.
-#[inline(never)]
-pub(crate) fn call(core: &mut Core, caller: DcbRef, area: Context) -> bool {
-    let Some((to, length)) = decode(core, caller, area) else {
-        return false;
-    };
-    let now = timer::now();
-    dispatch::save_thread_pointer(core);
-    let scheduler = &mut core.kcb.scheduler;
-    let ran = now.wrapping_sub(scheduler.run_since);
-    scheduler.run_since = now;
-    scheduler.current = Some(to.dcb);
-    core.kcb.count(KernelCounter::Switches);
-
-    let from = core.objects.dcb_mut(caller);
-    from.run_ticks = from.run_ticks.wrapping_add(ran);
-    from.resume = Resume::Disabled;
-    from.waits_disabled = true;
-    from.state = DispatcherState::Blocked;
-    from.wait = Wait::Short;
-
-    let receiver = core.objects.dcb_mut(to.dcb);
-    receiver.wait = Wait::Not;
-    receiver.state = DispatcherState::Runnable;
-    let (frame, root) = (receiver.frame, receiver.root);
-    let target = Context(frame + offset::DISABLED_AREA as u64);
-    target.set(0, DIRECT_MESSAGE);
-    target.set(1, to.badge);
-    copy_words(area, target, length);
-    let index = low16(to.index as u64);
-    target.set(10, MessageHeader::new(length, false, index).0);
-    core.kcb.current_frame = frame;
-    core.kcb.current_area = target.0;
-    dispatch::use_address_space(core, root);
-    true
+/// What [`decode`] found out.
+struct Short {
+    to: lmp::Destination,
+    /// Words of the message that count.
+    length: usize,
+    /// The receiver's frame, its root table and its ASID.
+    frame: u64,
+    root: u64,
+    asid: u16,
 }
 
-/// Where the message goes and how many words count, if this is the short case.
+/// Handles [`Syscall::Call`] of `caller`, which runs and whose registers are in
+/// `area`.
+#[inline(never)]
+pub(crate) fn call(core: &mut Core, caller: DcbRef, area: Context) -> Leave {
+    let now = timer::now();
+    dispatch::save_thread_pointer(area);
+    let Some(short) = decode(core, caller, area) else {
+        return syscall::decode(core, caller, area, Syscall::Call as u64);
+    };
+    let to = short.to;
+    let target = Context(short.frame + offset::DISABLED_AREA as u64);
+    let kcb = &mut *core.kcb;
+    let ran = now.wrapping_sub(kcb.scheduler.run_since);
+    kcb.scheduler.run_since = now;
+    kcb.scheduler.current = Some(to.dcb);
+    kcb.count(KernelCounter::Switches);
+    kcb.current_frame = short.frame;
+    kcb.current_area = target.0;
+    let from = core.objects.dcb_mut(caller);
+    from.run_ticks = from.run_ticks.wrapping_add(ran);
+    from.wait = Wait::Short;
+    core.objects.dcb_mut(to.dcb).wait = Wait::Not;
+    dispatch::load_address_space(core, short.root, short.asid);
+
+    target.set_pair::<0>([DIRECT_MESSAGE, to.badge]);
+    copy_words(area, target, short.length);
+    let index = low16(to.index as u64);
+    target.set(10, MessageHeader::new(short.length, false, index).0);
+    Leave::to(area, target)
+}
+
+/// Whether this is the short case.
 #[inline(always)]
-fn decode(core: &Core, caller: DcbRef, area: Context) -> Option<(lmp::Destination, usize)> {
-    let word = area.get(0);
-    let length = (word >> 56) as usize;
-    let is_plain = word & PLAIN == 0 && area.get(1) == 0 && area.get(11) == NEVER;
-    if !is_plain || length > MESSAGE_WORDS {
+fn decode(core: &Core, caller: DcbRef, area: Context) -> Option<Short> {
+    let [word, capability] = area.get_pair::<0>();
+    let [seen, deadline] = area.get_pair::<10>();
+    let length = index(word >> 56);
+    if word & PLAIN | capability != 0 || deadline != NEVER || length > MESSAGE_WORDS {
         return None;
     }
-    let slot = lmp::lookup(core, caller, CapRef::from_word(word)?).ok()?;
-    let slot = core.slots.slot(slot);
+    let kcb = &*core.kcb;
+    if !kcb.scheduler.is_empty() || kcb.current_disabled == 0 {
+        return None;
+    }
+    if core.objects.dcb(caller).delivered != seen {
+        return None;
+    }
+    let endpoint = CapRef {
+        address: CapAddress(low32(word)),
+        level: Level::L2,
+    };
+    let slot = core.slots.slot(lmp::lookup(core, caller, endpoint).ok()?);
     if slot.kind() != ObjectType::EndpointLmp || !slot.rights().contains(Rights::WRITE) {
         return None;
     }
-    let to = lmp::destination(core, slot).ok()?;
+    let to = lmp::destination(slot).ok()?;
     let receiver = core.objects.dcb(to.dcb);
-    let record = receiver.endpoints.get(to.index)?;
-    let frame = core.objects.frame(receiver.frame);
-    let takes_it =
-        receiver.wait == Wait::Short && record.ring != 0 && lmp::used(frame, record) == 0;
-
-    let scheduler = &core.kcb.scheduler;
-    let is_alone = scheduler.is_empty() && scheduler.slice_end == NEVER;
-    let waits_short =
-        core.kcb.current_disabled != 0 && core.objects.dcb(caller).delivered == area.get(10);
-    let keeps_fp = !core.fp_access && core.kcb.fp_owner != Some(to.dcb);
-    if takes_it && is_alone && waits_short && keeps_fp && !doorbell::is_rung(core, to.dcb) {
-        Some((to, length))
-    } else {
-        None
+    let knows_asid = receiver.asid_generation == kcb.asid_generation;
+    if receiver.wait != Wait::Short || !knows_asid || doorbell::is_rung(core, to.dcb) {
+        return None;
     }
+    // Neither may use the FP registers now. Nobody may while nobody owns them.
+    if kcb.fp_owner.is_some() && (core.fp_access || kcb.fp_owner == Some(to.dcb)) {
+        return None;
+    }
+    let record = receiver.endpoints.get(to.index)?;
+    let is_free = record.ring != 0 && lmp::used(core.objects.frame(receiver.frame), record) == 0;
+    is_free.then_some(Short {
+        to,
+        length,
+        frame: receiver.frame,
+        root: receiver.root,
+        asid: receiver.asid,
+    })
 }
 
 /// Copies the first `length` words of a message from one save area to another and
@@ -118,8 +135,18 @@ fn copy_words(from: Context, to: Context, length: usize) {
 /// [`copy_words`] for a length that the compiler knows.
 #[inline(always)]
 fn copy_exactly<const LENGTH: usize>(from: Context, to: Context) {
-    for word in 2..2 + MESSAGE_WORDS {
-        let value = if word < 2 + LENGTH { from.get(word) } else { 0 };
-        to.set(word, value);
-    }
+    copy_pair::<2, LENGTH>(from, to);
+    copy_pair::<4, LENGTH>(from, to);
+    copy_pair::<6, LENGTH>(from, to);
+    copy_pair::<8, LENGTH>(from, to);
+}
+
+/// Registers `FIRST` and `FIRST` + 1 of a message whose words begin in x2.
+#[inline(always)]
+fn copy_pair<const FIRST: usize, const LENGTH: usize>(from: Context, to: Context) {
+    to.set_pair::<FIRST>(match (LENGTH + 2).saturating_sub(FIRST) {
+        0 => [0, 0],
+        1 => [from.get(FIRST), 0],
+        _ => from.get_pair::<FIRST>(),
+    });
 }

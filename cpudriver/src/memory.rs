@@ -229,8 +229,8 @@ impl SlotStore for Slots {
     #[inline]
     fn index_of(&self, address: PhysAddr) -> Option<SlotIndex> {
         let offset = address.0.wrapping_sub(self.base);
-        if offset < self.bytes && offset.is_multiple_of(SLOT_BYTES) {
-            // `new` saw to it that all numbers fit.
+        if offset < self.bytes {
+            // What holds slots starts at a page; and all numbers fit (`new`).
             Some(SlotIndex(low32(offset / SLOT_BYTES)))
         } else {
             None
@@ -298,6 +298,43 @@ impl Context {
     pub(crate) fn get(self, index: usize) -> u64 {
         debug_assert!(index < context::WORDS);
         FrameWords(self.0).read(index * 8)
+    }
+
+    /// Words `INDEX` and `INDEX` + 1 of the area.
+    #[inline]
+    pub(crate) fn get_pair<const INDEX: usize>(self) -> [u64; 2] {
+        const { assert!(INDEX + 1 < context::WORDS) };
+        let (first, second): (u64, u64);
+        // SAFETY: as in `FrameWords::read`. A pair is two single words (Arm ARM
+        // B2.2.1); the compiler would pair no volatile ones.
+        unsafe {
+            core::arch::asm!(
+                "ldp {first}, {second}, [{area}, #{offset}]",
+                first = out(reg) first,
+                second = out(reg) second,
+                area = in(reg) self.0,
+                offset = const INDEX * 8,
+                options(nostack, preserves_flags, readonly)
+            );
+        }
+        [first, second]
+    }
+
+    /// Sets words `INDEX` and `INDEX` + 1 of the area.
+    #[inline]
+    pub(crate) fn set_pair<const INDEX: usize>(self, values: [u64; 2]) {
+        const { assert!(INDEX + 1 < context::WORDS) };
+        // SAFETY: as in `FrameWords::write` and `get_pair`.
+        unsafe {
+            core::arch::asm!(
+                "stp {first}, {second}, [{area}, #{offset}]",
+                first = in(reg) values[0],
+                second = in(reg) values[1],
+                area = in(reg) self.0,
+                offset = const INDEX * 8,
+                options(nostack, preserves_flags)
+            );
+        }
     }
 
     /// Sets word `index` of the area (below [`context::WORDS`]).

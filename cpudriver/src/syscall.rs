@@ -15,53 +15,74 @@ use crate::invoke;
 use crate::lmp::{self, Message};
 use crate::lrpc;
 use crate::memory::Context;
-use crate::narrow::low8;
+use crate::narrow::{low8, low16};
 use crate::scheduler::NEVER;
 
-/// How an entry goes back to user space.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Leave {
-    /// To the caller, with what is in x0–x11 of its save area.
-    Caller,
-    /// To whatever `current_area` names now.
-    Enter,
+/// How a system call goes back to user space, as the vectors want it in x0 and x1:
+/// the address of the caller's save area, and that of the area to enter from, or 0
+/// to go back to the caller. One number, so that every ABI has it in registers.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(crate) struct Leave(u128);
+
+impl Leave {
+    /// To the caller, with what is in x0–x11 of its save area `area`.
+    #[inline]
+    pub(crate) const fn caller(area: Context) -> Self {
+        Self(area.0 as u128)
+    }
+
+    /// To what `current_area` names now. `area` is the caller's: what wasn't saved
+    /// of its registers is saved there first.
+    #[inline]
+    pub(crate) const fn enter(core: &Core, area: Context) -> Self {
+        Self::to(area, Context(core.kcb.current_area))
+    }
+
+    /// As [`Leave::enter`], for a caller that knows what `current_area` is.
+    #[inline]
+    pub(crate) const fn to(area: Context, next: Context) -> Self {
+        Self(area.0 as u128 | (next.0 as u128) << 64)
+    }
 }
 
-/// Handles system call `number` whose registers are in `area`.
+/// Handles system call `number` (below 2^16) whose registers are in `area`.
 #[inline(always)]
-pub(crate) fn handle(core: &mut Core, area: Context, number: u16) -> Leave {
+pub(crate) fn handle(core: &mut Core, area: Context, number: u64) -> Leave {
     core.kcb.count(KernelCounter::Syscalls);
     // The shortest call of all, and the measure of the way in and out: kept apart
     // so that it pays for nobody's registers. Then the two that matter most.
-    if number == Syscall::Nop as u16 {
+    if number == Syscall::Nop as u64 {
         area.set(0, ABI_VERSION);
-        return Leave::Caller;
+        return Leave::caller(area);
     }
     let Some(current) = core.kcb.scheduler.current else {
-        return nobody(core);
+        return nobody(core, area);
     };
-    if number == Syscall::Invoke as u16 {
-        return invoke::handle(core, current, area);
+    if number == Syscall::Call as u64 {
+        return lrpc::call(core, current, area);
     }
-    if number == Syscall::Call as u16 && lrpc::call(core, current, area) {
-        return Leave::Enter;
+    if number == Syscall::Invoke as u64 {
+        return invoke::handle(core, current, area);
     }
     decode(core, current, area, number)
 }
 
 /// Only a dispatcher that runs can call.
 #[cold]
-fn nobody(core: &mut Core) -> Leave {
+#[inline(never)]
+fn nobody(core: &mut Core, area: Context) -> Leave {
     dispatch::run_next(core, timer::now());
-    Leave::Enter
+    Leave::enter(core, area)
 }
 
+/// Handles the others, and a Call that isn't the short case.
 #[inline(never)]
-fn decode(core: &mut Core, current: DcbRef, area: Context, number: u16) -> Leave {
-    let outcome = match Syscall::try_from(number) {
+pub(crate) fn decode(core: &mut Core, current: DcbRef, area: Context, number: u64) -> Leave {
+    let outcome = match Syscall::try_from(low16(number)) {
         Ok(Syscall::Nop) => {
             area.set(0, ABI_VERSION);
-            return Leave::Caller;
+            return Leave::caller(area);
         }
         Ok(Syscall::Invoke) => return invoke::handle(core, current, area),
         Ok(Syscall::Send) => send(core, current, area),
@@ -73,7 +94,7 @@ fn decode(core: &mut Core, current: DcbRef, area: Context, number: u16) -> Leave
     };
     outcome.unwrap_or_else(|error| {
         area.set(0, error as u64);
-        Leave::Caller
+        Leave::caller(area)
     })
 }
 
@@ -111,12 +132,12 @@ fn send(core: &mut Core, current: DcbRef, area: Context) -> Result<Leave, SysErr
     area.set(0, 0);
     if yields && receiver != current {
         dispatch::yield_to(core, receiver);
-        return Ok(Leave::Enter);
+        return Ok(Leave::enter(core, area));
     }
     if direct {
         dispatch::ready(core, receiver);
     }
-    Ok(Leave::Caller)
+    Ok(Leave::caller(area))
 }
 
 #[inline(never)]
@@ -129,13 +150,13 @@ fn call(core: &mut Core, current: DcbRef, area: Context) -> Result<Leave, SysErr
         area.set(0, 0);
         if receiver != current {
             dispatch::yield_to(core, receiver);
-            return Ok(Leave::Enter);
+            return Ok(Leave::enter(core, area));
         }
-        return Ok(Leave::Caller);
+        return Ok(Leave::caller(area));
     }
     area.set(0, 0);
     dispatch::block_current(core, deadline, true, Some(receiver));
-    Ok(Leave::Enter)
+    Ok(Leave::enter(core, area))
 }
 
 #[inline(never)]
@@ -146,14 +167,14 @@ fn wait(core: &mut Core, current: DcbRef, area: Context) -> Leave {
     }
     if core.objects.dcb(current).delivered != seen {
         area.set(0, 0);
-        return Leave::Caller;
+        return Leave::caller(area);
     }
     if deadline != NEVER && deadline <= timer::now() {
         area.set(0, SysError::TimedOut as u64);
-        return Leave::Caller;
+        return Leave::caller(area);
     }
     dispatch::block_current(core, deadline, direct, None);
-    Leave::Enter
+    Leave::enter(core, area)
 }
 
 #[inline(never)]
@@ -162,10 +183,10 @@ fn yield_to(core: &mut Core, current: DcbRef, area: Context) -> Result<Leave, Sy
     if word == 0 {
         area.set(0, 0);
         if core.kcb.scheduler.is_empty() {
-            return Ok(Leave::Caller);
+            return Ok(Leave::caller(area));
         }
         dispatch::yield_current(core);
-        return Ok(Leave::Enter);
+        return Ok(Leave::enter(core, area));
     }
     let reference = CapRef::from_word(word).ok_or(SysError::NoSuchSlot)?;
     let slot = core.slots.slot(lmp::lookup(core, current, reference)?);
@@ -185,7 +206,7 @@ fn yield_to(core: &mut Core, current: DcbRef, area: Context) -> Result<Leave, Sy
     }
     area.set(0, 0);
     dispatch::yield_to(core, target);
-    Ok(Leave::Enter)
+    Ok(Leave::enter(core, area))
 }
 
 fn resume(core: &mut Core, area: Context) -> Result<Leave, SysError> {
@@ -195,14 +216,14 @@ fn resume(core: &mut Core, area: Context) -> Result<Leave, SysError> {
         _ => return Err(SysError::InvalidArgument),
     };
     dispatch::resume(core, which);
-    Ok(Leave::Enter)
+    Ok(Leave::enter(core, area))
 }
 
 /// Has the caller execute its `SVC` again, with its arguments as they are.
 #[cold]
-pub(crate) fn restart(core: &Core, area: Context) -> Leave {
+pub(crate) fn restart(core: &mut Core, area: Context) -> Leave {
     area.set(context::PC, area.get(context::PC).wrapping_sub(4));
-    dispatch::reload_current(core)
+    dispatch::reload_current(core, area)
 }
 
 /// Writes the result word of a success, and three values.

@@ -14,7 +14,6 @@ use crate::core::with_core;
 use crate::dispatch;
 use crate::interrupts;
 use crate::memory::Context;
-use crate::narrow::low16;
 use crate::panic;
 use crate::syscall::{self, Leave};
 
@@ -27,18 +26,13 @@ const EC_DATA_ABORT: u64 = 0x24;
 /// Data abort at EL1.
 const EC_KERNEL_DATA_ABORT: u64 = 0x25;
 
-/// SVC: `area` holds x0–x11, x18, x30, PC and SPSR; `number` is the immediate.
-/// Answers `area` to go back to the caller at once, or `area` + 1 to enter
-/// whoever is current now; then the caller's other registers are saved first.
+/// SVC: `area` holds x0–x11, x18, x19, x30, PC and SPSR; `number` is the immediate.
 #[unsafe(no_mangle)]
-extern "C" fn handle_syscall(area: u64, number: u64) -> u64 {
+extern "C" fn handle_syscall(number: u64, area: u64) -> Leave {
     // SAFETY: 1. boot installed the state before the first dispatcher ran. 2. This
     // is an exception entry.
     let core = unsafe { with_core() };
-    match syscall::handle(core, Context(area), low16(number)) {
-        Leave::Caller => area,
-        Leave::Enter => area + 1,
-    }
+    syscall::handle(core, Context(area), number)
 }
 
 /// Any other synchronous exception from EL0.

@@ -165,23 +165,22 @@ stack_overflow:
 // x29, and SP are saved only once it is known that somebody else runs, in
 // user_switch; TPIDR_EL0 by whoever gives the processor away (dispatch.rs).
 user_sync:
-    stp     x14, x15, [sp, #-16]        // below SP: nothing interrupts the kernel
-    mrs     x14, esr_el1
-    lsr     x15, x14, #26
+    stp     x13, x15, [sp, #-16]        // below SP: nothing interrupts the kernel
+    mrs     x13, esr_el1
+    lsr     x15, x13, #26
     cmp     x15, #0x15                  // SVC from AArch64 (ESR_EL1.EC)
     b.ne    user_fault
-    and     x13, x14, #0xffff           // the call's ABI gives us x0-x17
-    choose_area
+    choose_area                         // the call's ABI gives us x0-x17
     save_low
     stp     x18, x19, [x15, #(18 * 8)]
     str     x30, [x15, #(30 * 8)]
     mrs     x16, elr_el1
     mrs     x17, spsr_el1
     stp     x16, x17, [x15, #(32 * 8)]
-    mov     x0, x15
-    mov     x1, x13
-    bl      handle_syscall              // the area, + 1 to enter whoever is current
-    tbnz    x0, #0, user_switch
+    and     x0, x13, #0xffff
+    mov     x1, x15
+    bl      handle_syscall              // x0: this area, x1: 0 or the area to enter from
+    cbnz    x1, user_switch
     ldp     x2, x3, [x0, #16]
     ldp     x4, x5, [x0, #32]
     ldp     x6, x7, [x0, #48]
@@ -198,20 +197,8 @@ user_sync:
     mov     x17, xzr
     eret
 
-user_switch:
-    sub     x15, x0, #1
-    mrs     x16, sp_el0
-    stp     x20, x21, [x15, #(20 * 8)]
-    stp     x22, x23, [x15, #(22 * 8)]
-    stp     x24, x25, [x15, #(24 * 8)]
-    stp     x26, x27, [x15, #(26 * 8)]
-    stp     x28, x29, [x15, #(28 * 8)]
-    str     x16, [x15, #(31 * 8)]
-    mrs     x14, tpidr_el1
-    b       enter_current
-
 user_fault:
-    ldp     x14, x15, [sp, #-16]
+    ldp     x13, x15, [sp, #-16]
     save_all
     mrs     x1, esr_el1
     mrs     x2, far_el1
@@ -241,15 +228,26 @@ user_aarch32:
     bl      handle_fault
     b       enter_user
 
-// Enters EL0 from the save area at KCB[k_area]. SPSR is sanitised here, at every
+// Enters EL0 from the save area at KCB[k_area], or at x15. SPSR is sanitised here, at every
 // restore: NZCV only, so EL0t with nothing masked.
 .globl enter_user
 enter_user:
     ldr     x16, =__stack_top
     mov     sp, x16
     mrs     x14, tpidr_el1
-enter_current:
     ldr     x15, [x14, #{k_area}]
+    b       enter_area
+
+user_switch:
+    mrs     x16, sp_el0
+    stp     x20, x21, [x0, #(20 * 8)]
+    stp     x22, x23, [x0, #(22 * 8)]
+    stp     x24, x25, [x0, #(24 * 8)]
+    stp     x26, x27, [x0, #(26 * 8)]
+    stp     x28, x29, [x0, #(28 * 8)]
+    str     x16, [x0, #(31 * 8)]
+    mov     x15, x1
+enter_area:
     ldp     x16, x17, [x15, #(32 * 8)]
     and     x17, x17, #0xf0000000
     msr     elr_el1, x16

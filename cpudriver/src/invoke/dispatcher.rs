@@ -12,7 +12,7 @@ use super::cnode::delete_slot;
 use super::{Call, DONE, Outcome};
 use crate::address::linear;
 use crate::core::Core;
-use crate::dcb::{DcbRef, EndpointRecord, Resume, held};
+use crate::dcb::{DcbRef, EndpointRecord, Resume, Wait, held};
 use crate::dispatch;
 use crate::doorbell::Bell;
 use crate::lmp;
@@ -121,14 +121,14 @@ fn run(core: &mut Core, dcb: DcbRef) -> Result<Outcome, SysError> {
             dispatch::ready(core, dcb);
             Ok(DONE)
         }
-        DispatcherState::Runnable | DispatcherState::Blocked => Ok(DONE),
+        DispatcherState::Runnable => Ok(DONE),
         _ => Err(SysError::NotRunnable),
     }
 }
 
 fn stop(core: &mut Core, dcb: DcbRef) -> Result<Outcome, SysError> {
     match core.objects.dcb(dcb).state {
-        DispatcherState::Runnable | DispatcherState::Blocked => {
+        DispatcherState::Runnable => {
             // A wait that is cut short ends as if something had been delivered.
             dispatch::end_wait(core, dcb, 0);
             if core.kcb.scheduler.current == Some(dcb) {
@@ -180,7 +180,7 @@ fn make_endpoint(core: &mut Core, call: &Call, dcb: DcbRef) -> Result<Outcome, S
         1,
         Rights::all(),
     )
-    .with_data([0, index as u64]);
+    .with_data([0, lmp::endpoint_data(dcb, index as u64)]);
     capelin_cap::derive(
         &mut core.slots,
         &mut core.kcb.mdb,
@@ -246,7 +246,7 @@ fn make_notify(core: &mut Core, call: &Call, dcb: DcbRef) -> Result<Outcome, Sys
 
 fn bind_death(core: &mut Core, call: &Call, dcb: DcbRef) -> Result<Outcome, SysError> {
     let source = call.source(core, 1)?;
-    let to = lmp::destination(core, core.slots.slot(source))?;
+    let to = lmp::destination(core.slots.slot(source))?;
     let target = Slots::held(dcb, held::DEATH);
     if core.slots.slot(target).is_occupied() {
         return Err(SysError::AlreadyBound);
@@ -286,7 +286,12 @@ fn status(core: &Core, dcb: DcbRef) -> Result<Outcome, SysError> {
     if core.kcb.scheduler.current == Some(dcb) {
         ticks = ticks.wrapping_add(timer::now().wrapping_sub(core.kcb.scheduler.run_since));
     }
-    let word = entry.state as u64 | u64::from(entry.exit_code) << 32;
+    let state = if entry.wait == Wait::Not {
+        entry.state
+    } else {
+        DispatcherState::Blocked
+    };
+    let word = state as u64 | u64::from(entry.exit_code) << 32;
     Ok(Outcome::Values([word, entry.upcalls, ticks]))
 }
 

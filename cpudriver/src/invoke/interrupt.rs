@@ -21,7 +21,7 @@ pub(crate) fn bind(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
         return Err(SysError::OutOfRange);
     }
     let endpoint = call.source(core, 1)?;
-    let to = lmp::destination(core, core.slots.slot(endpoint))?;
+    let to = lmp::destination(core.slots.slot(endpoint))?;
     let target = call.source(core, 2)?;
     if !core.slots.slot(target).is_empty() {
         return Err(SysError::SlotInUse);

@@ -70,11 +70,11 @@ pub(crate) fn handle(core: &mut Core, caller: DcbRef, area: Context) -> Leave {
     let leave = match perform(core, caller, area) {
         Ok(Outcome::Values(values)) => {
             answer(area, values);
-            Leave::Caller
+            Leave::caller(area)
         }
         Ok(Outcome::AfterFault(values)) => {
             answer(area, values);
-            dispatch::reload_current(core)
+            dispatch::reload_current(core, area)
         }
         Ok(Outcome::Again) => restart(core, area),
         Err(error) => refuse(core, area, error),
@@ -82,29 +82,29 @@ pub(crate) fn handle(core: &mut Core, caller: DcbRef, area: Context) -> Leave {
     if core.objects.dcb(caller).state == DispatcherState::Runnable {
         leave
     } else {
-        gone(core, caller)
+        gone(core, caller, area)
     }
 }
 
 #[cold]
-fn refuse(core: &Core, area: Context, error: SysError) -> Leave {
+fn refuse(core: &mut Core, area: Context, error: SysError) -> Leave {
     area.set(0, error as u64);
     if error == SysError::BadPointer {
         // The fault took the way back to the caller: see `reload_current`.
-        dispatch::reload_current(core)
+        dispatch::reload_current(core, area)
     } else {
-        Leave::Caller
+        Leave::caller(area)
     }
 }
 
 /// The caller stopped, ended or deleted itself, or deleted what it lives on.
 #[cold]
-fn gone(core: &mut Core, caller: DcbRef) -> Leave {
+fn gone(core: &mut Core, caller: DcbRef, area: Context) -> Leave {
     if core.kcb.scheduler.current == Some(caller) {
         dispatch::end(core, caller, DispatcherState::Stopped, 0);
     }
     dispatch::run_next(core, timer::now());
-    Leave::Enter
+    Leave::enter(core, area)
 }
 
 #[inline(always)]

@@ -46,7 +46,7 @@ pub fn lookup<S: SlotStore>(
 ///
 /// # Errors
 /// As [`lookup`], but for what concerns the L1 CNode's own capability.
-#[inline]
+#[inline(always)]
 pub fn lookup_from<S: SlotStore>(
     store: &S,
     first: SlotIndex,
