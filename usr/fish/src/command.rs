@@ -310,7 +310,7 @@ impl<I: Iterator<Item = String>> Arguments<I> {
 /// The name among `names` that `word` is likely to have been meant for.
 pub fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // A third of the letters may be wrong.
-    let limit = word.chars().count().div_ceil(3);
+    let limit = (word.chars().count() / 3).max(1);
     names
         .into_iter()
         .map(|name| (distance(word, name), name))
@@ -446,6 +446,7 @@ mod tests {
         assert_eq!(hint("power-off"), Some("poweroff"));
         assert_eq!(hint("pign"), Some("ping"));
         assert_eq!(hint("xyzzy"), None);
+        assert_eq!(hint("hello"), None, "help is something else");
         assert_eq!(hint(""), None);
         assert_eq!(distance("kitten", "sitting"), 3);
     }

@@ -312,9 +312,15 @@ impl Shell {
         is_bare: bool,
     ) -> Result<(), Failure> {
         let monitor = match self.services.monitor().await {
-            // Without a monitor nothing can be run, so that a mistyped command is just that.
-            Err(_) if is_bare => return Err(self.unknown(program).await),
-            other => other?,
+            Ok(monitor) => monitor,
+            Err(failure) => {
+                // Without a monitor no program can be run; it may be a mistyped command, though.
+                let hint = command::nearest(&program, COMMANDS.iter().map(|usage| usage.name));
+                return Err(match hint {
+                    Some(hint) if is_bare => Failure::Unknown(program, Some(hint.into())),
+                    _ => failure,
+                });
+            }
         };
         let core = core.unwrap_or(self.core);
         let domain = match monitor.spawn(core, &program, arguments).await {
