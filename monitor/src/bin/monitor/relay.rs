@@ -83,8 +83,8 @@ fn for_local(
     };
     let own =
         offer(MonitorServer(of_monitor), wanted).or_else(|| offer(SystemServer(of_system), wanted));
-    let names = names?;
     let relayed = || {
+        let names = names?;
         let console: ConsoleClient<_> = node.remote(node.boot_core).ok()?;
         let skb: SkbClient<_> = node.remote(node.boot_core).ok()?;
         let memory = RemoteMemory(Rc::clone(node));
