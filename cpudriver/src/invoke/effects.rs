@@ -172,6 +172,14 @@ impl Effects for KernelEffects<'_> {
         let intid = u32::try_from(destination.base()).unwrap_or(0);
         for irq in self.irqs.iter_mut().filter(|irq| irq.intid == intid) {
             let _ = self.gic.disable(irq.intid);
+            // The room that was kept for it is the endpoint's again.
+            if let Some(dcb) = irq.dispatcher
+                && let Some(record) = usize::try_from(irq.endpoint)
+                    .ok()
+                    .and_then(|index| self.objects.dcb_mut(dcb).endpoints.get_mut(index))
+            {
+                record.reserved = record.reserved.saturating_sub(1);
+            }
             *irq = BoundIrq {
                 intid: 0,
                 dispatcher: None,

@@ -92,7 +92,11 @@ pub(crate) fn map(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
         ObjectType::Frame | ObjectType::DevFrame | ObjectType::EndpointUmp => {
             map_frame(core, call, &request, source)
         }
-        kind if kind.vnode_level() == level.next().map(|next| next as u8) => {
+        // A table of level 3 takes no tables: there "no next level" must not match "no table".
+        kind if level
+            .next()
+            .is_some_and(|next| kind.vnode_level() == Some(next as u8)) =>
+        {
             map_table(core, call, &request, source)
         }
         ObjectType::Null => Err(SysError::EmptySlot),
