@@ -104,7 +104,7 @@ impl Transport for Loopback {
         let (payload, count) = fragment.payload_words();
         let mut words = [0; 8];
         words[0] = fragment.header.to_word();
-        words[1..].copy_from_slice(&payload);
+        words[1..].copy_from_slice(payload);
         outward.queue.push_back((words, count + 1, fragment.cap));
         if let Some(waker) = outward.reader.take() {
             waker.wake();

@@ -11,7 +11,11 @@
 
 use alloc::vec::Vec;
 
+use zerocopy::IntoBytes;
+
 use crate::{Cap, RemoteError, WireHeader};
+
+const _: () = assert!(cfg!(target_endian = "little"));
 
 /// Bytes in the longest body.
 pub const MAX_BODY_BYTES: usize = 65_535;
@@ -20,12 +24,16 @@ pub const MAX_FRAGMENT_BYTES: usize = 56;
 /// Bytes at the front of a body that give its length.
 const LENGTH_BYTES: usize = 2;
 
+/// Words of payload that the largest fragment has.
+const FRAGMENT_WORDS: usize = MAX_FRAGMENT_BYTES / 8;
+
 /// What a transport carries at once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fragment {
     /// The header word.
     pub header: WireHeader,
-    payload: [u8; MAX_FRAGMENT_BYTES],
+    /// Little-endian, as all of Capelin's machines are; zeros after the end.
+    words: [u64; FRAGMENT_WORDS],
     length: u8,
     /// Goes with a message's first fragment.
     pub cap: Option<Cap>,
@@ -36,14 +44,22 @@ impl Fragment {
     /// [`MAX_FRAGMENT_BYTES`] are taken.
     #[must_use]
     pub fn new(header: WireHeader, payload: &[u8], cap: Option<Cap>) -> Self {
-        let length = payload.len().min(MAX_FRAGMENT_BYTES);
-        let mut bytes = [0; MAX_FRAGMENT_BYTES];
-        bytes[..length].copy_from_slice(&payload[..length]);
+        Self::of_parts(header, &[], payload, cap)
+    }
+
+    /// A fragment whose payload is `front` and then `rest`.
+    fn of_parts(header: WireHeader, front: &[u8], rest: &[u8], cap: Option<Cap>) -> Self {
+        let mut words = [0u64; FRAGMENT_WORDS];
+        let bytes = words.as_mut_bytes();
+        let start = front.len().min(MAX_FRAGMENT_BYTES);
+        let end = (start + rest.len()).min(MAX_FRAGMENT_BYTES);
+        bytes[..start].copy_from_slice(&front[..start]);
+        bytes[start..end].copy_from_slice(&rest[..end - start]);
         Self {
             header,
-            payload: bytes,
+            words,
             // At most 56.
-            length: u8::try_from(length).unwrap_or(0),
+            length: u8::try_from(end).unwrap_or(0),
             cap,
         }
     }
@@ -51,32 +67,29 @@ impl Fragment {
     /// The bytes after the header.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
-        &self.payload[..usize::from(self.length)]
+        &self.words.as_bytes()[..usize::from(self.length)]
     }
 
     /// The bytes after the header as words, the last filled up with zeros, and
     /// how many words there are.
     #[must_use]
-    pub fn payload_words(&self) -> ([u64; 7], usize) {
-        let mut words = [0; 7];
-        for (word, bytes) in words.iter_mut().zip(self.payload.chunks_exact(8)) {
-            *word = bytes
-                .iter()
-                .rev()
-                .fold(0, |word, &byte| word << 8 | u64::from(byte));
-        }
-        (words, usize::from(self.length).div_ceil(8))
+    pub fn payload_words(&self) -> (&[u64; FRAGMENT_WORDS], usize) {
+        (&self.words, usize::from(self.length).div_ceil(8))
     }
 
-    /// A fragment from words as they came, at most seven.
+    /// A fragment from words as they came, of which only the first seven are
+    /// taken.
     #[must_use]
-    pub fn from_words(header: WireHeader, words: &[u64], cap: Option<Cap>) -> Self {
-        let mut bytes = [0; MAX_FRAGMENT_BYTES];
-        for (bytes, word) in bytes.chunks_exact_mut(8).zip(words) {
-            bytes.copy_from_slice(&word.to_le_bytes());
+    pub fn from_words(header: WireHeader, payload: &[u64], cap: Option<Cap>) -> Self {
+        let mut words = [0; FRAGMENT_WORDS];
+        let count = payload.len().min(FRAGMENT_WORDS);
+        words[..count].copy_from_slice(&payload[..count]);
+        Self {
+            header,
+            words,
+            length: u8::try_from(count * 8).unwrap_or(0),
+            cap,
         }
-        let length = (words.len() * 8).min(MAX_FRAGMENT_BYTES);
-        Self::new(header, &bytes[..length], cap)
     }
 }
 
@@ -140,19 +153,14 @@ impl Outgoing {
             (LENGTH_BYTES, size - LENGTH_BYTES)
         };
         let part = &body[self.sent..body.len().min(self.sent + room)];
-        let mut payload = [0; MAX_FRAGMENT_BYTES];
-        if prefix != 0 {
-            // `encode` keeps bodies within 16 bits; a longer one would be cut.
-            let length = u16::try_from(body.len()).unwrap_or(u16::MAX);
-            payload[..LENGTH_BYTES].copy_from_slice(&length.to_le_bytes());
-        }
-        payload[prefix..prefix + part.len()].copy_from_slice(part);
+        // `encode` keeps bodies within 16 bits; a longer one would be cut.
+        let length = u16::try_from(body.len()).unwrap_or(u16::MAX).to_le_bytes();
         let header = WireHeader {
             first: !self.started,
             more: self.sent + part.len() < body.len(),
             ..self.message.header
         };
-        Fragment::new(header, &payload[..prefix + part.len()], self.unsent_cap())
+        Fragment::of_parts(header, &length[..prefix], part, self.unsent_cap())
     }
 
     /// Counts the fragment that [`Self::fragment`] gave for the same `size` as

@@ -66,6 +66,8 @@ struct State {
 
 struct Endpoints {
     table: [Option<State>; ENDPOINTS_PER_DISPATCHER],
+    /// No endpoint in use has this index or a higher one.
+    end: usize,
     room: Option<Ranges>,
 }
 
@@ -73,11 +75,16 @@ local! {
     /// The endpoints of this dispatcher by index, and the free part of its frame.
     static ENDPOINTS: Endpoints = Endpoints {
         table: [const { None }; ENDPOINTS_PER_DISPATCHER],
+        end: 0,
         room: None,
     };
 }
 
 impl Endpoints {
+    fn in_use(&self) -> impl Iterator<Item = &Option<State>> {
+        self.table.iter().take(self.end)
+    }
+
     fn room(&mut self) -> &mut Ranges {
         self.room.get_or_insert_with(|| {
             let start = offset::ENDPOINTS as u64;
@@ -209,6 +216,7 @@ impl Endpoint {
                 capacity: u32::try_from(capacity).unwrap_or(1),
                 ..State::default()
             });
+            endpoints.end = endpoints.end.max(index + 1);
             Ok(())
         })
     }
@@ -276,7 +284,10 @@ impl Drop for Endpoint {
         while self.try_receive().is_some() {}
         let state = ENDPOINTS.with(|endpoints| {
             let mut endpoints = endpoints.borrow_mut();
-            endpoints.table.get_mut(self.index)?.take()
+            let state = endpoints.table.get_mut(self.index)?.take();
+            let last = endpoints.table.iter().rposition(Option::is_some);
+            endpoints.end = last.map_or(0, |index| index + 1);
+            state
         });
         let Some(state) = state else { return };
         frame::write(state.ring + lmp::RECEIVE_SLOT, 0);
@@ -297,7 +308,7 @@ impl Drop for Endpoint {
 pub(crate) fn all_empty() -> bool {
     ENDPOINTS.with(|endpoints| {
         let endpoints = endpoints.borrow();
-        endpoints.table.iter().flatten().all(State::is_empty)
+        endpoints.in_use().flatten().all(State::is_empty)
     })
 }
 
@@ -305,7 +316,8 @@ pub(crate) fn all_empty() -> bool {
 pub(crate) fn wake_receivers() {
     ENDPOINTS.with(|endpoints| {
         let mut endpoints = endpoints.borrow_mut();
-        for state in endpoints.table.iter_mut().flatten() {
+        let end = endpoints.end;
+        for state in endpoints.table.iter_mut().take(end).flatten() {
             if !state.is_empty()
                 && let Some(waker) = state.waker.take()
             {

@@ -1,6 +1,5 @@
 //! The client's side of a connection.
 
-use alloc::boxed::Box;
 use core::{
     cell::RefCell,
     future::{Future, poll_fn},
@@ -29,7 +28,8 @@ const LIVENESS: Duration = Duration::from_secs(3);
 pub struct Lmp {
     sender: Sender,
     endpoint: Endpoint,
-    watch: RefCell<Option<Pin<Box<time::Sleep>>>>,
+    /// When the server is looked after next. It goes on from one call to the next.
+    watch: RefCell<time::Sleep>,
 }
 
 /// Binds to the service behind `server`, a capability to its endpoint.
@@ -71,7 +71,7 @@ impl Lmp {
                 (Kind::Bound, Some(cap)) => Ok(Self {
                     sender: Sender::new(OwnedCap::received(cap)),
                     endpoint,
-                    watch: RefCell::new(None),
+                    watch: RefCell::new(time::sleep(LIVENESS)),
                 }),
                 (Kind::Failure, cap) => {
                     cap.into_iter().for_each(discard);
@@ -103,17 +103,15 @@ impl Transport for Lmp {
     fn poll_receive(&self, context: &mut Context<'_>) -> Poll<Result<Fragment, TransportError>> {
         while let Poll::Ready(received) = self.endpoint.poll_receive(context) {
             if let Some(fragment) = fragment(received) {
-                *self.watch.borrow_mut() = None;
                 return Poll::Ready(Ok(fragment));
             }
         }
         let mut watch = self.watch.borrow_mut();
         loop {
-            let sleep = watch.get_or_insert_with(|| Box::pin(time::sleep(LIVENESS)));
-            if sleep.as_mut().poll(context).is_pending() {
+            if Pin::new(&mut *watch).poll(context).is_pending() {
                 return Poll::Pending;
             }
-            *watch = None;
+            *watch = time::sleep(LIVENESS);
             if !self.sender.is_reachable() {
                 return Poll::Ready(Err(TransportError::Closed));
             }

@@ -3,7 +3,6 @@
 //! The kernel doesn't tell when a ring has room again. A sender that finds it full lets the
 //! receiver run once, tries again, and then waits for longer and longer, up to 2 ms.
 
-use alloc::boxed::Box;
 use core::{
     cell::{Cell, RefCell},
     future::Future,
@@ -25,7 +24,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(2);
 pub(super) struct Sender {
     target: OwnedCap,
     pause: Cell<Duration>,
-    sleep: RefCell<Option<Pin<Box<time::Sleep>>>>,
+    sleep: RefCell<Option<time::Sleep>>,
     is_closed: Cell<bool>,
 }
 
@@ -51,7 +50,7 @@ impl Sender {
         {
             let mut sleep = self.sleep.borrow_mut();
             if let Some(pause) = sleep.as_mut() {
-                if pause.as_mut().poll(context).is_pending() {
+                if Pin::new(pause).poll(context).is_pending() {
                     return Poll::Pending;
                 }
                 *sleep = None;
@@ -82,9 +81,9 @@ impl Sender {
     fn pause(&self, context: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
         let length = self.pause.get();
         self.pause.set((length * 2).min(LONGEST_PAUSE));
-        let mut pause = Box::pin(time::sleep(length));
+        let mut pause = time::sleep(length);
         // It may be over already; then the next poll, soon, finds that.
-        if pause.as_mut().poll(context).is_ready() {
+        if Pin::new(&mut pause).poll(context).is_ready() {
             context.waker().wake_by_ref();
         }
         *self.sleep.borrow_mut() = Some(pause);
@@ -95,7 +94,7 @@ impl Sender {
         let (payload, count) = fragment.payload_words();
         let mut words = [0; 8];
         words[0] = fragment.header.to_word();
-        words[1..].copy_from_slice(&payload);
+        words[1..].copy_from_slice(payload);
         let mut flags = SendFlags::empty();
         if let Some(cap) = fragment.cap {
             flags.set(SendFlags::MOVE, cap.mode() == CapMode::Give);
