@@ -66,7 +66,7 @@ pub(crate) struct GuestCase {
     /// Without the leading `qemu/`.
     pub(crate) name: &'static str,
     /// Options of `scripts/run`, separated by spaces.
-    pub(crate) options: &'static str,
+    pub(crate) options: String,
     /// What the shell is told.
     pub(crate) exec: Option<&'static str>,
     pub(crate) expected: Expected,
@@ -84,10 +84,10 @@ pub(crate) struct GuestCase {
 
 impl GuestCase {
     /// A case that expects success within a minute and no panic.
-    pub(crate) fn new(name: &'static str, options: &'static str) -> Self {
+    pub(crate) fn new(name: &'static str, options: impl Into<String>) -> Self {
         Self {
             name,
-            options,
+            options: options.into(),
             exec: None,
             expected: Expected::Success,
             patterns: vec![],
@@ -103,6 +103,7 @@ impl GuestCase {
 /// All guest cases.
 pub(crate) fn cases() -> Vec<GuestCase> {
     let mut cases = boots();
+    cases.extend(kernel());
     cases.extend(shell());
     cases.extend(bad_inputs());
     cases
@@ -156,6 +157,96 @@ fn boots() -> Vec<GuestCase> {
         ..boot(entry)
     });
     short.chain(long).collect()
+}
+
+/// The CPU driver's own tests, each on several machines: what they test doesn't depend on the machine.
+fn kernel() -> Vec<GuestCase> {
+    // Name, image, tests, more options.
+    let short = [
+        ("kernel/capabilities", "test-capabilities", 19, ""),
+        ("kernel/faults", "test-faults", 24, ""),
+        ("kernel/floating", "test-floating", 7, ""),
+        ("kernel/interrupts", "test-interrupts", 8, ""),
+        ("kernel/interrupts-gic2", "test-interrupts", 8, "--gic 2"),
+        ("kernel/invocations", "test-invocations", 11, ""),
+        ("kernel/isolation", "test-isolation", 6, ""),
+        (
+            "kernel/isolation-4-GiB",
+            "test-isolation",
+            6,
+            "--mem 4G --numa 2 --smp 2",
+        ),
+        ("kernel/mapping", "test-mapping", 18, "--mem 4G"),
+        ("kernel/messages", "test-messages", 23, ""),
+    ];
+    let long = [
+        (
+            "kernel/capabilities-a53",
+            "test-capabilities",
+            19,
+            "--cpu cortex-a53",
+        ),
+        (
+            "kernel/capabilities-max",
+            "test-capabilities",
+            19,
+            "--cpu max",
+        ),
+        ("kernel/faults-a53", "test-faults", 24, "--cpu cortex-a53"),
+        (
+            "kernel/faults-max-el2",
+            "test-faults",
+            24,
+            "--cpu max --el2",
+        ),
+        ("kernel/floating-max", "test-floating", 7, "--cpu max"),
+        ("kernel/interrupts-el2", "test-interrupts", 8, "--el2"),
+        (
+            "kernel/invocations-gic2-el2",
+            "test-invocations",
+            11,
+            "--gic 2 --el2",
+        ),
+        (
+            "kernel/invocations-max",
+            "test-invocations",
+            11,
+            "--cpu max",
+        ),
+        (
+            "kernel/isolation-n1",
+            "test-isolation",
+            6,
+            "--cpu neoverse-n1",
+        ),
+        ("kernel/mapping-a53", "test-mapping", 18, "--cpu cortex-a53"),
+        ("kernel/mapping-max", "test-mapping", 18, "--cpu max"),
+        ("kernel/mapping-icount", "test-mapping", 18, "--icount"),
+        (
+            "kernel/messages-max-gic2",
+            "test-messages",
+            23,
+            "--cpu max --gic 2",
+        ),
+    ];
+    let case =
+        |(name, image, tests, options): (&'static str, &'static str, usize, &'static str)| {
+            let smp = if options.contains("--smp") {
+                ""
+            } else {
+                "--smp 1"
+            };
+            GuestCase {
+                least_tests: tests,
+                ..GuestCase::new(name, format!("--image {image} {smp} {options}"))
+            }
+        };
+    let long = long.into_iter().map(|entry| GuestCase {
+        is_long: true,
+        timeout_s: 120,
+        ..case(entry)
+    });
+    short.into_iter().map(case).chain(long).collect()
 }
 
 /// The shell tells how many of its commands failed, and goes on after one that did.

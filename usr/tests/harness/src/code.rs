@@ -59,8 +59,10 @@ mod imp {
         ".global code_spin",
         "code_spin: cbz x0, code_spin",
         "    ret",
-        // Fills registers from x0's block, x18-x30 but x30 and SP, makes a call, and compares: x0
-        // counts what changed.
+        // Fills x18-x30, makes a call, and compares: x0 counts what changed; x1 is 0.
+        ".global code_kept_yield",
+        "code_kept_yield:",
+        "    mov x1, #1",
         ".global code_kept",
         "code_kept:",
         "    stp x29, x30, [sp, #-96]!",
@@ -82,11 +84,13 @@ mod imp {
         "    mov x28, #0x2828",
         "    mov x29, #0x2929",
         "    mov x30, #0x3030",
+        "    mov x0, xzr",
         "    cbz x1, 1f",
         "    svc #5",
         "    b 2f",
         "1:  svc #0",
         "2:  mov x0, #0",
+        "    mov x1, #0",
         "    mov x9, #0x1818",
         "    cmp x18, x9",
         "    cinc x0, x0, ne",
@@ -182,7 +186,28 @@ mod imp {
         ".arch_extension nosimd",
         ".arch_extension nofp",
         "    ret",
-        // The same for TPIDR_EL0 alone, for a dispatcher without FP.
+        // x0 = whether any FP register holds anything at the start.
+        ".global code_fp_fresh",
+        "code_fp_fresh:",
+        ".arch_extension fp",
+        ".arch_extension simd",
+        "    mov x0, #0",
+        ".irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31",
+        "    mov x9, v\\n\\().d[0]",
+        "    orr x0, x0, x9",
+        "    mov x9, v\\n\\().d[1]",
+        "    orr x0, x0, x9",
+        ".endr",
+        "    mrs x9, fpcr",
+        "    orr x0, x0, x9",
+        "    mrs x9, fpsr",
+        "    orr x0, x0, x9",
+        "    cmp x0, #0",
+        "    cset x0, ne",
+        ".arch_extension nosimd",
+        ".arch_extension nofp",
+        "    ret",
+        // The same as the worker for TPIDR_EL0 alone, for a dispatcher without FP.
         ".global code_tpidr_worker",
         "code_tpidr_worker:",
         "    lsr x20, x0, #32",
@@ -282,11 +307,14 @@ routines! {
     smc = code_smc,
     /// Loops while x0 is 0.
     spin = code_spin,
-    /// Counts the registers that a system call changed and shouldn't have (x1: 0 for Nop, else
-    /// Yield).
+    /// Counts the registers that Nop changed and shouldn't have; [`crate::fault::jump`] calls it.
     kept = code_kept,
+    /// The same for Yield.
+    kept_by_yield = code_kept_yield,
     /// Counts the FP registers that change while others run.
     fp_worker = code_fp_worker,
+    /// 1 if any FP register isn't zero at the start, else 0.
+    fp_fresh = code_fp_fresh,
     /// Counts changes of `TPIDR_EL0` while others run.
     tpidr_worker = code_tpidr_worker,
     /// First byte of the island program.

@@ -256,6 +256,12 @@ impl World {
         Ok(at)
     }
 
+    /// An address at which nothing is mapped, at the end of those for [`World::map`].
+    #[must_use]
+    pub const fn addresses_end(&self) -> u64 {
+        layout::DYNAMIC_START.0 + TABLES as u64 * BLOCK - PAGE_SIZE
+    }
+
     /// The level 3 table for `address` and the entry there; made if need be.
     ///
     /// # Errors

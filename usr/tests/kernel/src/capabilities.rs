@@ -1,0 +1,722 @@
+//! Capabilities: copies, retypes, deletion and revocation of trees, also while interrupts come.
+#![cfg_attr(target_os = "none", no_std, no_main)]
+#![forbid(unsafe_code)]
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use guest_harness::abi::capability::{CNODE_BYTES, CNODE_SLOTS, VNODE_BYTES};
+use guest_harness::abi::layout::slot;
+use guest_harness::abi::syscall::Invocation;
+use guest_harness::abi::{CapAddress, CapRef, ObjectType, PAGE_SIZE, Rights, SysError};
+use guest_harness::child::Endpoint;
+use guest_harness::fault::{peek, poke};
+use guest_harness::world::READ_WRITE;
+use guest_harness::{Child, Failure, Outcome, Suite, World, call, check, equal, refused, svc};
+
+guest_harness::program!(tests);
+
+/// L1 slots that these tests fill with CNodes of their own, far above the harness's.
+const L1_BASE: u32 = 200;
+
+// What a ticking child counts, on this core only: relaxed order suffices.
+static TICKS: AtomicU64 = AtomicU64::new(0);
+static IS_OVER: AtomicU64 = AtomicU64::new(0);
+
+fn tests(suite: &mut Suite) {
+    suite.test("capabilities/copies", copies);
+    suite.test("capabilities/rights-only-shrink", rights);
+    suite.test("capabilities/mint-ranges", ranges);
+    suite.test("capabilities/retype-rules", retype_rules);
+    suite.test("capabilities/retype-types", retype_types);
+    suite.test("capabilities/retype-overlap", overlap);
+    suite.test("capabilities/objects-are-zeroed", zeroed);
+    suite.test("capabilities/devices-are-not-zeroed", devices);
+    suite.test("capabilities/memory-comes-back", comes_back);
+    suite.test("capabilities/last-copy", last_copy);
+    suite.test("capabilities/revoke-a-tree", revoke_tree);
+    suite.test("capabilities/revoke-needs-the-right", revoke_right);
+    suite.test("capabilities/cnode-cycle", cnode_cycle);
+    suite.test("capabilities/cnode-chain", cnode_chain);
+    suite.test("capabilities/revoke-under-interrupts", big_revoke);
+    suite.test("capabilities/zeroing-under-interrupts", big_zeroing);
+    suite.test("capabilities/seal", seal);
+    suite.test("capabilities/export-and-import", export);
+    suite.test("capabilities/own-cspace-lost", own_cspace);
+}
+
+fn copies(world: &mut World) -> Outcome {
+    let frame = world.frame(2 * PAGE_SIZE, PAGE_SIZE)?;
+    let slots = world.slots(3)?;
+    let at = |n| CapAddress(slots.0 + n);
+    call::copy(at(0), frame)?;
+    call::copy(at(1), at(0))?;
+    let what = call::identify(frame)?;
+    check(call::identify(at(1))? == what, "a copy's copy")?;
+    refused(call::copy(at(1), frame), SysError::SlotInUse, "over a copy")?;
+    refused(call::copy(at(2), at(2)), SysError::EmptySlot, "of nothing")?;
+    refused(
+        call::copy(CapAddress::new(0xff_ffff, 0), frame),
+        SysError::NoSuchSlot,
+        "to nowhere",
+    )?;
+    call::delete(frame)?;
+    call::delete(at(0))?;
+    check(
+        call::identify(at(1))? == what,
+        "the last copy is as good as the first",
+    )?;
+    refused(call::delete(at(0)), SysError::EmptySlot, "deleting nothing")?;
+    call::delete(at(1))?;
+    Ok(())
+}
+
+fn rights(world: &mut World) -> Outcome {
+    let frame = world.frame(PAGE_SIZE, PAGE_SIZE)?;
+    let slots = world.slots(2)?;
+    let (weak, other) = (slots, CapAddress(slots.0 + 1));
+    call::copy_with(weak, frame, Rights::READ | Rights::RETYPE)?;
+    call::copy_with(other, weak, Rights::all())?;
+    let left = call::rights(other)?;
+    check(
+        left == Rights::READ | Rights::RETYPE,
+        "what was dropped stays dropped",
+    )?;
+    let arguments = [call::word(slots), call::word(frame), 0x100];
+    refused(
+        call::invoke(call::CSPACE, Invocation::Copy, &arguments),
+        SysError::InvalidArgument,
+        "a right that isn't",
+    )?;
+    call::delete(other)?;
+    call::delete(weak)?;
+    Ok(())
+}
+
+fn ranges(world: &mut World) -> Outcome {
+    let (frame, address, _) = world.mapped(8 * PAGE_SIZE)?;
+    poke(address + 3 * PAGE_SIZE, 33);
+    let slots = world.slots(3)?;
+    let at = |n| CapAddress(slots.0 + n);
+    call::mint(at(0), frame, 3 * PAGE_SIZE, 2 * PAGE_SIZE)?;
+    let (_, base, bytes) = call::identify(at(0))?;
+    equal(base, call::identify(frame)?.1 + 3 * PAGE_SIZE, "its base")?;
+    equal(bytes, 2 * PAGE_SIZE, "its size")?;
+    let (window, _) = world.map(at(0), PAGE_SIZE, READ_WRITE)?;
+    equal(peek(window), 33, "the right page")?;
+    let mint = |offset, bytes| call::mint(at(1), frame, offset, bytes);
+    refused(
+        mint(7 * PAGE_SIZE, 2 * PAGE_SIZE),
+        SysError::OutOfRange,
+        "over the end",
+    )?;
+    refused(
+        mint(u64::MAX - 4095, PAGE_SIZE),
+        SysError::OutOfRange,
+        "an offset that wraps",
+    )?;
+    refused(mint(0, u64::MAX), SysError::OutOfRange, "everything")?;
+    check(mint(1, PAGE_SIZE).is_err(), "an odd offset")?;
+    check(mint(0, 1).is_err(), "an odd size")?;
+    // Across another sub-range: neither contains the other.
+    check(
+        mint(4 * PAGE_SIZE, 2 * PAGE_SIZE).is_err(),
+        "a range that crosses one",
+    )?;
+    call::mint(at(1), frame, 0, 8 * PAGE_SIZE)?;
+    for n in [0, 1] {
+        call::delete(at(n))?;
+    }
+    Ok(())
+}
+
+fn retype_rules(world: &mut World) -> Outcome {
+    let offset = world.claim(16 * PAGE_SIZE, PAGE_SIZE)?;
+    let slots = world.slots(16)?;
+    let make = |offset, bytes, count| {
+        let ram = world.ram_cap;
+        call::retype(slots.into(), ram, ObjectType::Frame, offset, bytes, count)
+    };
+    let bad = [
+        (make(offset, 0, 1), "no bytes"),
+        (make(offset, 1, 1), "a byte"),
+        (make(offset + 1, PAGE_SIZE, 1), "an odd offset"),
+        (make(offset, PAGE_SIZE + 1, 1), "an odd size"),
+        (make(offset, PAGE_SIZE, 0), "no object"),
+        (make(offset, PAGE_SIZE, 257), "more than a CNode"),
+        (make(offset, PAGE_SIZE, u64::MAX), "far more"),
+        (make(offset, 1 << 63, 2), "a product that wraps"),
+        (make(u64::MAX - 4095, PAGE_SIZE, 1), "an offset that wraps"),
+        (make(!4095, PAGE_SIZE, 2), "a sum that wraps"),
+        (make(offset, 1 << 60, 1), "more than there is"),
+    ];
+    for (result, what) in bad {
+        check(result.is_err(), what)?;
+    }
+    check(call::is_empty(slots), "nothing was made")?;
+    make(offset, PAGE_SIZE, 16)?;
+    let base = call::identify(slots)?.1;
+    for n in 0..16 {
+        let (kind, at, bytes) = call::identify(CapAddress(slots.0 + n))?;
+        check(
+            kind == ObjectType::Frame && bytes == PAGE_SIZE,
+            "each a frame",
+        )?;
+        equal(at, base + u64::from(n) * PAGE_SIZE, "one behind the other")?;
+    }
+    // The last one of a CNode is the last one.
+    let last = CapRef::l2(CapAddress(slots.0 | 0xff));
+    let ram = world.ram_cap;
+    refused(
+        call::retype(last, ram, ObjectType::Frame, offset, PAGE_SIZE, 2),
+        SysError::OutOfRange,
+        "over a CNode's end",
+    )?;
+    for n in 0..16 {
+        call::delete(CapAddress(slots.0 + n))?;
+    }
+    // One slot in the middle is taken: nothing is made.
+    call::copy(CapAddress(slots.0 + 3), slot::DISPATCHER)?;
+    refused(
+        make(offset, PAGE_SIZE, 8),
+        SysError::SlotInUse,
+        "over a capability",
+    )?;
+    check(call::is_empty(slots), "nothing was made")?;
+    call::delete(CapAddress(slots.0 + 3))?;
+    Ok(())
+}
+
+fn retype_types(world: &mut World) -> Outcome {
+    let target = world.slot()?;
+    let ram = world.of_ram(ObjectType::Ram, 64 * PAGE_SIZE, PAGE_SIZE)?;
+    let home = world.of_home(ObjectType::HomeRam, 8 * PAGE_SIZE)?;
+    let frame = world.frame(8 * PAGE_SIZE, PAGE_SIZE)?;
+    for &kind in ObjectType::ALL {
+        let bytes = kind.fixed_size().unwrap_or(PAGE_SIZE);
+        for (source, allowed) in [
+            (
+                ram,
+                &[ObjectType::Ram, ObjectType::Frame, ObjectType::EndpointUmp][..],
+            ),
+            (
+                home,
+                &[
+                    ObjectType::HomeRam,
+                    ObjectType::Frame,
+                    ObjectType::L1CNode,
+                    ObjectType::L2CNode,
+                    ObjectType::VNodeL0,
+                    ObjectType::VNodeL1,
+                    ObjectType::VNodeL2,
+                    ObjectType::VNodeL3,
+                    ObjectType::Dispatcher,
+                    ObjectType::KernelControlBlock,
+                ][..],
+            ),
+            (frame, &[][..]),
+            (slot::L1CNODE, &[][..]),
+            (slot::DISPATCHER, &[][..]),
+            (slot::KERNEL, &[][..]),
+        ] {
+            let made = call::retype(target.into(), source, kind, 0, bytes, 1);
+            if allowed.contains(&kind) {
+                made?;
+                check(call::identify(target)?.0 == kind, "the type asked for")?;
+                call::delete(target)?;
+            } else {
+                check(made.is_err(), "made of what it can't be made of")?;
+                check(call::is_empty(target), "and nothing was made")?;
+            }
+        }
+    }
+    // Objects of fixed size have that size.
+    for bytes in [PAGE_SIZE, VNODE_BYTES + PAGE_SIZE, CNODE_BYTES + PAGE_SIZE] {
+        for kind in [ObjectType::VNodeL1, ObjectType::L2CNode] {
+            let made = call::retype(target.into(), home, kind, 0, bytes, 1);
+            check(made.is_err(), "an object of another size")?;
+        }
+    }
+    // Without the right, no retype.
+    let weak = world.slot()?;
+    call::copy_with(weak, ram, Rights::READ | Rights::WRITE)?;
+    refused(
+        call::retype(target.into(), weak, ObjectType::Frame, 0, PAGE_SIZE, 1),
+        SysError::MissingRight,
+        "without RETYPE",
+    )
+}
+
+fn overlap(world: &mut World) -> Outcome {
+    let ram = world.of_ram(ObjectType::Ram, 16 * PAGE_SIZE, PAGE_SIZE)?;
+    let slots = world.slots(4)?;
+    let at = |n| CapAddress(slots.0 + n);
+    let make = |n, page, pages| {
+        let (offset, bytes) = (page * PAGE_SIZE, pages * PAGE_SIZE);
+        call::retype(at(n).into(), ram, ObjectType::Frame, offset, bytes, 1)
+    };
+    make(0, 4, 4)?;
+    for (page, pages) in [(4, 4), (0, 5), (7, 1), (7, 4), (5, 1), (0, 16)] {
+        refused(make(1, page, pages), SysError::RangeInUse, "over a frame")?;
+    }
+    make(1, 0, 4)?;
+    make(2, 8, 8)?;
+    // A copy of the parent doesn't help.
+    let copy = at(3);
+    call::copy(copy, ram)?;
+    refused(
+        call::retype(
+            CapRef::l2(world.slot()?),
+            copy,
+            ObjectType::Frame,
+            0,
+            PAGE_SIZE,
+            1,
+        ),
+        SysError::RangeInUse,
+        "by a copy of the parent",
+    )?;
+    call::delete(at(0))?;
+    make(0, 5, 2)?;
+    call::delete(copy)?;
+    call::revoke(ram)?;
+    make(0, 0, 16)
+        .map_err(Failure::from)
+        .and_then(|()| Ok(call::delete(at(0))?))
+}
+
+fn zeroed(world: &mut World) -> Outcome {
+    const BYTES: u64 = 64 * PAGE_SIZE;
+    let ram = world.of_ram(ObjectType::Ram, BYTES, PAGE_SIZE)?;
+    let frame = world.slot()?;
+    let address = world.addresses(BYTES, PAGE_SIZE)?;
+    for round in 0..3 {
+        call::retype(frame.into(), ram, ObjectType::Frame, 0, BYTES, 1)?;
+        world.map_at(address, frame, BYTES, READ_WRITE)?;
+        for word in (0..BYTES).step_by(8) {
+            if peek(address + word) != 0 {
+                return Err(Failure::because("a fresh frame holds something"));
+            }
+            poke(address + word, !round);
+        }
+        call::delete(frame)?;
+    }
+    // The same of home memory: a frame, then a CNode where it was.
+    let home = world.of_home(ObjectType::HomeRam, CNODE_BYTES)?;
+    call::retype(frame.into(), home, ObjectType::Frame, 0, CNODE_BYTES, 1)?;
+    world.map_at(address, frame, CNODE_BYTES, READ_WRITE)?;
+    for word in (0..CNODE_BYTES).step_by(8) {
+        poke(address + word, 0x0505_0505_0505_0505);
+    }
+    call::delete(frame)?;
+    let cnode = CapRef::l1(L1_BASE);
+    call::retype(cnode, home, ObjectType::L2CNode, 0, CNODE_BYTES, 1)?;
+    for n in 0..=255 {
+        check(
+            call::is_empty(CapAddress::new(L1_BASE, n)),
+            "a fresh CNode is empty",
+        )?;
+    }
+    call::invoke(call::CSPACE, Invocation::Delete, &[cnode.to_word()])?;
+    Ok(())
+}
+
+fn devices(world: &mut World) -> Outcome {
+    // The distributor's type register says how many interrupts there are: never 0.
+    let registers = guest_harness::world::distributor();
+    let (number, region) = (0..)
+        .map_while(|n| guest_harness::world::devices(u64::from(n)).map(|region| (n, region)))
+        .find(|(_, region)| {
+            region.base <= registers.base && registers.base < region.base + region.bytes
+        })
+        .ok_or(Failure::because("no capability to the distributor"))?;
+    let source = CapAddress(slot::DEVICES.0 + number);
+    let device = world.slot()?;
+    let offset = registers.base - region.base;
+    refused(
+        call::retype(
+            device.into(),
+            source,
+            ObjectType::Frame,
+            offset,
+            PAGE_SIZE,
+            1,
+        ),
+        SysError::InvalidRetype,
+        "a frame of device registers",
+    )?;
+    call::retype(
+        device.into(),
+        source,
+        ObjectType::DevFrame,
+        offset,
+        PAGE_SIZE,
+        1,
+    )?;
+    let (address, mapping) = world.map(
+        device,
+        PAGE_SIZE,
+        guest_harness::abi::syscall::MapFlags::READ,
+    )?;
+    check(guest_harness::fault::peek32(address + 4) != 0, "GICD_TYPER")?;
+    call::unmap(mapping)?;
+    call::delete(device)?;
+    Ok(())
+}
+
+fn comes_back(world: &mut World) -> Outcome {
+    let ram = world.of_ram(ObjectType::Ram, 4 * PAGE_SIZE, PAGE_SIZE)?;
+    let slots = world.slots(4)?;
+    for _ in 0..2000 {
+        call::retype(slots.into(), ram, ObjectType::Frame, 0, PAGE_SIZE, 4)?;
+        for n in [2, 0, 3, 1] {
+            call::delete(CapAddress(slots.0 + n))?;
+        }
+    }
+    Ok(())
+}
+
+fn last_copy(world: &mut World) -> Outcome {
+    refused(
+        call::delete(world.ram_cap),
+        SysError::LastCopy,
+        "the last capability to memory",
+    )?;
+    refused(call::delete(slot::IRQ), SysError::LastCopy, "to interrupts")?;
+    let copy = world.slot()?;
+    call::copy(copy, world.ram_cap)?;
+    call::delete(copy)?;
+    Ok(())
+}
+
+fn revoke_tree(world: &mut World) -> Outcome {
+    let ram = world.of_ram(ObjectType::Ram, 64 * PAGE_SIZE, PAGE_SIZE)?;
+    let slots = world.slots(200)?;
+    let at = |n: u32| CapAddress(slots.0 + n);
+    // Four pieces, each cut into frames, each frame copied and mapped.
+    call::retype(at(0).into(), ram, ObjectType::Ram, 0, 16 * PAGE_SIZE, 4)?;
+    let address = world.addresses(64 * PAGE_SIZE, PAGE_SIZE)?;
+    for piece in 0..4 {
+        let first = 4 + piece * 48;
+        call::retype(
+            at(first).into(),
+            at(piece),
+            ObjectType::Frame,
+            0,
+            PAGE_SIZE,
+            16,
+        )?;
+        for n in 0..16 {
+            call::copy(at(first + 16 + n), at(first + n))?;
+            let page = address + u64::from(piece * 16 + n) * PAGE_SIZE;
+            let (table, entry) = world.table3(page)?;
+            call::map(
+                table,
+                at(first + n),
+                entry,
+                1,
+                READ_WRITE,
+                0,
+                at(first + 32 + n),
+            )?;
+            poke(page, 1);
+        }
+    }
+    let copy = world.slot()?;
+    call::copy(copy, ram)?;
+    call::revoke(ram)?;
+    for n in 0..196 {
+        check(call::is_empty(at(n)), "something is left")?;
+    }
+    check(call::is_empty(copy), "a copy is left")?;
+    for page in 0..64 {
+        let read = guest_harness::fault::read(address + page * PAGE_SIZE);
+        check(read.is_err(), "a mapping is left")?;
+    }
+    check(!call::is_empty(ram), "what was revoked stays")?;
+    call::retype(at(0).into(), ram, ObjectType::Frame, 0, 64 * PAGE_SIZE, 1)?;
+    call::delete(at(0))?;
+    Ok(())
+}
+
+fn revoke_right(world: &mut World) -> Outcome {
+    let ram = world.of_ram(ObjectType::Ram, PAGE_SIZE, PAGE_SIZE)?;
+    let weak = world.slot()?;
+    call::copy_with(weak, ram, Rights::all() - Rights::REVOKE)?;
+    refused(call::revoke(weak), SysError::MissingRight, "without REVOKE")?;
+    check(!call::is_empty(ram), "nothing happened")
+}
+
+/// CNodes that hold capabilities to each other and to themselves go with the outer ones.
+fn cnode_cycle(world: &mut World) -> Outcome {
+    let home = world.of_home(ObjectType::HomeRam, 3 * CNODE_BYTES)?;
+    for round in 0..3 {
+        let cnode = |n: u32| CapRef::l1(L1_BASE + n);
+        call::retype(cnode(0), home, ObjectType::L2CNode, 0, CNODE_BYTES, 3)?;
+        let copy = |l1: u32, l2: u8, from: u32| {
+            let target = CapAddress::new(L1_BASE + l1, l2);
+            let rights = u64::from(Rights::all().bits());
+            let arguments = [call::word(target), cnode(from).to_word(), rights];
+            call::invoke(call::CSPACE, Invocation::Copy, &arguments)
+        };
+        // 0 -> 1 -> 2 -> 0, and each holds itself, in slot 0 too.
+        for n in 0..3 {
+            copy(n, 0, n)?;
+            copy(n, 7, (n + 1) % 3)?;
+            copy(n, 255, (n + 2) % 3)?;
+        }
+        call::copy(CapAddress::new(L1_BASE, 9), slot::DISPATCHER)?;
+        let order = [[0, 1, 2], [2, 0, 1], [1, 2, 0]][round];
+        for n in order {
+            call::invoke(call::CSPACE, Invocation::Delete, &[cnode(n).to_word()])?;
+        }
+        if round == 2 {
+            // They still hold each other: only revoking their memory ends them.
+            call::revoke(home)?;
+        } else {
+            // Nobody outside holds them, but they do: the memory isn't free yet.
+            let again = call::retype(cnode(0), home, ObjectType::L2CNode, 0, CNODE_BYTES, 3);
+            if again.is_ok() {
+                call::revoke(home)?;
+            } else {
+                refused(again, SysError::RangeInUse, "while they hold each other")?;
+                call::revoke(home)?;
+            }
+        }
+        let slot = world.slot()?;
+        call::retype(slot.into(), home, ObjectType::Frame, 0, 3 * CNODE_BYTES, 1)?;
+        call::delete(slot)?;
+    }
+    Ok(())
+}
+
+/// A CNode in a CNode in a CNode…, whose first holds the only way to the rest.
+fn cnode_chain(world: &mut World) -> Outcome {
+    const LENGTH: u32 = 16;
+    let home = world.of_home(ObjectType::HomeRam, u64::from(LENGTH) * CNODE_BYTES)?;
+    let first = CapRef::l1(L1_BASE);
+    call::retype(
+        first,
+        home,
+        ObjectType::L2CNode,
+        0,
+        CNODE_BYTES,
+        u64::from(LENGTH),
+    )?;
+    let rights = u64::from(Rights::all().bits());
+    for n in (1..LENGTH).rev() {
+        let target = CapAddress::new(L1_BASE + n - 1, 0);
+        let source = CapRef::l1(L1_BASE + n);
+        call::invoke(
+            call::CSPACE,
+            Invocation::Copy,
+            &[call::word(target), source.to_word(), rights],
+        )?;
+        call::invoke(call::CSPACE, Invocation::Delete, &[source.to_word()])?;
+    }
+    call::invoke(call::CSPACE, Invocation::Delete, &[first.to_word()])?;
+    let slot = world.slot()?;
+    let bytes = u64::from(LENGTH) * CNODE_BYTES;
+    call::retype(slot.into(), home, ObjectType::Frame, 0, bytes, 1)?;
+    call::delete(slot)?;
+    Ok(())
+}
+
+/// Wakes up every 200 µs and counts.
+extern "C" fn ticker(_: u64) -> u64 {
+    let period = svc::frequency() / 5000;
+    while IS_OVER.load(Ordering::Relaxed) == 0 {
+        let _ = call::wait(false, 0, svc::counter() + period);
+        TICKS.store(TICKS.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+    0
+}
+
+/// Runs `long` beside a ticking child; answers how often that ticked meanwhile.
+fn with_ticks(world: &mut World, long: impl FnOnce(&mut World) -> Outcome) -> Result<u64, Failure> {
+    IS_OVER.store(0, Ordering::Relaxed);
+    let child = Child::of(world, ticker, 0)?;
+    child.run()?;
+    child.until_blocked()?;
+    let before = TICKS.load(Ordering::Relaxed);
+    let done = long(world);
+    let ticks = TICKS.load(Ordering::Relaxed) - before;
+    IS_OVER.store(1, Ordering::Relaxed);
+    child.finish()?;
+    done?;
+    Ok(ticks)
+}
+
+/// One Revoke of thousands of capabilities is interrupted, restarted, and complete.
+fn big_revoke(world: &mut World) -> Outcome {
+    const CNODES: u32 = 16;
+    let home = world.of_home(ObjectType::HomeRam, u64::from(CNODES) * CNODE_BYTES)?;
+    let first = CapRef::l1(L1_BASE);
+    call::retype(
+        first,
+        home,
+        ObjectType::L2CNode,
+        0,
+        CNODE_BYTES,
+        u64::from(CNODES),
+    )?;
+    let bytes = u64::from(CNODES) * CNODE_SLOTS / 2 * PAGE_SIZE;
+    let ram = world.of_ram(ObjectType::Ram, bytes, PAGE_SIZE)?;
+    for n in 0..CNODES {
+        let target = CapAddress::new(L1_BASE + n, 0);
+        let offset = u64::from(n) * CNODE_SLOTS / 2 * PAGE_SIZE;
+        call::retype(
+            target.into(),
+            ram,
+            ObjectType::Frame,
+            offset,
+            PAGE_SIZE,
+            CNODE_SLOTS / 2,
+        )?;
+        for l2 in 0..128 {
+            let copy = CapAddress::new(L1_BASE + n, 128 + l2);
+            call::copy(copy, CapAddress::new(L1_BASE + n, l2))?;
+        }
+    }
+    let ticks = with_ticks(world, |_| Ok(call::revoke(ram)?))?;
+    check(ticks > 0, "nobody else ran during a long revoke")?;
+    for n in 0..CNODES {
+        for l2 in [0, 1, 127, 128, 255] {
+            check(
+                call::is_empty(CapAddress::new(L1_BASE + n, l2)),
+                "something is left",
+            )?;
+        }
+    }
+    // Deleting the CNodes, full of copies of one capability, is long work too.
+    for n in 0..CNODES {
+        for l2 in 0..=255 {
+            call::copy(CapAddress::new(L1_BASE + n, l2), ram)?;
+        }
+    }
+    let ticks = with_ticks(world, |_| Ok(call::revoke(home)?))?;
+    check(ticks > 0, "nobody else ran during a long delete")?;
+    let slot = world.slot()?;
+    call::retype(slot.into(), ram, ObjectType::Frame, 0, bytes, 1)?;
+    call::delete(slot)?;
+    Ok(())
+}
+
+fn big_zeroing(world: &mut World) -> Outcome {
+    const BYTES: u64 = 64 << 20;
+    let offset = world.claim(BYTES, PAGE_SIZE)?;
+    let slot = world.slot()?;
+    let ticks = with_ticks(world, |world| {
+        let ram = world.ram_cap;
+        Ok(call::retype(
+            slot.into(),
+            ram,
+            ObjectType::Frame,
+            offset,
+            BYTES,
+            1,
+        )?)
+    })?;
+    check(ticks > 2, "nobody else ran while 64 MiB were zeroed")?;
+    call::delete(slot)?;
+    Ok(())
+}
+
+fn seal(world: &mut World) -> Outcome {
+    let (frame, _, mapping) = world.mapped(PAGE_SIZE)?;
+    let seal = |cap| call::invoke(call::KERNEL, Invocation::Seal, &[call::word(cap)]);
+    refused(
+        seal(frame),
+        SysError::HasRelations,
+        "sealing what is mapped",
+    )?;
+    call::unmap(mapping)?;
+    let copy = world.slot()?;
+    call::copy(copy, frame)?;
+    refused(
+        seal(frame),
+        SysError::HasRelations,
+        "sealing what has a copy",
+    )?;
+    call::delete(copy)?;
+    seal(frame)?;
+    check(call::identify(frame)?.0 == ObjectType::CoreImage, "sealed")?;
+    refused(seal(frame), SysError::WrongType, "sealing twice")?;
+    let address = world.addresses(PAGE_SIZE, PAGE_SIZE)?;
+    check(
+        world.map_at(address, frame, PAGE_SIZE, READ_WRITE).is_err(),
+        "mapping a core image",
+    )?;
+    refused(
+        seal(slot::DISPATCHER),
+        SysError::WrongType,
+        "sealing a dispatcher",
+    )?;
+    call::delete(frame)?;
+    Ok(())
+}
+
+fn export(world: &mut World) -> Outcome {
+    let (_, record, _) = world.mapped(PAGE_SIZE)?;
+    let ram = world.of_ram(ObjectType::Ram, 4 * PAGE_SIZE, PAGE_SIZE)?;
+    let what = call::identify(ram)?;
+    let export = |cap, to, copy: u64| {
+        let arguments = [call::word(cap), record, to | copy << 16];
+        call::invoke(call::KERNEL, Invocation::Export, &arguments)
+    };
+    let child = world.slot()?;
+    call::retype(child.into(), ram, ObjectType::Frame, 0, PAGE_SIZE, 1)?;
+    refused(
+        export(ram, 5, 0),
+        SysError::HasRelations,
+        "moving what has descendants",
+    )?;
+    call::delete(child)?;
+    check(export(ram, 5, 1).is_err(), "copying memory itself")?;
+    let nowhere = [call::word(ram), 0x123_4560, 5];
+    refused(
+        call::invoke(call::KERNEL, Invocation::Export, &nowhere),
+        SysError::BadPointer,
+        "a record nowhere",
+    )?;
+    check(call::identify(ram)? == what, "nothing happened")?;
+    export(ram, 5, 0)?;
+    // It is gone, and its range is claimed.
+    let back = world.slot()?;
+    check(
+        call::retype(back.into(), ram, ObjectType::Frame, 0, PAGE_SIZE, 1).is_err(),
+        "using what was moved",
+    )?;
+    let import = |target| {
+        call::invoke(
+            call::KERNEL,
+            Invocation::Import,
+            &[record, call::word(target)],
+        )
+    };
+    refused(
+        import(slot::DISPATCHER),
+        SysError::SlotInUse,
+        "into a slot in use",
+    )?;
+    poke(record, u64::MAX);
+    check(import(back).is_err(), "a forged record")
+}
+
+/// A dispatcher that loses its CSpace stops; nobody else does.
+fn own_cspace(world: &mut World) -> Outcome {
+    let endpoint = Endpoint::own(world, 0x1000, 2)?;
+    call::delete(endpoint.cap)?;
+    let child = Child::of(world, ticker, 0)?;
+    IS_OVER.store(0, Ordering::Relaxed);
+    child.run()?;
+    child.until_blocked()?;
+    call::delete(child.dispatcher)?;
+    let before = TICKS.load(Ordering::Relaxed);
+    let result = call::wait(false, guest_harness::child::delivered(), call::after(5));
+    equal(result[0], SysError::TimedOut as u64, "a wait")?;
+    equal(
+        TICKS.load(Ordering::Relaxed),
+        before,
+        "a deleted dispatcher runs",
+    )
+}
