@@ -247,11 +247,31 @@ pub fn modules(modules: &[(String, u64)]) -> String {
     table(&rows)
 }
 
-/// One line a leaf.
+/// Leaves that go on where the one before ends, on both sides and with the same access, as one.
+fn merged(leaves: &[KernelMapping]) -> Vec<KernelMapping> {
+    let mut merged: Vec<KernelMapping> = Vec::new();
+    for leaf in leaves {
+        match merged.last_mut() {
+            Some(last)
+                if last.flags == leaf.flags
+                    && last.virtual_address.checked_add(last.bytes)
+                        == Some(leaf.virtual_address)
+                    && last.physical_address.checked_add(last.bytes)
+                        == Some(leaf.physical_address) =>
+            {
+                last.bytes = last.bytes.saturating_add(leaf.bytes);
+            }
+            _ => merged.push(*leaf),
+        }
+    }
+    merged
+}
+
+/// One line for each run of leaves.
 #[must_use]
 pub fn kernel_map(leaves: &[KernelMapping]) -> String {
     let mut rows = Vec::from([row(["virtual", "physical", "size", "access"])]);
-    for leaf in leaves {
+    for leaf in merged(leaves) {
         let flags = KernelLeaf::from_bits_truncate(leaf.flags);
         let mut access = String::from("r");
         for (flag, text) in [
@@ -401,6 +421,25 @@ core  mpidr  node  state     home  upcalls/s
             flags: (KernelLeaf::WRITE | KernelLeaf::DEVICE).bits(),
         };
         assert!(kernel_map(&[leaf]).ends_with("rw device\n"));
+        let next = |leaf: KernelMapping| KernelMapping {
+            virtual_address: leaf.virtual_address + 4096,
+            physical_address: leaf.physical_address + 4096,
+            ..leaf
+        };
+        let other = KernelMapping {
+            flags: 0,
+            ..next(next(leaf))
+        };
+        let apart = KernelMapping {
+            physical_address: 0,
+            ..next(other)
+        };
+        let text = kernel_map(&[leaf, next(leaf), other, apart]);
+        let sizes: Vec<_> = text
+            .lines()
+            .filter_map(|line| line.split_ascii_whitespace().nth(2))
+            .collect();
+        assert_eq!(sizes, ["size", "0x2000", "0x1000", "0x1000"]);
     }
 
     #[test]

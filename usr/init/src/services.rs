@@ -40,6 +40,8 @@ const MEMORY_BYTES: u64 = 8 << 20;
 const PROGRAM_BYTES: u64 = 6 << 20;
 /// Kernel arguments that begin so are the shell's.
 const OURS: &str = "capelin.";
+/// The module that is the shell.
+const SHELL: &str = "fish";
 
 /// Why nothing runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -118,8 +120,11 @@ pub(crate) async fn start(env: &Env) -> Result<(), Fatal> {
     start.report("irqd", start.irqd().await);
     start.report("pl011", start.console_driver().await);
     start.take_console().await;
-    start.settle().await;
-    start.report("fish", start.shell().await);
+    let monitor = start.settle().await;
+    start.report(SHELL, start.shell().await);
+    if let Some(monitor) = &monitor {
+        start.introduce(monitor, |name| name == SHELL).await;
+    }
     // It owns what the services were made of.
     Box::leak(Box::new(start));
     Ok(())
@@ -255,13 +260,30 @@ impl Start {
     }
 
     /// Tells the monitor what runs already, and waits for the cores.
-    async fn settle(&self) {
+    async fn settle(&self) -> Option<MonitorClient<Lmp>> {
         let monitor: MonitorClient<Lmp> = match self.client(service::MONITOR).await {
             Ok(monitor) => monitor,
-            Err(error) => return println!("init: no monitor: {error}"),
+            Err(error) => {
+                println!("init: no monitor: {error}");
+                return None;
+            }
         };
+        self.introduce(&monitor, |_| true).await;
+        match time::timeout(CORES_PATIENCE, monitor.settled()).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => println!("init: the other cores: {error}"),
+            Err(error) => println!("init: the other cores: {error}"),
+        }
+        Some(monitor)
+    }
+
+    /// Tells the monitor of the programs whose names `which` picks, so that it lists them.
+    async fn introduce(&self, monitor: &MonitorClient<Lmp>, which: impl Fn(&str) -> bool) {
         let mut known = Vec::new();
         self.programs.for_each(|domain| {
+            if !which(domain.name()) {
+                return;
+            }
             let parts = (
                 String::from(domain.name()),
                 domain.memory_bytes(),
@@ -279,11 +301,6 @@ impl Start {
                 let _ = monitor.adopt_cspace(id, cspace.give()).await;
             }
         }
-        match time::timeout(CORES_PATIENCE, monitor.settled()).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => println!("init: the other cores: {error}"),
-            Err(error) => println!("init: the other cores: {error}"),
-        }
     }
 
     async fn shell(&self) -> Result<(), StartError> {
@@ -295,7 +312,7 @@ impl Start {
         let ours = arguments
             .split_ascii_whitespace()
             .filter(|word| word.starts_with(OURS));
-        let program = self.program("fish").arguments(ours);
-        self.launch("fish", program).await
+        let program = self.program(SHELL).arguments(ours);
+        self.launch(SHELL, program).await
     }
 }
