@@ -71,6 +71,37 @@ impl Cap {
     }
 }
 
+const PRESENT: u64 = 1 << 63;
+const GIVEN: u64 = 1 << 32;
+const KEEP_REVOKE: u64 = 1 << 33;
+
+impl Cap {
+    /// A capability, or none, in a word: fragments hold it so, since they are copied often.
+    pub(crate) fn to_word(cap: Option<Self>) -> u64 {
+        let Some(cap) = cap else { return 0 };
+        let given = if cap.mode == CapMode::Give { GIVEN } else { 0 };
+        let keep_revoke = if cap.keep_revoke { KEEP_REVOKE } else { 0 };
+        PRESENT | given | keep_revoke | u64::from(cap.address.0)
+    }
+
+    /// What [`Cap::to_word`] made a word of.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the field is cut out on purpose"
+    )]
+    pub(crate) fn from_word(word: u64) -> Option<Self> {
+        (word & PRESENT != 0).then_some(Self {
+            address: CapAddress(word as u32),
+            mode: if word & GIVEN != 0 {
+                CapMode::Give
+            } else {
+                CapMode::Copy
+            },
+            keep_revoke: word & KEEP_REVOKE != 0,
+        })
+    }
+}
+
 impl From<CapAddress> for Cap {
     fn from(address: CapAddress) -> Self {
         Self::copy(address)
@@ -81,3 +112,22 @@ impl From<CapAddress> for Cap {
 /// no bytes of its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct CapMark;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capabilities_survive_the_word() {
+        let slot = CapAddress(u32::MAX);
+        for cap in [
+            None,
+            Some(Cap::copy(CapAddress::NULL)),
+            Some(Cap::copy(slot)),
+            Some(Cap::give(slot)),
+            Some(Cap::give(slot).keep_revoke()),
+        ] {
+            assert_eq!(Cap::from_word(Cap::to_word(cap)), cap);
+        }
+    }
+}

@@ -199,7 +199,7 @@ impl<T: Transport> Binding<T> {
             for broken in progress.broken {
                 broken.cap.into_iter().for_each(|cap| self.discard(cap));
                 let result = Err(CallError::MalformedReply);
-                self.answer(state, broken.header.correlation, result);
+                self.answer(state, broken.header.correlation(), result);
             }
             if let Some(message) = progress.complete {
                 self.take(state, message);
@@ -220,7 +220,7 @@ impl<T: Transport> Binding<T> {
                 }
                 Poll::Ready(Err(TransportError::Closed)) => return self.close(state),
                 Poll::Ready(Err(error)) => {
-                    let correlation = front.header().correlation;
+                    let correlation = front.header().correlation();
                     self.drop_front(state);
                     self.answer(state, correlation, Err(error.into()));
                 }
@@ -244,9 +244,9 @@ impl<T: Transport> Binding<T> {
     }
 
     fn take(&self, state: &mut State, message: Message) {
-        let correlation = message.header.correlation;
-        let result = match message.header.kind {
-            Kind::Reply if message.header.interface == self.interface => {
+        let correlation = message.header.correlation();
+        let result = match message.header.kind() {
+            Kind::Reply if message.header.interface() == self.interface => {
                 Ok((message.body, message.cap))
             }
             Kind::Failure => {
@@ -359,7 +359,7 @@ impl<T: Transport> Drop for CallFuture<'_, T> {
         let unsent = state
             .outgoing
             .iter()
-            .position(|out| out.header().correlation == correlation && !out.has_started());
+            .position(|out| out.header().correlation() == correlation && !out.has_started());
         match state.calls.remove(&correlation) {
             // It hasn't left yet: it needn't.
             Some(Call::Waiting(_)) if let Some(position) = unsent => {

@@ -57,23 +57,11 @@ impl Kind {
     }
 }
 
-/// The header word, taken apart.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct WireHeader {
-    /// Which interface.
-    pub interface: InterfaceId,
-    /// Which operation.
-    pub operation: u8,
-    /// Which call.
-    pub correlation: u16,
-    /// What the message is.
-    pub kind: Kind,
-    /// The message's first fragment.
-    pub first: bool,
-    /// Further fragments follow.
-    pub more: bool,
-}
+/// The header word of a fragment: always one that can be taken apart.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct WireHeader(u64);
 
+const KIND: u64 = 0b111;
 const FIRST: u64 = 1 << 3;
 const MORE: u64 = 1 << 4;
 const RESERVED: u64 = 0b111 << 5;
@@ -82,54 +70,111 @@ impl WireHeader {
     /// The header of a message that has one fragment.
     #[must_use]
     pub const fn new(interface: InterfaceId, kind: Kind, operation: u8, correlation: u16) -> Self {
-        Self {
-            interface,
-            operation,
-            correlation,
-            kind,
-            first: true,
-            more: false,
+        Self(
+            (interface.hash as u64 & 0xff_ffff) << 40
+                | (interface.version as u64) << 32
+                | (operation as u64) << 24
+                | (correlation as u64) << 8
+                | FIRST
+                | kind as u64,
+        )
+    }
+
+    /// From a word; `None` for a kind that doesn't exist, or reserved bits set.
+    #[must_use]
+    pub const fn from_word(word: u64) -> Option<Self> {
+        if word & RESERVED != 0 || Kind::from_bits(word & KIND).is_none() {
+            return None;
         }
+        Some(Self(word))
     }
 
     /// As a word.
     #[must_use]
     pub const fn to_word(self) -> u64 {
-        let first = if self.first { FIRST } else { 0 };
-        let more = if self.more { MORE } else { 0 };
-        (self.interface.hash as u64 & 0xff_ffff) << 40
-            | (self.interface.version as u64) << 32
-            | (self.operation as u64) << 24
-            | (self.correlation as u64) << 8
-            | first
-            | more
-            | self.kind as u64
+        self.0
     }
 
-    /// From a word; `None` for a kind that doesn't exist, or reserved bits set.
+    /// The same header at another place in its message.
+    #[must_use]
+    pub const fn at(self, first: bool, more: bool) -> Self {
+        let first = if first { FIRST } else { 0 };
+        let more = if more { MORE } else { 0 };
+        Self(self.0 & !(FIRST | MORE) | first | more)
+    }
+
+    /// Whether `other` is of the same message, as far as headers tell.
+    #[must_use]
+    pub const fn is_of_same_message(self, other: Self) -> bool {
+        (self.0 ^ other.0) & !(FIRST | MORE) == 0
+    }
+
+    /// Which interface.
     #[must_use]
     #[expect(
         clippy::cast_possible_truncation,
         reason = "the fields are cut out on purpose"
     )]
-    pub const fn from_word(word: u64) -> Option<Self> {
-        if word & RESERVED != 0 {
-            return None;
+    pub const fn interface(self) -> InterfaceId {
+        InterfaceId {
+            hash: (self.0 >> 40) as u32,
+            version: (self.0 >> 32) as u8,
         }
-        let Some(kind) = Kind::from_bits(word & 7) else {
-            return None;
-        };
-        Some(Self {
-            interface: InterfaceId {
-                hash: (word >> 40) as u32,
-                version: (word >> 32) as u8,
-            },
-            operation: (word >> 24) as u8,
-            correlation: (word >> 8) as u16,
-            kind,
-            first: word & FIRST != 0,
-            more: word & MORE != 0,
-        })
+    }
+
+    /// Which operation.
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the field is cut out on purpose"
+    )]
+    pub const fn operation(self) -> u8 {
+        (self.0 >> 24) as u8
+    }
+
+    /// Which call.
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the field is cut out on purpose"
+    )]
+    pub const fn correlation(self) -> u16 {
+        (self.0 >> 8) as u16
+    }
+
+    /// What the message is.
+    #[must_use]
+    pub const fn kind(self) -> Kind {
+        match Kind::from_bits(self.0 & KIND) {
+            Some(kind) => kind,
+            // No header is made with another one.
+            None => Kind::Close,
+        }
+    }
+
+    /// Whether this is the message's first fragment.
+    #[must_use]
+    pub const fn is_first(self) -> bool {
+        self.0 & FIRST != 0
+    }
+
+    /// Whether further fragments follow.
+    #[must_use]
+    pub const fn has_more(self) -> bool {
+        self.0 & MORE != 0
+    }
+}
+
+impl core::fmt::Debug for WireHeader {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("WireHeader")
+            .field("interface", &self.interface())
+            .field("operation", &self.operation())
+            .field("correlation", &self.correlation())
+            .field("kind", &self.kind())
+            .field("first", &self.is_first())
+            .field("more", &self.has_more())
+            .finish()
     }
 }
 
@@ -142,7 +187,16 @@ mod tests {
         #[test]
         fn words_that_are_headers_survive(word: u64) {
             match WireHeader::from_word(word) {
-                Some(header) => prop_assert_eq!(header.to_word(), word),
+                Some(header) => {
+                    prop_assert_eq!(header.to_word(), word);
+                    let made = WireHeader::new(
+                        header.interface(),
+                        header.kind(),
+                        header.operation(),
+                        header.correlation(),
+                    );
+                    prop_assert_eq!(made.at(header.is_first(), header.has_more()), header);
+                }
                 None => prop_assert!(word & 7 == 7 || word & RESERVED != 0),
             }
         }

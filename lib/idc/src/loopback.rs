@@ -94,7 +94,7 @@ impl Transport for Loopback {
         if outward.closed {
             return Poll::Ready(Err(TransportError::Closed));
         }
-        if fragment.cap.is_some() && self.refuses_capabilities.get() {
+        if fragment.cap().is_some() && self.refuses_capabilities.get() {
             return Poll::Ready(Err(TransportError::NoCapabilities));
         }
         if outward.queue.len() >= self.capacity {
@@ -103,9 +103,9 @@ impl Transport for Loopback {
         }
         let (payload, count) = fragment.payload_words();
         let mut words = [0; 8];
-        words[0] = fragment.header.to_word();
+        words[0] = fragment.header().to_word();
         words[1..].copy_from_slice(payload);
-        outward.queue.push_back((words, count + 1, fragment.cap));
+        outward.queue.push_back((words, count + 1, fragment.cap()));
         if let Some(waker) = outward.reader.take() {
             waker.wake();
         }

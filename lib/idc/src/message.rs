@@ -28,15 +28,16 @@ const LENGTH_BYTES: usize = 2;
 const FRAGMENT_WORDS: usize = MAX_FRAGMENT_BYTES / 8;
 
 /// What a transport carries at once.
+///
+/// All words, so that it is copied by words: that happens often on its way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fragment {
-    /// The header word.
-    pub header: WireHeader,
+    header: WireHeader,
     /// Little-endian, as all of Capelin's machines are; zeros after the end.
     words: [u64; FRAGMENT_WORDS],
-    length: u8,
-    /// Goes with a message's first fragment.
-    pub cap: Option<Cap>,
+    /// Bytes of payload, at most [`MAX_FRAGMENT_BYTES`].
+    length: usize,
+    cap: u64,
 }
 
 impl Fragment {
@@ -58,23 +59,34 @@ impl Fragment {
         Self {
             header,
             words,
-            // At most 56.
-            length: u8::try_from(end).unwrap_or(0),
-            cap,
+            length: end,
+            cap: Cap::to_word(cap),
         }
+    }
+
+    /// The header word.
+    #[must_use]
+    pub const fn header(&self) -> WireHeader {
+        self.header
+    }
+
+    /// The capability that goes with it; only with a message's first fragment.
+    #[must_use]
+    pub fn cap(&self) -> Option<Cap> {
+        Cap::from_word(self.cap)
     }
 
     /// The bytes after the header.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
-        &self.words.as_bytes()[..usize::from(self.length)]
+        &self.words.as_bytes()[..self.length]
     }
 
     /// The bytes after the header as words, the last filled up with zeros, and
     /// how many words there are.
     #[must_use]
     pub fn payload_words(&self) -> (&[u64; FRAGMENT_WORDS], usize) {
-        (&self.words, usize::from(self.length).div_ceil(8))
+        (&self.words, self.length.div_ceil(8))
     }
 
     /// A fragment from words as they came, of which only the first seven are
@@ -87,8 +99,8 @@ impl Fragment {
         Self {
             header,
             words,
-            length: u8::try_from(count * 8).unwrap_or(0),
-            cap,
+            length: count * 8,
+            cap: Cap::to_word(cap),
         }
     }
 }
@@ -155,11 +167,8 @@ impl Outgoing {
         let part = &body[self.sent..body.len().min(self.sent + room)];
         // `encode` keeps bodies within 16 bits; a longer one would be cut.
         let length = u16::try_from(body.len()).unwrap_or(u16::MAX).to_le_bytes();
-        let header = WireHeader {
-            first: !self.started,
-            more: self.sent + part.len() < body.len(),
-            ..self.message.header
-        };
+        let more = self.sent + part.len() < body.len();
+        let header = self.message.header.at(!self.started, more);
         Fragment::of_parts(header, &length[..prefix], part, self.unsent_cap())
     }
 
@@ -225,7 +234,7 @@ impl Reassembler {
     pub fn push(&mut self, fragment: &Fragment) -> Progress {
         let mut progress = Progress::default();
         let header = fragment.header;
-        if header.first {
+        if header.is_first() {
             if let Some(old) = self.partial.take() {
                 progress.breaks(old.message.header, old.message.cap);
             }
@@ -233,31 +242,29 @@ impl Reassembler {
                 Some((length, bytes)) => {
                     let partial = Partial {
                         message: Message {
-                            header: WireHeader {
-                                more: false,
-                                ..header
-                            },
+                            header: header.at(true, false),
                             body: Vec::new(),
-                            cap: fragment.cap,
+                            cap: fragment.cap(),
                         },
                         length: usize::from(u16::from_le_bytes(*length)),
                     };
-                    self.extend(partial, bytes, header.more, &mut progress);
+                    self.extend(partial, bytes, header.has_more(), &mut progress);
                 }
-                None => progress.breaks(header, fragment.cap),
+                None => progress.breaks(header, fragment.cap()),
             }
             return progress;
         }
         match self.partial.take_if(|partial| {
-            let expected = partial.message.header;
-            expected.kind == header.kind
-                && expected.correlation == header.correlation
-                && expected.operation == header.operation
-                && fragment.cap.is_none()
+            header.is_of_same_message(partial.message.header) && fragment.cap().is_none()
         }) {
-            Some(partial) => self.extend(partial, fragment.payload(), header.more, &mut progress),
+            Some(partial) => self.extend(
+                partial,
+                fragment.payload(),
+                header.has_more(),
+                &mut progress,
+            ),
             // What is under way stays: this fragment belongs to nothing.
-            None => progress.breaks(header, fragment.cap),
+            None => progress.breaks(header, fragment.cap()),
         }
         progress
     }
@@ -326,7 +333,7 @@ mod tests {
                 prop_assert!(fragment.payload().len() <= size);
                 let fragment = if as_words {
                     let (words, count) = fragment.payload_words();
-                    Fragment::from_words(fragment.header, &words[..count], fragment.cap)
+                    Fragment::from_words(fragment.header, &words[..count], fragment.cap())
                 } else {
                     *fragment
                 };
@@ -376,7 +383,7 @@ mod tests {
     fn a_body_that_ends_early_or_runs_over_is_broken() {
         let fragments = cut(message(alloc::vec![7; 60], None), 48);
         let mut early = fragments[0];
-        early.header.more = false;
+        early.header = early.header.at(true, false);
         assert_eq!(Reassembler::default().push(&early).broken.len(), 1);
         let mut receiver = Reassembler::default();
         receiver.push(&fragments[0]);

@@ -167,7 +167,7 @@ impl<T: Transport> Server<'_, T> {
 
     fn take(&mut self, message: Message) {
         let header = message.header;
-        match header.kind {
+        match header.kind() {
             Kind::Request | Kind::Oneway => {}
             Kind::Close => {
                 message
@@ -184,8 +184,8 @@ impl<T: Transport> Server<'_, T> {
             }
         }
         let served = self.service.interface();
-        if header.interface != served {
-            let error = if header.interface.hash == served.hash {
+        if header.interface() != served {
+            let error = if header.interface().hash == served.hash {
                 RemoteError::WrongVersion
             } else {
                 RemoteError::UnknownInterface
@@ -193,7 +193,7 @@ impl<T: Transport> Server<'_, T> {
             return self.reply(header, Response::failure(error, message.cap));
         }
         let future = self.service.handle(Request {
-            operation: header.operation,
+            operation: header.operation(),
             body: message.body,
             cap: message.cap,
         });
@@ -225,7 +225,7 @@ impl<T: Transport> Server<'_, T> {
             .for_each(|cap| self.transport.discard(cap));
         // Answers are for requests alone: answering what isn't one could go on
         // for ever between two servers.
-        if header.kind != Kind::Request || self.closed {
+        if header.kind() != Kind::Request || self.closed {
             let unsent = response.cap.filter(|cap| cap.mode() == CapMode::Give);
             unsent
                 .into_iter()
@@ -239,8 +239,8 @@ impl<T: Transport> Server<'_, T> {
         let header = WireHeader::new(
             self.service.interface(),
             kind,
-            header.operation,
-            header.correlation,
+            header.operation(),
+            header.correlation(),
         );
         self.replies.push_back(Outgoing::new(Message {
             header,
@@ -272,13 +272,13 @@ impl<T: Transport> Server<'_, T> {
         };
         self.dispose(&refused);
         let header = refused.header();
-        if header.kind == Kind::Reply {
+        if header.kind() == Kind::Reply {
             self.replies.push_front(Outgoing::new(Message {
                 header: WireHeader::new(
-                    header.interface,
+                    header.interface(),
                     Kind::Failure,
-                    header.operation,
-                    header.correlation,
+                    header.operation(),
+                    header.correlation(),
                 ),
                 body: alloc::vec![RemoteError::ReplyLost as u8],
                 cap: None,

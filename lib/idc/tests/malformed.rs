@@ -111,7 +111,7 @@ fn a_reply_that_is_none_fails_its_call_alone() {
         }));
         let sent = runner.run(poll_fn(|context| far.poll_receive(context)));
         let mut words = [0; 8];
-        let correlation = sent.unwrap().header.correlation;
+        let correlation = sent.unwrap().header().correlation();
         words[0] = WireHeader::new(interface, kind, 0, correlation).to_word();
         words[1] = body;
         far.inject(words, 2, None);
@@ -125,7 +125,7 @@ fn a_reply_that_is_none_fails_its_call_alone() {
     }));
     let sent = runner.run(poll_fn(|context| far.poll_receive(context)));
     let mut words = [0; 8];
-    let header = WireHeader::new(ID, Kind::Reply, 0, sent.unwrap().header.correlation);
+    let header = WireHeader::new(ID, Kind::Reply, 0, sent.unwrap().header().correlation());
     words[0] = header.to_word();
     words[1] = 0x05_0001;
     far.inject(words, 2, None);
@@ -136,12 +136,7 @@ fn any_message() -> impl Strategy<Value = ([u64; 8], usize, bool)> {
     let sound_header = (0u8..12, any::<u16>(), 0u64..8, any::<bool>(), any::<bool>()).prop_map(
         |(operation, correlation, kind, first, more)| {
             let header = WireHeader::new(ID, Kind::Request, operation, correlation);
-            let word = WireHeader {
-                first,
-                more,
-                ..header
-            }
-            .to_word();
+            let word = header.at(first, more).to_word();
             word & !7 | kind
         },
     );

@@ -133,15 +133,16 @@ impl Transport for Urpc {
         context: &mut Context<'_>,
         fragment: &Fragment,
     ) -> Poll<Result<(), TransportError>> {
-        if fragment.cap.is_some() {
+        if fragment.cap().is_some() {
             return Poll::Ready(Err(TransportError::NoCapabilities));
         }
         let (payload, count) = fragment.payload_words();
         let mut words = [0; 7];
-        words[0] = fragment.header.to_word();
+        words[0] = fragment.header().to_word();
         words[1..].copy_from_slice(&payload[..6]);
         let count = count.min(6) + 1;
-        let label = Label::new(fragment.header.correlation).with_kind(fragment.header.kind as u8);
+        let label =
+            Label::new(fragment.header().correlation()).with_kind(fragment.header().kind() as u8);
         let mut state = self.state.borrow_mut();
         match state.channel.tx.try_send(label, &words[..count]) {
             Ok(()) => Poll::Ready(Ok(())),

@@ -67,7 +67,7 @@ impl Lmp {
             let Some(answer) = fragment(answer) else {
                 continue;
             };
-            return match (answer.header.kind, answer.cap) {
+            return match (answer.header().kind(), answer.cap()) {
                 (Kind::Bound, Some(cap)) => Ok(Self {
                     sender: Sender::new(OwnedCap::received(cap)),
                     endpoint,

@@ -68,7 +68,7 @@ impl Sender {
                 Poll::Ready(Ok(()))
             }
             Err(SysError::EndpointFull | SysError::NoReceiveSlot) => self.pause(context),
-            Err(_) if fragment.cap.is_some() && self.is_reachable() => {
+            Err(_) if fragment.cap().is_some() && self.is_reachable() => {
                 Poll::Ready(Err(TransportError::Refused))
             }
             Err(_) => {
@@ -93,16 +93,16 @@ impl Sender {
     fn send(&self, fragment: &Fragment) -> Result<(), SysError> {
         let (payload, count) = fragment.payload_words();
         let mut words = [0; 8];
-        words[0] = fragment.header.to_word();
+        words[0] = fragment.header().to_word();
         words[1..].copy_from_slice(payload);
         let mut flags = SendFlags::empty();
-        if let Some(cap) = fragment.cap {
+        if let Some(cap) = fragment.cap() {
             flags.set(SendFlags::MOVE, cap.mode() == CapMode::Give);
             flags.set(SendFlags::KEEP_REVOKE, cap.keeps_revoke());
         }
-        let address = fragment.cap.map(|cap| cap.address());
+        let address = fragment.cap().map(|cap| cap.address());
         sys::send(self.target.address(), address, flags, &words[..=count])?;
-        if let Some(cap) = fragment.cap.filter(|cap| cap.mode() == CapMode::Give) {
+        if let Some(cap) = fragment.cap().filter(|cap| cap.mode() == CapMode::Give) {
             slots::free(cap.address());
         }
         Ok(())

@@ -99,16 +99,16 @@ impl Listener {
             };
             if badge >= CONNECTIONS {
                 route(&connections, badge, fragment);
-            } else if fragment.header.kind == Kind::Bind {
+            } else if fragment.header().kind() == Kind::Bind {
                 last += 1;
                 let caller = Caller {
                     badge,
                     connection: last,
-                    interface: fragment.header.interface,
+                    interface: fragment.header().interface(),
                 };
                 self.accept(&connections, caller, fragment, &make);
             } else {
-                fragment.cap.into_iter().for_each(discard);
+                fragment.cap().into_iter().for_each(discard);
             }
         }
     }
@@ -121,7 +121,7 @@ impl Listener {
         make: &impl Fn(Caller) -> Result<Box<dyn Service>, RemoteError>,
     ) {
         // Without an endpoint there is nobody to answer.
-        let Some(reply) = bind.cap else { return };
+        let Some(reply) = bind.cap() else { return };
         let sender = Sender::new(OwnedCap::received(reply));
         let accepted = if connections.borrow().len() >= MAX_CONNECTIONS {
             Err(RemoteError::Busy)
@@ -163,7 +163,7 @@ impl Listener {
                     let sent = poll_fn(|context| connection.poll_send(context, &bound)).await;
                     match sent {
                         Ok(()) => serve(&*connection, &*service).await,
-                        Err(_) => bound.cap.into_iter().for_each(discard),
+                        Err(_) => bound.cap().into_iter().for_each(discard),
                     }
                     connections.borrow_mut().remove(&caller.connection);
                     connection.close(caller.interface);
@@ -177,12 +177,12 @@ fn route(connections: &Connections, badge: u64, fragment: Fragment) {
     let connection = connections.borrow().get(&badge).map(Rc::clone);
     let Some(connection) = connection.filter(|connection| !connection.is_closed.get()) else {
         // It has ended; the client has been told, or will find out.
-        fragment.cap.into_iter().for_each(discard);
+        fragment.cap().into_iter().for_each(discard);
         return;
     };
     if connection.waiting.borrow().len() >= MAX_WAITING {
         connection.is_closed.set(true);
-        fragment.cap.into_iter().for_each(discard);
+        fragment.cap().into_iter().for_each(discard);
     } else {
         connection.waiting.borrow_mut().push_back(fragment);
     }
@@ -199,7 +199,7 @@ impl Connection {
         let mut context = Context::from_waker(Waker::noop());
         let _ = self.sender.poll_send(&mut context, &close);
         for fragment in self.waiting.take() {
-            fragment.cap.into_iter().for_each(discard);
+            fragment.cap().into_iter().for_each(discard);
         }
     }
 }

@@ -205,6 +205,27 @@ impl SharedMapped {
         true
     }
 
+    /// Copies whole words in, from word `first` on: for much at a time. `false`, and nothing
+    /// copied, as for [`SharedMapped::write`].
+    #[must_use]
+    pub fn write_words(&self, first: usize, words: &[u64]) -> bool {
+        let (Some(offset), Some(length)) = (first.checked_mul(8), words.len().checked_mul(8))
+        else {
+            return false;
+        };
+        if !self.contains(offset, length) || !self.flags.contains(MapFlags::WRITE) {
+            return false;
+        }
+        let start = pointer(&self.mapping, offset).cast::<AtomicU64>();
+        // SAFETY: inside the mapping, page-aligned plus whole words, alive as long as `self`; this
+        // program accesses shared memory by atomic words only.
+        let shared = unsafe { slice::from_raw_parts(start, words.len()) };
+        for (shared, word) in shared.iter().zip(words) {
+            shared.store(*word, Ordering::Relaxed);
+        }
+        true
+    }
+
     fn contains(&self, offset: usize, length: usize) -> bool {
         offset
             .checked_add(length)
