@@ -6,7 +6,7 @@
 use capelin_abi::{ObjectType, PAGE_SIZE, SysError};
 
 use crate::decode::vacant;
-use crate::key::{is_divided, is_paged, is_same};
+use crate::key::{is_divided, is_paged, is_rival, is_same};
 use crate::mdb::Mdb;
 use crate::slot::{Capability, Slot, SlotFlags, SlotIndex};
 use crate::store::SlotStore;
@@ -32,7 +32,7 @@ pub fn create<S: SlotStore>(
     let mut slot = Slot::holding(&capability, mdb.kernel());
     let before = mdb.last_not_after(store, &slot);
     let exists = !before.is_none() && is_same(store.slot(before), &slot);
-    if exists || mdb.crosses(store, slot.base, slot.end()) {
+    if exists || has_rival(store, mdb, before, &slot) || mdb.crosses(store, slot.base, slot.end()) {
         return Err(SysError::RangeInUse);
     }
     let has_ancestor = mdb.ancestor_of(store, &slot).is_some();
@@ -72,4 +72,17 @@ pub(crate) fn check_range(capability: &Capability) -> Result<(), SysError> {
         Some(size) if size != capability.size => Err(SysError::InvalidArgument),
         _ => Ok(()),
     }
+}
+
+/// Whether something of another type has the range of `slot`, which belongs behind
+/// `before`, and its place in the order of making: a frame and a ring's frame, of
+/// which nobody could say whose mappings lie behind both.
+pub(crate) fn has_rival<S: SlotStore>(
+    store: &S,
+    mdb: &Mdb,
+    before: SlotIndex,
+    slot: &Slot,
+) -> bool {
+    let is_rival = |other: SlotIndex| !other.is_none() && is_rival(store.slot(other), slot);
+    is_rival(before) || mdb.first_inside(store, before, slot).is_some_and(is_rival)
 }

@@ -75,6 +75,14 @@ pub(crate) const fn is_same(a: &Slot, b: &Slot) -> bool {
     a.base == b.base && a.size == b.size && a.kind_number() == b.kind_number()
 }
 
+/// Whether two slots have the same range and rank, but not the same type.
+pub(crate) fn is_rival(a: &Slot, b: &Slot) -> bool {
+    a.base == b.base
+        && a.size == b.size
+        && a.kind_number() != b.kind_number()
+        && rank_of(a.kind()) == rank_of(b.kind())
+}
+
 /// Whether memory and interrupts of this type must not vanish with their last
 /// capability: nothing else could make them again.
 pub(crate) const fn is_conserved(kind: ObjectType) -> bool {

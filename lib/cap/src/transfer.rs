@@ -9,7 +9,7 @@
 use capelin_abi::{KernelId, ObjectType, Rights, SysError};
 
 use crate::copy::copied;
-use crate::create::check_range;
+use crate::create::{check_range, has_rival};
 use crate::decode::{occupied, usable, vacant};
 use crate::key::is_same;
 use crate::mdb::Mdb;
@@ -148,6 +148,7 @@ fn adopt<S: SlotStore>(
     let around = mdb.innermost_around(store, &slot);
     let is_owned_here = !around.is_none() && !store.slot(around).is_tombstone();
     if is_owned_here
+        || has_rival(store, mdb, before, &slot)
         || mdb.crosses(store, slot.base, slot.end())
         || mdb.first_inside(store, before, &slot).is_some()
     {
@@ -213,7 +214,10 @@ fn take_foreign<S: SlotStore>(
     }
     let inside = mdb.first_inside(store, before, &slot);
     let is_claimed = inside.is_some_and(|inside| store.slot(inside).owner() != slot.owner());
-    if is_claimed || mdb.crosses(store, slot.base, slot.end()) {
+    if is_claimed
+        || has_rival(store, mdb, before, &slot)
+        || mdb.crosses(store, slot.base, slot.end())
+    {
         return Err(SysError::RangeInUse);
     }
     if inside.is_some() {

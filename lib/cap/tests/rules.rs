@@ -356,16 +356,17 @@ fn mappings_go_with_the_table_or_with_the_last_copy() {
     }
     world.map(20, 21, 0, 30);
     world.map(20, 21, 511, 31);
+    world.map(20, 21, 1, 33);
     world.map(20, 22, 7, 32);
     assert_eq!(world.copy(20, 23), Ok(()));
     assert_eq!(world.copy(30, 40), Err(SysError::WrongType));
     assert_eq!(world.delete_all(20), Ok(()));
     assert_eq!(world.kernel.unmapped, 0);
     assert_eq!(world.delete_all(21), Ok(()));
-    assert_eq!(world.kernel.unmapped, 2);
-    assert!(world.slot(30).is_empty() && world.slot(31).is_empty());
-    assert_eq!(world.delete_step(23), Ok(Step::Again));
     assert_eq!(world.kernel.unmapped, 3);
+    assert!([30, 31, 33].iter().all(|&at| world.slot(at).is_empty()));
+    assert_eq!(world.delete_step(23), Ok(Step::Again));
+    assert_eq!(world.kernel.unmapped, 4);
     // Between the steps nobody can map it again.
     assert_eq!(world.slot(23).state(), State::Dying);
     assert_eq!(world.copy(23, 24), Err(SysError::Dying));
@@ -402,6 +403,90 @@ fn cnodes_that_hold_each_other_end() {
     world.assert_sound(false);
     // And use the memory again.
     world.make(HOME_SLOT, ObjectType::L2CNode, 0, 0, 20);
+}
+
+#[test]
+fn a_cycle_ends_from_within() {
+    let mut world = World::new();
+    for (dst, number) in [(20, 0), (21, 1)] {
+        world.make(HOME_SLOT, ObjectType::L2CNode, number * 0x4000, 0, dst);
+    }
+    // Each in the other's first slot, and nothing else.
+    let (in_first, in_second) = (world.within(20, 0), world.within(21, 0));
+    assert_eq!(world.copy(21, in_first), Ok(()));
+    assert_eq!(world.copy(20, in_second), Ok(()));
+    assert_eq!(world.delete_all(20), Ok(()));
+    assert_eq!(world.delete_all(21), Ok(()));
+    assert_eq!(world.delete_all(in_second), Ok(()));
+    assert_eq!(world.kernel.released.len(), 2);
+    assert_eq!(world.walk().len(), World::first_capabilities().len());
+    world.assert_sound(false);
+}
+
+#[test]
+fn what_is_locked_blocks_only_what_holds_it() {
+    let mut world = World::new();
+    for (dst, number) in [(20, 0), (21, 1)] {
+        world.make(HOME_SLOT, ObjectType::L2CNode, number * 0x4000, 0, dst);
+        let inside = world.within(dst, 7);
+        assert_eq!(world.copy(ID_SLOT, inside), Ok(()));
+    }
+    let locked = SlotIndex(world.within(21, 7));
+    assert_eq!(capelin_cap::lock(&mut world.arena, locked), Ok(()));
+    assert_eq!(world.delete_step(20), Ok(Step::Again));
+    assert_eq!(world.delete_step(21), Ok(Step::Again));
+    let steps: Vec<_> = (0..40).map(|_| world.drain_step()).collect();
+    assert!(steps.contains(&Err(SysError::Locked)));
+    assert_eq!(world.kernel.released.len(), 1);
+    assert_eq!(world.drain_step(), Err(SysError::Locked));
+    world.assert_sound(true);
+    assert_eq!(capelin_cap::unlock(&mut world.arena, locked), Ok(()));
+    assert_eq!(world.delete_all(21), Ok(()));
+    assert_eq!(world.delete_all(20), Ok(()));
+    assert_eq!(world.kernel.released.len(), 2);
+    world.assert_sound(false);
+}
+
+#[test]
+fn a_locked_copy_stops_a_revocation() {
+    let mut world = World::new();
+    assert_eq!(world.copy(RAM_SLOT, 20), Ok(()));
+    assert_eq!(capelin_cap::lock(&mut world.arena, SlotIndex(20)), Ok(()));
+    assert_eq!(world.revoke_all(RAM_SLOT), Err(SysError::Locked));
+    assert_eq!(world.delete_all(20), Err(SysError::Locked));
+    assert_eq!(capelin_cap::unlock(&mut world.arena, SlotIndex(20)), Ok(()));
+    assert_eq!(world.revoke_all(RAM_SLOT), Ok(()));
+    assert!(world.slot(20).is_empty());
+}
+
+#[test]
+fn a_range_is_of_one_mappable_type() {
+    let mut world = World::new();
+    let mut record = CapRecord {
+        capability: Capability::memory(
+            ObjectType::Frame,
+            PhysAddr(0x2_0000_0000),
+            PAGE,
+            Rights::all(),
+        ),
+        owner: KernelId(2),
+        mode: ExportMode::Copy,
+        has_ancestors: false,
+    };
+    let (arena, mdb) = (&mut world.arena, &mut world.mdb);
+    assert_eq!(import(arena, mdb, &record, SlotIndex(20)), Ok(()));
+    record.capability.kind = ObjectType::EndpointUmp;
+    assert_eq!(
+        import(arena, mdb, &record, SlotIndex(21)),
+        Err(SysError::RangeInUse)
+    );
+    record.capability.base += PAGE;
+    assert_eq!(import(arena, mdb, &record, SlotIndex(21)), Ok(()));
+    record.capability.kind = ObjectType::Frame;
+    assert_eq!(
+        import(arena, mdb, &record, SlotIndex(22)),
+        Err(SysError::RangeInUse)
+    );
 }
 
 #[test]

@@ -115,6 +115,23 @@ impl Driver {
         }
     }
 
+    /// Whether a slot isn't in a container that is going away, or gone.
+    fn is_nameable(&self, at: u32) -> bool {
+        let address = super::ARENA + u64::from(at) * 64;
+        at < HOME
+            || self
+                .world
+                .walk()
+                .iter()
+                .map(|&index| self.world.arena.slot(index))
+                .any(|slot| {
+                    matches!(slot.kind(), L1CNode | L2CNode | Dispatcher)
+                        && slot.state() == State::Live
+                        && slot.base() <= address
+                        && address < slot.base() + slot.size()
+                })
+    }
+
     /// A slot that may be empty: at boot, in a CNode, or in a dispatcher.
     fn destination(&self, n: u16) -> u32 {
         let mut candidates: Vec<u32> = Vec::new();
@@ -313,7 +330,12 @@ impl Driver {
 
     fn retype(&mut self, op: Op) {
         let sources = [Ram, HomeRam, HomeRam, ObjectType::PhysAddr, IrqSource];
-        let again = self.begun.last().copied().filter(|_| op.code % 32 == 13);
+        // Slots are looked up anew each time: what is being emptied has no address.
+        let again = self
+            .begun
+            .last()
+            .copied()
+            .filter(|(_, _, dst)| op.code % 32 == 13 && self.is_nameable(*dst));
         let (src, request, dst) = again.unwrap_or_else(|| {
             let src = self.source_of(op.a, &sources);
             let (mut request, dst) = (self.request(op, src), self.destination(op.b));

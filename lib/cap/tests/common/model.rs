@@ -655,7 +655,12 @@ impl Model {
             .filter(|c| c.is_same(&new))
             .cloned()
             .collect();
-        let crossing = self.caps.iter().any(|c| crosses(c, &new));
+        let crossing = self.caps.iter().any(|c| crosses(c, &new))
+            || self.caps.iter().any(|c| {
+                (c.base, c.size, rank(c.kind)) == (new.base, new.size, rank(new.kind))
+                    && space(c.kind) == space(new.kind)
+                    && c.kind != new.kind
+            });
         let around = self.innermost(&new).cloned();
         let inside = self
             .caps
