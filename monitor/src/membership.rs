@@ -189,10 +189,10 @@ impl Membership {
 
 /// How long a child may take from `CPU_ON` to its first word, in milliseconds,
 /// on a machine of `cores` cores: where an emulator runs many on few, they start
-/// slowly.
+/// slowly, and slower still when others use those.
 #[must_use]
 pub const fn answer_deadline_ms(cores: usize) -> u64 {
-    5_000 + 150 * cores as u64
+    10_000 + 500 * cores as u64
 }
 
 #[cfg(test)]

@@ -95,19 +95,20 @@ impl Route {
         }
     }
 
-    /// The route of a fragment and what follows it.
-    fn of(fragment: &Fragment) -> Option<(Self, &[u8])> {
-        let (word, rest) = fragment.payload().split_first_chunk::<ROUTE_BYTES>()?;
-        Some((Self::from_word(u64::from_le_bytes(*word))?, rest))
+    /// The route of a fragment and the words that follow it.
+    fn of(fragment: &Fragment) -> Option<(Self, &[u64])> {
+        let (words, count) = fragment.payload_words();
+        let (word, rest) = words.get(..count)?.split_first()?;
+        Some((Self::from_word(*word)?, rest))
     }
 
     /// A fragment that goes this way.
-    fn wrap(self, header: WireHeader, payload: &[u8]) -> Fragment {
-        let mut bytes = [0; capelin_idc::message::MAX_FRAGMENT_BYTES];
-        let length = payload.len().min(bytes.len() - ROUTE_BYTES);
-        bytes[..ROUTE_BYTES].copy_from_slice(&self.to_word().to_le_bytes());
-        bytes[ROUTE_BYTES..ROUTE_BYTES + length].copy_from_slice(&payload[..length]);
-        Fragment::new(header, &bytes[..ROUTE_BYTES + length], None)
+    fn wrap(self, header: WireHeader, payload: &[u64]) -> Fragment {
+        let mut words = [0; capelin_idc::message::MAX_FRAGMENT_BYTES / 8];
+        let count = payload.len().min(words.len() - 1);
+        words[0] = self.to_word();
+        words[1..=count].copy_from_slice(&payload[..count]);
+        Fragment::from_words(header, &words[..=count], None)
     }
 }
 
@@ -426,14 +427,14 @@ impl<T: Transport + 'static> Inner<T> {
             return Poll::Ready(());
         };
         if route.to == self.own {
-            self.deliver(route, fragment.header, payload, Some(link));
+            self.deliver(route, fragment.header(), payload, Some(link));
             return Poll::Ready(());
         }
         match self.towards(route.to) {
             Some(next) if !Rc::ptr_eq(&next, link) => next.push(context, fragment),
             // Nowhere, or back: the trees don't agree while a core joins or has failed.
             _ => {
-                self.refuse(link, route, fragment.header, context);
+                self.refuse(link, route, fragment.header(), context);
                 Poll::Ready(())
             }
         }
@@ -441,14 +442,15 @@ impl<T: Transport + 'static> Inner<T> {
 
     /// Answers a request that leads nowhere.
     fn refuse(&self, link: &Link<T>, route: Route, header: WireHeader, context: &mut Context<'_>) {
-        if header.kind == Kind::Request && header.first {
+        if header.kind() == Kind::Request && header.is_first() {
             let header = WireHeader::new(
-                header.interface,
+                header.interface(),
                 Kind::Failure,
-                header.operation,
-                header.correlation,
+                header.operation(),
+                header.correlation(),
             );
-            let body = [1, 0, RemoteError::Refused as u8];
+            // The body's length, one, and the byte.
+            let body = [1 | (RemoteError::Refused as u64) << 16];
             // Without room the caller's time limit tells.
             let _ = link.push(context, &route.reversed().wrap(header, &body));
         }
@@ -459,7 +461,7 @@ impl<T: Transport + 'static> Inner<T> {
         self: &Rc<Self>,
         route: Route,
         header: WireHeader,
-        payload: &[u8],
+        payload: &[u64],
         link: Option<&Rc<Link<T>>>,
     ) {
         let key = Key {
@@ -471,8 +473,8 @@ impl<T: Transport + 'static> Inner<T> {
         let known = self.connections.borrow().get(&key).map(inbox_of);
         let inbox = match known {
             Some(inbox) => inbox,
-            None if route.is_to_server && header.first && header.kind != Kind::Close => {
-                match self.open(key, header.interface, link) {
+            None if route.is_to_server && header.is_first() && header.kind() != Kind::Close => {
+                match self.open(key, header.interface(), link) {
                     Some(inbox) => inbox,
                     None => {
                         if let Some(link) = link {
@@ -489,7 +491,7 @@ impl<T: Transport + 'static> Inner<T> {
         inbox
             .queue
             .borrow_mut()
-            .push_back(Fragment::new(header, payload, None));
+            .push_back(Fragment::from_words(header, payload, None));
         inbox.wake();
     }
 
@@ -569,7 +571,7 @@ impl<T: Transport + 'static> Transport for Hop<T> {
         context: &mut Context<'_>,
         fragment: &Fragment,
     ) -> Poll<Result<(), TransportError>> {
-        if fragment.cap.is_some() {
+        if fragment.cap().is_some() {
             return Poll::Ready(Err(TransportError::NoCapabilities));
         }
         let route = Route {
@@ -578,15 +580,17 @@ impl<T: Transport + 'static> Transport for Hop<T> {
             connection: self.key.connection,
             is_to_server: !self.key.is_server,
         };
+        let (words, count) = fragment.payload_words();
+        let payload = words.get(..count).unwrap_or_default();
         let Some(link) = &self.link else {
-            let payload = fragment.payload();
-            self.overlay.deliver(route, fragment.header, payload, None);
+            self.overlay
+                .deliver(route, fragment.header(), payload, None);
             return Poll::Ready(Ok(()));
         };
         if link.is_closed.get() {
             return Poll::Ready(Err(TransportError::Closed));
         }
-        link.push(context, &route.wrap(fragment.header, fragment.payload()))
+        link.push(context, &route.wrap(fragment.header(), payload))
             .map(Ok)
     }
 

@@ -33,7 +33,7 @@ const CAPACITY: usize = 64;
 /// How long a service may take to register.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long the cores may take in all; the monitors have limits of their own.
-const CORES_PATIENCE: Duration = Duration::from_secs(180);
+const CORES_PATIENCE: Duration = Duration::from_secs(600);
 /// Bytes of memory fetched at a time, to start programs with.
 const MEMORY_BYTES: u64 = 8 << 20;
 /// What the start of any one program takes at most, in bytes.
