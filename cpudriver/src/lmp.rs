@@ -71,6 +71,12 @@ pub(crate) fn lookup(core: &Core, dcb: DcbRef, reference: CapRef) -> Result<Slot
     cspace::lookup_from(&core.slots, core.objects.dcb(dcb).l1, reference)
 }
 
+/// As [`lookup`], for a reference as system calls have it.
+#[inline(always)]
+pub(crate) fn lookup_word(core: &Core, dcb: DcbRef, word: u64) -> Result<SlotIndex, SysError> {
+    cspace::lookup_word(&core.slots, core.objects.dcb(dcb).l1, word)
+}
+
 /// The endpoint that a capability names.
 #[inline]
 pub(crate) fn destination(slot: &Slot) -> Result<Destination, SysError> {

@@ -12,8 +12,8 @@ use capelin_aarch64::timer;
 use capelin_abi::dispatcher::offset;
 use capelin_abi::lmp::{MESSAGE_WORDS, MessageHeader};
 use capelin_abi::syscall::{DIRECT_MESSAGE, KernelCounter, Syscall};
-use capelin_abi::{CapAddress, CapRef, Level, ObjectType, Rights};
-use capelin_cap::SlotStore;
+use capelin_abi::{ObjectType, Rights};
+use capelin_cap::{SlotStore, cspace};
 
 use crate::core::Core;
 use crate::dcb::{DcbRef, Wait};
@@ -21,7 +21,7 @@ use crate::dispatch;
 use crate::doorbell;
 use crate::lmp;
 use crate::memory::Context;
-use crate::narrow::{index, low16, low32};
+use crate::narrow::{index, low16};
 use crate::scheduler::NEVER;
 use crate::syscall::{self, Leave};
 
@@ -86,11 +86,11 @@ fn decode(core: &Core, caller: DcbRef, area: Context) -> Option<Short> {
     if core.objects.dcb(caller).delivered != seen {
         return None;
     }
-    let endpoint = CapRef {
-        address: CapAddress(low32(word)),
-        level: Level::L2,
-    };
-    let slot = core.slots.slot(lmp::lookup(core, caller, endpoint).ok()?);
+    let slot = core.slots.slot(cspace::lookup_plain(
+        &core.slots,
+        core.objects.dcb(caller).l1,
+        word,
+    )?);
     if slot.kind() != ObjectType::EndpointLmp || !slot.rights().contains(Rights::WRITE) {
         return None;
     }

@@ -84,7 +84,9 @@ impl KernelMap {
 
     fn entry(table: usize, index: usize) -> *mut u64 {
         let first = TABLES.0.get().cast::<u64>();
-        first.wrapping_add((table % POOL) * ENTRIES + index % ENTRIES)
+        // No caller names another; and a remainder by POOL would be a division.
+        let table = if table < POOL { table } else { 0 };
+        first.wrapping_add(table * ENTRIES + index % ENTRIES)
     }
 
     /// The table of `level` that translates `address`, made from the pool if it

@@ -4,7 +4,7 @@ use capelin_aarch64::timer;
 use capelin_abi::dispatcher::{SaveArea, context};
 use capelin_abi::lmp::MESSAGE_WORDS;
 use capelin_abi::syscall::{KernelCounter, SendFlags, Syscall};
-use capelin_abi::{ABI_VERSION, CapRef, ObjectType, SysError, error};
+use capelin_abi::{ABI_VERSION, CapRef, ObjectType, SysError};
 use capelin_cap::SlotStore;
 
 use crate::core::Core;
@@ -224,13 +224,4 @@ fn resume(core: &mut Core, area: Context) -> Result<Leave, SysError> {
 pub(crate) fn restart(core: &mut Core, area: Context) -> Leave {
     area.set(context::PC, area.get(context::PC).wrapping_sub(4));
     dispatch::reload_current(core, area)
-}
-
-/// Writes the result word of a success, and three values.
-#[inline]
-pub(crate) fn answer(area: Context, values: [u64; 3]) {
-    area.set(0, error::to_word(Ok(())));
-    for (index, value) in values.into_iter().enumerate() {
-        area.set(1 + index, value);
-    }
 }

@@ -163,10 +163,23 @@ fn instructions(issue: &mut impl Issue, address: VirtAddr, bytes: u64, sizes: Li
     issue.issue(Op::Isb);
 }
 
+/// `block` divides 4096. Usual ones go by eight, since the loop would cost more than
+/// the work.
 #[inline(always)]
 fn zero_blocks(issue: &mut impl Issue, page: VirtAddr, block: u64) {
-    for each in lines(page, 4096, block) {
-        issue.issue(Op::DcZva(each));
+    let mut at = page.0;
+    let end = at.wrapping_add(4096);
+    let together = if block <= 512 { 8 } else { 1 };
+    while at != end {
+        if together == 8 {
+            for _ in 0..8 {
+                issue.issue(Op::DcZva(at));
+                at = at.wrapping_add(block);
+            }
+        } else {
+            issue.issue(Op::DcZva(at));
+            at = at.wrapping_add(block);
+        }
     }
 }
 
@@ -237,5 +250,13 @@ mod tests {
         let mut trace = Trace::default();
         zero_blocks(&mut trace, VirtAddr(0x3000), 2048);
         assert_eq!(trace.0, ["dc zva 0x3000", "dc zva 0x3800"]);
+        for block in [16, 64, 512, 1024, 4096] {
+            let mut trace = Trace::default();
+            zero_blocks(&mut trace, VirtAddr(0x3000), block);
+            let each = (0x3000..0x4000_u64).step_by(usize::try_from(block).unwrap_or(0));
+            let expected: std::vec::Vec<_> =
+                each.map(|at| std::format!("dc zva {at:#x}")).collect();
+            assert_eq!(trace.0, expected);
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use capelin_aarch64::cpu;
 use capelin_abi::capability::CNODE_SLOTS;
-use capelin_abi::syscall::KernelCounter;
+use capelin_abi::syscall::{Invocation, KernelCounter};
 use capelin_abi::{CapRef, Level, ObjectType, PAGE_SIZE, PhysAddr, Rights, SysError};
 use capelin_cap::{Mint, RetypeRequest, SlotIndex, SlotStore, State, Step, cspace};
 use capelin_vspace::Permissions;
@@ -10,17 +10,44 @@ use capelin_vspace::Permissions;
 use super::effects::KernelEffects;
 use super::{Call, DONE, Outcome};
 use crate::core::Core;
+use crate::hardware::Window;
 
-/// Pages zeroed between two looks at the interrupts.
-const PAGES_PER_STEP: u64 = 16;
+/// Bytes zeroed between two looks at the interrupts.
+const STEP_BYTES: u64 = 16 * PAGE_SIZE;
 
-/// Argument `n` as a slot of the invoked CSpace.
-fn target(core: &Core, call: &Call, n: usize) -> Result<SlotIndex, SysError> {
-    let reference = CapRef::from_word(call.argument(n)).ok_or(SysError::NoSuchSlot)?;
-    let cnode = core.slots.index_of(core.slots.slot(call.slot).address());
-    cspace::lookup_from(&core.slots, cnode.ok_or(SysError::Foreign)?, reference)
+/// Every invocation of a CSpace root but Identify. Numbers are compared as they come:
+/// these are the most frequent of all.
+#[inline(always)]
+pub(crate) fn invoke(core: &mut Core, call: &Call, number: u16) -> Result<Outcome, SysError> {
+    const COPY: u16 = Invocation::Copy as u16;
+    const MINT: u16 = Invocation::Mint as u16;
+    const RETYPE: u16 = Invocation::Retype as u16;
+    const DELETE: u16 = Invocation::Delete as u16;
+    const REVOKE: u16 = Invocation::Revoke as u16;
+    const IDENTIFY_SLOT: u16 = Invocation::IdentifySlot as u16;
+    match number {
+        COPY => copy(core, call),
+        MINT => mint(core, call),
+        RETYPE => retype(core, call),
+        DELETE => delete(core, call),
+        REVOKE => revoke(core, call),
+        IDENTIFY_SLOT => identify_slot(core, call),
+        _ => Err(SysError::UnknownOperation),
+    }
 }
 
+/// Argument `n` as a slot of the invoked CSpace.
+#[inline(always)]
+fn target(core: &Core, call: &Call, n: usize) -> Result<SlotIndex, SysError> {
+    let cnode = core.slots.index_of(core.slots.slot(call.slot).address());
+    cspace::lookup_word(
+        &core.slots,
+        cnode.ok_or(SysError::Foreign)?,
+        call.argument(n),
+    )
+}
+
+#[inline(always)]
 fn rights(word: u64) -> Result<Rights, SysError> {
     u8::try_from(word)
         .ok()
@@ -29,7 +56,8 @@ fn rights(word: u64) -> Result<Rights, SysError> {
 }
 
 /// Describes the capability in `slot`.
-pub(crate) fn identify(core: &Core, slot: SlotIndex) -> Result<Outcome, SysError> {
+#[inline(never)]
+pub(crate) fn identify(core: &Core, call: &Call, slot: SlotIndex) -> Result<Outcome, SysError> {
     let identity = capelin_cap::identify(&core.slots, &core.kcb.mdb, slot)?;
     let capability = identity.capability;
     let flags = core.slots.slot(slot).flags().bits();
@@ -37,20 +65,22 @@ pub(crate) fn identify(core: &Core, slot: SlotIndex) -> Result<Outcome, SysError
         | u64::from(capability.rights.bits()) << 8
         | u64::from(identity.owner.0) << 16
         | u64::from(flags) << 32;
-    Ok(Outcome::Values([word, capability.base, capability.size]))
+    Ok(call.answer([word, capability.base, capability.size]))
 }
 
 /// Describes a slot, which may be empty.
-pub(crate) fn identify_slot(core: &Core, call: &Call) -> Result<Outcome, SysError> {
+#[inline(never)]
+fn identify_slot(core: &Core, call: &Call) -> Result<Outcome, SysError> {
     let slot = target(core, call, 1)?;
     if core.slots.slot(slot).is_occupied() {
-        identify(core, slot)
+        identify(core, call, slot)
     } else {
         Ok(DONE)
     }
 }
 
-pub(crate) fn copy(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
+#[inline(never)]
+fn copy(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
     let to = target(core, call, 1)?;
     let from = call.source(core, 2)?;
     let mask = rights(call.argument(3))?;
@@ -58,7 +88,8 @@ pub(crate) fn copy(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
     Ok(DONE)
 }
 
-pub(crate) fn mint(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
+#[inline(never)]
+fn mint(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
     let to = target(core, call, 1)?;
     let from = call.source(core, 2)?;
     let mask = rights(call.argument(3))?;
@@ -73,7 +104,8 @@ pub(crate) fn mint(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
     Ok(DONE)
 }
 
-pub(crate) fn retype(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
+#[inline(never)]
+fn retype(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
     let reference = CapRef::from_word(call.argument(1)).ok_or(SysError::NoSuchSlot)?;
     let first = target(core, call, 1)?;
     let from = call.source(core, 2)?;
@@ -100,50 +132,41 @@ pub(crate) fn retype(core: &mut Core, call: &Call) -> Result<Outcome, SysError> 
     capelin_cap::retype(&mut core.slots, &mut core.kcb.mdb, from, &request, first)?;
     for number in 0..count {
         let slot = SlotIndex(first.0 + number);
-        if core.slots.slot(slot).state() == State::InProgress {
-            if !zero(core, slot)? {
-                return Ok(Outcome::Again);
-            }
-            let (base, bytes) = (
-                core.slots.slot(slot).address(),
-                core.slots.slot(slot).size(),
-            );
-            if kind == ObjectType::VNodeL0 {
-                core.objects.vnode_mut(base).root = base.0;
-            }
-            if core.objects.contains(base, bytes) {
-                core.kcb.counters[KernelCounter::ObjectBytes as usize] += bytes;
-            }
-            capelin_cap::finish(&mut core.slots, slot)?;
+        if core.slots.slot(slot).state() == State::InProgress && !zero(core, slot)? {
+            return Ok(Outcome::Again);
         }
     }
     Ok(DONE)
 }
 
-/// Zeroes what is left of an object in progress. False when an interrupt waits.
+/// Zeroes what is left of an object in progress and makes it live. False when an
+/// interrupt waits.
+#[inline(never)]
 fn zero(core: &mut Core, slot: SlotIndex) -> Result<bool, SysError> {
     let object = core.slots.slot(slot);
     let (base, bytes, mut done) = (object.address(), object.size(), object.zeroed_bytes());
+    let is_in_home = core.objects.contains(base, bytes);
     while done < bytes {
-        let pages = ((bytes - done) / PAGE_SIZE).min(PAGES_PER_STEP);
-        for page in 0..pages {
-            let at = PhysAddr(base.0 + done + page * PAGE_SIZE);
-            if core.objects.contains(at, PAGE_SIZE) {
-                core.objects.zero_page(at);
-            } else {
-                core.map.with_window(
-                    at,
-                    Permissions::KERNEL_DATA,
-                    crate::hardware::Window::zero,
-                )?;
-            }
+        let page = PhysAddr(base.0 + done);
+        if is_in_home {
+            core.objects.zero_page(page);
+        } else {
+            core.map
+                .with_window(page, Permissions::KERNEL_DATA, Window::zero)?;
         }
-        done += pages * PAGE_SIZE;
-        core.slots.slot_mut(slot).set_zeroed_bytes(done);
-        if done < bytes && cpu::interrupt_pending() {
+        done += PAGE_SIZE;
+        if done % STEP_BYTES == 0 && done < bytes && cpu::interrupt_pending() {
+            core.slots.slot_mut(slot).set_zeroed_bytes(done);
             return Ok(false);
         }
     }
+    if core.slots.slot(slot).kind() == ObjectType::VNodeL0 {
+        core.objects.vnode_mut(base).root = base.0;
+    }
+    if is_in_home {
+        core.kcb.counters[KernelCounter::ObjectBytes as usize] += bytes;
+    }
+    capelin_cap::finish(&mut core.slots, slot)?;
     Ok(true)
 }
 
@@ -161,17 +184,20 @@ macro_rules! in_steps {
     }};
 }
 
-pub(crate) fn delete(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
+#[inline(never)]
+fn delete(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
     let slot = target(core, call, 1)?;
     in_steps!(core, capelin_cap::delete, slot)
 }
 
-pub(crate) fn revoke(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
+#[inline(never)]
+fn revoke(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
     let slot = target(core, call, 1)?;
     in_steps!(core, capelin_cap::revoke, slot)
 }
 
 /// Deletes `slot`, which isn't the last copy of anything that takes steps.
+#[inline(never)]
 pub(crate) fn delete_slot(core: &mut Core, slot: SlotIndex) -> Result<Outcome, SysError> {
     in_steps!(core, capelin_cap::delete, slot)
 }

@@ -45,7 +45,7 @@ pub(crate) fn invoke(
         Invocation::MakeNotify => make_notify(core, call, dcb),
         Invocation::BindDeath => bind_death(core, call, dcb),
         Invocation::Exit => exit(core, call, dcb),
-        Invocation::Status => status(core, dcb),
+        Invocation::Status => status(core, call, dcb),
         Invocation::FaultRegister => fault_register(core, call, dcb),
         _ => Err(SysError::UnknownOperation),
     }
@@ -199,7 +199,7 @@ fn make_endpoint(core: &mut Core, call: &Call, dcb: DcbRef) -> Result<Outcome, S
     frame.write32(ring + HEAD, 0);
     frame.write32(ring + TAIL, 0);
     frame.write(ring + RECEIVE_SLOT, 0);
-    Ok(Outcome::Values([index as u64, 0, 0]))
+    Ok(call.answer([index as u64, 0, 0]))
 }
 
 fn make_notify(core: &mut Core, call: &Call, dcb: DcbRef) -> Result<Outcome, SysError> {
@@ -280,7 +280,7 @@ fn exit(core: &mut Core, call: &Call, dcb: DcbRef) -> Result<Outcome, SysError> 
     }
 }
 
-fn status(core: &Core, dcb: DcbRef) -> Result<Outcome, SysError> {
+fn status(core: &Core, call: &Call, dcb: DcbRef) -> Result<Outcome, SysError> {
     let entry = core.objects.dcb(dcb);
     let mut ticks = entry.run_ticks;
     if core.kcb.scheduler.current == Some(dcb) {
@@ -292,7 +292,7 @@ fn status(core: &Core, dcb: DcbRef) -> Result<Outcome, SysError> {
         DispatcherState::Blocked
     };
     let word = state as u64 | u64::from(entry.exit_code) << 32;
-    Ok(Outcome::Values([word, entry.upcalls, ticks]))
+    Ok(call.answer([word, entry.upcalls, ticks]))
 }
 
 fn fault_register(core: &Core, call: &Call, dcb: DcbRef) -> Result<Outcome, SysError> {
@@ -304,9 +304,5 @@ fn fault_register(core: &Core, call: &Call, dcb: DcbRef) -> Result<Outcome, SysE
         _ => return Err(SysError::OutOfRange),
     };
     let entry = core.objects.dcb(dcb);
-    Ok(Outcome::Values([
-        entry.fault.get(index).copied().unwrap_or(0),
-        0,
-        0,
-    ]))
+    Ok(call.answer([entry.fault.get(index).copied().unwrap_or(0), 0, 0]))
 }

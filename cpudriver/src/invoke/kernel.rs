@@ -25,7 +25,7 @@ pub(crate) fn invoke(
     invocation: Invocation,
 ) -> Result<Outcome, SysError> {
     match invocation {
-        Invocation::KernelInfo => Ok(Outcome::Values([
+        Invocation::KernelInfo => Ok(call.answer([
             u64::from(core.kernel.0) | core.node << 16,
             core.mpidr.0,
             core.frequency,
@@ -45,7 +45,7 @@ pub(crate) fn invoke(
         Invocation::AffinityInfo => {
             let state = core.psci.affinity_info(Mpidr(call.argument(1)));
             let state = state.map_err(firmware)?;
-            Ok(Outcome::Values([state as u64, 0, 0]))
+            Ok(call.answer([state as u64, 0, 0]))
         }
         Invocation::Export => export(core, call),
         Invocation::Import => import(core, call),
@@ -57,7 +57,7 @@ pub(crate) fn invoke(
                 .map
                 .leaf(call.argument(1))
                 .ok_or(SysError::OutOfRange)?;
-            Ok(Outcome::Values([address.0, target.0, size | kind.bits()]))
+            Ok(call.answer([address.0, target.0, size | kind.bits()]))
         }
         _ => Err(SysError::UnknownOperation),
     }
@@ -79,7 +79,7 @@ fn read_counter(core: &Core, call: &Call) -> Result<Outcome, SysError> {
         .get(counter as usize)
         .copied()
         .unwrap_or(0);
-    Ok(Outcome::Values([value, 0, 0]))
+    Ok(call.answer([value, 0, 0]))
 }
 
 fn read_log(core: &Core, call: &Call) -> Result<Outcome, SysError> {
@@ -89,7 +89,7 @@ fn read_log(core: &Core, call: &Call) -> Result<Outcome, SysError> {
     let (from, bytes) = core.log.read(call.argument(3));
     let bytes = bytes.get(..limit).unwrap_or(bytes);
     user::write_bytes(VirtAddr(call.argument(1)), bytes).map_err(|_| SysError::BadPointer)?;
-    Ok(Outcome::Values([bytes.len() as u64, from, core.log.end()]))
+    Ok(call.answer([bytes.len() as u64, from, core.log.end()]))
 }
 
 /// Reads a structure at physical address `at` in a sealed image.
@@ -225,6 +225,9 @@ fn probe(call: &Call) -> Result<Outcome, SysError> {
     }
     match user::probe_kernel_word(linear(PhysAddr(address))) {
         Ok(_) => Ok(DONE),
-        Err(_) => Ok(Outcome::AfterFault([1, 0, 0])),
+        Err(_) => {
+            call.answer([1, 0, 0]);
+            Ok(Outcome::AfterFault)
+        }
     }
 }

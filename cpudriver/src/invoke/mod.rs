@@ -15,29 +15,31 @@ pub(crate) use kernel::ARGS_USED;
 
 use capelin_aarch64::timer;
 use capelin_abi::syscall::{DispatcherState, Invocation};
-use capelin_abi::{CapRef, ObjectType, SysError};
+use capelin_abi::{ObjectType, SysError};
 use capelin_cap::{SlotIndex, SlotStore};
 
 use crate::core::Core;
 use crate::dcb::DcbRef;
 use crate::dispatch;
 use crate::doorbell::{self, Bell};
-use crate::lmp::lookup;
+use crate::lmp::lookup_word;
 use crate::memory::Context;
-use crate::syscall::{Leave, answer, restart};
+use crate::narrow::low16;
+use crate::syscall::{Leave, restart};
 
 /// What an invocation came to.
 pub(crate) enum Outcome {
-    /// Results for x1–x3.
-    Values([u64; 3]),
+    /// No results.
+    Done,
+    /// Results that are in x1–x3 already ([`Call::answer`]).
+    Answered,
     /// The same, after a fault with a fix-up.
-    AfterFault([u64; 3]),
+    AfterFault,
     /// The same call has to be issued again: an interrupt waits.
     Again,
 }
 
-/// No results.
-pub(crate) const DONE: Outcome = Outcome::Values([0; 3]);
+pub(crate) use Outcome::Done as DONE;
 
 /// What every invocation gets.
 pub(crate) struct Call {
@@ -51,16 +53,23 @@ pub(crate) struct Call {
 
 impl Call {
     /// Argument `n`: register x`n`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn argument(&self, n: usize) -> u64 {
         self.area.get(n)
     }
 
-    /// Argument `n` as a reference to a slot of the caller's own CSpace.
+    /// Sets the results x1–x3.
     #[inline]
+    pub(crate) fn answer(&self, values: [u64; 3]) -> Outcome {
+        self.area.set(1, values[0]);
+        self.area.set_pair::<2>([values[1], values[2]]);
+        Outcome::Answered
+    }
+
+    /// Argument `n` as a reference to a slot of the caller's own CSpace.
+    #[inline(always)]
     pub(crate) fn source(&self, core: &Core, n: usize) -> Result<SlotIndex, SysError> {
-        let reference = CapRef::from_word(self.argument(n)).ok_or(SysError::NoSuchSlot)?;
-        lookup(core, self.caller, reference)
+        lookup_word(core, self.caller, self.argument(n))
     }
 }
 
@@ -68,12 +77,17 @@ impl Call {
 #[inline(never)]
 pub(crate) fn handle(core: &mut Core, caller: DcbRef, area: Context) -> Leave {
     let leave = match perform(core, caller, area) {
-        Ok(Outcome::Values(values)) => {
-            answer(area, values);
+        Ok(Outcome::Done) => {
+            area.set_pair::<0>([0, 0]);
+            area.set_pair::<2>([0, 0]);
             Leave::caller(area)
         }
-        Ok(Outcome::AfterFault(values)) => {
-            answer(area, values);
+        Ok(Outcome::Answered) => {
+            area.set(0, 0);
+            Leave::caller(area)
+        }
+        Ok(Outcome::AfterFault) => {
+            area.set(0, 0);
             dispatch::reload_current(core, area)
         }
         Ok(Outcome::Again) => restart(core, area),
@@ -109,37 +123,41 @@ fn gone(core: &mut Core, caller: DcbRef, area: Context) -> Leave {
 
 #[inline(always)]
 fn perform(core: &mut Core, caller: DcbRef, area: Context) -> Result<Outcome, SysError> {
-    let word = area.get(0);
-    let reference = CapRef::from_word(word).ok_or(SysError::NoSuchSlot)?;
-    let number = (word >> 48) as u16;
-    let invocation = Invocation::try_from(number).map_err(|_| SysError::UnknownOperation)?;
-    let slot = lookup(core, caller, reference)?;
-    let kind = core.slots.slot(slot).kind();
-    if kind == ObjectType::Null {
-        return Err(SysError::EmptySlot);
-    }
-    let call = Call { caller, slot, area };
     use Invocation as I;
-    match (invocation, kind) {
-        (I::Identify, _) => cnode::identify(core, slot),
-        (I::Copy, ObjectType::L1CNode) => cnode::copy(core, &call),
-        (I::Mint, ObjectType::L1CNode) => cnode::mint(core, &call),
-        (I::Retype, ObjectType::L1CNode) => cnode::retype(core, &call),
-        (I::Delete, ObjectType::L1CNode) => cnode::delete(core, &call),
-        (I::Revoke, ObjectType::L1CNode) => cnode::revoke(core, &call),
-        (I::IdentifySlot, ObjectType::L1CNode) => cnode::identify_slot(core, &call),
-        (I::Map, _) if kind.vnode_level().is_some() => vnode::map(core, &call),
-        (I::Unmap, ObjectType::Mapping) => vnode::unmap(core, &call),
-        (I::Protect, ObjectType::Mapping) => vnode::protect(core, &call),
-        (_, ObjectType::Dispatcher) => dispatcher::invoke(core, &call, invocation),
-        (I::Ring, ObjectType::Notify) => {
+    let word = area.get(0);
+    let number = low16(word >> 48);
+    let slot = lookup_word(core, caller, word)?;
+    let kind = core.slots.slot(slot).kind();
+    let call = Call { caller, slot, area };
+    if number == I::Identify as u16 && kind != ObjectType::Null {
+        return cnode::identify(core, &call, slot);
+    }
+    // By type first: each then looks at the few numbers that it knows.
+    let invocation = || I::try_from(number).map_err(|_| SysError::UnknownOperation);
+    match kind {
+        ObjectType::Null => Err(SysError::EmptySlot),
+        ObjectType::L1CNode => cnode::invoke(core, &call, number),
+        ObjectType::VNodeL0 | ObjectType::VNodeL1 | ObjectType::VNodeL2 | ObjectType::VNodeL3
+            if number == I::Map as u16 =>
+        {
+            vnode::map(core, &call)
+        }
+        ObjectType::Mapping => match invocation()? {
+            I::Unmap => vnode::unmap(core, &call),
+            I::Protect => vnode::protect(core, &call),
+            _ => Err(SysError::UnknownOperation),
+        },
+        ObjectType::Dispatcher => dispatcher::invoke(core, &call, invocation()?),
+        ObjectType::Notify if number == I::Ring as u16 => {
             let slot = core.slots.slot(slot);
             doorbell::ring(core, Bell::from_data(slot.owner(), slot.data()))?;
             Ok(DONE)
         }
-        (I::BindIrq, ObjectType::IrqSource) => interrupt::bind(core, &call),
-        (I::AcknowledgeIrq, ObjectType::IrqDest) => interrupt::acknowledge(core, &call),
-        (_, ObjectType::Kernel) => kernel::invoke(core, &call, invocation),
+        ObjectType::IrqSource if number == I::BindIrq as u16 => interrupt::bind(core, &call),
+        ObjectType::IrqDest if number == I::AcknowledgeIrq as u16 => {
+            interrupt::acknowledge(core, &call)
+        }
+        ObjectType::Kernel => kernel::invoke(core, &call, invocation()?),
         _ => Err(SysError::UnknownOperation),
     }
 }

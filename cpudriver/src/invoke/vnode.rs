@@ -8,7 +8,7 @@ use capelin_aarch64::tlb;
 use capelin_abi::capability::VNODE_ENTRIES;
 use capelin_abi::syscall::MapFlags;
 use capelin_abi::{ObjectType, PAGE_SIZE, PhysAddr, Rights, SysError, VirtAddr};
-use capelin_cap::{Capability, MappingData, Slot, SlotStore};
+use capelin_cap::{MappingData, Slot, SlotIndex, SlotStore};
 use capelin_vspace::{Descriptor, Permissions, TableLevel};
 
 use super::cnode;
@@ -20,6 +20,9 @@ use crate::narrow::{index, low16};
 /// level of the table that it lies in.
 pub(crate) const TABLE: u32 = 1 << 31;
 
+/// The end of the addresses that descriptors can hold.
+const DESCRIBABLE: u64 = 1 << 48;
+
 /// What [`map`] has decoded.
 struct Request {
     table: PhysAddr,
@@ -28,6 +31,7 @@ struct Request {
     count: u64,
 }
 
+#[inline(always)]
 fn flags(word: u64) -> Result<MapFlags, SysError> {
     u32::try_from(word)
         .ok()
@@ -35,6 +39,7 @@ fn flags(word: u64) -> Result<MapFlags, SysError> {
         .ok_or(SysError::InvalidArgument)
 }
 
+#[inline(always)]
 fn check_rights(source: &Slot, flags: MapFlags) -> Result<(), SysError> {
     let mut needed = Rights::READ;
     needed.set(Rights::WRITE, flags.contains(MapFlags::WRITE));
@@ -46,12 +51,14 @@ fn check_rights(source: &Slot, flags: MapFlags) -> Result<(), SysError> {
     }
 }
 
+#[cold]
 fn permissions(flags: MapFlags, kind: ObjectType) -> Result<Permissions, SysError> {
     Permissions::from_map_flags(flags, kind == ObjectType::DevFrame)
         .map_err(|_| SysError::InvalidArgument)
 }
 
 /// `Map`: see the ABI.
+#[inline(never)]
 pub(crate) fn map(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
     let slot = core.slots.slot(call.slot);
     let level = slot
@@ -104,50 +111,50 @@ pub(crate) fn map(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
     }
 }
 
+#[inline(always)]
 fn map_frame(
     core: &mut Core,
     call: &Call,
     request: &Request,
-    source: capelin_cap::SlotIndex,
+    source: SlotIndex,
 ) -> Result<Outcome, SysError> {
     let frame = core.slots.slot(source);
     let flags = flags(call.argument(2) >> 32)?;
     let offset = call.argument(3);
     let span = request.level.entry_span();
     check_rights(frame, flags)?;
-    let permissions = permissions(flags, frame.kind())?;
-    let base = frame
-        .address()
-        .checked_add(offset)
-        .ok_or(SysError::OutOfRange)?;
-    let bytes = request
-        .count
-        .checked_mul(span)
-        .ok_or(SysError::OutOfRange)?;
-    if offset
-        .checked_add(bytes)
-        .is_none_or(|end| end > frame.size())
-    {
+    let is_device = frame.kind() == ObjectType::DevFrame;
+    // At most 512 entries of at most 2^39 bytes: no overflow. Nor is there one in the
+    // frame, which ends below 2^56.
+    let bytes = request.count * span;
+    if offset > frame.size() || bytes > frame.size() - offset {
         return Err(SysError::OutOfRange);
     }
-    // Checks the level, the alignment and the address before anything changes.
-    Descriptor::leaf(request.level, base, permissions).map_err(|_| SysError::Unaligned)?;
-    if flags.contains(MapFlags::UNCACHED) && frame.kind() != ObjectType::DevFrame {
+    let base = PhysAddr(frame.address().0 + offset);
+    if base.0 + bytes > DESCRIBABLE {
+        return Err(SysError::OutOfRange);
+    }
+    // Checks the flags, the level and the alignment before anything changes.
+    let Some(leaf) = Descriptor::user_leaf(request.level, base, flags, is_device) else {
+        permissions(flags, frame.kind())?;
+        return Err(SysError::Unaligned);
+    };
+    if flags.contains(MapFlags::UNCACHED) && !is_device {
         drop_from_caches(core, base, bytes)?;
     }
     insert(core, call, request, source, request.level as u32)?;
-    for number in 0..request.count {
-        let address = PhysAddr(base.0 + number * span);
-        if let Ok(leaf) = Descriptor::leaf(request.level, address, permissions) {
-            core.objects
-                .write_entry(request.table, index(request.first + number), leaf.0);
-        }
+    // The output address is the descriptor's only part that changes, by whole spans.
+    let mut leaf = leaf.0;
+    for entry in request.first..request.first + request.count {
+        core.objects.write_entry(request.table, index(entry), leaf);
+        leaf = leaf.wrapping_add(span);
     }
     tlb::entries_made();
     Ok(DONE)
 }
 
 /// Before memory is mapped non-cacheable: no line of it stays in a cache.
+#[cold]
 fn drop_from_caches(core: &mut Core, base: PhysAddr, bytes: u64) -> Result<(), SysError> {
     if bytes > VNODE_ENTRIES * PAGE_SIZE || core.objects.contains(base, 1) {
         return Err(SysError::Unsupported);
@@ -162,11 +169,12 @@ fn drop_from_caches(core: &mut Core, base: PhysAddr, bytes: u64) -> Result<(), S
     Ok(())
 }
 
+#[inline(never)]
 fn map_table(
     core: &mut Core,
     call: &Call,
     request: &Request,
-    source: capelin_cap::SlotIndex,
+    source: SlotIndex,
 ) -> Result<Outcome, SysError> {
     let child = core.slots.slot(source).address();
     if request.count != 1 || call.argument(3) != 0 || call.argument(2) >> 32 != 0 {
@@ -195,37 +203,25 @@ fn map_table(
 }
 
 /// Makes the mapping capability and notes its slot for each entry.
+#[inline(always)]
 fn insert(
     core: &mut Core,
     call: &Call,
     request: &Request,
-    source: capelin_cap::SlotIndex,
+    source: SlotIndex,
     kernel: u32,
 ) -> Result<(), SysError> {
     let target = call.source(core, 4)?;
-    let mapped = core.slots.slot(source);
     let data = MappingData {
         table: request.table,
         first_entry: low16(request.first),
         entries: low16(request.count),
         kernel,
     };
-    let rights = mapped.rights();
-    let capability =
-        Capability::memory(ObjectType::Mapping, mapped.address(), mapped.size(), rights)
-            .with_data(data.to_words());
-    capelin_cap::derive(
-        &mut core.slots,
-        &mut core.kcb.mdb,
-        source,
-        capability,
-        target,
-    )?;
+    capelin_cap::derive_mapping(&mut core.slots, &mut core.kcb.mdb, source, data, target)?;
     let table = core.objects.vnode_mut(request.table);
     for entry in request.first..request.first + request.count {
-        if let Some(slot) = table.mappings.get_mut(index(entry)) {
-            *slot = target;
-        }
+        table.mappings[index(entry) & 511] = target;
     }
     Ok(())
 }
@@ -236,6 +232,7 @@ pub(crate) fn unmap(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
 }
 
 /// `Protect`: other permissions for the same entries.
+#[inline(never)]
 pub(crate) fn protect(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
     let slot = core.slots.slot(call.slot);
     let data = MappingData::of(slot);

@@ -41,12 +41,57 @@ pub fn lookup<S: SlotStore>(
     }
 }
 
+/// As [`lookup_from`], for a reference as system calls have it: its low 40 bits. Every
+/// invocation does this two to four times.
+///
+/// # Errors
+/// As [`lookup_from`]; `NoSuchSlot` for what isn't a reference.
+#[inline(always)]
+pub fn lookup_word<S: SlotStore>(
+    store: &S,
+    first: SlotIndex,
+    word: u64,
+) -> Result<SlotIndex, SysError> {
+    match lookup_plain(store, first, word) {
+        Some(slot) => Ok(slot),
+        None => lookup_rare(store, first, word),
+    }
+}
+
+/// [`lookup_word`] for a slot of an L2 CNode that can be used; `None` for all others.
+#[inline(always)]
+pub fn lookup_plain<S: SlotStore>(store: &S, first: SlotIndex, word: u64) -> Option<SlotIndex> {
+    // Level 2, and an L1 slot that exists; not the null address.
+    if word & 0xff_ffff_0000 != 0 || word & 0xffff == 0 {
+        return None;
+    }
+    let [number, l1, ..] = word.to_le_bytes();
+    let slot = store.slot(SlotIndex(first.0.wrapping_add(u32::from(l1))));
+    if !slot.is_usable_kind(ObjectType::L2CNode) {
+        return None;
+    }
+    let cnode = store.index_of(slot.address())?;
+    Some(SlotIndex(cnode.0.wrapping_add(u32::from(number))))
+}
+
+/// [`lookup_word`] of slots of the L1 CNode, and errors.
+#[cold]
+#[inline(never)]
+fn lookup_rare<S: SlotStore>(
+    store: &S,
+    first: SlotIndex,
+    word: u64,
+) -> Result<SlotIndex, SysError> {
+    let reference = CapRef::from_word(word).ok_or(SysError::NoSuchSlot)?;
+    lookup_from(store, first, reference)
+}
+
 /// As [`lookup`], from the first slot of the L1 CNode: for a kernel that keeps it
 /// where it keeps who is running, and knows that the CNode still exists.
 ///
 /// # Errors
 /// As [`lookup`], but for what concerns the L1 CNode's own capability.
-#[inline(always)]
+#[inline]
 pub fn lookup_from<S: SlotStore>(
     store: &S,
     first: SlotIndex,

@@ -139,6 +139,10 @@ pub fn delete<S: SlotStore, E: Effects>(
         return Err(SysError::NoSuchSlot);
     }
     let slot = store.slot(index);
+    if slot.is_usable() && goes_at_once(store, mdb, index, effects) {
+        unlink(store, mdb, index, effects);
+        return Ok(Step::Done);
+    }
     let mode = match (slot.is_occupied(), slot.state()) {
         (true, State::Dying) if slot.has_flags(SlotFlags::QUEUED) => {
             return drain(store, mdb, list, effects);
@@ -160,6 +164,45 @@ pub fn delete<S: SlotStore, E: Effects>(
         store.slot_mut(index).set_state(State::Dying);
     }
     Ok(step)
+}
+
+/// Whether nothing but its slot goes with the usable capability in `index`, which is so
+/// for most: a mapping (unmapped here), a copy, or the last capability to a frame of
+/// this kernel's that is mapped nowhere and whose memory an ancestor claims.
+/// [`destroy`] would find the same, among much else.
+#[inline(always)]
+fn goes_at_once<S: SlotStore, E: Effects>(
+    store: &S,
+    mdb: &Mdb,
+    index: SlotIndex,
+    effects: &mut E,
+) -> bool {
+    let slot = store.slot(index);
+    if slot.is_kind(ObjectType::Mapping) {
+        effects.unmap(slot);
+        return true;
+    }
+    if !slot.is_occupied() || slot.has_flags(SlotFlags::REMOTE_COPIES) {
+        return false;
+    }
+    let after = next(store, index);
+    if !mdb.copy_beside(store, index, after).is_none() {
+        return true;
+    }
+    let is_claimed = slot.is_kind(ObjectType::Frame)
+        && slot.has_flags(SlotFlags::HAS_ANCESTOR)
+        && mdb.owns(slot);
+    let is_mapped = !after.is_none() && {
+        let mapping = store.slot(after);
+        mapping.is_kind(ObjectType::Mapping)
+            && mapping.base == slot.base
+            && mapping.size == slot.size
+    };
+    if is_claimed && !is_mapped {
+        effects.released(slot);
+        return true;
+    }
+    false
 }
 
 /// Does one step of emptying the containers on the list, whoever began it. For a
@@ -256,7 +299,8 @@ pub(crate) fn destroy<S: SlotStore, E: Effects>(
     if slot.is_tombstone() {
         return rescue(store, mdb, index, effects, mode, SysError::RemoteRelations);
     }
-    let copy = mdb.other_copy(store, index);
+    let after = next(store, index);
+    let copy = mdb.copy_beside(store, index, after);
     if !copy.is_none() {
         remove_copy(store, mdb, index, copy, effects);
         return Ok(Step::Done);
@@ -273,12 +317,12 @@ pub(crate) fn destroy<S: SlotStore, E: Effects>(
     }
     match kind {
         ObjectType::Frame | ObjectType::DevFrame | ObjectType::EndpointUmp
-            if remove_mapping_of(store, mdb, index, effects) =>
+            if remove_mapping_of(store, mdb, index, after, effects) =>
         {
             Ok(Step::Again)
         }
         ObjectType::VNodeL0 | ObjectType::VNodeL1 | ObjectType::VNodeL2 | ObjectType::VNodeL3
-            if remove_mapping_of(store, mdb, index, effects)
+            if remove_mapping_of(store, mdb, index, after, effects)
                 || remove_mapping_in(store, mdb, index, effects) =>
         {
             Ok(Step::Again)
@@ -404,16 +448,17 @@ fn unlink<S: SlotStore, E: Effects>(
     mdb.remove(store, index);
 }
 
-/// Removes the first mapping of the frame or table in `index`; false when it has
-/// none.
+/// Removes the first mapping of the frame or table in `index`, which is in `after`,
+/// the next in order; false when it has none.
+#[inline]
 fn remove_mapping_of<S: SlotStore, E: Effects>(
     store: &mut S,
     mdb: &mut Mdb,
     index: SlotIndex,
+    after: SlotIndex,
     effects: &mut E,
 ) -> bool {
     let slot = store.slot(index);
-    let after = next(store, index);
     if after.is_none() {
         return false;
     }

@@ -5,6 +5,7 @@
 use capelin_abi::{ObjectType, SysError};
 
 use crate::decode::{usable, vacant};
+use crate::mapping::MappingData;
 use crate::mdb::Mdb;
 use crate::slot::{Capability, Slot, SlotFlags, SlotIndex};
 use crate::store::SlotStore;
@@ -59,6 +60,44 @@ pub fn derive<S: SlotStore>(
     mdb.insert_after(store, neighbour, dst, slot);
     Ok(())
 }
+
+/// [`derive()`] for a mapping of all of `parent`, with its rights and `data`.
+///
+/// # Errors
+/// As [`derive()`]; `WrongType` for what can't be mapped.
+#[inline(always)]
+pub fn derive_mapping<S: SlotStore>(
+    store: &mut S,
+    mdb: &mut Mdb,
+    parent: SlotIndex,
+    data: MappingData,
+    dst: SlotIndex,
+) -> Result<(), SysError> {
+    let source = usable(store, parent)?;
+    if MAPPED >> source.kind_number() & 1 == 0 {
+        return Err(SysError::WrongType);
+    }
+    let mut slot = source.divided(ObjectType::Mapping, 0, source.size);
+    slot.set_owner(mdb.kernel());
+    slot.data = data.to_words();
+    vacant(store, dst)?;
+    mdb.insert_near(store, parent, dst, slot);
+    Ok(())
+}
+
+/// The types that are mapped, as bits.
+const MAPPED: u32 = {
+    let mut bits = 0;
+    let mut at = 0;
+    while at < ObjectType::ALL.len() {
+        let parent = ObjectType::ALL[at];
+        if is_derived_from(ObjectType::Mapping, parent) {
+            bits |= 1 << parent as u32;
+        }
+        at += 1;
+    }
+    bits
+};
 
 /// Whether capabilities of type `kind` are derived from `parent`.
 #[must_use]

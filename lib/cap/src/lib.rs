@@ -47,7 +47,7 @@ pub use check::{Summary, Violation, check};
 pub use copy::{copy, relocate};
 pub use create::create;
 pub use delete::{DeleteList, Step, delete, drain};
-pub use derive::derive;
+pub use derive::{derive, derive_mapping};
 pub use identify::{Identity, identify};
 pub use mapping::MappingData;
 pub use mdb::Mdb;

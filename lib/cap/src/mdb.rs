@@ -257,15 +257,24 @@ impl Mdb {
         dst: SlotIndex,
         slot: Slot,
     ) {
-        let after_hint = next(store, hint);
+        let right = store.slot(hint).right;
+        let after_hint = if right.is_none() {
+            above_on_right(store, hint)
+        } else {
+            leftmost(store, right)
+        };
         let fits =
             after_hint.is_none() || compare(store.slot(after_hint), &slot) == Ordering::Greater;
-        let neighbour = if fits {
-            hint
+        if !fits {
+            let neighbour = self.last_not_after(store, &slot);
+            self.insert_after(store, neighbour, dst, slot);
+        } else if right.is_none() {
+            write_leaf(store, dst, slot);
+            self.attach_right(store, hint, dst);
         } else {
-            self.last_not_after(store, &slot)
-        };
-        self.insert_after(store, neighbour, dst, slot);
+            write_leaf(store, dst, slot);
+            self.attach_left(store, after_hint, dst);
+        }
     }
 
     #[inline]
@@ -466,13 +475,19 @@ fn rightmost<S: SlotStore>(store: &S, mut node: SlotIndex) -> SlotIndex {
 
 /// The node after `node` in order, or none.
 #[inline]
-pub(crate) fn next<S: SlotStore>(store: &S, mut node: SlotIndex) -> SlotIndex {
-    let Slot {
-        right, mut parent, ..
-    } = *store.slot(node);
-    if !right.is_none() {
-        return leftmost(store, right);
+pub(crate) fn next<S: SlotStore>(store: &S, node: SlotIndex) -> SlotIndex {
+    let right = store.slot(node).right;
+    if right.is_none() {
+        above_on_right(store, node)
+    } else {
+        leftmost(store, right)
     }
+}
+
+/// The node above `node` whose left subtree it ends, or none.
+#[inline]
+fn above_on_right<S: SlotStore>(store: &S, mut node: SlotIndex) -> SlotIndex {
+    let mut parent = store.slot(node).parent;
     while !parent.is_none() {
         let above = store.slot(parent);
         if above.left == node {

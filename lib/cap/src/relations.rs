@@ -27,14 +27,27 @@ impl Mdb {
     /// A neighbour that is a copy of `node`, or none.
     #[inline]
     pub(crate) fn other_copy<S: SlotStore>(&self, store: &S, node: SlotIndex) -> SlotIndex {
-        let slot = store.slot(node);
-        if slot.is_kind(ObjectType::Mapping) {
+        if store.slot(node).is_kind(ObjectType::Mapping) {
             return SlotIndex::NONE;
         }
-        for neighbour in [next(store, node), previous(store, node)] {
-            if !neighbour.is_none() && is_same(store.slot(neighbour), slot) {
-                return neighbour;
-            }
+        self.copy_beside(store, node, next(store, node))
+    }
+
+    /// [`Mdb::other_copy`] of what isn't a mapping, by who knows the next in order.
+    #[inline]
+    pub(crate) fn copy_beside<S: SlotStore>(
+        &self,
+        store: &S,
+        node: SlotIndex,
+        after: SlotIndex,
+    ) -> SlotIndex {
+        let slot = store.slot(node);
+        if !after.is_none() && is_same(store.slot(after), slot) {
+            return after;
+        }
+        let before = previous(store, node);
+        if !before.is_none() && is_same(store.slot(before), slot) {
+            return before;
         }
         SlotIndex::NONE
     }

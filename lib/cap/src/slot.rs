@@ -493,6 +493,12 @@ impl Slot {
         self.head as u8
     }
 
+    /// Whether the slot is live, not a tombstone, and of type `kind`.
+    #[inline]
+    pub(crate) const fn is_usable_kind(&self, kind: ObjectType) -> bool {
+        self.head & (KIND | UNUSABLE) == kind as u64
+    }
+
     /// Whether the slot is live and not a tombstone.
     #[inline]
     pub(crate) const fn is_usable(&self) -> bool {

@@ -10,6 +10,7 @@
 //! never set; the access flag always is, so no access-flag faults arise.
 
 use capelin_abi::PhysAddr;
+use capelin_abi::syscall::MapFlags;
 
 use crate::geometry::TableLevel;
 use crate::permissions::{Access, Memory, Permissions};
@@ -113,6 +114,33 @@ impl Descriptor {
         Ok(Self(address.0 | kind | attributes(permissions)))
     }
 
+    /// [`Descriptor::leaf`] for what a domain asks for, from a table: `None` where
+    /// [`Permissions::from_map_flags`] refuses the flags, or `leaf` the rest.
+    #[inline]
+    #[must_use]
+    pub fn user_leaf(
+        level: TableLevel,
+        address: PhysAddr,
+        flags: MapFlags,
+        is_device: bool,
+    ) -> Option<Self> {
+        let bits = flags.bits();
+        let page = USER_PAGES[usize::from(is_device) << 4 | (bits & 15) as usize];
+        if page == 0
+            || bits > 15
+            || level as u8 == 0
+            || address.0 >> 48 != 0
+            || !address.is_aligned(level.entry_span())
+        {
+            return None;
+        }
+        let kind = match level {
+            TableLevel::L3 => TABLE_OR_PAGE,
+            _ => 0,
+        };
+        Some(Self(page | address.0 | kind))
+    }
+
     /// The same leaf with other permissions; anything else stays what it is.
     #[must_use]
     pub const fn with_permissions(self, permissions: Permissions) -> Self {
@@ -149,6 +177,22 @@ impl Descriptor {
         }
     }
 }
+
+/// What [`Descriptor::user_leaf`] adds to an address, but for the bit that tells pages
+/// from blocks: by [`MapFlags`], those of devices 16 further on. Zero where flags are
+/// refused.
+static USER_PAGES: [u64; 32] = {
+    let mut pages = [0; 32];
+    let mut at = 0_u32;
+    while at < 32 {
+        let flags = MapFlags::from_bits_retain(at & 15);
+        if let Ok(permissions) = Permissions::from_map_flags(flags, at >= 16) {
+            pages[at as usize] = VALID | attributes(permissions);
+        }
+        at += 1;
+    }
+    pages
+};
 
 /// The attribute bits of a leaf (Arm ARM D8.4.1, D8.5.2).
 const fn attributes(permissions: Permissions) -> u64 {
@@ -215,6 +259,31 @@ impl core::fmt::Debug for Descriptor {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn the_table_of_user_leaves_says_what_the_encoder_does() {
+        let levels = [
+            TableLevel::L0,
+            TableLevel::L1,
+            TableLevel::L2,
+            TableLevel::L3,
+        ];
+        let addresses = [0x40_0000_0000, 0x40_0020_0000, 0x1000, 0x1800, 1 << 48];
+        for level in levels {
+            for address in addresses.map(PhysAddr) {
+                for bits in 0..64 {
+                    for is_device in [false, true] {
+                        let flags = MapFlags::from_bits_retain(bits);
+                        let expected = Permissions::from_map_flags(flags, is_device)
+                            .ok()
+                            .and_then(|p| Descriptor::leaf(level, address, p).ok());
+                        let got = Descriptor::user_leaf(level, address, flags, is_device);
+                        assert_eq!(got, expected, "{level:?} {address:?} {flags:?}");
+                    }
+                }
+            }
+        }
+    }
 
     #[test]
     fn encodings_are_those_of_the_manual() {

@@ -121,7 +121,7 @@ impl Permissions {
     ///
     /// # Errors
     /// See [`PermissionError`].
-    pub fn from_map_flags(flags: MapFlags, is_device: bool) -> Result<Self, PermissionError> {
+    pub const fn from_map_flags(flags: MapFlags, is_device: bool) -> Result<Self, PermissionError> {
         if flags.bits() & !MapFlags::all().bits() != 0 || !flags.contains(MapFlags::READ) {
             return Err(PermissionError::Unrepresentable);
         }
@@ -136,7 +136,7 @@ impl Permissions {
         ) {
             (true, true) => return Err(PermissionError::WriteExecute),
             (true, false) => Access::ReadWrite,
-            (false, true) if memory == Memory::WriteBack => Access::ReadExecute,
+            (false, true) if matches!(memory, Memory::WriteBack) => Access::ReadExecute,
             (false, true) => return Err(PermissionError::WriteExecute),
             (false, false) => Access::ReadOnly,
         };
