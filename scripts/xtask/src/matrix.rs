@@ -251,12 +251,88 @@ fn kernel() -> Vec<GuestCase> {
 
 /// The shell tells how many of its commands failed, and goes on after one that did.
 fn shell() -> Vec<GuestCase> {
-    vec![GuestCase {
-        exec: Some("no-such-command; echo still here; no-other-command"),
-        expected: Expected::Failures(2),
-        patterns: vec!["no-such-command", "still here", "no-other-command"],
-        ..GuestCase::new("shell/failures-are-counted", "--smp 1")
-    }]
+    let told = |name, options, exec, expected, patterns| GuestCase {
+        exec: Some(exec),
+        expected,
+        patterns,
+        ..GuestCase::new(name, options)
+    };
+    vec![
+        told(
+            "shell/failures-are-counted",
+            "--smp 1",
+            "no-such-command; echo still here; no-other-command",
+            Expected::Failures(2),
+            vec!["no-such-command", "still here", "no-other-command"],
+        ),
+        told(
+            "shell/hints",
+            "--smp 1",
+            "corse; ping 0 x; oncore 0; help pign; skb core(C",
+            Expected::Failures(5),
+            vec![
+                "error: corse: no such command or program; did you mean cores?",
+                "error: x is not a number from 1 to 10000; usage: ping CORE [ROUNDS]",
+                "error: an argument is missing; usage: oncore CORE PROGRAM",
+                "error: pign is no command; did you mean ping?",
+                "error: syntax error at 1:7: unexpected_end_of_text",
+            ],
+        ),
+        told(
+            "shell/queries",
+            "--smp 4",
+            "skb core(C, M, N); skb fail; skb (member(X, [1, 2]) ; X = 'a;b'); skb device(P, _), boot_core(C); \
+             skb repeat, fail; skb assertz(seen(1)); skb seen(X)",
+            Expected::Failures(1),
+            vec![
+                "C = 0, M = 0, N = 0",
+                "C = 3, M = 3, N = 0",
+                "4 solutions",
+                "no",
+                "X = 2",
+                "X = 'a;b'",
+                "3 solutions",
+                "P = '/pl011@9000000', C = 0",
+                "error: a bound was reached: steps",
+                "X = 1",
+                "1 solution",
+            ],
+        ),
+        told(
+            "shell/eight-cores-on-two-nodes",
+            "--smp 8 --numa 2",
+            "cores; skb core(C,M,N); ping 7 1000; mem; ps; oncore 5 hello; poweroff",
+            Expected::Success,
+            vec![
+                "core  mpidr  node  state",
+                "   0    0x0     0  running",
+                "   7    0x7     1  running",
+                "8 solutions",
+                "core 7: 1000 rounds, min *",
+                "node      total",
+                "domain  name",
+                "7.1  monitor",
+                "hello from core 5",
+            ],
+        ),
+        told(
+            "shell/programs",
+            "--smp 2",
+            "hello a 'b c'; run hello; oncore 1 hello; oncore 2 hello; oncore 1 nothing; caps hello; caps fish",
+            Expected::Failures(3),
+            vec![
+                "hello from core 0",
+                "argument 1: a",
+                "argument 2: b c",
+                "hello from core 0",
+                "hello from core 1",
+                "error: no such core",
+                "error: nothing: no such command or program",
+                "error: hello: no such domain",
+                "0.1  L1CNode",
+            ],
+        ),
+    ]
 }
 
 /// What is wrong with an image is said, by name, and ends the boot.
