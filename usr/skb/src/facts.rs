@@ -91,6 +91,37 @@ mod tests {
     }
 
     #[test]
+    fn policy_for_the_largest_machine_is_far_from_the_bound() {
+        let mut kb = KnowledgeBase::with_rules();
+        for id in 0..512 {
+            let node = id / 64;
+            let core = schema::Core {
+                id,
+                mpidr: id,
+                node,
+            };
+            kb.assert_fact(&core).unwrap();
+        }
+        for node in 0..8 {
+            let memory = schema::Memory {
+                base: node << 32,
+                size: 1 << 32,
+                node,
+            };
+            kb.assert_fact(&memory).unwrap();
+        }
+        for goal in ["boot_tree(P, Cs)", "core(C, M, N), home_node(C, H)"] {
+            let mut query = kb.query(goal).unwrap();
+            let mut count = 0;
+            while query.next(&mut kb).unwrap().is_some() {
+                count += 1;
+            }
+            assert_eq!(count, 512, "{goal}");
+            assert!(query.steps() < crate::QUERY_STEPS / 4, "{}", query.steps());
+        }
+    }
+
+    #[test]
     fn a_recorded_tree_becomes_facts() {
         let data = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data/dtb");
         let Some(blob) = std::fs::read_dir(data)

@@ -21,5 +21,7 @@ pub mod facts;
 pub mod program;
 pub mod search;
 
+/// Steps of one query: some seconds on an emulated core.
+pub const QUERY_STEPS: u64 = 5_000_000;
 /// Steps between two looks at other clients: some 100 microseconds.
 pub const SLICE: u64 = 2_000;

@@ -22,6 +22,7 @@ use capelin_rt::{
 };
 use capelin_skb::{KnowledgeBase, Limits};
 use skb_server::{
+    QUERY_STEPS,
     cursors::Cursors,
     error::to_wire,
     facts,
@@ -35,8 +36,6 @@ capelin_rt::main!(run);
 const RING: usize = 32;
 /// Memory that the server asks for: facts of 256 cores, and a few long queries.
 const MEMORY_BYTES: u64 = 8 << 20;
-/// Steps of one query: some seconds.
-const STEPS: u64 = 20_000_000;
 
 /// What one client sees.
 struct Session {
@@ -163,7 +162,7 @@ async fn start() -> Result<Listener, RtError> {
 fn limits(ram: u64) -> Limits {
     let ram = usize::try_from(ram).unwrap_or(usize::MAX);
     Limits {
-        steps: STEPS,
+        steps: QUERY_STEPS,
         query_bytes: ram / 8,
         database_bytes: ram / 4,
     }
