@@ -2,7 +2,7 @@
 
 use capelin_aarch64::cpu;
 use capelin_abi::capability::CNODE_SLOTS;
-use capelin_abi::syscall::{Invocation, KernelCounter};
+use capelin_abi::syscall::KernelCounter;
 use capelin_abi::{CapRef, Level, ObjectType, PAGE_SIZE, PhysAddr, Rights, SysError};
 use capelin_cap::{Mint, RetypeRequest, SlotIndex, SlotStore, State, Step, cspace};
 use capelin_vspace::Permissions;
@@ -14,27 +14,6 @@ use crate::hardware::Window;
 
 /// Bytes zeroed between two looks at the interrupts.
 const STEP_BYTES: u64 = 16 * PAGE_SIZE;
-
-/// Every invocation of a CSpace root but Identify. Numbers are compared as they come:
-/// these are the most frequent of all.
-#[inline(always)]
-pub(crate) fn invoke(core: &mut Core, call: &Call, number: u16) -> Result<Outcome, SysError> {
-    const COPY: u16 = Invocation::Copy as u16;
-    const MINT: u16 = Invocation::Mint as u16;
-    const RETYPE: u16 = Invocation::Retype as u16;
-    const DELETE: u16 = Invocation::Delete as u16;
-    const REVOKE: u16 = Invocation::Revoke as u16;
-    const IDENTIFY_SLOT: u16 = Invocation::IdentifySlot as u16;
-    match number {
-        COPY => copy(core, call),
-        MINT => mint(core, call),
-        RETYPE => retype(core, call),
-        DELETE => delete(core, call),
-        REVOKE => revoke(core, call),
-        IDENTIFY_SLOT => identify_slot(core, call),
-        _ => Err(SysError::UnknownOperation),
-    }
-}
 
 /// Argument `n` as a slot of the invoked CSpace.
 #[inline(always)]
@@ -70,7 +49,7 @@ pub(crate) fn identify(core: &Core, call: &Call, slot: SlotIndex) -> Result<Outc
 
 /// Describes a slot, which may be empty.
 #[inline(never)]
-fn identify_slot(core: &Core, call: &Call) -> Result<Outcome, SysError> {
+pub(super) fn identify_slot(core: &Core, call: &Call) -> Result<Outcome, SysError> {
     let slot = target(core, call, 1)?;
     if core.slots.slot(slot).is_occupied() {
         identify(core, call, slot)
@@ -79,8 +58,8 @@ fn identify_slot(core: &Core, call: &Call) -> Result<Outcome, SysError> {
     }
 }
 
-#[inline(never)]
-fn copy(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
+#[inline(always)]
+pub(super) fn copy(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
     let to = target(core, call, 1)?;
     let from = call.source(core, 2)?;
     let mask = rights(call.argument(3))?;
@@ -89,7 +68,7 @@ fn copy(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
 }
 
 #[inline(never)]
-fn mint(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
+pub(super) fn mint(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
     let to = target(core, call, 1)?;
     let from = call.source(core, 2)?;
     let mask = rights(call.argument(3))?;
@@ -104,8 +83,8 @@ fn mint(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
     Ok(DONE)
 }
 
-#[inline(never)]
-fn retype(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
+#[inline(always)]
+pub(super) fn retype(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
     let reference = CapRef::from_word(call.argument(1)).ok_or(SysError::NoSuchSlot)?;
     let first = target(core, call, 1)?;
     let from = call.source(core, 2)?;
@@ -184,20 +163,20 @@ macro_rules! in_steps {
     }};
 }
 
-#[inline(never)]
-fn delete(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
+#[inline(always)]
+pub(super) fn delete(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
     let slot = target(core, call, 1)?;
     in_steps!(core, capelin_cap::delete, slot)
 }
 
 #[inline(never)]
-fn revoke(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
+pub(super) fn revoke(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
     let slot = target(core, call, 1)?;
     in_steps!(core, capelin_cap::revoke, slot)
 }
 
 /// Deletes `slot`, which isn't the last copy of anything that takes steps.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn delete_slot(core: &mut Core, slot: SlotIndex) -> Result<Outcome, SysError> {
     in_steps!(core, capelin_cap::delete, slot)
 }

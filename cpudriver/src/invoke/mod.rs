@@ -74,9 +74,60 @@ impl Call {
 }
 
 /// Handles [`capelin_abi::syscall::Syscall::Invoke`].
+///
+/// The frequent ones are called from here, each at the end, so that they come back
+/// to the vectors and not through several functions.
 #[inline(never)]
 pub(crate) fn handle(core: &mut Core, caller: DcbRef, area: Context) -> Leave {
-    let leave = match perform(core, caller, area) {
+    const COPY: u16 = Invocation::Copy as u16;
+    const RETYPE: u16 = Invocation::Retype as u16;
+    const DELETE: u16 = Invocation::Delete as u16;
+    const MAP: u16 = Invocation::Map as u16;
+    const UNMAP: u16 = Invocation::Unmap as u16;
+    let word = area.get(0);
+    let slot = match lookup_word(core, caller, word) {
+        Ok(slot) => slot,
+        Err(error) => return refuse(core, area, error),
+    };
+    let kind = core.slots.slot(slot).kind();
+    match (kind, low16(word >> 48)) {
+        (ObjectType::L1CNode, COPY) => copy(core, caller, slot, area),
+        (ObjectType::L1CNode, RETYPE) => retype(core, caller, slot, area),
+        (ObjectType::L1CNode, DELETE) => delete(core, caller, slot, area),
+        (ObjectType::Mapping, UNMAP) => unmap(core, caller, slot, area),
+        (
+            ObjectType::VNodeL0 | ObjectType::VNodeL1 | ObjectType::VNodeL2 | ObjectType::VNodeL3,
+            MAP,
+        ) => map(core, caller, slot, area),
+        _ => others(core, caller, slot, area),
+    }
+}
+
+/// Defines a function that performs an invocation and answers it: by `answer`, if it
+/// can't stop its caller.
+macro_rules! complete {
+    ($name:ident, $operation:path, $conclude:ident) => {
+        #[inline(never)]
+        fn $name(core: &mut Core, caller: DcbRef, slot: SlotIndex, area: Context) -> Leave {
+            let call = Call { caller, slot, area };
+            let result = $operation(core, &call);
+            $conclude(core, &call, result)
+        }
+    };
+}
+
+complete!(copy, cnode::copy, answer);
+complete!(retype, cnode::retype, answer);
+complete!(delete, cnode::delete, conclude);
+complete!(map, vnode::map, answer);
+complete!(unmap, vnode::unmap, conclude);
+complete!(others, perform, conclude);
+
+/// Answers an invocation.
+#[inline(always)]
+fn answer(core: &mut Core, call: &Call, result: Result<Outcome, SysError>) -> Leave {
+    let area = call.area;
+    match result {
         Ok(Outcome::Done) => {
             area.set_pair::<0>([0, 0]);
             area.set_pair::<2>([0, 0]);
@@ -92,15 +143,22 @@ pub(crate) fn handle(core: &mut Core, caller: DcbRef, area: Context) -> Leave {
         }
         Ok(Outcome::Again) => restart(core, area),
         Err(error) => refuse(core, area, error),
-    };
-    if core.objects.dcb(caller).state == DispatcherState::Runnable {
+    }
+}
+
+/// [`answer`], unless the caller can't go on.
+#[inline(always)]
+fn conclude(core: &mut Core, call: &Call, result: Result<Outcome, SysError>) -> Leave {
+    let leave = answer(core, call, result);
+    if core.objects.dcb(call.caller).state == DispatcherState::Runnable {
         leave
     } else {
-        gone(core, caller, area)
+        gone(core, call.caller, call.area)
     }
 }
 
 #[cold]
+#[inline(never)]
 fn refuse(core: &mut Core, area: Context, error: SysError) -> Leave {
     area.set(0, error as u64);
     if error == SysError::BadPointer {
@@ -113,6 +171,7 @@ fn refuse(core: &mut Core, area: Context, error: SysError) -> Leave {
 
 /// The caller stopped, ended or deleted itself, or deleted what it lives on.
 #[cold]
+#[inline(never)]
 fn gone(core: &mut Core, caller: DcbRef, area: Context) -> Leave {
     if core.kcb.scheduler.current == Some(caller) {
         dispatch::end(core, caller, DispatcherState::Stopped, 0);
@@ -121,43 +180,36 @@ fn gone(core: &mut Core, caller: DcbRef, area: Context) -> Leave {
     Leave::enter(core, area)
 }
 
+/// The invocations that aren't frequent.
 #[inline(always)]
-fn perform(core: &mut Core, caller: DcbRef, area: Context) -> Result<Outcome, SysError> {
+fn perform(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
     use Invocation as I;
-    let word = area.get(0);
-    let number = low16(word >> 48);
-    let slot = lookup_word(core, caller, word)?;
+    let (slot, number) = (call.slot, low16(call.area.get(0) >> 48));
     let kind = core.slots.slot(slot).kind();
-    let call = Call { caller, slot, area };
     if number == I::Identify as u16 && kind != ObjectType::Null {
-        return cnode::identify(core, &call, slot);
+        return cnode::identify(core, call, slot);
     }
-    // By type first: each then looks at the few numbers that it knows.
     let invocation = || I::try_from(number).map_err(|_| SysError::UnknownOperation);
     match kind {
         ObjectType::Null => Err(SysError::EmptySlot),
-        ObjectType::L1CNode => cnode::invoke(core, &call, number),
-        ObjectType::VNodeL0 | ObjectType::VNodeL1 | ObjectType::VNodeL2 | ObjectType::VNodeL3
-            if number == I::Map as u16 =>
-        {
-            vnode::map(core, &call)
-        }
-        ObjectType::Mapping => match invocation()? {
-            I::Unmap => vnode::unmap(core, &call),
-            I::Protect => vnode::protect(core, &call),
+        ObjectType::L1CNode => match invocation()? {
+            I::Mint => cnode::mint(core, call),
+            I::Revoke => cnode::revoke(core, call),
+            I::IdentifySlot => cnode::identify_slot(core, call),
             _ => Err(SysError::UnknownOperation),
         },
-        ObjectType::Dispatcher => dispatcher::invoke(core, &call, invocation()?),
+        ObjectType::Mapping if number == I::Protect as u16 => vnode::protect(core, call),
+        ObjectType::Dispatcher => dispatcher::invoke(core, call, invocation()?),
         ObjectType::Notify if number == I::Ring as u16 => {
             let slot = core.slots.slot(slot);
             doorbell::ring(core, Bell::from_data(slot.owner(), slot.data()))?;
             Ok(DONE)
         }
-        ObjectType::IrqSource if number == I::BindIrq as u16 => interrupt::bind(core, &call),
+        ObjectType::IrqSource if number == I::BindIrq as u16 => interrupt::bind(core, call),
         ObjectType::IrqDest if number == I::AcknowledgeIrq as u16 => {
-            interrupt::acknowledge(core, &call)
+            interrupt::acknowledge(core, call)
         }
-        ObjectType::Kernel => kernel::invoke(core, &call, invocation()?),
+        ObjectType::Kernel => kernel::invoke(core, call, invocation()?),
         _ => Err(SysError::UnknownOperation),
     }
 }

@@ -58,7 +58,7 @@ fn permissions(flags: MapFlags, kind: ObjectType) -> Result<Permissions, SysErro
 }
 
 /// `Map`: see the ABI.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn map(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
     let slot = core.slots.slot(call.slot);
     let level = slot
@@ -227,6 +227,7 @@ fn insert(
 }
 
 /// `Unmap`: the entries are cleared and invalidated, the capability is gone.
+#[inline(always)]
 pub(crate) fn unmap(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
     cnode::delete_slot(core, call.slot)
 }

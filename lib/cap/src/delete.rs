@@ -192,13 +192,7 @@ fn goes_at_once<S: SlotStore, E: Effects>(
     let is_claimed = slot.is_kind(ObjectType::Frame)
         && slot.has_flags(SlotFlags::HAS_ANCESTOR)
         && mdb.owns(slot);
-    let is_mapped = !after.is_none() && {
-        let mapping = store.slot(after);
-        mapping.is_kind(ObjectType::Mapping)
-            && mapping.base == slot.base
-            && mapping.size == slot.size
-    };
-    if is_claimed && !is_mapped {
+    if is_claimed && !is_mapped(store, index, after) {
         effects.released(slot);
         return true;
     }
@@ -316,10 +310,18 @@ pub(crate) fn destroy<S: SlotStore, E: Effects>(
         }
     }
     match kind {
-        ObjectType::Frame | ObjectType::DevFrame | ObjectType::EndpointUmp
-            if remove_mapping_of(store, mdb, index, after, effects) =>
-        {
-            Ok(Step::Again)
+        ObjectType::Frame | ObjectType::DevFrame | ObjectType::EndpointUmp => {
+            // Mostly there is one mapping at most: then this is the last step.
+            if remove_mapping_of(store, mdb, index, after, effects)
+                && is_mapped(store, index, next(store, index))
+            {
+                return Ok(Step::Again);
+            }
+            if is_owned {
+                effects.released(store.slot(index));
+            }
+            unlink(store, mdb, index, effects);
+            Ok(Step::Done)
         }
         ObjectType::VNodeL0 | ObjectType::VNodeL1 | ObjectType::VNodeL2 | ObjectType::VNodeL3
             if remove_mapping_of(store, mdb, index, after, effects)
@@ -458,20 +460,23 @@ fn remove_mapping_of<S: SlotStore, E: Effects>(
     after: SlotIndex,
     effects: &mut E,
 ) -> bool {
-    let slot = store.slot(index);
-    if after.is_none() {
-        return false;
-    }
-    let mapping = store.slot(after);
-    let is_its_mapping = mapping.is_kind(ObjectType::Mapping)
-        && mapping.base == slot.base
-        && mapping.size == slot.size;
-    if is_its_mapping {
-        effects.unmap(mapping);
+    let is_mapped = is_mapped(store, index, after);
+    if is_mapped {
+        effects.unmap(store.slot(after));
         store.slot_mut(index).set_state(State::Dying);
         unlink(store, mdb, after, effects);
     }
-    is_its_mapping
+    is_mapped
+}
+
+/// Whether `after`, the next in order, is a mapping of the frame or table in `index`.
+#[inline]
+fn is_mapped<S: SlotStore>(store: &S, index: SlotIndex, after: SlotIndex) -> bool {
+    if after.is_none() {
+        return false;
+    }
+    let (slot, mapping) = (store.slot(index), store.slot(after));
+    mapping.is_kind(ObjectType::Mapping) && mapping.base == slot.base && mapping.size == slot.size
 }
 
 /// Removes the next mapping in the table in `index`; false when there is none.

@@ -250,6 +250,9 @@ impl Mdb {
     /// on other kernels.
     #[must_use]
     pub fn has_remote_relations<S: SlotStore>(&self, store: &S, node: SlotIndex) -> bool {
+        if self.root.is_none() || !store.slot(self.root).has_flags(SlotFlags::SUBTREE_REMOTE) {
+            return false;
+        }
         let slot = store.slot(node);
         let last = self.descend(
             store,

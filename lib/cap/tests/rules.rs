@@ -358,6 +358,7 @@ fn mappings_go_with_the_table_or_with_the_last_copy() {
     world.map(20, 21, 511, 31);
     world.map(20, 21, 1, 33);
     world.map(20, 22, 7, 32);
+    world.map(20, 22, 8, 34);
     assert_eq!(world.copy(20, 23), Ok(()));
     assert_eq!(world.copy(30, 40), Err(SysError::WrongType));
     assert_eq!(world.delete_all(20), Ok(()));
@@ -370,7 +371,10 @@ fn mappings_go_with_the_table_or_with_the_last_copy() {
     // Between the steps nobody can map it again.
     assert_eq!(world.slot(23).state(), State::Dying);
     assert_eq!(world.copy(23, 24), Err(SysError::Dying));
-    assert_eq!(world.delete_all(23), Ok(()));
+    // The frame goes in one step with its last mapping.
+    assert_eq!(world.delete_step(23), Ok(Step::Done));
+    assert_eq!(world.kernel.unmapped, 5);
+    assert!([32, 34, 23].iter().all(|&at| world.slot(at).is_empty()));
     world.assert_sound(false);
 }
 
