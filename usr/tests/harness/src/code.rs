@@ -247,6 +247,33 @@ mod imp {
         "10: .quad {exit}",
         ".global code_island_end",
         "code_island_end:",
+        // For benches: answers each request with the words that came, through slot 3.
+        ".balign 8",
+        ".global code_echo",
+        "code_echo:",
+        "    mov x0, #1",
+        "    mov x10, xzr",
+        "    mov x11, #-1",
+        "    svc #4",
+        "7:  mov x0, #3",
+        "    movk x0, #0x0100, lsl #48",     // one word
+        "    mov x1, xzr",
+        "    mov x10, xzr",
+        "    mov x11, #-1",
+        "    svc #3",
+        "    b 7b",
+        ".balign 8",
+        ".global code_echo_end",
+        "code_echo_end:",
+        // For benches: yields for ever.
+        ".global code_yielder",
+        "code_yielder:",
+        "    mov x0, xzr",
+        "    svc #5",
+        "    b code_yielder",
+        ".balign 8",
+        ".global code_yielder_end",
+        "code_yielder_end:",
         data = const super::ISLAND_DATA,
         exit = const super::ISLAND_EXIT,
     );
@@ -321,4 +348,12 @@ routines! {
     island = code_island,
     /// End of the island program.
     island_end = code_island_end,
+    /// First byte of the island program that answers requests.
+    echo = code_echo,
+    /// Its end.
+    echo_end = code_echo_end,
+    /// First byte of the island program that yields.
+    yielder = code_yielder,
+    /// Its end.
+    yielder_end = code_yielder_end,
 }

@@ -11,6 +11,8 @@
 //! | [`fault`] | reads, writes and jumps whose faults are caught; self-paging |
 //! | [`world`] | slots, objects, frames, mappings of this program |
 //! | [`child`] | other dispatchers, in this address space or in one of their own |
+//! | [`island`] | domains with address spaces of their own |
+//! | [`lean`] | system calls that cost no instruction more than they must, for benches |
 //! | [`code`] | what children run when Rust can't say it |
 //! | [`report`] | `test NAME ... ok`, and why not |
 //!
@@ -22,6 +24,8 @@ pub mod call;
 pub mod child;
 pub mod code;
 pub mod fault;
+pub mod island;
+pub mod lean;
 pub mod report;
 mod start;
 pub mod svc;

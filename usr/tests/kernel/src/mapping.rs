@@ -3,11 +3,12 @@
 #![forbid(unsafe_code)]
 
 use guest_harness::abi::capability::VNODE_BYTES;
-use guest_harness::abi::dispatcher::{FRAME_BYTES, Upcall, offset};
+use guest_harness::abi::dispatcher::FRAME_BYTES;
 use guest_harness::abi::layout::slot;
 use guest_harness::abi::syscall::{DispatcherState, Invocation, MapFlags};
-use guest_harness::abi::{CapAddress, CapRef, ObjectType, PAGE_SIZE, Rights, SysError};
+use guest_harness::abi::{CapAddress, ObjectType, PAGE_SIZE, Rights, SysError};
 use guest_harness::fault::{self, peek, poke, read, write};
+use guest_harness::island::Island;
 use guest_harness::report::line;
 use guest_harness::world::READ_WRITE;
 use guest_harness::{Child, Failure, Outcome, Suite, World, call, check, code, equal, refused};
@@ -452,78 +453,9 @@ fn slots(world: &mut World) -> Outcome {
     )
 }
 
-/// A domain of its own: another address space, with the island program in it.
-struct Island {
-    dispatcher: CapAddress,
-    data: u64,
-    root: CapAddress,
-}
-
-fn island(world: &mut World) -> Result<Island, Failure> {
-    let child = Child::unconfigured(world)?;
-    let l1_cnode = world.object(ObjectType::L1CNode)?;
-    let offset = world.claim_home(ObjectType::L2CNode.fixed_size().unwrap_or(0))?;
-    let arguments = [
-        CapRef::l1(0).to_word(),
-        call::word(slot::HOME),
-        ObjectType::L2CNode as u64,
-        offset,
-        0x4000,
-        1,
-    ];
-    call::invoke(l1_cnode, Invocation::Retype, &arguments)?;
-    let rights = u64::from(Rights::all().bits());
-    let arguments = [2, call::word(child.dispatcher), rights];
-    call::invoke(l1_cnode, Invocation::Copy, &arguments)?;
-
-    let root = world.object(ObjectType::VNodeL0)?;
-    let mut table = root;
-    for (kind, entry) in [
-        (ObjectType::VNodeL1, 0),
-        (ObjectType::VNodeL2, 0),
-        (ObjectType::VNodeL3, code::ISLAND_CODE / BLOCK),
-    ] {
-        let next = world.object(kind)?;
-        let link = world.slot()?;
-        call::attach(table, next, entry, link)?;
-        if kind == ObjectType::VNodeL3 {
-            let data_table = world.object(kind)?;
-            let link = world.slot()?;
-            call::attach(table, data_table, code::ISLAND_DATA / BLOCK, link)?;
-            let (program, at, _) = world.mapped(PAGE_SIZE)?;
-            for word in 0..(code::island_end() - code::island()).div_ceil(8) {
-                poke(at + word * 8, peek(code::island() + word * 8));
-            }
-            let (data_frame, data, _) = world.mapped(PAGE_SIZE)?;
-            let slots = world.slots(3)?;
-            let slot_at = |n| CapAddress(slots.0 + n);
-            call::map(next, program, 0, 1, READ_EXECUTE, 0, slot_at(0))?;
-            call::map(next, child.frame_cap, 16, 4, READ_WRITE, 0, slot_at(1))?;
-            call::map(data_table, data_frame, 0, 1, READ_WRITE, 0, slot_at(2))?;
-            child.set(Upcall::Run.entry_offset(), code::ISLAND_CODE);
-            child.set(offset::UPCALL_STACK, 0);
-            let arguments = [
-                call::word(child.frame_cap),
-                code::ISLAND_CODE + 16 * PAGE_SIZE,
-                call::word(l1_cnode),
-                call::word(root),
-                0,
-            ];
-            call::invoke(child.dispatcher, Invocation::Configure, &arguments)?;
-            return Ok(Island {
-                dispatcher: child.dispatcher,
-                data,
-                root,
-            });
-        }
-        table = next;
-    }
-    Err(Failure::because("an island without tables"))
-}
-
 /// Two domains use the same addresses for different memory, each with its own tables and ASID.
 fn address_spaces(world: &mut World) -> Outcome {
-    let islands = [island(world)?, island(world)?];
+    let islands = [Island::counter(world)?, Island::counter(world)?];
     poke(islands[1].data, 1000);
     for island in &islands {
         call::invoke(island.dispatcher, Invocation::Run, &[])?;
@@ -554,7 +486,7 @@ fn address_spaces(world: &mut World) -> Outcome {
 /// The frame and the tables of a dispatcher that runs are taken away.
 fn lost_vspace(world: &mut World) -> Outcome {
     check(FRAME_BYTES > VNODE_BYTES, "sizes")?;
-    let first = island(world)?;
+    let first = Island::counter(world)?;
     call::invoke(first.dispatcher, Invocation::Run, &[])?;
     call::yield_now();
     call::revoke(first.root)?;
