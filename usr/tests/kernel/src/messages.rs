@@ -6,9 +6,11 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use guest_harness::abi::dispatcher::offset;
 use guest_harness::abi::layout::{DISPATCHER_FRAME, slot};
-use guest_harness::abi::lmp::ring_bytes;
-use guest_harness::abi::syscall::{DIRECT_MESSAGE, DispatcherState, Invocation, SendFlags};
-use guest_harness::abi::{CapAddress, ObjectType, PAGE_SIZE, Rights, SysError};
+use guest_harness::abi::lmp::{MessageHeader, ring_bytes};
+use guest_harness::abi::syscall::{
+    DIRECT_MESSAGE, DispatcherState, Invocation, SendFlags, send_word,
+};
+use guest_harness::abi::{CapAddress, CapRef, ObjectType, PAGE_SIZE, Rights, SysError};
 use guest_harness::child::{Endpoint, delivered};
 use guest_harness::fault::{peek, poke};
 use guest_harness::{
@@ -55,6 +57,7 @@ fn tests(suite: &mut Suite) {
     suite.test("messages/wrong-endpoints", |world| wrong(world, own));
     suite.test("messages/endpoint-limits", limits);
     suite.test("messages/request-and-reply", |world| rpc(world, own));
+    suite.test("messages/short-way", |world| short_way(world, own));
     suite.test("messages/ring-when-it-does-not-wait", |world| {
         busy_receiver(world, own)
     });
@@ -424,6 +427,73 @@ fn rpc(world: &mut World, own: Endpoint) -> Outcome {
     )?;
     call::send(request.cap, None, NONE, &[STOP, 5])?;
     check(child.finish()? == (DispatcherState::Exited, 5), "it ended")
+}
+
+/// Answers each message with the eight words that came, and shares badge and header.
+extern "C" fn echo(reply: u64) -> u64 {
+    let reply = CapAddress(call::halves(reply)[0]);
+    let mut registers = call::wait(true, 0, NEVER);
+    loop {
+        if registers[0] != DIRECT_MESSAGE {
+            return 1000 + registers[0];
+        }
+        if registers[2] == STOP {
+            return registers[3];
+        }
+        share(1, registers[1]);
+        share(2, registers[10]);
+        registers = call::call(reply, &registers[2..10], 0, NEVER);
+    }
+}
+
+/// Without deadlines, a call switches straight to the receiver; with one it goes the
+/// long way. What both sides see is the same, whatever is in the registers past the
+/// message's length.
+fn short_way(world: &mut World, own: Endpoint) -> Outcome {
+    let mut child = Child::of(world, echo, u64::from(own.cap.0))?;
+    let request = child.endpoint(world, 2)?;
+    let badged = world.slot()?;
+    call::badge(badged, request.cap, 91)?;
+    child.run()?;
+    child.until_blocked()?;
+    for length in 0..=8 {
+        let ways = [call::after(1000), NEVER, NEVER].map(|deadline| {
+            let mut registers = svc::Registers::default();
+            for (at, register) in registers.iter_mut().enumerate().take(10).skip(2) {
+                *register = 0x1234_5670 + at as u64;
+            }
+            registers[0] = send_word(CapRef::l2(badged), NONE, length);
+            registers[1] = 0;
+            registers[10] = delivered();
+            registers[11] = deadline;
+            svc::call(&mut registers);
+            registers[11] = 0;
+            (registers, shared(1), shared(2))
+        });
+        check(ways[0] == ways[1] && ways[1] == ways[2], "both ways")?;
+        let (registers, badge, header) = ways[1];
+        equal(registers[0], DIRECT_MESSAGE, "an answer in registers")?;
+        equal(badge, 91, "the badge")?;
+        equal(
+            MessageHeader(header).length() as u64,
+            length as u64,
+            "the length",
+        )?;
+        for at in 0..8 {
+            let sent = if at < length {
+                0x1234_5672 + at as u64
+            } else {
+                0
+            };
+            equal(registers[2 + at], sent, "a word")?;
+        }
+    }
+    check(
+        own.take().is_none() && request.take().is_none(),
+        "no ring was used",
+    )?;
+    call::send(request.cap, None, NONE, &[STOP, 6])?;
+    check(child.finish()? == (DispatcherState::Exited, 6), "it ended")
 }
 
 /// A message to a dispatcher that runs goes into its ring, and its next wait sees it.
