@@ -133,6 +133,9 @@ pub(crate) struct Dcb {
     pub wait: Wait,
     /// Whether it handles a fault and hasn't resumed since.
     pub in_fault: bool,
+    /// What it promised to its death endpoint: [`crate::lmp::endpoint_data`] of the
+    /// endpoint with room reserved, or 0.
+    pub promise: u64,
     /// Upcalls made.
     pub upcalls: u64,
     /// Counter ticks that it ran.

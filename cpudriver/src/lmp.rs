@@ -295,7 +295,20 @@ pub(crate) fn report_end(core: &mut Core, dcb: DcbRef, state: DispatcherState, c
         return;
     };
     if event(core, to, [state as u64, u64::from(code), 0, 0, 0, 0, 0, 0]) {
-        unreserve(core, to);
+        take_back_promise(&mut core.objects, dcb);
+    }
+}
+
+/// `dcb` has told its death endpoint how it ended, or never will: the room kept for
+/// that is free.
+pub(crate) fn take_back_promise(objects: &mut crate::memory::Objects, dcb: DcbRef) {
+    let promise = core::mem::take(&mut objects.dcb_mut(dcb).promise);
+    let Some(to) = NonZeroU32::new(low32(promise >> 32)).map(DcbRef) else {
+        return;
+    };
+    let records = &mut objects.dcb_mut(to).endpoints;
+    if let Some(record) = records.get_mut(index(promise & 0xffff_ffff)) {
+        record.reserved = record.reserved.saturating_sub(1);
     }
 }
 

@@ -263,6 +263,8 @@ fn bind_death(core: &mut Core, call: &Call, dcb: DcbRef) -> Result<Outcome, SysE
         lmp::unreserve(core, to);
         return Err(error);
     }
+    core.slots.slot_mut(target).watch();
+    core.objects.dcb_mut(dcb).promise = lmp::endpoint_data(to.dispatcher(), to.index().into());
     Ok(DONE)
 }
 

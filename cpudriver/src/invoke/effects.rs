@@ -140,6 +140,7 @@ impl Effects for KernelEffects<'_> {
         entry.wait = Wait::Not;
         let word = core::mem::take(&mut entry.doorbell);
         self.doorbells.release(word);
+        crate::lmp::take_back_promise(self.objects, dcb);
     }
 
     fn dispatcher_slots(&mut self, dispatcher: PhysAddr) -> [SlotIndex; 4] {
@@ -155,6 +156,10 @@ impl Effects for KernelEffects<'_> {
         let Some(dcb) = NonZeroU32::new(index.0 & !(SLOTS_PER_BLOCK - 1)).map(DcbRef) else {
             return;
         };
+        if Slots::held(dcb, held::DEATH) == index {
+            crate::lmp::take_back_promise(self.objects, dcb);
+            return;
+        }
         let runs = self.scheduler.current == Some(dcb);
         if !runs {
             self.scheduler.forget(self.objects, dcb);
