@@ -344,13 +344,60 @@ fn bad_inputs() -> Vec<GuestCase> {
         timeout_s: 30,
         ..GuestCase::new(name, "")
     };
-    vec![
+    // What some service is missing for is said, and the rest goes on.
+    let missing = |name, module, exec, expected, patterns| GuestCase {
+        exec: Some(exec),
+        expected,
+        patterns,
+        damage: Some(Damage::Module(module)),
+        ..GuestCase::new(name, "--smp 2")
+    };
+    let mut cases = vec![
+        missing(
+            "bad/pl011",
+            "pl011",
+            "echo still here; oncore 1 hello; dmesg 1",
+            Expected::Success,
+            vec![
+                "init: pl011 does not run",
+                "still here",
+                "hello from core 1",
+            ],
+        ),
+        missing(
+            "bad/irqd",
+            "irqd",
+            "echo still here",
+            Expected::Success,
+            vec!["init: irqd does not run", "still here"],
+        ),
+        missing(
+            "bad/skb",
+            "skb",
+            "echo still here; skb true",
+            Expected::Failures(1),
+            vec![
+                "init: skb does not run",
+                "still here",
+                "error: the skb service",
+            ],
+        ),
+        missing(
+            "bad/hello",
+            "hello",
+            "echo still here; hello",
+            Expected::Failures(1),
+            vec!["still here", "error: "],
+        ),
+    ];
+    cases.extend([
         bad("bad/no-archive", Damage::NoArchive, "archive"),
         bad("bad/half-archive", Damage::HalfArchive, "archive"),
         bad("bad/directory", Damage::Directory, "archive"),
         bad("bad/cpudriver", Damage::Module("cpudriver"), "cpudriver"),
         bad("bad/init", Damage::Module("init"), "init"),
-    ]
+    ]);
+    cases
 }
 
 #[cfg(test)]

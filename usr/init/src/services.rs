@@ -117,9 +117,12 @@ pub(crate) async fn start(env: &Env) -> Result<(), Fatal> {
     start.memory_service(&regions).await?;
     start.report("skb", start.skb().await);
     start.report("monitor", start.monitor().await);
-    start.report("irqd", start.irqd().await);
-    start.report("pl011", start.console_driver().await);
-    start.take_console().await;
+    // The driver needs its interrupt; without either, output stays with the CPU driver.
+    if start.report("irqd", start.irqd().await)
+        && start.report("pl011", start.console_driver().await)
+    {
+        start.take_console().await;
+    }
     let monitor = start.settle().await;
     start.report(SHELL, start.shell().await);
     if let Some(monitor) = &monitor {
@@ -131,10 +134,12 @@ pub(crate) async fn start(env: &Env) -> Result<(), Fatal> {
 }
 
 impl Start {
-    fn report(&self, name: &str, result: Result<(), StartError>) {
-        if let Err(error) = result {
+    /// Whether that went well; tells if it didn't.
+    fn report(&self, name: &str, result: Result<(), StartError>) -> bool {
+        if let Err(error) = &result {
             println!("init: {name} does not run: {error}");
         }
+        result.is_ok()
     }
 
     /// A program with what all get.
@@ -239,14 +244,6 @@ impl Start {
 
     /// From now on the driver writes the console, and the CPU driver doesn't.
     async fn take_console(&self) {
-        if self.names.get(service::CONSOLE).is_none()
-            && !self
-                .programs
-                .modules()
-                .any(|module| module.name() == "pl011")
-        {
-            return;
-        }
         let console: Result<ConsoleClient<Lmp>, _> = self.client(service::CONSOLE).await;
         match console {
             Ok(console) => {
