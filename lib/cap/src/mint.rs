@@ -6,6 +6,7 @@
 use capelin_abi::{ObjectType, PAGE_SIZE, Rights, SysError};
 
 use crate::copy::copied;
+use crate::create::has_rival;
 use crate::decode::{usable, vacant};
 use crate::key::{is_paged, is_same};
 use crate::mdb::Mdb;
@@ -113,7 +114,10 @@ fn insert_part<S: SlotStore>(
         let was_moved = !before.is_none()
             && is_same(store.slot(before), &slot)
             && store.slot(before).is_tombstone();
-        if was_moved || mdb.crosses(store, slot.base, slot.end()) {
+        if was_moved
+            || has_rival(store, mdb, before, &slot)
+            || mdb.crosses(store, slot.base, slot.end())
+        {
             return Err(SysError::RangeInUse);
         }
         mdb.insert_after(store, before, dst, slot);

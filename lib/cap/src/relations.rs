@@ -116,8 +116,8 @@ impl Mdb {
         if size == 0 || end > slot.size {
             return false;
         }
-        self.free_gap(store, node, slot.base + offset, slot.base + end)
-            .is_none()
+        // Not by `free_gap`: this is asked of frames, too.
+        !self.is_reached_only_by(store, slot, slot.base + offset, slot.base + end)
     }
 
     /// The neighbour behind which a descendant of `node` with the tagged range

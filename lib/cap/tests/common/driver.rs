@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use capelin_abi::{KernelId, ObjectType, PhysAddr, Rights, SysError};
 use capelin_cap::{
     CapRecord, Capability, ExportMode, MappingData, Mint, Retype, RetypeRequest, SlotFlags,
-    SlotIndex, SlotStore, State, Step, copy, derive, export, finish, identify, import, lock, mint,
-    reclaim, relocate, retype, seal, set_remote_copies, unlock,
+    SlotIndex, SlotStore, State, Step, copy, derive, derive_mapping, export, finish, identify,
+    import, lock, mint, reclaim, relocate, retype, seal, set_remote_copies, unlock,
 };
 use proptest::prelude::{Strategy, any};
 
@@ -433,9 +433,10 @@ impl Driver {
         };
         let dst = self.destination(op.b);
         let of = self.world.slot(parent);
+        let is_direct = op.d & 0x100 != 0;
         let new = Capability {
             kind: Mapping,
-            rights: Rights::READ,
+            rights: if is_direct { of.rights() } else { Rights::READ },
             base: of.base(),
             size: of.size(),
             data: data.to_words(),
@@ -443,7 +444,17 @@ impl Driver {
         let World {
             arena, mdb, kernel, ..
         } = &mut self.world;
-        let real = derive(arena, mdb, SlotIndex(parent), new, SlotIndex(dst));
+        let real = if is_direct {
+            // What can't be mapped has the wrong type here, and isn't derived there.
+            derive_mapping(arena, mdb, SlotIndex(parent), data, SlotIndex(dst)).map_err(|error| {
+                match error {
+                    SysError::WrongType => SysError::InvalidRetype,
+                    error => error,
+                }
+            })
+        } else {
+            derive(arena, mdb, SlotIndex(parent), new, SlotIndex(dst))
+        };
         if real.is_ok() {
             kernel.tables.insert((data.table.0, entry), SlotIndex(dst));
         }

@@ -112,6 +112,12 @@ fn crosses(a: &Cap, b: &Cap) -> bool {
     space(a.kind) == space(b.kind) && !apart && !nested
 }
 
+/// The same range and rank, but another type.
+fn is_rival(a: &Cap, b: &Cap) -> bool {
+    let is_level = (space(a.kind), rank(a.kind)) == (space(b.kind), rank(b.kind));
+    is_level && (a.base, a.size) == (b.base, b.size) && a.kind != b.kind
+}
+
 fn is_paged(kind: ObjectType) -> bool {
     space(kind) == 0 && !matches!(kind, EndpointLmp | Notify)
 }
@@ -279,9 +285,9 @@ impl Model {
                 let is_used = if size == cap.size {
                     false
                 } else if matches!(cap.kind, Frame | DevFrame) {
-                    self.caps
-                        .iter()
-                        .any(|c| crosses(c, &new) || (c.is_same(&new) && c.tombstone))
+                    self.caps.iter().any(|c| {
+                        crosses(c, &new) || is_rival(c, &new) || (c.is_same(&new) && c.tombstone)
+                    })
                 } else {
                     self.is_range_used(&cap, offset, size)
                 };
@@ -655,12 +661,10 @@ impl Model {
             .filter(|c| c.is_same(&new))
             .cloned()
             .collect();
-        let crossing = self.caps.iter().any(|c| crosses(c, &new))
-            || self.caps.iter().any(|c| {
-                (c.base, c.size, rank(c.kind)) == (new.base, new.size, rank(new.kind))
-                    && space(c.kind) == space(new.kind)
-                    && c.kind != new.kind
-            });
+        let crossing = self
+            .caps
+            .iter()
+            .any(|c| crosses(c, &new) || is_rival(c, &new));
         let around = self.innermost(&new).cloned();
         let inside = self
             .caps
