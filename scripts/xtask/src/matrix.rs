@@ -3,7 +3,7 @@
 //! To add a case, add an entry to one of the lists; to add a behaviour, write a guest program that reports
 //! `test NAME ... ok` for each of its tests, put it into `images/test.toml`, and add an entry that runs it.
 
-use capelin_archive::Archive;
+use capelin_archive::{Archive, ModuleSpec};
 
 /// How a guest must end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,10 @@ pub(crate) enum Damage {
     Directory,
     /// A bit in the middle of this module's data is flipped.
     Module(&'static str),
+    /// The archive is sound and lacks this module.
+    Missing(&'static str),
+    /// The archive is sound, and this module is an ELF file for x86-64.
+    OtherMachine(&'static str),
 }
 
 impl Damage {
@@ -51,12 +55,91 @@ impl Damage {
                 let module = parsed.find(name).ok_or(format!("has no module {name}"))?;
                 archive + module.offset() + module.data().len() / 2
             }
+            Self::Missing(name) => {
+                return rewrite(image, archive, name, |module| {
+                    (module.name != name).then_some(module)
+                });
+            }
+            Self::OtherMachine(name) => {
+                return rewrite(image, archive, name, |mut module| {
+                    // ELF header: e_machine at 18, EM_X86_64 = 62.
+                    if module.name == name
+                        && let Some(machine) = module.data.get_mut(18..20)
+                    {
+                        machine.copy_from_slice(&62_u16.to_le_bytes());
+                    }
+                    Some(module)
+                });
+            }
         };
         match image.get_mut(at) {
             Some(byte) => *byte ^= 0x10,
             None => return Err("is too short to be damaged there".to_owned()),
         }
         Ok(())
+    }
+}
+
+/// Writes the archive anew, with what `change` makes of each module.
+fn rewrite(
+    image: &mut Vec<u8>,
+    start: usize,
+    name: &str,
+    change: impl Fn(ModuleSpec) -> Option<ModuleSpec>,
+) -> Result<(), String> {
+    let bytes = image.get(start..).unwrap_or_default();
+    let parsed = Archive::parse(bytes).map_err(|error| error.to_string())?;
+    parsed.find(name).ok_or(format!("has no module {name}"))?;
+    let modules = parsed.modules().filter_map(|module| {
+        change(ModuleSpec {
+            name: module.name().to_owned(),
+            kind: module.kind(),
+            uses_fp: module.uses_fp(),
+            data: module.data().to_vec(),
+        })
+    });
+    let archive = crate::image::archive(modules.collect()).map_err(|error| error.to_string())?;
+    image.truncate(start);
+    image.extend(archive);
+    Ok(())
+}
+
+/// A device tree that tells other things than what is there: QEMU's own, changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TreeChange {
+    /// QEMU's tree for so many cores, if not for those that there are.
+    pub(crate) cores: Option<u32>,
+    /// Text to be replaced wherever it stands, by as much other text.
+    pub(crate) replace: &'static [(&'static str, &'static str)],
+}
+
+impl TreeChange {
+    /// Does the change to `tree`, and cuts off what QEMU puts behind it: a tree of more than 2 MiB is refused, and QEMU
+    /// doubles what it is given.
+    pub(crate) fn apply(self, tree: &mut Vec<u8>) {
+        for (from, to) in self.replace {
+            let (from, to) = (from.as_bytes(), to.as_bytes());
+            for at in 0..tree.len() {
+                if tree.get(at..).is_some_and(|rest| rest.starts_with(from))
+                    && let Some(place) = tree.get_mut(at..at + to.len())
+                {
+                    place.copy_from_slice(to);
+                }
+            }
+        }
+        // Devicetree Specification 5.2: total size, offsets and sizes of structure and strings, big endian.
+        let word = |tree: &[u8], at: usize| {
+            tree.get(at..at + 4)
+                .and_then(|bytes| <[u8; 4]>::try_from(bytes).ok())
+                .map_or(0, u32::from_be_bytes)
+        };
+        let structure = word(tree, 8).saturating_add(word(tree, 36));
+        let strings = word(tree, 12).saturating_add(word(tree, 32));
+        let end = structure.max(strings);
+        tree.truncate(end as usize);
+        if let Some(size) = tree.get_mut(4..8) {
+            size.copy_from_slice(&end.to_be_bytes());
+        }
     }
 }
 
@@ -77,6 +160,12 @@ pub(crate) struct GuestCase {
     /// Tests that must be reported at least.
     pub(crate) least_tests: usize,
     pub(crate) timeout_s: u64,
+    /// Pieces of lines, and how many lines must hold each.
+    pub(crate) counts: Vec<(&'static str, usize)>,
+    /// Seconds from the emulator's start to its end that it may take.
+    pub(crate) within_s: Option<u64>,
+    /// The device tree, if not QEMU's for this machine.
+    pub(crate) tree: Option<TreeChange>,
     /// Whether it runs with `--full` only.
     pub(crate) is_long: bool,
     pub(crate) damage: Option<Damage>,
@@ -94,6 +183,9 @@ impl GuestCase {
             forbidden: vec!["panic"],
             least_tests: 0,
             timeout_s: 60,
+            counts: vec![],
+            within_s: None,
+            tree: None,
             is_long: false,
             damage: None,
         }
@@ -104,59 +196,161 @@ impl GuestCase {
 pub(crate) fn cases() -> Vec<GuestCase> {
     let mut cases = boots();
     cases.extend(kernel());
+    cases.extend(machines());
     cases.extend(shell());
     cases.extend(bad_inputs());
     cases
 }
 
-/// Every kind of machine boots to the shell, which runs a command and powers off.
+/// Every kind of machine boots to the shell with all of its cores. In seconds, name, options, cores that run.
 fn boots() -> Vec<GuestCase> {
-    let boot = |(name, options): (&'static str, &'static str)| GuestCase {
-        exec: Some("echo hello from the shell"),
-        patterns: vec!["hello from the shell"],
-        ..GuestCase::new(name, options)
-    };
+    let boot =
+        |(limit, name, options, cores): (u64, &'static str, &'static str, usize)| GuestCase {
+            exec: Some("cores"),
+            counts: vec![(" running ", cores)],
+            within_s: Some(limit),
+            timeout_s: limit + 30,
+            ..GuestCase::new(name, options)
+        };
     let short = [
-        ("boot/default", ""),
-        ("boot/one-core", "--smp 1"),
-        ("boot/gic2", "--gic 2"),
-        ("boot/gic2-8-cores", "--gic 2 --smp 8"),
-        ("boot/gic4", "--gic 4"),
-        ("boot/el2", "--el2"),
-        ("boot/el2-gic2", "--el2 --gic 2"),
-        ("boot/cortex-a53", "--cpu cortex-a53"),
-        ("boot/neoverse-n1", "--cpu neoverse-n1"),
-        ("boot/max", "--cpu max"),
-        ("boot/max-el2", "--cpu max --el2"),
-        ("boot/16-cores", "--smp 16"),
-        ("boot/two-nodes", "--smp 4 --numa 2"),
+        // What the first milestone promises, plus two seconds to print and to power off.
+        (5, "boot/default", "", 4),
+        (5, "boot/one-core", "--smp 1", 1),
+        (5, "boot/two-cores", "--smp 2", 2),
+        (5, "boot/three-cores", "--smp 3", 3),
+        (10, "boot/seven-cores", "--smp 7", 7),
+        (10, "boot/gic2", "--gic 2", 4),
+        (10, "boot/gic2-8-cores", "--gic 2 --smp 8", 8),
+        (10, "boot/gic4", "--gic 4", 4),
+        (10, "boot/el2", "--el2", 4),
+        (10, "boot/el2-gic2", "--el2 --gic 2", 4),
+        (10, "boot/cortex-a53", "--cpu cortex-a53", 4),
+        (10, "boot/neoverse-n1", "--cpu neoverse-n1", 4),
+        (10, "boot/max", "--cpu max", 4),
+        (10, "boot/max-el2", "--cpu max --el2", 4),
+        (10, "boot/16-cores", "--smp 16", 16),
+        (10, "boot/two-nodes", "--smp 4 --numa 2", 4),
         (
+            10,
             "boot/uneven-nodes",
             "--smp 4 --numa 0:mem=512M,cpus=0-2;1:mem=1G,cpus=3;2:mem=256M",
+            4,
         ),
         (
+            10,
             "boot/node-without-memory",
             "--smp 4 --numa 0:mem=1G,cpus=0-2;1:cpus=3",
+            4,
         ),
-        ("boot/256-MiB", "--mem 256M"),
-        ("boot/8-GiB", "--mem 8G"),
-        ("boot/icount", "--icount"),
+        (10, "boot/256-MiB", "--mem 256M", 4),
+        (10, "boot/16-GiB", "--mem 16G", 4),
+        (60, "boot/icount", "--icount", 4),
+        (17, "boot/64-cores", "--smp 64", 64),
     ];
     let long = [
-        ("boot/64-cores", "--smp 64"),
-        ("boot/64-cores-8-nodes", "--smp 64 --numa 8"),
-        ("boot/128-cores-two-gicr-regions", "--smp 128"),
-        ("boot/256-cores", "--smp 256"),
-        ("boot/icount-16-cores", "--icount --smp 16"),
-        ("boot/64-GiB", "--mem 64G"),
+        (10, "boot/gic2-2-cores", "--gic 2 --smp 2", 2),
+        (10, "boot/gic2-7-cores-el2", "--gic 2 --smp 7 --el2", 7),
+        (10, "boot/four-nodes", "--smp 8 --numa 4", 8),
+        (17, "boot/64-cores-8-nodes", "--smp 64 --numa 8", 64),
+        (17, "boot/64-cores-el2", "--smp 64 --el2", 64),
+        (17, "boot/64-cores-max", "--smp 64 --cpu max", 64),
+        (40, "boot/128-cores-two-gicr-regions", "--smp 128", 128),
+        (62, "boot/256-cores", "--smp 256", 256),
+        (62, "boot/256-cores-4-nodes", "--smp 256 --numa 4", 256),
+        (120, "boot/icount-16-cores", "--icount --smp 16", 16),
+        (10, "boot/64-GiB", "--mem 64G", 4),
     ];
-    let short = short.into_iter().map(boot);
     let long = long.into_iter().map(|entry| GuestCase {
         is_long: true,
-        timeout_s: 240,
         ..boot(entry)
     });
-    short.chain(long).collect()
+    short.into_iter().map(boot).chain(long).collect()
+}
+
+/// Machines on which something is missing or wrong: what works runs, and the rest is said.
+fn machines() -> Vec<GuestCase> {
+    let fatal = |name, options: &'static str, pattern| GuestCase {
+        expected: Expected::GivesUp,
+        patterns: vec![pattern],
+        timeout_s: 30,
+        ..GuestCase::new(name, options)
+    };
+    let tree = |replace| {
+        Some(TreeChange {
+            cores: None,
+            replace,
+        })
+    };
+    vec![
+        GuestCase {
+            tree: tree(&[("arm,gic-v3", "xyz,gic-v3")]),
+            ..fatal("machine/no-interrupt-controller", "", "no GIC")
+        },
+        GuestCase {
+            tree: tree(&[
+                ("arm,armv8-timer", "xyz,armv8-timer"),
+                ("arm,armv7-timer", "xyz,armv7-timer"),
+            ]),
+            ..fatal("machine/no-timer", "", "timer")
+        },
+        GuestCase {
+            // The structure holds, but no node says which interrupts it has.
+            tree: tree(&[("interrupts", "interrapts")]),
+            ..fatal("machine/nonsense-tree", "", "capelin: fatal: cannot boot")
+        },
+        fatal("machine/16-MiB", "--smp 1 --mem 16M", "fatal"),
+        GuestCase {
+            exec: Some("cores; echo still here"),
+            patterns: vec!["core 3 (MPIDR 0x3) is left out: no memory", "still here"],
+            counts: vec![(" running ", 3), (" failed ", 1)],
+            ..GuestCase::new(
+                "machine/too-little-memory-for-all-cores",
+                "--smp 4 --mem 64M",
+            )
+        },
+        GuestCase {
+            exec: Some("cores; echo still here"),
+            patterns: vec!["core 4 (MPIDR 0x4)", "still here"],
+            counts: vec![(" running ", 4), (" failed ", 1)],
+            tree: Some(TreeChange {
+                cores: Some(5),
+                replace: &[],
+            }),
+            ..GuestCase::new("machine/a-core-that-is-not-there", "--smp 4")
+        },
+        GuestCase {
+            exec: Some("cores; echo still here"),
+            patterns: vec![" running ", "still here"],
+            ..GuestCase::new("machine/secure", "--smp 4 --qemu-args -M secure=on")
+        },
+        GuestCase {
+            exec: Some("echo still here; hello"),
+            expected: Expected::Failures(1),
+            patterns: vec!["still here", "hello"],
+            damage: Some(Damage::Missing("hello")),
+            ..GuestCase::new("machine/missing-program", "--smp 2")
+        },
+        GuestCase {
+            exec: Some("echo still here; hello"),
+            expected: Expected::Failures(1),
+            patterns: vec!["still here", "error: "],
+            damage: Some(Damage::OtherMachine("hello")),
+            ..GuestCase::new("machine/program-for-another-machine", "--smp 2")
+        },
+        GuestCase {
+            exec: Some("echo still here"),
+            patterns: vec!["init: skb does not run", "still here"],
+            damage: Some(Damage::Missing("skb")),
+            ..GuestCase::new("machine/missing-service", "--smp 2")
+        },
+        GuestCase {
+            expected: Expected::GivesUp,
+            patterns: vec!["init"],
+            timeout_s: 30,
+            damage: Some(Damage::Missing("init")),
+            ..GuestCase::new("machine/missing-init", "")
+        },
+    ]
 }
 
 /// The CPU driver's own tests, each on several machines: what they test doesn't depend on the machine.
@@ -315,6 +509,18 @@ fn shell() -> Vec<GuestCase> {
                 "hello from core 5",
             ],
         ),
+        GuestCase {
+            // The lines of three writers, each written in three pieces.
+            forbidden: vec!["panic", ":<", "><"],
+            least_tests: 13,
+            ..told(
+                "shell/services",
+                "--image test-services --smp 2",
+                "test-services",
+                Expected::Success,
+                vec!["<1:19>"],
+            )
+        },
         told(
             "shell/programs",
             "--smp 2",
@@ -403,7 +609,7 @@ fn bad_inputs() -> Vec<GuestCase> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use capelin_archive::{ArchiveError, ModuleKind, ModuleSpec};
+    use capelin_archive::{ArchiveError, ModuleKind};
 
     fn image() -> Vec<u8> {
         let module = |name: &str| ModuleSpec {
@@ -433,6 +639,39 @@ mod tests {
         assert!(damaged(Damage::NoArchive).is_empty());
         let refused = Archive::parse(&damaged(Damage::HalfArchive)).err();
         assert!(matches!(refused, Some(ArchiveError::Truncated { .. })));
+    }
+
+    #[test]
+    fn archives_written_anew_are_sound() {
+        let bytes = damaged(Damage::Missing("init"));
+        let archive = Archive::parse(&bytes).unwrap();
+        assert!(archive.find("init").is_none());
+        assert!(archive.find("fish").unwrap().verify().is_ok());
+        let bytes = damaged(Damage::OtherMachine("fish"));
+        let archive = Archive::parse(&bytes).unwrap();
+        let module = archive.find("fish").unwrap();
+        assert!(module.verify().is_ok());
+        assert_eq!(module.data()[17..21], [7, 62, 0, 7]);
+        assert_eq!(archive.find("init").unwrap().data(), [7; 100]);
+    }
+
+    #[test]
+    fn trees_are_changed_and_cut_to_size() {
+        let mut tree = vec![0; 4096];
+        for (at, word) in [(4, 4096_u32), (8, 56), (12, 156), (32, 20), (36, 100)] {
+            tree[at..at + 4].copy_from_slice(&word.to_be_bytes());
+        }
+        tree[60..64].copy_from_slice(b"psci");
+        let change = TreeChange {
+            cores: None,
+            replace: &[("psci", "none")],
+        };
+        change.apply(&mut tree);
+        assert_eq!(tree.len(), 176);
+        assert_eq!(
+            (&tree[4..8], &tree[60..64]),
+            (&[0, 0, 0, 176][..], &b"none"[..])
+        );
     }
 
     #[test]

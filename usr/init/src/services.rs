@@ -3,6 +3,7 @@
 use alloc::{boxed::Box, format, string::String, vec::Vec};
 use core::{fmt, time::Duration};
 
+use capelin_abi::Rights;
 use capelin_abi::boot::{BootInfo, ConsoleArgs};
 use capelin_abi::layout::slot;
 use capelin_archive::{Archive, ArchiveError};
@@ -54,6 +55,8 @@ pub(crate) enum Fatal {
     Archive(ArchiveError),
     /// The memory service doesn't run.
     Memory(StartError),
+    /// The shell doesn't run: nobody could ask for anything.
+    Shell(StartError),
     /// The runtime, or the kernel.
     Runtime(RtError),
 }
@@ -71,6 +74,7 @@ impl fmt::Display for Fatal {
             Self::NoArchive => f.write_str("there is no module archive"),
             Self::Archive(error) => write!(f, "the module archive: {error}"),
             Self::Memory(error) => write!(f, "mem_serv: {error}"),
+            Self::Shell(error) => write!(f, "{SHELL}: {error}"),
             Self::Runtime(error) => error.fmt(f),
         }
     }
@@ -124,7 +128,7 @@ pub(crate) async fn start(env: &Env) -> Result<(), Fatal> {
         start.take_console().await;
     }
     let monitor = start.settle().await;
-    start.report(SHELL, start.shell().await);
+    start.shell().await.map_err(Fatal::Shell)?;
     if let Some(monitor) = &monitor {
         start.introduce(monitor, |name| name == SHELL).await;
     }
@@ -211,7 +215,8 @@ impl Start {
         let program = self
             .program("irqd")
             .capability(handover::DISTRIBUTOR, registers.frame.address())
-            .capability(handover::IRQ, slot::IRQ)
+            // It takes back what it gave to clients that are gone.
+            .capability_with(handover::IRQ, slot::IRQ, Rights::all())
             .word(handover::MPIDR, self.boot.mpidr)
             .word(handover::GIC_VERSION, u64::from(self.boot.gic.version))
             .word(handover::OFFSET, registers.offset);

@@ -5,12 +5,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use super::{Case, Context, Outcome};
+use super::{Case, Context, Outcome, idle};
 use crate::args::Args;
 use crate::error::{Error, Result};
-use crate::matrix::{self, Damage, Expected, GuestCase};
+use crate::matrix::{self, Damage, Expected, GuestCase, TreeChange};
 use crate::qemu;
 use crate::qemu::command::Console;
 use crate::qemu::console::{End, Report};
@@ -23,7 +24,17 @@ pub(super) fn cases() -> Vec<Case> {
         is_long: guest.is_long,
         run: Box::new(move |context| run(context, &guest)),
     };
-    matrix::cases().into_iter().map(case).collect()
+    let mut cases: Vec<_> = matrix::cases().into_iter().map(case).collect();
+    for (cores, is_long) in [(8, false), (64, true)] {
+        let name = format!("qemu/idle/{cores}-cores");
+        let log = name.clone();
+        cases.push(Case {
+            name,
+            is_long,
+            run: Box::new(move |context| idle::run(context, &log, cores)),
+        });
+    }
+    cases
 }
 
 fn run(context: &Context, case: &GuestCase) -> Result<Outcome> {
@@ -34,14 +45,19 @@ fn run(context: &Context, case: &GuestCase) -> Result<Outcome> {
         None => image,
     });
     options.build = false;
+    if let Some(change) = case.tree {
+        options.dtb = Some(changed_tree(context, &options, change)?);
+    }
     let log_path = context.log_path(&format!("qemu/{}", case.name));
     let failed = |error| Error::File(log_path.clone(), error);
     let mut log = fs::File::create(&log_path).map_err(failed)?;
+    let start = Instant::now();
     let report = qemu::boot(&options, Console::Plain, &mut log)?;
+    let seconds = start.elapsed().as_secs_f64();
     if matches!(report.end, End::Interrupted(_)) {
         return Err(Error::Guest(report.end));
     }
-    Ok(judge(case, &report))
+    Ok(judge(case, &report, seconds))
 }
 
 fn options(case: &GuestCase) -> Result<RunOptions> {
@@ -52,8 +68,20 @@ fn options(case: &GuestCase) -> Result<RunOptions> {
 }
 
 /// Holds what the guest did against what the case expects.
-fn judge(case: &GuestCase, report: &Report) -> Outcome {
+fn judge(case: &GuestCase, report: &Report, seconds: f64) -> Outcome {
     let mut failures = Vec::new();
+    if let Some(limit) = case.within_s.filter(|&limit| seconds > limit as f64) {
+        failures.push(format!("took {seconds:.1} s instead of {limit}"));
+    }
+    for &(pattern, wanted) in &case.counts {
+        let found = report.output.lines().filter(|line| line.contains(pattern));
+        let found = found.count();
+        if found != wanted {
+            failures.push(format!(
+                "{found} lines with {pattern:?} instead of {wanted}"
+            ));
+        }
+    }
     let ended_well = match (&case.expected, &report.end) {
         (Expected::Success, End::PoweredOff(None | Some(0))) => true,
         (Expected::Failures(count), End::PoweredOff(Some(failed))) => count == failed,
@@ -130,6 +158,34 @@ fn find(text: &str, pattern: &str) -> Option<usize> {
     None
 }
 
+/// QEMU's own tree for the machine that `options` ask for, with `change` done to it.
+fn changed_tree(context: &Context, options: &RunOptions, change: TreeChange) -> Result<PathBuf> {
+    let path = context.folder.join("changed.dtb");
+    let mut shape = options.clone();
+    if let Some(cores) = change.cores {
+        shape.cores = cores;
+    }
+    let kernel = shape.kernel.clone().unwrap_or_default();
+    let arguments = qemu::command::arguments(&shape, &kernel, Console::Plain)?;
+    let status = Command::new(qemu::command::QEMU)
+        .args(arguments)
+        .arg("-M")
+        .arg(format!("dumpdtb={}", path.display()))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .map_err(|error| Error::Spawn(qemu::command::QEMU.to_owned(), error))?;
+    if !status.success() {
+        return Err(Error::Program(qemu::command::QEMU.to_owned(), status));
+    }
+    let failed = |error| Error::File(path.clone(), error);
+    let mut tree = fs::read(&path).map_err(failed)?;
+    change.apply(&mut tree);
+    fs::write(&path, tree).map_err(failed)?;
+    Ok(path)
+}
+
 /// A copy of the image at `path` with `damage` done to it.
 fn damaged_image(context: &Context, path: &Path, damage: Damage) -> Result<PathBuf> {
     let read = |path: &Path| fs::read(path).map_err(|error| Error::File(path.to_owned(), error));
@@ -165,7 +221,7 @@ mod tests {
     }
 
     fn passes(case: &GuestCase, end: End, output: &str) -> bool {
-        matches!(judge(case, &report(end, output)), Outcome::Passed(_))
+        matches!(judge(case, &report(end, output), 1.0), Outcome::Passed(_))
     }
 
     const OFF: End = End::PoweredOff(Some(0));
@@ -205,6 +261,20 @@ mod tests {
     }
 
     #[test]
+    fn lines_and_seconds_are_counted() {
+        let two = GuestCase {
+            counts: vec![(" running ", 2)],
+            within_s: Some(3),
+            ..case(Expected::Success, &[])
+        };
+        let output = "0 running x\n1 running y\n2 failed z\n";
+        assert!(passes(&two, OFF, output));
+        assert!(!passes(&two, OFF, "0 running x\n"));
+        let late = judge(&two, &report(OFF, output), 3.5);
+        assert!(matches!(late, Outcome::Failed(..)));
+    }
+
+    #[test]
     fn guest_tests_are_counted() {
         let tests = GuestCase {
             least_tests: 2,
@@ -213,9 +283,11 @@ mod tests {
         let judged = judge(
             &tests,
             &report(OFF, "test a ... ok\r\ntest b ... ok\ntest tube\n"),
+            1.0,
         );
         assert_eq!(judged, Outcome::Passed(3));
-        let judged = judge(&tests, &report(OFF, "test a ... ok\ntest b ... FAILED\n"));
+        let output = "test a ... ok\ntest b ... FAILED\n";
+        let judged = judge(&tests, &report(OFF, output), 1.0);
         assert_eq!(judged, Outcome::Failed(1, vec!["b".to_owned()]));
         assert!(!passes(&tests, OFF, "test a ... ok\n"));
     }

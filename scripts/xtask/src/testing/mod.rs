@@ -11,6 +11,7 @@
 
 mod guest;
 mod host;
+mod idle;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

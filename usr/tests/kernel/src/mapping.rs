@@ -11,7 +11,7 @@ use guest_harness::fault::{self, peek, poke, read, write};
 use guest_harness::island::Island;
 use guest_harness::report::line;
 use guest_harness::world::READ_WRITE;
-use guest_harness::{Child, Failure, Outcome, Suite, World, call, check, code, equal, refused};
+use guest_harness::{Outcome, Suite, World, call, check, equal, refused};
 
 guest_harness::program!(tests);
 

@@ -1,0 +1,36 @@
+//! Tests console, knowledge base and interrupt service from outside, as their client.
+//!
+//! The shell runs it (`images/test-services.toml`); it reports as `docs/045-running.md` says. With
+//! the argument `sleep` it does nothing, for ever: something to give up.
+//!
+//! | module | tests |
+//! | --- | --- |
+//! | [`console`] | writers that share a line of time, readers that don't |
+//! | [`knowledge`] | many queries at a time, cursors, changes, errors |
+//! | [`interrupt`] | who gets which interrupt |
+#![cfg_attr(target_os = "none", no_std, no_main)]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod console;
+mod interrupt;
+mod knowledge;
+mod report;
+
+use capelin_rt::{Env, ExitCode, services};
+
+capelin_rt::main!(run);
+
+async fn run(env: Env) -> ExitCode {
+    if env.arguments().iter().any(|argument| argument == "sleep") {
+        core::future::pending::<()>().await;
+    }
+    // Without a console, text goes to the kernel's log.
+    let _ = services::console().await;
+    let mut report = report::Report::default();
+    console::run(&mut report).await;
+    knowledge::run(&mut report).await;
+    interrupt::run(&mut report).await;
+    ExitCode::from(report.failed() == 0)
+}
