@@ -163,6 +163,18 @@ pub(crate) fn make(
     configure(maker.core, dispatcher, frame, l1_cnode, root, entry, cnodes)
 }
 
+/// Where the first domain's flat image lies in the core package, and its bytes.
+fn packaged(args: &CoreArgs) -> Result<(PhysAddr, u64), BootError> {
+    let frame = CapRecord::parse(&args.core_package)?.capability;
+    let image = &args.package_domain;
+    let end = image.base.checked_add(image.bytes);
+    let is_inside = frame.kind == ObjectType::Frame && end.is_some_and(|end| end <= frame.size);
+    if !is_inside || !image.base.is_multiple_of(PAGE_SIZE) || image.bytes < PAGE_SIZE {
+        return Err(BootError::Arguments("first program"));
+    }
+    Ok((PhysAddr(frame.base + image.base), image.bytes))
+}
+
 /// Fills the control block and the frame, and queues the dispatcher.
 fn configure(
     core: &mut Core,
@@ -319,11 +331,28 @@ impl Maker<'_> {
         self.map(VirtAddr(top.0 - bytes), memory, bytes, permissions)
     }
 
-    /// Maps the flat image where it lies, and zeroed pages behind its segments.
+    /// Maps the flat image where it lies, and zeroed pages behind its segments. Of an
+    /// image in the core package, which others map too, writable segments are copied.
     fn map_program(&mut self, args: &CoreArgs) -> Result<u64, BootError> {
-        let base = PhysAddr(args.home.base + args.domain_offset);
-        let header: FlatHeader = self.core.objects.read(base);
-        header.check(args.domain_bytes).map_err(BootError::Image)?;
+        let is_shared = args.domain_bytes == 0;
+        let (base, bytes) = if is_shared {
+            packaged(args)?
+        } else {
+            let base = PhysAddr(args.home.base + args.domain_offset);
+            (base, args.domain_bytes)
+        };
+        let header: FlatHeader = if is_shared {
+            let mut header = FlatHeader::new_zeroed();
+            self.core
+                .map
+                .with_window(base, Permissions::KERNEL_DATA, |window| {
+                    window.read(0, header.as_mut_bytes());
+                })?;
+            header
+        } else {
+            self.core.objects.read(base)
+        };
+        header.check(bytes).map_err(BootError::Image)?;
         for segment in header.segments() {
             let flags = u32::try_from(segment.flags)
                 .ok()
@@ -331,7 +360,12 @@ impl Maker<'_> {
             let permissions = flags.and_then(|f| Permissions::from_map_flags(f, false).ok());
             let bad = BootError::Image(capelin_abi::flat::FlatError::BadSegment);
             let permissions = permissions.ok_or(bad)?;
-            let (address, target) = (VirtAddr(segment.address), PhysAddr(base.0 + segment.offset));
+            let (address, mut target) =
+                (VirtAddr(segment.address), PhysAddr(base.0 + segment.offset));
+            let is_writable = flags.is_some_and(|flags| flags.contains(MapFlags::WRITE));
+            if is_shared && is_writable && segment.file_bytes != 0 {
+                target = self.copy_in(target, segment.file_bytes)?;
+            }
             self.map(address, target, segment.file_bytes, permissions)?;
             let rest = segment.memory_bytes - segment.file_bytes;
             if rest != 0 {
@@ -343,6 +377,23 @@ impl Maker<'_> {
             }
         }
         Ok(header.entry)
+    }
+
+    /// A copy in home memory of `bytes` bytes, whole pages, from elsewhere.
+    fn copy_in(&mut self, from: PhysAddr, bytes: u64) -> Result<PhysAddr, BootError> {
+        let to = self.bump.take(&mut self.core.objects, bytes)?;
+        let Core { map, objects, .. } = &mut *self.core;
+        for page in (0..bytes).step_by(index(PAGE_SIZE)) {
+            let source = PhysAddr(from.0 + page);
+            map.with_window(source, Permissions::KERNEL_DATA, |window| {
+                let mut piece = [0; 512];
+                for at in (0..PAGE_SIZE).step_by(piece.len()) {
+                    window.read(index(at), &mut piece);
+                    objects.write_bytes(PhysAddr(to.0 + page + at), &piece);
+                }
+            })?;
+        }
+        Ok(to)
     }
 
     /// Boot core: memory, device addresses, interrupts, archive, device tree.

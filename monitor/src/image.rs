@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! 0                       the CPU driver's file, then zeros up to memory_bytes
-//! memory_bytes            CoreArgs, one page
-//! memory_bytes + 4 KiB    the flat image of the monitor, up to used_bytes
+//! memory_bytes            CoreArgs, one page, up to used_bytes
 //! used_bytes              free: becomes kernel objects
 //! ```
-//! A parent fills a fresh, zeroed frame so; what the files don't hold stays zero.
+//! A parent fills a fresh, zeroed frame so; what the files don't hold stays zero. The
+//! monitor's flat image stays where it is, in the module archive: all cores map its
+//! text from there.
 
 use capelin_abi::boot::{ARGS_MAGIC, BootInfo, CoreArgs, KERNEL_MAGIC, KernelHeader, PhysRegion};
 use capelin_abi::flat::{FlatError, FlatHeader};
@@ -19,7 +20,7 @@ use crate::{Record, plan::PlannedCore};
 pub const HOME_ALIGNMENT: u64 = 2 << 20;
 
 /// Home memory that must be left for kernel objects when a core starts, in bytes.
-pub const OBJECT_BYTES: u64 = 512 * 1024;
+pub const OBJECT_BYTES: u64 = 1 << 20;
 
 /// Why no core image can be made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,44 +43,44 @@ impl core::fmt::Display for ImageError {
     }
 }
 
-/// Where things lie in a core image, in bytes from its start.
+/// Where things lie in a core image, in bytes from its start, and the monitor in the
+/// archive.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Layout {
     /// The arguments page.
     pub args_offset: u64,
-    /// The flat image of the monitor.
-    pub domain_offset: u64,
-    /// Bytes of that.
-    pub domain_bytes: u64,
     /// End of what is filled.
     pub used_bytes: u64,
+    /// The flat image of the monitor, from the archive's start.
+    pub domain: PhysRegion,
 }
 
 impl Layout {
-    /// Checks both images and places them.
+    /// Checks both images and places them. The monitor's lies `domain_offset` bytes into
+    /// the archive, a multiple of 4 KiB.
     ///
     /// # Errors
     /// [`ImageError::BadKernel`], [`ImageError::BadDomain`].
-    pub fn new(kernel: &[u8], domain: &[u8]) -> Result<Self, ImageError> {
+    pub fn new(kernel: &[u8], domain: &[u8], domain_offset: u64) -> Result<Self, ImageError> {
         let (header, _) =
             KernelHeader::read_from_prefix(kernel).map_err(|_| ImageError::BadKernel)?;
         let is_sound = header.magic == KERNEL_MAGIC
             && header.abi_version == ABI_VERSION
             && header.file_bytes == kernel.len() as u64
             && header.file_bytes <= header.memory_bytes
-            && header.memory_bytes % PAGE_SIZE == 0
+            && header.memory_bytes.is_multiple_of(PAGE_SIZE)
             && header.memory_bytes < 1 << 30;
         if !is_sound {
             return Err(ImageError::BadKernel);
         }
         FlatHeader::parse(domain).map_err(ImageError::BadDomain)?;
-        let domain_offset = header.memory_bytes + PAGE_SIZE;
-        let domain_bytes = domain.len() as u64;
         Ok(Self {
             args_offset: header.memory_bytes,
-            domain_offset,
-            domain_bytes,
-            used_bytes: (domain_offset + domain_bytes).next_multiple_of(PAGE_SIZE),
+            used_bytes: header.memory_bytes + PAGE_SIZE,
+            domain: PhysRegion {
+                base: domain_offset,
+                bytes: domain.len() as u64,
+            },
         })
     }
 
@@ -112,8 +113,8 @@ impl Layout {
         args.mpidr = core.mpidr;
         args.node = u64::from(core.node);
         args.home = home;
-        args.domain_offset = self.domain_offset;
-        args.domain_bytes = self.domain_bytes;
+        args.domain_offset = self.used_bytes;
+        args.package_domain = self.domain;
         args.gic = info.gic;
         args.timer_intid = info.timer_intid;
         args.timer_is_physical = info.timer_is_physical;
@@ -237,43 +238,34 @@ mod tests {
     }
 
     #[test]
-    fn parts_follow_each_other_on_page_boundaries() {
-        let layout = Layout::new(&kernel(5000, 0x4_0000), &domain()).unwrap();
+    fn the_arguments_follow_the_kernel() {
+        let layout = Layout::new(&kernel(5000, 0x4_0000), &domain(), 0x7000).unwrap();
         assert_eq!(layout.args_offset, 0x4_0000);
-        assert_eq!(layout.domain_offset, 0x4_1000);
-        assert_eq!(layout.used_bytes, 0x4_3000);
+        assert_eq!(layout.used_bytes, 0x4_1000);
+        assert_eq!((layout.domain.base, layout.domain.bytes), (0x7000, 8192));
         assert_eq!(layout.home_bytes(), 2 << 20);
     }
 
     #[test]
     fn unsound_images_are_refused() {
         let sound = kernel(5000, 0x4_0000);
+        let refused = |kernel: &[u8]| Layout::new(kernel, &domain(), 0);
         for (at, byte) in [(8, 0), (16, 9), (24, 1), (32, 1)] {
             let mut wrong = sound.clone();
             wrong[at] = byte;
-            assert_eq!(
-                Layout::new(&wrong, &domain()),
-                Err(ImageError::BadKernel),
-                "{at}"
-            );
+            assert_eq!(refused(&wrong), Err(ImageError::BadKernel), "{at}");
         }
+        assert_eq!(refused(&sound[..63]), Err(ImageError::BadKernel));
+        assert_eq!(refused(&sound[..4000]), Err(ImageError::BadKernel));
         assert_eq!(
-            Layout::new(&sound[..63], &domain()),
-            Err(ImageError::BadKernel)
-        );
-        assert_eq!(
-            Layout::new(&sound[..4000], &domain()),
-            Err(ImageError::BadKernel)
-        );
-        assert_eq!(
-            Layout::new(&sound, &domain()[..4096]),
+            Layout::new(&sound, &domain()[..4096], 0),
             Err(ImageError::BadDomain(FlatError::BadSegment))
         );
     }
 
     #[test]
     fn the_child_learns_what_it_needs() {
-        let layout = Layout::new(&kernel(5000, 0x4_0000), &domain()).unwrap();
+        let layout = Layout::new(&kernel(5000, 0x4_0000), &domain(), 0x7000).unwrap();
         let mut info = BootInfo::new_zeroed();
         info.timer_intid = 27;
         info.psci.cpu_on = 0xc400_0003;
@@ -312,6 +304,11 @@ mod tests {
         assert_eq!(
             (args.timer_intid, args.psci.cpu_on, args.gic.version),
             (27, 0xc400_0003, 3)
+        );
+        assert_eq!((args.domain_offset, args.domain_bytes), (0x4_1000, 0));
+        assert_eq!(
+            (args.package_domain.base, args.package_domain.bytes),
+            (0x7000, 8192)
         );
         assert_eq!(args.grants, [[3; 8], [0; 8], [0; 8], [0; 8]]);
         assert_eq!(MonitorWords::from_words(&args.monitor_words), Some(words));

@@ -79,6 +79,7 @@ pub fn core_args(
         },
         domain_offset: domain_offset(kernel),
         domain_bytes,
+        package_domain: PhysRegion::default(),
         gic,
         timer_intid,
         timer_is_physical: u32::from(timer_is_physical),

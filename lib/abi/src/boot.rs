@@ -7,7 +7,8 @@
 //! ```text
 //! home_base                    the CPU driver: text, data, zeros up to memory_bytes
 //!   + KernelHeader.memory_bytes    CoreArgs, one page
-//!   + domain_offset                the flat image of the first domain
+//!   + domain_offset                the flat image of the first domain (unless it
+//!                                  lies in the core package)
 //!   + …                            free: home memory that becomes kernel objects
 //! home_base + home_bytes
 //! ```
@@ -176,8 +177,12 @@ pub struct CoreArgs {
     pub home: PhysRegion,
     /// Offset of the first domain's flat image in the home memory.
     pub domain_offset: u64,
-    /// Bytes of the first domain's flat image.
+    /// Bytes of the first domain's flat image; 0 when it lies in the core package.
     pub domain_bytes: u64,
+    /// Where the first domain's flat image lies in the frame of `core_package`, when
+    /// `domain_bytes` is 0: what isn't writable is mapped from there, shared with all
+    /// cores that do the same; what is writable is copied.
+    pub package_domain: PhysRegion,
     /// The interrupt controller.
     pub gic: GicArgs,
     /// INTID of the timer used.

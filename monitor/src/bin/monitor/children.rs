@@ -3,8 +3,8 @@
 //! For each child, all at the same time:
 //!
 //! 1. make the ring to it, and export a copy of its frame and its working memory;
-//! 2. make a frame of its home memory, fill it with a fresh copy of the CPU driver, the
-//!    arguments and the monitor's image, and unmap it;
+//! 2. make a frame of its home memory, fill it with a fresh copy of the CPU driver and the
+//!    arguments, and unmap it;
 //! 3. *seal* it, so that user space can't touch it any more, and start the core;
 //! 4. wait for its hello, which is answered with the tree below it and that tree's
 //!    memory ([`crate::intermon_service`]). Then the child starts its own children.
@@ -50,7 +50,6 @@ pub(crate) type Memories = BTreeMap<u16, CoreMemory>;
 #[derive(Clone, Copy)]
 pub(crate) struct Images {
     kernel: &'static [u8],
-    monitor: &'static [u8],
     /// Where they go.
     pub(crate) layout: Layout,
 }
@@ -83,19 +82,18 @@ pub(crate) fn images(node: &Node) -> Result<Images, Error> {
     if let Some(images) = *node.images.borrow() {
         return Ok(images);
     }
-    let data = |name: &'static str| {
+    let find = |name: &'static str| {
         let module = node.archive.find(name).ok_or(Error::Module(name))?;
         // Nobody can write the archive, so it is enough that the boot core checks it.
         if node.boot.is_some() {
             module.verify().map_err(|_| Error::Module(name))?;
         }
-        Ok::<_, Error>(module.data())
+        Ok::<_, Error>(module)
     };
-    let (kernel, monitor) = (data(KERNEL_MODULE)?, data(MONITOR_MODULE)?);
+    let (kernel, monitor) = (find(KERNEL_MODULE)?, find(MONITOR_MODULE)?);
     let images = Images {
-        kernel,
-        monitor,
-        layout: Layout::new(kernel, monitor)?,
+        kernel: kernel.data(),
+        layout: Layout::new(kernel.data(), monitor.data(), monitor.offset() as u64)?,
     };
     *node.images.borrow_mut() = Some(images);
     Ok(images)
@@ -281,8 +279,7 @@ fn fill(node: &Node, core: &PlannedCore, memory: CoreMemory) -> Result<Prepared,
         // Fresh frames are zero, so the gaps are.
         let mapped = SharedMapped::new(OwnedCap::copy_of(image.address())?, true)?;
         let is_written = write(&mapped, 0, images.kernel)
-            && write(&mapped, images.layout.args_offset, args.as_bytes())
-            && write(&mapped, images.layout.domain_offset, images.monitor);
+            && write(&mapped, images.layout.args_offset, args.as_bytes());
         if !is_written {
             return Err(Error::Image(ImageError::TooLarge));
         }
