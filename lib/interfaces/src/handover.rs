@@ -16,7 +16,7 @@
 pub const DEVICE_TREE: &str = "device-tree";
 /// DevFrame: the interrupt controller's distributor.
 pub const DISTRIBUTOR: &str = "distributor";
-/// IrqSource: all interrupts.
+/// IrqSource: all interrupts, with the right to revoke.
 pub const IRQ: &str = "irq";
 /// DevFrame: the pages that hold the device's registers.
 pub const REGISTERS: &str = "registers";

@@ -110,9 +110,13 @@ impl Controller {
     fn take_back(&self, intid: u32) {
         self.distributor.quiet(intid);
         if let Some(source) = self.given.borrow_mut().remove(&intid) {
-            // The client's copies and its binding go; if the kernel refuses, the next claim will
-            // find the interrupt bound.
-            let _ = cspace::revoke(cspace::OWN, source.reference());
+            // The client's copies and its binding go. If the kernel refuses, no further IrqSource
+            // can be made over them, so that the next claim fails.
+            if let Err(error) = cspace::revoke(cspace::OWN, source.reference()) {
+                to_log(format_args!(
+                    "irqd: taking back interrupt {intid}: {error}\n"
+                ));
+            }
         }
     }
 }
