@@ -189,14 +189,14 @@ pub(crate) fn program_timer(core: &mut Core) {
     }
 }
 
-/// Wakes everyone whose deadline has passed.
+/// Wakes everyone whose deadline has passed. As with other interrupts, whoever waited
+/// for this runs at once.
 pub(crate) fn expire_deadlines(core: &mut Core, now: u64) {
-    while let Some((deadline, dcb)) = core.kcb.scheduler.earliest(&core.objects) {
-        if deadline > now {
-            break;
-        }
+    // The last of them comes to the front first, so that they run in order.
+    let mut due = core.kcb.scheduler.last_due(&core.objects, now);
+    while let Some(dcb) = due {
+        due = core.objects.dcb(dcb).wake_previous;
         if end_wait(core, dcb, SysError::TimedOut as u64).is_some() {
-            // An interrupt, as others: whoever waited for this moment runs at once.
             core.kcb.scheduler.push_front(&mut core.objects, dcb);
             core.kcb.scheduler.has_urgent = true;
         } else {

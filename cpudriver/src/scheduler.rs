@@ -142,6 +142,22 @@ impl Scheduler {
         self.wake_head.map(|dcb| (objects.dcb(dcb).deadline, dcb))
     }
 
+    /// The last in the list of deadlines whose own has passed at `now`. Those before it
+    /// have passed, too.
+    pub(crate) fn last_due(&self, objects: &Objects, now: u64) -> Option<DcbRef> {
+        let mut last = None;
+        let mut next = self.wake_head;
+        while let Some(dcb) = next {
+            let entry = objects.dcb(dcb);
+            if entry.deadline > now {
+                break;
+            }
+            last = next;
+            next = entry.wake_next;
+        }
+        last
+    }
+
     /// Takes `dcb` off every list; the caller sets its state.
     pub(crate) fn forget(&mut self, objects: &mut Objects, dcb: DcbRef) {
         self.remove_deadline(objects, dcb);
