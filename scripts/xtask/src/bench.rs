@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: instructions per operation, beside the figures to beat.
 //!
-//! The guest program `bench` runs under `-icount` (one instruction a nanosecond, one host thread, seed 1), so a run
-//! repeats byte for byte. It prints one line a figure, which is an interface:
+//! The guest programs `kernel-bench` and `bench` run under `-icount` (one instruction a nanosecond, one host thread,
+//! seed 1), so a run repeats byte for byte. They print one line a figure, which is an interface:
 //!
 //! ```text
 //! bench: NAME VALUE UNIT n=N min=MIN median=MEDIAN
@@ -16,6 +16,7 @@ use std::io;
 use serde::Serialize;
 
 use crate::args::{Arg, Args};
+use crate::build;
 use crate::error::{Error, Result};
 use crate::qemu;
 use crate::qemu::command::Console;
@@ -26,12 +27,17 @@ use crate::workspace::Metadata;
 const HELP: &str = "\
 usage: cargo xtask bench [--image NAME] [--smp N] [--timeout S] [--against FILE]
 
-Runs the guest's benches under -icount and prints them beside the targets; writes target/bench/bench.json.
+Runs the guests' benches under -icount and prints them beside the targets; writes target/bench/bench.json.
+First the CPU driver's operations, by a first domain (images/bench-kernel.toml); then boot and memory in use with one
+core; then the services.
 
   --image NAME      image that holds the program bench (qemu-virt)
-  --smp N           cores (2)
-  --timeout S       wall-clock limit (600)
+  --smp N           cores for the services (2)
+  --timeout S       wall-clock limit of each of the three (600)
   --against FILE    an older bench.json to compare with";
+
+/// The image whose first domain times the CPU driver's operations.
+const KERNEL_IMAGE: &str = "bench-kernel";
 
 /// A figure to beat: name, operation, what must be reached, what is aimed for. In instructions, but where the name says
 /// otherwise.
@@ -167,7 +173,7 @@ fn number(text: &str) -> Option<f64> {
 /// # Errors
 /// If the guest fails, prints no figure, or one that can't be read.
 pub(crate) fn main(mut args: Args) -> Result<()> {
-    let mut run = vec!["--icount".to_owned(), "--exec=bench".to_owned()];
+    let mut image = build::DEFAULT_IMAGE.to_owned();
     let mut cores = "2".to_owned();
     let mut timeout = "600".to_owned();
     let mut against = None;
@@ -178,7 +184,7 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
             )));
         };
         match name.as_str() {
-            "image" => run.push(format!("--image={}", args.value(&name)?)),
+            "image" => image = args.value(&name)?,
             "smp" => cores = args.value(&name)?,
             "timeout" => timeout = args.value(&name)?,
             "against" => against = Some(std::path::PathBuf::from(args.value(&name)?)),
@@ -193,21 +199,31 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
         .map(|path| read(&path))
         .transpose()?
         .unwrap_or_default();
-    run.extend([format!("--smp={cores}"), format!("--timeout={timeout}")]);
-    let options = RunOptions::parse(Args::new(run))?;
-    let report = qemu::boot(&options, Console::Plain, &mut io::stdout())?;
-    if report.end != End::PoweredOff(Some(0)) {
-        return Err(Error::Guest(report.end));
-    }
-    let guest = || "the guest's output".into();
-    let figures = report
-        .output
-        .lines()
-        .filter_map(Figure::parse)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|what| Error::Malformed(guest(), what))?;
-    if figures.is_empty() {
-        return Err(Error::Malformed(guest(), "holds no figure".to_owned()));
+    let runs = [
+        format!("--image={KERNEL_IMAGE} --smp=1"),
+        format!("--image={image} --smp=1 --exec=bench%boot"),
+        format!("--image={image} --smp={cores} --exec=bench"),
+    ];
+    let mut figures = Vec::new();
+    for run in runs {
+        let words = run.split(' ').map(|word| word.replace('%', " "));
+        let common = ["--icount".to_owned(), format!("--timeout={timeout}")];
+        let options = RunOptions::parse(Args::new(common.into_iter().chain(words)))?;
+        let report = qemu::boot(&options, Console::Plain, &mut io::stdout())?;
+        if report.end != End::PoweredOff(Some(0)) {
+            return Err(Error::Guest(report.end));
+        }
+        let of_run = report
+            .output
+            .lines()
+            .filter_map(Figure::parse)
+            .collect::<Result<Vec<_>, _>>();
+        let guest = || "the guest's output".into();
+        let of_run = of_run.map_err(|what| Error::Malformed(guest(), what))?;
+        if of_run.is_empty() {
+            return Err(Error::Malformed(guest(), "holds no figure".to_owned()));
+        }
+        figures.extend(of_run);
     }
     write(&figures)?;
     print!("\n{}", table(&figures, &older));

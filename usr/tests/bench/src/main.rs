@@ -188,14 +188,25 @@ fn mapping(world: &mut World) -> Outcome {
     let count = u64::from(SLOTS);
     let slots = world.slots(SLOTS)?;
     let at = |n: u32| CapAddress(slots.0 + n);
-    let frame = world.frame(PAGE_SIZE, PAGE_SIZE)?;
+    let frames = world.slots(SLOTS)?;
+    let frame = |n: u32| CapAddress(frames.0 + n);
+    let offset = world.claim(count * PAGE_SIZE, PAGE_SIZE)?;
+    let ram = world.ram_cap;
+    call::retype(
+        frames.into(),
+        ram,
+        ObjectType::Frame,
+        offset,
+        PAGE_SIZE,
+        count,
+    )?;
     let address = world.addresses(2 << 20, 2 << 20)?;
     let (table, _) = world.table3(address)?;
     let mut figures = [const { Figures([0; BATCHES]) }; 2];
     for batch in 0..BATCHES {
         let start = svc::counter();
         for n in 0..SLOTS {
-            call::map(table, frame, u64::from(n), 1, READ_WRITE, 0, at(n))?;
+            call::map(table, frame(n), u64::from(n), 1, READ_WRITE, 0, at(n))?;
         }
         figures[0].0[batch] = hundredths(svc::counter() - start, count);
         let start = svc::counter();

@@ -1,0 +1,43 @@
+//! URPC: one message through a ring whose both ends are here.
+
+use alloc::vec::Vec;
+use core::hint::black_box;
+
+use capelin_rt::{println, time};
+use capelin_urpc::{Channel, Label, Line, RingConfig};
+
+use crate::figures::{BATCHES, Figures};
+
+/// Messages of a batch.
+const MESSAGES: u64 = 10_000;
+
+/// Sends and receives one message after the other, seven words each.
+pub(crate) fn run() {
+    let config = RingConfig::default();
+    let lines: Vec<Line> = (0..2 * config.lines()).map(|_| Line::new()).collect();
+    let (Ok(mut there), Ok(mut here)) = (
+        Channel::create(&lines, config, config),
+        Channel::attach(&lines),
+    ) else {
+        println!("bench: no channel");
+        return;
+    };
+    let mut figures = Figures::new("urpc-one-way", MESSAGES);
+    for _ in 0..BATCHES {
+        let mut received = 0;
+        let start = time::now();
+        for number in 0..MESSAGES {
+            let sent = here.tx.try_send_line(Label::new(1), &[number; 7]);
+            if sent.is_ok()
+                && let Ok(Some(message)) = there.rx.try_recv()
+            {
+                received += black_box(message.words()[6]);
+            }
+        }
+        figures.note(start);
+        if received != MESSAGES * (MESSAGES - 1) / 2 {
+            println!("bench: messages were lost");
+        }
+    }
+    figures.print();
+}
