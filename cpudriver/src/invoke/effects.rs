@@ -5,7 +5,7 @@ use core::num::NonZeroU32;
 use capelin_aarch64::gic::Gic;
 use capelin_aarch64::tlb;
 use capelin_abi::capability::{DISPATCHER_BYTES, SLOT_BYTES};
-use capelin_abi::syscall::DispatcherState;
+use capelin_abi::syscall::{DispatcherState, KernelCounter};
 use capelin_abi::{ObjectType, PhysAddr, VirtAddr};
 use capelin_cap::{DeleteList, Effects, MappingData, Mdb, Slot, SlotIndex};
 use capelin_vspace::TableLevel;
@@ -33,6 +33,7 @@ pub(crate) struct KernelEffects<'a> {
     active_root: &'a mut u64,
     empty_root: PhysAddr,
     asid_generation: u64,
+    object_bytes: &'a mut u64,
 }
 
 impl<'a> KernelEffects<'a> {
@@ -55,6 +56,7 @@ impl<'a> KernelEffects<'a> {
             irqs,
             fp_owner,
             asid_generation,
+            counters,
             ..
         } = &mut *core.kcb;
         let effects = KernelEffects {
@@ -67,6 +69,7 @@ impl<'a> KernelEffects<'a> {
             active_root: &mut core.active_root,
             empty_root,
             asid_generation: *asid_generation,
+            object_bytes: &mut counters[KernelCounter::ObjectBytes as usize],
         };
         (&mut core.slots, mdb, deletions, effects)
     }
@@ -195,6 +198,10 @@ impl Effects for KernelEffects<'_> {
     }
 
     fn released(&mut self, last: &Slot) {
+        let is_object = last.kind().fixed_size().is_some() || last.kind() == ObjectType::Frame;
+        if is_object && self.objects.contains(last.address(), last.size()) {
+            *self.object_bytes = self.object_bytes.saturating_sub(last.size());
+        }
         match last.kind() {
             ObjectType::VNodeL0 if *self.active_root == last.base() => {
                 // The core still walks it: give it a table that maps nothing.
