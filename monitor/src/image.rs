@@ -276,6 +276,7 @@ mod tests {
             mpidr: 0x101,
             node: 2,
             home_node: 1,
+            ring_node: 1,
             release: 0,
         };
         let words = MonitorWords {

@@ -208,6 +208,7 @@ mod tests {
             mpidr: u64::from(core) << 8,
             node: 0,
             home_node: 0,
+            ring_node: 0,
             release: 0,
         });
         Plan::new(0, cores.collect()).unwrap()

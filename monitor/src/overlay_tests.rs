@@ -57,6 +57,7 @@ impl Intermon for Fake {
             mpidr: bell[0],
             node: u32::from(self.from),
             home_node: 0,
+            ring_node: 0,
             release: 0,
         });
         let plan = Plan::new(0, cores.collect()).map_err(|_| IntermonError::Exhausted)?;
@@ -106,6 +107,7 @@ fn net(count: u16, fanout: u16) -> Net {
         mpidr: 0,
         node: 0,
         home_node: 0,
+        ring_node: 0,
         release: 0,
     });
     let plan = Plan::new(0, cores.collect()).unwrap();

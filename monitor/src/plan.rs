@@ -5,7 +5,7 @@
 //! monitor knows its parent, its children and the cores below each child: a message
 //! goes to the child below which its destination lies, else to the parent.
 
-use alloc::vec::Vec;
+use alloc::{format, string::String, vec::Vec};
 
 use capelin_interfaces::skb::Solution;
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,8 @@ pub struct PlannedCore {
     pub node: u32,
     /// The node on which its home memory lies: its own unless that has no memory.
     pub home_node: u32,
+    /// The node on which the rings that join it with its parent lie.
+    pub ring_node: u32,
     /// Where its spin table's release address lies, 0 when PSCI starts it.
     pub release: u64,
 }
@@ -139,11 +141,41 @@ impl Plan {
                     mpidr: number(facts, "M")?,
                     node: number(facts, "N")?,
                     home_node: number(facts, "H")?,
+                    // Until `place_rings` knows better: at the receiver.
+                    ring_node: number(facts, "H")?,
                     release: number(facts, "R")?,
                 });
             }
         }
         Self::new(root, planned)
+    }
+
+    /// The query that asks where the rings between parents and children are to lie;
+    /// its solutions are for [`Plan::place_rings`]. `None` without any core.
+    #[must_use]
+    pub fn rings_query(&self) -> Option<String> {
+        let edges: Vec<String> = self
+            .cores
+            .iter()
+            .map(|core| format!("{}-{}", core.parent, core.core))
+            .collect();
+        let query = || format!("member(P-C,[{}]),ring_node(P,C,N)", edges.join(","));
+        (!edges.is_empty()).then(query)
+    }
+
+    /// Takes in where rings are to lie.
+    ///
+    /// # Errors
+    /// [`PlanError::Malformed`], [`PlanError::InvalidCore`].
+    pub fn place_rings(&mut self, solutions: &[Solution]) -> Result<(), PlanError> {
+        for solution in solutions {
+            let core: u16 = number(solution, "C")?;
+            let node = number(solution, "N")?;
+            if let Some(core) = self.cores.iter_mut().find(|c| c.core == core) {
+                core.ring_node = node;
+            }
+        }
+        Ok(())
     }
 
     /// The core that the tree hangs from.
@@ -258,6 +290,7 @@ mod tests {
             mpidr: u64::from(core),
             node: 0,
             home_node: 0,
+            ring_node: 0,
             release: 0,
         }
     }
@@ -296,6 +329,20 @@ mod tests {
                 "{wrong}"
             );
         }
+    }
+
+    #[test]
+    fn rings_lie_where_the_knowledge_base_says() {
+        let mut plan = Plan::new(0, vec![core(1, 0), core(2, 1)]).unwrap();
+        let query = plan.rings_query().unwrap();
+        assert_eq!(query, "member(P-C,[0-1,1-2]),ring_node(P,C,N)");
+        let answer = [solution(&[("P", "1"), ("C", "2"), ("N", "3")])];
+        plan.place_rings(&answer).unwrap();
+        let nodes: Vec<u32> = plan.cores().iter().map(|c| c.ring_node).collect();
+        assert_eq!(nodes, [0, 3]);
+        let wrong = [solution(&[("C", "2"), ("N", "x")])];
+        assert_eq!(plan.place_rings(&wrong), Err(PlanError::Malformed));
+        assert_eq!(Plan::default().rings_query(), None);
     }
 
     #[test]

@@ -130,9 +130,17 @@ async fn ask_for_plan(node: &Node) -> Option<Plan> {
         Ok::<_, SkbError>((cores, tree))
     };
     match answers.await {
-        Ok((cores, tree)) => Plan::from_solutions(node.own, &cores, &tree)
-            .inspect_err(|error| println!("monitor: {error}"))
-            .ok(),
+        Ok((cores, tree)) => {
+            let mut plan = Plan::from_solutions(node.own, &cores, &tree)
+                .inspect_err(|error| println!("monitor: {error}"))
+                .ok()?;
+            if let Some(query) = plan.rings_query() {
+                let answer = all_solutions(&skb, &query).await;
+                // A ring lies well enough at the child.
+                let _ = plan.place_rings(&answer.unwrap_or_default());
+            }
+            Some(plan)
+        }
         Err(error) => {
             println!("monitor: the knowledge base: {error}");
             None

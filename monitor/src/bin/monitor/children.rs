@@ -243,15 +243,16 @@ fn fill(node: &Node, core: &PlannedCore, memory: CoreMemory) -> Result<Prepared,
         base: home.base.0,
         bytes: home.size,
     };
-    let ring = rings::accept(node, core.core)?;
+    let (ring, ram) = divide(core, memory.ram)?;
+    let ring = rings::accept(node, core.core, ring)?;
     let to = KernelId(core.core);
-    let ram = sys::kernel::export(node.kernel, memory.ram.reference(), to, false)?;
+    let moved = sys::kernel::export(node.kernel, ram.reference(), to, false)?;
     // Its tombstone stays, and with it the slot.
-    let _ = memory.ram.leak();
+    let _ = ram.leak();
     let hand_over = HandOver {
         ring: ring.record,
         archive: node.archive_record,
-        ram,
+        ram: moved,
         words: MonitorWords {
             parent: node.own,
             boot_core: node.boot_core,
@@ -291,6 +292,29 @@ fn fill(node: &Node, core: &PlannedCore, memory: CoreMemory) -> Result<Prepared,
         image,
         slot: ring.peer,
     })
+}
+
+/// Memory for the ring to a child, on the node where it is to lie, and the child's
+/// working memory. The child's node and our own are at hand; another isn't worth a
+/// journey.
+fn divide(core: &PlannedCore, ram: OwnedCap) -> Result<(SharedMapped, OwnedCap), Error> {
+    if core.ring_node != core.home_node {
+        return Ok((rings::own_memory()?, ram));
+    }
+    let part = |kind: ObjectType, offset: u64, bytes: u64| {
+        OwnedCap::make(|slot| {
+            let (own, source) = (sys::cspace::OWN, ram.reference());
+            sys::cspace::retype(own, slot.into(), source, kind, offset, bytes, 1)
+        })
+    };
+    let bytes = ram.identify()?.size;
+    let at = rings::frame_bytes();
+    let rest = bytes.checked_sub(at).ok_or(RtError::OutOfMemory)?;
+    let ring = SharedMapped::new(part(ObjectType::Frame, 0, at)?, true)?;
+    let working = part(ObjectType::Ram, at, rest)?;
+    // The ring's part stays ours.
+    let _ = ram.leak();
+    Ok((ring, working))
 }
 
 /// Copies `bytes` in at `offset`, a page's start: by words as far as that goes.

@@ -58,7 +58,9 @@ impl Intermon for IntermonService {
     }
 
     async fn open_ring(&self, bell: Record) -> Result<Opened, IntermonError> {
-        let accepted = rings::accept(&self.node, self.from).map_err(ram::kernel)?;
+        let accepted = rings::own_memory()
+            .and_then(|memory| rings::accept(&self.node, self.from, memory))
+            .map_err(ram::kernel)?;
         sys::kernel::import(self.node.kernel, &bell, accepted.peer.into())
             .map_err(|error| IntermonError::Kernel(error as u64))?;
         self.node.overlay.add_direct(self.from, accepted.ring);

@@ -7,7 +7,7 @@
 
 use alloc::rc::Rc;
 
-use capelin_abi::{CapAddress, KernelId};
+use capelin_abi::{CapAddress, KernelId, PAGE_SIZE};
 use capelin_monitor::{Record, intermon::Opened};
 use capelin_rt::{OwnedCap, RtError, slots, sys, urpc::Urpc, vspace::SharedMapped};
 
@@ -23,12 +23,24 @@ pub(crate) struct Accepted {
     pub(crate) peer: CapAddress,
 }
 
-/// Makes a ring to `core`.
+/// Bytes of a ring's frame: whole pages.
+pub(crate) fn frame_bytes() -> u64 {
+    Urpc::bytes().next_multiple_of(PAGE_SIZE)
+}
+
+/// Memory of our own for a ring.
+///
+/// # Errors
+/// No memory, slots or addresses.
+pub(crate) fn own_memory() -> Result<SharedMapped, RtError> {
+    SharedMapped::fresh(frame_bytes())
+}
+
+/// Makes a ring to `core` in `memory`.
 ///
 /// # Errors
 /// No memory, slots or addresses; what the kernel says.
-pub(crate) fn accept(node: &Node, core: u16) -> Result<Accepted, RtError> {
-    let memory = SharedMapped::fresh(Urpc::bytes())?;
+pub(crate) fn accept(node: &Node, core: u16, memory: SharedMapped) -> Result<Accepted, RtError> {
     let frame = memory.cap().into();
     let record = sys::kernel::export(node.kernel, frame, KernelId(core), true)?;
     let peer = slots::allocate()?;
