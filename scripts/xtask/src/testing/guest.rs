@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::{Case, Context, Outcome, idle};
+use super::{Case, Context, Outcome, idle, isolation};
 use crate::args::Args;
 use crate::error::{Error, Result};
 use crate::matrix::{self, Damage, Expected, GuestCase, TreeChange};
@@ -32,6 +32,16 @@ pub(super) fn cases() -> Vec<Case> {
             name,
             is_long,
             run: Box::new(move |context| idle::run(context, &log, cores)),
+        });
+    }
+    for (name, cores, options) in [
+        ("qemu/isolation/4-cores-2-nodes", 4, "--numa 2"),
+        ("qemu/isolation/gic2-3-cores", 3, "--gic 2"),
+    ] {
+        cases.push(Case {
+            name: name.to_owned(),
+            is_long: false,
+            run: Box::new(move |context| isolation::run(context, name, cores, options)),
         });
     }
     cases

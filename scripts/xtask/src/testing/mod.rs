@@ -12,6 +12,8 @@
 mod guest;
 mod host;
 mod idle;
+mod isolation;
+mod session;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

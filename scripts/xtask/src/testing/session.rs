@@ -1,0 +1,123 @@
+//! A guest that is spoken with: started, waited for until its shell prompts, asked, and ended.
+
+use std::fs;
+use std::io::Write as _;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::Context;
+use crate::args::Args;
+use crate::build::DEFAULT_IMAGE;
+use crate::error::{Error, Result};
+use crate::qemu::command::{self, Console};
+use crate::qemu::options::RunOptions;
+
+/// What the shell prints when it waits.
+const PROMPT: &str = "capelin> ";
+/// How long the machine may take to its first prompt, and a command to its next one.
+const LIMIT: Duration = Duration::from_secs(180);
+
+/// A running guest; it ends with this value.
+pub(super) struct Session {
+    machine: Child,
+    input: ChildStdin,
+    pieces: Receiver<Vec<u8>>,
+    log: fs::File,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // Both fail only if it has ended by itself.
+        let _ = self.machine.kill();
+        let _ = self.machine.wait();
+    }
+}
+
+impl Session {
+    /// Boots the default image with `options` (those of `scripts/run`, separated by spaces); what it says goes to the
+    /// log of the case `name`.
+    ///
+    /// # Errors
+    /// If the image doesn't build, or QEMU can't be started.
+    pub(super) fn start(context: &Context, name: &str, options: &str) -> Result<Self> {
+        let image = context.image(DEFAULT_IMAGE)?;
+        let options = RunOptions::parse(Args::new(options.split_whitespace()))?;
+        let path = context.log_path(name);
+        let log = fs::File::create(&path).map_err(|error| Error::File(path, error))?;
+        let failed = |error| Error::Spawn(command::QEMU.to_owned(), error);
+        let mut machine = Command::new(command::QEMU)
+            .args(command::arguments(&options, &image, Console::Plain)?)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(failed)?;
+        let closed = || failed(std::io::ErrorKind::BrokenPipe.into());
+        let output = machine.stdout.take().ok_or_else(closed)?;
+        let input = machine.stdin.take().ok_or_else(closed)?;
+        Ok(Self {
+            machine,
+            input,
+            pieces: listen(output),
+            log,
+        })
+    }
+
+    /// The emulator's process.
+    pub(super) fn process(&self) -> u32 {
+        self.machine.id()
+    }
+
+    /// Says `line` in the log.
+    pub(super) fn note(&mut self, line: &str) {
+        // A log that can't be written takes nothing from the test.
+        let _ = writeln!(self.log, "\n{line}");
+    }
+
+    /// What the guest says until its next prompt.
+    ///
+    /// # Errors
+    /// If it ends or says nothing more.
+    pub(super) fn until_prompt(&mut self) -> Result<String, String> {
+        let end = Instant::now() + LIMIT;
+        let mut text = String::new();
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            match self.pieces.recv_timeout(left) {
+                Ok(piece) => {
+                    let _ = self.log.write_all(&piece);
+                    text.push_str(&String::from_utf8_lossy(&piece));
+                    if let Some(text) = text.strip_suffix(PROMPT) {
+                        return Ok(text.to_owned());
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => return Err("never came to a prompt".to_owned()),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err("ended before a prompt".to_owned());
+                }
+            }
+        }
+    }
+
+    /// Gives the shell `command`, and waits for what it says.
+    ///
+    /// # Errors
+    /// As [`Session::until_prompt`].
+    pub(super) fn ask(&mut self, command: &str) -> Result<String, String> {
+        writeln!(self.input, "{command}").map_err(|error| error.to_string())?;
+        self.until_prompt()
+    }
+}
+
+fn listen(mut output: impl std::io::Read + Send + 'static) -> Receiver<Vec<u8>> {
+    let (sender, pieces) = sync_channel(1024);
+    thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(count @ 1..) = output.read(&mut buffer) {
+            // When nobody listens any more, what the machine says is drained all the same.
+            let _ = sender.try_send(buffer[..count].to_vec());
+        }
+    });
+    pieces
+}
