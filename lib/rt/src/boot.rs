@@ -33,7 +33,7 @@ mod imp {
     /// `bytes` bytes are mapped readable at `start` for the life of the program, and nobody
     /// writes them.
     unsafe fn pages(start: VirtAddr, bytes: usize) -> &'static [u8] {
-        let start = ptr::with_exposed_provenance(start.0 as usize);
+        let start = ptr::with_exposed_provenance(crate::convert::size(start.0));
         // SAFETY: the caller's.
         unsafe { slice::from_raw_parts(start, bytes) }
     }
@@ -75,7 +75,7 @@ mod imp {
         }
         let flags = capelin_abi::syscall::MapFlags::READ;
         let mapping = vspace::map(frame.address(), 0, identity.size, flags)?;
-        let (start, bytes) = (mapping.start(), mapping.bytes() as usize);
+        let (start, bytes) = (mapping.start(), crate::convert::size(mapping.bytes()));
         // It stays for good.
         let _ = frame.leak();
         core::mem::forget(mapping);
