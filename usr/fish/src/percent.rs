@@ -1,5 +1,5 @@
 //! Percent encoding (RFC 3986, section 2.1), as the kernel argument `capelin.exec=` uses it
-//! (`docs/045-running.md`).
+//! (`docs/047-running.md`).
 
 use alloc::{string::String, vec::Vec};
 

@@ -1,7 +1,7 @@
 //! Tests the runtime on a kernel.
 //!
 //! Started as the first domain it runs all tests, starting itself from the module archive as a
-//! child where it needs one ([`child`]), and powers off. It reports as `docs/045-running.md` says.
+//! child where it needs one ([`child`]), and powers off. It reports as `docs/047-running.md` says.
 //!
 //! | module | tests |
 //! | --- | --- |

@@ -1,4 +1,4 @@
-//! How commands reach the guest's shell, and how their outcome comes back (`docs/045-running.md`).
+//! How commands reach the guest's shell, and how their outcome comes back (`docs/047-running.md`).
 //!
 //! In: the kernel argument `capelin.exec=` with the commands percent-encoded (RFC 3986), so that it is one word.
 //! Out: a last console line `capelin: exec status N`, N the number of commands that failed; then the guest powers off.

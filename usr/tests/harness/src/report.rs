@@ -1,4 +1,4 @@
-//! The report: one line a test, as `docs/045-running.md` says.
+//! The report: one line a test, as `docs/047-running.md` says.
 //!
 //! ```text
 //!   src/main.rs:17: a second mapping in the same slot: got Ok, want SlotInUse
