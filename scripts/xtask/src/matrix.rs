@@ -197,6 +197,7 @@ pub(crate) fn cases() -> Vec<GuestCase> {
     let mut cases = boots();
     cases.extend(kernel());
     cases.extend(machines());
+    cases.extend(programs());
     cases.extend(shell());
     cases.extend(bad_inputs());
     cases
@@ -442,6 +443,66 @@ fn kernel() -> Vec<GuestCase> {
     });
     short.into_iter().map(case).chain(long).collect()
 }
+
+/// Programs that misbehave end alone and are reported; those that use FP registers keep them.
+fn programs() -> Vec<GuestCase> {
+    vec![
+        GuestCase {
+            exec: Some(
+                "wild calls; wild memory; wild overflow; wild panic; wild unmap; wild cspace; wild frame; dmesg; \
+                 oncore 1 wild overflow; oncore 1 wild calls; echo still here; oncore 1 hello",
+            ),
+            expected: Expected::Failures(6),
+            patterns: vec![
+                "calls were refused",
+                "frames: out of memory",
+                "error: wild exited with 139",
+                "error: wild exited with 101",
+                "on core 0 crashed: PC 0x",
+                "  x28 0x",
+                "error: wild ended by a fault",
+                "error: wild ended by a fault",
+                "error: wild ended by a fault",
+                // The runtime's own report is in the kernel's log.
+                "wild: write fault (not mapped) at 0x",
+                "  x28 0x",
+                "wild: panicked at",
+                "error: wild exited with 139",
+                "calls were refused",
+                "still here",
+                "hello from core 1",
+            ],
+            forbidden: vec![],
+            ..GuestCase::new("programs/wild", "--image test-programs --smp 2")
+        },
+        GuestCase {
+            exec: Some("fp; oncore 1 fp"),
+            patterns: vec!["fp: 3 of 3 sums are right", "fp: 3 of 3 sums are right"],
+            ..GuestCase::new("programs/fp", "--image test-programs --smp 2")
+        },
+        GuestCase {
+            // Nothing of a hundred programs, crashed ones among them, is left behind.
+            exec: Some(LEAKS),
+            expected: Expected::Failures(10),
+            patterns: vec!["still here"],
+            forbidden: vec!["panic", "out of memory", "out of resources"],
+            timeout_s: 120,
+            ..GuestCase::new("programs/leave-nothing", "--image test-programs --smp 2")
+        },
+    ]
+}
+
+/// Programs that end well and badly, a hundred times.
+const LEAKS: &str = "hello; hello; hello; hello; hello; hello; hello; hello; wild overflow; oncore 1 hello; \
+     hello; hello; hello; hello; hello; hello; hello; hello; wild unmap; oncore 1 hello; \
+     hello; hello; hello; hello; hello; hello; hello; hello; wild frame; oncore 1 hello; \
+     hello; hello; hello; hello; hello; hello; hello; hello; wild cspace; oncore 1 hello; \
+     hello; hello; hello; hello; hello; hello; hello; hello; oncore 1 wild unmap; oncore 1 hello; \
+     hello; hello; hello; hello; hello; hello; hello; hello; wild overflow; oncore 1 hello; \
+     hello; hello; hello; hello; hello; hello; hello; hello; wild unmap; oncore 1 hello; \
+     hello; hello; hello; hello; hello; hello; hello; hello; wild frame; oncore 1 hello; \
+     hello; hello; hello; hello; hello; hello; hello; hello; wild cspace; oncore 1 hello; \
+     hello; hello; hello; hello; hello; hello; hello; hello; oncore 1 wild unmap; echo still here";
 
 /// The shell tells how many of its commands failed, and goes on after one that did.
 fn shell() -> Vec<GuestCase> {
