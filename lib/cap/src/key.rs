@@ -49,8 +49,9 @@ pub(crate) const fn rank_of(kind: ObjectType) -> u8 {
         | ObjectType::VNodeL3
         | ObjectType::Dispatcher
         | ObjectType::KernelControlBlock => 5,
-        ObjectType::EndpointLmp | ObjectType::Notify | ObjectType::IrqDest => 6,
-        ObjectType::Mapping => 7,
+        // Right behind what it maps, whatever else has that range.
+        ObjectType::Mapping => 6,
+        ObjectType::EndpointLmp | ObjectType::Notify | ObjectType::IrqDest => 7,
     }
 }
 

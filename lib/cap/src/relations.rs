@@ -211,8 +211,18 @@ impl Mdb {
     }
 
     /// The innermost ancestor that `slot`, in the tree or not, has, tombstones
-    /// included; none without one.
+    /// included; none without one. A mapping is nobody's ancestor: what it maps has
+    /// the same range and comes before it.
     pub(crate) fn innermost_around<S: SlotStore>(&self, store: &S, slot: &Slot) -> SlotIndex {
+        let around = self.last_around(store, slot);
+        if !around.is_none() && store.slot(around).is_kind(ObjectType::Mapping) {
+            return self.last_around(store, store.slot(around));
+        }
+        around
+    }
+
+    /// The last node before `slot` whose range contains that of `slot`.
+    fn last_around<S: SlotStore>(&self, store: &S, slot: &Slot) -> SlotIndex {
         self.descend(
             store,
             |other| compare(other, slot) == Ordering::Less,
@@ -221,8 +231,9 @@ impl Mdb {
         )
     }
 
-    /// The innermost ancestor of `node`, unless that was moved to another kernel:
-    /// what it was made from isn't here then.
+    /// The innermost ancestor of `node`, unless another kernel owns it and this one
+    /// the object: a tombstone shows that what it was made from isn't here, and a
+    /// foreign capability may vanish any time.
     #[must_use]
     pub fn first_ancestor<S: SlotStore>(&self, store: &S, node: SlotIndex) -> Option<SlotIndex> {
         self.ancestor_of(store, store.slot(node))
@@ -230,11 +241,14 @@ impl Mdb {
 
     pub(crate) fn ancestor_of<S: SlotStore>(&self, store: &S, slot: &Slot) -> Option<SlotIndex> {
         let around = self.innermost_around(store, slot);
-        if around.is_none() || store.slot(around).is_tombstone() {
-            None
-        } else {
-            Some(around)
+        if around.is_none() {
+            return None;
         }
+        let ancestor = store.slot(around);
+        // Mappings are this kernel's, whoever owns what they map.
+        let is_owned = self.owns(slot) && !slot.is_kind(ObjectType::Mapping);
+        let counts = self.owns(ancestor) || !(is_owned || ancestor.is_tombstone());
+        counts.then_some(around)
     }
 
     /// Whether a local ancestor exists; constant time where that was so when the

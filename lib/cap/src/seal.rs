@@ -27,9 +27,9 @@ pub fn seal<S: SlotStore>(store: &mut S, mdb: &mut Mdb, index: SlotIndex) -> Res
     if mdb.has_remote_relations(store, index) {
         return Err(SysError::RemoteRelations);
     }
-    let in_a_frame = mdb
-        .first_ancestor(store, index)
-        .is_some_and(|around| store.slot(around).is_kind(ObjectType::Frame));
+    // Whoever has a frame around it, here or where that was moved, can map it.
+    let around = mdb.innermost_around(store, slot);
+    let in_a_frame = !around.is_none() && store.slot(around).is_kind(ObjectType::Frame);
     if in_a_frame || mdb.has_copies(store, index) || mdb.has_descendants(store, index) {
         return Err(SysError::HasRelations);
     }

@@ -644,7 +644,12 @@ fn sealing_needs_that_nobody_can_touch_it() {
     assert_eq!(attempt(&mut world, 20), Err(SysError::HasRelations));
     // The whole frame still reaches the part.
     assert_eq!(attempt(&mut world, 21), Err(SysError::HasRelations));
+    world.make(HOME_SLOT, ObjectType::VNodeL3, 0, 0, 22);
+    world.map(20, 22, 3, 23);
+    assert_eq!(attempt(&mut world, 21), Err(SysError::HasRelations));
     assert_eq!(world.delete_all(21), Ok(()));
+    assert_eq!(attempt(&mut world, 20), Err(SysError::HasRelations));
+    assert_eq!(world.delete_all(23), Ok(()));
     assert_eq!(attempt(&mut world, 20), Ok(()));
     assert_eq!(world.slot(20).kind(), ObjectType::CoreImage);
     assert_eq!(world.slot(20).rights(), Rights::GRANT | Rights::REVOKE);

@@ -78,8 +78,8 @@ fn rank(kind: ObjectType) -> u32 {
         Frame | DevFrame | EndpointUmp => 4,
         L1CNode | L2CNode | VNodeL0 | VNodeL1 | VNodeL2 | VNodeL3 | Dispatcher
         | KernelControlBlock => 5,
-        EndpointLmp | Notify | IrqDest => 6,
-        Mapping => 7,
+        Mapping => 6,
+        EndpointLmp | Notify | IrqDest => 7,
         _ => 0,
     }
 }
@@ -188,15 +188,17 @@ impl Model {
         self.caps.iter().any(|c| is_ancestor(cap, c))
     }
 
-    /// The innermost ancestor counts if it wasn't moved away.
+    /// The innermost ancestor counts, but for what is owned only if it is owned.
     pub fn has_ancestors(&self, cap: &Cap) -> bool {
-        self.innermost(cap).is_some_and(|c| !c.tombstone)
+        let is_owned = cap.is_own() && cap.kind != Mapping;
+        self.innermost(cap)
+            .is_some_and(|c| c.is_own() || !(is_owned || c.tombstone))
     }
 
     fn innermost(&self, cap: &Cap) -> Option<&Cap> {
         self.caps
             .iter()
-            .filter(|c| is_ancestor(c, cap))
+            .filter(|c| is_ancestor(c, cap) && c.kind != Mapping)
             .max_by_key(|c| key(c))
     }
 
@@ -590,9 +592,7 @@ impl Model {
         if self.has_remote_relations(&cap) {
             return Err(SysError::RemoteRelations);
         }
-        let in_a_frame = self
-            .innermost(&cap)
-            .is_some_and(|c| c.kind == Frame && !c.tombstone);
+        let in_a_frame = self.innermost(&cap).is_some_and(|c| c.kind == Frame);
         if in_a_frame || self.has_copies(&cap) || self.has_descendants(&cap) {
             return Err(SysError::HasRelations);
         }
