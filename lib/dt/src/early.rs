@@ -18,9 +18,10 @@ use crate::types::{PhysAddr, Region};
 pub const MAGIC: u32 = 0xd00d_feed;
 /// Bytes of a version 17 header.
 pub const HEADER_SIZE: usize = 40;
-/// Largest blob that is read, in bytes: what the arm64 boot protocol allows. The
-/// largest tree in Linux 6.12 has 152 KB.
-pub const MAX_SIZE: usize = 2 << 20;
+/// Largest blob that is read, in bytes. The largest tree in Linux 6.12 has 152 KB, and
+/// the arm64 boot protocol allows 2 MiB; but QEMU pads its trees to 1 MiB, and doubles
+/// that when such a tree is given to it again.
+pub const MAX_SIZE: usize = 8 << 20;
 
 /// A blob's header: offsets and sizes in bytes, not yet checked against the blob.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
