@@ -9,7 +9,7 @@
 //! | `irqd` | [`DISTRIBUTOR`], [`IRQ`] | [`MPIDR`], [`GIC_VERSION`], [`OFFSET`] | |
 //! | `pl011` | [`REGISTERS`] | [`OFFSET`], [`BYTES`], [`INTID`], [`EDGE`] | the device's `compatible` names |
 //! | `mem_serv` | `ram0`, `ram1`, …: Ram, with all rights | under the same names: the region's NUMA node | |
-//! | `monitor` | [`KERNEL`], [`ARCHIVE`], [`BOOT_INFO`] | [`BYTES`] of the archive | |
+//! | `monitor` | [`KERNEL`], [`ARCHIVE`], [`BOOT_INFO`] | [`HAS_SKB`] | |
 //! | `fish` | | | those words of the kernel's command line that start with `capelin.` |
 
 /// Frame: the device tree, read-only, from its first byte on.
@@ -39,3 +39,5 @@ pub const BYTES: &str = "bytes";
 pub const INTID: &str = "intid";
 /// Word: 1 when the interrupt is edge-triggered; 0 when missing.
 pub const EDGE: &str = "edge";
+/// Word: 0 when the knowledge base doesn't run, so that nobody need wait for it.
+pub const HAS_SKB: &str = "has-skb";

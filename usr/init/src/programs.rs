@@ -10,7 +10,7 @@ use core::{cell::RefCell, fmt};
 use capelin_abi::syscall::DispatcherState;
 use capelin_archive::{Archive, Module};
 use capelin_rt::{RtError, endpoint::Endpoint, println, spawn};
-use capelin_spawn::{Domain, Image, ImageError, Program, SpawnError};
+use capelin_spawn::{Domain, Image, ImageError, Program, SpawnError, loader};
 
 /// Messages that the endpoint for ends holds: one for each program.
 const CAPACITY: usize = 16;
@@ -81,6 +81,13 @@ impl Programs {
     /// The modules.
     pub(crate) fn modules(&self) -> impl Iterator<Item = Module<'static>> {
         self.archive.modules()
+    }
+
+    /// Bytes of RAM that it takes to start module `name` as `program`.
+    pub(crate) fn ram_needed(&self, name: &str, program: &Program) -> Result<u64, StartError> {
+        let module = self.archive.find(name).ok_or(StartError::Missing)?;
+        let image = Image::parse(module.data()).map_err(StartError::Image)?;
+        Ok(loader::needs(program, &image)?.ram)
     }
 
     /// Starts module `name` as `program`.

@@ -5,7 +5,7 @@ use core::{fmt, time::Duration};
 
 use capelin_abi::Rights;
 use capelin_abi::boot::{BootInfo, ConsoleArgs};
-use capelin_abi::layout::slot;
+use capelin_abi::{PAGE_SIZE, layout::slot};
 use capelin_archive::{Archive, ArchiveError};
 use capelin_dt::Machine;
 use capelin_idc::{Cap, Client};
@@ -37,8 +37,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const CORES_PATIENCE: Duration = Duration::from_secs(600);
 /// Bytes of memory fetched at a time, to start programs with.
 const MEMORY_BYTES: u64 = 8 << 20;
-/// What the start of any one program takes at most, in bytes.
-const PROGRAM_BYTES: u64 = 6 << 20;
+/// Memory that a driver starts with for its own frames, in bytes.
+const DRIVER_BYTES: u64 = 512 << 10;
+/// Alignment of what is fetched, in bytes.
+const BLOCK_BYTES: u64 = 2 << 20;
 /// Kernel arguments that begin so are the shell's.
 const OURS: &str = "capelin.";
 /// The module that is the shell.
@@ -119,15 +121,19 @@ pub(crate) async fn start(env: &Env) -> Result<(), Fatal> {
         memory: None,
     };
     start.memory_service(&regions).await?;
-    start.report("skb", start.skb().await);
-    start.report("monitor", start.monitor().await);
+    let has_skb = start.report("skb", start.skb().await);
+    let has_monitor = start.report("monitor", start.monitor(has_skb).await);
     // The driver needs its interrupt; without either, output stays with the CPU driver.
     if start.report("irqd", start.irqd().await)
         && start.report("pl011", start.console_driver().await)
     {
         start.take_console().await;
     }
-    let monitor = start.settle().await;
+    let monitor = if has_monitor {
+        start.settle().await
+    } else {
+        None
+    };
     start.shell().await.map_err(Fatal::Shell)?;
     if let Some(monitor) = &monitor {
         start.introduce(monitor, |name| name == SHELL).await;
@@ -159,14 +165,19 @@ impl Start {
 
     /// Starts a module, with memory fetched for it.
     async fn launch(&self, name: &str, program: Program) -> Result<(), StartError> {
+        // A page more: no capability is made into one of the same type and range.
+        let needed = self.programs.ram_needed(name, &program)? + PAGE_SIZE;
         if let Some(client) = &self.memory
-            && memory::left().largest_ram < PROGRAM_BYTES
+            && memory::left().largest_ram < needed
         {
-            let fetched = client.allocate(MEMORY_BYTES, 2 << 20, ANY_NODE).await;
-            // Without, what is left may be enough.
-            if let Ok(ram) = fetched {
-                memory::add_ram(OwnedCap::received(ram))?;
-            }
+            // For several programs at once if there is that much, else for this one.
+            let several = client.allocate(MEMORY_BYTES.max(needed), BLOCK_BYTES, ANY_NODE);
+            let fetched = match several.await {
+                Ok(ram) => Ok(ram),
+                Err(_) => client.allocate(needed, PAGE_SIZE, ANY_NODE).await,
+            };
+            let ram = fetched.map_err(|_| RtError::OutOfMemory)?;
+            memory::add_ram(OwnedCap::received(ram))?;
         }
         self.programs.start(name, program).await
     }
@@ -198,15 +209,15 @@ impl Start {
         self.launch("skb", program).await
     }
 
-    async fn monitor(&self) -> Result<(), StartError> {
+    async fn monitor(&self, has_skb: bool) -> Result<(), StartError> {
         let program = self
             .program("monitor")
             .capability(handover::KERNEL, slot::KERNEL)
             .capability(handover::ARCHIVE, slot::ARCHIVE)
             .capability(handover::BOOT_INFO, slot::BOOT_INFO)
-            .word(handover::BYTES, self.boot.archive_bytes)
+            .word(handover::HAS_SKB, u64::from(has_skb))
             .home_bytes(1 << 20)
-            .ram_bytes(4 << 20);
+            .ram_bytes(2 << 20);
         self.launch("monitor", program).await
     }
 
@@ -219,7 +230,8 @@ impl Start {
             .capability_with(handover::IRQ, slot::IRQ, Rights::all())
             .word(handover::MPIDR, self.boot.mpidr)
             .word(handover::GIC_VERSION, u64::from(self.boot.gic.version))
-            .word(handover::OFFSET, registers.offset);
+            .word(handover::OFFSET, registers.offset)
+            .ram_bytes(DRIVER_BYTES);
         self.launch("irqd", program).await
     }
 
@@ -243,7 +255,8 @@ impl Start {
             .word(handover::BYTES, registers.bytes)
             .word(handover::INTID, u64::from(args.intid))
             .word(handover::EDGE, u64::from(is_edge))
-            .arguments(compatible.unwrap_or_default());
+            .arguments(compatible.unwrap_or_default())
+            .ram_bytes(DRIVER_BYTES);
         self.launch("pl011", program).await
     }
 
@@ -314,7 +327,7 @@ impl Start {
         let ours = arguments
             .split_ascii_whitespace()
             .filter(|word| word.starts_with(OURS));
-        let program = self.program(SHELL).arguments(ours);
+        let program = self.program(SHELL).arguments(ours).ram_bytes(1 << 20);
         self.launch(SHELL, program).await
     }
 }

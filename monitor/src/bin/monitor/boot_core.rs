@@ -31,7 +31,8 @@ use crate::{
 
 /// How long the knowledge base may take to come up.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Memory that is kept for programs when the cores get theirs, in bytes.
+/// Memory that is kept for programs when the cores get theirs, in bytes; a quarter where
+/// there is little.
 const RESERVE: u64 = 16 << 20;
 /// A machine has plenty of memory when there is this much for each core, in bytes.
 const PLENTY: u64 = 32 << 20;
@@ -78,7 +79,11 @@ pub(crate) async fn begin(env: &Env) -> Result<(), Error> {
     })?;
     register(&node).await?;
     spawn(find_console(Rc::clone(&node)));
-    let plan = ask_for_plan(&node).await.unwrap_or_else(|| {
+    let asked = match env.word(handover::HAS_SKB) {
+        Some(0) => None,
+        _ => ask_for_plan(&node).await,
+    };
+    let plan = asked.unwrap_or_else(|| {
         println!("monitor: without an answer of the knowledge base, only core {own} runs");
         Plan::default()
     });
@@ -184,7 +189,7 @@ async fn allot(node: &Node, boot: &BootCore, mut plan: Plan) -> (Plan, Memories)
     } else {
         (least, SCARCE_RAM)
     };
-    let mut budget = total_free.saturating_sub(RESERVE);
+    let mut budget = total_free - RESERVE.min(total_free / 4);
     for core in plan.cores().to_vec() {
         let memory = if budget >= home + working {
             fetch(node, home, working, core.home_node).await

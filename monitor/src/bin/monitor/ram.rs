@@ -1,6 +1,6 @@
 //! Memory: from the memory service on the boot core, from the boot core elsewhere.
 
-use capelin_abi::KernelId;
+use capelin_abi::{KernelId, PAGE_SIZE};
 use capelin_interfaces::memory::ANY_NODE;
 use capelin_monitor::Record;
 use capelin_monitor::intermon::{IntermonClient, IntermonError};
@@ -37,6 +37,8 @@ pub(crate) async fn allocate(
 /// # Errors
 /// As [`allocate`].
 pub(crate) async fn ensure(node: &Node, bytes: u64) -> Result<(), Error> {
+    // A page more: no capability is made into one of the same type and range.
+    let bytes = bytes.saturating_add(PAGE_SIZE);
     if memory::left().largest_ram >= bytes {
         return Ok(());
     }
