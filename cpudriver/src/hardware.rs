@@ -60,6 +60,11 @@ impl Window {
         cache::clean_invalidate_to_poc(self.address(), PAGE_SIZE);
     }
 
+    /// Writes the page back to where instruction fetches look.
+    pub(crate) fn clean_instructions(self) {
+        cache::clean_instructions(self.address(), PAGE_SIZE);
+    }
+
     /// Releases a spin-table core whose release address is at `offset`, a multiple
     /// of 8, of the page.
     pub(crate) fn release_spin_table(self, offset: u64, entry: PhysAddr) {

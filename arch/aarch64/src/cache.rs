@@ -98,6 +98,20 @@ pub fn sync_instructions(address: VirtAddr, bytes: u64) {
     instructions(&mut Processor, address, bytes, LineSizes::read());
 }
 
+/// Before memory is mapped for instruction fetches at another address than
+/// `address`, by which it was written or can be reached: data goes to the point of
+/// unification by that address, but instruction lines go altogether, since a VIPT
+/// instruction cache holds them under the other one (D7.5.9.2; B2.4.4 for the
+/// sequence). [`publish_instructions`] follows the last piece.
+pub fn clean_instructions(address: VirtAddr, bytes: u64) {
+    clean_for_fetch(&mut Processor, address, bytes, LineSizes::read());
+}
+
+/// Ends what [`clean_instructions`] began.
+pub fn publish_instructions() {
+    publish(&mut Processor, LineSizes::read());
+}
+
 /// Zeroes the 4 KiB page at `page` by `DC ZVA`, or by stores where the core has
 /// none.
 ///
@@ -158,6 +172,23 @@ fn instructions(issue: &mut impl Issue, address: VirtAddr, bytes: u64, sizes: Li
         for each in lines(address, bytes, sizes.instruction_bytes) {
             issue.issue(Op::IcIvau(each));
         }
+        issue.issue(Op::DsbIsh);
+    }
+    issue.issue(Op::Isb);
+}
+
+fn clean_for_fetch(issue: &mut impl Issue, address: VirtAddr, bytes: u64, sizes: LineSizes) {
+    if !sizes.data_is_coherent {
+        for each in lines(address, bytes, sizes.data_bytes) {
+            issue.issue(Op::DcCvau(each));
+        }
+    }
+}
+
+fn publish(issue: &mut impl Issue, sizes: LineSizes) {
+    issue.issue(Op::DsbIsh);
+    if !sizes.instructions_are_coherent {
+        issue.issue(Op::IcIalluis);
         issue.issue(Op::DsbIsh);
     }
     issue.issue(Op::Isb);
@@ -242,6 +273,29 @@ mod tests {
         let coherent = LineSizes::decode(0xb444_c004, 4);
         let mut trace = Trace::default();
         instructions(&mut trace, VirtAddr(0x2000), 8, coherent);
+        assert_eq!(trace.0, ["dsb ish", "isb"]);
+    }
+
+    #[test]
+    fn instructions_at_another_address_go_altogether() {
+        let mut trace = Trace::default();
+        clean_for_fetch(&mut trace, VirtAddr(0x2000), 128, A72);
+        publish(&mut trace, A72);
+        assert_eq!(
+            trace.0,
+            [
+                "dc cvau 0x2000",
+                "dc cvau 0x2040",
+                "dsb ish",
+                "ic ialluis",
+                "dsb ish",
+                "isb"
+            ]
+        );
+        let coherent = LineSizes::decode(0xb444_c004, 4);
+        let mut trace = Trace::default();
+        clean_for_fetch(&mut trace, VirtAddr(0x2000), 128, coherent);
+        publish(&mut trace, coherent);
         assert_eq!(trace.0, ["dsb ish", "isb"]);
     }
 

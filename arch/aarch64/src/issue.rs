@@ -43,6 +43,8 @@ pub(crate) enum Op {
     DcZva(u64),
     /// Invalidate an instruction line to the point of unification.
     IcIvau(u64),
+    /// Invalidate all instruction lines of the inner shareable domain.
+    IcIalluis,
     /// Wake cores that wait for an event.
     Sev,
 }
@@ -67,6 +69,7 @@ impl fmt::Display for Op {
             Self::DcCvau(x) => write!(f, "dc cvau {x:#x}"),
             Self::DcZva(x) => write!(f, "dc zva {x:#x}"),
             Self::IcIvau(x) => write!(f, "ic ivau {x:#x}"),
+            Self::IcIalluis => f.write_str("ic ialluis"),
             Self::Sev => f.write_str("sev"),
         }
     }
@@ -125,6 +128,7 @@ mod real {
                 Op::DcCvau(x) => plain!("dc cvau", x),
                 Op::DcZva(x) => plain!("dc zva", x),
                 Op::IcIvau(x) => plain!("ic ivau", x),
+                Op::IcIalluis => plain!("ic ialluis"),
                 Op::Sev => plain!("sev"),
             }
         }

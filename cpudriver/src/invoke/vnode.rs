@@ -4,7 +4,7 @@
 //! space takes no entries. So every table knows its root (for the ASID) and its
 //! first address, and invalidation needs no search.
 
-use capelin_aarch64::tlb;
+use capelin_aarch64::{cache, tlb};
 use capelin_abi::capability::VNODE_ENTRIES;
 use capelin_abi::syscall::MapFlags;
 use capelin_abi::{ObjectType, PAGE_SIZE, PhysAddr, Rights, SysError, VirtAddr};
@@ -14,6 +14,7 @@ use capelin_vspace::{Descriptor, Permissions, TableLevel};
 use super::cnode;
 use super::{Call, DONE, Outcome};
 use crate::core::Core;
+use crate::hardware::Window;
 use crate::narrow::{index, low16};
 
 /// Set in a mapping's kernel word when it maps a table; the low bits are the
@@ -142,6 +143,9 @@ fn map_frame(
     if flags.contains(MapFlags::UNCACHED) && !is_device {
         drop_from_caches(core, base, bytes)?;
     }
+    if flags.contains(MapFlags::EXECUTE) {
+        publish_instructions(core, base, bytes)?;
+    }
     insert(core, call, request, source, request.level as u32)?;
     // The output address is the descriptor's only part that changes, by whole spans.
     let mut leaf = leaf.0;
@@ -156,15 +160,31 @@ fn map_frame(
 /// Before memory is mapped non-cacheable: no line of it stays in a cache.
 #[cold]
 fn drop_from_caches(core: &mut Core, base: PhysAddr, bytes: u64) -> Result<(), SysError> {
+    through_window(core, base, bytes, Window::clean_invalidate)
+}
+
+/// Before memory is mapped executable: fetches see what was written to it.
+#[cold]
+fn publish_instructions(core: &mut Core, base: PhysAddr, bytes: u64) -> Result<(), SysError> {
+    through_window(core, base, bytes, Window::clean_instructions)?;
+    cache::publish_instructions();
+    Ok(())
+}
+
+/// Does `work` for each page. Bounded: as many pages as a table has entries; home
+/// memory never comes into the window.
+fn through_window(
+    core: &mut Core,
+    base: PhysAddr,
+    bytes: u64,
+    work: fn(Window),
+) -> Result<(), SysError> {
     if bytes > VNODE_ENTRIES * PAGE_SIZE || core.objects.contains(base, 1) {
         return Err(SysError::Unsupported);
     }
     for offset in (0..bytes).step_by(index(PAGE_SIZE)) {
-        core.map.with_window(
-            PhysAddr(base.0 + offset),
-            Permissions::KERNEL_DATA,
-            crate::hardware::Window::clean_invalidate,
-        )?;
+        core.map
+            .with_window(PhysAddr(base.0 + offset), Permissions::KERNEL_DATA, work)?;
     }
     Ok(())
 }
@@ -252,12 +272,18 @@ pub(crate) fn protect(core: &mut Core, call: &Call) -> Result<Outcome, SysError>
         .get(first)
         .copied()
         .unwrap_or(0);
-    let is_device = match Descriptor(old).decode(level) {
-        capelin_vspace::Entry::Leaf(_, old) => old.is_device(),
-        _ => return Err(SysError::WrongType),
+    let capelin_vspace::Entry::Leaf(base, old) = Descriptor(old).decode(level) else {
+        return Err(SysError::WrongType);
     };
-    let permissions =
-        Permissions::from_map_flags(flags, is_device).map_err(|_| SysError::InvalidArgument)?;
+    let permissions = Permissions::from_map_flags(flags, old.is_device())
+        .map_err(|_| SysError::InvalidArgument)?;
+    if permissions.memory != old.memory {
+        // Another memory type would need break before make, and cache maintenance.
+        return Err(SysError::InvalidArgument);
+    }
+    if permissions.is_executable() && !old.is_executable() {
+        publish_instructions(core, base, count * level.entry_span())?;
+    }
     for index in first..first + usize::from(data.entries) {
         let entry = core
             .objects
