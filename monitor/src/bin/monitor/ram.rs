@@ -42,14 +42,22 @@ pub(crate) async fn ensure(node: &Node, bytes: u64) -> Result<(), Error> {
     if memory::left().largest_ram >= bytes {
         return Ok(());
     }
-    let wanted = bytes.max(AT_LEAST).next_multiple_of(ALIGNMENT);
-    let here = allocate(node, wanted, ALIGNMENT, node.home_node).await;
-    let ram = match here {
-        Ok(ram) => ram,
-        // The nearest may be full.
-        Err(_) => allocate(node, wanted, ALIGNMENT, ANY_NODE).await?,
-    };
-    Ok(memory::add_ram(ram)?)
+    let much = bytes.max(AT_LEAST).next_multiple_of(ALIGNMENT);
+    let exact = bytes.next_multiple_of(PAGE_SIZE);
+    // The nearest may be full, and there may be no more than what is needed.
+    let tries = [
+        (much, ALIGNMENT, node.home_node),
+        (much, ALIGNMENT, ANY_NODE),
+        (exact, PAGE_SIZE, ANY_NODE),
+    ];
+    let mut last = Error::Runtime(RtError::OutOfMemory);
+    for (bytes, alignment, numa) in tries {
+        match allocate(node, bytes, alignment, numa).await {
+            Ok(ram) => return Ok(memory::add_ram(ram)?),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 /// The boot core's side of [`allocate`] on another core: moves memory to `to`.
