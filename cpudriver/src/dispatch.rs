@@ -18,7 +18,6 @@ use crate::memory::{Context, Slots};
 use crate::narrow::{low16, low32};
 use crate::scheduler::{NEVER, SLICES_PER_SECOND};
 use crate::syscall::Leave;
-use capelin_cap::SlotStore;
 
 /// The save area that the current dispatcher's last entry filled.
 pub(crate) fn current_context(core: &Core) -> Context {
@@ -224,9 +223,11 @@ pub(crate) fn run_next(core: &mut Core, mut now: u64) {
     }
 }
 
-/// Whether `dcb` still has its frame, its CSpace and its VSpace.
+/// Whether `dcb` still has its frame, its CSpace and its VSpace. One that is dying
+/// counts as lost: the dispatcher was told of it, and won't be again.
 pub(crate) fn is_whole(core: &Core, dcb: DcbRef) -> bool {
-    (held::FRAME..=held::VSPACE).all(|n| core.slots.slot(Slots::held(dcb, n)).is_occupied())
+    (held::FRAME..=held::VSPACE)
+        .all(|n| capelin_cap::usable(&core.slots, Slots::held(dcb, n)).is_ok())
 }
 
 /// Makes `dcb`, which is in no queue, current. False when it can't run: then it

@@ -89,8 +89,12 @@ pub(crate) fn handle(core: &mut Core, caller: DcbRef, area: Context) -> Leave {
         Ok(slot) => slot,
         Err(error) => return refuse(core, area, error),
     };
-    let kind = core.slots.slot(slot).kind();
-    match (kind, low16(word >> 48)) {
+    let invoked = core.slots.slot(slot);
+    if !invoked.is_usable() {
+        // Only `perform` knows what may be asked of these.
+        return others(core, caller, slot, area);
+    }
+    match (invoked.kind(), low16(word >> 48)) {
         (ObjectType::L1CNode, COPY) => copy(core, caller, slot, area),
         (ObjectType::L1CNode, RETYPE) => retype(core, caller, slot, area),
         (ObjectType::L1CNode, DELETE) => delete(core, caller, slot, area),
@@ -189,6 +193,10 @@ fn perform(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
     if number == I::Identify as u16 && kind != ObjectType::Null {
         return cnode::identify(core, call, slot);
     }
+    // What dies is being taken apart, and what is in progress holds what lay there
+    // before: a mapping made in such a table, or a dispatcher made to run again, would
+    // outlive its object.
+    capelin_cap::usable(&core.slots, slot)?;
     let invocation = || I::try_from(number).map_err(|_| SysError::UnknownOperation);
     match kind {
         ObjectType::Null => Err(SysError::EmptySlot),

@@ -11,7 +11,7 @@ use crate::store::SlotStore;
 /// `NoSuchSlot` for index 0, `EmptySlot`, `Locked` (also while its memory is
 /// being zeroed), `Dying`, and `Foreign` for a tombstone.
 #[inline]
-pub(crate) fn usable<S: SlotStore>(store: &S, index: SlotIndex) -> Result<&Slot, SysError> {
+pub fn usable<S: SlotStore>(store: &S, index: SlotIndex) -> Result<&Slot, SysError> {
     if index.is_none() {
         return Err(SysError::NoSuchSlot);
     }

@@ -46,6 +46,7 @@ pub mod transfer;
 pub use check::{Summary, Violation, check};
 pub use copy::{copy, relocate};
 pub use create::create;
+pub use decode::usable;
 pub use delete::{DeleteList, Step, delete, drain};
 pub use derive::{derive, derive_mapping};
 pub use identify::{Identity, identify};

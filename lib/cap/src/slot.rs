@@ -499,9 +499,10 @@ impl Slot {
         self.head & (KIND | UNUSABLE) == kind as u64
     }
 
-    /// Whether the slot is live and not a tombstone.
+    /// Whether the slot is live and not a tombstone. It may be empty.
     #[inline]
-    pub(crate) const fn is_usable(&self) -> bool {
+    #[must_use]
+    pub const fn is_usable(&self) -> bool {
         self.head & UNUSABLE == 0
     }
 
