@@ -227,8 +227,12 @@ fn put(core: &mut Core, to: Destination, header: MessageHeader, words: &[u64; ME
 
 /// Keeps room for one event in the ring of an endpoint.
 pub(crate) fn reserve(core: &mut Core, to: Destination) -> Result<(), SysError> {
-    let entry = core.objects.dcb_mut(to.dcb);
+    let entry = core.objects.dcb(to.dcb);
     let frame = entry.frame;
+    if frame == 0 {
+        // It lost its frame, and with that all rings, or is being deleted.
+        return Err(SysError::NotRunnable);
+    }
     let record = entry.endpoints.get(to.index).copied().unwrap_or_default();
     let free = u32::from(record.capacity).saturating_sub(used(core.objects.frame(frame), &record));
     if record.ring == 0 || free <= u32::from(record.reserved) {
@@ -249,10 +253,16 @@ pub(crate) fn unreserve(core: &mut Core, to: Destination) {
 /// the room disappear (it lied about its tail, or is gone): the caller keeps the
 /// event pending.
 pub(crate) fn event(core: &mut Core, to: Destination, words: [u64; MESSAGE_WORDS]) -> bool {
-    if !is_alive(core, to.dcb) {
+    let entry = core.objects.dcb(to.dcb);
+    // One that was stopped finds the event in its ring when it is run again; nobody
+    // would send it then.
+    let may_run = matches!(
+        entry.state,
+        DispatcherState::Runnable | DispatcherState::Stopped
+    );
+    if !may_run || entry.frame == 0 {
         return false;
     }
-    let entry = core.objects.dcb(to.dcb);
     let Some(record) = entry.endpoints.get(to.index).copied() else {
         return false;
     };

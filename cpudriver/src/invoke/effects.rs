@@ -141,6 +141,9 @@ impl Effects for KernelEffects<'_> {
         let entry = self.objects.dcb_mut(dcb);
         entry.state = DispatcherState::Stopped;
         entry.wait = Wait::Not;
+        // The frame may go before the endpoints do, and the interrupts of those that
+        // are bound from now on wouldn't be unbound.
+        entry.frame = 0;
         let word = core::mem::take(&mut entry.doorbell);
         self.doorbells.release(word);
         crate::lmp::take_back_promise(self.objects, dcb);
