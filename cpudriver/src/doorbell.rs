@@ -66,6 +66,9 @@ impl DoorbellOwners {
             if self.owners[at].is_none() {
                 self.owners[at] = Some(dcb);
                 self.next = u32::try_from(at + 1).unwrap_or(0);
+                // What a stale Notify left here would have the new owner's peers
+                // believe that it is about to look.
+                PAGE.0[at + SUMMARY_WORDS].swap(0, Ordering::AcqRel);
                 return u32::try_from(at + SUMMARY_WORDS).map_err(|_| SysError::NoResources);
             }
         }

@@ -83,7 +83,7 @@ fn decode(core: &Core, caller: DcbRef, area: Context) -> Option<Short> {
     if !kcb.scheduler.is_empty() || kcb.current_disabled == 0 {
         return None;
     }
-    if core.objects.dcb(caller).delivered != seen {
+    if core.objects.dcb(caller).delivered != seen || doorbell::is_rung(core, caller) {
         return None;
     }
     let slot = core.slots.slot(cspace::lookup_plain(

@@ -145,6 +145,11 @@ fn call(core: &mut Core, current: DcbRef, area: Context) -> Result<Leave, SysErr
     let message = message(area)?;
     let (seen, deadline) = (area.get(10), area.get(11));
     let (receiver, _) = lmp::send(core, current, &message)?;
+    // As in `wait`: bits that came while it ran make no more interrupts, so whoever
+    // blocks without taking them sleeps on.
+    if doorbell::take(core, current) {
+        dispatch::deliver(core, current, false);
+    }
     if receiver == current || core.objects.dcb(current).delivered != seen {
         // Something is there already: don't wait, but let the receiver run.
         area.set(0, 0);
