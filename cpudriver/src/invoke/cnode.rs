@@ -111,7 +111,12 @@ pub(super) fn retype(core: &mut Core, call: &Call) -> Result<Outcome, SysError> 
     capelin_cap::retype(&mut core.slots, &mut core.kcb.mdb, from, &request, first)?;
     for number in 0..count {
         let slot = SlotIndex(first.0 + number);
-        if core.slots.slot(slot).state() == State::InProgress && !zero(core, slot)? {
+        if core.slots.slot(slot).state() != State::InProgress {
+            continue;
+        }
+        // The others stay as they are, claimed and unusable: the same call finds them.
+        let is_last = number + 1 == count;
+        if !zero(core, slot)? || (!is_last && cpu::interrupt_pending()) {
             return Ok(Outcome::Again);
         }
     }
