@@ -25,6 +25,7 @@ entry:
 
     // EL2: give EL1 everything, then drop to it. Arm ARM D19.2.48 (HCR_EL2).
     mov     x0, #(1 << 31)              // HCR_EL2.RW: EL1 is AArch64
+    orr     x0, x0, #(3 << 40)          // API, APK: PACGA at EL0 mustn't trap to an EL2 without vectors
     msr     hcr_el2, x0
     mov     x0, #3                      // EL1 may use the counter and the timer
     msr     cnthctl_el2, x0
@@ -126,6 +127,7 @@ at_el1:
     msr     ttbr1_el1, x7
     dsb     sy                          // tables before walks (D8.17)
     tlbi    vmalle1
+    ic      iallu                       // the image was written as data, by another core (B2.7.4)
     dsb     nsh
     isb
     ldr     x1, ={sctlr}
