@@ -1,6 +1,6 @@
 //! Invocations of the Kernel capability: what only a monitor and `init` may ask.
 
-use capelin_aarch64::{psci, user};
+use capelin_aarch64::{cpu, psci, user};
 use capelin_abi::boot::{ARGS_MAGIC, CoreArgs, KERNEL_MAGIC, KernelHeader};
 use capelin_abi::syscall::{Invocation, KernelCounter};
 use capelin_abi::{KernelId, Mpidr, ObjectType, PAGE_SIZE, PhysAddr, SysError, VirtAddr};
@@ -17,6 +17,9 @@ use crate::narrow::{index, low16};
 /// Replaces [`ARGS_MAGIC`] in a core image that has been used: no second core
 /// starts in the same memory.
 pub(crate) const ARGS_USED: u64 = u64::from_le_bytes(*b"CAPEUSED");
+
+/// Bytes of an image cleaned between two looks at the interrupts.
+const CLEAN_STEP_BYTES: u64 = 16 * PAGE_SIZE;
 
 /// Every invocation of a Kernel capability.
 pub(crate) fn invoke(
@@ -116,10 +119,16 @@ fn start_core(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
         });
     }
     let (base, bytes) = (image.address(), image.size());
+    let cleaned = image.data()[0];
+    // Locking holds one slot only: by a copy a running core's memory could be deleted
+    // from the database, or looked into here.
+    capelin_cap::usable(&core.slots, image_slot)?;
+    if core.kcb.mdb.has_copies(&core.slots, image_slot) {
+        return Err(SysError::HasRelations);
+    }
     let mpidr = Mpidr(call.argument(2));
     let release = call.argument(3);
     let header: KernelHeader = read_image(core, base)?;
-    let args_at = base.0 + header.memory_bytes;
     if header.magic != KERNEL_MAGIC
         || header.abi_version != capelin_abi::ABI_VERSION
         || !header.memory_bytes.is_multiple_of(PAGE_SIZE)
@@ -127,6 +136,7 @@ fn start_core(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
     {
         return Err(SysError::InvalidArgument);
     }
+    let args_at = base.0 + header.memory_bytes;
     let args: CoreArgs = read_image(core, PhysAddr(args_at))?;
     let used = args.domain_offset.checked_add(args.domain_bytes);
     let used = used.and_then(|end| end.checked_next_multiple_of(PAGE_SIZE));
@@ -142,15 +152,19 @@ fn start_core(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
     {
         return Err(SysError::InvalidArgument);
     }
-    write_magic(core, args_at, ARGS_USED)?;
     // The child runs with its caches off at first: what it reads must have reached
-    // memory, and nothing dirty may come down on what it writes.
-    for page in (0..used).step_by(index(PAGE_SIZE)) {
-        core.map
-            .with_window(PhysAddr(base.0 + page), Permissions::KERNEL_DATA, |page| {
-                page.clean_invalidate();
-            })?;
+    // memory, and nothing dirty may come down on what it writes. Nobody can write to a
+    // sealed image, so how far we got is kept in its capability.
+    for page in (cleaned..used).step_by(index(PAGE_SIZE)) {
+        clean_page(core, PhysAddr(base.0 + page))?;
+        let done = page + PAGE_SIZE;
+        core.slots.slot_mut(image_slot).set_data([done, 0]);
+        if done.is_multiple_of(CLEAN_STEP_BYTES) && done < used && cpu::interrupt_pending() {
+            return Ok(Outcome::Again);
+        }
     }
+    write_magic(core, args_at, ARGS_USED)?;
+    clean_page(core, PhysAddr(args_at))?;
     let started = if release == 0 {
         core.psci.cpu_on(mpidr, base, base.0).map_err(firmware)
     } else {
@@ -165,6 +179,14 @@ fn start_core(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
         }
     }
     Ok(DONE)
+}
+
+/// Writes a page of a sealed image back, and drops it from the caches.
+fn clean_page(core: &mut Core, page: PhysAddr) -> Result<(), SysError> {
+    core.map
+        .with_window(page, Permissions::KERNEL_DATA, |page| {
+            page.clean_invalidate();
+        })
 }
 
 fn write_magic(core: &mut Core, args: u64, magic: u64) -> Result<(), SysError> {
