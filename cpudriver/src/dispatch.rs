@@ -12,6 +12,7 @@ use capelin_abi::{PhysAddr, SysError};
 
 use crate::core::Core;
 use crate::dcb::{DcbRef, Resume, Wait, held};
+use crate::hardware::use_empty_root;
 use crate::interrupts;
 use crate::lmp;
 use crate::memory::{Context, Slots};
@@ -289,6 +290,10 @@ fn note_asid(core: &mut Core, dcb: DcbRef) {
         if core.kcb.asid_last > core.asid_max {
             core.kcb.asid_last = 1;
             core.kcb.asid_generation += 1;
+            // The walker may still fill the TLB from the root in use, under an ASID that
+            // another will soon have: that root goes first.
+            use_empty_root(core.map.empty_root());
+            core.active_root = 0;
             tlb::invalidate_all_local();
         }
         let (asid, generation) = (core.kcb.asid_last, core.kcb.asid_generation);
