@@ -14,6 +14,7 @@
 //! | [`rings`] | rings to other monitors |
 //! | [`ram`] | memory: from the memory service, or from the boot core |
 //! | [`programs`] | the programs on this core |
+//! | [`log`] | this core's kernel log |
 //! | [`monitor_service`], [`system_service`], [`intermon_service`] | what it does for programs and for other monitors |
 //! | [`relay`] | services of the boot core, for programs on other cores |
 #![cfg_attr(target_os = "none", no_std, no_main)]
@@ -25,6 +26,7 @@ mod boot_core;
 mod children;
 mod error;
 mod intermon_service;
+mod log;
 mod monitor_service;
 mod node;
 mod other_core;

@@ -20,15 +20,23 @@ use capelin_archive::ModuleKind;
 use capelin_interfaces::monitor::{
     CapabilityInfo, DomainId, DomainInfo, DomainState, MonitorError,
 };
-use capelin_rt::{OwnedCap, RtError, spawn, sys, time};
+use capelin_rt::{ExitCode, OwnedCap, RtError, spawn, sys, time};
 use capelin_spawn::{Domain, Image, Program, SpawnError, loader};
 
-use crate::{error::Error, node::Node, ram};
+use crate::{error::Error, log, node::Node, ram};
 
 /// Home memory that a program has for its own kernel objects, in bytes.
 const HOME_BYTES: u64 = 96 << 10;
 /// Memory that a program has for its own frames, in bytes.
 const RAM_BYTES: u64 = 1 << 20;
+
+/// Ends of a program that noticed its crash itself.
+const LAST_WORDS: [DomainState; 2] = [
+    DomainState::Exited(ExitCode::FAULT.0),
+    DomainState::Exited(ExitCode::PANIC.0),
+];
+/// Of what it then said, the newest bytes.
+const LAST_WORDS_BYTES: u64 = 4096;
 
 /// What the monitor keeps of a program.
 pub(crate) struct Local {
@@ -42,6 +50,8 @@ pub(crate) struct Local {
     memory_bytes: u64,
     /// Upcalls and microseconds at its end.
     last: (u64, u64),
+    /// Where the kernel's log ended when it started: what it says of its end follows.
+    log_start: u64,
 }
 
 impl Local {
@@ -80,6 +90,7 @@ pub(crate) fn list_self(node: &Node) -> Result<(), Error> {
         cspace: Some(OwnedCap::copy_of(slot::L1CNODE)?),
         memory_bytes: node.info.home.bytes,
         last: (0, 0),
+        log_start: 0,
     };
     let listed = node
         .programs
@@ -128,6 +139,7 @@ pub(crate) async fn start(
         cspace: None,
         memory_bytes: 0,
         last: (0, 0),
+        log_start: log::end(node).unwrap_or(0),
     };
     let inserted = node
         .programs
@@ -193,6 +205,7 @@ pub(crate) fn adopt(
         cspace: None,
         memory_bytes,
         last: (0, 0),
+        log_start: 0,
     };
     let inserted = node.programs.borrow_mut().insert(name.to_string(), entry);
     inserted.map_err(|(error, _)| error)
@@ -369,6 +382,9 @@ fn end(node: &Rc<Node>, id: DomainId, ended: u64, code: u64) {
     {
         node.say(crash(&entry.name, id, dispatcher));
     }
+    if LAST_WORDS.contains(&ended) {
+        last_words(node, &entry.name, id, entry.data.log_start);
+    }
     entry.data.last = used;
     if let Some(domain) = entry.data.domain.take()
         && let Err(error) = domain.reclaim()
@@ -381,11 +397,34 @@ fn end(node: &Rc<Node>, id: DomainId, ended: u64, code: u64) {
     programs.end(id, ended);
 }
 
+/// A program that ended so has said why, and with which registers, in the kernel's log:
+/// by then it couldn't ask a service for anything.
+fn last_words(node: &Rc<Node>, name: &str, id: DomainId, since: u64) {
+    let is_shown = node
+        .boot
+        .as_ref()
+        .is_some_and(|boot| boot.console.borrow().is_none());
+    // While the CPU driver has the console, it shows its log there.
+    if is_shown {
+        return;
+    }
+    let log = log::since(node, since, LAST_WORDS_BYTES).unwrap_or_default();
+    let text = String::from_utf8_lossy(&log);
+    node.say(format!(
+        "{name} ({id}) on core {} crashed:\n{}",
+        id.core(),
+        text.trim_end()
+    ));
+}
+
 /// A crash and the registers at it.
 fn crash(name: &str, id: DomainId, dispatcher: CapRef) -> String {
     use core::fmt::Write as _;
     let register = |index| sys::dispatcher::fault_register(dispatcher, index).unwrap_or(0);
     let core = id.core();
+    if (register(32), register(34)) == (0, 0) {
+        return format!("{name} ({id}) on core {core} crashed: what it ran on is gone");
+    }
     let mut text = format!(
         "{name} ({id}) on core {core} crashed: PC {:#x}, SP {:#x}, ESR {:#x}, FAR {:#x}",
         register(32),

@@ -16,14 +16,15 @@ use capelin_interfaces::{
 };
 use capelin_rt::{sys, time};
 
-use crate::node::{Node, Remote};
+use crate::{
+    log,
+    node::{Node, Remote},
+};
 
 /// How long another core may take to answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Bytes of log that are answered at most.
 const MAX_LOG: u32 = 32 << 10;
-/// Bytes read from the kernel at a time.
-const PIECE: usize = 4096;
 /// Leaves that are answered at most.
 const MAX_LEAVES: u32 = 1000;
 
@@ -52,19 +53,7 @@ impl SystemService {
     }
 
     fn own_log(&self, limit: u32) -> Result<String, SysError> {
-        let limit = u64::from(limit.min(MAX_LOG));
-        let mut piece = alloc::vec![0; PIECE];
-        let end = sys::kernel::read_log(self.node.kernel, &mut [], 0)?.end;
-        let mut position = end.saturating_sub(limit);
-        let mut log = Vec::new();
-        while position < end {
-            let read = sys::kernel::read_log(self.node.kernel, &mut piece, position)?;
-            if read.bytes == 0 {
-                break;
-            }
-            log.extend_from_slice(&piece[..read.bytes]);
-            position = read.start + read.bytes as u64;
-        }
+        let log = log::since(&self.node, 0, u64::from(limit.min(MAX_LOG)))?;
         Ok(String::from_utf8_lossy(&log).into_owned())
     }
 }
