@@ -6,7 +6,7 @@
 use guest_harness::abi::layout::slot;
 use guest_harness::abi::syscall::{Invocation, KernelCounter, SendFlags};
 use guest_harness::abi::{CapAddress, ObjectType, PAGE_SIZE, SysError};
-use guest_harness::child::{Endpoint, Message, delivered};
+use guest_harness::child::{Child, Endpoint, Message, delivered};
 use guest_harness::fault::{peek32, poke32};
 use guest_harness::world::{self, READ_WRITE};
 use guest_harness::{Failure, Outcome, Suite, World, call, check, equal, refused};
@@ -44,6 +44,10 @@ fn tests(suite: &mut Suite) {
         reserved(world, bench)
     });
     suite.test("interrupts/lying-receiver", |world| lying(world, bench));
+    suite.test("interrupts/stopped-receiver", |world| stopped(world, bench));
+    suite.test("interrupts/receiver-without-frame", |world| {
+        frameless(world, bench)
+    });
     suite.test("interrupts/unbound-by-deletion", |world| {
         unbound(world, bench)
     });
@@ -128,6 +132,51 @@ impl Bench {
 fn bind(source: CapAddress, endpoint: CapAddress, target: CapAddress) -> Result<(), SysError> {
     let arguments = [call::word(endpoint), call::word(target)];
     call::invoke(source, Invocation::BindIrq, &arguments).map(drop)
+}
+
+/// What the children here would run: they never do.
+extern "C" fn never(_argument: u64) -> u64 {
+    0
+}
+
+/// An interrupt for a dispatcher that is stopped waits in its ring.
+fn stopped(world: &mut World, bench: Bench) -> Outcome {
+    let mut child = Child::of(world, never, 0)?;
+    let endpoint = child.endpoint(world, 2)?;
+    let source = bench.source(world, 110)?;
+    let destination = world.slot()?;
+    bind(source, endpoint.cap, destination)?;
+    bench.pend(110);
+    let event = endpoint.take();
+    let event = event.ok_or(Failure::because("it was lost"))?;
+    equal(event.words[0], 110, "which interrupt")?;
+    call::delete(destination)?;
+    call::delete(source)?;
+    call::delete(child.dispatcher)?;
+    Ok(())
+}
+
+/// An endpoint whose ring is gone takes no promises.
+fn frameless(world: &mut World, bench: Bench) -> Outcome {
+    let mut child = Child::of(world, never, 0)?;
+    let endpoint = child.endpoint(world, 2)?;
+    call::revoke(child.frame_cap)?;
+    let source = bench.source(world, 111)?;
+    let destination = world.slot()?;
+    refused(
+        bind(source, endpoint.cap, destination),
+        SysError::NotRunnable,
+        "an interrupt",
+    )?;
+    let death = call::invoke(
+        child.dispatcher,
+        Invocation::BindDeath,
+        &[call::word(endpoint.cap)],
+    );
+    refused(death, SysError::NotRunnable, "a death")?;
+    call::delete(source)?;
+    call::delete(child.dispatcher)?;
+    Ok(())
 }
 
 fn acknowledge(destination: CapAddress) -> Result<(), SysError> {
