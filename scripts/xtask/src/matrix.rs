@@ -259,7 +259,6 @@ fn boots() -> Vec<GuestCase> {
         (62, "boot/256-cores", "--smp 256", 256),
         (62, "boot/256-cores-4-nodes", "--smp 256 --numa 4", 256),
         (120, "boot/icount-16-cores", "--icount --smp 16", 16),
-        (10, "boot/64-GiB", "--mem 64G", 4),
     ];
     let long = long.into_iter().map(|entry| GuestCase {
         is_long: true,
