@@ -109,6 +109,9 @@ fn configure(core: &mut Core, call: &Call, dcb: DcbRef) -> Result<Outcome, SysEr
     entry.frame = linear(base).0;
     entry.frame_user = frame_user.0;
     entry.root = root.0;
+    // It may have had, and lost, another address space: an ASID kept from that would
+    // be nobody's to invalidate.
+    entry.asid_generation = 0;
     entry.resume = Resume::Run;
     entry.state = DispatcherState::Stopped;
     Ok(DONE)
