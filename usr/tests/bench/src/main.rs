@@ -9,10 +9,9 @@
 #![forbid(unsafe_code)]
 
 use guest_harness::abi::dispatcher::{Upcall, offset};
-use guest_harness::abi::layout::DISPATCHER_FRAME;
-use guest_harness::abi::syscall::send_word;
-use guest_harness::abi::syscall::{Invocation, SendFlags};
-use guest_harness::abi::{CapAddress, ObjectType, PAGE_SIZE};
+use guest_harness::abi::layout::{DISPATCHER_FRAME, slot};
+use guest_harness::abi::syscall::{Invocation, SendFlags, invoke_word, send_word};
+use guest_harness::abi::{CapAddress, ObjectType, PAGE_SIZE, Rights};
 use guest_harness::child::{Endpoint, delivered};
 use guest_harness::fault::{peek, poke};
 use guest_harness::island::Island;
@@ -144,38 +143,44 @@ fn page_fault(_: &mut World) -> Outcome {
     Ok(())
 }
 
+/// Does an operation with each of [`SLOTS`] slots: the hundredths of instructions that each took.
+/// `arguments` says what the `n`th call of `invocation` of `capability` gets.
+#[inline(always)]
+fn batch(
+    capability: CapAddress,
+    invocation: Invocation,
+    arguments: impl Fn(u64) -> [u64; 6],
+) -> Result<u64, Failure> {
+    let word = invoke_word(capability.into(), invocation);
+    let mut errors = 0;
+    let start = svc::counter();
+    for n in 0..u64::from(SLOTS) {
+        errors |= lean::invoke(word, arguments(n));
+    }
+    let ticks = svc::counter() - start;
+    check(errors == 0, "an operation failed")?;
+    Ok(hundredths(ticks, u64::from(SLOTS)))
+}
+
 fn capabilities(world: &mut World) -> Outcome {
     let count = u64::from(SLOTS);
-    let slots = world.slots(SLOTS)?;
-    let at = |n: u32| CapAddress(slots.0 + n);
+    let slots = call::word(world.slots(SLOTS)?);
     let ram = world.of_ram(ObjectType::Ram, count * PAGE_SIZE, PAGE_SIZE)?;
     let frame = world.frame(PAGE_SIZE, PAGE_SIZE)?;
+    let (ram, frame) = (call::word(ram), call::word(frame));
+    let rights = u64::from(Rights::all().bits());
+    let kind = ObjectType::Frame as u64;
     let mut figures = [const { Figures([0; BATCHES]) }; 4];
-    for batch in 0..BATCHES {
-        let mut note = |which: usize, start: u64| {
-            figures[which].0[batch] = hundredths(svc::counter() - start, count);
-        };
-        let start = svc::counter();
-        for n in 0..SLOTS {
-            call::copy(at(n), frame)?;
-        }
-        note(0, start);
-        let start = svc::counter();
-        for n in 0..SLOTS {
-            call::delete(at(n))?;
-        }
-        note(1, start);
-        let start = svc::counter();
-        for n in 0..SLOTS {
-            let offset = u64::from(n) * PAGE_SIZE;
-            call::retype(at(n).into(), ram, ObjectType::Frame, offset, PAGE_SIZE, 1)?;
-        }
-        note(2, start);
-        let start = svc::counter();
-        for n in 0..SLOTS {
-            call::delete(at(n))?;
-        }
-        note(3, start);
+    for number in 0..BATCHES {
+        let own = slot::L1CNODE;
+        figures[0].0[number] = batch(own, Invocation::Copy, |n| {
+            [slots + n, frame, rights, 0, 0, 0]
+        })?;
+        figures[1].0[number] = batch(own, Invocation::Delete, |n| [slots + n, 0, 0, 0, 0, 0])?;
+        figures[2].0[number] = batch(own, Invocation::Retype, |n| {
+            [slots + n, ram, kind, n * PAGE_SIZE, PAGE_SIZE, 1]
+        })?;
+        figures[3].0[number] = batch(own, Invocation::Delete, |n| [slots + n, 0, 0, 0, 0, 0])?;
     }
     let names = ["cap-copy", "cap-delete-copy", "frame", "cap-delete"];
     for (figures, name) in figures.into_iter().zip(names) {
@@ -187,9 +192,7 @@ fn capabilities(world: &mut World) -> Outcome {
 fn mapping(world: &mut World) -> Outcome {
     let count = u64::from(SLOTS);
     let slots = world.slots(SLOTS)?;
-    let at = |n: u32| CapAddress(slots.0 + n);
     let frames = world.slots(SLOTS)?;
-    let frame = |n: u32| CapAddress(frames.0 + n);
     let offset = world.claim(count * PAGE_SIZE, PAGE_SIZE)?;
     let ram = world.ram_cap;
     call::retype(
@@ -202,18 +205,22 @@ fn mapping(world: &mut World) -> Outcome {
     )?;
     let address = world.addresses(2 << 20, 2 << 20)?;
     let (table, _) = world.table3(address)?;
+    let (to, from) = (call::word(slots), call::word(frames));
+    let place = 1 << 16 | u64::from(READ_WRITE.bits()) << 32;
     let mut figures = [const { Figures([0; BATCHES]) }; 2];
-    for batch in 0..BATCHES {
+    for number in 0..BATCHES {
+        figures[0].0[number] = batch(table, Invocation::Map, |n| {
+            [from + n, place | n, 0, to + n, 0, 0]
+        })?;
+        // Each mapping is invoked itself.
+        let mut errors = 0;
         let start = svc::counter();
         for n in 0..SLOTS {
-            call::map(table, frame(n), u64::from(n), 1, READ_WRITE, 0, at(n))?;
+            let mapping = CapAddress(slots.0 + n);
+            errors |= lean::invoke(invoke_word(mapping.into(), Invocation::Unmap), [0; 6]);
         }
-        figures[0].0[batch] = hundredths(svc::counter() - start, count);
-        let start = svc::counter();
-        for n in 0..SLOTS {
-            call::unmap(at(n))?;
-        }
-        figures[1].0[batch] = hundredths(svc::counter() - start, count);
+        figures[1].0[number] = hundredths(svc::counter() - start, count);
+        check(errors == 0, "an unmap failed")?;
     }
     for (figures, name) in figures.into_iter().zip(["map", "unmap"]) {
         figures.print(name, count, 1);

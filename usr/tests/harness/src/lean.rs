@@ -76,6 +76,28 @@ mod imp {
         replies
     }
 
+    /// An invocation with up to six arguments: the result word.
+    #[inline(always)]
+    #[must_use]
+    pub fn invoke(word: u64, arguments: [u64; 6]) -> u64 {
+        let [a, b, c, d, e, f] = arguments;
+        let result;
+        // SAFETY: as in `nops`; memory is taken to change.
+        unsafe {
+            asm!(
+                "svc #1",
+                inlateout("x0") word => result,
+                inlateout("x1") a => _, inlateout("x2") b => _, inlateout("x3") c => _,
+                inlateout("x4") d => _, inlateout("x5") e => _, inlateout("x6") f => _,
+                lateout("x7") _, lateout("x8") _, lateout("x9") _, lateout("x10") _,
+                lateout("x11") _, lateout("x12") _, lateout("x13") _, lateout("x14") _,
+                lateout("x15") _, lateout("x16") _, lateout("x17") _,
+                options(nostack),
+            );
+        }
+        result
+    }
+
     /// `count` reads at `address`, which fault; the page fault upcall is [`skipper`].
     #[inline(never)]
     pub fn faults(address: u64, count: u64) {
@@ -133,6 +155,12 @@ mod imp {
     }
 
     /// Nothing, on the host.
+    #[must_use]
+    pub fn invoke(_word: u64, _arguments: [u64; 6]) -> u64 {
+        1
+    }
+
+    /// Nothing, on the host.
     pub fn faults(_address: u64, _count: u64) {}
 
     /// No address, on the host.
@@ -142,4 +170,4 @@ mod imp {
     }
 }
 
-pub use imp::{calls, faults, nops, skipper, yields};
+pub use imp::{calls, faults, invoke, nops, skipper, yields};
