@@ -4,7 +4,7 @@ use capelin_aarch64::{cpu, psci, user};
 use capelin_abi::boot::{ARGS_MAGIC, CoreArgs, KERNEL_MAGIC, KernelHeader};
 use capelin_abi::syscall::{Invocation, KernelCounter};
 use capelin_abi::{KernelId, Mpidr, ObjectType, PAGE_SIZE, PhysAddr, SysError, VirtAddr};
-use capelin_cap::{CapRecord, ExportMode, SlotStore};
+use capelin_cap::{CapRecord, Capability, ExportMode, SlotStore};
 use capelin_vspace::Permissions;
 use zerocopy::FromZeros;
 use zerocopy::IntoBytes;
@@ -12,6 +12,7 @@ use zerocopy::IntoBytes;
 use super::{Call, DONE, Outcome};
 use crate::address::linear;
 use crate::core::Core;
+use crate::doorbell::Bell;
 use crate::narrow::{index, low16};
 
 /// Replaces [`ARGS_MAGIC`] in a core image that has been used: no second core
@@ -126,6 +127,10 @@ fn start_core(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
     if core.kcb.mdb.has_copies(&core.slots, image_slot) {
         return Err(SysError::HasRelations);
     }
+    if core.objects.contains(base, 1) {
+        // No core lives in another's home memory.
+        return Err(SysError::InvalidArgument);
+    }
     let mpidr = Mpidr(call.argument(2));
     let release = call.argument(3);
     let header: KernelHeader = read_image(core, base)?;
@@ -235,8 +240,36 @@ fn import(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
         .map_err(|_| SysError::BadPointer)?;
     let target = call.source(core, 2)?;
     let record = CapRecord::parse(&words)?;
+    if names_the_kernel(core, &record) {
+        return Err(SysError::RangeInUse);
+    }
     capelin_cap::import(&mut core.slots, &mut core.kcb.mdb, &record, target)?;
     Ok(DONE)
+}
+
+/// Whether a record from elsewhere is about this CPU driver's own memory: what no
+/// capability here covers of home memory is nobody's to name, nor is another kernel's
+/// doorbell page there. (A range around all of it contains our `HomeRam`, and
+/// [`capelin_cap::import`] refuses that.)
+fn names_the_kernel(core: &Core, record: &CapRecord) -> bool {
+    let Capability {
+        kind,
+        base,
+        size,
+        data,
+        ..
+    } = record.capability;
+    let is_ours = |at: u64| {
+        let at = PhysAddr(at);
+        core.objects.contains(at, 1) && core.kcb.mdb.find(&core.slots, at).is_none()
+    };
+    let rings_here = kind == ObjectType::Notify
+        && record.owner != core.kernel
+        && core
+            .objects
+            .contains(Bell::from_data(record.owner, data).page, 1);
+    // `parse` has checked that the end is representable and the size isn't 0.
+    is_ours(base) || is_ours(base + (size - 1)) || rings_here
 }
 
 /// A test of I1: does the CPU driver's own map reach a physical address?
