@@ -14,7 +14,7 @@ use capelin_interfaces::{
 };
 use capelin_monitor::{
     image::HOME_ALIGNMENT,
-    membership::{Failure, Fate, Membership, Report},
+    membership::{Failure, Fate, Membership, Report, answer_deadline_ms},
     plan::{CORES_QUERY, Plan, TREE_QUERY},
 };
 use capelin_rt::{
@@ -93,11 +93,25 @@ pub(crate) async fn begin(env: &Env) -> Result<(), Error> {
     };
     *boot.membership.borrow_mut() = Membership::new(&plan);
     let (plan, memories) = allot(&node, boot, plan).await;
+    let rounds = plan.depth() + 1;
     children::start_all(&node, plan, memories);
+    spawn(give_up(Rc::clone(&node), rounds));
     if boot.membership.borrow().is_settled() {
         boot.settled.set();
     }
     Ok(())
+}
+
+/// When all rounds must be over, cores of which nothing was heard have failed: the one
+/// that was to start them vanished after its hello.
+async fn give_up(node: Rc<Node>, rounds: usize) {
+    let round = answer_deadline_ms(node.machine_cores.get());
+    let limit = round.saturating_mul(rounds as u64);
+    time::sleep(Duration::from_millis(limit)).await;
+    if let Some(boot) = &node.boot {
+        let overdue = boot.membership.borrow().overdue();
+        overdue.into_iter().for_each(|report| boot.apply(report));
+    }
 }
 
 async fn register(node: &Node) -> Result<(), Error> {
