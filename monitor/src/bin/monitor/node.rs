@@ -1,6 +1,6 @@
 //! What a monitor has.
 
-use alloc::{boxed::Box, collections::BTreeMap, rc::Rc, string::String};
+use alloc::{boxed::Box, collections::BTreeMap, rc::Rc, string::String, vec::Vec};
 use core::cell::{Cell, RefCell};
 
 use capelin_abi::{CapAddress, CapRef, KernelId, boot::BootInfo};
@@ -16,8 +16,8 @@ use capelin_monitor::{
     plan::Plan,
 };
 use capelin_rt::{
-    Listener, Lmp, OwnedCap, RtError, endpoint::Endpoint, notify::Notify, spawn, sync::Event, sys,
-    urpc::Urpc,
+    Listener, Lmp, OwnedCap, RtError, endpoint::Endpoint, memory::Place, notify::Notify, spawn,
+    sync::Event, sys, urpc::Urpc,
 };
 
 use crate::{
@@ -82,6 +82,8 @@ pub(crate) struct Node {
     pub(crate) expected: RefCell<BTreeMap<u16, Expected>>,
     /// The programs on this core.
     pub(crate) programs: RefCell<Domains<Local>>,
+    /// Memory lent to programs on this core, on other cores than the boot core.
+    pub(crate) lent: RefCell<Vec<Place>>,
     /// Where their ends are told.
     pub(crate) deaths: Endpoint,
     /// By which local programs reach us.
@@ -142,6 +144,7 @@ impl Node {
             images: RefCell::new(None),
             expected: RefCell::default(),
             programs: RefCell::new(Domains::new(own)),
+            lent: RefCell::default(),
             deaths: Endpoint::new(CAPACITY)?,
             public: listener.capability(PUBLIC)?,
             boot: with.boot,

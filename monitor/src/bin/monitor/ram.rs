@@ -1,10 +1,14 @@
 //! Memory: from the memory service on the boot core, from the boot core elsewhere.
 
-use capelin_abi::{KernelId, PAGE_SIZE};
-use capelin_interfaces::memory::ANY_NODE;
+use capelin_abi::{KernelId, ObjectType, PAGE_SIZE};
+use capelin_interfaces::memory::{ANY_NODE, MemoryError};
 use capelin_monitor::Record;
 use capelin_monitor::intermon::{IntermonClient, IntermonError};
-use capelin_rt::{OwnedCap, RtError, memory, sys};
+use capelin_rt::{
+    OwnedCap, RtError,
+    memory::{self, Place},
+    sys,
+};
 
 use crate::{error::Error, node::Node, rings};
 
@@ -58,6 +62,91 @@ pub(crate) async fn ensure(node: &Node, bytes: u64) -> Result<(), Error> {
         }
     }
     Err(last)
+}
+
+/// Memory of our own for a program on this core: a `Ram` capability, the only one to
+/// its range. It comes back when nobody holds any of it, as [`collect`] finds.
+///
+/// # Errors
+/// As [`ensure`]; [`MemoryError::InvalidSize`].
+pub(crate) async fn lend(node: &Node, bytes: u64, alignment: u64) -> Result<OwnedCap, Error> {
+    let is_sound = bytes > 0
+        && bytes.is_multiple_of(PAGE_SIZE)
+        && alignment.is_power_of_two()
+        && alignment >= PAGE_SIZE;
+    if !is_sound {
+        return Err(MemoryError::InvalidSize.into());
+    }
+    collect(node);
+    let room = bytes
+        .checked_add(alignment)
+        .ok_or(MemoryError::InvalidSize)?;
+    ensure(node, room).await?;
+    let mut made = None;
+    let ram = OwnedCap::make(|slot| {
+        let (own, kind) = (sys::cspace::OWN, ObjectType::Ram);
+        made = Some(memory::make_ram_object(
+            own,
+            slot.into(),
+            kind,
+            bytes,
+            alignment,
+        )?);
+        Ok::<_, RtError>(())
+    })?;
+    node.lent.borrow_mut().extend(made);
+    Ok(ram)
+}
+
+/// Takes back what was lent and nobody holds any more.
+pub(crate) fn collect(node: &Node) {
+    node.lent.borrow_mut().retain(|place| {
+        let is_held = is_held(place);
+        if !is_held {
+            memory::release(*place);
+        }
+        is_held
+    });
+}
+
+/// Takes one piece back.
+///
+/// # Errors
+/// [`MemoryError::NotYours`], [`MemoryError::InUse`].
+pub(crate) fn take_back(node: &Node, base: u64, bytes: u64) -> Result<(), MemoryError> {
+    let mut lent = node.lent.borrow_mut();
+    let index = lent
+        .iter()
+        .position(|place| place.bytes == bytes && start(place) == Some(base))
+        .ok_or(MemoryError::NotYours)?;
+    let place = lent.get(index).ok_or(MemoryError::NotYours)?;
+    if is_held(place) {
+        return Err(MemoryError::InUse);
+    }
+    memory::release(lent.swap_remove(index));
+    Ok(())
+}
+
+/// The first byte's physical address.
+fn start(place: &Place) -> Option<u64> {
+    let source = sys::cspace::identify(place.source.into()).ok()?;
+    source.base.0.checked_add(place.offset)
+}
+
+/// Whether anybody holds part of it: then its range can't be made again.
+fn is_held(place: &Place) -> bool {
+    let made = OwnedCap::make(|slot| {
+        sys::cspace::retype(
+            sys::cspace::OWN,
+            slot.into(),
+            place.source.into(),
+            ObjectType::Ram,
+            place.offset,
+            place.bytes,
+            1,
+        )
+    });
+    made.is_err()
 }
 
 /// The boot core's side of [`allocate`] on another core: moves memory to `to`.

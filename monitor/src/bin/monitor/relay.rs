@@ -169,13 +169,14 @@ impl<T: Transport> Skb for Relay<SkbClient<T>> {
     }
 }
 
-/// The boot core's memory service, for programs on this core.
+/// Memory for programs on this core, which the monitor lends: so it has an ancestor
+/// here, and comes back when they end.
 struct RemoteMemory(Rc<Node>);
 
 impl Memory for RemoteMemory {
-    async fn allocate(&self, bytes: u64, alignment: u64, node: u32) -> Result<Cap, MemoryError> {
-        let ram = ram::allocate(&self.0, bytes, alignment, node).await;
-        match ram {
+    /// On whichever node there is: what the monitor has lies on its core's.
+    async fn allocate(&self, bytes: u64, alignment: u64, _node: u32) -> Result<Cap, MemoryError> {
+        match ram::lend(&self.0, bytes, alignment).await {
             Ok(ram) => Ok(ram.give().keep_revoke()),
             Err(Error::Memory(error) | Error::Intermon(IntermonError::Memory(error))) => Err(error),
             Err(Error::Intermon(IntermonError::Call(error))) => Err(error.into()),
@@ -183,9 +184,8 @@ impl Memory for RemoteMemory {
         }
     }
 
-    /// Memory comes back when the program ends, with all else that it had.
-    async fn free(&self, _base: u64, _bytes: u64) -> Result<(), MemoryError> {
-        Err(MemoryError::NotYours)
+    async fn free(&self, base: u64, bytes: u64) -> Result<(), MemoryError> {
+        ram::take_back(&self.0, base, bytes)
     }
 
     async fn stats(&self, node: u32) -> Result<MemoryStats, MemoryError> {
