@@ -301,11 +301,15 @@ fn machines() -> Vec<GuestCase> {
         fatal("machine/16-MiB", "--smp 1 --mem 16M", "fatal"),
         GuestCase {
             exec: Some("cores; echo still here"),
-            patterns: vec!["core 3 (MPIDR 0x3) is left out: no memory", "still here"],
-            counts: vec![(" running ", 3), (" failed ", 1)],
+            // How many fit depends on how large the programs are: some do, not all.
+            patterns: vec![
+                "core 15 (MPIDR 0xf) is left out: no memory",
+                " running ",
+                "still here",
+            ],
             ..GuestCase::new(
                 "machine/too-little-memory-for-all-cores",
-                "--smp 4 --mem 64M",
+                "--smp 16 --mem 40M",
             )
         },
         GuestCase {
