@@ -18,12 +18,14 @@ const STEP_BYTES: u64 = 16 * PAGE_SIZE;
 /// Argument `n` as a slot of the invoked CSpace.
 #[inline(always)]
 fn target(core: &Core, call: &Call, n: usize) -> Result<SlotIndex, SysError> {
+    target_of(core, call, call.argument(n))
+}
+
+/// A reference to a slot of the invoked CSpace.
+#[inline(always)]
+fn target_of(core: &Core, call: &Call, word: u64) -> Result<SlotIndex, SysError> {
     let cnode = core.slots.index_of(core.slots.slot(call.slot).address());
-    cspace::lookup_word(
-        &core.slots,
-        cnode.ok_or(SysError::Foreign)?,
-        call.argument(n),
-    )
+    cspace::lookup_word(&core.slots, cnode.ok_or(SysError::Foreign)?, word)
 }
 
 #[inline(always)]
@@ -85,8 +87,11 @@ pub(super) fn mint(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
 
 #[inline(always)]
 pub(super) fn retype(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
-    let reference = CapRef::from_word(call.argument(1)).ok_or(SysError::NoSuchSlot)?;
-    let first = target(core, call, 1)?;
+    // Read once: arguments lie in the dispatcher frame, which another core may write,
+    // and the check that all slots are in one CNode must be about the first of them.
+    let word = call.argument(1);
+    let reference = CapRef::from_word(word).ok_or(SysError::NoSuchSlot)?;
+    let first = target_of(core, call, word)?;
     let from = call.source(core, 2)?;
     let kind = u8::try_from(call.argument(3))
         .ok()
