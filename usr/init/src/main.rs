@@ -31,9 +31,14 @@ mod own;
 mod programs;
 mod services;
 
-use capelin_rt::{Env, ExitCode, println, sys};
+use core::time::Duration;
+
+use capelin_rt::{Env, ExitCode, print, println, sys, time};
 
 capelin_rt::main!(run);
+
+/// How long the console may take to tell why nothing goes on.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 async fn run(env: Env) -> ExitCode {
     let error = match services::start(&env).await {
@@ -41,6 +46,9 @@ async fn run(env: Env) -> ExitCode {
         Err(error) => error,
     };
     println!("capelin: fatal: init: {error}");
+    // It goes through the console driver, if that runs; a driver that hangs isn't waited for.
+    let _ = time::timeout(LAST_WORDS, print::flush()).await;
+    time::sleep(LAST_WORDS).await;
     let refused = sys::kernel::power_off(sys::kernel::OWN);
     println!("init: cannot turn the machine off: {refused}");
     ExitCode::FAILURE

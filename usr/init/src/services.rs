@@ -122,11 +122,13 @@ pub(crate) async fn start(env: &Env) -> Result<(), Fatal> {
     };
     start.memory_service(&regions).await?;
     let has_skb = start.report("skb", start.skb().await);
-    let has_monitor = start.report("monitor", start.monitor(has_skb).await);
     // The driver needs its interrupt; without either, output stays with the CPU driver.
-    if start.report("irqd", start.irqd().await)
-        && start.report("pl011", start.console_driver().await)
-    {
+    let has_driver = start.report("irqd", start.irqd().await)
+        && start.report("pl011", start.console_driver().await);
+    // Before the cores take what there is.
+    start.set_aside().await?;
+    let has_monitor = start.report("monitor", start.monitor(has_skb).await);
+    if has_driver {
         start.take_console().await;
     }
     let monitor = if has_monitor {
@@ -165,8 +167,15 @@ impl Start {
 
     /// Starts a module, with memory fetched for it.
     async fn launch(&self, name: &str, program: Program) -> Result<(), StartError> {
+        self.fetch(self.programs.ram_needed(name, &program)?)
+            .await?;
+        self.programs.start(name, program).await
+    }
+
+    /// Sees to it that `bytes` bytes of memory can be had in one piece.
+    async fn fetch(&self, bytes: u64) -> Result<(), RtError> {
         // A page more: no capability is made into one of the same type and range.
-        let needed = self.programs.ram_needed(name, &program)? + PAGE_SIZE;
+        let needed = bytes + PAGE_SIZE;
         if let Some(client) = &self.memory
             && memory::left().largest_ram < needed
         {
@@ -179,7 +188,20 @@ impl Start {
             let ram = fetched.map_err(|_| RtError::OutOfMemory)?;
             memory::add_ram(OwnedCap::received(ram))?;
         }
-        self.programs.start(name, program).await
+        Ok(())
+    }
+
+    /// Fetches the memory for the shell and what is still to be started before it.
+    ///
+    /// # Errors
+    /// [`Fatal::Shell`].
+    async fn set_aside(&self) -> Result<(), Fatal> {
+        let needed = |name: &str, program: Program| self.programs.ram_needed(name, &program);
+        // A monitor that is missing is reported when it is to be started.
+        let monitor = needed("monitor", self.monitor_program(true)).unwrap_or(0);
+        let shell = needed(SHELL, self.shell_program()).map_err(Fatal::Shell)?;
+        let both = self.fetch(monitor + shell).await;
+        both.map_err(|error| Fatal::Shell(error.into()))
     }
 
     /// A client of the service called `name`, once it has registered.
@@ -210,15 +232,17 @@ impl Start {
     }
 
     async fn monitor(&self, has_skb: bool) -> Result<(), StartError> {
-        let program = self
-            .program("monitor")
+        self.launch("monitor", self.monitor_program(has_skb)).await
+    }
+
+    fn monitor_program(&self, has_skb: bool) -> Program {
+        self.program("monitor")
             .capability(handover::KERNEL, slot::KERNEL)
             .capability(handover::ARCHIVE, slot::ARCHIVE)
             .capability(handover::BOOT_INFO, slot::BOOT_INFO)
             .word(handover::HAS_SKB, u64::from(has_skb))
             .home_bytes(1 << 20)
-            .ram_bytes(2 << 20);
-        self.launch("monitor", program).await
+            .ram_bytes(2 << 20)
     }
 
     async fn irqd(&self) -> Result<(), StartError> {
@@ -319,6 +343,10 @@ impl Start {
     }
 
     async fn shell(&self) -> Result<(), StartError> {
+        self.launch(SHELL, self.shell_program()).await
+    }
+
+    fn shell_program(&self) -> Program {
         let arguments = self
             .machine
             .as_ref()
@@ -327,7 +355,6 @@ impl Start {
         let ours = arguments
             .split_ascii_whitespace()
             .filter(|word| word.starts_with(OURS));
-        let program = self.program(SHELL).arguments(ours).ram_bytes(1 << 20);
-        self.launch(SHELL, program).await
+        self.program(SHELL).arguments(ours).ram_bytes(1 << 20)
     }
 }
