@@ -299,6 +299,7 @@ fn start(image: PhysAddr, entry_ticks: u64) -> Result<(), BootError> {
             0xff
         },
         fp_access: false,
+        has_crc32: features.crc32,
         frequency: timer.frequency(),
         slice_ticks: timer.frequency() / SLICES_PER_SECOND,
     };

@@ -65,6 +65,8 @@ pub(crate) struct Core {
     pub asid_max: u32,
     /// Whether EL0 may use FP registers now.
     pub fp_access: bool,
+    /// Whether the core has the CRC32 instructions.
+    pub has_crc32: bool,
     /// Counter ticks in a second.
     pub frequency: u64,
     /// Ticks in a time slice.

@@ -2,7 +2,7 @@
 
 use capelin_aarch64::{cpu, psci, user};
 use capelin_abi::boot::{ARGS_MAGIC, CoreArgs, KERNEL_MAGIC, KernelHeader};
-use capelin_abi::syscall::{Invocation, KernelCounter};
+use capelin_abi::syscall::{HAS_CRC32, Invocation, KernelCounter};
 use capelin_abi::{KernelId, Mpidr, ObjectType, PAGE_SIZE, PhysAddr, SysError, VirtAddr};
 use capelin_cap::{CapRecord, Capability, ExportMode, SlotStore};
 use capelin_vspace::Permissions;
@@ -30,7 +30,7 @@ pub(crate) fn invoke(
 ) -> Result<Outcome, SysError> {
     match invocation {
         Invocation::KernelInfo => Ok(call.answer([
-            u64::from(core.kernel.0) | core.node << 16,
+            u64::from(core.kernel.0) | core.node << 16 | if core.has_crc32 { HAS_CRC32 } else { 0 },
             core.mpidr.0,
             core.frequency,
         ])),

@@ -62,6 +62,10 @@ numbered! {
     }
 }
 
+/// Set in x1 of [`Invocation::KernelInfo`] where the core has the CRC32 instructions
+/// (`FEAT_CRC32`), which EL0 can't find out by itself.
+pub const HAS_CRC32: u64 = 1 << 63;
+
 /// x0 after [`Syscall::Wait`] or [`Syscall::Call`] when the message is in
 /// registers.
 pub const DIRECT_MESSAGE: u64 = 1 << 16;
@@ -154,7 +158,8 @@ numbered! {
         /// IrqDest: the device has been served; unmask.
         AcknowledgeIrq = 41,
 
-        /// Kernel: x1 := kernel id | node << 16, x2 := MPIDR, x3 := counter frequency.
+        /// Kernel: x1 := kernel id | node << 16 | [`HAS_CRC32`], x2 := MPIDR,
+        /// x3 := counter frequency.
         KernelInfo = 48,
         /// Kernel: a counter. x1: [`KernelCounter`]. x1 := value.
         ReadCounter = 49,

@@ -32,6 +32,7 @@
 //! | [`services`] | the system services, by name |
 //! | [`mod@print`] | text output |
 //! | [`process`] | the end of a program |
+//! | [`checksum`] | CRC32C by instruction |
 //! | [`boot`] | what the first domain of a core was given |
 //!
 //! `sys` is as far outside of Rust's promises as `/proc/self/mem` is: a program that unmaps its own
@@ -49,6 +50,7 @@ mod local;
 pub mod args;
 pub mod boot;
 pub mod cap;
+pub mod checksum;
 mod convert;
 mod crash;
 pub mod endpoint;

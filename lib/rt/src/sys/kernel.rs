@@ -3,7 +3,7 @@
 use capelin_abi::{
     CapRef, KernelId, Mpidr, PhysAddr, SysError, VirtAddr,
     layout::slot,
-    syscall::{Invocation, KernelCounter, KernelLeaf},
+    syscall::{HAS_CRC32, Invocation, KernelCounter, KernelLeaf},
 };
 
 use super::invoke;
@@ -22,6 +22,8 @@ pub struct KernelInfo {
     pub mpidr: Mpidr,
     /// Counter ticks per second.
     pub counter_frequency: u64,
+    /// Whether the core has the CRC32 instructions.
+    pub has_crc32: bool,
 }
 
 /// Which kernel this is ([`Invocation::KernelInfo`]).
@@ -36,7 +38,8 @@ pub fn info(kernel: CapRef) -> Result<KernelInfo, SysError> {
     let [word, mpidr, counter_frequency] = invoke(kernel, Invocation::KernelInfo, &[])?;
     Ok(KernelInfo {
         id: KernelId(word as u16),
-        node: word >> 16,
+        node: (word & !HAS_CRC32) >> 16,
+        has_crc32: word & HAS_CRC32 != 0,
         mpidr: Mpidr(mpidr),
         counter_frequency,
     })

@@ -15,6 +15,7 @@ use core::{
 
 use capelin_abi::{CapAddress, PhysAddr, syscall::MapFlags};
 use capelin_urpc::Line;
+use zerocopy::FromBytes;
 
 use crate::{OwnedCap, RtError, convert::size, memory::Frame, sys, vspace::Mapping};
 
@@ -187,6 +188,14 @@ impl SharedMapped {
         }
         let mut at = offset;
         let mut rest = bytes;
+        // Whole words go by words where both sides are aligned, as segments of programs are.
+        if at.is_multiple_of(8)
+            && let Ok((words, tail)) = <[u64]>::ref_from_prefix_with_elems(bytes, bytes.len() / 8)
+            && self.write_words(at / 8, words)
+        {
+            at += bytes.len() - tail.len();
+            rest = tail;
+        }
         while !rest.is_empty() {
             let Some(shared) = self.word(at / 8) else {
                 return false;

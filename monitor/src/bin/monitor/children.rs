@@ -20,12 +20,15 @@ use capelin_abi::{
     CapAddress, KernelId, Mpidr, ObjectType, PhysAddr,
     boot::{PhysRegion, PsciArgs},
 };
+use capelin_archive::{BadChecksum, Module};
 use capelin_monitor::{
     image::{HandOver, ImageError, Layout, MonitorWords},
     membership::{Failure, Fate, Report, answer_deadline_ms},
     plan::{Plan, PlannedCore},
 };
-use capelin_rt::{OwnedCap, RtError, spawn, sync::Event, sys, time, vspace::SharedMapped};
+use capelin_rt::{
+    OwnedCap, RtError, checksum, spawn, sync::Event, sys, time, vspace::SharedMapped,
+};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::{error::Error, node::Node, rings};
@@ -74,6 +77,14 @@ struct Child {
     memories: Memories,
 }
 
+/// Checks a module, by the core's own instruction where it has one.
+pub(crate) fn verify(node: &Node, module: &Module<'_>) -> Result<(), BadChecksum> {
+    match checksum::by_instruction(node.kernel) {
+        Some(crc32c) => module.verify_with(crc32c),
+        None => module.verify(),
+    }
+}
+
 /// The images, checked when they are first needed.
 ///
 /// # Errors
@@ -86,7 +97,7 @@ pub(crate) fn images(node: &Node) -> Result<Images, Error> {
         let module = node.archive.find(name).ok_or(Error::Module(name))?;
         // Nobody can write the archive, so it is enough that the boot core checks it.
         if node.boot.is_some() {
-            module.verify().map_err(|_| Error::Module(name))?;
+            verify(node, &module).map_err(|_| Error::Module(name))?;
         }
         Ok::<_, Error>(module)
     };

@@ -23,7 +23,7 @@ use capelin_interfaces::monitor::{
 use capelin_rt::{ExitCode, OwnedCap, RtError, spawn, sys, time};
 use capelin_spawn::{Domain, Image, Program, SpawnError, loader};
 
-use crate::{error::Error, log, node::Node, ram};
+use crate::{children, error::Error, log, node::Node, ram};
 
 /// Home memory that a program has for its own kernel objects, in bytes.
 const HOME_BYTES: u64 = 96 << 10;
@@ -113,7 +113,7 @@ pub(crate) async fn start(
         .find(program)
         .filter(|module| matches!(module.kind(), ModuleKind::Elf | ModuleKind::Flat))
         .ok_or(MonitorError::NoSuchProgram)?;
-    module.verify().map_err(|_| MonitorError::BadProgram)?;
+    children::verify(node, &module).map_err(|_| MonitorError::BadProgram)?;
     let image = Image::parse(module.data()).map_err(|_| MonitorError::BadProgram)?;
     let id = node.programs.borrow().next_id();
     let death = node
