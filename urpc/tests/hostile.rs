@@ -81,6 +81,7 @@ fn a_scribbling_peer_only_breaks_the_channel() {
     let memory = lines(Channel::lines(config(), config()));
     let stop = AtomicBool::new(false);
     let mut broken = 0;
+    let mut between = 0xbe7;
     thread::scope(|scope| {
         scope.spawn(|| {
             let mut state = 0x5eed;
@@ -100,6 +101,9 @@ fn a_scribbling_peer_only_breaks_the_channel() {
                 Channel::attach(&memory).unwrap_or(created)
             };
             for round in 0..uses {
+                // Between two uses too: how often the other thread gets to run is the host's
+                // choice, and what is noticed mustn't hang on that.
+                scribble(&memory, &mut between);
                 let (sends, receives) = exercise(&mut side, &[round; 7]);
                 if !sends && !receives {
                     broken += 1;
