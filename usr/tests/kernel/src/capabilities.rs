@@ -548,7 +548,7 @@ fn with_ticks(world: &mut World, long: impl FnOnce(&mut World) -> Outcome) -> Re
 
 /// One Revoke of thousands of capabilities is interrupted, restarted, and complete.
 fn big_revoke(world: &mut World) -> Outcome {
-    const CNODES: u32 = 16;
+    const CNODES: u32 = 40;
     let home = world.of_home(ObjectType::HomeRam, u64::from(CNODES) * CNODE_BYTES)?;
     let first = CapRef::l1(L1_BASE);
     call::retype(
