@@ -22,6 +22,9 @@
 //! Fragments of one connection take one way, in order. A connection stays on the
 //! link that it was opened on. A request for a core that can't be reached is
 //! answered with [`RemoteError::Refused`] by the first monitor that notices.
+//!
+//! Long, since a transport, its links and what passes through share the bookkeeping of
+//! calls under way.
 
 use alloc::{
     boxed::Box,

@@ -19,6 +19,9 @@
 //! one container on the list, so it ends. No dying container lies in another's
 //! memory: they finish in any order, cycles included, and each claims its range
 //! until it is empty.
+//!
+//! Long, since it is one state machine: splitting its steps would hide that every one
+//! of them leaves the list and the tree as the next expects them.
 
 use capelin_abi::capability::VNODE_ENTRIES;
 use capelin_abi::{ObjectType, SysError};

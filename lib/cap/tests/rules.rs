@@ -1,5 +1,7 @@
 //! One test for each rule that a naive version gets wrong, and the boundaries of
 //! each argument.
+//!
+//! Long, since the rules are many; the tests are independent of each other.
 
 mod common;
 

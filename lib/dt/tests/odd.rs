@@ -1,4 +1,6 @@
 //! What real trees do and the specification doesn't promise, in trees made here.
+//!
+//! Long, since the oddities are many; the tests are independent of each other.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[allow(dead_code, reason = "each test program uses its own part")]

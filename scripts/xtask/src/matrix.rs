@@ -2,6 +2,8 @@
 //!
 //! To add a case, add an entry to one of the lists; to add a behaviour, write a guest program that reports
 //! `test NAME ... ok` for each of its tests, put it into `images/test.toml`, and add an entry that runs it.
+//!
+//! Long, since it is a table: all guest cases are looked up here.
 
 use capelin_archive::{Archive, ModuleSpec};
 

@@ -1,4 +1,6 @@
 //! Random operations, done in the world and, where asked for, in the model.
+//!
+//! Long, since it has a generator for each operation, and they share what exists.
 #![allow(
     clippy::manual_is_multiple_of,
     reason = "choices are remainders, not multiples"

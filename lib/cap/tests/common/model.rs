@@ -1,5 +1,7 @@
 //! The naive model: a list of capabilities and O(n) rules, written from
 //! `docs/020-capabilities.md` without the tree.
+//!
+//! Long, since it says all rules again, one function an operation.
 #![allow(
     clippy::manual_is_multiple_of,
     reason = "choices are remainders, not multiples"

@@ -1,4 +1,6 @@
 //! Capabilities: copies, retypes, deletion and revocation of trees, also while interrupts come.
+//!
+//! Long, since the rules are many; each test makes what it needs.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![forbid(unsafe_code)]
 

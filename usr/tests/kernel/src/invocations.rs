@@ -3,6 +3,8 @@
 //!
 //! Targets are sacrificial objects; a second L1 CNode is the victim of operations on slots. What
 //! would end the test by doing what it should (PowerOff, giving up the console) is left out.
+//!
+//! Long, since it is a table of all invocations.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![forbid(unsafe_code)]
 

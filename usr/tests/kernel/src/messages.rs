@@ -1,4 +1,6 @@
 //! Local messages, waiting and waking.
+//!
+//! Long, since one program is booted for all of them; each test makes what it needs.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![forbid(unsafe_code)]
 
