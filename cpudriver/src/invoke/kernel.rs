@@ -230,6 +230,8 @@ fn export(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
     // The record can be written, or nothing happens.
     user::write_bytes(address, &[0; 64]).map_err(|_| SysError::BadPointer)?;
     let record = capelin_cap::export(&mut core.slots, &mut core.kcb.mdb, slot, to, mode)?;
+    // Nobody tells yet whether the receiver has taken it.
+    capelin_cap::commit(&mut core.slots, &mut core.kcb.mdb, &record)?;
     user::write_bytes(address, record.to_words().as_bytes()).map_err(|_| SysError::BadPointer)?;
     Ok(DONE)
 }

@@ -89,7 +89,8 @@ numbered! {
     /// Slots to be filled or operated on ("target") are found in the CSpace whose
     /// L1 CNode is invoked; "source" slots always in the caller's own.
     Invocation: u16 {
-        /// Any type. x1 := type | rights << 8 | owner << 16 | flags << 32,
+        /// Any type. x1 := type | rights << 8 | owner << 16 | flags << 32
+        /// (12 bits, as in the slot),
         /// x2 := base, x3 := size (bytes, or a count for interrupts).
         Identify = 0,
 

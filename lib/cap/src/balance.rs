@@ -35,7 +35,7 @@ impl Sums {
     /// What the node ought to cache, from its own fields and its children's.
     #[inline]
     pub(crate) fn computed<S: SlotStore>(store: &S, slot: &Slot) -> Self {
-        let mut remote = slot.has_flags(SlotFlags::REMOTE);
+        let mut remote = slot.is_remote();
         let mut max_end = slot.end();
         for child in [slot.left, slot.right] {
             if !child.is_none() {

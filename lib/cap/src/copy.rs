@@ -39,7 +39,9 @@ pub(crate) fn copied(source: &Slot, mask: Rights) -> Slot {
     slot.keep_rights(mask);
     slot.progress = 0;
     // REMOTE_COPIES stays with one of the copies; delete hands it on.
-    let kept = SlotFlags::HAS_ANCESTOR.union(SlotFlags::REMOTE_ANCESTORS);
+    let kept = SlotFlags::HAS_ANCESTOR
+        .union(SlotFlags::REMOTE_ANCESTORS)
+        .union(SlotFlags::REMOTE_FRAME);
     slot.keep_flags(kept);
     slot
 }

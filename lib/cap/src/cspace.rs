@@ -124,7 +124,7 @@ fn check_cnode<S: SlotStore>(store: &S, index: SlotIndex) -> Result<(), SysError
     match slot.state() {
         State::Live if slot.is_tombstone() => Err(SysError::Foreign),
         State::Live => Ok(()),
-        State::InProgress | State::Locked => Err(SysError::Locked),
+        State::InProgress | State::Locked | State::InTransit => Err(SysError::Locked),
         State::Dying => Err(SysError::Dying),
     }
 }

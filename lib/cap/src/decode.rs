@@ -9,7 +9,7 @@ use crate::store::SlotStore;
 ///
 /// # Errors
 /// `NoSuchSlot` for index 0, `EmptySlot`, `Locked` (also while its memory is
-/// being zeroed), `Dying`, and `Foreign` for a tombstone.
+/// being zeroed, or it is on its way to another kernel), `Dying`, and `Foreign` for a tombstone.
 #[inline]
 pub fn usable<S: SlotStore>(store: &S, index: SlotIndex) -> Result<&Slot, SysError> {
     if index.is_none() {
@@ -28,7 +28,7 @@ fn why_unusable(slot: &Slot) -> SysError {
     match slot.state() {
         State::Live if slot.is_occupied() => SysError::Foreign,
         State::Live => SysError::EmptySlot,
-        State::InProgress | State::Locked => SysError::Locked,
+        State::InProgress | State::Locked | State::InTransit => SysError::Locked,
         State::Dying => SysError::Dying,
     }
 }

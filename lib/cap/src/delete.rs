@@ -30,6 +30,7 @@ use crate::key::is_conserved;
 use crate::mdb::{Mdb, next};
 use crate::slot::{Slot, SlotFlags, SlotIndex, State};
 use crate::store::{Effects, SlotStore, cnode_slot, cnode_slots, is_cnode};
+use crate::transfer::hand_on_copies;
 
 /// Whether an operation is over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -288,6 +289,10 @@ pub(crate) fn destroy<S: SlotStore, E: Effects>(
             unlink(store, mdb, index, effects);
             return Ok(Step::Done);
         }
+        // Its transfer may end in another slot.
+        State::InTransit => {
+            return rescue(store, mdb, index, effects, mode, SysError::Locked);
+        }
         State::Live | State::Dying => {}
     }
     if kind == ObjectType::Mapping {
@@ -393,7 +398,7 @@ pub(crate) fn remove_copy<S: SlotStore, E: Effects>(
     effects: &mut E,
 ) {
     if store.slot(index).has_flags(SlotFlags::REMOTE_COPIES) {
-        mdb.set_remote_flag(store, copy, SlotFlags::REMOTE_COPIES, true);
+        hand_on_copies(store, mdb, index, copy);
     }
     unlink(store, mdb, index, effects);
 }
@@ -435,7 +440,9 @@ fn rescue<S: SlotStore, E: Effects>(
     }
     mdb.move_node(store, index, shelter);
     let slot = store.slot_mut(shelter);
-    slot.set_state(State::Live);
+    if slot.state() == State::Dying {
+        slot.set_state(State::Live);
+    }
     slot.set_flags(SlotFlags::WATCHED, false);
     Ok(Step::Done)
 }

@@ -108,6 +108,14 @@ pub(crate) const fn is_divided(kind: ObjectType) -> bool {
     )
 }
 
+/// Whether the memory that a capability of this type names can be mapped.
+pub(crate) const fn is_mapped_kind(kind: ObjectType) -> bool {
+    matches!(
+        kind,
+        ObjectType::Frame | ObjectType::DevFrame | ObjectType::EndpointUmp
+    )
+}
+
 /// Whether ranges of this type start and end on page boundaries.
 pub(crate) const fn is_paged(kind: ObjectType) -> bool {
     !matches!(

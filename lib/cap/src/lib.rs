@@ -13,7 +13,7 @@
 //! | [`store`] | the traits that the kernel implements |
 //! | [`mdb`] | the tree: neighbours, insertion, removal, range queries |
 //! | [`relations`] | copies, ancestors and descendants of a capability |
-//! | [`mod@create`], [`mod@copy`], [`mod@mint`], [`mod@retype`], [`mod@derive`], [`mod@delete`], [`mod@revoke`], [`mod@transfer`], [`mod@seal`], [`mod@identify`] | one operation each |
+//! | [`mod@create`], [`mod@copy`], [`mod@mint`], [`mod@retype`], [`mod@derive`], [`mod@delete`], [`mod@revoke`], [`mod@transfer`], [`mod@import`], [`mod@seal`], [`mod@identify`] | one operation each |
 //! | [`cspace`] | from a capability address to a slot |
 //! | [`mapping`] | what a mapping capability holds in its data words |
 //! | [`record`] | a capability on its way to another kernel |
@@ -30,6 +30,7 @@ mod decode;
 pub mod delete;
 pub mod derive;
 pub mod identify;
+pub mod import;
 pub mod key;
 pub mod mapping;
 pub mod mdb;
@@ -50,6 +51,7 @@ pub use decode::usable;
 pub use delete::{DeleteList, Step, delete, drain};
 pub use derive::{derive, derive_mapping};
 pub use identify::{Identity, identify};
+pub use import::import;
 pub use mapping::MappingData;
 pub use mdb::Mdb;
 pub use mint::{Mint, mint};
@@ -59,4 +61,4 @@ pub use revoke::revoke;
 pub use seal::seal;
 pub use slot::{Capability, Slot, SlotFlags, SlotIndex, State};
 pub use store::{Effects, SlotStore};
-pub use transfer::{export, import, lock, reclaim, set_remote_copies, unlock};
+pub use transfer::{abort, commit, export, lock, reclaim, set_remote_copies, unlock};

@@ -17,7 +17,7 @@ use crate::balance::{
     Sums, after_insertion, after_removal, raise, refresh_up, replace_child, set_parent,
 };
 use crate::key::{ADDRESS_MASK, compare};
-use crate::slot::{Slot, SlotFlags, SlotIndex};
+use crate::slot::{Slot, SlotFlags, SlotIndex, State};
 use crate::store::SlotStore;
 
 /// A kernel's mapping database: where its tree starts, and whose it is. Lies in
@@ -390,9 +390,15 @@ impl Mdb {
         *store.slot_mut(from) = Slot::EMPTY;
     }
 
+    /// Sets the state, and what the nodes above cache of it.
+    pub(crate) fn set_state<S: SlotStore>(&self, store: &mut S, node: SlotIndex, state: State) {
+        store.slot_mut(node).set_state(state);
+        refresh_up(store, node);
+    }
+
     /// Sets or clears a remote flag, and what the nodes above cache of it.
     pub(crate) fn set_remote_flag<S: SlotStore>(
-        &mut self,
+        &self,
         store: &mut S,
         node: SlotIndex,
         flag: SlotFlags,

@@ -15,7 +15,10 @@ use crate::slot::Capability;
 /// The version of the record, in bits 63:48 of its first word.
 pub const RECORD_VERSION: u64 = 1;
 
-const HAS_ANCESTORS: u64 = 1;
+/// In the flags: [`CapRecord::has_ancestors`].
+const HAS_ANCESTORS: u64 = 1 << 0;
+/// In the flags: [`CapRecord::is_in_frame`].
+const IN_FRAME: u64 = 1 << 1;
 
 /// How a capability goes to another kernel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,6 +64,8 @@ pub struct CapRecord {
     pub mode: ExportMode,
     /// Whether what it was made from stays behind.
     pub has_ancestors: bool,
+    /// Whether a frame around it stays behind, through which it can be mapped.
+    pub is_in_frame: bool,
 }
 
 impl CapRecord {
@@ -74,10 +79,17 @@ impl CapRecord {
             size,
             data,
         } = self.capability;
+        let mut flags = 0;
+        if self.has_ancestors {
+            flags |= HAS_ANCESTORS;
+        }
+        if self.is_in_frame {
+            flags |= IN_FRAME;
+        }
         let head = kind as u64
             | (rights.bits() as u64) << 8
             | (self.mode as u64) << 16
-            | (if self.has_ancestors { HAS_ANCESTORS } else { 0 }) << 24
+            | flags << 24
             | (self.owner.0 as u64) << 32
             | RECORD_VERSION << 48;
         [head, base, size, data[0], data[1], 0, 0, 0]
@@ -107,7 +119,8 @@ impl CapRecord {
         };
         let flags = head >> 24 & 0xff;
         let owner = KernelId((head >> 32) as u16);
-        if flags > HAS_ANCESTORS || owner.0 >= KernelId::LIMIT || rest != [0; 3] {
+        if flags & !(HAS_ANCESTORS | IN_FRAME) != 0 || owner.0 >= KernelId::LIMIT || rest != [0; 3]
+        {
             return Err(SysError::InvalidArgument);
         }
         let capability = Capability {
@@ -125,7 +138,8 @@ impl CapRecord {
             capability,
             owner,
             mode,
-            has_ancestors: flags == HAS_ANCESTORS,
+            has_ancestors: flags & HAS_ANCESTORS != 0,
+            is_in_frame: flags & IN_FRAME != 0,
         })
     }
 }
@@ -142,6 +156,7 @@ mod tests {
             owner: KernelId(511),
             mode: ExportMode::Copy,
             has_ancestors: true,
+            is_in_frame: false,
         }
     }
 
@@ -151,6 +166,7 @@ mod tests {
         let moved = CapRecord {
             mode: ExportMode::Move,
             has_ancestors: false,
+            is_in_frame: true,
             ..record()
         };
         assert_eq!(CapRecord::parse(&moved.to_words()), Ok(moved));
@@ -169,7 +185,7 @@ mod tests {
         assert_eq!(with(0, head | 0xff), Err(SysError::WrongType));
         assert_eq!(with(0, head | 0x80 << 8), Err(SysError::InvalidArgument));
         assert_eq!(with(0, head | 0xf << 16), Err(SysError::InvalidArgument));
-        assert_eq!(with(0, head | 2 << 24), Err(SysError::InvalidArgument));
+        assert_eq!(with(0, head | 4 << 24), Err(SysError::InvalidArgument));
         assert_eq!(with(0, head | 512 << 32), Err(SysError::InvalidArgument));
         assert_eq!(
             with(0, head & !0xff | ObjectType::Ram as u64),

@@ -10,7 +10,7 @@ use core::cmp::Ordering;
 
 use capelin_abi::ObjectType;
 
-use crate::key::{compare, is_same};
+use crate::key::{compare, is_mapped_kind, is_same};
 use crate::mdb::{Mdb, next, previous};
 use crate::slot::{Slot, SlotFlags, SlotIndex};
 use crate::store::SlotStore;
@@ -260,34 +260,44 @@ impl Mdb {
         slot.has_flags(SlotFlags::HAS_ANCESTOR) || self.ancestor_of(store, slot).is_some()
     }
 
-    /// Whether `node`, a copy of it or a descendant is a tombstone or has copies
-    /// on other kernels.
+    /// The last node `before` a position that has a part on another kernel, or on
+    /// the way there: a tombstone, or what is in transit or has copies elsewhere.
+    pub(crate) fn last_remote<S: SlotStore>(
+        &self,
+        store: &S,
+        before: impl Fn(&Slot) -> bool,
+    ) -> SlotIndex {
+        if self.root.is_none() || !store.slot(self.root).has_flags(SlotFlags::SUBTREE_REMOTE) {
+            return SlotIndex::NONE;
+        }
+        self.descend(store, before, Slot::is_remote, |other| {
+            other.has_flags(SlotFlags::SUBTREE_REMOTE)
+        })
+    }
+
+    /// Whether `node`, a copy of it or a descendant is a tombstone, is in transit or
+    /// has copies on other kernels.
     #[must_use]
     pub fn has_remote_relations<S: SlotStore>(&self, store: &S, node: SlotIndex) -> bool {
-        if self.root.is_none() || !store.slot(self.root).has_flags(SlotFlags::SUBTREE_REMOTE) {
-            return false;
-        }
         let slot = store.slot(node);
-        let last = self.descend(
-            store,
-            |other| other.base < slot.end(),
-            |other| other.has_flags(SlotFlags::REMOTE),
-            |other| other.has_flags(SlotFlags::SUBTREE_REMOTE),
-        );
+        let last = self.last_remote(store, |other| other.base < slot.end());
         !last.is_none() && compare(store.slot(last), slot) != Ordering::Less
     }
 
-    /// Whether a descendant of `node`, copies left out, is a tombstone or has
-    /// copies on other kernels.
+    /// Whether a descendant of `node`, copies left out, is a tombstone, is in transit
+    /// or has copies on other kernels.
     #[must_use]
     pub fn has_remote_descendants<S: SlotStore>(&self, store: &S, node: SlotIndex) -> bool {
         let slot = store.slot(node);
-        let last = self.descend(
-            store,
-            |other| other.base < slot.end(),
-            |other| other.has_flags(SlotFlags::REMOTE),
-            |other| other.has_flags(SlotFlags::SUBTREE_REMOTE),
-        );
+        let last = self.last_remote(store, |other| other.base < slot.end());
         !last.is_none() && compare(store.slot(last), slot) == Ordering::Greater
+    }
+
+    /// Whether a frame contains `slot`, here or on another kernel: then what is in
+    /// it can be mapped by who has that frame.
+    pub(crate) fn is_in_frame<S: SlotStore>(&self, store: &S, slot: &Slot) -> bool {
+        let around = self.innermost_around(store, slot);
+        slot.has_flags(SlotFlags::REMOTE_FRAME)
+            || (!around.is_none() && is_mapped_kind(store.slot(around).kind()))
     }
 }

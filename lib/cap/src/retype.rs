@@ -175,7 +175,7 @@ fn is_begun<S: SlotStore>(store: &S, first: &Slot, count: u32, dst: SlotIndex) -
         match slot.state() {
             State::InProgress => is_any_in_progress = true,
             State::Live => {}
-            State::Locked | State::Dying => return false,
+            State::Locked | State::Dying | State::InTransit => return false,
         }
         if !is_same(slot, &expected) {
             return false;

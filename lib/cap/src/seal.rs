@@ -5,7 +5,7 @@ use capelin_abi::{ObjectType, Rights, SysError};
 
 use crate::decode::usable;
 use crate::mdb::Mdb;
-use crate::slot::SlotIndex;
+use crate::slot::{SlotFlags, SlotIndex};
 use crate::store::SlotStore;
 
 /// Turns the Frame in `index` into a `CoreImage`, in place. Rights to its
@@ -13,7 +13,8 @@ use crate::store::SlotStore;
 ///
 /// # Errors
 /// For the slot as [`crate::copy()`]; `WrongType`; `Foreign`;
-/// `RemoteRelations` with copies on other kernels; `HasRelations` with copies,
+/// `RemoteRelations` with copies on other kernels, or a frame around it on one;
+/// `HasRelations` with copies,
 /// mappings or sub-ranges here, or when it lies in a frame itself, through which
 /// it could be mapped.
 pub fn seal<S: SlotStore>(store: &mut S, mdb: &mut Mdb, index: SlotIndex) -> Result<(), SysError> {
@@ -27,10 +28,14 @@ pub fn seal<S: SlotStore>(store: &mut S, mdb: &mut Mdb, index: SlotIndex) -> Res
     if mdb.has_remote_relations(store, index) {
         return Err(SysError::RemoteRelations);
     }
-    // Whoever has a frame around it, here or where that was moved, can map it.
-    let around = mdb.innermost_around(store, slot);
-    let in_a_frame = !around.is_none() && store.slot(around).is_kind(ObjectType::Frame);
-    if in_a_frame || mdb.has_copies(store, index) || mdb.has_descendants(store, index) {
+    // Whoever has a frame around it, here or on another kernel, can map it.
+    if slot.has_flags(SlotFlags::REMOTE_FRAME) {
+        return Err(SysError::RemoteRelations);
+    }
+    if mdb.is_in_frame(store, slot)
+        || mdb.has_copies(store, index)
+        || mdb.has_descendants(store, index)
+    {
         return Err(SysError::HasRelations);
     }
     // Nothing else has this range but ancestors, which come before both types:

@@ -57,12 +57,15 @@ pub enum State {
     Locked = 2,
     /// Being deleted; with type Null, reserved until a deletion is over.
     Dying = 3,
+    /// On its way to another kernel: claims its range until the transfer is
+    /// committed ([`crate::commit`]) or aborted ([`crate::abort`]).
+    InTransit = 4,
 }
 
 bitflags! {
     /// Facts that a slot caches.
     #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-    pub struct SlotFlags: u8 {
+    pub struct SlotFlags: u16 {
         /// Copies of it exist on other kernels.
         const REMOTE_COPIES = 1 << 0;
         /// It came from another kernel, where ancestors of it are.
@@ -71,19 +74,17 @@ bitflags! {
         const TOMBSTONE = 1 << 2;
         /// A local ancestor exists, and will for as long as this capability.
         const HAS_ANCESTOR = 1 << 3;
-        /// It, or a slot below it in the tree, is a tombstone or has remote
-        /// copies.
+        /// It, or a slot below it in the tree, is a tombstone, is in transit or has
+        /// remote copies.
         const SUBTREE_REMOTE = 1 << 4;
         /// It is on the delete list.
         const QUEUED = 1 << 5;
         /// The kernel wants to know when it goes ([`crate::Effects::lost`]).
         const WATCHED = 1 << 6;
+        /// A frame around it is on another kernel: what is in it can be mapped
+        /// there.
+        const REMOTE_FRAME = 1 << 7;
     }
-}
-
-impl SlotFlags {
-    /// The flags that make a slot count as remote in `SUBTREE_REMOTE`.
-    pub(crate) const REMOTE: Self = Self::REMOTE_COPIES.union(Self::TOMBSTONE);
 }
 
 /// A capability as a value: what a caller hands in to have it inserted, and
@@ -160,8 +161,8 @@ impl Capability {
 /// One capability slot (layout in `docs/020-capabilities.md`).
 ///
 /// The first eight bytes are one word, so that a slot is copied and changed in
-/// registers: type in bits 7:0, rights in 15:8, owner in 31:16, state in 39:32,
-/// flags in 47:40, rank in 55:48, depth in 63:56.
+/// registers: type in bits 7:0, rights in 15:8, owner in 31:16, state in 35:32,
+/// flags in 47:36, rank in 55:48, depth in 63:56.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub struct Slot {
@@ -182,13 +183,27 @@ const KIND: u64 = 0xff;
 const RIGHTS: u32 = 8;
 const OWNER: u32 = 16;
 const STATE: u32 = 32;
-const FLAGS: u32 = 40;
+const FLAGS: u32 = 36;
 const RANK: u32 = 48;
 const DEPTH: u32 = 56;
 
+/// The state's bits, where they lie.
+const ALL_STATES: u64 = 0xf << STATE;
+/// The flags' bits, where they lie.
+const ALL_FLAGS: u64 = 0xfff << FLAGS;
+
 /// Bits of the first word that are zero in a live capability that isn't a
 /// tombstone.
-const UNUSABLE: u64 = 0xff << STATE | (SlotFlags::TOMBSTONE.bits() as u64) << FLAGS;
+const UNUSABLE: u64 = ALL_STATES | (SlotFlags::TOMBSTONE.bits() as u64) << FLAGS;
+
+/// Bits of the first word one of which is set in what has a part on another
+/// kernel, or on the way there. (No other state has the bit of `InTransit`.)
+const REMOTE: u64 = (State::InTransit as u64) << STATE
+    | (SlotFlags::REMOTE_COPIES.union(SlotFlags::TOMBSTONE).bits() as u64) << FLAGS;
+
+/// In `progress` of what has REMOTE_COPIES: another kernel has taken a copy. The
+/// other bits count those on their way.
+pub(crate) const ARRIVED: u32 = 1 << 31;
 
 const _: () = assert!(size_of::<Slot>() == 64 && align_of::<Slot>() == 8);
 const _: () = assert!(core::mem::offset_of!(Slot, base) == 8);
@@ -257,7 +272,7 @@ impl Slot {
     #[inline]
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.head & (KIND | 0xff << STATE) == 0
+        self.head & (KIND | ALL_STATES) == 0
     }
 
     /// Whether the slot holds a capability, in whatever state.
@@ -289,10 +304,11 @@ impl Slot {
     #[inline]
     #[must_use]
     pub const fn state(&self) -> State {
-        match self.byte(STATE) {
+        match self.head >> STATE & 0xf {
             0 => State::Live,
             1 => State::InProgress,
             2 => State::Locked,
+            4 => State::InTransit,
             _ => State::Dying,
         }
     }
@@ -301,7 +317,25 @@ impl Slot {
     #[inline]
     #[must_use]
     pub const fn flags(&self) -> SlotFlags {
-        SlotFlags::from_bits_truncate(self.byte(FLAGS))
+        SlotFlags::from_bits_truncate((self.head >> FLAGS & 0xfff) as u16)
+    }
+
+    /// The kernel that it is on its way to.
+    #[must_use]
+    pub fn transit_to(&self) -> Option<KernelId> {
+        let to = u16::try_from(self.progress).ok()?;
+        (self.state() == State::InTransit).then_some(KernelId(to))
+    }
+
+    /// Copies of the object on other kernels that this capability notes: how many
+    /// are on their way, and whether any has arrived.
+    #[must_use]
+    pub const fn remote_copies(&self) -> (u32, bool) {
+        if self.has_flags(SlotFlags::REMOTE_COPIES) {
+            (self.progress & !ARRIVED, self.progress & ARRIVED != 0)
+        } else {
+            (0, false)
+        }
     }
 
     /// Whether it was moved to another kernel and only claims its range here.
@@ -395,6 +429,12 @@ impl Slot {
         self.head & (flags.bits() as u64) << FLAGS != 0
     }
 
+    /// Whether it counts as remote in `SUBTREE_REMOTE`.
+    #[inline]
+    pub(crate) const fn is_remote(&self) -> bool {
+        self.head & REMOTE != 0
+    }
+
     #[inline]
     pub(crate) const fn set_flags(&mut self, flags: SlotFlags, on: bool) {
         let bits = (flags.bits() as u64) << FLAGS;
@@ -408,12 +448,12 @@ impl Slot {
     /// Clears all flags but these.
     #[inline]
     pub(crate) const fn keep_flags(&mut self, flags: SlotFlags) {
-        self.head &= !(0xff << FLAGS) | (flags.bits() as u64) << FLAGS;
+        self.head &= !ALL_FLAGS | (flags.bits() as u64) << FLAGS;
     }
 
     #[inline]
     pub(crate) const fn set_state(&mut self, state: State) {
-        self.set_byte(STATE, state as u8);
+        self.head = self.head & !ALL_STATES | (state as u64) << STATE;
     }
 
     #[inline]
@@ -462,6 +502,11 @@ impl Slot {
         self.set_byte(DEPTH, source.depth().saturating_add(1));
     }
 
+    #[inline]
+    pub(crate) const fn set_depth_of(&mut self, copy: &Self) {
+        self.set_byte(DEPTH, copy.depth());
+    }
+
     /// Takes over what `slot` holds, as a leaf of the tree without parent.
     #[inline(always)]
     pub(crate) const fn set_leaf(&mut self, slot: &Self) {
@@ -470,7 +515,7 @@ impl Slot {
             ..Self::EMPTY
         };
         head.set_rank(1);
-        head.set_flags(SlotFlags::SUBTREE_REMOTE, slot.has_flags(SlotFlags::REMOTE));
+        head.set_flags(SlotFlags::SUBTREE_REMOTE, slot.is_remote());
         self.head = head.head;
         self.base = slot.base;
         self.size = slot.size;

@@ -1,31 +1,45 @@
-//! Export and import: capabilities between kernels; and the marks that the
-//! monitors' protocols leave.
+//! Export: a capability goes to another kernel, in two phases; and the marks that
+//! the monitors' protocols leave.
 //!
-//! A move leaves a *tombstone*: it claims the range here, so that what the
-//! capability was made from can't be used to make it again, and shows whoever
-//! revokes that another kernel has to be asked. When the capability comes home,
-//! the import takes the tombstone's place.
+//! ```text
+//!   here                                there
+//!   export: InTransit  ── record ──▶    import
+//!   commit             ◀── taken ──     Ok
+//!   abort              ◀── refused ──   Err: nothing has changed there
+//! ```
+//!
+//! Between the two, the capability claims its range here and can't be used: it is
+//! never lost and never doubled, whatever becomes of the record. A committed move
+//! leaves a *tombstone* where a local ancestor claims the range: the tombstone
+//! keeps what is away from being made again from that ancestor, and shows whoever
+//! revokes that another kernel has to be asked. Without such an ancestor nothing
+//! here could make it again, and the slot is empty: memory that passes through a
+//! kernel leaves nothing there. When the capability comes home, the import takes
+//! the tombstone's place.
+//!
+//! Of several copies of an object one, and only one, notes the copies that other
+//! kernels have: how many are on their way, and whether any has arrived.
 
-use capelin_abi::{KernelId, ObjectType, Rights, SysError};
+use core::cmp::Ordering;
 
-use crate::copy::copied;
-use crate::create::{check_range, has_rival};
-use crate::decode::{occupied, usable, vacant};
-use crate::key::is_same;
+use capelin_abi::{KernelId, Rights, SysError};
+
+use crate::decode::{occupied, usable};
+use crate::key::{compare, is_same};
 use crate::mdb::Mdb;
 use crate::record::{CapRecord, ExportMode};
-use crate::slot::{Slot, SlotFlags, SlotIndex, State};
+use crate::slot::{ARRIVED, Slot, SlotFlags, SlotIndex, State};
 use crate::store::SlotStore;
 
-/// Makes the record with which the capability in `index` goes to the kernel
-/// `to`, and leaves the slot as `mode` says.
+/// Begins a transfer: makes the record with which the capability in `index` goes to
+/// the kernel `to`. [`commit`] or [`abort`] ends it.
 ///
 /// # Errors
 /// For the slot as [`crate::copy()`]; `InvalidArgument` for a receiver that is
 /// this kernel or can't exist; `WrongType` for a type that doesn't travel so;
 /// `Foreign` for what another kernel owns. Move: `RemoteRelations` with copies
 /// elsewhere or parts moved away, `HasRelations` with local copies, mappings or
-/// other descendants.
+/// other descendants. Copy: `NoResources` with 2^31 on their way.
 pub fn export<S: SlotStore>(
     store: &mut S,
     mdb: &mut Mdb,
@@ -43,188 +57,138 @@ pub fn export<S: SlotStore>(
     if !mdb.owns(&slot) {
         return Err(SysError::Foreign);
     }
-    let has_ancestors =
-        slot.has_flags(SlotFlags::REMOTE_ANCESTORS) || mdb.has_ancestors(store, index);
-    let mut capability = slot.capability();
-    if mode == ExportMode::Copy {
-        // Only the owner can revoke or make more of it.
-        capability
-            .rights
-            .remove(Rights::REVOKE.union(Rights::RETYPE));
-        mdb.set_remote_flag(store, index, SlotFlags::REMOTE_COPIES, true);
-        return Ok(CapRecord {
-            capability,
-            owner: mdb.kernel(),
-            mode,
-            has_ancestors,
-        });
-    }
-    if mdb.has_remote_relations(store, index) {
-        return Err(SysError::RemoteRelations);
-    }
-    if mdb.has_copies(store, index) || mdb.has_descendants(store, index) {
-        return Err(SysError::HasRelations);
-    }
-    let tombstone = store.slot_mut(index);
-    tombstone.set_owner(to);
-    tombstone.set_rights(Rights::empty());
-    tombstone.data = [0; 2];
-    mdb.set_remote_flag(store, index, SlotFlags::TOMBSTONE, true);
-    Ok(CapRecord {
-        capability,
+    let mut record = CapRecord {
+        capability: slot.capability(),
         owner: to,
         mode,
-        has_ancestors,
-    })
+        has_ancestors: slot.has_flags(SlotFlags::REMOTE_ANCESTORS)
+            || mdb.has_ancestors(store, index),
+        is_in_frame: mdb.is_in_frame(store, &slot),
+    };
+    match mode {
+        ExportMode::Copy => {
+            // Only the owner can revoke or make more of it.
+            let rights = &mut record.capability.rights;
+            rights.remove(Rights::REVOKE.union(Rights::RETYPE));
+            record.owner = mdb.kernel();
+            let noting = noting_copy(store, mdb, &slot).unwrap_or(index);
+            let noted = store.slot(noting).progress;
+            if noted & !ARRIVED == !ARRIVED {
+                return Err(SysError::NoResources);
+            }
+            note_copies(store, mdb, noting, noted + 1);
+        }
+        ExportMode::Move => {
+            if mdb.has_remote_relations(store, index) {
+                return Err(SysError::RemoteRelations);
+            }
+            if mdb.has_copies(store, index) || mdb.has_descendants(store, index) {
+                return Err(SysError::HasRelations);
+            }
+            store.slot_mut(index).progress = u32::from(to.0);
+            mdb.set_state(store, index, State::InTransit);
+        }
+    }
+    Ok(record)
 }
 
-/// Puts the capability that `record` describes into the empty slot `dst`.
+/// Ends the transfer of `record`, which its receiver has taken.
 ///
 /// # Errors
-/// `NoSuchSlot` or `SlotInUse` for `dst`; `WrongType`, `OutOfRange`,
-/// `Unaligned` or `InvalidArgument` for the record; `RangeInUse` where what is
-/// known here contradicts it; `Dying` for a copy of what this kernel owned and
-/// is gone.
-pub fn import<S: SlotStore>(
+/// `EmptySlot` when no such transfer is under way: it was ended before, or what was
+/// to be copied is gone.
+pub fn commit<S: SlotStore>(
     store: &mut S,
     mdb: &mut Mdb,
     record: &CapRecord,
-    dst: SlotIndex,
 ) -> Result<(), SysError> {
-    vacant(store, dst)?;
-    check_range(&record.capability)?;
-    if !record.mode.takes(record.capability.kind) {
-        return Err(SysError::WrongType);
-    }
-    if record.owner.0 >= KernelId::LIMIT {
-        return Err(SysError::InvalidArgument);
-    }
-    let slot = Slot::holding(&record.capability, record.owner);
-    let before = mdb.last_not_after(store, &slot);
-    let is_known = !before.is_none() && is_same(store.slot(before), &slot);
-    match record.mode {
-        ExportMode::Move if record.owner != mdb.kernel() => Err(SysError::InvalidArgument),
-        ExportMode::Move if is_known => bring_home(store, mdb, before, &slot, dst),
-        ExportMode::Move => adopt(store, mdb, before, slot, record.has_ancestors, dst),
-        ExportMode::Copy if record.owner == mdb.kernel() => {
-            take_back(store, mdb, is_known, before, &slot, dst)
-        }
-        ExportMode::Copy => take_foreign(store, mdb, is_known, before, slot, dst),
-    }
-}
-
-/// A moved capability returns to the kernel that has its tombstone.
-fn bring_home<S: SlotStore>(
-    store: &mut S,
-    mdb: &mut Mdb,
-    tombstone: SlotIndex,
-    slot: &Slot,
-    dst: SlotIndex,
-) -> Result<(), SysError> {
-    // With foreign copies here, the sender couldn't move it.
-    let is_alone = !mdb.has_copies(store, tombstone) && !mdb.has_descendants(store, tombstone);
-    if !store.slot(tombstone).is_tombstone() || !is_alone {
-        return Err(SysError::RangeInUse);
-    }
-    mdb.move_node(store, tombstone, dst);
-    let here = store.slot_mut(dst);
-    here.set_owner(slot.owner());
-    here.set_rights(slot.rights());
-    here.data = slot.data;
-    mdb.set_remote_flag(store, dst, SlotFlags::TOMBSTONE, false);
-    Ok(())
-}
-
-/// A moved capability arrives for the first time.
-fn adopt<S: SlotStore>(
-    store: &mut S,
-    mdb: &mut Mdb,
-    before: SlotIndex,
-    mut slot: Slot,
-    has_ancestors: bool,
-    dst: SlotIndex,
-) -> Result<(), SysError> {
-    // Only what was moved away can contain it: it comes back in parts.
-    let around = mdb.innermost_around(store, &slot);
-    let is_owned_here = !around.is_none() && !store.slot(around).is_tombstone();
-    if is_owned_here
-        || has_rival(store, mdb, before, &slot)
-        || mdb.crosses(store, slot.base, slot.end())
-        || mdb.first_inside(store, before, &slot).is_some()
-    {
-        return Err(SysError::RangeInUse);
-    }
-    slot.set_flags(SlotFlags::REMOTE_ANCESTORS, has_ancestors);
-    if !around.is_none() {
-        slot.set_depth_below(store.slot(around));
-    }
-    mdb.insert_after(store, before, dst, slot);
-    Ok(())
-}
-
-/// A copy of what this kernel owns comes from another.
-fn take_back<S: SlotStore>(
-    store: &mut S,
-    mdb: &mut Mdb,
-    is_known: bool,
-    original: SlotIndex,
-    slot: &Slot,
-    dst: SlotIndex,
-) -> Result<(), SysError> {
-    if !is_known || store.slot(original).state() != State::Live || !mdb.owns(store.slot(original)) {
-        return Err(SysError::Dying);
-    }
-    let mut copy = copied(store.slot(original), Rights::all());
-    copy.set_rights(slot.rights());
-    copy.data = slot.data;
-    mdb.insert_beside(store, original, dst, copy);
-    Ok(())
-}
-
-/// A copy of what another kernel owns.
-fn take_foreign<S: SlotStore>(
-    store: &mut S,
-    mdb: &mut Mdb,
-    is_known: bool,
-    before: SlotIndex,
-    mut slot: Slot,
-    dst: SlotIndex,
-) -> Result<(), SysError> {
-    if is_known {
-        // Beside foreign copies, or the tombstone of what was moved to its owner.
-        if store.slot(before).owner() != slot.owner() {
-            return Err(SysError::RangeInUse);
-        }
-        mdb.insert_beside(store, before, dst, slot);
+    let index = under_way(store, mdb, record)?;
+    if record.mode == ExportMode::Copy {
+        let noted = store.slot(index).progress;
+        note_copies(store, mdb, index, (noted - 1) | ARRIVED);
         return Ok(());
     }
-    let around = mdb.innermost_around(store, &slot);
-    if !around.is_none() {
-        let around = store.slot(around);
-        slot.set_depth_below(around);
-        // The image of a core, and addresses that aren't known to be memory,
-        // contain what other kernels made of them.
-        let may_contain = around.is_tombstone()
-            || around.is_kind(ObjectType::CoreImage)
-            || around.is_kind(ObjectType::PhysAddr)
-            || around.owner() == slot.owner();
-        if !may_contain {
-            return Err(SysError::RangeInUse);
-        }
+    let around = mdb.innermost_around(store, store.slot(index));
+    if around.is_none() || !mdb.owns(store.slot(around)) {
+        mdb.remove(store, index);
+        return Ok(());
     }
-    let inside = mdb.first_inside(store, before, &slot);
-    let is_claimed = inside.is_some_and(|inside| store.slot(inside).owner() != slot.owner());
-    if is_claimed
-        || has_rival(store, mdb, before, &slot)
-        || mdb.crosses(store, slot.base, slot.end())
-    {
-        return Err(SysError::RangeInUse);
-    }
-    if inside.is_some() {
-        mdb.note_odd_nesting();
-    }
-    mdb.insert_after(store, before, dst, slot);
+    let tombstone = store.slot_mut(index);
+    tombstone.set_owner(record.owner);
+    tombstone.set_rights(Rights::empty());
+    tombstone.data = [0; 2];
+    tombstone.progress = 0;
+    tombstone.set_flags(SlotFlags::TOMBSTONE, true);
+    mdb.set_state(store, index, State::Live);
     Ok(())
+}
+
+/// Ends the transfer of `record`, which its receiver has refused: all is as before
+/// [`export`].
+///
+/// # Errors
+/// As [`commit`].
+pub fn abort<S: SlotStore>(
+    store: &mut S,
+    mdb: &mut Mdb,
+    record: &CapRecord,
+) -> Result<(), SysError> {
+    let index = under_way(store, mdb, record)?;
+    if record.mode == ExportMode::Copy {
+        let noted = store.slot(index).progress;
+        note_copies(store, mdb, index, noted - 1);
+    } else {
+        store.slot_mut(index).progress = 0;
+        mdb.set_state(store, index, State::Live);
+    }
+    Ok(())
+}
+
+/// The slot that a transfer is noted in. It is found by its range: it may have been
+/// moved since, out of a CNode that dies.
+fn under_way<S: SlotStore>(
+    store: &S,
+    mdb: &Mdb,
+    record: &CapRecord,
+) -> Result<SlotIndex, SysError> {
+    let probe = Slot::holding(&record.capability, record.owner);
+    let found = match record.mode {
+        ExportMode::Copy => noting_copy(store, mdb, &probe)
+            .filter(|&index| store.slot(index).progress & !ARRIVED != 0),
+        ExportMode::Move => Some(mdb.last_not_after(store, &probe)).filter(|&index| {
+            let is_to = |slot: &Slot| {
+                slot.state() == State::InTransit && slot.progress == u32::from(record.owner.0)
+            };
+            !index.is_none() && is_same(store.slot(index), &probe) && is_to(store.slot(index))
+        }),
+    };
+    found.ok_or(SysError::EmptySlot)
+}
+
+/// The copy of `slot` that notes those on other kernels.
+fn noting_copy<S: SlotStore>(store: &S, mdb: &Mdb, slot: &Slot) -> Option<SlotIndex> {
+    let last = mdb.last_remote(store, |other| compare(other, slot) != Ordering::Greater);
+    let is_noting =
+        |other: &Slot| is_same(other, slot) && other.has_flags(SlotFlags::REMOTE_COPIES);
+    (!last.is_none() && is_noting(store.slot(last))).then_some(last)
+}
+
+/// Notes in `index` which copies are elsewhere or on their way.
+fn note_copies<S: SlotStore>(store: &mut S, mdb: &Mdb, index: SlotIndex, noted: u32) {
+    store.slot_mut(index).progress = noted;
+    mdb.set_remote_flag(store, index, SlotFlags::REMOTE_COPIES, noted != 0);
+}
+
+/// Hands what `from` notes of copies elsewhere on to `to`, a copy of it.
+pub(crate) fn hand_on_copies<S: SlotStore>(
+    store: &mut S,
+    mdb: &Mdb,
+    from: SlotIndex,
+    to: SlotIndex,
+) {
+    let noted = store.slot(from).progress;
+    note_copies(store, mdb, from, 0);
+    note_copies(store, mdb, to, noted);
 }
 
 /// Removes a tombstone: the kernel that it was moved to has given the object up,
@@ -272,8 +236,8 @@ pub fn unlock<S: SlotStore>(store: &mut S, index: SlotIndex) -> Result<(), SysEr
 }
 
 /// Notes whether copies of the owned object in `index` exist on other kernels:
-/// the monitor learns it from them. Clearing it clears it for this capability
-/// only, which is the last local one when it matters.
+/// the monitor learns it from them. Those on their way stay noted until their
+/// transfers end.
 ///
 /// # Errors
 /// `NoSuchSlot`, `EmptySlot`, `Dying`; `Foreign` for what another kernel owns;
@@ -284,13 +248,16 @@ pub fn set_remote_copies<S: SlotStore>(
     index: SlotIndex,
     exist: bool,
 ) -> Result<(), SysError> {
-    let slot = occupied(store, index)?;
-    if !mdb.owns(slot) {
+    let slot = *occupied(store, index)?;
+    if !mdb.owns(&slot) {
         return Err(SysError::Foreign);
     }
     if !ExportMode::Copy.takes(slot.kind()) {
         return Err(SysError::WrongType);
     }
-    mdb.set_remote_flag(store, index, SlotFlags::REMOTE_COPIES, exist);
+    let noting = noting_copy(store, mdb, &slot).unwrap_or(index);
+    let on_their_way = store.slot(noting).progress & !ARRIVED;
+    let arrived = if exist { ARRIVED } else { 0 };
+    note_copies(store, mdb, noting, on_their_way | arrived);
     Ok(())
 }

@@ -53,6 +53,7 @@ fn the_sequences_reach_every_operation() {
         emptied containers, rescue, released Dispatcher, released L1CNode, released L2CNode, \
         released VNodeL0, released VNodeL1, released EndpointLmp, released Notify, \
         revoke, revoke several, revoke RemoteRelations, export Move, export Copy, \
+        commit Move, commit Copy, abort Move, abort Copy, commit Move EmptySlot, \
         import Move, import Move RangeInUse, import Copy, import Copy RangeInUse, \
         seal, seal HasRelations, seal RemoteRelations";
     for what in wanted.split(", ") {

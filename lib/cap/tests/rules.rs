@@ -8,8 +8,8 @@ mod common;
 use capelin_abi::{CapAddress, CapRef, KernelId, ObjectType, PhysAddr, Rights, SysError};
 use capelin_cap::{
     CapRecord, Capability, ExportMode, MappingData, Mint, Retype, RetypeRequest, SlotIndex,
-    SlotStore, State, Step, copy, create, cspace, derive, export, finish, import, mint, reclaim,
-    retype, seal,
+    SlotStore, State, Step, commit, copy, create, cspace, derive, export, finish, import, mint,
+    reclaim, retype, seal,
 };
 use common::{ARENA, HOME, RAM, RAM_BYTES, World};
 
@@ -86,6 +86,21 @@ impl World {
             KernelId(2),
             mode,
         )
+    }
+
+    fn commit(&mut self, record: &CapRecord) -> Result<(), SysError> {
+        commit(&mut self.arena, &mut self.mdb, record)
+    }
+
+    fn import(&mut self, record: &CapRecord, at: u32) -> Result<(), SysError> {
+        import(&mut self.arena, &mut self.mdb, record, SlotIndex(at))
+    }
+
+    /// Exports and commits: the record is on another kernel then.
+    fn move_away(&mut self, at: u32) -> CapRecord {
+        let record = self.export(at, ExportMode::Move).expect("it may go");
+        self.commit(&record).expect("it is under way");
+        record
     }
 
     fn map(&mut self, frame: u32, table: u32, entry: u16, dst: u32) {
@@ -478,6 +493,7 @@ fn a_range_is_of_one_mappable_type() {
         owner: KernelId(2),
         mode: ExportMode::Copy,
         has_ancestors: false,
+        is_in_frame: false,
     };
     let (arena, mdb) = (&mut world.arena, &mut world.mdb);
     assert_eq!(import(arena, mdb, &record, SlotIndex(20)), Ok(()));
@@ -577,9 +593,7 @@ fn what_moved_away_keeps_its_range() {
     use ObjectType::Ram;
     let mut world = World::new();
     world.make(RAM_SLOT, Ram, 0, 4 * PAGE, 20);
-    let record = world
-        .export(20, ExportMode::Move)
-        .expect("nothing is related to it");
+    let record = world.move_away(20);
     assert!(record.has_ancestors);
     assert_eq!(world.copy(20, 21), Err(SysError::Foreign));
     assert_eq!(world.delete_all(20), Err(SysError::RemoteRelations));
@@ -598,13 +612,13 @@ fn what_moved_away_keeps_its_range() {
         Err(SysError::HasRelations)
     );
     assert_eq!(world.delete_all(22), Err(SysError::LastCopy));
-    assert!(world.export(22, ExportMode::Move).is_ok());
-    let (arena, mdb) = (&mut world.arena, &mut world.mdb);
-    assert_eq!(reclaim(arena, mdb, SlotIndex(22)), Ok(()));
+    // It goes again, and leaves nothing: the tombstone around it claims its range.
+    world.move_away(22);
+    assert!(world.slot(22).is_empty());
     // All of it comes back.
     let mut whole = record;
     whole.owner = common::SELF;
-    assert_eq!(import(arena, mdb, &whole, SlotIndex(23)), Ok(()));
+    assert_eq!(world.import(&whole, 23), Ok(()));
     assert!(world.slot(20).is_empty());
     assert_eq!(world.delete_all(23), Ok(()));
     assert_eq!(world.retype(RAM_SLOT, frame, 21), Ok(Retype::Fresh));
@@ -617,6 +631,7 @@ fn a_mark_of_remote_copies_outlives_the_copy_that_has_it() {
     world.make(RAM_SLOT, ObjectType::Frame, 0, PAGE, 20);
     assert_eq!(world.copy(20, 21), Ok(()));
     let record = world.export(20, ExportMode::Copy).expect("a frame");
+    assert_eq!(world.commit(&record), Ok(()));
     assert!(
         !record
             .capability

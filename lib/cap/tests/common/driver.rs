@@ -11,12 +11,12 @@ use std::collections::BTreeMap;
 use capelin_abi::{KernelId, ObjectType, PhysAddr, Rights, SysError};
 use capelin_cap::{
     CapRecord, Capability, ExportMode, MappingData, Mint, Retype, RetypeRequest, SlotFlags,
-    SlotIndex, SlotStore, State, Step, copy, derive, derive_mapping, export, finish, identify,
-    import, lock, mint, reclaim, relocate, retype, seal, set_remote_copies, unlock,
+    SlotIndex, SlotStore, State, Step, abort, commit, copy, derive, derive_mapping, export, finish,
+    identify, import, lock, mint, reclaim, relocate, retype, seal, set_remote_copies, unlock,
 };
 use proptest::prelude::{Strategy, any};
 
-use super::model::{Cap, Closure, Model, Outcome, key};
+use super::model::{Cap, Closure, Model, NONE, Outcome, key};
 use super::{BOOT_SLOTS, HOME, World, inner_slots};
 use ObjectType::{
     DevFrame, Dispatcher, EndpointLmp, EndpointUmp, Frame, HomeRam, IrqDest, IrqSource,
@@ -61,6 +61,8 @@ pub struct Driver {
     pub model: Model,
     /// Capabilities that left.
     pub records: Vec<CapRecord>,
+    /// Transfers that haven't ended.
+    pub under_way: Vec<CapRecord>,
     /// Retypes whose memory isn't zeroed yet.
     pub begun: Vec<(u32, RetypeRequest, u32)>,
     /// How often each thing that tests should reach has happened.
@@ -79,6 +81,7 @@ impl Driver {
             pending: Vec::new(),
             model,
             records: Vec::new(),
+            under_way: Vec::new(),
             begun: Vec::new(),
             reached: BTreeMap::new(),
         }
@@ -469,6 +472,10 @@ impl Driver {
     fn delete(&mut self, op: Op) {
         let at = match op.code % 32 {
             21 | 22 => self.source_of(op.a, &[L1CNode, L2CNode, Dispatcher, VNodeL0, VNodeL1]),
+            23 if op.c % 8 == 0 => {
+                let tombstone = self.model.caps.iter().find(|c| c.tombstone);
+                tombstone.map_or(1, |c| c.at)
+            }
             _ => self.source(op.a),
         };
         let kind = self.world.slot(at).kind();
@@ -561,10 +568,10 @@ impl Driver {
                     let is_candidate = |c: &Cap| {
                         Cap {
                             at,
-                            remote_copies: false,
+                            remote_copies: NONE,
                             ..c.clone()
                         } == Cap {
-                            remote_copies: false,
+                            remote_copies: NONE,
                             ..here.clone()
                         }
                     };
@@ -588,6 +595,15 @@ impl Driver {
             ExportMode::Copy
         };
         let to = 1 + op.d % 4 + 509 * u16::from(op.d % 32 == 8);
+        // The first memory stays mostly: else there is soon nothing left to do.
+        let exported = self.world.slot(at).capability();
+        let is_first = World::first_capabilities()
+            .iter()
+            .any(|(_, first)| (first.kind, first.base) == (exported.kind, exported.base));
+        let may_go = self.has_model && op.b % 8 == 0;
+        if is_first && exported.size > 0x4000 && mode == ExportMode::Move && !may_go {
+            return;
+        }
         let World { arena, mdb, .. } = &mut self.world;
         let real = export(arena, mdb, SlotIndex(at), KernelId(to), mode);
         same!(self, real, self.model.export(at, to, mode));
@@ -595,7 +611,32 @@ impl Driver {
         if let Ok(record) = real {
             assert_eq!(CapRecord::parse(&record.to_words()), Ok(record));
             self.records.push(record);
+            self.under_way.push(record);
         }
+        if op.b % 4 != 0 {
+            self.settle(op);
+        }
+    }
+
+    /// Ends a transfer, or one that has ended.
+    fn settle(&mut self, op: Op) {
+        let record = if op.b % 16 == 9 {
+            self.records.last().copied()
+        } else {
+            self.under_way.pop()
+        };
+        let Some(record) = record else { return };
+        let World { arena, mdb, .. } = &mut self.world;
+        let (what, real) = if op.d % 4 == 1 {
+            let real = abort(arena, mdb, &record);
+            same!(self, real, self.model.abort(&record), "{record:?}");
+            ("abort", real)
+        } else {
+            let real = commit(arena, mdb, &record);
+            same!(self, real, self.model.commit(&record), "{record:?}");
+            ("commit", real)
+        };
+        self.note(&format!("{what} {:?}", record.mode), &real);
     }
 
     /// What left comes back, whole or in part, as ours or as another's; or
@@ -618,6 +659,7 @@ impl Driver {
                         ExportMode::Copy
                     },
                     has_ancestors: op.d % 3 == 0,
+                    is_in_frame: op.d % 7 == 0,
                 }
             }
         };
@@ -666,20 +708,22 @@ impl Driver {
                 let real = unlock(arena, SlotIndex(at));
                 same!(self, real, self.model.unlock(at));
             }
-            4 | 5 => {
+            4 => self.settle(op),
+            5 => {
                 let tombstone = self.model.caps.iter().find(|c| c.tombstone);
                 let at = tombstone.map_or(1, |c| c.at);
                 let real = reclaim(arena, mdb, SlotIndex(at));
                 same!(self, real, self.model.reclaim(at));
             }
             _ => {
-                let Some(cap) = self.model.caps.iter().find(|c| c.remote_copies).cloned() else {
+                let has_copies = |c: &&Cap| c.remote_copies.1;
+                let Some(cap) = self.model.caps.iter().find(has_copies).cloned() else {
                     return;
                 };
+                let real = set_remote_copies(arena, mdb, SlotIndex(cap.at), false);
+                assert_eq!(real, Ok(()));
                 for other in self.model.caps.iter_mut().filter(|c| c.is_same(&cap)) {
-                    let real = set_remote_copies(arena, mdb, SlotIndex(other.at), false);
-                    assert_eq!(real, Ok(()));
-                    other.remote_copies = false;
+                    other.remote_copies.1 = false;
                 }
             }
         }
@@ -747,10 +791,19 @@ impl Driver {
             .collect();
         let mut expected = self.model.caps.clone();
         for caps in [&mut real, &mut expected] {
-            // Which of several copies has the mark is the tree's to choose.
-            for n in 0..caps.len() {
-                let marked = caps.iter().any(|c| c.is_same(&caps[n]) && c.remote_copies);
-                caps[n].remote_copies = marked && caps[n].kind != Mapping;
+            // Which of several copies notes those elsewhere is the tree's to choose.
+            let noted: Vec<(u32, bool)> = caps
+                .iter()
+                .map(|cap| {
+                    let copies = caps.iter().filter(|c| c.is_same(cap));
+                    copies.fold(NONE, |(on_their_way, has_arrived), c| {
+                        let (more, too) = c.remote_copies;
+                        (on_their_way + more, has_arrived || too)
+                    })
+                })
+                .collect();
+            for (cap, noted) in caps.iter_mut().zip(noted) {
+                cap.remote_copies = noted;
             }
             caps.sort_by_key(|c| (key(c), c.at));
         }
@@ -782,8 +835,10 @@ pub fn seen(world: &World, at: u32) -> Cap {
         data: slot.data(),
         owner: slot.owner().0,
         state: slot.state(),
-        remote_copies: flags.contains(SlotFlags::REMOTE_COPIES),
+        remote_copies: slot.remote_copies(),
         remote_ancestors: flags.contains(SlotFlags::REMOTE_ANCESTORS),
+        remote_frame: flags.contains(SlotFlags::REMOTE_FRAME),
         tombstone: flags.contains(SlotFlags::TOMBSTONE),
+        to: slot.transit_to().map(|to| to.0),
     }
 }

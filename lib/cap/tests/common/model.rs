@@ -27,12 +27,24 @@ pub struct Cap {
     pub data: [u64; 2],
     pub owner: u16,
     pub state: State,
-    pub remote_copies: bool,
+    /// Copies on other kernels: on their way, and whether any has arrived.
+    pub remote_copies: (u32, bool),
     pub remote_ancestors: bool,
+    /// A frame around it is on another kernel.
+    pub remote_frame: bool,
     pub tombstone: bool,
+    /// Of what is in transit: where to.
+    pub to: Option<u16>,
 }
 
+/// No copies on other kernels.
+pub const NONE: (u32, bool) = (0, false);
+
 impl Cap {
+    pub fn is_remote(&self) -> bool {
+        self.tombstone || self.state == State::InTransit || self.remote_copies != NONE
+    }
+
     pub fn end(&self) -> u64 {
         self.base + self.size
     }
@@ -55,9 +67,11 @@ impl Cap {
             data: c.data,
             owner,
             state: State::Live,
-            remote_copies: false,
+            remote_copies: NONE,
             remote_ancestors: false,
+            remote_frame: false,
             tombstone: false,
+            to: None,
         }
     }
 }
@@ -207,7 +221,7 @@ impl Model {
     pub fn has_remote_relations(&self, cap: &Cap) -> bool {
         self.caps
             .iter()
-            .any(|c| (c.is_same(cap) || is_ancestor(cap, c)) && (c.tombstone || c.remote_copies))
+            .any(|c| (c.is_same(cap) || is_ancestor(cap, c)) && c.is_remote())
     }
 
     pub fn is_range_used(&self, cap: &Cap, offset: u64, size: u64) -> bool {
@@ -236,7 +250,7 @@ impl Model {
         self.caps.push(Cap {
             at: dst,
             rights: cap.rights & mask,
-            remote_copies: false,
+            remote_copies: NONE,
             ..cap
         });
         Ok(())
@@ -256,7 +270,7 @@ impl Model {
         let mut new = Cap {
             at: dst,
             rights: cap.rights & mask,
-            remote_copies: false,
+            remote_copies: NONE,
             ..cap.clone()
         };
         match what {
@@ -360,8 +374,9 @@ impl Model {
             } else {
                 State::Live
             },
-            remote_copies: false,
+            remote_copies: NONE,
             remote_ancestors: false,
+            remote_frame: false,
             ..cap.clone()
         };
         let begun = (0..r.count).all(|n| {
@@ -440,8 +455,8 @@ impl Model {
                     .caps
                     .iter()
                     .all(|c| !c.is_same(cap) || gone.contains(&c.at));
-                if !is_object || cap.tombstone || !all_go || settled.iter().any(|c| c.is_same(cap))
-                {
+                let stays = cap.tombstone || cap.state == State::InTransit;
+                if !is_object || stays || !all_go || settled.iter().any(|c| c.is_same(cap)) {
                     continue;
                 }
                 settled.push(cap.clone());
@@ -453,7 +468,9 @@ impl Model {
         }
         for at in &gone {
             match self.get(*at) {
-                Some(cap) if cap.tombstone => outcome.rescued.push(vec![cap.clone()]),
+                Some(cap) if cap.tombstone || cap.state == State::InTransit => {
+                    outcome.rescued.push(vec![cap.clone()])
+                }
                 _ => {}
             }
         }
@@ -476,7 +493,8 @@ impl Model {
             .cloned()
             .collect();
         if cap.is_own() {
-            let has_remote_copies = copies.iter().any(|c| c.remote_copies) && cap.kind != Notify;
+            let has_remote_copies =
+                copies.iter().any(|c| c.remote_copies != NONE) && cap.kind != Notify;
             if has_remote_copies || (is_conserved(cap.kind) && !self.has_ancestors(cap)) {
                 outcome.rescued.push(copies);
                 return;
@@ -521,7 +539,7 @@ impl Model {
     pub fn check_delete(&self, at: u32) -> Result<(), SysError> {
         let cap = self.get(at).ok_or(SysError::EmptySlot)?;
         match cap.state {
-            State::Locked => return Err(SysError::Locked),
+            State::Locked | State::InTransit => return Err(SysError::Locked),
             State::InProgress => return Ok(()),
             _ => {}
         }
@@ -531,7 +549,7 @@ impl Model {
         if cap.kind == Mapping || self.has_copies(cap) || !cap.is_own() {
             return Ok(());
         }
-        if cap.remote_copies && cap.kind != Notify {
+        if cap.remote_copies != NONE && cap.kind != Notify {
             return Err(SysError::RemoteRelations);
         }
         if is_conserved(cap.kind) && !self.has_ancestors(cap) {
@@ -571,16 +589,22 @@ impl Model {
                 continue;
             };
             self.caps.retain(|c| c.at != *at);
-            if cap.remote_copies {
+            if cap.remote_copies != NONE {
                 let heir = self
                     .caps
                     .iter_mut()
                     .find(|c| c.is_same(&cap) && !gone.contains(&c.at));
                 if let Some(heir) = heir {
-                    heir.remote_copies = true;
+                    heir.remote_copies.0 += cap.remote_copies.0;
+                    heir.remote_copies.1 |= cap.remote_copies.1;
                 }
             }
         }
+    }
+
+    fn is_in_frame(&self, cap: &Cap) -> bool {
+        let can_map = |c: &Cap| matches!(c.kind, Frame | DevFrame | EndpointUmp);
+        cap.remote_frame || self.innermost(cap).is_some_and(can_map)
     }
 
     pub fn seal(&mut self, at: u32) -> Result<(), SysError> {
@@ -594,8 +618,10 @@ impl Model {
         if self.has_remote_relations(&cap) {
             return Err(SysError::RemoteRelations);
         }
-        let in_a_frame = self.innermost(&cap).is_some_and(|c| c.kind == Frame);
-        if in_a_frame || self.has_copies(&cap) || self.has_descendants(&cap) {
+        if cap.remote_frame {
+            return Err(SysError::RemoteRelations);
+        }
+        if self.is_in_frame(&cap) || self.has_copies(&cap) || self.has_descendants(&cap) {
             return Err(SysError::HasRelations);
         }
         let cap = self.get_mut(at);
@@ -632,11 +658,12 @@ impl Model {
             owner: capelin_abi::KernelId(to),
             mode,
             has_ancestors,
+            is_in_frame: self.is_in_frame(&cap),
         };
         if mode == ExportMode::Copy {
             record.owner = SELF;
             record.capability.rights -= Rights::REVOKE | Rights::RETYPE;
-            self.get_mut(at).remote_copies = true;
+            self.get_mut(at).remote_copies.0 += 1;
             return Ok(record);
         }
         if self.has_remote_relations(&cap) {
@@ -646,11 +673,60 @@ impl Model {
             return Err(SysError::HasRelations);
         }
         let cap = self.get_mut(at);
-        cap.owner = to;
-        cap.rights = Rights::empty();
-        cap.data = [0; 2];
-        cap.tombstone = true;
+        cap.state = State::InTransit;
+        cap.to = Some(to);
         Ok(record)
+    }
+
+    /// Which capability a transfer is noted in.
+    fn under_way(&self, record: &CapRecord) -> Result<u32, SysError> {
+        let sent = Cap::from(0, &record.capability, 0);
+        let is_noted = |c: &&Cap| {
+            c.is_same(&sent)
+                && match record.mode {
+                    ExportMode::Move => c.to == Some(record.owner.0),
+                    ExportMode::Copy => c.remote_copies.0 != 0,
+                }
+        };
+        let found = self.caps.iter().find(is_noted).map(|c| c.at);
+        found.ok_or(SysError::EmptySlot)
+    }
+
+    pub fn commit(&mut self, record: &CapRecord) -> Result<(), SysError> {
+        let at = self.under_way(record)?;
+        if record.mode == ExportMode::Copy {
+            let copies = &mut self.get_mut(at).remote_copies;
+            *copies = (copies.0 - 1, true);
+            return Ok(());
+        }
+        let sent = self.get(at).expect("found");
+        let is_claimed = self.innermost(sent).is_some_and(Cap::is_own);
+        if !is_claimed {
+            self.caps.retain(|c| c.at != at);
+            return Ok(());
+        }
+        *self.get_mut(at) = Cap {
+            owner: record.owner.0,
+            rights: Rights::empty(),
+            data: [0; 2],
+            tombstone: true,
+            state: State::Live,
+            to: None,
+            ..self.get(at).expect("found").clone()
+        };
+        Ok(())
+    }
+
+    pub fn abort(&mut self, record: &CapRecord) -> Result<(), SysError> {
+        let at = self.under_way(record)?;
+        let cap = self.get_mut(at);
+        if record.mode == ExportMode::Copy {
+            cap.remote_copies.0 -= 1;
+        } else {
+            cap.state = State::Live;
+            cap.to = None;
+        }
+        Ok(())
     }
 
     /// For records whose own fields make sense.
@@ -679,6 +755,7 @@ impl Model {
                 let home = self.get_mut(same[0].at);
                 *home = Cap {
                     remote_ancestors: home.remote_ancestors,
+                    remote_frame: home.remote_frame,
                     ..new
                 };
             }
@@ -689,14 +766,18 @@ impl Model {
                 }
                 self.caps.push(Cap {
                     remote_ancestors: record.has_ancestors,
+                    remote_frame: record.is_in_frame,
                     ..new
                 });
             }
             ExportMode::Copy if record.owner == SELF => {
                 let original = same.iter().find(|c| c.is_own() && c.state == State::Live);
-                let remote_ancestors = original.ok_or(SysError::Dying)?.remote_ancestors;
+                let original = original.ok_or(SysError::Dying)?;
+                let (remote_ancestors, remote_frame) =
+                    (original.remote_ancestors, original.remote_frame);
                 self.caps.push(Cap {
                     remote_ancestors,
+                    remote_frame,
                     ..new
                 });
             }

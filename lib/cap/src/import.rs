@@ -1,0 +1,171 @@
+//! Import: a capability from another kernel.
+//!
+//! Nothing that a record says is taken against what this kernel knows. What was
+//! moved away comes home in the place of its tombstone; what was never here is
+//! adopted; a copy is foreign, and lies beside others to the same object.
+
+use capelin_abi::{KernelId, ObjectType, Rights, SysError};
+
+use crate::copy::copied;
+use crate::create::{check_range, has_rival};
+use crate::decode::vacant;
+use crate::key::is_same;
+use crate::mdb::Mdb;
+use crate::record::{CapRecord, ExportMode};
+use crate::slot::{Slot, SlotFlags, SlotIndex, State};
+use crate::store::SlotStore;
+
+/// Puts the capability that `record` describes into the empty slot `dst`.
+///
+/// Nothing changes when it fails: the sender aborts the transfer
+/// ([`crate::abort`]) and has what it had.
+///
+/// # Errors
+/// `NoSuchSlot` or `SlotInUse` for `dst`; `WrongType`, `OutOfRange`,
+/// `Unaligned` or `InvalidArgument` for the record; `RangeInUse` where what is
+/// known here contradicts it; `Dying` for a copy of what this kernel owned and
+/// is gone.
+pub fn import<S: SlotStore>(
+    store: &mut S,
+    mdb: &mut Mdb,
+    record: &CapRecord,
+    dst: SlotIndex,
+) -> Result<(), SysError> {
+    vacant(store, dst)?;
+    check_range(&record.capability)?;
+    if !record.mode.takes(record.capability.kind) {
+        return Err(SysError::WrongType);
+    }
+    if record.owner.0 >= KernelId::LIMIT {
+        return Err(SysError::InvalidArgument);
+    }
+    let slot = Slot::holding(&record.capability, record.owner);
+    let before = mdb.last_not_after(store, &slot);
+    let is_known = !before.is_none() && is_same(store.slot(before), &slot);
+    match record.mode {
+        ExportMode::Move if record.owner != mdb.kernel() => Err(SysError::InvalidArgument),
+        ExportMode::Move if is_known => bring_home(store, mdb, before, &slot, dst),
+        ExportMode::Move => adopt(store, mdb, before, slot, record, dst),
+        ExportMode::Copy if record.owner == mdb.kernel() => {
+            take_back(store, mdb, is_known, before, &slot, dst)
+        }
+        ExportMode::Copy => take_foreign(store, mdb, is_known, before, slot, dst),
+    }
+}
+
+/// A moved capability returns to the kernel that has its tombstone.
+fn bring_home<S: SlotStore>(
+    store: &mut S,
+    mdb: &mut Mdb,
+    tombstone: SlotIndex,
+    slot: &Slot,
+    dst: SlotIndex,
+) -> Result<(), SysError> {
+    // With foreign copies here, the sender couldn't move it.
+    let is_alone = !mdb.has_copies(store, tombstone) && !mdb.has_descendants(store, tombstone);
+    if !store.slot(tombstone).is_tombstone() || !is_alone {
+        return Err(SysError::RangeInUse);
+    }
+    mdb.move_node(store, tombstone, dst);
+    // What the tombstone remembers of its ancestors holds again.
+    let here = store.slot_mut(dst);
+    here.set_owner(slot.owner());
+    here.set_rights(slot.rights());
+    here.data = slot.data;
+    mdb.set_remote_flag(store, dst, SlotFlags::TOMBSTONE, false);
+    Ok(())
+}
+
+/// A moved capability arrives for the first time.
+fn adopt<S: SlotStore>(
+    store: &mut S,
+    mdb: &mut Mdb,
+    before: SlotIndex,
+    mut slot: Slot,
+    record: &CapRecord,
+    dst: SlotIndex,
+) -> Result<(), SysError> {
+    // Only what was moved away can contain it: it comes back in parts.
+    let around = mdb.innermost_around(store, &slot);
+    let is_owned_here = !around.is_none() && !store.slot(around).is_tombstone();
+    if is_owned_here
+        || has_rival(store, mdb, before, &slot)
+        || mdb.crosses(store, slot.base, slot.end())
+        || mdb.first_inside(store, before, &slot).is_some()
+    {
+        return Err(SysError::RangeInUse);
+    }
+    slot.set_flags(SlotFlags::REMOTE_ANCESTORS, record.has_ancestors);
+    slot.set_flags(SlotFlags::REMOTE_FRAME, record.is_in_frame);
+    if !around.is_none() {
+        slot.set_depth_below(store.slot(around));
+    }
+    mdb.insert_after(store, before, dst, slot);
+    Ok(())
+}
+
+/// A copy of what this kernel owns comes from another.
+fn take_back<S: SlotStore>(
+    store: &mut S,
+    mdb: &mut Mdb,
+    is_known: bool,
+    original: SlotIndex,
+    slot: &Slot,
+    dst: SlotIndex,
+) -> Result<(), SysError> {
+    if !is_known || store.slot(original).state() != State::Live || !mdb.owns(store.slot(original)) {
+        return Err(SysError::Dying);
+    }
+    let mut copy = copied(store.slot(original), Rights::all());
+    copy.set_rights(slot.rights());
+    copy.data = slot.data;
+    mdb.insert_beside(store, original, dst, copy);
+    Ok(())
+}
+
+/// A copy of what another kernel owns.
+fn take_foreign<S: SlotStore>(
+    store: &mut S,
+    mdb: &mut Mdb,
+    is_known: bool,
+    before: SlotIndex,
+    mut slot: Slot,
+    dst: SlotIndex,
+) -> Result<(), SysError> {
+    if is_known {
+        // Beside foreign copies, or the tombstone of what was moved to its owner.
+        if store.slot(before).owner() != slot.owner() {
+            return Err(SysError::RangeInUse);
+        }
+        slot.set_depth_of(store.slot(before));
+        mdb.insert_beside(store, before, dst, slot);
+        return Ok(());
+    }
+    let around = mdb.innermost_around(store, &slot);
+    if !around.is_none() {
+        let around = store.slot(around);
+        slot.set_depth_below(around);
+        // The image of a core, and addresses that aren't known to be memory,
+        // contain what other kernels made of them.
+        let may_contain = around.is_tombstone()
+            || around.is_kind(ObjectType::CoreImage)
+            || around.is_kind(ObjectType::PhysAddr)
+            || around.owner() == slot.owner();
+        if !may_contain {
+            return Err(SysError::RangeInUse);
+        }
+    }
+    let inside = mdb.first_inside(store, before, &slot);
+    let is_claimed = inside.is_some_and(|inside| store.slot(inside).owner() != slot.owner());
+    if is_claimed
+        || has_rival(store, mdb, before, &slot)
+        || mdb.crosses(store, slot.base, slot.end())
+    {
+        return Err(SysError::RangeInUse);
+    }
+    if inside.is_some() {
+        mdb.note_odd_nesting();
+    }
+    mdb.insert_after(store, before, dst, slot);
+    Ok(())
+}

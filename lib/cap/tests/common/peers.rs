@@ -1,0 +1,238 @@
+//! Several kernels, each with a database and memory for slots of its own.
+#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(
+    unreachable_pub,
+    reason = "a module of test binaries, not of a library"
+)]
+
+use capelin_abi::{KernelId, ObjectType, PhysAddr, Rights, SysError};
+use capelin_cap::{
+    CapRecord, Capability, DeleteList, Effects, ExportMode, Mdb, Mint, Retype, RetypeRequest, Slot,
+    SlotIndex, SlotStore, Step, abort, check, commit, copy, create, delete, drain, export, finish,
+    import, mint, retype, revoke,
+};
+
+pub const PAGE: u64 = 4096;
+pub const RAM: u64 = 0x80_0000_0000;
+/// Where the first kernel's slots lie; the others' follow.
+const ARENA: u64 = 0x4000_0000;
+const SLOTS: u32 = 4096;
+/// Slots for what must not be lost.
+const SHELTER: std::ops::Range<u32> = 192..256;
+/// Where home memory begins, in slots.
+const HOME: u32 = 256;
+
+#[derive(Clone)]
+pub struct Arena {
+    slots: Vec<Slot>,
+    base: u64,
+}
+
+impl SlotStore for Arena {
+    fn slot(&self, index: SlotIndex) -> &Slot {
+        assert!(!index.is_none(), "slot 0 asked for");
+        &self.slots[index.0 as usize]
+    }
+
+    fn slot_mut(&mut self, index: SlotIndex) -> &mut Slot {
+        assert!(!index.is_none(), "slot 0 asked for");
+        &mut self.slots[index.0 as usize]
+    }
+
+    fn index_of(&self, address: PhysAddr) -> Option<SlotIndex> {
+        let index = u32::try_from(address.0.checked_sub(self.base)? / 64).ok()?;
+        (index < SLOTS).then_some(SlotIndex(index))
+    }
+}
+
+/// Nothing is mapped and nobody runs; what must not be lost goes to the shelter.
+#[derive(Clone, Default)]
+pub struct Shelter(Vec<SlotIndex>);
+
+impl Effects for Shelter {
+    fn unmap(&mut self, _: &Slot) {}
+    fn next_mapping(&mut self, _: PhysAddr, _: u32) -> Option<(u32, SlotIndex)> {
+        None
+    }
+    fn stop_dispatcher(&mut self, _: PhysAddr) {}
+    fn dispatcher_slots(&mut self, _: PhysAddr) -> [SlotIndex; 4] {
+        [SlotIndex::NONE; 4]
+    }
+    fn unbind_irq(&mut self, _: &Slot) {}
+    fn orphaned(&mut self, _: &Slot) -> Option<SlotIndex> {
+        self.0.pop()
+    }
+}
+
+#[derive(Clone)]
+pub struct Peer {
+    pub arena: Arena,
+    pub mdb: Mdb,
+    pub list: DeleteList,
+    pub shelter: Shelter,
+}
+
+impl Peer {
+    pub fn new(id: u16) -> Self {
+        Self {
+            arena: Arena {
+                slots: vec![Slot::EMPTY; SLOTS as usize],
+                base: ARENA + u64::from(id) * u64::from(SLOTS) * 64,
+            },
+            mdb: Mdb::new(KernelId(id)),
+            list: DeleteList::new(),
+            shelter: Shelter::default(),
+        }
+    }
+
+    pub fn slot(&self, at: u32) -> &Slot {
+        self.arena.slot(SlotIndex(at))
+    }
+
+    /// Home memory, in slot `at`.
+    pub fn boot_home(&mut self, at: u32) {
+        let base = PhysAddr(self.arena.base + u64::from(HOME) * 64);
+        let bytes = u64::from(SLOTS - HOME) * 64;
+        let home = Capability::memory(ObjectType::HomeRam, base, bytes, Rights::all());
+        create(&mut self.arena, &mut self.mdb, home, SlotIndex(at)).expect("at boot");
+    }
+
+    /// The slot `number` of the CNode in `at`.
+    pub fn within(&self, at: u32, number: u32) -> u32 {
+        let first = self.arena.index_of(self.slot(at).address());
+        first.expect("home memory").0 + number
+    }
+
+    pub fn retype(
+        &mut self,
+        src: u32,
+        kind: ObjectType,
+        offset: u64,
+        object_size: u64,
+        dst: u32,
+    ) -> Result<(), SysError> {
+        let request = RetypeRequest {
+            kind,
+            offset,
+            object_size,
+            count: 1,
+            is_privileged: false,
+        };
+        let (arena, mdb) = (&mut self.arena, &mut self.mdb);
+        let made = retype(arena, mdb, SlotIndex(src), &request, SlotIndex(dst))?;
+        if made != Retype::Done {
+            finish(arena, SlotIndex(dst))?;
+        }
+        Ok(())
+    }
+
+    pub fn make(&mut self, src: u32, kind: ObjectType, offset: u64, size: u64, dst: u32) {
+        self.retype(src, kind, offset, size, dst)
+            .expect("a legal retype");
+    }
+
+    pub fn copy(&mut self, src: u32, dst: u32) -> Result<(), SysError> {
+        let (arena, mdb) = (&mut self.arena, &mut self.mdb);
+        copy(arena, mdb, SlotIndex(src), SlotIndex(dst), Rights::all())
+    }
+
+    pub fn part(&mut self, src: u32, dst: u32, offset: u64, size: u64) -> Result<(), SysError> {
+        let (arena, mdb) = (&mut self.arena, &mut self.mdb);
+        let part = Mint::Range { offset, size };
+        let (src, dst) = (SlotIndex(src), SlotIndex(dst));
+        mint(arena, mdb, src, dst, Rights::all(), part)
+    }
+
+    pub fn export(&mut self, at: u32, to: u16, mode: ExportMode) -> Result<CapRecord, SysError> {
+        let (arena, mdb) = (&mut self.arena, &mut self.mdb);
+        export(arena, mdb, SlotIndex(at), KernelId(to), mode)
+    }
+
+    pub fn commit(&mut self, record: &CapRecord) -> Result<(), SysError> {
+        commit(&mut self.arena, &mut self.mdb, record)
+    }
+
+    pub fn abort(&mut self, record: &CapRecord) -> Result<(), SysError> {
+        abort(&mut self.arena, &mut self.mdb, record)
+    }
+
+    pub fn import(&mut self, record: &CapRecord, at: u32) -> Result<(), SysError> {
+        import(&mut self.arena, &mut self.mdb, record, SlotIndex(at))
+    }
+
+    fn refill(&mut self) {
+        let empty = SHELTER.map(SlotIndex);
+        self.shelter.0 = empty.filter(|&at| self.arena.slot(at).is_empty()).collect();
+    }
+
+    pub fn delete(&mut self, at: u32) -> Result<(), SysError> {
+        self.run(|peer| {
+            let (arena, mdb, list) = (&mut peer.arena, &mut peer.mdb, &mut peer.list);
+            delete(arena, mdb, list, SlotIndex(at), &mut peer.shelter)
+        })
+    }
+
+    pub fn revoke(&mut self, at: u32) -> Result<(), SysError> {
+        self.run(|peer| {
+            let (arena, mdb, list) = (&mut peer.arena, &mut peer.mdb, &mut peer.list);
+            revoke(arena, mdb, list, SlotIndex(at), &mut peer.shelter)
+        })
+    }
+
+    pub fn drain(&mut self) -> Result<(), SysError> {
+        self.run(|peer| {
+            let (arena, mdb, list) = (&mut peer.arena, &mut peer.mdb, &mut peer.list);
+            drain(arena, mdb, list, &mut peer.shelter)
+        })
+    }
+
+    fn run(&mut self, step: impl Fn(&mut Self) -> Result<Step, SysError>) -> Result<(), SysError> {
+        for _ in 0..100_000 {
+            self.refill();
+            let result = step(self)?;
+            self.assert_sound();
+            if result == Step::Done {
+                return Ok(());
+            }
+        }
+        panic!("it doesn't end");
+    }
+
+    pub fn assert_sound(&self) {
+        check(&self.arena, &self.mdb).expect("a sound database");
+    }
+
+    /// How many capabilities there are, tombstones included.
+    pub fn count(&self) -> usize {
+        self.all().len()
+    }
+
+    /// Where every capability lies, in order.
+    pub fn all(&self) -> Vec<u32> {
+        let mut all = Vec::new();
+        let mut node = self.mdb.first(&self.arena);
+        while let Some(index) = node {
+            all.push(index.0);
+            node = self.mdb.next(&self.arena, index);
+        }
+        all
+    }
+
+    /// The last capability in order.
+    pub fn find_last(&self) -> u32 {
+        *self.all().last().expect("there is one")
+    }
+}
+
+/// A move from one kernel to another, both phases.
+pub fn hand_over(from: &mut Peer, at: u32, to: &mut Peer, dst: u32) -> Result<(), SysError> {
+    let record = from.export(at, to.mdb.kernel().0, ExportMode::Move)?;
+    let result = to.import(&record, dst);
+    match result {
+        Ok(()) => from.commit(&record)?,
+        Err(_) => from.abort(&record)?,
+    }
+    from.assert_sound();
+    to.assert_sound();
+    result
+}
