@@ -29,18 +29,20 @@ use capelin_abi::{KernelId, Mpidr, PAGE_SIZE, PhysAddr, VirtAddr};
 use capelin_vspace::{MAIR_EL1, Permissions, tcr_el1};
 
 use crate::address::{DEVICES, IMAGE, IMAGE_BYTES, linear};
-use crate::core::{Core, install, log_buffer};
-use crate::dcb::Dcb;
+use crate::board::Board;
 use crate::entry::{SCTLR, SCTLR_WXN};
 use crate::first_domain::{self, Bump};
-use crate::invoke::ARGS_USED;
-use crate::kcb::{KCB_MAGIC, Kcb};
-use crate::log::Log;
 use crate::map::KernelMap;
-use crate::memory::{Objects, Slots, VNode};
-use crate::narrow::{index, low16};
-use crate::scheduler::{NEVER, SLICES_PER_SECOND};
+use crate::memory::{Objects, Slots};
+use crate::per_core::{Core, install, log_buffer};
 use crate::trap;
+use capelin_kernel::dcb::Dcb;
+use capelin_kernel::invoke::ARGS_USED;
+use capelin_kernel::kcb::{KCB_MAGIC, Kcb};
+use capelin_kernel::log::Log;
+use capelin_kernel::machine::VNode;
+use capelin_kernel::narrow::{index, low16};
+use capelin_kernel::scheduler::{NEVER, SLICES_PER_SECOND};
 
 /// Hash of what a KCB reaches: sizes and places of its parts. A kernel adopts
 /// only a KCB with its own.
@@ -280,12 +282,15 @@ fn start(image: PhysAddr, entry_ticks: u64) -> Result<(), BootError> {
         kcb,
         slots,
         objects,
-        map,
-        gic,
-        timer,
-        psci: Psci::new(args.psci),
+        machine: Board {
+            map,
+            gic,
+            timer,
+            psci: Psci::new(args.psci),
+            console,
+            doorbell_page: PhysAddr(image.0 + doorbell_offset()),
+        },
         log: Log::new(log_buffer()),
-        console,
         console_released: args.is_boot_core == 0,
         kernel: KernelId(low16(u64::from(args.kernel_id))),
         mpidr,
@@ -311,7 +316,7 @@ fn start(image: PhysAddr, entry_ticks: u64) -> Result<(), BootError> {
         args.home.bytes >> 10
     ));
     first_domain::make(core, args, &mut bump, entry_ticks)?;
-    crate::dispatch::run_next(core, capelin_aarch64::timer::now());
+    capelin_kernel::dispatch::run_next(core, capelin_aarch64::timer::now());
     Ok(())
 }
 
@@ -404,7 +409,8 @@ fn set_control(control: u64, has_pan: bool) {
 
 /// The console for messages before the state is installed.
 fn boot_console() -> &'static mut Option<EarlyConsole> {
-    static CONSOLE: crate::core::BootCell<Option<EarlyConsole>> = crate::core::BootCell::new(None);
+    static CONSOLE: crate::per_core::BootCell<Option<EarlyConsole>> =
+        crate::per_core::BootCell::new(None);
     // SAFETY: boot is single-threaded, and no reference outlives a statement.
     unsafe { &mut *CONSOLE.get() }
 }

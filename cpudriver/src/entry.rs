@@ -9,8 +9,8 @@ use capelin_abi::boot::KERNEL_MAGIC;
 use capelin_abi::dispatcher::offset;
 use capelin_vspace::{Descriptor, MAIR_EL1, Permissions};
 
-use crate::kcb::Kcb;
 use crate::map::EARLY_TABLES;
+use capelin_kernel::kcb::Kcb;
 
 /// `TCR_EL1` without what depends on the core (IPS, AS): see `capelin_vspace`.
 const TCR: u64 = capelin_vspace::tcr_el1(capelin_vspace::PhysicalRange::from_mmfr0(0), false);

@@ -14,10 +14,11 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use crate::address::linear;
 use crate::boot::BootError;
-use crate::core::Core;
-use crate::dcb::{Resume, held};
-use crate::memory::{Objects, Slots};
-use crate::narrow::{index, low32};
+use crate::memory::Objects;
+use crate::per_core::Core;
+use capelin_kernel::dcb::{Resume, held};
+use capelin_kernel::machine::{FrameWords as _, Objects as _};
+use capelin_kernel::narrow::{index, low32};
 
 /// First INTID of the interrupts that user space gets: PPIs are the kernel's.
 const FIRST_SPI: u32 = 32;
@@ -200,7 +201,7 @@ fn configure(
     ];
     for (from, which) in held {
         let source = SlotIndex(task.0 + u32::from(from.l2()));
-        let target = Slots::held(dcb, which);
+        let target = dcb.held(which);
         capelin_cap::copy(
             &mut core.slots,
             &mut core.kcb.mdb,
@@ -344,6 +345,7 @@ impl Maker<'_> {
         let header: FlatHeader = if is_shared {
             let mut header = FlatHeader::new_zeroed();
             self.core
+                .machine
                 .map
                 .with_window(base, Permissions::KERNEL_DATA, |window| {
                     window.read(0, header.as_mut_bytes());
@@ -382,7 +384,10 @@ impl Maker<'_> {
     /// A copy in home memory of `bytes` bytes, whole pages, from elsewhere.
     fn copy_in(&mut self, from: PhysAddr, bytes: u64) -> Result<PhysAddr, BootError> {
         let to = self.bump.take(&mut self.core.objects, bytes)?;
-        let Core { map, objects, .. } = &mut *self.core;
+        let Core {
+            machine, objects, ..
+        } = &mut *self.core;
+        let map = &mut machine.map;
         for page in (0..bytes).step_by(index(PAGE_SIZE)) {
             let source = PhysAddr(from.0 + page);
             map.with_window(source, Permissions::KERNEL_DATA, |window| {

@@ -8,13 +8,11 @@
 
 use core::ptr;
 
-use capelin_aarch64::{cache, fp, mmu, spin_table};
+use capelin_aarch64::{cache, mmu, spin_table};
 use capelin_abi::{PAGE_SIZE, PhysAddr, VirtAddr};
+use capelin_kernel::narrow::index;
 
 use crate::address::WINDOW;
-use crate::dcb::DcbRef;
-use crate::memory::Objects;
-use crate::narrow::index;
 
 /// The window's address as a token: only [`crate::map::KernelMap::with_window`]
 /// makes one, while a page is mapped there.
@@ -75,38 +73,14 @@ impl Window {
     }
 }
 
-impl Objects {
-    /// Zeroes a page of home memory that only a capability in progress covers.
-    pub(crate) fn zero_page(&mut self, page: PhysAddr) {
-        debug_assert!(self.contains(page, PAGE_SIZE));
-        // SAFETY: home memory is mapped writable as normal memory; nothing refers
-        // to an object that doesn't exist yet.
-        unsafe { cache::zero_page(crate::address::linear(page)) }
-    }
-
-    /// Stores the FP registers into the control block of `dcb`.
-    pub(crate) fn save_fp(&mut self, dcb: DcbRef) {
-        let state = &raw mut self.dcb_mut(dcb).fp;
-        // SAFETY: valid for writes; FP access is on at EL1 (CPACR_EL1.FPEN is
-        // never 00 here).
-        unsafe { fp::save(state) }
-    }
-
-    /// Loads the FP registers from the control block of `dcb`.
-    pub(crate) fn load_fp(&self, dcb: DcbRef) {
-        let state = &raw const self.dcb(dcb).fp;
-        // SAFETY: as in `save_fp`, for reads.
-        unsafe { fp::restore(state) }
-    }
-
-    /// Makes the root table of a domain current.
-    pub(crate) fn set_user_root(&self, root: PhysAddr, asid: u16) {
-        // SAFETY: 1. `root` is a VNode that a dispatcher holds a capability to; its
-        // entries are made by `invoke::vnode` with user permissions only; when it
-        // goes, `use_empty_root` comes first. 2. The ASID was given to this root in
-        // the current generation.
-        unsafe { mmu::set_user_root(root, asid) }
-    }
+/// Makes the root table of a domain current.
+#[inline]
+pub(crate) fn set_user_root(root: PhysAddr, asid: u16) {
+    // SAFETY: 1. `root` is a VNode that a dispatcher holds a capability to; its
+    // entries are made by `invoke::vnode` with user permissions only; when it
+    // goes, `use_empty_root` comes first. 2. The ASID was given to this root in
+    // the current generation.
+    unsafe { mmu::set_user_root(root, asid) }
 }
 
 /// Has the core walk an empty table for user addresses.

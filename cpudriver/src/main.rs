@@ -1,38 +1,36 @@
 //! The CPU driver: one core's kernel, which shares nothing with any other.
 //!
+//! Two crates: the kernel itself is [`capelin_kernel`] (`cpudriver/core`), safe code
+//! over a `Machine` that the host can stand in for; here is what makes this core
+//! that machine, with all unsafe code.
+//!
 //! An exception enters by `vectors.S`, which saves the dispatcher's registers into
 //! its own frame and calls one of the handlers in [`trap`]. That lends out the
-//! per-core state ([`core::Core`]); plain functions decode, check, and perform;
+//! per-core state ([`per_core`]); plain functions decode, check, and perform;
 //! and the way out is `enter_user`, from the save area that the KCB names then.
 //!
 //! | module | holds |
 //! | --- | --- |
 //! | [`entry`], [`boot`], [`first_domain`] | from the first instruction to the first program |
 //! | [`trap`] | exception entries |
-//! | [`syscall`], [`invoke`] | decode and perform |
-//! | [`dispatch`], [`scheduler`] | who runs, and how it is entered |
-//! | [`lmp`], [`doorbell`], [`interrupts`] | what is delivered to dispatchers |
-//! | [`core`], [`kcb`], [`dcb`], [`memory`] | state, and the only way to reach it |
+//! | [`per_core`], [`memory`] | state, and the only way to reach it |
+//! | [`board`], [`hardware`], [`doorbell_page`] | what the kernel asks of the machine |
 //! | [`address`], [`map`] | this core's address space |
-//! | [`log`], [`panic`] | what it says |
+//! | [`panic`] | its last words |
 //!
 //! No heap, no lock, no allocation after boot. `unsafe` is in `entry`, `boot`,
-//! `trap`, `core`, `memory`, `map`, `hardware`, `doorbell` and `panic`.
+//! `trap`, `per_core`, `memory`, `map`, `hardware`, `doorbell_page` and `panic`.
 #![cfg_attr(target_os = "none", no_std)]
 #![cfg_attr(target_os = "none", no_main)]
 
 #[cfg(target_os = "none")]
 mod address;
 #[cfg(target_os = "none")]
+mod board;
+#[cfg(target_os = "none")]
 mod boot;
 #[cfg(target_os = "none")]
-mod core;
-#[cfg(target_os = "none")]
-mod dcb;
-#[cfg(target_os = "none")]
-mod dispatch;
-#[cfg(target_os = "none")]
-mod doorbell;
+mod doorbell_page;
 #[cfg(target_os = "none")]
 mod entry;
 #[cfg(target_os = "none")]
@@ -40,28 +38,13 @@ mod first_domain;
 #[cfg(target_os = "none")]
 mod hardware;
 #[cfg(target_os = "none")]
-mod interrupts;
-#[cfg(target_os = "none")]
-mod invoke;
-#[cfg(target_os = "none")]
-mod kcb;
-#[cfg(target_os = "none")]
-mod lmp;
-#[cfg(target_os = "none")]
-mod log;
-mod lrpc;
-#[cfg(target_os = "none")]
 mod map;
 #[cfg(target_os = "none")]
 mod memory;
 #[cfg(target_os = "none")]
-mod narrow;
-#[cfg(target_os = "none")]
 mod panic;
 #[cfg(target_os = "none")]
-mod scheduler;
-#[cfg(target_os = "none")]
-mod syscall;
+mod per_core;
 #[cfg(target_os = "none")]
 mod trap;
 

@@ -15,7 +15,7 @@ use capelin_vspace::{Descriptor, ENTRIES, Entry, Permissions, TableLevel};
 
 use crate::address::{DOORBELLS, IMAGE, WINDOW, linear};
 use crate::hardware::Window;
-use crate::narrow::index;
+use capelin_kernel::narrow::index;
 
 /// Tables that the entry code fills: three for each half.
 pub(crate) const EARLY_TABLES: usize = 6;

@@ -4,8 +4,8 @@
 //! capability slot (in CNodes and at the start of dispatcher control blocks), and
 //! [`Objects`] for control blocks behind their slots, tables and frames. The
 //! capability system keeps objects from overlapping, so the two never meet. Each
-//! is made once, at boot, and lives in [`crate::core::Core`], which only the trap
-//! entry hands out: a `&mut` to one is exclusive, and the references that it lends
+//! is made once, at boot, and lives in [`capelin_kernel::state::Core`], which
+//! only the trap entry hands out: a `&mut` to one is exclusive, and the references that it lends
 //! end before the next one is asked for.
 //!
 //! Dispatcher frames are different: user space writes them at any time, from any
@@ -20,42 +20,16 @@
 use core::num::NonZeroU32;
 use core::ptr;
 
-use capelin_abi::PhysAddr;
-use capelin_abi::capability::{SLOT_BYTES, VNODE_BYTES};
+use capelin_aarch64::{cache, fp};
+use capelin_abi::capability::SLOT_BYTES;
 use capelin_abi::dispatcher::context;
+use capelin_abi::{PAGE_SIZE, PhysAddr};
 use capelin_cap::{Slot, SlotIndex, SlotStore};
+use capelin_kernel::dcb::{Dcb, DcbRef, HELD_BYTES};
+use capelin_kernel::machine::{self as home, FrameWords as _, Objects as _, SaveContext, VNode};
+use capelin_kernel::narrow::{index as widen, low32};
 
 use crate::address::{LINEAR, linear};
-use crate::dcb::{Dcb, DcbRef, held};
-use crate::narrow::{index as widen, low32};
-
-/// A VNode: the table that the walker reads, and for each entry the slot of the
-/// mapping that made it.
-#[repr(C)]
-pub(crate) struct VNode {
-    /// What the hardware walks.
-    pub entries: [u64; 512],
-    /// Slot of the mapping capability of each entry; [`SlotIndex::NONE`] where
-    /// there is none.
-    pub mappings: [SlotIndex; 512],
-    /// Root table of the address space that this table is attached to, 0 if none.
-    /// A root names itself.
-    pub root: u64,
-    /// First virtual address that the table translates.
-    pub first_address: u64,
-    /// Entries in use that are tables.
-    pub child_tables: u64,
-    /// Root only: the ASID's generation, 0 for none yet.
-    pub asid_generation: u64,
-    /// Root only: the ASID.
-    pub asid: u64,
-    reserved: [u64; 251],
-}
-
-const _: () = assert!(size_of::<VNode>() as u64 == VNODE_BYTES);
-
-/// Bytes at the start of a control block that hold slots.
-pub(crate) const HELD_BYTES: u64 = held::COUNT as u64 * SLOT_BYTES;
 
 /// The slots in this core's home memory.
 pub(crate) struct Slots {
@@ -88,13 +62,6 @@ impl Slots {
         }
     }
 
-    /// The slot that dispatcher `dcb` holds as its `which` ([`held`]).
-    #[inline]
-    pub(crate) const fn held(dcb: DcbRef, which: usize) -> SlotIndex {
-        // A control block is a page, so adding a slot number below COUNT can't wrap.
-        SlotIndex(dcb.0.get().wrapping_add(low32(which as u64)))
-    }
-
     #[inline]
     const fn linear_of(&self, index: SlotIndex) -> usize {
         self.first + widen(index.0 as u64 * SLOT_BYTES)
@@ -112,80 +79,6 @@ impl Objects {
             bytes,
             first_dcb: widen(LINEAR + base.0 + HELD_BYTES),
         }
-    }
-
-    /// First byte.
-    pub(crate) const fn base(&self) -> PhysAddr {
-        PhysAddr(self.base)
-    }
-
-    /// Whether all of `[address, address + bytes)` is home memory.
-    pub(crate) const fn contains(&self, address: PhysAddr, bytes: u64) -> bool {
-        let offset = address.0.wrapping_sub(self.base);
-        offset < self.bytes && bytes <= self.bytes - offset
-    }
-
-    /// The control block at `address`, the base of a Dispatcher capability.
-    pub(crate) fn dcb_at(&self, address: PhysAddr) -> Option<DcbRef> {
-        let units = u32::try_from(address.0.checked_sub(self.base)? / SLOT_BYTES).ok()?;
-        NonZeroU32::new(units).map(DcbRef)
-    }
-
-    /// Where the control block lies.
-    #[inline]
-    pub(crate) const fn dcb_address(&self, dcb: DcbRef) -> PhysAddr {
-        PhysAddr(self.base + dcb.0.get() as u64 * SLOT_BYTES)
-    }
-
-    /// The control block, to read.
-    #[inline]
-    pub(crate) fn dcb(&self, dcb: DcbRef) -> &Dcb {
-        let pointer = ptr::with_exposed_provenance::<Dcb>(self.linear_of(dcb.0.get()));
-        // SAFETY: a DcbRef is made only for the base of a Dispatcher object, a page
-        // of home memory that was zeroed (a valid Dcb) when it was made; `&self`
-        // keeps it from changing, and its slots, which `Slots` lends, lie before it.
-        unsafe { &*pointer }
-    }
-
-    /// The control block, to change.
-    #[inline]
-    pub(crate) fn dcb_mut(&mut self, dcb: DcbRef) -> &mut Dcb {
-        let pointer = ptr::with_exposed_provenance_mut::<Dcb>(self.linear_of(dcb.0.get()));
-        // SAFETY: as in `dcb`; `&mut self` makes it the only reference.
-        unsafe { &mut *pointer }
-    }
-
-    /// The table at `address`, which is the base of a VNode capability.
-    #[inline]
-    pub(crate) fn vnode(&self, address: PhysAddr) -> &VNode {
-        let pointer = ptr::with_exposed_provenance::<VNode>(widen(linear(address).0));
-        // SAFETY: callers pass bases of live VNode objects or what such an object
-        // records (root, child); they are two pages of home memory, any bits of
-        // which are a valid VNode.
-        unsafe { &*pointer }
-    }
-
-    /// The table at `address`, to change. The walker reads it at the same time:
-    /// entries are single words, written by [`Objects::write_entry`].
-    #[inline]
-    pub(crate) fn vnode_mut(&mut self, address: PhysAddr) -> &mut VNode {
-        let pointer = ptr::with_exposed_provenance_mut::<VNode>(widen(linear(address).0));
-        // SAFETY: as in `vnode`; `&mut self` makes it the only reference.
-        unsafe { &mut *pointer }
-    }
-
-    /// Writes entry `index` (below 512) of the table at `table` as one store.
-    #[inline]
-    pub(crate) fn write_entry(&mut self, table: PhysAddr, index: usize, descriptor: u64) {
-        let entry = &raw mut self.vnode_mut(table).entries[index & 511];
-        // SAFETY: `entry` points into a live table.
-        unsafe { entry.write_volatile(descriptor) }
-    }
-
-    /// The words of the dispatcher frame at linear address `frame`.
-    #[inline]
-    pub(crate) const fn frame(&self, frame: u64) -> FrameWords {
-        FrameWords(frame)
     }
 
     /// Reads a structure from home memory at `address`.
@@ -207,6 +100,115 @@ impl Objects {
     #[inline]
     const fn linear_of(&self, units: u32) -> usize {
         self.first_dcb + widen(units as u64 * SLOT_BYTES)
+    }
+}
+
+impl home::Objects for Objects {
+    type Frame = FrameWords;
+    type Context = Context;
+
+    /// First byte.
+    fn base(&self) -> PhysAddr {
+        PhysAddr(self.base)
+    }
+
+    /// Whether all of `[address, address + bytes)` is home memory.
+    fn contains(&self, address: PhysAddr, bytes: u64) -> bool {
+        let offset = address.0.wrapping_sub(self.base);
+        offset < self.bytes && bytes <= self.bytes - offset
+    }
+
+    /// The control block at `address`, the base of a Dispatcher capability.
+    fn dcb_at(&self, address: PhysAddr) -> Option<DcbRef> {
+        let units = u32::try_from(address.0.checked_sub(self.base)? / SLOT_BYTES).ok()?;
+        NonZeroU32::new(units).map(DcbRef)
+    }
+
+    /// Where the control block lies.
+    #[inline]
+    fn dcb_address(&self, dcb: DcbRef) -> PhysAddr {
+        PhysAddr(self.base + dcb.0.get() as u64 * SLOT_BYTES)
+    }
+
+    /// The control block, to read.
+    #[inline]
+    fn dcb(&self, dcb: DcbRef) -> &Dcb {
+        let pointer = ptr::with_exposed_provenance::<Dcb>(self.linear_of(dcb.0.get()));
+        // SAFETY: a DcbRef is made only for the base of a Dispatcher object, a page
+        // of home memory that was zeroed (a valid Dcb) when it was made; `&self`
+        // keeps it from changing, and its slots, which `Slots` lends, lie before it.
+        unsafe { &*pointer }
+    }
+
+    /// The control block, to change.
+    #[inline]
+    fn dcb_mut(&mut self, dcb: DcbRef) -> &mut Dcb {
+        let pointer = ptr::with_exposed_provenance_mut::<Dcb>(self.linear_of(dcb.0.get()));
+        // SAFETY: as in `dcb`; `&mut self` makes it the only reference.
+        unsafe { &mut *pointer }
+    }
+
+    /// The table at `address`, which is the base of a VNode capability.
+    #[inline]
+    fn vnode(&self, address: PhysAddr) -> &VNode {
+        let pointer = ptr::with_exposed_provenance::<VNode>(widen(linear(address).0));
+        // SAFETY: callers pass bases of live VNode objects or what such an object
+        // records (root, child); they are two pages of home memory, any bits of
+        // which are a valid VNode.
+        unsafe { &*pointer }
+    }
+
+    /// The table at `address`, to change. The walker reads it at the same time:
+    /// entries are single words, written by [`Objects::write_entry`].
+    #[inline]
+    fn vnode_mut(&mut self, address: PhysAddr) -> &mut VNode {
+        let pointer = ptr::with_exposed_provenance_mut::<VNode>(widen(linear(address).0));
+        // SAFETY: as in `vnode`; `&mut self` makes it the only reference.
+        unsafe { &mut *pointer }
+    }
+
+    /// Writes entry `index` (below 512) of the table at `table` as one store.
+    #[inline]
+    fn write_entry(&mut self, table: PhysAddr, index: usize, descriptor: u64) {
+        let entry = &raw mut self.vnode_mut(table).entries[index & 511];
+        // SAFETY: `entry` points into a live table.
+        unsafe { entry.write_volatile(descriptor) }
+    }
+
+    /// The words of the dispatcher frame at linear address `frame`.
+    #[inline]
+    fn frame(&self, frame: u64) -> FrameWords {
+        FrameWords(frame)
+    }
+
+    #[inline]
+    fn linear(&self, address: PhysAddr) -> u64 {
+        linear(address).0
+    }
+
+    #[inline]
+    fn context(&self, area: u64) -> Context {
+        Context(area)
+    }
+
+    fn zero_page(&mut self, page: PhysAddr) {
+        debug_assert!(self.contains(page, PAGE_SIZE));
+        // SAFETY: home memory is mapped writable as normal memory; nothing refers
+        // to an object that doesn't exist yet.
+        unsafe { cache::zero_page(linear(page)) }
+    }
+
+    fn save_fp(&mut self, dcb: DcbRef) {
+        let state = &raw mut self.dcb_mut(dcb).fp;
+        // SAFETY: valid for writes; FP access is on at EL1 (CPACR_EL1.FPEN is
+        // never 00 here).
+        unsafe { fp::save(state) }
+    }
+
+    fn load_fp(&self, dcb: DcbRef) {
+        let state = &raw const self.dcb(dcb).fp;
+        // SAFETY: as in `save_fp`, for reads.
+        unsafe { fp::restore(state) }
     }
 }
 
@@ -243,10 +245,10 @@ impl SlotStore for Slots {
 #[derive(Clone, Copy)]
 pub(crate) struct FrameWords(u64);
 
-impl FrameWords {
+impl home::FrameWords for FrameWords {
     /// Reads the word at `offset` (a multiple of 8 inside of the frame).
     #[inline]
-    pub(crate) fn read(self, offset: usize) -> u64 {
+    fn read(self, offset: usize) -> u64 {
         let word = ptr::with_exposed_provenance::<u64>(widen(self.0) + offset);
         // SAFETY: a FrameWords is made from the address of a frame that a
         // configured dispatcher holds a capability to: FRAME_BYTES of home memory.
@@ -255,7 +257,7 @@ impl FrameWords {
 
     /// Writes the word at `offset` (a multiple of 8 inside of the frame).
     #[inline]
-    pub(crate) fn write(self, offset: usize, value: u64) {
+    fn write(self, offset: usize, value: u64) {
         let word = ptr::with_exposed_provenance_mut::<u64>(widen(self.0) + offset);
         // SAFETY: as in `read`; no reference to frame memory exists in the kernel.
         unsafe { word.write_volatile(value) }
@@ -263,7 +265,7 @@ impl FrameWords {
 
     /// Reads the 32-bit word at `offset` (a multiple of 4 inside of the frame).
     #[inline]
-    pub(crate) fn read32(self, offset: usize) -> u32 {
+    fn read32(self, offset: usize) -> u32 {
         let word = ptr::with_exposed_provenance::<u32>(widen(self.0) + offset);
         // SAFETY: as in `read`.
         unsafe { word.read_volatile() }
@@ -271,7 +273,7 @@ impl FrameWords {
 
     /// Writes the 32-bit word at `offset` (a multiple of 4 inside of the frame).
     #[inline]
-    pub(crate) fn write32(self, offset: usize, value: u32) {
+    fn write32(self, offset: usize, value: u32) {
         let word = ptr::with_exposed_provenance_mut::<u32>(widen(self.0) + offset);
         // SAFETY: as in `write`.
         unsafe { word.write_volatile(value) }
@@ -279,7 +281,7 @@ impl FrameWords {
 
     /// Sets bits of the word at `offset`. The domain takes them by an atomic swap
     /// on this core, or on another if it shares its frame: so this is atomic too.
-    pub(crate) fn set_bits(self, offset: usize, bits: u64) {
+    fn set_bits(self, offset: usize, bits: u64) {
         let word = ptr::with_exposed_provenance_mut::<u64>(widen(self.0) + offset);
         // SAFETY: as in `write`; the word is aligned, and atomics alone change it.
         let word = unsafe { core::sync::atomic::AtomicU64::from_ptr(word) };
@@ -290,19 +292,24 @@ impl FrameWords {
 
 /// A save area in a dispatcher frame, by linear address.
 #[derive(Clone, Copy)]
-pub(crate) struct Context(pub u64);
+pub(crate) struct Context(u64);
 
-impl Context {
+impl SaveContext for Context {
+    #[inline]
+    fn address(self) -> u64 {
+        self.0
+    }
+
     /// Word `index` of the area (below [`context::WORDS`]).
     #[inline]
-    pub(crate) fn get(self, index: usize) -> u64 {
+    fn get(self, index: usize) -> u64 {
         debug_assert!(index < context::WORDS);
         FrameWords(self.0).read(index * 8)
     }
 
     /// Words `INDEX` and `INDEX` + 1 of the area.
     #[inline]
-    pub(crate) fn get_pair<const INDEX: usize>(self) -> [u64; 2] {
+    fn get_pair<const INDEX: usize>(self) -> [u64; 2] {
         const { assert!(INDEX + 1 < context::WORDS) };
         let (first, second): (u64, u64);
         // SAFETY: as in `FrameWords::read`. A pair is two single words (Arm ARM
@@ -322,7 +329,7 @@ impl Context {
 
     /// Sets words `INDEX` and `INDEX` + 1 of the area.
     #[inline]
-    pub(crate) fn set_pair<const INDEX: usize>(self, values: [u64; 2]) {
+    fn set_pair<const INDEX: usize>(self, values: [u64; 2]) {
         const { assert!(INDEX + 1 < context::WORDS) };
         // SAFETY: as in `FrameWords::write` and `get_pair`.
         unsafe {
@@ -339,7 +346,7 @@ impl Context {
 
     /// Sets word `index` of the area (below [`context::WORDS`]).
     #[inline]
-    pub(crate) fn set(self, index: usize, value: u64) {
+    fn set(self, index: usize, value: u64) {
         debug_assert!(index < context::WORDS);
         FrameWords(self.0).write(index * 8, value);
     }

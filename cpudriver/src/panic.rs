@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use capelin_aarch64::cpu;
 
-use crate::core::{is_installed, with_core};
+use crate::per_core::{is_installed, with_core};
 
 static PANICKED: AtomicBool = AtomicBool::new(false);
 
@@ -31,7 +31,7 @@ fn die(reason: core::fmt::Arguments<'_>) -> ! {
             let core = unsafe { with_core() };
             let kernel = core.kernel;
             core.log_line(format_args!("panic: {reason}"));
-            if let Some(console) = &mut core.console {
+            if let Some(console) = &mut core.machine.console {
                 let _ = write!(console, "\ncpu {kernel}: panic: {reason}\n");
             }
         } else {

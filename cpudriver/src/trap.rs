@@ -10,12 +10,12 @@ use core::arch::asm;
 use capelin_aarch64::user;
 use capelin_abi::syscall::KernelCounter;
 
-use crate::core::with_core;
-use crate::dispatch;
-use crate::interrupts;
-use crate::memory::Context;
 use crate::panic;
-use crate::syscall::{self, Leave};
+use crate::per_core::with_core;
+use capelin_kernel::dispatch;
+use capelin_kernel::interrupts;
+use capelin_kernel::machine::Objects;
+use capelin_kernel::syscall::{self, Leave};
 
 /// `ESR_EL1.EC`: trapped use of FP or SIMD (Arm ARM D19.2.37).
 const EC_FP: u64 = 0x07;
@@ -32,7 +32,8 @@ extern "C" fn handle_syscall(number: u64, area: u64) -> Leave {
     // SAFETY: 1. boot installed the state before the first dispatcher ran. 2. This
     // is an exception entry.
     let core = unsafe { with_core() };
-    syscall::handle(core, Context(area), number)
+    let area = core.objects.context(area);
+    syscall::handle(core, area, number)
 }
 
 /// Any other synchronous exception from EL0.

@@ -1,7 +1,7 @@
 //! No upward edges in the dependency graph.
 //!
 //! ```text
-//! pure lib/* < arch, platforms < cpudriver, boot driver          (kernel side)
+//! pure lib/* < arch < platforms, cpudriver/core < cpudriver, boot driver          (kernel side)
 //! pure lib/* < urpc < idc < interfaces, rt < spawn < monitor, skb < usr      (user side)
 //! ```
 //! Kernel side and user side share the pure libraries only: so `cpudriver` never depends on `urpc`. The build tools may
@@ -26,6 +26,7 @@ fn layer(folder: &str) -> Option<Layer> {
     Some(match folder {
         "lib/abi" | "lib/archive" | "lib/cap" | "lib/dt" | "lib/vspace" => Layer::Pure,
         "arch/aarch64" => Layer::Kernel(1),
+        "cpudriver/core" => Layer::Kernel(2),
         "cpudriver" | "images/boot" => Layer::Kernel(3),
         "urpc" | "lib/idc-macros" => Layer::User(1),
         "lib/idc" => Layer::User(2),
@@ -115,6 +116,8 @@ mod tests {
         for (user, used) in [
             ("arch/aarch64", "lib/abi"),
             ("cpudriver", "arch/aarch64"),
+            ("cpudriver", "cpudriver/core"),
+            ("cpudriver/core", "arch/aarch64"),
             ("cpudriver", "lib/cap"),
             ("images/boot", "platforms/rpi4"),
             ("urpc", "lib/abi"),
@@ -134,6 +137,7 @@ mod tests {
             ("cpudriver", "urpc"),
             ("cpudriver", "images/boot"),
             ("arch/aarch64", "cpudriver"),
+            ("cpudriver/core", "cpudriver"),
             ("lib/abi", "urpc"),
             ("lib/cap", "arch/aarch64"),
             ("urpc", "lib/idc"),

@@ -19,7 +19,7 @@ const UNSAFE_MEMBERS: [&str; 6] = [
 /// workspace's lints) instead of forbidding, and have no unsafe block.
 const PROGRAMS: [&str; 3] = ["usr/", "monitor", "skb"];
 /// Members in which a lock would be shared between cores or wait in a handler.
-const LOCKLESS_MEMBERS: [&str; 2] = ["cpudriver", "arch/aarch64"];
+const LOCKLESS_MEMBERS: [&str; 3] = ["cpudriver", "cpudriver/core", "arch/aarch64"];
 /// Words that mean a lock.
 const LOCKS: [&str; 7] = [
     "Mutex",

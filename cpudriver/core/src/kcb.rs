@@ -12,15 +12,15 @@ use crate::doorbell::DoorbellOwners;
 use crate::scheduler::Scheduler;
 
 /// Identifies a KCB: "CAPELKCB".
-pub(crate) const KCB_MAGIC: u64 = u64::from_le_bytes(*b"CAPELKCB");
+pub const KCB_MAGIC: u64 = u64::from_le_bytes(*b"CAPELKCB");
 
 /// Interrupts that can be bound to endpoints at one time.
-pub(crate) const BOUND_IRQS: usize = 48;
+pub const BOUND_IRQS: usize = 48;
 
 /// An interrupt bound to an endpoint.
 #[derive(Clone, Copy)]
 #[repr(C)]
-pub(crate) struct BoundIrq {
+pub struct BoundIrq {
     /// Its number; 0 marks a free entry (an SGI is never bound).
     pub intid: u32,
     /// The dispatcher with the endpoint.
@@ -33,7 +33,7 @@ pub(crate) struct BoundIrq {
 
 /// See the module documentation. The first three words are read by the vectors.
 #[repr(C)]
-pub(crate) struct Kcb {
+pub struct Kcb {
     /// Linear address of the current dispatcher's frame.
     pub current_frame: u64,
     /// Address of the save area filled at the last entry, or to enter from.
@@ -69,7 +69,7 @@ const _: () = assert!(size_of::<Kcb>() as u64 <= KCB_BYTES);
 impl Kcb {
     /// Adds one to a counter.
     #[inline]
-    pub(crate) fn count(&mut self, counter: KernelCounter) {
+    pub fn count(&mut self, counter: KernelCounter) {
         self.counters[counter as usize] += 1;
     }
 }

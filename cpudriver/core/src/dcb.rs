@@ -3,39 +3,53 @@
 
 use core::num::NonZeroU32;
 
-use crate::memory::HELD_BYTES;
 use capelin_aarch64::fp::FpState;
-use capelin_abi::capability::DISPATCHER_BYTES;
+use capelin_abi::capability::{DISPATCHER_BYTES, SLOT_BYTES};
 use capelin_abi::dispatcher::context;
 use capelin_abi::lmp::ENDPOINTS_PER_DISPATCHER;
 use capelin_abi::syscall::{DispatcherFlags, DispatcherState};
 use capelin_cap::SlotIndex;
 
+use crate::narrow::low32;
+
 /// Names a dispatcher control block: its distance from the home memory's base
 /// in units of 64 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(transparent)]
-pub(crate) struct DcbRef(pub NonZeroU32);
+pub struct DcbRef(pub NonZeroU32);
+
+impl DcbRef {
+    /// The slot that the dispatcher holds as its `which` ([`held`]).
+    #[inline]
+    #[must_use]
+    pub const fn held(self, which: usize) -> SlotIndex {
+        // A control block is a page, so adding a slot number below COUNT can't wrap.
+        SlotIndex(self.0.get().wrapping_add(low32(which as u64)))
+    }
+}
+
+/// Bytes at the start of a control block that hold slots.
+pub const HELD_BYTES: u64 = held::COUNT as u64 * SLOT_BYTES;
 
 /// The slots at the start of a control block: copies, in the mapping database, of
 /// the capabilities that the dispatcher lives on. Losing one stops it.
-pub(crate) mod held {
+pub mod held {
     /// The dispatcher frame.
-    pub(crate) const FRAME: usize = 0;
+    pub const FRAME: usize = 0;
     /// The L1 CNode.
-    pub(crate) const CSPACE: usize = 1;
+    pub const CSPACE: usize = 1;
     /// The VNode of level 0.
-    pub(crate) const VSPACE: usize = 2;
+    pub const VSPACE: usize = 2;
     /// The endpoint told when the dispatcher ends.
-    pub(crate) const DEATH: usize = 3;
+    pub const DEATH: usize = 3;
     /// How many there are.
-    pub(crate) const COUNT: usize = 4;
+    pub const COUNT: usize = 4;
 }
 
 /// Where a dispatcher goes on when it next runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
-pub(crate) enum Resume {
+pub enum Resume {
     /// In the disabled save area.
     Disabled = 0,
     /// In the enabled save area, by way of the run upcall.
@@ -58,7 +72,7 @@ impl Wait {
 /// [`Dcb::resume`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
-pub(crate) enum Wait {
+pub enum Wait {
     /// It doesn't wait.
     Not = 0,
     /// Enabled; a message goes into its ring.
@@ -77,7 +91,7 @@ pub(crate) enum Wait {
 /// The kernel's part of an endpoint. The ring lies in the dispatcher frame.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
-pub(crate) struct EndpointRecord {
+pub struct EndpointRecord {
     /// Offset of the ring in the frame, 0 for an unused record.
     pub ring: u32,
     /// Messages that the ring holds.
@@ -92,7 +106,7 @@ pub(crate) struct EndpointRecord {
 
 /// What follows the [`held`] slots in a control block.
 #[repr(C)]
-pub(crate) struct Dcb {
+pub struct Dcb {
     /// Its life (zeroed memory is New). Never Blocked: `wait` says that.
     pub state: DispatcherState,
     /// What it is.

@@ -7,17 +7,17 @@
 use capelin_abi::syscall::DispatcherState;
 
 use crate::dcb::DcbRef;
-use crate::memory::Objects;
+use crate::machine::Objects;
 
 /// Ticks of the counter in a time slice are a hundredth of its frequency: 10 ms.
-pub(crate) const SLICES_PER_SECOND: u64 = 100;
+pub const SLICES_PER_SECOND: u64 = 100;
 
 /// No deadline.
-pub(crate) const NEVER: u64 = u64::MAX;
+pub const NEVER: u64 = u64::MAX;
 
 /// The scheduler's part of a KCB.
 #[repr(C)]
-pub(crate) struct Scheduler {
+pub struct Scheduler {
     /// The dispatcher that runs; none while the core idles.
     pub current: Option<DcbRef>,
     head: Option<DcbRef>,
@@ -36,7 +36,7 @@ pub(crate) struct Scheduler {
 
 impl Scheduler {
     /// Puts `dcb`, which isn't in the queue, at its end.
-    pub(crate) fn push_back(&mut self, objects: &mut Objects, dcb: DcbRef) {
+    pub fn push_back(&mut self, objects: &mut impl Objects, dcb: DcbRef) {
         let entry = objects.dcb_mut(dcb);
         entry.state = DispatcherState::Runnable;
         entry.next = None;
@@ -49,7 +49,7 @@ impl Scheduler {
     }
 
     /// Puts `dcb`, which isn't in the queue, at its front.
-    pub(crate) fn push_front(&mut self, objects: &mut Objects, dcb: DcbRef) {
+    pub(crate) fn push_front(&mut self, objects: &mut impl Objects, dcb: DcbRef) {
         let entry = objects.dcb_mut(dcb);
         entry.state = DispatcherState::Runnable;
         entry.previous = None;
@@ -62,7 +62,7 @@ impl Scheduler {
     }
 
     /// Takes the first of the queue.
-    pub(crate) fn pop(&mut self, objects: &mut Objects) -> Option<DcbRef> {
+    pub(crate) fn pop(&mut self, objects: &mut impl Objects) -> Option<DcbRef> {
         let first = self.head?;
         self.unlink(objects, first);
         Some(first)
@@ -74,7 +74,7 @@ impl Scheduler {
     }
 
     /// Takes `dcb`, which is in the queue, out of it.
-    pub(crate) fn unlink(&mut self, objects: &mut Objects, dcb: DcbRef) {
+    pub(crate) fn unlink(&mut self, objects: &mut impl Objects, dcb: DcbRef) {
         let entry = objects.dcb_mut(dcb);
         let (previous, next) = (entry.previous.take(), entry.next.take());
         match previous {
@@ -88,14 +88,14 @@ impl Scheduler {
     }
 
     /// Whether `dcb` is in the run queue (and so isn't the one that runs).
-    pub(crate) fn is_queued(&self, objects: &Objects, dcb: DcbRef) -> bool {
+    pub(crate) fn is_queued(&self, objects: &impl Objects, dcb: DcbRef) -> bool {
         let entry = objects.dcb(dcb);
         entry.previous.is_some() || entry.next.is_some() || self.head == Some(dcb)
     }
 
     /// Has `dcb` woken at `deadline` (not [`NEVER`]). Linear in the number of
     /// waiting deadlines, which is at most the number of dispatchers of a core.
-    pub(crate) fn add_deadline(&mut self, objects: &mut Objects, dcb: DcbRef, deadline: u64) {
+    pub(crate) fn add_deadline(&mut self, objects: &mut impl Objects, dcb: DcbRef, deadline: u64) {
         let mut before: Option<DcbRef> = None;
         let mut after = self.wake_head;
         while let Some(candidate) = after {
@@ -121,7 +121,7 @@ impl Scheduler {
     }
 
     /// Forgets the deadline of `dcb`, if it has one.
-    pub(crate) fn remove_deadline(&mut self, objects: &mut Objects, dcb: DcbRef) {
+    pub(crate) fn remove_deadline(&mut self, objects: &mut impl Objects, dcb: DcbRef) {
         let entry = objects.dcb_mut(dcb);
         if !entry.has_deadline {
             return;
@@ -138,13 +138,13 @@ impl Scheduler {
     }
 
     /// The earliest deadline and who waits for it.
-    pub(crate) fn earliest(&self, objects: &Objects) -> Option<(u64, DcbRef)> {
+    pub(crate) fn earliest(&self, objects: &impl Objects) -> Option<(u64, DcbRef)> {
         self.wake_head.map(|dcb| (objects.dcb(dcb).deadline, dcb))
     }
 
     /// The last in the list of deadlines whose own has passed at `now`. Those before it
     /// have passed, too.
-    pub(crate) fn last_due(&self, objects: &Objects, now: u64) -> Option<DcbRef> {
+    pub(crate) fn last_due(&self, objects: &impl Objects, now: u64) -> Option<DcbRef> {
         let mut last = None;
         let mut next = self.wake_head;
         while let Some(dcb) = next {
@@ -159,7 +159,7 @@ impl Scheduler {
     }
 
     /// Takes `dcb` off every list; the caller sets its state.
-    pub(crate) fn forget(&mut self, objects: &mut Objects, dcb: DcbRef) {
+    pub(crate) fn forget(&mut self, objects: &mut impl Objects, dcb: DcbRef) {
         self.remove_deadline(objects, dcb);
         if self.is_queued(objects, dcb) {
             self.unlink(objects, dcb);

@@ -3,19 +3,22 @@
 
 use core::fmt::{self, Write};
 
-use crate::core::Core;
+use crate::machine::{Machine, Objects};
+use crate::state::Core;
 
-pub(crate) const LOG_BYTES: usize = 16 * 1024;
+/// Bytes that a log keeps.
+pub const LOG_BYTES: usize = 16 * 1024;
 
 /// The ring. Positions count bytes ever written; the last [`LOG_BYTES`] are kept.
-pub(crate) struct Log {
+pub struct Log {
     bytes: &'static mut [u8; LOG_BYTES],
     end: u64,
 }
 
 impl Log {
     /// An empty log in `bytes`.
-    pub(crate) const fn new(bytes: &'static mut [u8; LOG_BYTES]) -> Self {
+    #[must_use]
+    pub const fn new(bytes: &'static mut [u8; LOG_BYTES]) -> Self {
         Self { bytes, end: 0 }
     }
 
@@ -50,25 +53,17 @@ impl Log {
     }
 }
 
-impl Core {
+impl<M: Machine> Core<M> {
     /// Adds bytes to the log, and to the console while that is the kernel's.
     pub(crate) fn log_bytes(&mut self, text: &[u8]) {
         self.log.push(text);
-        if !self.console_released
-            && let Some(console) = &mut self.console
-        {
-            // A character that was cut in two is written as it comes.
-            match core::str::from_utf8(text) {
-                Ok(text) => {
-                    let _ = console.write_str(text);
-                }
-                Err(_) => text.iter().for_each(|&byte| console.write_byte(byte)),
-            }
+        if !self.console_released {
+            self.machine.write_console(text);
         }
     }
 
     /// Adds a line that names this kernel.
-    pub(crate) fn log_line(&mut self, line: fmt::Arguments<'_>) {
+    pub fn log_line(&mut self, line: fmt::Arguments<'_>) {
         let kernel = self.kernel;
         let _ = writeln!(Writer(self), "cpu {kernel}: {line}");
     }
@@ -97,9 +92,9 @@ impl Core {
     }
 }
 
-struct Writer<'a>(&'a mut Core);
+struct Writer<'a, M: Machine>(&'a mut Core<M>);
 
-impl Write for Writer<'_> {
+impl<M: Machine> Write for Writer<'_, M> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.0.log_bytes(text.as_bytes());
         Ok(())

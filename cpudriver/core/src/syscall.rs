@@ -1,54 +1,58 @@
 //! System calls: decode, perform, and say whom to run next.
 
-use capelin_aarch64::timer;
 use capelin_abi::dispatcher::{SaveArea, context};
 use capelin_abi::lmp::MESSAGE_WORDS;
 use capelin_abi::syscall::{KernelCounter, SendFlags, Syscall};
 use capelin_abi::{ABI_VERSION, CapRef, ObjectType, SysError};
 use capelin_cap::SlotStore;
 
-use crate::core::Core;
 use crate::dcb::DcbRef;
 use crate::dispatch;
 use crate::doorbell;
 use crate::invoke;
 use crate::lmp::{self, Message};
 use crate::lrpc;
-use crate::memory::Context;
+use crate::machine::{Machine, Objects, SaveContext};
 use crate::narrow::{low8, low16};
 use crate::scheduler::NEVER;
+use crate::state::Core;
 
 /// How a system call goes back to user space, as the vectors want it in x0 and x1:
 /// the address of the caller's save area, and that of the area to enter from, or 0
 /// to go back to the caller. One number, so that every ABI has it in registers.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-pub(crate) struct Leave(u128);
+pub struct Leave(u128);
 
 impl Leave {
     /// To the caller, with what is in x0–x11 of its save area `area`.
     #[inline]
-    pub(crate) const fn caller(area: Context) -> Self {
-        Self(area.0 as u128)
+    pub(crate) fn caller(area: impl SaveContext) -> Self {
+        Self(u128::from(area.address()))
     }
 
     /// To what `current_area` names now. `area` is the caller's: what wasn't saved
     /// of its registers is saved there first.
     #[inline]
-    pub(crate) const fn enter(core: &Core, area: Context) -> Self {
-        Self::to(area, Context(core.kcb.current_area))
+    pub(crate) fn enter<M: Machine>(core: &Core<M>, area: M::Context) -> Self {
+        Self::pair(area.address(), core.kcb.current_area)
     }
 
     /// As [`Leave::enter`], for a caller that knows what `current_area` is.
     #[inline]
-    pub(crate) const fn to(area: Context, next: Context) -> Self {
-        Self(area.0 as u128 | (next.0 as u128) << 64)
+    pub(crate) fn to(area: impl SaveContext, next: impl SaveContext) -> Self {
+        Self::pair(area.address(), next.address())
+    }
+
+    #[inline]
+    const fn pair(area: u64, next: u64) -> Self {
+        Self(area as u128 | (next as u128) << 64)
     }
 }
 
 /// Handles system call `number` (below 2^16) whose registers are in `area`.
 #[inline(always)]
-pub(crate) fn handle(core: &mut Core, area: Context, number: u64) -> Leave {
+pub fn handle<M: Machine>(core: &mut Core<M>, area: M::Context, number: u64) -> Leave {
     core.kcb.count(KernelCounter::Syscalls);
     // The shortest call of all, and the measure of the way in and out: kept apart
     // so that it pays for nobody's registers. Then the two that matter most.
@@ -71,14 +75,19 @@ pub(crate) fn handle(core: &mut Core, area: Context, number: u64) -> Leave {
 /// Only a dispatcher that runs can call.
 #[cold]
 #[inline(never)]
-fn nobody(core: &mut Core, area: Context) -> Leave {
-    dispatch::run_next(core, timer::now());
+fn nobody<M: Machine>(core: &mut Core<M>, area: M::Context) -> Leave {
+    dispatch::run_next(core, core.machine.now());
     Leave::enter(core, area)
 }
 
 /// Handles the others, and a Call that isn't the short case.
 #[inline(never)]
-pub(crate) fn decode(core: &mut Core, current: DcbRef, area: Context, number: u64) -> Leave {
+pub(crate) fn decode<M: Machine>(
+    core: &mut Core<M>,
+    current: DcbRef,
+    area: M::Context,
+    number: u64,
+) -> Leave {
     let outcome = match Syscall::try_from(low16(number)) {
         Ok(Syscall::Nop) => {
             area.set(0, ABI_VERSION);
@@ -98,7 +107,7 @@ pub(crate) fn decode(core: &mut Core, current: DcbRef, area: Context, number: u6
     })
 }
 
-fn message(area: Context) -> Result<Message, SysError> {
+fn message(area: impl SaveContext) -> Result<Message, SysError> {
     let word = area.get(0);
     let endpoint = CapRef::from_word(word).ok_or(SysError::NoSuchSlot)?;
     let flags = SendFlags::from_bits(low8(word >> 48)).ok_or(SysError::InvalidArgument)?;
@@ -125,7 +134,11 @@ fn message(area: Context) -> Result<Message, SysError> {
 }
 
 #[inline(never)]
-fn send(core: &mut Core, current: DcbRef, area: Context) -> Result<Leave, SysError> {
+fn send<M: Machine>(
+    core: &mut Core<M>,
+    current: DcbRef,
+    area: M::Context,
+) -> Result<Leave, SysError> {
     let message = message(area)?;
     let yields = message.flags.contains(SendFlags::YIELD);
     let (receiver, direct) = lmp::send(core, current, &message)?;
@@ -141,7 +154,11 @@ fn send(core: &mut Core, current: DcbRef, area: Context) -> Result<Leave, SysErr
 }
 
 #[inline(never)]
-fn call(core: &mut Core, current: DcbRef, area: Context) -> Result<Leave, SysError> {
+fn call<M: Machine>(
+    core: &mut Core<M>,
+    current: DcbRef,
+    area: M::Context,
+) -> Result<Leave, SysError> {
     let message = message(area)?;
     let (seen, deadline) = (area.get(10), area.get(11));
     let (receiver, _) = lmp::send(core, current, &message)?;
@@ -165,7 +182,7 @@ fn call(core: &mut Core, current: DcbRef, area: Context) -> Result<Leave, SysErr
 }
 
 #[inline(never)]
-fn wait(core: &mut Core, current: DcbRef, area: Context) -> Leave {
+fn wait<M: Machine>(core: &mut Core<M>, current: DcbRef, area: M::Context) -> Leave {
     let (direct, seen, deadline) = (area.get(0) & 1 != 0, area.get(10), area.get(11));
     if doorbell::take(core, current) {
         dispatch::deliver(core, current, false);
@@ -174,7 +191,7 @@ fn wait(core: &mut Core, current: DcbRef, area: Context) -> Leave {
         area.set(0, 0);
         return Leave::caller(area);
     }
-    if deadline != NEVER && deadline <= timer::now() {
+    if deadline != NEVER && deadline <= core.machine.now() {
         area.set(0, SysError::TimedOut as u64);
         return Leave::caller(area);
     }
@@ -183,7 +200,11 @@ fn wait(core: &mut Core, current: DcbRef, area: Context) -> Leave {
 }
 
 #[inline(never)]
-fn yield_to(core: &mut Core, current: DcbRef, area: Context) -> Result<Leave, SysError> {
+fn yield_to<M: Machine>(
+    core: &mut Core<M>,
+    current: DcbRef,
+    area: M::Context,
+) -> Result<Leave, SysError> {
     let word = area.get(0);
     if word == 0 {
         area.set(0, 0);
@@ -214,7 +235,7 @@ fn yield_to(core: &mut Core, current: DcbRef, area: Context) -> Result<Leave, Sy
     Ok(Leave::enter(core, area))
 }
 
-fn resume(core: &mut Core, area: Context) -> Result<Leave, SysError> {
+fn resume<M: Machine>(core: &mut Core<M>, area: M::Context) -> Result<Leave, SysError> {
     let which = match area.get(0) {
         0 => SaveArea::Enabled,
         1 => SaveArea::Trap,
@@ -226,7 +247,7 @@ fn resume(core: &mut Core, area: Context) -> Result<Leave, SysError> {
 
 /// Has the caller execute its `SVC` again, with its arguments as they are.
 #[cold]
-pub(crate) fn restart(core: &mut Core, area: Context) -> Leave {
+pub(crate) fn restart<M: Machine>(core: &mut Core<M>, area: M::Context) -> Leave {
     area.set(context::PC, area.get(context::PC).wrapping_sub(4));
     dispatch::reload_current(core, area)
 }

@@ -5,46 +5,44 @@
 //! the vectors filled. Functions here change who is current and what that word
 //! says; `enter_user` in `vectors.S` then leaves from there.
 
-use capelin_aarch64::{cpu, timer, tlb};
 use capelin_abi::dispatcher::{SaveArea, Upcall, context, offset};
 use capelin_abi::syscall::{DispatcherFlags, DispatcherState, KernelCounter};
 use capelin_abi::{PhysAddr, SysError};
 
-use crate::core::Core;
 use crate::dcb::{DcbRef, Resume, Wait, held};
-use crate::hardware::use_empty_root;
 use crate::interrupts;
 use crate::lmp;
-use crate::memory::{Context, Slots};
+use crate::machine::{FrameWords, Machine, Objects, SaveContext};
 use crate::narrow::{low16, low32};
 use crate::scheduler::{NEVER, SLICES_PER_SECOND};
+use crate::state::Core;
 use crate::syscall::Leave;
 
 /// The save area that the current dispatcher's last entry filled.
-pub(crate) fn current_context(core: &Core) -> Context {
-    Context(core.kcb.current_area)
+pub(crate) fn current_context<M: Machine>(core: &Core<M>) -> M::Context {
+    core.objects.context(core.kcb.current_area)
 }
 
 /// Saves `TPIDR_EL0`, which the entry of a system call leaves where it is, to the
 /// area that the entry filled otherwise.
 #[inline]
-pub(crate) fn save_thread_pointer(area: Context) {
-    area.set(context::TPIDR, cpu::thread_pointer());
+pub(crate) fn save_thread_pointer<M: Machine>(core: &Core<M>, area: M::Context) {
+    area.set(context::TPIDR, core.machine.thread_pointer());
 }
 
 /// Enters the current dispatcher from the area that its system call filled, all
 /// of it: after a change of its PC, or after a fault with a fix-up, which has
 /// used `ELR_EL1` for itself.
-pub(crate) fn reload_current(core: &mut Core, area: Context) -> Leave {
-    save_thread_pointer(area);
-    core.kcb.current_area = area.0;
+pub(crate) fn reload_current<M: Machine>(core: &mut Core<M>, area: M::Context) -> Leave {
+    save_thread_pointer(core, area);
+    core.kcb.current_area = area.address();
     Leave::to(area, area)
 }
 
 /// Takes the processor from the current dispatcher, which stays runnable or
 /// blocked as the caller set it; notes where it goes on.
-pub(crate) fn leave_current(core: &mut Core, now: u64) {
-    save_thread_pointer(current_context(core));
+pub(crate) fn leave_current<M: Machine>(core: &mut Core<M>, now: u64) {
+    save_thread_pointer(core, current_context(core));
     let scheduler = &mut core.kcb.scheduler;
     let Some(dcb) = scheduler.current.take() else {
         return;
@@ -60,8 +58,8 @@ pub(crate) fn leave_current(core: &mut Core, now: u64) {
 }
 
 /// Puts the current dispatcher at the end of the run queue and runs the next.
-pub(crate) fn yield_current(core: &mut Core) {
-    let now = timer::now();
+pub(crate) fn yield_current<M: Machine>(core: &mut Core<M>) {
+    let now = core.machine.now();
     if let Some(current) = core.kcb.scheduler.current {
         leave_current(core, now);
         core.kcb.scheduler.push_back(&mut core.objects, current);
@@ -71,8 +69,8 @@ pub(crate) fn yield_current(core: &mut Core) {
 
 /// Runs `target`, which is runnable or waiting, instead of the current
 /// dispatcher, which goes to the end of the run queue.
-pub(crate) fn yield_to(core: &mut Core, target: DcbRef) {
-    let now = timer::now();
+pub(crate) fn yield_to<M: Machine>(core: &mut Core<M>, target: DcbRef) {
+    let now = core.machine.now();
     if let Some(current) = core.kcb.scheduler.current {
         leave_current(core, now);
         core.kcb.scheduler.push_back(&mut core.objects, current);
@@ -81,7 +79,7 @@ pub(crate) fn yield_to(core: &mut Core, target: DcbRef) {
 }
 
 /// Takes `target` off the run queue and enters it.
-fn switch_to(core: &mut Core, target: DcbRef, now: u64) {
+fn switch_to<M: Machine>(core: &mut Core<M>, target: DcbRef, now: u64) {
     if core.kcb.scheduler.is_queued(&core.objects, target) {
         core.kcb.scheduler.unlink(&mut core.objects, target);
     }
@@ -93,8 +91,13 @@ fn switch_to(core: &mut Core, target: DcbRef, now: u64) {
 /// The current dispatcher waits: until something is delivered, or `deadline`.
 /// With `direct`, a message may come in registers. `next` runs at once when
 /// there is one and it can.
-pub(crate) fn block_current(core: &mut Core, deadline: u64, direct: bool, next: Option<DcbRef>) {
-    let now = timer::now();
+pub(crate) fn block_current<M: Machine>(
+    core: &mut Core<M>,
+    deadline: u64,
+    direct: bool,
+    next: Option<DcbRef>,
+) {
+    let now = core.machine.now();
     if let Some(current) = core.kcb.scheduler.current {
         leave_current(core, now);
         let entry = core.objects.dcb_mut(current);
@@ -121,7 +124,11 @@ pub(crate) fn block_current(core: &mut Core, deadline: u64, direct: bool, next: 
 /// Ends the wait of `dcb`, if it waits, with `result` in its x0, and returns the
 /// save area for more results. It is in no queue then: the caller queues or
 /// enters it.
-pub(crate) fn end_wait(core: &mut Core, dcb: DcbRef, result: u64) -> Option<Context> {
+pub(crate) fn end_wait<M: Machine>(
+    core: &mut Core<M>,
+    dcb: DcbRef,
+    result: u64,
+) -> Option<M::Context> {
     let entry = core.objects.dcb_mut(dcb);
     let (area, resume) = match core::mem::replace(&mut entry.wait, Wait::Not) {
         Wait::Not => return None,
@@ -131,7 +138,8 @@ pub(crate) fn end_wait(core: &mut Core, dcb: DcbRef, result: u64) -> Option<Cont
         }
     };
     entry.resume = resume;
-    let area = Context(entry.frame + area as u64);
+    let area = entry.frame + area as u64;
+    let area = core.objects.context(area);
     core.kcb.scheduler.remove_deadline(&mut core.objects, dcb);
     area.set(0, result);
     Some(area)
@@ -139,7 +147,7 @@ pub(crate) fn end_wait(core: &mut Core, dcb: DcbRef, result: u64) -> Option<Cont
 
 /// Notes a delivery to `dcb` and makes it runnable if it waits. `urgent` puts it
 /// at the front of the queue (interrupts and doorbells).
-pub(crate) fn deliver(core: &mut Core, dcb: DcbRef, urgent: bool) {
+pub(crate) fn deliver<M: Machine>(core: &mut Core<M>, dcb: DcbRef, urgent: bool) {
     let entry = core.objects.dcb_mut(dcb);
     entry.delivered = entry.delivered.wrapping_add(1);
     let (count, frame) = (entry.delivered, entry.frame);
@@ -158,15 +166,15 @@ pub(crate) fn deliver(core: &mut Core, dcb: DcbRef, urgent: bool) {
 }
 
 /// Somebody waits for his turn: the current dispatcher's time becomes limited.
-fn start_slice(core: &mut Core) {
+fn start_slice<M: Machine>(core: &mut Core<M>) {
     if core.kcb.scheduler.slice_end == NEVER && core.kcb.scheduler.current.is_some() {
-        core.kcb.scheduler.slice_end = timer::now().wrapping_add(core.slice_ticks);
+        core.kcb.scheduler.slice_end = core.machine.now().wrapping_add(core.slice_ticks);
         program_timer(core);
     }
 }
 
 /// Sets the timer for the end of the slice or the earliest deadline.
-pub(crate) fn program_timer(core: &mut Core) {
+pub(crate) fn program_timer<M: Machine>(core: &mut Core<M>) {
     let earliest = core
         .kcb
         .scheduler
@@ -182,16 +190,16 @@ pub(crate) fn program_timer(core: &mut Core) {
     if want != core.kcb.scheduler.timer_deadline {
         core.kcb.scheduler.timer_deadline = want;
         if want == NEVER {
-            core.timer.disarm();
+            core.machine.disarm_timer();
         } else {
-            core.timer.arm(want);
+            core.machine.arm_timer(want);
         }
     }
 }
 
 /// Wakes everyone whose deadline has passed. As with other interrupts, whoever waited
 /// for this runs at once.
-pub(crate) fn expire_deadlines(core: &mut Core, now: u64) {
+pub(crate) fn expire_deadlines<M: Machine>(core: &mut Core<M>, now: u64) {
     // The last of them comes to the front first, so that they run in order.
     let mut due = core.kcb.scheduler.last_due(&core.objects, now);
     while let Some(dcb) = due {
@@ -206,7 +214,7 @@ pub(crate) fn expire_deadlines(core: &mut Core, now: u64) {
 }
 
 /// Runs the first of the queue, or idles until there is one.
-pub(crate) fn run_next(core: &mut Core, mut now: u64) {
+pub fn run_next<M: Machine>(core: &mut Core<M>, mut now: u64) {
     loop {
         if let Some(next) = core.kcb.scheduler.pop(&mut core.objects) {
             if enter(core, next, now) {
@@ -216,8 +224,8 @@ pub(crate) fn run_next(core: &mut Core, mut now: u64) {
         }
         core.kcb.scheduler.slice_end = NEVER;
         program_timer(core);
-        cpu::wait_for_interrupt();
-        let woken = timer::now();
+        core.machine.wait_for_interrupt();
+        let woken = core.machine.now();
         core.kcb.counters[KernelCounter::IdleTicks as usize] += woken.wrapping_sub(now);
         now = woken;
         interrupts::take_all(core);
@@ -226,14 +234,13 @@ pub(crate) fn run_next(core: &mut Core, mut now: u64) {
 
 /// Whether `dcb` still has its frame, its CSpace and its VSpace. One that is dying
 /// counts as lost: the dispatcher was told of it, and won't be again.
-pub(crate) fn is_whole(core: &Core, dcb: DcbRef) -> bool {
-    (held::FRAME..=held::VSPACE)
-        .all(|n| capelin_cap::usable(&core.slots, Slots::held(dcb, n)).is_ok())
+pub(crate) fn is_whole<M: Machine>(core: &Core<M>, dcb: DcbRef) -> bool {
+    (held::FRAME..=held::VSPACE).all(|n| capelin_cap::usable(&core.slots, dcb.held(n)).is_ok())
 }
 
 /// Makes `dcb`, which is in no queue, current. False when it can't run: then it
 /// has been stopped.
-fn enter(core: &mut Core, dcb: DcbRef, now: u64) -> bool {
+fn enter<M: Machine>(core: &mut Core<M>, dcb: DcbRef, now: u64) -> bool {
     core.kcb.count(KernelCounter::Switches);
     crate::doorbell::take(core, dcb);
     let entry = core.objects.dcb(dcb);
@@ -264,7 +271,7 @@ fn enter(core: &mut Core, dcb: DcbRef, now: u64) -> bool {
 
 /// Makes the address space of `dcb` the current one.
 #[inline]
-fn use_address_space(core: &mut Core, dcb: DcbRef) {
+fn use_address_space<M: Machine>(core: &mut Core<M>, dcb: DcbRef) {
     if core.objects.dcb(dcb).asid_generation != core.kcb.asid_generation {
         note_asid(core, dcb);
     }
@@ -275,15 +282,15 @@ fn use_address_space(core: &mut Core, dcb: DcbRef) {
 
 /// [`use_address_space`] for an ASID of this generation.
 #[inline]
-pub(crate) fn load_address_space(core: &mut Core, root: u64, asid: u16) {
+pub(crate) fn load_address_space<M: Machine>(core: &mut Core<M>, root: u64, asid: u16) {
     core.active_root = root;
-    core.objects.set_user_root(PhysAddr(root), asid);
+    core.machine.set_user_root(PhysAddr(root), asid);
 }
 
 /// Has `dcb` know the ASID of its address space, which gets one first if its own
 /// is of an earlier generation (Arm ARM D8.16.2).
 #[cold]
-fn note_asid(core: &mut Core, dcb: DcbRef) {
+fn note_asid<M: Machine>(core: &mut Core<M>, dcb: DcbRef) {
     let root = PhysAddr(core.objects.dcb(dcb).root);
     if core.objects.vnode(root).asid_generation != core.kcb.asid_generation {
         core.kcb.asid_last += 1;
@@ -292,9 +299,9 @@ fn note_asid(core: &mut Core, dcb: DcbRef) {
             core.kcb.asid_generation += 1;
             // The walker may still fill the TLB from the root in use, under an ASID that
             // another will soon have: that root goes first.
-            use_empty_root(core.map.empty_root());
+            core.machine.use_empty_root();
             core.active_root = 0;
-            tlb::invalidate_all_local();
+            core.machine.invalidate_all();
         }
         let (asid, generation) = (core.kcb.asid_last, core.kcb.asid_generation);
         let table = core.objects.vnode_mut(root);
@@ -311,7 +318,13 @@ fn note_asid(core: &mut Core, dcb: DcbRef) {
 /// Prepares an upcall in the disabled save area, which is free while a
 /// dispatcher is entered enabled. False when there is no entry point: then the
 /// dispatcher has been stopped.
-fn upcall(core: &mut Core, dcb: DcbRef, kind: Upcall, address: u64, syndrome: u64) -> bool {
+fn upcall<M: Machine>(
+    core: &mut Core<M>,
+    dcb: DcbRef,
+    kind: Upcall,
+    address: u64,
+    syndrome: u64,
+) -> bool {
     let entry = core.objects.dcb_mut(dcb);
     entry.upcalls += 1;
     let (frame, frame_user, delivered) = (entry.frame, entry.frame_user, entry.delivered);
@@ -324,7 +337,7 @@ fn upcall(core: &mut Core, dcb: DcbRef, kind: Upcall, address: u64, syndrome: u6
         return false;
     }
     let was_disabled = u64::from(core.kcb.current_disabled != 0);
-    let area = Context(frame + offset::DISABLED_AREA as u64);
+    let area = core.objects.context(frame + offset::DISABLED_AREA as u64);
     area.set(0, frame_user);
     area.set(
         1,
@@ -348,12 +361,12 @@ fn upcall(core: &mut Core, dcb: DcbRef, kind: Upcall, address: u64, syndrome: u6
         words.read(offset::ENABLED + context::TPIDR * 8),
     );
     words.write(offset::DISABLED, 1);
-    core.kcb.current_area = area.0;
+    core.kcb.current_area = area.address();
     true
 }
 
 /// A fault of the current dispatcher: `kind` is the upcall for an enabled one.
-pub(crate) fn fault(core: &mut Core, is_page_fault: bool, address: u64, syndrome: u64) {
+pub fn fault<M: Machine>(core: &mut Core<M>, is_page_fault: bool, address: u64, syndrome: u64) {
     core.kcb.count(KernelCounter::Faults);
     let Some(dcb) = core.kcb.scheduler.current else {
         return;
@@ -373,29 +386,29 @@ pub(crate) fn fault(core: &mut Core, is_page_fault: bool, address: u64, syndrome
     let fatal = (disabled && entry.in_fault) || words.read(kind.entry_offset()) == 0;
     if fatal {
         for (word, saved) in entry.fault.iter_mut().take(context::WORDS).enumerate() {
-            *saved = Context::get(context, word);
+            *saved = SaveContext::get(context, word);
         }
         entry.fault[context::WORDS] = syndrome;
         entry.fault[context::WORDS + 1] = address;
         core.report_fault(dcb);
         end(core, dcb, DispatcherState::Faulted, u32::MAX);
-        run_next(core, timer::now());
+        run_next(core, core.machine.now());
         return;
     }
     if disabled {
         entry.in_fault = true;
-        let trap = Context(frame + offset::TRAP as u64);
+        let trap = core.objects.context(frame + offset::TRAP as u64);
         for word in 0..context::WORDS {
             trap.set(word, context.get(word));
         }
     }
     if !upcall(core, dcb, kind, address, syndrome) {
-        run_next(core, timer::now());
+        run_next(core, core.machine.now());
     }
 }
 
 /// Continues from a save area of the current dispatcher.
-pub(crate) fn resume(core: &mut Core, area: SaveArea) {
+pub(crate) fn resume<M: Machine>(core: &mut Core<M>, area: SaveArea) {
     let Some(dcb) = core.kcb.scheduler.current else {
         return;
     };
@@ -416,7 +429,7 @@ pub(crate) fn resume(core: &mut Core, area: SaveArea) {
 /// Something arrived for the current dispatcher in an interrupt: if it is
 /// enabled and wants to know, it gets the LMP upcall. Its context is in the
 /// enabled area, so the disabled one is free.
-pub(crate) fn notify_current(core: &mut Core, delivered_before: u64) {
+pub(crate) fn notify_current<M: Machine>(core: &mut Core<M>, delivered_before: u64) {
     let Some(dcb) = core.kcb.scheduler.current else {
         return;
     };
@@ -437,7 +450,7 @@ pub(crate) fn notify_current(core: &mut Core, delivered_before: u64) {
 
 /// Ends `dcb` for good and tells its death endpoint. If it was current, nobody
 /// is: the caller runs the next.
-pub(crate) fn end(core: &mut Core, dcb: DcbRef, state: DispatcherState, code: u32) {
+pub(crate) fn end<M: Machine>(core: &mut Core<M>, dcb: DcbRef, state: DispatcherState, code: u32) {
     core.kcb.scheduler.forget(&mut core.objects, dcb);
     if core.kcb.fp_owner == Some(dcb) {
         core.kcb.fp_owner = None;
@@ -451,7 +464,7 @@ pub(crate) fn end(core: &mut Core, dcb: DcbRef, state: DispatcherState, code: u3
 
 /// The current dispatcher used an FP or SIMD register while it had none.
 /// Loads its registers if it may have them; false when it may not.
-pub(crate) fn load_fp(core: &mut Core) -> bool {
+pub fn load_fp<M: Machine>(core: &mut Core<M>) -> bool {
     let Some(dcb) = core.kcb.scheduler.current else {
         return false;
     };
@@ -470,7 +483,7 @@ pub(crate) fn load_fp(core: &mut Core) -> bool {
 const _: () = assert!(SLICES_PER_SECOND > 0);
 
 /// Queues a dispatcher whose wait has just ended.
-pub(crate) fn ready(core: &mut Core, dcb: DcbRef) {
+pub(crate) fn ready<M: Machine>(core: &mut Core<M>, dcb: DcbRef) {
     core.kcb.scheduler.push_back(&mut core.objects, dcb);
     start_slice(core);
 }

@@ -5,12 +5,13 @@ use capelin_abi::SysError;
 use capelin_cap::{Capability, SlotStore};
 
 use super::{Call, DONE, Outcome};
-use crate::core::Core;
 use crate::interrupts;
 use crate::lmp;
+use crate::machine::Machine;
+use crate::state::Core;
 
 /// `BindIrq`: one interrupt to an endpoint of the caller's core.
-pub(crate) fn bind(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
+pub(crate) fn bind<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, SysError> {
     let source = core.slots.slot(call.slot);
     if source.size() != 1 {
         return Err(SysError::InvalidArgument);
@@ -43,7 +44,10 @@ pub(crate) fn bind(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
 }
 
 /// `AcknowledgeIrq`.
-pub(crate) fn acknowledge(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
+pub(crate) fn acknowledge<M: Machine>(
+    core: &mut Core<M>,
+    call: &Call<M>,
+) -> Result<Outcome, SysError> {
     let number = core.slots.slot(call.slot).base();
     interrupts::acknowledge(
         core,

@@ -1,31 +1,28 @@
 //! Invocations of the Kernel capability: what only a monitor and `init` may ask.
 
-use capelin_aarch64::{cpu, psci, user};
 use capelin_abi::boot::{ARGS_MAGIC, CoreArgs, KERNEL_MAGIC, KernelHeader};
 use capelin_abi::syscall::{HAS_CRC32, Invocation, KernelCounter};
 use capelin_abi::{KernelId, Mpidr, ObjectType, PAGE_SIZE, PhysAddr, SysError, VirtAddr};
 use capelin_cap::{CapRecord, Capability, ExportMode, SlotStore};
-use capelin_vspace::Permissions;
-use zerocopy::FromZeros;
-use zerocopy::IntoBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 use super::{Call, DONE, Outcome};
-use crate::address::linear;
-use crate::core::Core;
 use crate::doorbell::Bell;
+use crate::machine::{Machine, Objects};
 use crate::narrow::{index, low16};
+use crate::state::Core;
 
 /// Replaces [`ARGS_MAGIC`] in a core image that has been used: no second core
 /// starts in the same memory.
-pub(crate) const ARGS_USED: u64 = u64::from_le_bytes(*b"CAPEUSED");
+pub const ARGS_USED: u64 = u64::from_le_bytes(*b"CAPEUSED");
 
 /// Bytes of an image cleaned between two looks at the interrupts.
 const CLEAN_STEP_BYTES: u64 = 16 * PAGE_SIZE;
 
 /// Every invocation of a Kernel capability.
-pub(crate) fn invoke(
-    core: &mut Core,
-    call: &Call,
+pub(crate) fn invoke<M: Machine>(
+    core: &mut Core<M>,
+    call: &Call<M>,
     invocation: Invocation,
 ) -> Result<Outcome, SysError> {
     match invocation {
@@ -47,19 +44,18 @@ pub(crate) fn invoke(
         }
         Invocation::StartCore => start_core(core, call),
         Invocation::AffinityInfo => {
-            let state = core.psci.affinity_info(Mpidr(call.argument(1)));
-            let state = state.map_err(firmware)?;
-            Ok(call.answer([state as u64, 0, 0]))
+            let state = core.machine.affinity_info(Mpidr(call.argument(1)))?;
+            Ok(call.answer([state, 0, 0]))
         }
         Invocation::Export => export(core, call),
         Invocation::Import => import(core, call),
-        Invocation::PowerOff => Err(firmware(core.psci.system_off())),
-        Invocation::Reboot => Err(firmware(core.psci.system_reset())),
-        Invocation::Probe => probe(call),
+        Invocation::PowerOff => Err(core.machine.power_off()),
+        Invocation::Reboot => Err(core.machine.reboot()),
+        Invocation::Probe => probe(core, call),
         Invocation::MapLeaf => {
             let (address, target, size, kind) = core
-                .map
-                .leaf(call.argument(1))
+                .machine
+                .kernel_leaf(call.argument(1))
                 .ok_or(SysError::OutOfRange)?;
             Ok(call.answer([address.0, target.0, size | kind.bits()]))
         }
@@ -67,15 +63,7 @@ pub(crate) fn invoke(
     }
 }
 
-fn firmware(error: psci::PsciError) -> SysError {
-    match error {
-        psci::PsciError::NotSupported => SysError::Unsupported,
-        psci::PsciError::AlreadyOn | psci::PsciError::OnPending => SysError::AlreadyBound,
-        _ => SysError::Firmware,
-    }
-}
-
-fn read_counter(core: &Core, call: &Call) -> Result<Outcome, SysError> {
+fn read_counter<M: Machine>(core: &Core<M>, call: &Call<M>) -> Result<Outcome, SysError> {
     let counter = KernelCounter::try_from(call.argument(1)).map_err(|_| SysError::OutOfRange)?;
     let value = core
         .kcb
@@ -86,30 +74,27 @@ fn read_counter(core: &Core, call: &Call) -> Result<Outcome, SysError> {
     Ok(call.answer([value, 0, 0]))
 }
 
-fn read_log(core: &Core, call: &Call) -> Result<Outcome, SysError> {
+fn read_log<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, SysError> {
     let limit = usize::try_from(call.argument(2))
         .unwrap_or(usize::MAX)
         .min(index(PAGE_SIZE));
     let (from, bytes) = core.log.read(call.argument(3));
     let bytes = bytes.get(..limit).unwrap_or(bytes);
-    user::write_bytes(VirtAddr(call.argument(1)), bytes).map_err(|_| SysError::BadPointer)?;
+    core.machine.write_user(VirtAddr(call.argument(1)), bytes)?;
     Ok(call.answer([bytes.len() as u64, from, core.log.end()]))
 }
 
 /// Reads a structure at physical address `at` in a sealed image.
-fn read_image<T: FromZeros + IntoBytes + zerocopy::FromBytes>(
-    core: &mut Core,
+fn read_image<T: FromBytes + IntoBytes, M: Machine>(
+    core: &mut Core<M>,
     at: PhysAddr,
 ) -> Result<T, SysError> {
     let mut value = T::new_zeroed();
-    core.map
-        .with_window(at, Permissions::KERNEL_DATA, |window| {
-            window.read(0, value.as_mut_bytes());
-        })?;
+    core.machine.read_page(at, value.as_mut_bytes())?;
     Ok(value)
 }
 
-fn start_core(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
+fn start_core<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, SysError> {
     let image_slot = call.source(core, 1)?;
     let image = core.slots.slot(image_slot);
     if image.kind() != ObjectType::CoreImage {
@@ -164,14 +149,15 @@ fn start_core(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
         clean_page(core, PhysAddr(base.0 + page))?;
         let done = page + PAGE_SIZE;
         core.slots.slot_mut(image_slot).set_data([done, 0]);
-        if done.is_multiple_of(CLEAN_STEP_BYTES) && done < used && cpu::interrupt_pending() {
+        if done.is_multiple_of(CLEAN_STEP_BYTES) && done < used && core.machine.interrupt_pending()
+        {
             return Ok(Outcome::Again);
         }
     }
     write_magic(core, args_at, ARGS_USED)?;
     clean_page(core, PhysAddr(args_at))?;
     let started = if release == 0 {
-        core.psci.cpu_on(mpidr, base, base.0).map_err(firmware)
+        core.machine.cpu_on(mpidr, base, base.0)
     } else {
         release_spin_table(core, PhysAddr(release), base)
     };
@@ -187,34 +173,29 @@ fn start_core(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
 }
 
 /// Writes a page of a sealed image back, and drops it from the caches.
-fn clean_page(core: &mut Core, page: PhysAddr) -> Result<(), SysError> {
-    core.map
-        .with_window(page, Permissions::KERNEL_DATA, |page| {
-            page.clean_invalidate();
-        })
+fn clean_page<M: Machine>(core: &mut Core<M>, page: PhysAddr) -> Result<(), SysError> {
+    core.machine.clean_invalidate_page(page)
 }
 
-fn write_magic(core: &mut Core, args: u64, magic: u64) -> Result<(), SysError> {
-    core.map
-        .with_window(PhysAddr(args), Permissions::KERNEL_DATA, |page| {
-            page.write_word(magic);
-        })
+fn write_magic<M: Machine>(core: &mut Core<M>, args: u64, magic: u64) -> Result<(), SysError> {
+    core.machine.write_page_word(PhysAddr(args), magic)
 }
 
 /// Writes a spin-table release address, which lies in memory that firmware keeps.
-fn release_spin_table(core: &mut Core, at: PhysAddr, entry: PhysAddr) -> Result<(), SysError> {
+fn release_spin_table<M: Machine>(
+    core: &mut Core<M>,
+    at: PhysAddr,
+    entry: PhysAddr,
+) -> Result<(), SysError> {
     if !at.is_aligned(8) || core.objects.contains(at, 8) {
         return Err(SysError::InvalidArgument);
     }
     let page = at.align_down(PAGE_SIZE);
     let offset = at.0 - page.0;
-    core.map
-        .with_window(page, Permissions::KERNEL_DATA, |window| {
-            window.release_spin_table(offset, entry);
-        })
+    core.machine.release_spin_table(page, offset, entry)
 }
 
-fn export(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
+fn export<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, SysError> {
     let slot = call.source(core, 1)?;
     let address = VirtAddr(call.argument(2));
     let word = call.argument(3);
@@ -228,18 +209,19 @@ fn export(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
         return Err(SysError::InvalidArgument);
     }
     // The record can be written, or nothing happens.
-    user::write_bytes(address, &[0; 64]).map_err(|_| SysError::BadPointer)?;
+    core.machine.write_user(address, &[0; 64])?;
     let record = capelin_cap::export(&mut core.slots, &mut core.kcb.mdb, slot, to, mode)?;
     // Nobody tells yet whether the receiver has taken it.
     capelin_cap::commit(&mut core.slots, &mut core.kcb.mdb, &record)?;
-    user::write_bytes(address, record.to_words().as_bytes()).map_err(|_| SysError::BadPointer)?;
+    core.machine
+        .write_user(address, record.to_words().as_bytes())?;
     Ok(DONE)
 }
 
-fn import(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
+fn import<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, SysError> {
     let mut words = [0_u64; 8];
-    user::read_bytes(words.as_mut_bytes(), VirtAddr(call.argument(1)))
-        .map_err(|_| SysError::BadPointer)?;
+    core.machine
+        .read_user(words.as_mut_bytes(), VirtAddr(call.argument(1)))?;
     let target = call.source(core, 2)?;
     let record = CapRecord::parse(&words)?;
     if names_the_kernel(core, &record) {
@@ -253,7 +235,7 @@ fn import(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
 /// capability here covers of home memory is nobody's to name, nor is another kernel's
 /// doorbell page there. (A range around all of it contains our `HomeRam`, and
 /// [`capelin_cap::import`] refuses that.)
-fn names_the_kernel(core: &Core, record: &CapRecord) -> bool {
+fn names_the_kernel<M: Machine>(core: &Core<M>, record: &CapRecord) -> bool {
     let Capability {
         kind,
         base,
@@ -275,16 +257,15 @@ fn names_the_kernel(core: &Core, record: &CapRecord) -> bool {
 }
 
 /// A test of I1: does the CPU driver's own map reach a physical address?
-fn probe(call: &Call) -> Result<Outcome, SysError> {
+fn probe<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, SysError> {
     let address = call.argument(1);
     if address >= 1 << 47 || !address.is_multiple_of(8) {
         return Err(SysError::InvalidArgument);
     }
-    match user::probe_kernel_word(linear(PhysAddr(address))) {
-        Ok(_) => Ok(DONE),
-        Err(_) => {
-            call.answer([1, 0, 0]);
-            Ok(Outcome::AfterFault)
-        }
+    if core.machine.reaches(PhysAddr(address)) {
+        Ok(DONE)
+    } else {
+        call.answer([1, 0, 0]);
+        Ok(Outcome::AfterFault)
     }
 }

@@ -8,21 +8,20 @@
 //! register or doorbell is concerned. It then does what the long way would. In any
 //! other case, errors included, it changes nothing, and the long way follows.
 
-use capelin_aarch64::timer;
 use capelin_abi::dispatcher::offset;
 use capelin_abi::lmp::{MESSAGE_WORDS, MessageHeader};
 use capelin_abi::syscall::{DIRECT_MESSAGE, KernelCounter, Syscall};
 use capelin_abi::{ObjectType, Rights};
 use capelin_cap::{SlotStore, cspace};
 
-use crate::core::Core;
 use crate::dcb::{DcbRef, Wait};
 use crate::dispatch;
 use crate::doorbell;
 use crate::lmp;
-use crate::memory::Context;
+use crate::machine::{Machine, Objects, SaveContext};
 use crate::narrow::{index, low16};
 use crate::scheduler::NEVER;
+use crate::state::Core;
 use crate::syscall::{self, Leave};
 
 /// Bits of x0 that have to be zero: the level, flags, and what is unused between.
@@ -42,21 +41,23 @@ struct Short {
 /// Handles [`Syscall::Call`] of `caller`, which runs and whose registers are in
 /// `area`.
 #[inline(never)]
-pub(crate) fn call(core: &mut Core, caller: DcbRef, area: Context) -> Leave {
-    let now = timer::now();
-    dispatch::save_thread_pointer(area);
+pub(crate) fn call<M: Machine>(core: &mut Core<M>, caller: DcbRef, area: M::Context) -> Leave {
+    let now = core.machine.now();
+    dispatch::save_thread_pointer(core, area);
     let Some(short) = decode(core, caller, area) else {
         return syscall::decode(core, caller, area, Syscall::Call as u64);
     };
     let to = short.to;
-    let target = Context(short.frame + offset::DISABLED_AREA as u64);
+    let target = core
+        .objects
+        .context(short.frame + offset::DISABLED_AREA as u64);
     let kcb = &mut *core.kcb;
     let ran = now.wrapping_sub(kcb.scheduler.run_since);
     kcb.scheduler.run_since = now;
     kcb.scheduler.current = Some(to.dcb);
     kcb.count(KernelCounter::Switches);
     kcb.current_frame = short.frame;
-    kcb.current_area = target.0;
+    kcb.current_area = target.address();
     let from = core.objects.dcb_mut(caller);
     from.run_ticks = from.run_ticks.wrapping_add(ran);
     from.wait = Wait::Short;
@@ -72,7 +73,7 @@ pub(crate) fn call(core: &mut Core, caller: DcbRef, area: Context) -> Leave {
 
 /// Whether this is the short case.
 #[inline(always)]
-fn decode(core: &Core, caller: DcbRef, area: Context) -> Option<Short> {
+fn decode<M: Machine>(core: &Core<M>, caller: DcbRef, area: M::Context) -> Option<Short> {
     let [word, capability] = area.get_pair::<0>();
     let [seen, deadline] = area.get_pair::<10>();
     let length = index(word >> 56);
@@ -118,7 +119,7 @@ fn decode(core: &Core, caller: DcbRef, area: Context) -> Option<Short> {
 /// Copies the first `length` words of a message from one save area to another and
 /// zeroes the others.
 #[inline(always)]
-fn copy_words(from: Context, to: Context, length: usize) {
+fn copy_words(from: impl SaveContext, to: impl SaveContext, length: usize) {
     match length {
         0 => copy_exactly::<0>(from, to),
         1 => copy_exactly::<1>(from, to),
@@ -134,7 +135,7 @@ fn copy_words(from: Context, to: Context, length: usize) {
 
 /// [`copy_words`] for a length that the compiler knows.
 #[inline(always)]
-fn copy_exactly<const LENGTH: usize>(from: Context, to: Context) {
+fn copy_exactly<const LENGTH: usize>(from: impl SaveContext, to: impl SaveContext) {
     copy_pair::<2, LENGTH>(from, to);
     copy_pair::<4, LENGTH>(from, to);
     copy_pair::<6, LENGTH>(from, to);
@@ -143,7 +144,10 @@ fn copy_exactly<const LENGTH: usize>(from: Context, to: Context) {
 
 /// Registers `FIRST` and `FIRST` + 1 of a message whose words begin in x2.
 #[inline(always)]
-fn copy_pair<const FIRST: usize, const LENGTH: usize>(from: Context, to: Context) {
+fn copy_pair<const FIRST: usize, const LENGTH: usize>(
+    from: impl SaveContext,
+    to: impl SaveContext,
+) {
     to.set_pair::<FIRST>(match (LENGTH + 2).saturating_sub(FIRST) {
         0 => [0, 0],
         1 => [from.get(FIRST), 0],

@@ -16,26 +16,17 @@
 //! and sends the SGI. (`AcqRel` on every atomic here: the bit's store is seen by
 //! whoever sees the summary bit.)
 
-#![expect(
-    unsafe_code,
-    reason = "the doorbell pages, this kernel's own and the others'"
-)]
-
-use core::ptr;
-use core::sync::atomic::{AtomicU64, Ordering};
-
 use capelin_aarch64::gic::SgiTarget;
 use capelin_abi::dispatcher::offset;
 use capelin_abi::{KernelId, Mpidr, PhysAddr, SysError};
 
-use crate::address::DOORBELLS;
-use crate::core::Core;
 use crate::dcb::DcbRef;
 use crate::dispatch;
-use crate::narrow::index;
+use crate::machine::{FrameWords, Machine, Objects};
+use crate::state::Core;
 
 /// The SGI that means "look at your doorbell page".
-pub(crate) const SGI: u8 = 1;
+pub const SGI: u8 = 1;
 
 /// Words of a page that say which others to look at.
 const SUMMARY_WORDS: usize = 8;
@@ -43,15 +34,9 @@ const SUMMARY_WORDS: usize = 8;
 /// Dispatchers with Notify that a kernel can have at one time.
 pub(crate) const OWNERS: usize = 512 - SUMMARY_WORDS;
 
-#[repr(C, align(4096))]
-struct DoorbellPage([AtomicU64; 512]);
-
-#[unsafe(link_section = ".capelin.doorbell")]
-static PAGE: DoorbellPage = DoorbellPage([const { AtomicU64::new(0) }; 512]);
-
 /// Who owns which word of this kernel's page.
 #[repr(C)]
-pub(crate) struct DoorbellOwners {
+pub struct DoorbellOwners {
     /// Where the search for a free word begins: words aren't reused before all
     /// others have been, so that a stale Notify stays without effect for long.
     next: u32,
@@ -60,7 +45,11 @@ pub(crate) struct DoorbellOwners {
 
 impl DoorbellOwners {
     /// Gives `dcb` a word: its number on the page.
-    pub(crate) fn allocate(&mut self, dcb: DcbRef) -> Result<u32, SysError> {
+    pub(crate) fn allocate(
+        &mut self,
+        machine: &mut impl Machine,
+        dcb: DcbRef,
+    ) -> Result<u32, SysError> {
         for step in 0..OWNERS {
             let at = (self.next as usize + step) % OWNERS;
             if self.owners[at].is_none() {
@@ -68,7 +57,7 @@ impl DoorbellOwners {
                 self.next = u32::try_from(at + 1).unwrap_or(0);
                 // What a stale Notify left here would have the new owner's peers
                 // believe that it is about to look.
-                PAGE.0[at + SUMMARY_WORDS].swap(0, Ordering::AcqRel);
+                machine.take_doorbell_word(at + SUMMARY_WORDS);
                 return u32::try_from(at + SUMMARY_WORDS).map_err(|_| SysError::NoResources);
             }
         }
@@ -133,7 +122,7 @@ impl Bell {
 }
 
 /// Rings another kernel's bell, or notes the bit at once when it is our own.
-pub(crate) fn ring(core: &mut Core, bell: Bell) -> Result<(), SysError> {
+pub(crate) fn ring<M: Machine>(core: &mut Core<M>, bell: Bell) -> Result<(), SysError> {
     let mask = 1 << bell.bit;
     if bell.kernel == core.kernel {
         if let Some(dcb) = core.kcb.doorbells.owner(bell.word as usize) {
@@ -148,37 +137,30 @@ pub(crate) fn ring(core: &mut Core, bell: Bell) -> Result<(), SysError> {
     if bell.kernel.0 >= KernelId::LIMIT || (bell.word as usize) < SUMMARY_WORDS {
         return Err(SysError::InvalidArgument);
     }
-    core.map.map_doorbell(bell.kernel, bell.page)?;
-    let page = DOORBELLS + u64::from(bell.kernel.0) * 4096;
-    let word = remote_word(page, bell.word as usize);
-    if word.load(Ordering::Relaxed) & mask != 0 {
+    core.machine.map_doorbell(bell.kernel, bell.page)?;
+    let machine = &mut core.machine;
+    let word = bell.word as usize;
+    if machine.remote_doorbell_word(bell.kernel, word) & mask != 0 {
         return Ok(());
     }
-    if word.fetch_or(mask, Ordering::AcqRel) & mask != 0 {
+    if machine.set_remote_doorbell(bell.kernel, word, mask) & mask != 0 {
         return Ok(());
     }
-    let number = bell.word as usize - SUMMARY_WORDS;
-    let summary = remote_word(page, number / 64);
-    if summary.fetch_or(1 << (number % 64), Ordering::AcqRel) & 1 << (number % 64) == 0 {
+    let number = word - SUMMARY_WORDS;
+    let summary = 1 << (number % 64);
+    if machine.set_remote_doorbell(bell.kernel, number / 64, summary) & summary == 0 {
         // A target that can't be named would mean a forged Notify: the monitor that
         // imported it hears of it.
-        core.gic.send_sgi(bell.target, SGI)?;
+        machine.send_doorbell(bell.target)?;
     }
     Ok(())
 }
 
-fn remote_word(page: u64, word: usize) -> &'static AtomicU64 {
-    let pointer = ptr::with_exposed_provenance_mut::<u64>(index(page) + (word & 511) * 8);
-    // SAFETY: the page has just been mapped at its fixed address, is never
-    // unmapped, and all kernels access it by atomics only.
-    unsafe { AtomicU64::from_ptr(pointer) }
-}
-
 /// The doorbell SGI came: makes the dispatchers runnable whose words are set.
-pub(crate) fn answer(core: &mut Core) {
+pub(crate) fn answer<M: Machine>(core: &mut Core<M>) {
     for summary in 0..SUMMARY_WORDS {
         // Pairs with the fetch_or of the summary in `ring`.
-        let mut set = PAGE.0[summary].swap(0, Ordering::AcqRel);
+        let mut set = core.machine.take_doorbell_word(summary);
         while set != 0 {
             let bit = set.trailing_zeros() as usize;
             set &= set - 1;
@@ -192,25 +174,21 @@ pub(crate) fn answer(core: &mut Core) {
 /// Whether the word of `dcb` on the doorbell page has bits that [`take`] would
 /// find.
 #[inline]
-pub(crate) fn is_rung(core: &Core, dcb: DcbRef) -> bool {
+pub(crate) fn is_rung<M: Machine>(core: &Core<M>, dcb: DcbRef) -> bool {
     let number = core.objects.dcb(dcb).doorbell as usize;
-    let word = PAGE.0.get(number);
-    number != 0 && word.is_some_and(|word| word.load(Ordering::Relaxed) != 0)
+    number != 0 && core.machine.doorbell_word(number) != 0
 }
 
 /// `dcb` is about to run, or to wait: its bits go into its frame. Returns whether
 /// there were any.
-pub(crate) fn take(core: &mut Core, dcb: DcbRef) -> bool {
+pub(crate) fn take<M: Machine>(core: &mut Core<M>, dcb: DcbRef) -> bool {
     if !is_rung(core, dcb) {
         return false;
     }
     let entry = core.objects.dcb(dcb);
-    let Some(word) = PAGE.0.get(entry.doorbell as usize) else {
-        return false;
-    };
     let frame = entry.frame;
     // Pairs with the fetch_or of the word in `ring`.
-    let bits = word.swap(0, Ordering::AcqRel);
+    let bits = core.machine.take_doorbell_word(entry.doorbell as usize);
     core.objects.frame(frame).set_bits(offset::NOTIFIED, bits);
     bits != 0
 }

@@ -17,11 +17,11 @@ use capelin_abi::syscall::{DIRECT_MESSAGE, DispatcherState, SendFlags};
 use capelin_abi::{CapRef, ObjectType, Rights, SysError};
 use capelin_cap::{Slot, SlotIndex, SlotStore, cspace};
 
-use crate::core::Core;
 use crate::dcb::{DcbRef, EndpointRecord, held};
 use crate::dispatch;
-use crate::memory::{FrameWords, Slots};
+use crate::machine::{FrameWords, Machine, Objects, SaveContext};
 use crate::narrow::{index, low32};
+use crate::state::Core;
 
 /// First byte of a dispatcher object whose addresses name its endpoints.
 const ENDPOINT_NAMES: u64 = 1024;
@@ -67,13 +67,21 @@ pub(crate) struct Message {
 /// way: the control block knows the L1 CNode's first slot. That holds while the
 /// dispatcher has its CSpace; losing that stops it (`KernelEffects::lost`).
 #[inline]
-pub(crate) fn lookup(core: &Core, dcb: DcbRef, reference: CapRef) -> Result<SlotIndex, SysError> {
+pub(crate) fn lookup<M: Machine>(
+    core: &Core<M>,
+    dcb: DcbRef,
+    reference: CapRef,
+) -> Result<SlotIndex, SysError> {
     cspace::lookup_from(&core.slots, core.objects.dcb(dcb).l1, reference)
 }
 
 /// As [`lookup`], for a reference as system calls have it.
 #[inline(always)]
-pub(crate) fn lookup_word(core: &Core, dcb: DcbRef, word: u64) -> Result<SlotIndex, SysError> {
+pub(crate) fn lookup_word<M: Machine>(
+    core: &Core<M>,
+    dcb: DcbRef,
+    word: u64,
+) -> Result<SlotIndex, SysError> {
     cspace::lookup_word(&core.slots, core.objects.dcb(dcb).l1, word)
 }
 
@@ -98,20 +106,20 @@ pub(crate) fn destination(slot: &Slot) -> Result<Destination, SysError> {
 }
 
 /// Messages in the ring of `record`, as far as the receiver can be believed.
-pub(crate) fn used(frame: FrameWords, record: &EndpointRecord) -> u32 {
+pub(crate) fn used(frame: impl FrameWords, record: &EndpointRecord) -> u32 {
     let tail = frame.read32(record.ring as usize + TAIL);
     record.head.wrapping_sub(tail)
 }
 
-fn is_alive(core: &Core, dcb: DcbRef) -> bool {
+fn is_alive<M: Machine>(core: &Core<M>, dcb: DcbRef) -> bool {
     let state = core.objects.dcb(dcb).state;
     state == DispatcherState::Runnable
 }
 
 /// Sends `message` from `sender`. On success the receiver has it; when it took it
 /// in registers it is in no queue, and the caller enters or queues it (`Ok(true)`).
-pub(crate) fn send(
-    core: &mut Core,
+pub(crate) fn send<M: Machine>(
+    core: &mut Core<M>,
     sender: DcbRef,
     message: &Message,
 ) -> Result<(DcbRef, bool), SysError> {
@@ -161,12 +169,12 @@ pub(crate) fn send(
 }
 
 /// Copies or moves a capability into the slot that the receiver posted.
-fn transfer(
-    core: &mut Core,
+fn transfer<M: Machine>(
+    core: &mut Core<M>,
     sender: DcbRef,
     source: CapRef,
     receiver: DcbRef,
-    frame: FrameWords,
+    frame: impl FrameWords,
     record: &EndpointRecord,
     flags: SendFlags,
 ) -> Result<(), SysError> {
@@ -203,7 +211,12 @@ fn transfer(
 }
 
 /// Writes a message that has room.
-fn put(core: &mut Core, to: Destination, header: MessageHeader, words: &[u64; MESSAGE_WORDS]) {
+fn put<M: Machine>(
+    core: &mut Core<M>,
+    to: Destination,
+    header: MessageHeader,
+    words: &[u64; MESSAGE_WORDS],
+) {
     let entry = core.objects.dcb_mut(to.dcb);
     let Some(record) = entry.endpoints.get_mut(to.index) else {
         return;
@@ -226,7 +239,7 @@ fn put(core: &mut Core, to: Destination, header: MessageHeader, words: &[u64; ME
 }
 
 /// Keeps room for one event in the ring of an endpoint.
-pub(crate) fn reserve(core: &mut Core, to: Destination) -> Result<(), SysError> {
+pub(crate) fn reserve<M: Machine>(core: &mut Core<M>, to: Destination) -> Result<(), SysError> {
     let entry = core.objects.dcb(to.dcb);
     let frame = entry.frame;
     if frame == 0 {
@@ -243,7 +256,7 @@ pub(crate) fn reserve(core: &mut Core, to: Destination) -> Result<(), SysError> 
 }
 
 /// Gives back what [`reserve`] kept.
-pub(crate) fn unreserve(core: &mut Core, to: Destination) {
+pub(crate) fn unreserve<M: Machine>(core: &mut Core<M>, to: Destination) {
     if let Some(record) = core.objects.dcb_mut(to.dcb).endpoints.get_mut(to.index) {
         record.reserved = record.reserved.saturating_sub(1);
     }
@@ -252,7 +265,11 @@ pub(crate) fn unreserve(core: &mut Core, to: Destination) {
 /// Puts an event into room that [`reserve`] kept. False when the receiver made
 /// the room disappear (it lied about its tail, or is gone): the caller keeps the
 /// event pending.
-pub(crate) fn event(core: &mut Core, to: Destination, words: [u64; MESSAGE_WORDS]) -> bool {
+pub(crate) fn event<M: Machine>(
+    core: &mut Core<M>,
+    to: Destination,
+    words: [u64; MESSAGE_WORDS],
+) -> bool {
     let entry = core.objects.dcb(to.dcb);
     // One that was stopped finds the event in its ring when it is run again; nobody
     // would send it then.
@@ -299,8 +316,13 @@ impl Destination {
 
 /// Tells the death endpoint of `dcb` how it ended: words are the state and the
 /// exit code.
-pub(crate) fn report_end(core: &mut Core, dcb: DcbRef, state: DispatcherState, code: u32) {
-    let slot = core.slots.slot(Slots::held(dcb, held::DEATH));
+pub(crate) fn report_end<M: Machine>(
+    core: &mut Core<M>,
+    dcb: DcbRef,
+    state: DispatcherState,
+    code: u32,
+) {
+    let slot = core.slots.slot(dcb.held(held::DEATH));
     let Ok(to) = destination(slot) else {
         return;
     };
@@ -311,7 +333,7 @@ pub(crate) fn report_end(core: &mut Core, dcb: DcbRef, state: DispatcherState, c
 
 /// `dcb` has told its death endpoint how it ended, or never will: the room kept for
 /// that is free.
-pub(crate) fn take_back_promise(objects: &mut crate::memory::Objects, dcb: DcbRef) {
+pub(crate) fn take_back_promise(objects: &mut impl Objects, dcb: DcbRef) {
     let promise = core::mem::take(&mut objects.dcb_mut(dcb).promise);
     let Some(to) = NonZeroU32::new(low32(promise >> 32)).map(DcbRef) else {
         return;
@@ -323,7 +345,7 @@ pub(crate) fn take_back_promise(objects: &mut crate::memory::Objects, dcb: DcbRe
 }
 
 /// The last capability to an endpoint goes: its record is free again.
-pub(crate) fn forget_endpoint(objects: &mut crate::memory::Objects, last: &Slot) {
+pub(crate) fn forget_endpoint(objects: &mut impl Objects, last: &Slot) {
     let Ok(to) = destination(last) else { return };
     if let Some(record) = objects.dcb_mut(to.dcb).endpoints.get_mut(to.index) {
         *record = EndpointRecord::default();

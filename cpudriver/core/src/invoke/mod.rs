@@ -11,20 +11,19 @@ mod interrupt;
 mod kernel;
 mod vnode;
 
-pub(crate) use kernel::ARGS_USED;
+pub use kernel::ARGS_USED;
 
-use capelin_aarch64::timer;
 use capelin_abi::syscall::{DispatcherState, Invocation};
 use capelin_abi::{ObjectType, SysError};
 use capelin_cap::{SlotIndex, SlotStore};
 
-use crate::core::Core;
 use crate::dcb::DcbRef;
 use crate::dispatch;
 use crate::doorbell::{self, Bell};
 use crate::lmp::lookup_word;
-use crate::memory::Context;
+use crate::machine::{Machine, Objects, SaveContext};
 use crate::narrow::low16;
+use crate::state::Core;
 use crate::syscall::{Leave, restart};
 
 /// What an invocation came to.
@@ -42,16 +41,16 @@ pub(crate) enum Outcome {
 pub(crate) use Outcome::Done as DONE;
 
 /// What every invocation gets.
-pub(crate) struct Call {
+pub(crate) struct Call<M: Machine> {
     /// Who calls.
     pub caller: DcbRef,
     /// The capability invoked.
     pub slot: SlotIndex,
     /// Where x1–x7 are.
-    pub area: Context,
+    pub area: M::Context,
 }
 
-impl Call {
+impl<M: Machine> Call<M> {
     /// Argument `n`: register x`n`.
     #[inline(always)]
     pub(crate) fn argument(&self, n: usize) -> u64 {
@@ -68,7 +67,7 @@ impl Call {
 
     /// Argument `n` as a reference to a slot of the caller's own CSpace.
     #[inline(always)]
-    pub(crate) fn source(&self, core: &Core, n: usize) -> Result<SlotIndex, SysError> {
+    pub(crate) fn source(&self, core: &Core<M>, n: usize) -> Result<SlotIndex, SysError> {
         lookup_word(core, self.caller, self.argument(n))
     }
 }
@@ -78,7 +77,7 @@ impl Call {
 /// The frequent ones are called from here, each at the end, so that they come back
 /// to the vectors and not through several functions.
 #[inline(never)]
-pub(crate) fn handle(core: &mut Core, caller: DcbRef, area: Context) -> Leave {
+pub(crate) fn handle<M: Machine>(core: &mut Core<M>, caller: DcbRef, area: M::Context) -> Leave {
     const COPY: u16 = Invocation::Copy as u16;
     const RETYPE: u16 = Invocation::Retype as u16;
     const DELETE: u16 = Invocation::Delete as u16;
@@ -112,8 +111,13 @@ pub(crate) fn handle(core: &mut Core, caller: DcbRef, area: Context) -> Leave {
 macro_rules! complete {
     ($name:ident, $operation:path, $conclude:ident) => {
         #[inline(never)]
-        fn $name(core: &mut Core, caller: DcbRef, slot: SlotIndex, area: Context) -> Leave {
-            let call = Call { caller, slot, area };
+        fn $name<M: Machine>(
+            core: &mut Core<M>,
+            caller: DcbRef,
+            slot: SlotIndex,
+            area: M::Context,
+        ) -> Leave {
+            let call = Call::<M> { caller, slot, area };
             let result = $operation(core, &call);
             $conclude(core, &call, result)
         }
@@ -129,7 +133,11 @@ complete!(others, perform, conclude);
 
 /// Answers an invocation.
 #[inline(always)]
-fn answer(core: &mut Core, call: &Call, result: Result<Outcome, SysError>) -> Leave {
+fn answer<M: Machine>(
+    core: &mut Core<M>,
+    call: &Call<M>,
+    result: Result<Outcome, SysError>,
+) -> Leave {
     let area = call.area;
     match result {
         Ok(Outcome::Done) => {
@@ -152,7 +160,11 @@ fn answer(core: &mut Core, call: &Call, result: Result<Outcome, SysError>) -> Le
 
 /// [`answer`], unless the caller can't go on.
 #[inline(always)]
-fn conclude(core: &mut Core, call: &Call, result: Result<Outcome, SysError>) -> Leave {
+fn conclude<M: Machine>(
+    core: &mut Core<M>,
+    call: &Call<M>,
+    result: Result<Outcome, SysError>,
+) -> Leave {
     let leave = answer(core, call, result);
     if core.objects.dcb(call.caller).state == DispatcherState::Runnable {
         leave
@@ -163,7 +175,7 @@ fn conclude(core: &mut Core, call: &Call, result: Result<Outcome, SysError>) -> 
 
 #[cold]
 #[inline(never)]
-fn refuse(core: &mut Core, area: Context, error: SysError) -> Leave {
+fn refuse<M: Machine>(core: &mut Core<M>, area: M::Context, error: SysError) -> Leave {
     area.set(0, error as u64);
     if error == SysError::BadPointer {
         // The fault took the way back to the caller: see `reload_current`.
@@ -176,17 +188,17 @@ fn refuse(core: &mut Core, area: Context, error: SysError) -> Leave {
 /// The caller stopped, ended or deleted itself, or deleted what it lives on.
 #[cold]
 #[inline(never)]
-fn gone(core: &mut Core, caller: DcbRef, area: Context) -> Leave {
+fn gone<M: Machine>(core: &mut Core<M>, caller: DcbRef, area: M::Context) -> Leave {
     if core.kcb.scheduler.current == Some(caller) {
         dispatch::end(core, caller, DispatcherState::Stopped, 0);
     }
-    dispatch::run_next(core, timer::now());
+    dispatch::run_next(core, core.machine.now());
     Leave::enter(core, area)
 }
 
 /// The invocations that aren't frequent.
 #[inline(always)]
-fn perform(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
+fn perform<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, SysError> {
     use Invocation as I;
     let (slot, number) = (call.slot, low16(call.area.get(0) >> 48));
     let kind = core.slots.slot(slot).kind();

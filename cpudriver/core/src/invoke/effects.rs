@@ -2,52 +2,48 @@
 
 use core::num::NonZeroU32;
 
-use capelin_aarch64::gic::Gic;
-use capelin_aarch64::tlb;
 use capelin_abi::capability::{DISPATCHER_BYTES, SLOT_BYTES};
 use capelin_abi::syscall::{DispatcherState, KernelCounter};
 use capelin_abi::{ObjectType, PhysAddr, VirtAddr};
 use capelin_cap::{DeleteList, Effects, MappingData, Mdb, Slot, SlotIndex};
 use capelin_vspace::TableLevel;
 
-use crate::core::Core;
 use crate::dcb::{DcbRef, Wait, held};
 use crate::doorbell::DoorbellOwners;
 use crate::interrupts;
 use crate::kcb::{BoundIrq, Kcb};
-use crate::memory::{Objects, Slots};
+use crate::machine::{Machine, Objects};
 use crate::scheduler::Scheduler;
+use crate::state::Core;
 
 /// Slots in the size of a dispatcher control block.
 #[expect(clippy::cast_possible_truncation, reason = "64")]
 const SLOTS_PER_BLOCK: u32 = (DISPATCHER_BYTES / SLOT_BYTES) as u32;
 
 /// The parts of a core that deletion changes, beside the slots.
-pub(crate) struct KernelEffects<'a> {
-    objects: &'a mut Objects,
+pub(crate) struct KernelEffects<'a, M: Machine> {
+    objects: &'a mut M::Objects,
     scheduler: &'a mut Scheduler,
     doorbells: &'a mut DoorbellOwners,
     irqs: &'a mut [BoundIrq],
-    gic: &'a mut Gic,
+    machine: &'a mut M,
     fp_owner: &'a mut Option<DcbRef>,
     active_root: &'a mut u64,
-    empty_root: PhysAddr,
     asid_generation: u64,
     object_bytes: &'a mut u64,
 }
 
-impl<'a> KernelEffects<'a> {
+impl<'a, M: Machine> KernelEffects<'a, M> {
     /// Takes a core apart: the slots and the database for the operation, the rest
     /// for its effects.
     pub(crate) fn split(
-        core: &'a mut Core,
+        core: &'a mut Core<M>,
     ) -> (
-        &'a mut Slots,
+        &'a mut M::Slots,
         &'a mut Mdb,
         &'a mut DeleteList,
-        KernelEffects<'a>,
+        KernelEffects<'a, M>,
     ) {
-        let empty_root = core.map.empty_root();
         let Kcb {
             mdb,
             deletions,
@@ -64,10 +60,9 @@ impl<'a> KernelEffects<'a> {
             scheduler,
             doorbells,
             irqs,
-            gic: &mut core.gic,
+            machine: &mut core.machine,
             fp_owner,
             active_root: &mut core.active_root,
-            empty_root,
             asid_generation: *asid_generation,
             object_bytes: &mut counters[KernelCounter::ObjectBytes as usize],
         };
@@ -92,7 +87,7 @@ impl<'a> KernelEffects<'a> {
     }
 }
 
-impl Effects for KernelEffects<'_> {
+impl<M: Machine> Effects for KernelEffects<'_, M> {
     fn unmap(&mut self, mapping: &Slot) {
         let data = MappingData::of(mapping);
         // The kernel's word is the table's level: see `vnode::map`.
@@ -112,12 +107,13 @@ impl Effects for KernelEffects<'_> {
             child.root = 0;
             child.first_address = 0;
             if let Some(asid) = asid {
-                tlb::invalidate_user_asid(asid);
+                self.machine.invalidate_user_asid(asid);
             }
         } else if let Some(asid) = asid {
             let address = VirtAddr(start + u64::from(data.first_entry) * level.entry_span());
             let count = u64::from(data.entries);
-            tlb::invalidate_user_leaves(address, count, level.entry_span(), asid);
+            self.machine
+                .invalidate_user_leaves(address, count, level.entry_span(), asid);
         }
     }
 
@@ -134,7 +130,7 @@ impl Effects for KernelEffects<'_> {
             return;
         };
         self.scheduler.forget(self.objects, dcb);
-        interrupts::unbind_all(self.irqs, self.gic, dcb);
+        interrupts::unbind_all(self.irqs, self.machine, dcb);
         if *self.fp_owner == Some(dcb) {
             *self.fp_owner = None;
         }
@@ -151,8 +147,9 @@ impl Effects for KernelEffects<'_> {
 
     fn dispatcher_slots(&mut self, dispatcher: PhysAddr) -> [SlotIndex; 4] {
         match self.dispatcher(dispatcher) {
-            Some(dcb) => [held::FRAME, held::CSPACE, held::VSPACE, held::DEATH]
-                .map(|which| Slots::held(dcb, which)),
+            Some(dcb) => {
+                [held::FRAME, held::CSPACE, held::VSPACE, held::DEATH].map(|which| dcb.held(which))
+            }
             None => [SlotIndex::NONE; 4],
         }
     }
@@ -162,7 +159,7 @@ impl Effects for KernelEffects<'_> {
         let Some(dcb) = NonZeroU32::new(index.0 & !(SLOTS_PER_BLOCK - 1)).map(DcbRef) else {
             return;
         };
-        if Slots::held(dcb, held::DEATH) == index {
+        if dcb.held(held::DEATH) == index {
             crate::lmp::take_back_promise(self.objects, dcb);
             return;
         }
@@ -174,7 +171,7 @@ impl Effects for KernelEffects<'_> {
         // One that runs is ended when its call is over: see `invoke::handle`.
         entry.state = DispatcherState::Stopped;
         entry.wait = Wait::Not;
-        if Slots::held(dcb, held::FRAME) == index {
+        if dcb.held(held::FRAME) == index {
             entry.frame = 0;
         }
     }
@@ -182,7 +179,7 @@ impl Effects for KernelEffects<'_> {
     fn unbind_irq(&mut self, destination: &Slot) {
         let intid = u32::try_from(destination.base()).unwrap_or(0);
         for irq in self.irqs.iter_mut().filter(|irq| irq.intid == intid) {
-            let _ = self.gic.disable(irq.intid);
+            self.machine.disable_interrupt(irq.intid);
             // The room that was kept for it is the endpoint's again.
             if let Some(dcb) = irq.dispatcher
                 && let Some(record) = usize::try_from(irq.endpoint)
@@ -209,9 +206,9 @@ impl Effects for KernelEffects<'_> {
             ObjectType::VNodeL0 if *self.active_root == last.base() => {
                 // The core still walks it: give it a table that maps nothing.
                 *self.active_root = 0;
-                crate::hardware::use_empty_root(self.empty_root);
+                self.machine.use_empty_root();
                 if let Some(asid) = self.live_asid(last.base()) {
-                    tlb::invalidate_user_asid(asid);
+                    self.machine.invalidate_user_asid(asid);
                 }
             }
             ObjectType::EndpointLmp => crate::lmp::forget_endpoint(self.objects, last),
@@ -225,7 +222,12 @@ impl Effects for KernelEffects<'_> {
     }
 }
 
-impl KernelEffects<'_> {
+impl<M: Machine> KernelEffects<'_, M> {
+    /// Whether an interrupt waits.
+    pub(crate) fn interrupt_pending(&self) -> bool {
+        self.machine.interrupt_pending()
+    }
+
     /// Whether a mapping is that of a table: the top bit of the kernel's word.
     fn is_table(&self, mapping: &Slot) -> bool {
         MappingData::of(mapping).kernel & super::vnode::TABLE != 0

@@ -1,4 +1,4 @@
-//! Everything that one core's kernel works with, and the only way to get at it.
+//! The kernel's state on this core, and the only way to get at it.
 //!
 //! The image is private to a core, so a static is per-core state. [`Core`] is
 //! made once by [`install`] and then lent to one entry at a time by
@@ -15,81 +15,13 @@ use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use capelin_aarch64::console::EarlyConsole;
-use capelin_aarch64::fp;
-use capelin_aarch64::gic::{Gic, SgiTarget};
-use capelin_aarch64::psci::Psci;
-use capelin_aarch64::timer::Timer;
-use capelin_abi::{KernelId, Mpidr};
+use capelin_kernel::log::LOG_BYTES;
+use capelin_kernel::state;
 
-use crate::kcb::Kcb;
-use crate::log::{LOG_BYTES, Log};
-use crate::map::KernelMap;
-use crate::memory::{Objects, Slots};
+use crate::board::Board;
 
-/// See the module documentation.
-pub(crate) struct Core {
-    /// The state that could move to another core.
-    pub kcb: &'static mut Kcb,
-    /// Capability slots in home memory.
-    pub slots: Slots,
-    /// Objects in home memory.
-    pub objects: Objects,
-    /// This core's own map.
-    pub map: KernelMap,
-    /// This core's interrupt controller interface.
-    pub gic: Gic,
-    /// This core's timer.
-    pub timer: Timer,
-    /// How firmware is called.
-    pub psci: Psci,
-    /// The log ring.
-    pub log: Log,
-    /// The console, for as long as the kernel writes to it, and for a panic.
-    pub console: Option<EarlyConsole>,
-    /// Whether user space drives the console now.
-    pub console_released: bool,
-    /// This kernel.
-    pub kernel: KernelId,
-    /// This core.
-    pub mpidr: Mpidr,
-    /// This core's NUMA node.
-    pub node: u64,
-    /// How other cores send this one an SGI.
-    pub sgi_target: SgiTarget,
-    /// INTID of the timer.
-    pub timer_intid: u32,
-    /// Root table in use, 0 for none.
-    pub active_root: u64,
-    /// The largest ASID.
-    pub asid_max: u32,
-    /// Whether EL0 may use FP registers now.
-    pub fp_access: bool,
-    /// Whether the core has the CRC32 instructions.
-    pub has_crc32: bool,
-    /// Counter ticks in a second.
-    pub frequency: u64,
-    /// Ticks in a time slice.
-    pub slice_ticks: u64,
-}
-
-impl Core {
-    /// Deliveries to the current dispatcher so far.
-    pub(crate) fn current_delivered(&self) -> u64 {
-        self.kcb
-            .scheduler
-            .current
-            .map_or(0, |dcb| self.objects.dcb(dcb).delivered)
-    }
-
-    /// Lets EL0 use the FP registers, or has its next use trap.
-    pub(crate) fn set_fp_access(&mut self, allowed: bool) {
-        if self.fp_access != allowed {
-            self.fp_access = allowed;
-            fp::trap_fp(!allowed);
-        }
-    }
-}
+/// The kernel's state on this machine.
+pub(crate) type Core = state::Core<Board>;
 
 /// A static for boot, before the state is installed.
 pub(crate) struct BootCell<T>(UnsafeCell<T>);

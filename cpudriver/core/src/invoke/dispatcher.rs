@@ -1,6 +1,5 @@
 //! Invocations of a dispatcher: its life, its endpoints, its Notify bits.
 
-use capelin_aarch64::timer;
 use capelin_abi::dispatcher::{FRAME_BYTES, context, offset};
 use capelin_abi::lmp::{HEAD, MAX_CAPACITY, RECEIVE_SLOT, TAIL, ring_bytes};
 use capelin_abi::syscall::{DispatcherFlags, DispatcherState, Invocation};
@@ -10,14 +9,13 @@ use capelin_vspace::geometry::is_user_range;
 
 use super::cnode::delete_slot;
 use super::{Call, DONE, Outcome};
-use crate::address::linear;
-use crate::core::Core;
 use crate::dcb::{DcbRef, EndpointRecord, Resume, Wait, held};
 use crate::dispatch;
 use crate::doorbell::Bell;
 use crate::lmp;
-use crate::memory::Slots;
+use crate::machine::{FrameWords, Machine, Objects};
 use crate::narrow::{self, low16, low32};
+use crate::state::Core;
 
 /// First byte of a dispatcher object whose addresses name its Notify bits.
 const NOTIFY_NAMES: u64 = 1536;
@@ -26,9 +24,9 @@ const NOTIFY_NAMES: u64 = 1536;
 const PRINT_LIMIT: usize = 256;
 
 /// Every invocation of a dispatcher.
-pub(crate) fn invoke(
-    core: &mut Core,
-    call: &Call,
+pub(crate) fn invoke<M: Machine>(
+    core: &mut Core<M>,
+    call: &Call<M>,
     invocation: Invocation,
 ) -> Result<Outcome, SysError> {
     let slot = core.slots.slot(call.slot);
@@ -51,7 +49,11 @@ pub(crate) fn invoke(
     }
 }
 
-fn configure(core: &mut Core, call: &Call, dcb: DcbRef) -> Result<Outcome, SysError> {
+fn configure<M: Machine>(
+    core: &mut Core<M>,
+    call: &Call<M>,
+    dcb: DcbRef,
+) -> Result<Outcome, SysError> {
     if core.objects.dcb(dcb).frame != 0 {
         return Err(SysError::AlreadyBound);
     }
@@ -83,7 +85,7 @@ fn configure(core: &mut Core, call: &Call, dcb: DcbRef) -> Result<Outcome, SysEr
     }
     let targets = [held::FRAME, held::CSPACE, held::VSPACE];
     for (number, (&source, which)) in sources.iter().zip(targets).enumerate() {
-        let target = Slots::held(dcb, which);
+        let target = dcb.held(which);
         let made = capelin_cap::copy(
             &mut core.slots,
             &mut core.kcb.mdb,
@@ -93,20 +95,21 @@ fn configure(core: &mut Core, call: &Call, dcb: DcbRef) -> Result<Outcome, SysEr
         );
         if let Err(error) = made {
             for &undo in targets.iter().take(number) {
-                delete_slot(core, Slots::held(dcb, undo))?;
+                delete_slot(core, dcb.held(undo))?;
             }
             return Err(error);
         }
     }
     for which in targets {
-        core.slots.slot_mut(Slots::held(dcb, which)).watch();
+        core.slots.slot_mut(dcb.held(which)).watch();
     }
     let cnode = core.slots.slot(sources[1]).address();
     let l1 = core.slots.index_of(cnode).unwrap_or(SlotIndex::NONE);
+    let linear = core.objects.linear(base);
     let entry = core.objects.dcb_mut(dcb);
     entry.l1 = l1;
     entry.flags = flags;
-    entry.frame = linear(base).0;
+    entry.frame = linear;
     entry.frame_user = frame_user.0;
     entry.root = root.0;
     // It may have had, and lost, another address space: an ASID kept from that would
@@ -117,7 +120,7 @@ fn configure(core: &mut Core, call: &Call, dcb: DcbRef) -> Result<Outcome, SysEr
     Ok(DONE)
 }
 
-fn run(core: &mut Core, dcb: DcbRef) -> Result<Outcome, SysError> {
+fn run<M: Machine>(core: &mut Core<M>, dcb: DcbRef) -> Result<Outcome, SysError> {
     let entry = core.objects.dcb(dcb);
     match entry.state {
         DispatcherState::Stopped if entry.frame != 0 && dispatch::is_whole(core, dcb) => {
@@ -129,13 +132,13 @@ fn run(core: &mut Core, dcb: DcbRef) -> Result<Outcome, SysError> {
     }
 }
 
-fn stop(core: &mut Core, dcb: DcbRef) -> Result<Outcome, SysError> {
+fn stop<M: Machine>(core: &mut Core<M>, dcb: DcbRef) -> Result<Outcome, SysError> {
     match core.objects.dcb(dcb).state {
         DispatcherState::Runnable => {
             // A wait that is cut short ends as if something had been delivered.
             dispatch::end_wait(core, dcb, 0);
             if core.kcb.scheduler.current == Some(dcb) {
-                dispatch::leave_current(core, timer::now());
+                dispatch::leave_current(core, core.machine.now());
             }
             core.kcb.scheduler.forget(&mut core.objects, dcb);
             core.objects.dcb_mut(dcb).state = DispatcherState::Stopped;
@@ -146,17 +149,20 @@ fn stop(core: &mut Core, dcb: DcbRef) -> Result<Outcome, SysError> {
     }
 }
 
-fn print(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
+fn print<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, SysError> {
     let length = usize::try_from(call.argument(2)).unwrap_or(usize::MAX);
     let mut buffer = [0; PRINT_LIMIT];
     let text = buffer.get_mut(..length).ok_or(SysError::OutOfRange)?;
-    capelin_aarch64::user::read_bytes(text, VirtAddr(call.argument(1)))
-        .map_err(|_| SysError::BadPointer)?;
+    core.machine.read_user(text, VirtAddr(call.argument(1)))?;
     core.log_bytes(text);
     Ok(DONE)
 }
 
-fn make_endpoint(core: &mut Core, call: &Call, dcb: DcbRef) -> Result<Outcome, SysError> {
+fn make_endpoint<M: Machine>(
+    core: &mut Core<M>,
+    call: &Call<M>,
+    dcb: DcbRef,
+) -> Result<Outcome, SysError> {
     let (ring, capacity) = (call.argument(1), call.argument(2));
     if capacity == 0 || capacity > MAX_CAPACITY as u64 {
         return Err(SysError::InvalidArgument);
@@ -205,7 +211,11 @@ fn make_endpoint(core: &mut Core, call: &Call, dcb: DcbRef) -> Result<Outcome, S
     Ok(call.answer([index as u64, 0, 0]))
 }
 
-fn make_notify(core: &mut Core, call: &Call, dcb: DcbRef) -> Result<Outcome, SysError> {
+fn make_notify<M: Machine>(
+    core: &mut Core<M>,
+    call: &Call<M>,
+    dcb: DcbRef,
+) -> Result<Outcome, SysError> {
     let bit = call.argument(1);
     if bit > 63 {
         return Err(SysError::InvalidArgument);
@@ -220,12 +230,12 @@ fn make_notify(core: &mut Core, call: &Call, dcb: DcbRef) -> Result<Outcome, Sys
     }
     let mut word = entry.doorbell;
     if word == 0 {
-        word = core.kcb.doorbells.allocate(dcb)?;
+        word = core.kcb.doorbells.allocate(&mut core.machine, dcb)?;
         core.objects.dcb_mut(dcb).doorbell = word;
     }
     let bell = Bell {
         kernel: core.kernel,
-        page: PhysAddr(core.objects.base().0 + crate::boot::doorbell_offset()),
+        page: core.machine.doorbell_page(),
         word,
         bit: low32(bit),
         target: core.sgi_target,
@@ -247,10 +257,14 @@ fn make_notify(core: &mut Core, call: &Call, dcb: DcbRef) -> Result<Outcome, Sys
     Ok(DONE)
 }
 
-fn bind_death(core: &mut Core, call: &Call, dcb: DcbRef) -> Result<Outcome, SysError> {
+fn bind_death<M: Machine>(
+    core: &mut Core<M>,
+    call: &Call<M>,
+    dcb: DcbRef,
+) -> Result<Outcome, SysError> {
     let source = call.source(core, 1)?;
     let to = lmp::destination(core.slots.slot(source))?;
-    let target = Slots::held(dcb, held::DEATH);
+    let target = dcb.held(held::DEATH);
     if core.slots.slot(target).is_occupied() {
         return Err(SysError::AlreadyBound);
     }
@@ -271,13 +285,13 @@ fn bind_death(core: &mut Core, call: &Call, dcb: DcbRef) -> Result<Outcome, SysE
     Ok(DONE)
 }
 
-fn exit(core: &mut Core, call: &Call, dcb: DcbRef) -> Result<Outcome, SysError> {
+fn exit<M: Machine>(core: &mut Core<M>, call: &Call<M>, dcb: DcbRef) -> Result<Outcome, SysError> {
     match core.objects.dcb(dcb).state {
         DispatcherState::Exited | DispatcherState::Faulted => Err(SysError::NotRunnable),
         _ => {
             let code = low32(call.argument(1));
             if core.kcb.scheduler.current == Some(dcb) {
-                dispatch::leave_current(core, timer::now());
+                dispatch::leave_current(core, core.machine.now());
             }
             dispatch::end(core, dcb, DispatcherState::Exited, code);
             Ok(DONE)
@@ -285,11 +299,15 @@ fn exit(core: &mut Core, call: &Call, dcb: DcbRef) -> Result<Outcome, SysError> 
     }
 }
 
-fn status(core: &Core, call: &Call, dcb: DcbRef) -> Result<Outcome, SysError> {
+fn status<M: Machine>(core: &Core<M>, call: &Call<M>, dcb: DcbRef) -> Result<Outcome, SysError> {
     let entry = core.objects.dcb(dcb);
     let mut ticks = entry.run_ticks;
     if core.kcb.scheduler.current == Some(dcb) {
-        ticks = ticks.wrapping_add(timer::now().wrapping_sub(core.kcb.scheduler.run_since));
+        ticks = ticks.wrapping_add(
+            core.machine
+                .now()
+                .wrapping_sub(core.kcb.scheduler.run_since),
+        );
     }
     let state = if entry.wait == Wait::Not {
         entry.state
@@ -300,7 +318,11 @@ fn status(core: &Core, call: &Call, dcb: DcbRef) -> Result<Outcome, SysError> {
     Ok(call.answer([word, entry.upcalls, ticks]))
 }
 
-fn fault_register(core: &Core, call: &Call, dcb: DcbRef) -> Result<Outcome, SysError> {
+fn fault_register<M: Machine>(
+    core: &Core<M>,
+    call: &Call<M>,
+    dcb: DcbRef,
+) -> Result<Outcome, SysError> {
     // The ABI's numbers leave out TPIDR_EL0, the last word of a context.
     let index = match usize::try_from(call.argument(1)) {
         Ok(index @ ..context::TPIDR) => index,

@@ -4,7 +4,6 @@
 //! space takes no entries. So every table knows its root (for the ASID) and its
 //! first address, and invalidation needs no search.
 
-use capelin_aarch64::{cache, tlb};
 use capelin_abi::capability::VNODE_ENTRIES;
 use capelin_abi::syscall::MapFlags;
 use capelin_abi::{ObjectType, PAGE_SIZE, PhysAddr, Rights, SysError, VirtAddr};
@@ -13,9 +12,9 @@ use capelin_vspace::{Descriptor, Permissions, TableLevel};
 
 use super::cnode;
 use super::{Call, DONE, Outcome};
-use crate::core::Core;
-use crate::hardware::Window;
+use crate::machine::{Machine, Objects};
 use crate::narrow::{index, low16};
+use crate::state::Core;
 
 /// Set in a mapping's kernel word when it maps a table; the low bits are the
 /// level of the table that it lies in.
@@ -60,7 +59,7 @@ fn permissions(flags: MapFlags, kind: ObjectType) -> Result<Permissions, SysErro
 
 /// `Map`: see the ABI.
 #[inline(always)]
-pub(crate) fn map(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
+pub(crate) fn map<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, SysError> {
     let slot = core.slots.slot(call.slot);
     let level = slot
         .kind()
@@ -113,9 +112,9 @@ pub(crate) fn map(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
 }
 
 #[inline(always)]
-fn map_frame(
-    core: &mut Core,
-    call: &Call,
+fn map_frame<M: Machine>(
+    core: &mut Core<M>,
+    call: &Call<M>,
     request: &Request,
     source: SlotIndex,
 ) -> Result<Outcome, SysError> {
@@ -153,46 +152,53 @@ fn map_frame(
         core.objects.write_entry(request.table, index(entry), leaf);
         leaf = leaf.wrapping_add(span);
     }
-    tlb::entries_made();
+    core.machine.entries_made();
     Ok(DONE)
 }
 
 /// Before memory is mapped non-cacheable: no line of it stays in a cache.
 #[cold]
-fn drop_from_caches(core: &mut Core, base: PhysAddr, bytes: u64) -> Result<(), SysError> {
-    through_window(core, base, bytes, Window::clean_invalidate)
+fn drop_from_caches<M: Machine>(
+    core: &mut Core<M>,
+    base: PhysAddr,
+    bytes: u64,
+) -> Result<(), SysError> {
+    through_window(core, base, bytes, M::clean_invalidate_page)
 }
 
 /// Before memory is mapped executable: fetches see what was written to it.
 #[cold]
-fn publish_instructions(core: &mut Core, base: PhysAddr, bytes: u64) -> Result<(), SysError> {
-    through_window(core, base, bytes, Window::clean_instructions)?;
-    cache::publish_instructions();
+fn publish_instructions<M: Machine>(
+    core: &mut Core<M>,
+    base: PhysAddr,
+    bytes: u64,
+) -> Result<(), SysError> {
+    through_window(core, base, bytes, M::clean_instructions_page)?;
+    core.machine.publish_instructions();
     Ok(())
 }
 
 /// Does `work` for each page. Bounded: as many pages as a table has entries; home
 /// memory never comes into the window.
-fn through_window(
-    core: &mut Core,
+fn through_window<M: Machine>(
+    core: &mut Core<M>,
     base: PhysAddr,
     bytes: u64,
-    work: fn(Window),
+    work: fn(&mut M, PhysAddr) -> Result<(), SysError>,
 ) -> Result<(), SysError> {
     if bytes > VNODE_ENTRIES * PAGE_SIZE || core.objects.contains(base, 1) {
         return Err(SysError::Unsupported);
     }
     for offset in (0..bytes).step_by(index(PAGE_SIZE)) {
-        core.map
-            .with_window(PhysAddr(base.0 + offset), Permissions::KERNEL_DATA, work)?;
+        work(&mut core.machine, PhysAddr(base.0 + offset))?;
     }
     Ok(())
 }
 
 #[inline(never)]
-fn map_table(
-    core: &mut Core,
-    call: &Call,
+fn map_table<M: Machine>(
+    core: &mut Core<M>,
+    call: &Call<M>,
     request: &Request,
     source: SlotIndex,
 ) -> Result<Outcome, SysError> {
@@ -218,15 +224,15 @@ fn map_table(
     below.first_address = first;
     core.objects
         .write_entry(request.table, index(request.first), descriptor.0);
-    tlb::entries_made();
+    core.machine.entries_made();
     Ok(DONE)
 }
 
 /// Makes the mapping capability and notes its slot for each entry.
 #[inline(always)]
-fn insert(
-    core: &mut Core,
-    call: &Call,
+fn insert<M: Machine>(
+    core: &mut Core<M>,
+    call: &Call<M>,
     request: &Request,
     source: SlotIndex,
     kernel: u32,
@@ -248,13 +254,13 @@ fn insert(
 
 /// `Unmap`: the entries are cleared and invalidated, the capability is gone.
 #[inline(always)]
-pub(crate) fn unmap(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
+pub(crate) fn unmap<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, SysError> {
     cnode::delete_slot(core, call.slot)
 }
 
 /// `Protect`: other permissions for the same entries.
 #[inline(never)]
-pub(crate) fn protect(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
+pub(crate) fn protect<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, SysError> {
     let slot = core.slots.slot(call.slot);
     let data = MappingData::of(slot);
     if data.kernel & TABLE != 0 {
@@ -302,7 +308,8 @@ pub(crate) fn protect(core: &mut Core, call: &Call) -> Result<Outcome, SysError>
         if root.asid_generation == core.kcb.asid_generation {
             let address = VirtAddr(start + first as u64 * level.entry_span());
             let asid = u16::try_from(root.asid).unwrap_or(0);
-            tlb::invalidate_user_leaves(address, count, level.entry_span(), asid);
+            core.machine
+                .invalidate_user_leaves(address, count, level.entry_span(), asid);
         }
     }
     Ok(DONE)

@@ -1,29 +1,27 @@
 //! Invocations of a CSpace root: copy, mint, retype, delete, revoke, identify.
 
-use capelin_aarch64::cpu;
 use capelin_abi::capability::CNODE_SLOTS;
 use capelin_abi::syscall::KernelCounter;
 use capelin_abi::{CapRef, Level, ObjectType, PAGE_SIZE, PhysAddr, Rights, SysError};
 use capelin_cap::{Mint, RetypeRequest, SlotIndex, SlotStore, State, Step, cspace};
-use capelin_vspace::Permissions;
 
 use super::effects::KernelEffects;
 use super::{Call, DONE, Outcome};
-use crate::core::Core;
-use crate::hardware::Window;
+use crate::machine::{Machine, Objects};
+use crate::state::Core;
 
 /// Bytes zeroed between two looks at the interrupts.
 const STEP_BYTES: u64 = 16 * PAGE_SIZE;
 
 /// Argument `n` as a slot of the invoked CSpace.
 #[inline(always)]
-fn target(core: &Core, call: &Call, n: usize) -> Result<SlotIndex, SysError> {
+fn target<M: Machine>(core: &Core<M>, call: &Call<M>, n: usize) -> Result<SlotIndex, SysError> {
     target_of(core, call, call.argument(n))
 }
 
 /// A reference to a slot of the invoked CSpace.
 #[inline(always)]
-fn target_of(core: &Core, call: &Call, word: u64) -> Result<SlotIndex, SysError> {
+fn target_of<M: Machine>(core: &Core<M>, call: &Call<M>, word: u64) -> Result<SlotIndex, SysError> {
     let cnode = core.slots.index_of(core.slots.slot(call.slot).address());
     cspace::lookup_word(&core.slots, cnode.ok_or(SysError::Foreign)?, word)
 }
@@ -38,7 +36,11 @@ fn rights(word: u64) -> Result<Rights, SysError> {
 
 /// Describes the capability in `slot`.
 #[inline(never)]
-pub(crate) fn identify(core: &Core, call: &Call, slot: SlotIndex) -> Result<Outcome, SysError> {
+pub(crate) fn identify<M: Machine>(
+    core: &Core<M>,
+    call: &Call<M>,
+    slot: SlotIndex,
+) -> Result<Outcome, SysError> {
     let identity = capelin_cap::identify(&core.slots, &core.kcb.mdb, slot)?;
     let capability = identity.capability;
     let flags = core.slots.slot(slot).flags().bits();
@@ -51,7 +53,10 @@ pub(crate) fn identify(core: &Core, call: &Call, slot: SlotIndex) -> Result<Outc
 
 /// Describes a slot, which may be empty.
 #[inline(never)]
-pub(super) fn identify_slot(core: &Core, call: &Call) -> Result<Outcome, SysError> {
+pub(super) fn identify_slot<M: Machine>(
+    core: &Core<M>,
+    call: &Call<M>,
+) -> Result<Outcome, SysError> {
     let slot = target(core, call, 1)?;
     if core.slots.slot(slot).is_occupied() {
         identify(core, call, slot)
@@ -61,7 +66,7 @@ pub(super) fn identify_slot(core: &Core, call: &Call) -> Result<Outcome, SysErro
 }
 
 #[inline(always)]
-pub(super) fn copy(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
+pub(super) fn copy<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, SysError> {
     let to = target(core, call, 1)?;
     let from = call.source(core, 2)?;
     let mask = rights(call.argument(3))?;
@@ -70,7 +75,7 @@ pub(super) fn copy(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
 }
 
 #[inline(never)]
-pub(super) fn mint(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
+pub(super) fn mint<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, SysError> {
     let to = target(core, call, 1)?;
     let from = call.source(core, 2)?;
     let mask = rights(call.argument(3))?;
@@ -86,7 +91,7 @@ pub(super) fn mint(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
 }
 
 #[inline(always)]
-pub(super) fn retype(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
+pub(super) fn retype<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, SysError> {
     // Read once: arguments lie in the dispatcher frame, which another core may write,
     // and the check that all slots are in one CNode must be about the first of them.
     let word = call.argument(1);
@@ -121,7 +126,7 @@ pub(super) fn retype(core: &mut Core, call: &Call) -> Result<Outcome, SysError> 
         }
         // The others stay as they are, claimed and unusable: the same call finds them.
         let is_last = number + 1 == count;
-        if !zero(core, slot)? || (!is_last && cpu::interrupt_pending()) {
+        if !zero(core, slot)? || (!is_last && core.machine.interrupt_pending()) {
             return Ok(Outcome::Again);
         }
     }
@@ -131,7 +136,7 @@ pub(super) fn retype(core: &mut Core, call: &Call) -> Result<Outcome, SysError> 
 /// Zeroes what is left of an object in progress and makes it live. False when an
 /// interrupt waits.
 #[inline(never)]
-fn zero(core: &mut Core, slot: SlotIndex) -> Result<bool, SysError> {
+fn zero<M: Machine>(core: &mut Core<M>, slot: SlotIndex) -> Result<bool, SysError> {
     let object = core.slots.slot(slot);
     let (base, bytes, mut done) = (object.address(), object.size(), object.zeroed_bytes());
     let is_in_home = core.objects.contains(base, bytes);
@@ -140,11 +145,10 @@ fn zero(core: &mut Core, slot: SlotIndex) -> Result<bool, SysError> {
         if is_in_home {
             core.objects.zero_page(page);
         } else {
-            core.map
-                .with_window(page, Permissions::KERNEL_DATA, Window::zero)?;
+            core.machine.zero_foreign_page(page)?;
         }
         done += PAGE_SIZE;
-        if done % STEP_BYTES == 0 && done < bytes && cpu::interrupt_pending() {
+        if done % STEP_BYTES == 0 && done < bytes && core.machine.interrupt_pending() {
             core.slots.slot_mut(slot).set_zeroed_bytes(done);
             return Ok(false);
         }
@@ -166,7 +170,7 @@ macro_rules! in_steps {
         loop {
             match $operation(slots, mdb, deletions, $slot, &mut effects)? {
                 Step::Done => break Ok(DONE),
-                Step::Again if cpu::interrupt_pending() => break Ok(Outcome::Again),
+                Step::Again if effects.interrupt_pending() => break Ok(Outcome::Again),
                 Step::Again => {}
             }
         }
@@ -174,19 +178,22 @@ macro_rules! in_steps {
 }
 
 #[inline(always)]
-pub(super) fn delete(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
+pub(super) fn delete<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, SysError> {
     let slot = target(core, call, 1)?;
     in_steps!(core, capelin_cap::delete, slot)
 }
 
 #[inline(never)]
-pub(super) fn revoke(core: &mut Core, call: &Call) -> Result<Outcome, SysError> {
+pub(super) fn revoke<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, SysError> {
     let slot = target(core, call, 1)?;
     in_steps!(core, capelin_cap::revoke, slot)
 }
 
 /// Deletes `slot`, which isn't the last copy of anything that takes steps.
 #[inline(always)]
-pub(crate) fn delete_slot(core: &mut Core, slot: SlotIndex) -> Result<Outcome, SysError> {
+pub(crate) fn delete_slot<M: Machine>(
+    core: &mut Core<M>,
+    slot: SlotIndex,
+) -> Result<Outcome, SysError> {
     in_steps!(core, capelin_cap::delete, slot)
 }

@@ -4,46 +4,46 @@
 //! bound to it, into room that was reserved when it was bound: it can't be lost.
 //! The driver unmasks it with `AcknowledgeIrq`.
 
-use capelin_aarch64::timer;
 use capelin_abi::SysError;
 use capelin_abi::syscall::KernelCounter;
 
-use crate::core::Core;
 use crate::dcb::DcbRef;
 use crate::dispatch;
 use crate::doorbell;
 use crate::kcb::BoundIrq;
 use crate::lmp;
+use crate::machine::Machine;
 use crate::scheduler::NEVER;
+use crate::state::Core;
 
 /// First INTID that can be bound (SGIs can't).
 pub(crate) const FIRST_BINDABLE: u32 = 16;
 
 /// Takes every interrupt that is pending. Bounded: each source is masked,
 /// disarmed or cleared before the next is looked at.
-pub(crate) fn take_all(core: &mut Core) {
-    while let Some(intid) = core.gic.acknowledge() {
+pub fn take_all<M: Machine>(core: &mut Core<M>) {
+    while let Some(intid) = core.machine.acknowledge_interrupt() {
         core.kcb.count(KernelCounter::Interrupts);
         if intid == u32::from(doorbell::SGI) {
-            core.gic.end(intid);
+            core.machine.end_interrupt(intid);
             core.kcb.count(KernelCounter::DoorbellInterrupts);
             doorbell::answer(core);
         } else if intid == core.timer_intid {
-            core.timer.disarm();
+            core.machine.disarm_timer();
             core.kcb.scheduler.timer_deadline = NEVER;
-            core.gic.end(intid);
+            core.machine.end_interrupt(intid);
             core.kcb.count(KernelCounter::TimerInterrupts);
-            dispatch::expire_deadlines(core, timer::now());
+            dispatch::expire_deadlines(core, core.machine.now());
         } else {
             // acknowledge() gives no number that disable() doesn't take.
-            let _ = core.gic.disable(intid);
-            core.gic.end(intid);
+            core.machine.disable_interrupt(intid);
+            core.machine.end_interrupt(intid);
             user_interrupt(core, intid);
         }
     }
 }
 
-fn user_interrupt(core: &mut Core, intid: u32) {
+fn user_interrupt<M: Machine>(core: &mut Core<M>, intid: u32) {
     let Some(at) = core.kcb.irqs.iter().position(|irq| irq.intid == intid) else {
         core.log_line(format_args!("interrupt {intid} belongs to nobody: masked"));
         return;
@@ -51,7 +51,7 @@ fn user_interrupt(core: &mut Core, intid: u32) {
     send_event(core, at);
 }
 
-fn send_event(core: &mut Core, at: usize) {
+fn send_event<M: Machine>(core: &mut Core<M>, at: usize) {
     let irq = core.kcb.irqs[at];
     let Some(dcb) = irq.dispatcher else { return };
     let to = lmp::event_destination(dcb, irq.endpoint, u64::from(irq.intid));
@@ -60,7 +60,11 @@ fn send_event(core: &mut Core, at: usize) {
 }
 
 /// Binds interrupt `intid` to endpoint `index` of `dcb` and unmasks it.
-pub(crate) fn bind(core: &mut Core, intid: u32, to: lmp::Destination) -> Result<(), SysError> {
+pub(crate) fn bind<M: Machine>(
+    core: &mut Core<M>,
+    intid: u32,
+    to: lmp::Destination,
+) -> Result<(), SysError> {
     if core.kcb.irqs.iter().any(|irq| irq.intid == intid) || intid == core.timer_intid {
         return Err(SysError::AlreadyBound);
     }
@@ -77,30 +81,30 @@ pub(crate) fn bind(core: &mut Core, intid: u32, to: lmp::Destination) -> Result<
         endpoint: to.index(),
         outstanding: 0,
     };
-    if let Err(error) = core.gic.enable(intid) {
+    if let Err(error) = core.machine.enable_interrupt(intid) {
         unbind(core, intid, to);
-        return Err(error.into());
+        return Err(error);
     }
     Ok(())
 }
 
 /// The driver has served the device: unmask, or deliver what found no room.
-pub(crate) fn acknowledge(core: &mut Core, intid: u32) -> Result<(), SysError> {
+pub(crate) fn acknowledge<M: Machine>(core: &mut Core<M>, intid: u32) -> Result<(), SysError> {
     let at = core.kcb.irqs.iter().position(|irq| irq.intid == intid);
     let at = at.ok_or(SysError::NotRunnable)?;
     if core.kcb.irqs[at].outstanding == 2 {
         send_event(core, at);
     } else {
         core.kcb.irqs[at].outstanding = 0;
-        core.gic.enable(intid)?;
+        core.machine.enable_interrupt(intid)?;
     }
     Ok(())
 }
 
 /// Forgets the interrupts bound to `dcb`, masking them.
-pub(crate) fn unbind_all(irqs: &mut [BoundIrq], gic: &mut capelin_aarch64::gic::Gic, dcb: DcbRef) {
+pub(crate) fn unbind_all(irqs: &mut [BoundIrq], machine: &mut impl Machine, dcb: DcbRef) {
     for irq in irqs.iter_mut().filter(|irq| irq.dispatcher == Some(dcb)) {
-        let _ = gic.disable(irq.intid);
+        machine.disable_interrupt(irq.intid);
         *irq = BoundIrq {
             intid: 0,
             dispatcher: None,
@@ -111,8 +115,8 @@ pub(crate) fn unbind_all(irqs: &mut [BoundIrq], gic: &mut capelin_aarch64::gic::
 }
 
 /// A timer or another interrupt came while a dispatcher ran: who runs now?
-pub(crate) fn after_interrupt(core: &mut Core, delivered_before: u64) {
-    let now = timer::now();
+pub fn after_interrupt<M: Machine>(core: &mut Core<M>, delivered_before: u64) {
+    let now = core.machine.now();
     let scheduler = &mut core.kcb.scheduler;
     let is_urgent = core::mem::take(&mut scheduler.has_urgent);
     let slice_over = now >= scheduler.slice_end;
@@ -132,8 +136,8 @@ pub(crate) fn after_interrupt(core: &mut Core, delivered_before: u64) {
 }
 
 /// Takes back what [`bind`] did.
-pub(crate) fn unbind(core: &mut Core, intid: u32, to: lmp::Destination) {
-    let _ = core.gic.disable(intid);
+pub(crate) fn unbind<M: Machine>(core: &mut Core<M>, intid: u32, to: lmp::Destination) {
+    core.machine.disable_interrupt(intid);
     for irq in core.kcb.irqs.iter_mut().filter(|irq| irq.intid == intid) {
         *irq = BoundIrq {
             intid: 0,

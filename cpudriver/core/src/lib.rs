@@ -1,0 +1,35 @@
+//! The safe core of the CPU driver: capability space, scheduling, delivery,
+//! messages, and what every system call does.
+//!
+//! It is plain code over [`state::Core`], which is generic over the
+//! [`machine::Machine`] that it runs on, so that the host runs it as well. The
+//! shell (`cpudriver/src`) has the entry, the vectors, boot and all unsafe code.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`machine`] | what is asked of the machine |
+//! | [`syscall`], [`invoke`] | decode and perform |
+//! | [`dispatch`], [`scheduler`] | who runs, and how it is entered |
+//! | [`lmp`], [`lrpc`], [`doorbell`], [`interrupts`] | what is delivered to dispatchers |
+//! | [`state`], [`kcb`], [`dcb`] | state |
+//! | [`log`] | what it says |
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod dcb;
+pub mod dispatch;
+pub mod doorbell;
+pub mod interrupts;
+pub mod invoke;
+pub mod kcb;
+pub mod lmp;
+pub mod log;
+pub mod lrpc;
+pub mod machine;
+pub mod narrow;
+pub mod scheduler;
+pub mod state;
+pub mod syscall;

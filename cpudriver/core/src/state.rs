@@ -1,0 +1,63 @@
+//! Everything that one core's kernel works with.
+
+use capelin_aarch64::gic::SgiTarget;
+use capelin_abi::{KernelId, Mpidr};
+
+use crate::log::Log;
+use crate::machine::{Machine, Objects};
+
+/// See the module documentation. One entry at a time has it.
+pub struct Core<M: Machine> {
+    /// The state that could move to another core.
+    pub kcb: M::Kcb,
+    /// Capability slots in home memory.
+    pub slots: M::Slots,
+    /// Objects in home memory.
+    pub objects: M::Objects,
+    /// The core itself.
+    pub machine: M,
+    /// The log ring.
+    pub log: Log,
+    /// Whether user space drives the console now.
+    pub console_released: bool,
+    /// This kernel.
+    pub kernel: KernelId,
+    /// This core.
+    pub mpidr: Mpidr,
+    /// This core's NUMA node.
+    pub node: u64,
+    /// How other cores send this one an SGI.
+    pub sgi_target: SgiTarget,
+    /// INTID of the timer.
+    pub timer_intid: u32,
+    /// Root table in use, 0 for none.
+    pub active_root: u64,
+    /// The largest ASID.
+    pub asid_max: u32,
+    /// Whether EL0 may use FP registers now.
+    pub fp_access: bool,
+    /// Whether the core has the CRC32 instructions.
+    pub has_crc32: bool,
+    /// Counter ticks in a second.
+    pub frequency: u64,
+    /// Ticks in a time slice.
+    pub slice_ticks: u64,
+}
+
+impl<M: Machine> Core<M> {
+    /// Deliveries to the current dispatcher so far.
+    pub fn current_delivered(&self) -> u64 {
+        self.kcb
+            .scheduler
+            .current
+            .map_or(0, |dcb| self.objects.dcb(dcb).delivered)
+    }
+
+    /// Lets EL0 use the FP registers, or has its next use trap.
+    pub(crate) fn set_fp_access(&mut self, allowed: bool) {
+        if self.fp_access != allowed {
+            self.fp_access = allowed;
+            self.machine.trap_fp(!allowed);
+        }
+    }
+}
