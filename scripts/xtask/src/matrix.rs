@@ -487,6 +487,13 @@ fn programs() -> Vec<GuestCase> {
             ..GuestCase::new("programs/fp", "--image test-programs --smp 2")
         },
         GuestCase {
+            // The runtime, as a core's first domain; what its children are told to crash of is theirs.
+            least_tests: 20,
+            forbidden: vec!["cpu 0: panic"],
+            timeout_s: 150,
+            ..GuestCase::new("programs/runtime", "--image rt-test --smp 1")
+        },
+        GuestCase {
             // Nothing of a hundred programs, crashed ones among them, is left behind.
             exec: Some(LEAKS),
             expected: Expected::Failures(10),

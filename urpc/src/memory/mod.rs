@@ -6,25 +6,29 @@
 //!
 //! | operation | order | used for |
 //! | --- | --- | --- |
-//! | [`Word`] `load` / `store` | as written at the call | header of the preamble, indices, announcements |
+//! | `Word` `load` / `store` | as written at the call | header of the preamble, indices, announcements |
 //! | `Slot::load` | acquire | the receiver looks for a message |
 //! | `Slot::publish` | release | the sender publishes one |
 //! | `Slot::read`, `Slot::write` | relaxed | payload, between the two above |
 //!
-//! Two implementations have the same operations: `mapped`, on real memory, and `modelled`, for
-//! `loom`. In the model the payload is a `loom` cell rather than atomics, so that the model checker
-//! refuses any execution in which a payload could be read while it is being written.
+//! There is one source, and the model checker steps it. What differs under `--cfg loom` is only what
+//! must, and stands in two files:
+//!
+//! | module | concept | differs |
+//! | --- | --- | --- |
+//! | `atomics` | `Word`, `fence`, a pause between polls | the types come from `loom` |
+//! | `payload` | the seven words of a line | one checked cell: an execution in which a payload could be read while it is written fails the model, which relaxed words would hide |
+//! | `line` | a line | |
+//! | `slots` | the slots of a ring, and every ordering of theirs | |
+//! | `pairs` | the payload's copy by `LDP`, `STP` | aarch64 only, and not under `loom` and Miri |
 
-#[cfg(not(loom))]
-mod mapped;
-#[cfg(not(loom))]
-pub use mapped::Line;
-#[cfg(not(loom))]
-pub(crate) use mapped::{Slots, Word, fence, relax};
+mod atomics;
+mod line;
+#[cfg(all(target_arch = "aarch64", not(miri), not(loom)))]
+mod pairs;
+mod payload;
+mod slots;
 
-#[cfg(loom)]
-mod modelled;
-#[cfg(loom)]
-pub use modelled::Line;
-#[cfg(loom)]
-pub(crate) use modelled::{Slots, Word, fence, relax};
+pub(crate) use atomics::{Word, fence, relax};
+pub use line::Line;
+pub(crate) use slots::Slots;

@@ -1,7 +1,7 @@
 //! One program alone.
 
 use alloc::{rc::Rc, string::String, vec, vec::Vec};
-use core::time::Duration;
+use core::{sync::atomic::Ordering, time::Duration};
 
 use capelin_abi::{SysError, syscall::SendFlags};
 use capelin_idc::{Client, serve};
@@ -14,6 +14,7 @@ use capelin_rt::{
     urpc::Urpc,
     vspace::{LazyMapped, SharedMapped},
 };
+use capelin_urpc::{Label, Line, Ring, RingConfig, ring::CONTROL_LINES};
 
 use crate::{
     calls::{Server, State},
@@ -31,6 +32,7 @@ pub(crate) async fn run(report: &mut Report) {
     report.tell("rt_sleep", sleep().await);
     report.tell("rt_notify", notify().await);
     report.tell("rt_urpc", urpc().await);
+    report.tell("rt_urpc_words", urpc_words());
 }
 
 fn heap() -> Outcome {
@@ -215,5 +217,48 @@ async fn urpc() -> Outcome {
     drop(client);
     let ended = time::timeout(Duration::from_secs(2), serving).await;
     ended.map_err(|_| "the server doesn't see the channel close")?;
+    Ok(())
+}
+
+/// The processor's copy of a payload, by pairs, moves each word to where the word-wise copy, which the model checker
+/// and Miri step, would have moved it, and touches no other.
+fn urpc_words() -> Outcome {
+    let config = RingConfig::new(4).map_err(why)?;
+    let lines: Vec<Line> = (0..config.lines()).map(|_| Line::new()).collect();
+    let (mut sender, mut receiver) = Ring::create(&lines, config).map_err(why)?.split();
+    let slots = lines.get(CONTROL_LINES..).unwrap_or_default();
+    let load = |slot: &Line, index| {
+        let word = slot.word(index);
+        word.map_or(0, |word| word.load(Ordering::Relaxed))
+    };
+    let contents = || -> Vec<[u64; 7]> {
+        let slots = slots.iter();
+        slots
+            .map(|slot| core::array::from_fn(|index| load(slot, index)))
+            .collect()
+    };
+    for round in 0..12_u64 {
+        let at = (round % 4) as usize;
+        let words: [u64; 7] = core::array::from_fn(|index| (round << 32) + 0xa0 + index as u64);
+        let mut expected = contents();
+        if let Some(slot) = expected.get_mut(at) {
+            *slot = words;
+        }
+        sender.try_send_line(Label::new(1), &words).map_err(why)?;
+        ensure!(contents() == expected, "round {round}: {:x?}", contents());
+        let inverted = words.map(|word| !word);
+        for (index, word) in inverted.iter().enumerate() {
+            let shared = slots.get(at).and_then(|slot| slot.word(index));
+            shared
+                .ok_or("no such word")?
+                .store(*word, Ordering::Relaxed);
+        }
+        let message = receiver.try_recv().map_err(why)?.ok_or("no message")?;
+        ensure!(
+            *message.line() == inverted,
+            "round {round}: {:x?}",
+            message.line()
+        );
+    }
     Ok(())
 }

@@ -125,7 +125,8 @@ fn loom(context: &Context, name: &str) -> Result<Outcome> {
     let mut cargo = workspace::cargo();
     cargo.args([
         "test",
-        "--release",
+        "--profile",
+        "model",
         "--test",
         "loom",
         "--package",
