@@ -72,7 +72,7 @@ pub use message::Message;
 pub use receiver::Receiver;
 pub use ring::{Ring, RingConfig};
 pub use sender::{Class, Sender};
-pub use sleep::{Flush, full_barrier};
+pub use sleep::{Flush, full_barrier, take_rung};
 
 /// Bytes of a cache line, of a slot and of a message with its header.
 pub const LINE_BYTES: usize = 64;

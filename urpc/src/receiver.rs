@@ -7,7 +7,8 @@
 //! To wait: poll for a bounded time ([`Receiver::poll`], with [`Receiver::wait_on_line`] where
 //! nothing else is runnable), then [`Receiver::arm`] and block. Many channels at once: on each
 //! [`announce_sleep`](Receiver::announce_sleep), one [`full_barrier`], on each newly announced
-//! [`is_ready`](Receiver::is_ready), block.
+//! [`is_ready`](Receiver::is_ready), block; then [`take_rung`](crate::take_rung), and look at those
+//! whose bits were rung.
 
 use crate::PAYLOAD_WORDS;
 use crate::error::{ChannelError, Violation};
@@ -149,7 +150,8 @@ impl<'m> Receiver<'m> {
 
     /// Announces that this end will sleep. True when the announcement is new: then, after a
     /// [`full_barrier`], the caller must look at [`is_ready`](Self::is_ready) and not block if it
-    /// is. False when an announcement stands since nothing has been received: nothing to do.
+    /// is. False when an announcement stands since nothing has been received: one look after the
+    /// bits were taken ([`take_rung`](crate::take_rung)) is enough, and needs no barrier.
     pub fn announce_sleep(&mut self) -> bool {
         self.own_sleep.announce(self.position().wrapping_add(1))
     }
@@ -168,9 +170,13 @@ impl<'m> Receiver<'m> {
 
     /// Announces sleep and checks again. True when the caller may block: there is nothing to
     /// receive, and the sender's flush will ask to notify. False when there is something.
+    ///
+    /// A barrier is made for a new announcement only: while one stands, the wake-up that brought the
+    /// caller here has made it ([`take_rung`](crate::take_rung)).
     pub fn arm(&mut self) -> bool {
-        self.announce_sleep();
-        full_barrier();
+        if self.announce_sleep() {
+            full_barrier();
+        }
         if self.is_ready() {
             self.cancel_sleep();
             return false;
@@ -193,7 +199,7 @@ impl<'m> Receiver<'m> {
     }
 
     /// Closes the ring. The sender gets [`ChannelError::Closed`] when it next looks for credits.
-    /// Asks to notify the sender, as [`flush`](Self::flush).
+    /// Asks to notify a sender that waits for any: it would wait for ever.
     pub fn close(&mut self) -> Flush {
         if !self.own_sleep.is_closed() {
             self.own_sleep.close();
@@ -201,7 +207,8 @@ impl<'m> Receiver<'m> {
                 self.fail(ChannelError::Closed);
             }
         }
-        self.flush()
+        full_barrier();
+        self.sender.check_after_closing()
     }
 
     /// Why the ring can't be used any more, as far as this end knows.

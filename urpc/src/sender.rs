@@ -231,14 +231,16 @@ impl<'m> Sender<'m> {
     }
 
     /// Announces sleep and checks again. True when the caller may block: the ring is full, and the
-    /// receiver will notify when an ordinary message fits.
+    /// receiver will notify when an ordinary message fits. As with
+    /// [`Receiver::arm`](crate::Receiver::arm), a barrier is made for a new announcement only.
     ///
     /// # Errors
     ///
     /// [`ChannelError`] when the ring is closed or broken.
     pub fn arm(&mut self) -> Result<bool, ChannelError> {
-        self.announce_sleep();
-        full_barrier();
+        if self.announce_sleep() {
+            full_barrier();
+        }
         let refilled = self.refill(Class::Ordinary);
         if refilled != Err(SendError::Full) {
             self.cancel_sleep();

@@ -29,9 +29,27 @@
 //! notified at most once, and nobody needs a read-modify-write. An announcement word recurs only
 //! after 2³⁰ announcements and with the same target, so none is mistaken for one notified before.
 //!
-//! An end that is armed stays so until its target is reached: announcing again does nothing
-//! while the target is the same. An announcement that was notified has its target reached, so it
-//! can't be left standing by mistake; and an idle channel costs a waiting dispatcher nothing.
+//! # Standing announcements, and doorbells that several peers ring
+//!
+//! An end that is armed stays so until its target is reached: announcing again does nothing while
+//! the target is the same. An announcement that was notified has its target reached, so it can't be
+//! left standing by mistake. After a wake-up that was for another channel, an end that is still
+//! armed looks at its ring once, without a barrier, and blocks again.
+//!
+//! That look must not miss a message whose sender took the wake-up for done. A doorbell that finds
+//! its bit set does nothing: the bit says that the waiter is still to look. So between *taking* the
+//! bit and looking stands a barrier, [`take_rung`]:
+//!
+//! | a peer, on finding the bit set | the waiter |
+//! | --- | --- |
+//! | a. publish | 5. take the bit: set it to 0 |
+//! | b. full barrier; c. announced, so ring | 6. full barrier |
+//! | d. the bit is set: done | 7. look at the rings of all who may ring this bit |
+//!
+//! If d found the bit set it came before 5, so b precedes 6 and 7 sees what a wrote. A doorbell that
+//! finds the bit clear sets it, and is taken by a later 5. An atomic swap alone, with acquire and
+//! release, doesn't do: 7 may then be satisfied before 5's store, and d before a's. So waking costs
+//! one barrier a take, however many channels share the bit, and none a channel.
 
 use crate::memory::{Word, fence};
 use core::sync::atomic::Ordering;
@@ -71,6 +89,20 @@ impl Flush {
 #[inline]
 pub fn full_barrier() {
     fence(Ordering::SeqCst);
+}
+
+/// Takes the bits that peers have rung in `word`: steps 5 and 6. The caller then looks at every ring
+/// whose peer may have rung one of them, before it blocks.
+///
+/// Relaxed: the barrier after it orders it before these looks. When no bit was set nobody has taken
+/// a wake-up for done since the last take, so there is nothing to order.
+#[inline]
+pub fn take_rung(word: &Word) -> u64 {
+    let bits = word.swap(0, Ordering::Relaxed);
+    if bits != 0 {
+        full_barrier();
+    }
+    bits
 }
 
 /// The writing side of an announcement: the end that may sleep.
@@ -157,12 +189,23 @@ impl<'m> Watcher<'m> {
     /// Any value that a hostile peer writes there is a valid state; the worst that it gains is one
     /// notification of itself per flush.
     pub(crate) fn check(&mut self, progress: u32) -> Flush {
+        self.check_unless(|target| progress.wrapping_sub(target).cast_signed() < 0)
+    }
+
+    /// Step c by a peer that has just closed its end: there is nothing left to wait for, so any
+    /// announcement is due, whatever its target.
+    pub(crate) fn check_after_closing(&mut self) -> Flush {
+        self.check_unless(|_| false)
+    }
+
+    #[inline(always)]
+    fn check_unless(&mut self, is_ahead: impl FnOnce(u32) -> bool) -> Flush {
         let word = self.word.load(Ordering::Relaxed);
         if word & ASLEEP == 0 || word == self.notified {
             return Flush::Quiet;
         }
         let target = (word >> TARGET_SHIFT & 0xffff_ffff) as u32;
-        if progress.wrapping_sub(target).cast_signed() < 0 {
+        if is_ahead(target) {
             return Flush::Quiet;
         }
         self.notified = word;

@@ -191,6 +191,19 @@ fn a_closed_receiver_is_seen_when_credits_run_out() {
     assert_eq!(receiver.try_recv().map(|_| ()), Err(ChannelError::Closed));
 }
 
+/// Its target is never reached: without a wake-up it would sleep for ever.
+#[test]
+fn closing_wakes_a_sender_that_waits_for_credits() {
+    let memory = lines(config().lines());
+    let (mut sender, mut receiver) = ring(&memory, config());
+    fill(&mut sender);
+    sender.try_send_reserved(Label::new(1), &[]).unwrap();
+    assert_eq!(sender.arm(), Ok(true));
+    assert_eq!(receiver.close(), Flush::Notify);
+    assert_eq!(receiver.close(), Flush::Quiet, "notified already");
+    assert_eq!(sender.arm(), Err(ChannelError::Closed));
+}
+
 #[test]
 fn a_sleeping_receiver_is_notified_once_per_announcement() {
     let memory = lines(config().lines());

@@ -7,7 +7,6 @@
 use alloc::vec::Vec;
 use core::{
     future::{Future, poll_fn},
-    sync::atomic::Ordering,
     task::{Context, Poll, Waker},
 };
 
@@ -112,10 +111,10 @@ impl Drop for Notify {
 }
 
 impl Bits {
-    /// Takes what the kernel has set.
+    /// Takes what the kernel has set. Every channel whose bit it was is looked at after this, which
+    /// is what the barrier within is for; see `capelin_urpc::sleep`.
     fn collect(&mut self) {
-        // Acquire: pairs with the kernel's release when it sets a bit on this core.
-        let new = frame::word(offset::NOTIFIED).swap(0, Ordering::Acquire);
+        let new = capelin_urpc::take_rung(frame::word(offset::NOTIFIED));
         self.arrived |= new & self.used;
     }
 }

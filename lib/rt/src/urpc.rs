@@ -6,6 +6,11 @@
 //!
 //! A side that has nothing to do polls for a while, then announces sleep and waits for its Notify
 //! bit. [`Urpc::flush`] is made once per batch, by the binding, before it waits.
+//!
+//! A wake-up costs what there is to do. Where channels share a bit, one that was woken for another
+//! looks at one word: its announcement stands, so it isn't made again, and the barrier has been made
+//! for all when the bit was taken (`capelin_urpc::sleep`). A flush after nothing was sent and
+//! nothing taken makes no barrier either: the one before it has told the peer of everything.
 
 use alloc::rc::Rc;
 use core::{
@@ -28,6 +33,19 @@ struct State {
     channel: Channel<'static>,
     memory: SharedMapped,
     idle_polls: u32,
+    /// Whether the peer may have to be told of messages or of freed slots.
+    is_unflushed: bool,
+}
+
+impl State {
+    /// Whether the peer must be rung for what was sent or taken since the last time.
+    fn flush(&mut self) -> Flush {
+        if core::mem::take(&mut self.is_unflushed) {
+            self.channel.flush()
+        } else {
+            Flush::Quiet
+        }
+    }
 }
 
 /// One side of a channel.
@@ -102,6 +120,7 @@ impl Urpc {
                 channel,
                 memory,
                 idle_polls: 0,
+                is_unflushed: false,
             }),
             own,
             peer,
@@ -145,10 +164,13 @@ impl Transport for Urpc {
             Label::new(fragment.header().correlation()).with_kind(fragment.header().kind() as u8);
         let mut state = self.state.borrow_mut();
         match state.channel.tx.try_send(label, &words[..count]) {
-            Ok(()) => Poll::Ready(Ok(())),
+            Ok(()) => {
+                state.is_unflushed = true;
+                Poll::Ready(Ok(()))
+            }
             Err(SendError::Full) => {
                 // What is in the ring must be known to the peer before we wait for room.
-                let flush = state.channel.flush();
+                let flush = state.flush();
                 self.ring(flush);
                 match state.channel.tx.arm() {
                     Ok(true) if self.own.poll_rung(context).is_pending() => {}
@@ -167,6 +189,7 @@ impl Transport for Urpc {
             match state.channel.rx.try_recv() {
                 Ok(Some(message)) => {
                     state.idle_polls = 0;
+                    state.is_unflushed = true;
                     let fragment = match message.words() {
                         [word, payload @ ..] => WireHeader::from_word(*word)
                             .map(|header| Fragment::from_words(header, payload, None)),
@@ -197,7 +220,7 @@ impl Transport for Urpc {
     }
 
     fn flush(&self) {
-        let flush = self.state.borrow_mut().channel.flush();
+        let flush = self.state.borrow_mut().flush();
         self.ring(flush);
     }
 
