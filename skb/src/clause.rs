@@ -5,10 +5,13 @@
 //! Control constructs are compiled away:
 //!
 //! ```text
-//! (C -> T ; E)   Mark s; TryElse else; C; CutTo s; T; Jump end; else: E; end:
+//! (C -> T ; E)   Mark s; TryElse else; Mark c; C; CutTo s; T; Jump end; else: E; end:
 //! (A ; B)        TryElse b; A; Jump end; b: B; end:
-//! \+ G           Mark s; TryElse else; G; CutTo s; Fail; else:
+//! \+ G           Mark s; TryElse else; Mark c; G; CutTo s; Fail; else:
 //! ```
+//!
+//! A cut in `C` or `G` is `CutTo c`, and leaves the way to `else` open; without one there is no
+//! `Mark c`.
 //!
 //! The row of instructions ends with `Proceed`. A variable that first occurs
 //! inside such a construct is made before it (`Init`), since each branch may be
@@ -81,8 +84,9 @@ pub(crate) const INDEXED: usize = 3;
 /// A clause, immutable once made.
 #[derive(Debug)]
 pub(crate) struct Clause {
-    /// Place among the clauses of its predicate: ascending, negative for those
-    /// that were put in front.
+    /// Names the clause, and its place among those of its predicate: ascending,
+    /// negative for those that were put in front. No two clauses of a database
+    /// ever have the same.
     pub(crate) sequence: i64,
     /// One preorder per argument.
     pub(crate) head: Box<[Cell]>,

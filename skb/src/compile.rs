@@ -163,6 +163,16 @@ struct Goal {
     branch: bool,
 }
 
+/// A condition whose choice and marks are there.
+struct Condition {
+    /// The mark before the choice: cutting to it commits to the condition's success.
+    commit: u32,
+    /// The `TryElse` that is to lead to the else branch.
+    try_else: usize,
+    /// What is to be compiled next.
+    goal: Goal,
+}
+
 impl Compiler<'_> {
     fn head(&mut self, at: usize, arity: u32) -> Vec<Cell> {
         let mut head = Vec::new();
@@ -266,17 +276,11 @@ impl Compiler<'_> {
             }
             (Symbol::NOT, 1) => {
                 self.enter_branch(at, branch);
-                let slot = self.mark();
-                let try_else = self.instrs.len();
-                self.instrs.push(Instr::TryElse(0));
-                work.push(Work::Here(try_else));
+                let opened = self.open_condition(left);
+                work.push(Work::Here(opened.try_else));
                 work.push(Work::Emit(Instr::Fail));
-                work.push(Work::Emit(Instr::CutTo(slot)));
-                work.push(Work::Goal(Goal {
-                    at: left,
-                    cut: Some(slot),
-                    branch: true,
-                }));
+                work.push(Work::Emit(Instr::CutTo(opened.commit)));
+                work.push(Work::Goal(opened.goal));
             }
             _ => self.call(name, arity, left),
         }
@@ -293,23 +297,38 @@ impl Compiler<'_> {
     ) {
         let condition = at + 1;
         let then = self.ends[condition];
-        let slot = self.mark();
-        let try_else = self.instrs.len();
-        self.instrs.push(Instr::TryElse(0));
+        let opened = self.open_condition(condition);
         work.push(Work::End);
         work.push(otherwise.map_or(Work::Emit(Instr::Fail), Work::Goal));
-        work.push(Work::Else(try_else));
+        work.push(Work::Else(opened.try_else));
         work.push(Work::Goal(Goal {
             at: then,
             cut,
             branch: true,
         }));
-        work.push(Work::Emit(Instr::CutTo(slot)));
-        work.push(Work::Goal(Goal {
-            at: condition,
-            cut: Some(slot),
-            branch: true,
-        }));
+        work.push(Work::Emit(Instr::CutTo(opened.commit)));
+        work.push(Work::Goal(opened.goal));
+    }
+
+    /// Opens the condition at `at`, of `->` or `\+`: what it leaves behind when it succeeds is cut
+    /// together with the way to the else branch, but a cut *in* it leaves that way open: it is local
+    /// to the condition (ISO 7.8.7, 7.8.8, 8.15.1). So there are two marks, one on either side of the
+    /// choice.
+    fn open_condition(&mut self, at: usize) -> Condition {
+        let commit = self.mark();
+        let try_else = self.instrs.len();
+        self.instrs.push(Instr::TryElse(0));
+        let cuts = self.source[at..self.ends[at]].contains(&Cell::Atom(Symbol::CUT));
+        let cut = if cuts { self.mark() } else { commit };
+        Condition {
+            commit,
+            try_else,
+            goal: Goal {
+                at,
+                cut: Some(cut),
+                branch: true,
+            },
+        }
     }
 
     fn mark(&mut self) -> u32 {

@@ -8,7 +8,9 @@
 //! that argument bound first needs it, on predicates of [`WORTH_INDEXING`]
 //! clauses or more, and kept up from then on. Each bucket holds, in order, all
 //! clauses that can match its key, those with a variable there included.
-//! Clauses are kept in ascending order of [`Clause::sequence`].
+//! Clauses are kept in ascending order of [`Clause::sequence`]. The numbers come from
+//! two counters of the whole database that only move outwards: a number that somebody
+//! still holds, a retract under way, never comes to name another clause.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -77,6 +79,8 @@ pub(crate) struct Database {
     predicates: Vec<Predicate>,
     bytes: usize,
     byte_limit: usize,
+    /// [`Clause::sequence`] of the last clause put in front, and behind.
+    sequences: (i64, i64),
     /// New predicates belong to the library.
     loading_library: bool,
     /// Bytes of clause lists that had to be copied since somebody last asked, as
@@ -94,6 +98,7 @@ impl Database {
             predicates: Vec::new(),
             bytes: 0,
             byte_limit,
+            sequences: (0, 0),
             loading_library: false,
             copied: 0,
         }
@@ -189,10 +194,15 @@ impl Database {
         let (head, _) = compile::split(&source);
         let (name, arity) = compile::head_functor(&source, head).map_err(Refusal::Compile)?;
         let pred = self.own(name, arity)?;
-        let clauses = &self.predicates[pred.0 as usize].clauses;
         let sequence = match end {
-            End::First => clauses.first().map_or(0, |clause| clause.sequence - 1),
-            End::Last => clauses.last().map_or(0, |clause| clause.sequence + 1),
+            End::First => {
+                self.sequences.0 -= 1;
+                self.sequences.0
+            }
+            End::Last => {
+                self.sequences.1 += 1;
+                self.sequences.1
+            }
         };
         let clause = compile::compile(self, source, sequence).map_err(Refusal::Compile)?;
         self.bytes += clause.bytes();

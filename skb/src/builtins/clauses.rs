@@ -29,7 +29,23 @@ fn add(machine: &mut Machine, kb: &mut KnowledgeBase, end: End) -> Result<Outcom
     machine.charge_copies(kb)?;
     match added {
         Ok(()) => Ok(Outcome::True),
-        Err(refusal) => Err(fault(refusal, clause)),
+        Err(refusal) => {
+            let culprit = culprit(machine, clause);
+            Err(fault(refusal, culprit))
+        }
+    }
+}
+
+/// What can't be called in a clause that was refused: its head, or else its body (ISO 8.9.1.3).
+fn culprit(machine: &Machine, clause: Value) -> Value {
+    match clause {
+        Value::Struct(i) if machine.store.functor(i) == (Symbol::NECK, 2) => {
+            match machine.store.arg(i, 0) {
+                Value::Atom(_) | Value::Struct(_) => machine.store.arg(i, 1),
+                head => head,
+            }
+        }
+        _ => clause,
     }
 }
 

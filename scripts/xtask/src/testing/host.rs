@@ -72,6 +72,10 @@ pub(super) fn cases() -> Vec<Case> {
             counted(context, name, cargo, 30 * MINUTE)
         }),
     ];
+    cases.push(Case {
+        is_long: true,
+        ..case("host/swi-prolog", swi_prolog)
+    });
     for package in LOOM_PACKAGES {
         let name = format!("host/loom-{package}");
         cases.push(case(&name, loom));
@@ -114,6 +118,19 @@ fn guest_programs(context: &Context) -> Vec<Program> {
             })
         })
         .collect()
+}
+
+/// The knowledge base's goals in SWI-Prolog.
+fn swi_prolog(context: &Context, name: &str) -> Result<Outcome> {
+    let probe = Command::new("swipl").arg("--version").output();
+    if !probe.is_ok_and(|output| output.status.success()) {
+        let reason = "no swipl (Debian: swi-prolog-nox)";
+        return Ok(Outcome::Skipped(reason.to_owned()));
+    }
+    let mut cargo = workspace::cargo();
+    cargo.args(["test", "--package", "capelin-skb", "--test", "conformance"]);
+    cargo.args(["--", "--ignored"]);
+    counted(context, name, cargo, 10 * MINUTE)
 }
 
 /// The package that a case like `host/loom-capelin-urpc` is about.
