@@ -74,33 +74,25 @@ pub fn console(machine: &Machine) -> ConsoleArgs {
     machine
         .console
         .as_ref()
-        .filter(|console| console.status.is_okay())
+        .filter(|console| console.is_usable())
         .and_then(console_args)
         .unwrap_or_default()
 }
 
 fn console_args(console: &Console) -> Option<ConsoleArgs> {
     let registers = console.reg?.region()?;
-    let (kind, register_shift, access_bytes) = match console.kind {
-        ConsoleKind::Pl011 => (ConsoleArgs::PL011, 2, 4),
-        ConsoleKind::Ns16550 => (
-            ConsoleArgs::NS16550,
-            console.reg_shift,
-            console.reg_io_width.unwrap_or(1),
-        ),
-        // A 16550's registers, one to a word.
-        ConsoleKind::Bcm2835Aux => (ConsoleArgs::NS16550, 2, 4),
+    let kind = match console.kind {
+        ConsoleKind::Pl011 => ConsoleArgs::PL011,
+        // The mini UART's registers are a 16550's.
+        ConsoleKind::Ns16550 | ConsoleKind::Bcm2835Aux => ConsoleArgs::NS16550,
         _ => return None,
     };
-    let intid = console
-        .interrupts
-        .first()
-        .and_then(|interrupt| interrupt.intid);
+    let layout = console.layout();
     Some(ConsoleArgs {
         kind,
-        register_shift,
-        access_bytes,
-        intid: intid.map_or(0, |intid| intid.0),
+        register_shift: layout.shift,
+        access_bytes: layout.access_bytes,
+        intid: console.intid().map_or(0, |intid| intid.0),
         registers: region(registers),
     })
 }

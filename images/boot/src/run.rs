@@ -132,7 +132,9 @@ fn check_machine(machine: &Machine, core: &BootCore) -> Result<(), BootError> {
     for finding in bootability(machine).findings {
         match finding.severity() {
             Severity::Blocks | Severity::NeedsFirmware => return Err(BootError::Machine(finding)),
-            Severity::Degrades => say(format_args!("warning: {finding}")),
+            Severity::CoresNeedFirmware | Severity::Degrades => {
+                say(format_args!("warning: {finding}"))
+            }
         }
     }
     if machine.cpu(core.mpidr).is_none() {

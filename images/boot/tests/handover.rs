@@ -415,7 +415,7 @@ fn obstacles_are_told_by_name() {
     };
     let cut = whole[..at + parts.archive.len() / 2].to_vec();
     let mut domain = first_domain();
-    domain.resize(3 << 20, 0);
+    domain.resize(5 << 20, 0);
     let cpudriver = Archive::parse(&parts.archive)
         .unwrap()
         .find("cpudriver")
@@ -461,8 +461,8 @@ fn obstacles_are_told_by_name() {
         (
             "small",
             image(&parts.boot, &large_init),
-            "-M virt -cpu cortex-a72 -m 14M",
-            "too little memory",
+            "-M virt -cpu cortex-a72 -m 16M",
+            "KiB are needed in one piece",
         ),
         (
             "no-tree",

@@ -15,12 +15,13 @@
 //!
 //! An empty `ranges` means that both spaces are the same; none at all means that
 //! the CPU cannot get there (an I2C address, say): the address has no translation.
-//! A region must lie within one entry as a whole.
+//! A region goes where its first byte does: real trees have a `reg` that is longer
+//! than its bus's window (a size rounded up to a page), and mean no other place.
 
 use alloc::vec::Vec;
 
 use crate::tree::{NodeId, Tree, cell};
-use crate::types::{PhysAddr, Reg};
+use crate::types::{PhysAddr, Reg, Region};
 
 /// `#address-cells` and `#size-cells` of a bus.
 #[derive(Clone, Copy)]
@@ -63,7 +64,7 @@ impl Tree<'_> {
             let address = number(entry, 0, cells.address)?;
             let size = low(number(entry, cells.address, cells.size)?);
             regs.push(Reg {
-                base: self.translate(bus, address, size),
+                base: self.translate(bus, address),
                 bus: low(address),
                 size,
             });
@@ -71,18 +72,38 @@ impl Tree<'_> {
         Some(regs)
     }
 
-    /// Where `size` bytes at `address` on `bus` are for the CPU.
-    pub(crate) fn translate(&self, bus: NodeId, address: u128, size: u64) -> Option<PhysAddr> {
+    /// The regions in a property of `of` that is a list of addresses and sizes in
+    /// the cells of `bus`, taken as the CPU's own.
+    pub(crate) fn regions_in(&self, bus: NodeId, of: NodeId, name: &str) -> Vec<Region> {
+        let read = || {
+            let value = self.property(of, name)?;
+            let cells = self.cells_of(bus)?;
+            let stride = cells.address + cells.size;
+            if stride == 0 {
+                return None;
+            }
+            let entries = value.chunks_exact(4 * stride).filter_map(|entry| {
+                let base = number(entry, 0, cells.address)?;
+                let size = number(entry, cells.address, cells.size)?;
+                Some(Region::new(low(base), low(size)))
+            });
+            Some(entries.collect())
+        };
+        read().unwrap_or_default()
+    }
+
+    /// Where `address` on `bus` is for the CPU.
+    pub(crate) fn translate(&self, bus: NodeId, address: u128) -> Option<PhysAddr> {
         let (mut bus, mut address) = (bus, address);
         while let Some(above) = self.parent(bus) {
-            address = self.climb(bus, above, address, size)?;
+            address = self.climb(bus, above, address)?;
             bus = above;
         }
         u64::try_from(address).ok().map(PhysAddr)
     }
 
     /// One step of a translation: from `bus`'s address space into `above`'s.
-    fn climb(&self, bus: NodeId, above: NodeId, address: u128, size: u64) -> Option<u128> {
+    fn climb(&self, bus: NodeId, above: NodeId, address: u128) -> Option<u128> {
         if !self.step(1) {
             return None;
         }
@@ -102,7 +123,7 @@ impl Tree<'_> {
             let from = number(entry, 0, child.address)?;
             let to = number(entry, child.address, parent.address)?;
             let length = number(entry, child.address + parent.address, child.size)?;
-            if let Some(offset) = offset_within(from, length, address, size, child.address) {
+            if let Some(offset) = offset_within(from, length, address, child.address) {
                 return to.checked_add(offset);
             }
         }
@@ -110,9 +131,8 @@ impl Tree<'_> {
     }
 }
 
-/// How far into the `length` bytes at `from` the `size` bytes at `address` lie,
-/// if they do. Three-cell addresses are PCI's, compared by space and low 64 bits.
-fn offset_within(from: u128, length: u128, address: u128, size: u64, cells: usize) -> Option<u128> {
+/// How far into the `length` bytes at `from` `address` lies, if it does. Three-cell addresses are PCI's, compared by space and low 64 bits.
+fn offset_within(from: u128, length: u128, address: u128, cells: usize) -> Option<u128> {
     let (from, address) = if cells == 3 {
         if (from ^ address) & PCI_SPACE != 0 {
             return None;
@@ -122,9 +142,7 @@ fn offset_within(from: u128, length: u128, address: u128, size: u64, cells: usiz
         (from, address)
     };
     let offset = address.checked_sub(from)?;
-    let end = offset.checked_add(u128::from(size))?;
-    // An empty region may not sit just past the end.
-    (end <= length && offset < length).then_some(offset)
+    (offset < length).then_some(offset)
 }
 
 /// The number in `count` (0–4) cells of `value` from cell `first` on.

@@ -24,6 +24,9 @@ pub enum Severity {
     /// Capelin can boot if firmware completes the tree before it hands it over,
     /// as it does on the boards whose trees are like this.
     NeedsFirmware,
+    /// Capelin boots, and firmware has to complete the tree for some cores to run,
+    /// as it does on the boards whose trees are like this.
+    CoresNeedFirmware,
     /// Capelin boots, but without something.
     Degrades,
 }
@@ -33,6 +36,13 @@ pub enum Severity {
 pub enum Finding {
     /// No enabled core with a readable MPIDR.
     NoCpu,
+    /// Enabled cores that have no `AArch64` state.
+    Aarch32Cpus {
+        /// How many.
+        cores: usize,
+        /// Whether there are others.
+        others: Others,
+    },
     /// No GIC that Capelin knows.
     NoGic,
     /// The GIC lacks regions that the CPU reaches: distributor and CPU interface
@@ -55,7 +65,15 @@ pub enum Finding {
     NoMemoryNode,
     /// All memory together is 0 bytes.
     ZeroMemory,
-    /// `/chosen` names no console.
+    /// Less memory than Capelin starts in.
+    TooLittleMemory {
+        /// Bytes that are there.
+        bytes: u64,
+        /// Bytes of these that nothing reserves.
+        usable: u64,
+    },
+    /// `/chosen` names no console, nor does `bootargs`, and of UARTs that there is a
+    /// driver for there are none or several.
     NoConsole,
     /// `stdout-path` leads to no node.
     UnresolvedConsole {
@@ -71,6 +89,23 @@ pub enum Finding {
     },
     /// The console's registers have no CPU address.
     UnreachableConsole {
+        /// Path of its node.
+        path: String,
+    },
+    /// The console, or a bus above it, is disabled.
+    DisabledConsole {
+        /// Path of its node.
+        path: String,
+    },
+    /// Nobody can type at the console: no driver reads from it.
+    NoConsoleInput {
+        /// Path of its node.
+        path: String,
+        /// Its most specific `compatible`.
+        compatible: String,
+    },
+    /// Nobody can type at the console: its interrupt reaches no GIC.
+    ConsoleWithoutInterrupt {
         /// Path of its node.
         path: String,
     },
@@ -99,8 +134,8 @@ pub enum Finding {
         /// How many.
         cores: usize,
     },
-    /// Secondary cores that wait on one release address and can only be released
-    /// together.
+    /// Secondary cores that wait on a release address that others wait on, too: all
+    /// of them would run into one CPU driver's image.
     SharedReleaseAddress {
         /// The address.
         address: PhysAddr,
@@ -139,11 +174,19 @@ impl Finding {
     pub const fn severity(&self) -> Severity {
         match self {
             Self::NoCpu
+            | Self::Aarch32Cpus {
+                others: Others::None,
+                ..
+            }
             | Self::NoGic
             | Self::IncompleteGic { .. }
             | Self::NoTimer
-            | Self::TimerWithoutInterrupt { .. } => Severity::Blocks,
+            | Self::TimerWithoutInterrupt { .. }
+            | Self::TooLittleMemory { .. } => Severity::Blocks,
             Self::NoMemoryNode | Self::ZeroMemory => Severity::NeedsFirmware,
+            Self::PsciMissing { .. }
+            | Self::NoReleaseAddress { .. }
+            | Self::NoEnableMethod { .. } => Severity::CoresNeedFirmware,
             _ => Severity::Degrades,
         }
     }
@@ -169,11 +212,22 @@ impl fmt::Display for Finding {
             Self::ZeroMemory => f.write_str(
                 "the memory node's size is 0: firmware must fill it in before the boot driver starts",
             ),
-            Self::NoConsole => {
-                f.write_str("no console: /chosen has no stdout-path, so early messages are lost")
+            Self::Aarch32Cpus { cores, .. } => {
+                write!(f, "no 64-bit code runs on {}", Cores(*cores))
             }
+            Self::TooLittleMemory { bytes, usable } => write!(
+                f,
+                "too little memory: of {} KiB {} can be used, and Capelin needs {} to start",
+                bytes >> 10,
+                usable >> 10,
+                LEAST_MEMORY_BYTES >> 10
+            ),
+            Self::NoConsole => f.write_str(
+                "no console: neither stdout-path nor bootargs names one, and there isn't \
+                 exactly one UART with a driver; so messages are lost",
+            ),
             Self::UnresolvedConsole { raw } => {
-                write!(f, "no console: stdout-path \"{raw}\" leads to no node")
+                write!(f, "stdout-path \"{raw}\" leads to no node")
             }
             Self::UnsupportedConsole { path, compatible } => {
                 write!(f, "no console: there is no driver for {path} ({compatible})")
@@ -181,6 +235,17 @@ impl fmt::Display for Finding {
             Self::UnreachableConsole { path } => {
                 write!(f, "no console: the registers of {path} have no CPU address")
             }
+            Self::DisabledConsole { path } => {
+                write!(f, "no console: {path} or its bus is disabled")
+            }
+            Self::NoConsoleInput { path, compatible } => write!(
+                f,
+                "no console input: no driver reads from {path} ({compatible})"
+            ),
+            Self::ConsoleWithoutInterrupt { path } => write!(
+                f,
+                "no console input: the interrupt of {path} doesn't reach the GIC"
+            ),
             Self::UnreadableCpu { path } => {
                 write!(f, "{path} is left out: its reg is no MPIDR")
             }
@@ -189,7 +254,8 @@ impl fmt::Display for Finding {
             }
             Self::PsciMissing { cores } => write!(
                 f,
-                "{} can't be started: enable-method is psci, but there is no usable psci node",
+                "{} can't be started: enable-method is psci, but there is no usable psci node \
+                 (firmware adds it)",
                 Secondary(*cores)
             ),
             Self::PsciWithoutCpuOn { cores } => write!(
@@ -199,17 +265,19 @@ impl fmt::Display for Finding {
             ),
             Self::NoReleaseAddress { cores } => write!(
                 f,
-                "{} can't be started: the spin table has no release address",
+                "{} can't be started: the spin table has no release address (firmware fills \
+                 it in)",
                 Secondary(*cores)
             ),
             Self::SharedReleaseAddress { address, cores } => write!(
                 f,
-                "{} share the release address {address} and wake only together",
+                "{} can't be started: others wait on the same release address {address}, and \
+                 would wake with them",
                 Secondary(*cores)
             ),
             Self::NoEnableMethod { cores } => write!(
                 f,
-                "{} can't be started: there is no enable-method",
+                "{} can't be started: there is no enable-method (firmware fills it in)",
                 Secondary(*cores)
             ),
             Self::UnknownEnableMethod { method, cores } => write!(
@@ -248,13 +316,41 @@ impl fmt::Display for Secondary {
     }
 }
 
+/// Whether a machine has cores besides those that a finding is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Others {
+    /// No enabled one.
+    None,
+    /// Some.
+    Some,
+}
+
+/// Usable memory below which no image of Capelin gets as far as its shell, in bytes.
+pub const LEAST_MEMORY_BYTES: u64 = 16 << 20;
+
 /// The verdict on a machine.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Bootability {
     /// What was found, what matters most first.
     pub findings: Vec<Finding>,
-    /// Cores that can run: the boot core and those that can be started.
+    /// Cores that can run with the tree as it stands: the boot core and those that
+    /// can be started.
     pub usable_cores: usize,
+    /// Cores that the tree has enabled.
+    pub enabled_cores: usize,
+    /// What the console can do.
+    pub console: ConsoleUse,
+}
+
+/// What Capelin can do with a machine's console.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ConsoleUse {
+    /// There is none.
+    None,
+    /// Write to it.
+    Output,
+    /// Write to it and read from it: a shell.
+    InputAndOutput,
 }
 
 impl Bootability {
@@ -286,9 +382,18 @@ impl fmt::Display for Bootability {
             Some(Severity::NeedsFirmware) => {
                 "Capelin can boot here once firmware has completed the tree"
             }
+            Some(Severity::CoresNeedFirmware) => {
+                "Capelin can boot here, with all cores once firmware has completed the tree"
+            }
             Some(Severity::Degrades) | None => "Capelin can boot here",
         };
-        write!(f, "{verdict} ({} usable)", Cores(self.usable_cores))?;
+        let console = match self.console {
+            ConsoleUse::None => "no console",
+            ConsoleUse::Output => "console output only",
+            ConsoleUse::InputAndOutput => "console input and output",
+        };
+        let (usable, enabled) = (self.usable_cores, Cores(self.enabled_cores));
+        write!(f, "{verdict} ({usable} of {enabled} usable, {console})")?;
         for finding in &self.findings {
             write!(f, "\n- {finding}")?;
         }
@@ -314,10 +419,15 @@ pub enum Start {
     },
 }
 
-/// How `cpu` is started, if it can be: it is enabled and its method is complete.
+/// How `cpu` is started, if it can be: it is enabled, runs 64-bit code, and its
+/// method is complete.
+///
+/// A spin table's release address of 0 is one that firmware was to fill in. One that
+/// another core has, too, is refused, the boot core and disabled cores counting like
+/// any other: they may wait there, and whoever wakes would run into the same image.
 #[must_use]
 pub fn start(machine: &Machine, cpu: &Cpu) -> Option<Start> {
-    if !cpu.status.is_okay() {
+    if !cpu.status.is_okay() || !cpu.is_aarch64() {
         return None;
     }
     match &cpu.enable_method {
@@ -328,11 +438,25 @@ pub fn start(machine: &Machine, cpu: &Cpu) -> Option<Start> {
                 function: psci.cpu_on()?,
             })
         }
-        EnableMethod::SpinTable { release_addr } => {
-            release_addr.map(|release| Start::SpinTable { release })
+        EnableMethod::SpinTable { .. } => {
+            let release = release_address(cpu)?;
+            is_alone_at(machine, release).then_some(Start::SpinTable { release })
         }
         EnableMethod::Other(_) | EnableMethod::None => None,
     }
+}
+
+/// Where a core on a spin table waits, if that is filled in.
+fn release_address(cpu: &Cpu) -> Option<PhysAddr> {
+    match cpu.enable_method {
+        EnableMethod::SpinTable { release_addr } => release_addr.filter(|at| at.0 != 0),
+        _ => None,
+    }
+}
+
+fn is_alone_at(machine: &Machine, release: PhysAddr) -> bool {
+    let waiting = machine.cpus.iter().filter_map(release_address);
+    waiting.filter(|&at| at == release).count() == 1
 }
 
 /// Whether Capelin can boot on `machine`, and what it can't use there.
@@ -340,15 +464,17 @@ pub fn start(machine: &Machine, cpu: &Cpu) -> Option<Start> {
 pub fn bootability(machine: &Machine) -> Bootability {
     let mut findings = Vec::new();
     check_cpus(machine, &mut findings);
-    let usable_cores = check_secondaries(machine, &mut findings);
-    check_gic(machine, &mut findings);
+    let startable = check_secondaries(machine, &mut findings);
+    let served = check_gic(machine, &mut findings);
     check_timer(machine, &mut findings);
     check_memory(machine, &mut findings);
-    check_console(machine, &mut findings);
+    let console = check_console(machine, &mut findings);
     findings.sort_by_key(Finding::severity);
     Bootability {
         findings,
-        usable_cores,
+        usable_cores: served.map_or(startable, |served| startable.min(served)),
+        enabled_cores: enabled(machine).count(),
+        console,
     }
 }
 
@@ -359,6 +485,17 @@ fn enabled(machine: &Machine) -> impl Iterator<Item = &Cpu> {
 fn check_cpus(machine: &Machine, findings: &mut Vec<Finding>) {
     if enabled(machine).next().is_none() {
         findings.push(Finding::NoCpu);
+    }
+    let (able, unable): (Vec<&Cpu>, Vec<&Cpu>) = enabled(machine).partition(|cpu| cpu.is_aarch64());
+    if !unable.is_empty() {
+        findings.push(Finding::Aarch32Cpus {
+            cores: unable.len(),
+            others: if able.is_empty() {
+                Others::None
+            } else {
+                Others::Some
+            },
+        });
     }
     for path in &machine.unreadable_cpus {
         findings.push(Finding::UnreadableCpu { path: path.clone() });
@@ -378,25 +515,28 @@ fn check_cpus(machine: &Machine, findings: &mut Vec<Finding>) {
 
 /// Reports what keeps secondary cores from starting; returns how many cores run.
 fn check_secondaries(machine: &Machine, findings: &mut Vec<Finding>) -> usize {
-    let Some(boot) = machine.boot_cpu() else {
+    let boot = machine
+        .boot_cpu()
+        .filter(|cpu| cpu.is_aarch64())
+        .or_else(|| enabled(machine).find(|cpu| cpu.is_aarch64()));
+    let Some(boot) = boot else {
         return 0;
     };
     let mut usable = 1;
     let (mut no_psci, mut no_address, mut no_method) = (0, 0, 0);
     let mut unknown: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut releases: BTreeMap<PhysAddr, usize> = BTreeMap::new();
+    let mut shared: BTreeMap<PhysAddr, usize> = BTreeMap::new();
     let mut mpidrs = alloc::collections::BTreeSet::from([boot.mpidr]);
-    for cpu in enabled(machine).filter(|cpu| mpidrs.insert(cpu.mpidr)) {
+    let able = enabled(machine).filter(|cpu| cpu.is_aarch64());
+    for cpu in able.filter(|cpu| mpidrs.insert(cpu.mpidr)) {
         match start(machine, cpu) {
-            Some(how) => {
-                usable += 1;
-                if let Start::SpinTable { release } = how {
-                    *releases.entry(release).or_default() += 1;
-                }
-            }
+            Some(_) => usable += 1,
             None => match &cpu.enable_method {
                 EnableMethod::Psci => no_psci += 1,
-                EnableMethod::SpinTable { .. } => no_address += 1,
+                EnableMethod::SpinTable { .. } => match release_address(cpu) {
+                    Some(address) => *shared.entry(address).or_default() += 1,
+                    None => no_address += 1,
+                },
                 EnableMethod::None => no_method += 1,
                 EnableMethod::Other(method) => *unknown.entry(method).or_default() += 1,
             },
@@ -420,31 +560,46 @@ fn check_secondaries(machine: &Machine, findings: &mut Vec<Finding>) -> usize {
             cores,
         });
     }
-    for (address, cores) in releases.into_iter().filter(|(_, cores)| *cores > 1) {
+    for (address, cores) in shared {
         findings.push(Finding::SharedReleaseAddress { address, cores });
     }
     usable
 }
 
-fn check_gic(machine: &Machine, findings: &mut Vec<Finding>) {
+/// Bytes of a GICv3's redistributor without virtual LPIs (GIC architecture
+/// specification 12.10): no redistributor is smaller.
+const REDISTRIBUTOR_BYTES: u64 = 0x2_0000;
+
+/// Reports what the interrupt controller lacks; returns how many cores it can serve,
+/// where there is one to ask.
+fn check_gic(machine: &Machine, findings: &mut Vec<Finding>) -> Option<usize> {
     let Some(gic) = &machine.gic else {
         findings.push(Finding::NoGic);
-        return;
+        return None;
     };
     if gic.regions.len() < 2 {
         findings.push(Finding::IncompleteGic {
             path: gic.path.clone(),
             regions: gic.regions.len(),
         });
+        return None;
     }
-    // GICv2 names its targets in one byte.
+    let stride = gic.redistributor_stride.unwrap_or(0);
+    let stride = stride.max(REDISTRIBUTOR_BYTES);
+    let interfaces = match gic.kind {
+        // GICv2 names its targets in one byte.
+        GicKind::V2 => 8,
+        GicKind::V3 | GicKind::V4 => gic.redistributors().iter().fold(0_usize, |sum, region| {
+            // The last one of a region may be without the padding of the stride.
+            let room = region.size.saturating_add(stride - REDISTRIBUTOR_BYTES) / stride;
+            sum.saturating_add(usize::try_from(room).unwrap_or(usize::MAX))
+        }),
+    };
     let cores = enabled(machine).count();
-    if gic.kind == GicKind::V2 && cores > 8 {
-        findings.push(Finding::MoreCpusThanGic {
-            cores,
-            interfaces: 8,
-        });
+    if cores > interfaces {
+        findings.push(Finding::MoreCpusThanGic { cores, interfaces });
     }
+    Some(interfaces)
 }
 
 fn check_timer(machine: &Machine, findings: &mut Vec<Finding>) {
@@ -462,26 +617,54 @@ fn check_timer(machine: &Machine, findings: &mut Vec<Finding>) {
 fn check_memory(machine: &Machine, findings: &mut Vec<Finding>) {
     if machine.memory.is_empty() {
         findings.push(Finding::NoMemoryNode);
-    } else if machine.memory_size() == 0 {
+        return;
+    }
+    let bytes = machine.memory_size();
+    if bytes == 0 {
         findings.push(Finding::ZeroMemory);
+        return;
+    }
+    let usable = machine.usable_memory(&[]);
+    let usable = usable
+        .iter()
+        .fold(0_u64, |sum, memory| sum.saturating_add(memory.region.size));
+    if usable < LEAST_MEMORY_BYTES {
+        findings.push(Finding::TooLittleMemory { bytes, usable });
     }
 }
 
-fn check_console(machine: &Machine, findings: &mut Vec<Finding>) {
+/// Reports what the console lacks; returns what it can do.
+fn check_console(machine: &Machine, findings: &mut Vec<Finding>) -> ConsoleUse {
+    let chosen = &machine.chosen;
+    if let (Some(raw), None) = (&chosen.stdout_raw, &chosen.stdout_path) {
+        findings.push(Finding::UnresolvedConsole { raw: raw.clone() });
+    }
     let Some(console) = &machine.console else {
-        findings.push(match &machine.chosen.stdout_raw {
-            None => Finding::NoConsole,
-            Some(raw) => Finding::UnresolvedConsole { raw: raw.clone() },
-        });
-        return;
+        findings.push(Finding::NoConsole);
+        return ConsoleUse::None;
     };
     let path = console.path.clone();
-    if !console.kind.is_supported() {
+    let compatible = || console.compatible.first().cloned().unwrap_or_default();
+    if !console.status.is_okay() {
+        findings.push(Finding::DisabledConsole { path });
+    } else if !console.kind.is_supported() {
         findings.push(Finding::UnsupportedConsole {
+            compatible: compatible(),
             path,
-            compatible: console.compatible.first().cloned().unwrap_or_default(),
         });
     } else if console.base().is_none() {
         findings.push(Finding::UnreachableConsole { path });
+    } else if !console.kind.takes_input() {
+        findings.push(Finding::NoConsoleInput {
+            compatible: compatible(),
+            path,
+        });
+        return ConsoleUse::Output;
+    } else if console.intid().is_none() {
+        findings.push(Finding::ConsoleWithoutInterrupt { path });
+        return ConsoleUse::Output;
+    } else {
+        return ConsoleUse::InputAndOutput;
     }
+    ConsoleUse::None
 }

@@ -1,11 +1,16 @@
 //! `/chosen`: what firmware says to the system, and the console that it names
 //! (devicetree specification 3.3, 3.6).
+//!
+//! The console is found in this order ([`ConsoleSource`]): the device that
+//! `stdout-path` names; the one that `earlycon=` or `console=` in `bootargs` names
+//! (syntax of Linux's kernel parameters); the only UART that Capelin has a driver
+//! for. Of several UARTs none is guessed: it may belong to somebody else.
 
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::tree::{NodeId, Tree};
-use crate::types::{Interrupt, PhysAddr, Reg, Status};
+use crate::types::{Interrupt, Intid, PhysAddr, Reg, Status};
 
 /// What `/chosen` holds.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -53,14 +58,40 @@ pub enum ConsoleKind {
 }
 
 impl ConsoleKind {
-    /// Whether Capelin has a driver for it.
+    /// Whether Capelin can write to it.
     #[must_use]
     pub const fn is_supported(self) -> bool {
         matches!(self, Self::Pl011 | Self::Ns16550 | Self::Bcm2835Aux)
     }
+
+    /// Whether Capelin has a driver for it that reads from it.
+    #[must_use]
+    pub const fn takes_input(self) -> bool {
+        matches!(self, Self::Pl011)
+    }
 }
 
-/// The device that `stdout-path` names.
+/// What named the console.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ConsoleSource {
+    /// `stdout-path`.
+    StdoutPath,
+    /// `earlycon=` or `console=` in `bootargs`.
+    Bootargs,
+    /// Nothing: it is the only enabled UART that Capelin can write to.
+    OnlyUart,
+}
+
+/// Where a UART's registers are, one to each `1 << shift` bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RegisterLayout {
+    /// log2 of the bytes from one register to the next.
+    pub shift: u32,
+    /// Bytes in an access.
+    pub access_bytes: u32,
+}
+
+/// The device that is the console.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Console {
     /// Path of the node.
@@ -79,8 +110,10 @@ pub struct Console {
     pub clock_frequency: Option<u32>,
     /// Its interrupts.
     pub interrupts: Vec<Interrupt>,
-    /// What `status` says.
+    /// What `status` says of it or a bus above.
     pub status: Status,
+    /// What named it.
+    pub source: ConsoleSource,
 }
 
 impl Console {
@@ -89,7 +122,83 @@ impl Console {
     pub fn base(&self) -> Option<PhysAddr> {
         self.reg.and_then(|reg| reg.base)
     }
+
+    /// Whether Capelin can write to it: it is enabled, reachable, and of a kind that
+    /// there is a driver for.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        self.status.is_okay() && self.base().is_some() && self.kind.is_supported()
+    }
+
+    /// Whether somebody can type there: there is a driver that reads from it, and
+    /// its interrupt reaches the GIC.
+    #[must_use]
+    pub fn takes_input(&self) -> bool {
+        self.is_usable() && self.kind.takes_input() && self.intid().is_some()
+    }
+
+    /// How its registers are laid out: as its `compatible` fixes it ([`FIXED`]),
+    /// else as `reg-shift` and `reg-io-width` say, which stand for 0 and 1 where
+    /// they are missing (binding `8250`).
+    #[must_use]
+    pub fn layout(&self) -> RegisterLayout {
+        let listed = |names: &[&str]| self.compatible.iter().any(|one| names.contains(&&**one));
+        let fixed = FIXED.iter().find(|(names, _)| listed(names));
+        fixed.map_or(
+            RegisterLayout {
+                shift: self.reg_shift,
+                access_bytes: self.reg_io_width.unwrap_or(1),
+            },
+            |(_, layout)| *layout,
+        )
+    }
+
+    /// The interrupt that it raises, if one reaches the GIC.
+    #[must_use]
+    pub fn intid(&self) -> Option<Intid> {
+        self.interrupts.iter().find_map(|interrupt| interrupt.intid)
+    }
 }
+
+/// UARTs whose layout no property gives: the binding of each fixes it.
+const FIXED: &[(&[&str], RegisterLayout)] = &[
+    (
+        &["arm,pl011", "arm,sbsa-uart"],
+        RegisterLayout {
+            shift: 2,
+            access_bytes: 4,
+        },
+    ),
+    // Byte registers, one to a word.
+    (
+        &[
+            "ti,am654-uart",
+            "ti,am64-uart",
+            "ti,am4372-uart",
+            "ti,am3352-uart",
+            "ti,dra742-uart",
+            "ti,omap4-uart",
+            "ti,omap3-uart",
+            "ti,omap2-uart",
+        ],
+        RegisterLayout {
+            shift: 2,
+            access_bytes: 1,
+        },
+    ),
+    // Word registers.
+    (
+        &[
+            "brcm,bcm2835-aux-uart",
+            "mediatek,mt6577-uart",
+            "nvidia,tegra20-uart",
+        ],
+        RegisterLayout {
+            shift: 2,
+            access_bytes: 4,
+        },
+    ),
+];
 
 const KINDS: &[(ConsoleKind, &[&str])] = &[
     (ConsoleKind::Bcm2835Aux, &["brcm,bcm2835-aux-uart"]),
@@ -104,7 +213,12 @@ const KINDS: &[(ConsoleKind, &[&str])] = &[
             "snps,dw-apb-uart",
             "ti,am654-uart",
             "ti,am64-uart",
+            "ti,am4372-uart",
+            "ti,am3352-uart",
+            "ti,dra742-uart",
             "ti,omap4-uart",
+            "ti,omap3-uart",
+            "ti,omap2-uart",
             "mediatek,mt6577-uart",
             "nvidia,tegra20-uart",
             "marvell,armada-38x-uart",
@@ -139,25 +253,84 @@ const KINDS: &[(ConsoleKind, &[&str])] = &[
     (ConsoleKind::Armada3700, &["marvell,armada-3700-uart"]),
 ];
 
-/// Reads `/chosen` and the console.
+/// Reads `/chosen` and finds the console.
 pub(crate) fn read(tree: &Tree<'_>) -> (Chosen, Option<Console>) {
-    let Some(node) = tree.child(Tree::ROOT, "chosen") else {
-        return (Chosen::default(), None);
-    };
+    let node = tree.child(Tree::ROOT, "chosen");
+    let string = |name: &str| node.and_then(|node| tree.str(node, name));
+    let address = |name: &str| node.and_then(|node| tree.u64(node, name)).map(PhysAddr);
     // The older name has the same meaning.
-    let raw = tree
-        .str(node, "stdout-path")
-        .or_else(|| tree.str(node, "linux,stdout-path"));
+    let raw = string("stdout-path").or_else(|| string("linux,stdout-path"));
     let stdout = raw.and_then(|raw| resolve(tree, raw));
+    let bootargs = string("bootargs");
     let chosen = Chosen {
-        bootargs: tree.str(node, "bootargs").map(String::from),
+        bootargs: bootargs.map(String::from),
         stdout_raw: raw.map(String::from),
         stdout_path: stdout.map(|stdout| tree.path(stdout)),
         stdout_options: raw.and_then(|raw| Some(String::from(raw.split_once(':')?.1))),
-        initrd_start: tree.u64(node, "linux,initrd-start").map(PhysAddr),
-        initrd_end: tree.u64(node, "linux,initrd-end").map(PhysAddr),
+        initrd_start: address("linux,initrd-start"),
+        initrd_end: address("linux,initrd-end"),
     };
-    (chosen, stdout.map(|stdout| console(tree, stdout)))
+    let found = |node: Option<NodeId>, source| node.map(|node| console(tree, node, source));
+    let named = found(stdout, ConsoleSource::StdoutPath);
+    let console = match named {
+        // What can't be used is no console, where another can.
+        Some(named) if named.is_usable() => Some(named),
+        other => found(in_bootargs(tree, bootargs), ConsoleSource::Bootargs)
+            .or_else(|| found(only_uart(tree), ConsoleSource::OnlyUart))
+            .filter(Console::is_usable)
+            .or(other),
+    };
+    (chosen, console)
+}
+
+/// The device that `earlycon=` or `console=` names: by address, as in
+/// `earlycon=uart8250,mmio32,0xfe660000`, or by number, as in `console=ttyS2,1500000`,
+/// which the alias `serial2` stands for.
+fn in_bootargs(tree: &Tree<'_>, bootargs: Option<&str>) -> Option<NodeId> {
+    let words = || bootargs.unwrap_or("").split_ascii_whitespace();
+    let early = words().filter_map(|word| word.strip_prefix("earlycon="));
+    let by_address = early
+        .filter_map(|value| value.split(',').find_map(hexadecimal))
+        .find_map(|address| at(tree, PhysAddr(address)));
+    // The last `console=` is where the system talks to its user.
+    let by_number = || {
+        let mut names = words().filter_map(|word| word.strip_prefix("console="));
+        let name = names.next_back()?.split(',').next()?;
+        let digits = name.trim_start_matches(|c: char| !c.is_ascii_digit());
+        let is_serial = ["ttyS", "ttyAMA"]
+            .iter()
+            .any(|prefix| name.strip_prefix(prefix) == Some(digits));
+        let mut alias = String::from("serial");
+        alias.push_str(digits);
+        is_serial.then(|| resolve(tree, &alias))?
+    };
+    by_address.or_else(by_number)
+}
+
+/// A number as C writes it in base 16.
+fn hexadecimal(word: &str) -> Option<u64> {
+    u64::from_str_radix(word.strip_prefix("0x")?, 16).ok()
+}
+
+/// The UART whose registers begin at `address`.
+fn at(tree: &Tree<'_>, address: PhysAddr) -> Option<NodeId> {
+    uarts(tree).find(|&node| {
+        let first = tree.reg(node).first().copied();
+        first.and_then(|reg| reg.base) == Some(address)
+    })
+}
+
+/// The enabled UART that Capelin can write to, if there is exactly one.
+fn only_uart(tree: &Tree<'_>) -> Option<NodeId> {
+    let mut usable = uarts(tree)
+        .filter(|&node| kind_of(tree, node).is_supported() && tree.status_on_bus(node).is_okay());
+    let first = usable.next()?;
+    usable.next().is_none().then_some(first)
+}
+
+fn uarts<'t>(tree: &'t Tree<'_>) -> impl Iterator<Item = NodeId> + 't {
+    tree.all()
+        .filter(|&node| kind_of(tree, node) != ConsoleKind::Other)
 }
 
 /// The node that a path or alias, perhaps with `:options`, names.
@@ -177,20 +350,25 @@ pub(crate) fn resolve(tree: &Tree<'_>, raw: &str) -> Option<NodeId> {
     tree.find(&path)
 }
 
-fn console(tree: &Tree<'_>, node: NodeId) -> Console {
-    let kind = KINDS
+/// What programs the device `node`.
+fn kind_of(tree: &Tree<'_>, node: NodeId) -> ConsoleKind {
+    KINDS
         .iter()
         .find(|(_, names)| tree.is_compatible(node, names))
-        .map_or(ConsoleKind::Other, |(kind, _)| *kind);
+        .map_or(ConsoleKind::Other, |(kind, _)| *kind)
+}
+
+fn console(tree: &Tree<'_>, node: NodeId, source: ConsoleSource) -> Console {
     Console {
         path: tree.path(node),
         compatible: tree.compatible(node),
-        kind,
+        kind: kind_of(tree, node),
         reg: tree.reg(node).first().copied(),
         reg_shift: tree.u32(node, "reg-shift").unwrap_or(0),
         reg_io_width: tree.u32(node, "reg-io-width"),
         clock_frequency: tree.u32(node, "clock-frequency"),
         interrupts: tree.interrupts(node),
-        status: tree.status(node),
+        status: tree.status_on_bus(node),
+        source,
     }
 }

@@ -71,6 +71,53 @@ pub struct Cpu {
     pub caches: Vec<usize>,
 }
 
+/// Cores that have no `AArch64` state, by `compatible` (binding `arm/cpus`).
+const AARCH32_ONLY: &[&str] = &[
+    "arm,arm1020e",
+    "arm,arm1020t",
+    "arm,arm1022e",
+    "arm,arm1026ej-s",
+    "arm,arm1136j-s",
+    "arm,arm1136jf-s",
+    "arm,arm1156t2-s",
+    "arm,arm1156t2f-s",
+    "arm,arm1176jz-s",
+    "arm,arm1176jzf",
+    "arm,arm1176jzf-s",
+    "arm,arm11mpcore",
+    "arm,arm926ej-s",
+    "arm,cortex-a5",
+    "arm,cortex-a7",
+    "arm,cortex-a8",
+    "arm,cortex-a9",
+    "arm,cortex-a12",
+    "arm,cortex-a15",
+    "arm,cortex-a17",
+    "arm,cortex-a32",
+    "arm,cortex-r4",
+    "arm,cortex-r5",
+    "arm,cortex-r7",
+    "arm,cortex-r52",
+    "brcm,brahma-b15",
+    "marvell,pj4a",
+    "marvell,pj4b",
+    "marvell,sheeva-v5",
+    "marvell,sheeva-v7",
+    "qcom,krait",
+    "qcom,scorpion",
+];
+
+impl Cpu {
+    /// Whether it can run 64-bit code, as far as its `compatible` tells.
+    #[must_use]
+    pub fn is_aarch64(&self) -> bool {
+        !self
+            .compatible
+            .iter()
+            .any(|one| AARCH32_ONLY.contains(&&**one))
+    }
+}
+
 /// All cores, in document order, and the caches that they share.
 pub(crate) struct Cpus {
     pub(crate) cpus: Vec<Cpu>,

@@ -45,11 +45,7 @@ pub(crate) fn read(tree: &Tree<'_>) -> Vec<Device> {
                 regs: tree.reg(node),
                 interrupts: tree.interrupts(node),
                 interrupt_names: interrupt::names(tree, node),
-                // A device on a disabled bus can't be used either.
-                status: lineage()
-                    .map(|node| tree.status(node))
-                    .find(|status| !status.is_okay())
-                    .unwrap_or_default(),
+                status: tree.status_on_bus(node),
                 numa: lineage().find_map(|node| tree.numa(node)),
                 is_dma_coherent: lineage()
                     .take_while(|&node| tree.property(node, "dma-noncoherent").is_none())

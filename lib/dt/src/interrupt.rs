@@ -11,10 +11,13 @@
 //!   map gives parent and specifier to go on with;
 //! * a controller stacked on the GIC that passes all lines through, as wake-up
 //!   controllers (`fsl,imx8mq-gpc`) and polarity changers
-//!   (`mediatek,mt6577-sysirq`) do: it has as many interrupt cells as its own
-//!   parent and no `interrupts` of its own, and the specifier means there what it
-//!   means here;
+//!   (`mediatek,mt6577-sysirq`) do: the specifier means there what it means here.
+//!   Nothing but their names tells them ([`PASS_THROUGH`]): a crossbar
+//!   (`ti,irq-crossbar`) looks the same and renumbers;
 //! * another controller, whose lines have no INTID of their own.
+//!
+//! An entry of `interrupts-extended` whose phandle is 0 is empty: it keeps its
+//! place, since `interrupt-names` counts it, and is no interrupt.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -28,6 +31,18 @@ use crate::types::{Interrupt, Intid, Trigger};
 const MAX_CELLS: usize = 8;
 /// The most maps and stacked controllers that are followed for one interrupt.
 const MAX_HOPS: usize = 8;
+
+/// Controllers that pass every line on to the GIC below its own number: their
+/// bindings say that a specifier is the GIC's.
+const PASS_THROUGH: &[&str] = &[
+    "fsl,imx6q-gpc",
+    "fsl,imx7d-gpc",
+    "fsl,imx8mq-gpc",
+    "mediatek,mt6577-sysirq",
+    "nvidia,tegra20-ictlr",
+    "nvidia,tegra30-ictlr",
+    "ti,omap4-wugen-mpu",
+];
 
 /// One interrupt before it is written down.
 struct Line {
@@ -46,7 +61,10 @@ impl Tree<'_> {
         lines
             .into_iter()
             .map_while(|line| {
-                let interrupt = self.resolve(of, line);
+                let interrupt = match line {
+                    Some(line) => self.resolve(of, line),
+                    None => Interrupt::EMPTY,
+                };
                 // What this takes in memory counts as work.
                 self.step(16 + interrupt.controller.len())
                     .then_some(interrupt)
@@ -86,21 +104,29 @@ impl Tree<'_> {
         (1..=MAX_CELLS).contains(&cells).then_some(cells)
     }
 
-    fn plain_lines(&self, of: NodeId) -> Option<Vec<Line>> {
+    fn plain_lines(&self, of: NodeId) -> Option<Vec<Option<Line>>> {
         let value = self.property(of, "interrupts")?;
         let controller = self.interrupt_parent(of)?;
         let count = self.interrupt_cells(controller)?;
-        let lines = value.chunks_exact(4 * count).map(|entry| Line {
-            controller,
-            cells: words(entry, 0, count),
+        let lines = value.chunks_exact(4 * count).map(|entry| {
+            Some(Line {
+                controller,
+                cells: words(entry, 0, count),
+            })
         });
         Some(lines.collect())
     }
 
-    fn extended_lines(&self, value: &[u8]) -> Vec<Line> {
+    /// The entries of `interrupts-extended`, `None` for empty ones.
+    fn extended_lines(&self, value: &[u8]) -> Vec<Option<Line>> {
         let mut lines = Vec::new();
         let mut at = 0;
         while let Some(phandle) = cell(value, at) {
+            if phandle == 0 {
+                lines.push(None);
+                at += 1;
+                continue;
+            }
             let Some(controller) = self.by_phandle(phandle) else {
                 break;
             };
@@ -111,7 +137,7 @@ impl Tree<'_> {
             if cells.len() < count {
                 break;
             }
-            lines.push(Line { controller, cells });
+            lines.push(Some(Line { controller, cells }));
             at += 1 + count;
         }
         lines
@@ -160,9 +186,7 @@ impl Tree<'_> {
             if kind_of(self, at).is_some() {
                 return decode(&line.cells);
             }
-            let passes = self.property(at, "interrupt-controller").is_some()
-                && self.property(at, "interrupts").is_none()
-                && self.property(at, "interrupts-extended").is_none()
+            let passes = self.is_compatible(at, PASS_THROUGH)
                 && self.interrupt_cells(at) == Some(line.cells.len());
             if !passes {
                 return None;

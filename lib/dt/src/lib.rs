@@ -48,9 +48,9 @@ mod tree;
 pub mod types;
 pub mod validate;
 
-pub use bootability::{Bootability, Finding, Severity, bootability};
+pub use bootability::{Bootability, ConsoleUse, Finding, Others, Severity, bootability};
 pub use cache::{Cache, CacheGeometry};
-pub use chosen::{Chosen, Console, ConsoleKind};
+pub use chosen::{Chosen, Console, ConsoleKind, ConsoleSource, RegisterLayout};
 pub use cpu::{Cpu, EnableMethod, Topology};
 pub use device::Device;
 pub use error::DtError;
@@ -80,7 +80,8 @@ pub struct Machine {
     pub gic: Option<Gic>,
     /// The architected timer.
     pub timer: Option<Timer>,
-    /// Memory that isn't disabled, sizes of 0 included.
+    /// Memory that isn't disabled or out of the bounds that the boot loader sets;
+    /// sizes of 0 included.
     pub memory: Vec<MemoryRegion>,
     /// Everything that is reserved, in force or not.
     pub reservations: Vec<Reservation>,
@@ -88,7 +89,7 @@ pub struct Machine {
     pub psci: Option<Psci>,
     /// What firmware says.
     pub chosen: Chosen,
-    /// The device that `stdout-path` names.
+    /// The console: see [`chosen`].
     pub console: Option<Console>,
     /// Distances between NUMA nodes.
     pub distances: DistanceMap,

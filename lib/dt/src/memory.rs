@@ -1,5 +1,11 @@
 //! Memory, what of it is taken, and how far it is (devicetree specification
-//! 3.4, 3.5, 5.3; bindings `reserved-memory`, `numa`).
+//! 3.4, 3.5, 5.3; bindings `reserved-memory`, `numa`; of the `chosen` schema
+//! `linux,usable-memory-range`).
+//!
+//! A boot loader that keeps memory for itself (one that starts a second kernel
+//! after a crash) says so in two ways: `linux,usable-memory` stands in a memory
+//! node in place of `reg`, and `linux,usable-memory-range` in `/chosen` bounds all
+//! memory. What lies outside isn't Capelin's.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -78,9 +84,35 @@ impl DistanceMap {
     }
 }
 
-/// The memory nodes below the root that aren't disabled, in document order.
-/// Whoever lacks a `device_type` counts by its name.
+/// The memory nodes below the root that aren't disabled, in document order, as far
+/// as Capelin may use them. Whoever lacks a `device_type` counts by its name.
 pub(crate) fn memory(tree: &Tree<'_>) -> Vec<MemoryRegion> {
+    let bounds = tree
+        .child(Tree::ROOT, "chosen")
+        .map(|chosen| tree.regions_in(Tree::ROOT, chosen, "linux,usable-memory-range"))
+        .unwrap_or_default();
+    let all = memory_nodes(tree);
+    if bounds.is_empty() {
+        return all;
+    }
+    let mut found = Vec::new();
+    for memory in &all {
+        for bound in &bounds {
+            if !tree.step(1) {
+                return found;
+            }
+            let base = memory.region.base.max(bound.base);
+            let end = memory.region.end().min(bound.end());
+            if let Some(size) = end.checked_sub(base.0).filter(|&size| size > 0) {
+                let region = Region { base, size };
+                found.push(MemoryRegion { region, ..*memory });
+            }
+        }
+    }
+    found
+}
+
+fn memory_nodes(tree: &Tree<'_>) -> Vec<MemoryRegion> {
     let mut found = Vec::new();
     for node in tree.children(Tree::ROOT) {
         let is_memory = match tree.str(node, "device_type") {
@@ -91,7 +123,13 @@ pub(crate) fn memory(tree: &Tree<'_>) -> Vec<MemoryRegion> {
             continue;
         }
         let numa = tree.numa(node);
-        let regions = tree.reg(node).into_iter().filter_map(|reg| reg.region());
+        let regions = if tree.property(node, "linux,usable-memory").is_some() {
+            tree.regions_in(Tree::ROOT, node, "linux,usable-memory")
+        } else {
+            let regs = tree.reg(node).into_iter();
+            regs.filter_map(|reg| reg.region()).collect()
+        };
+        let regions = regions.into_iter();
         found.extend(regions.map(|region| MemoryRegion { region, numa }));
     }
     found
@@ -136,7 +174,7 @@ fn reservation(tree: &Tree<'_>, parent: NodeId, node: NodeId) -> Reservation {
             Some(size) => ReservationKind::Dynamic {
                 size,
                 alignment: tree.u64(node, "alignment"),
-                ranges: alloc_ranges(tree, parent, node).unwrap_or_default(),
+                ranges: tree.regions_in(parent, node, "alloc-ranges"),
             },
             None => ReservationKind::Static,
         },
@@ -145,25 +183,6 @@ fn reservation(tree: &Tree<'_>, parent: NodeId, node: NodeId) -> Reservation {
         reusable: tree.property(node, "reusable").is_some(),
         status: tree.status(node),
     }
-}
-
-/// `alloc-ranges`, in the cells of `/reserved-memory`.
-fn alloc_ranges(tree: &Tree<'_>, parent: NodeId, node: NodeId) -> Option<Vec<Region>> {
-    let value = tree.property(node, "alloc-ranges")?;
-    let cells = tree.cells_of(parent)?;
-    let stride = cells.address + cells.size;
-    if stride == 0 {
-        return None;
-    }
-    let entries = value.chunks_exact(4 * stride).filter_map(|entry| {
-        let base = crate::address::number(entry, 0, cells.address)?;
-        let size = crate::address::number(entry, cells.address, cells.size)?;
-        Some(Region::new(
-            crate::address::low(base),
-            crate::address::low(size),
-        ))
-    });
-    Some(entries.collect())
 }
 
 /// The distance map: whole triples only.

@@ -87,15 +87,22 @@ impl Psci {
     }
 }
 
+/// The version that one `compatible` stands for: that of 1.0 for any later one,
+/// since 1.x only adds to it (DEN 0022, 2.1).
+fn version(compatible: &str) -> Option<PsciVersion> {
+    match compatible.strip_prefix("arm,psci")? {
+        "" => Some(PsciVersion::V0_1),
+        "-0.2" => Some(PsciVersion::V0_2),
+        other if other.starts_with("-1.") => Some(PsciVersion::V1_0),
+        _ => None,
+    }
+}
+
 /// Reads the first enabled PSCI node whose method is known, wherever it is:
 /// `/psci` or below `/firmware`.
 pub(crate) fn read(tree: &Tree<'_>) -> Option<Psci> {
     tree.all().find_map(|node| {
-        let version = ["arm,psci-1.0", "arm,psci-0.2", "arm,psci"]
-            .iter()
-            .zip([PsciVersion::V1_0, PsciVersion::V0_2, PsciVersion::V0_1])
-            .find(|(name, _)| tree.is_compatible(node, &[**name]))?
-            .1;
+        let version = tree.strings(node, "compatible").filter_map(version).max()?;
         let conduit = match tree.str(node, "method")? {
             "hvc" => Conduit::Hvc,
             "smc" => Conduit::Smc,

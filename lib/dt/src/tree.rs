@@ -293,6 +293,15 @@ impl<'a> Tree<'a> {
         }
     }
 
+    /// What `status` says of the node and the buses above it: the first that isn't
+    /// okay, from the node up. A device on a disabled bus can't be used either.
+    pub(crate) fn status_on_bus(&self, of: NodeId) -> Status {
+        core::iter::successors(Some(of), |&node| self.parent(node))
+            .map(|node| self.status(node))
+            .find(|status| !status.is_okay())
+            .unwrap_or_default()
+    }
+
     /// `numa-node-id`, of the node itself.
     pub(crate) fn numa(&self, of: NodeId) -> Option<NumaId> {
         self.u32(of, "numa-node-id").map(NumaId)

@@ -112,10 +112,20 @@ pub struct Interrupt {
     pub intid: Option<Intid>,
     /// How it signals; `Unspecified` where `intid` is `None`.
     pub trigger: Trigger,
-    /// Path of the controller that takes it.
+    /// Path of the controller that takes it; empty for an empty entry.
     pub controller: String,
     /// The specifier, in that controller's own format.
     pub cells: Vec<u32>,
+}
+
+impl Interrupt {
+    /// An entry of `interrupts-extended` that names no controller.
+    pub(crate) const EMPTY: Self = Self {
+        intid: None,
+        trigger: Trigger::Unspecified,
+        controller: String::new(),
+        cells: Vec::new(),
+    };
 }
 
 /// One entry of a `reg` property.

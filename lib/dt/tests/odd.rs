@@ -10,8 +10,8 @@ use capelin_dt::bootability::{Start, start};
 use capelin_dt::types::Trigger;
 use capelin_dt::validate::{MAX_DEPTH, MAX_NAME};
 use capelin_dt::{
-    Conduit, ConsoleKind, DtError, EnableMethod, Finding, GicKind, Intid, Machine, Mpidr, NumaId,
-    PhysAddr, PsciVersion, Region, ReservationKind, Status, bootability, early,
+    Conduit, ConsoleKind, ConsoleSource, DtError, EnableMethod, Finding, GicKind, Intid, Machine,
+    Mpidr, NumaId, PhysAddr, PsciVersion, Region, ReservationKind, Status, bootability, early,
 };
 use common::{Builder, Value, small};
 
@@ -301,7 +301,11 @@ fn addresses_climb_through_every_bus() {
         device.regs[0].base.map(|base| base.0)
     };
     assert_eq!(base("a"), Some(0x4_0000_5800));
-    assert_eq!(base("b"), None, "reaches over the end of its range");
+    assert_eq!(
+        base("b"),
+        Some(0x4_0000_5900),
+        "goes where its first byte does"
+    );
     assert_eq!(base("c"), None, "an I2C bus has no ranges");
     assert_eq!(base("d"), Some(0x4000_0100));
 }
@@ -420,7 +424,17 @@ fn what_keeps_secondaries_from_starting_is_told() {
         address: PhysAddr(8),
         cores: 2,
     };
-    assert_eq!(has(&machine, shared), 3);
+    assert_eq!(has(&machine, shared), 1);
+    // Two of three: the third is alone. A disabled core waits there like any other.
+    let machine = cores(&[(table, Some(8)), (table, Some(16)), (table, Some(16))]);
+    let shared = Finding::SharedReleaseAddress {
+        address: PhysAddr(16),
+        cores: 2,
+    };
+    assert_eq!(has(&machine, shared), 1);
+    // Address 0 is where firmware was to write one in.
+    let machine = cores(&[(table, Some(8)), (table, Some(0)), (table, Some(24))]);
+    assert_eq!(has(&machine, Finding::NoReleaseAddress { cores: 1 }), 2);
     // The method counts, not the address that firmware left in.
     let machine = cores(&[(psci, Some(8)), (None, Some(8))]);
     assert_eq!(machine.cpus[0].release_addr, Some(PhysAddr(8)));
@@ -642,8 +656,11 @@ fn the_console_is_found_by_path_alias_and_options() {
         assert_eq!(found.path, "/bus/uart@10", "{path}");
         assert_eq!((found.kind, found.reg_shift), (ConsoleKind::Ns16550, 2));
     }
+    // What leads nowhere is told, and the only UART is the console.
     let machine = console("gone:115200");
-    assert_eq!(machine.console, None);
+    let found = machine.console.as_ref().unwrap();
+    assert_eq!(found.path, "/bus/uart@10");
+    assert_eq!(found.source, ConsoleSource::OnlyUart);
     let raw = "gone:115200".into();
     assert!(
         bootability(&machine)

@@ -2,15 +2,16 @@
 //! with `--json`, as one JSON object per file and line.
 //!
 //! A file that is no device tree is reported on standard error and makes the exit
-//! status 3; the other files are shown all the same. What the fields mean is in
-//! `docs/050-device-tree.md`.
+//! status 3; a machine on which fewer cores would run, with the tree as it stands,
+//! than the tree has enabled makes it 6. All files are shown in any case. What the
+//! fields mean is in `docs/050-device-tree.md`.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use capelin_dt::{
-    Bootability, Console, Cpu, EnableMethod, Gic, Machine, Psci, Region, ReservationKind, Timer,
-    bootability,
+    Bootability, Console, ConsoleSource, ConsoleUse, Cpu, EnableMethod, Gic, Machine, Psci, Region,
+    ReservationKind, Timer, bootability,
 };
 use serde_json::{Value, json};
 
@@ -25,7 +26,10 @@ Shows what Capelin would use of each flattened device tree.
   --json   one JSON object per file, one line each; numbers are decimal, null is
            what the tree doesn't have: file, model, cpus, gic, memory,
            reservations, psci, timer_intids, console, distances, bootable,
-           usable_cores, reasons";
+           usable_cores, enabled_cores, console_input, reasons
+
+exit status: 3 for a file that is no device tree, 6 where fewer cores would run
+than the tree has";
 
 /// Runs the recipe.
 ///
@@ -49,18 +53,32 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
         return Err(Error::Usage("no file given".to_owned()));
     }
     let mut failure = None;
+    let mut short = 0;
     for file in &files {
-        match read(file) {
-            Ok(machine) if as_json => println!("{}", as_value(file, &machine)),
-            Ok(machine) => println!("{}", as_text(file, &machine)),
+        let machine = match read(file) {
+            Ok(machine) => machine,
             Err(error) => {
                 if let Some(earlier) = failure.replace(error) {
                     eprintln!("xtask: {earlier}");
                 }
+                continue;
             }
+        };
+        let verdict = bootability(&machine);
+        if as_json {
+            println!("{}", as_value(file, &machine, &verdict));
+        } else {
+            println!("{}", as_text(file, &machine, &verdict));
+        }
+        if !verdict.is_bootable() || verdict.usable_cores < verdict.enabled_cores {
+            short += 1;
         }
     }
-    failure.map_or(Ok(()), Err)
+    match failure {
+        Some(error) => Err(error),
+        None if short > 0 => Err(Error::FewerCores(short)),
+        None => Ok(()),
+    }
 }
 
 fn read(file: &Path) -> Result<Machine> {
@@ -68,8 +86,7 @@ fn read(file: &Path) -> Result<Machine> {
     Machine::parse(&blob).map_err(|error| Error::Malformed(file.to_owned(), error.to_string()))
 }
 
-fn as_value(file: &Path, machine: &Machine) -> Value {
-    let verdict = bootability(machine);
+fn as_value(file: &Path, machine: &Machine, verdict: &Bootability) -> Value {
     let memory = machine.memory.iter().map(|memory| pair(&memory.region));
     let reservations = machine.reserved_regions().map(|region| pair(&region));
     let distances = machine.distances.entries.iter();
@@ -88,6 +105,8 @@ fn as_value(file: &Path, machine: &Machine) -> Value {
             .collect::<Vec<_>>(),
         "bootable": verdict.is_bootable(),
         "usable_cores": verdict.usable_cores,
+        "enabled_cores": verdict.enabled_cores,
+        "console_input": verdict.console == ConsoleUse::InputAndOutput,
         "reasons": verdict.findings.iter().map(ToString::to_string).collect::<Vec<_>>(),
     })
 }
@@ -144,17 +163,21 @@ fn timer_intids(timer: &Timer) -> Vec<u32> {
 }
 
 fn console_value(console: &Console) -> Value {
-    let intid = console.interrupts.first().and_then(|one| one.intid);
+    let layout = console.layout();
     json!({
         "path": console.path,
         "base": console.base().map(|base| base.0),
         "kind": format!("{:?}", console.kind),
-        "intid": intid.map(|intid| intid.0),
+        "intid": console.intid().map(|intid| intid.0),
+        "register_shift": layout.shift,
+        "access_bytes": layout.access_bytes,
+        "source": format!("{:?}", console.source),
+        "enabled": console.status.is_okay(),
     })
 }
 
 /// The text for one file. Writing to a string can't fail.
-fn as_text(file: &Path, machine: &Machine) -> String {
+fn as_text(file: &Path, machine: &Machine, verdict: &Bootability) -> String {
     let mut text = String::new();
     let model = machine.model.as_deref().unwrap_or("no model");
     let _ = writeln!(text, "{}: {model}", file.display());
@@ -186,7 +209,7 @@ fn as_text(file: &Path, machine: &Machine) -> String {
     if let Some(bootargs) = &machine.chosen.bootargs {
         line(&mut text, "bootargs", bootargs);
     }
-    text_of_verdict(&mut text, &bootability(machine));
+    text_of_verdict(&mut text, verdict);
     text
 }
 
@@ -275,7 +298,12 @@ fn text_of_console(text: &mut String, machine: &Machine) {
         Some(base) => format!("{:#x}", base.0),
         None => "no CPU address".to_owned(),
     };
-    let what = format!("{} ({:?}) at {base}", console.path, console.kind);
+    let source = match console.source {
+        ConsoleSource::StdoutPath => "named by stdout-path",
+        ConsoleSource::Bootargs => "named by bootargs",
+        ConsoleSource::OnlyUart => "the only UART",
+    };
+    let what = format!("{} ({:?}) at {base}, {source}", console.path, console.kind);
     line(text, "console", &what);
 }
 
@@ -317,7 +345,7 @@ mod tests {
     #[test]
     fn what_a_tree_lacks_is_null() {
         let machine = Machine::parse(&smallest()).unwrap();
-        let value = as_value(Path::new("x.dtb"), &machine);
+        let value = as_value(Path::new("x.dtb"), &machine, &bootability(&machine));
         assert_eq!(value["file"], "x.dtb");
         for field in ["gic", "psci", "timer_intids", "console", "model"] {
             assert!(value[field].is_null(), "{field}");
@@ -337,9 +365,9 @@ mod tests {
     #[test]
     fn text_names_the_file_and_gives_the_verdict() {
         let machine = Machine::parse(&smallest()).unwrap();
-        let text = as_text(Path::new("x.dtb"), &machine);
+        let text = as_text(Path::new("x.dtb"), &machine, &bootability(&machine));
         assert!(text.starts_with("x.dtb: no model\n"));
-        assert!(text.contains("Capelin can't boot here (0 cores usable)"));
+        assert!(text.contains("Capelin can't boot here (0 of 0 cores usable, no console)"));
         assert!(text.contains("- no GIC"));
     }
 
@@ -354,7 +382,9 @@ mod tests {
         let path = |file: &PathBuf| file.display().to_string();
         let outcome = main(Args::new([path(&bad), path(&good)]));
         assert!(matches!(&outcome, Err(Error::Malformed(file, _)) if *file == bad));
-        assert!(main(Args::new(["--json".to_owned(), path(&good)])).is_ok());
+        // Well-formed, but nothing runs there.
+        let outcome = main(Args::new(["--json".to_owned(), path(&good)]));
+        assert!(matches!(outcome, Err(Error::FewerCores(1))));
         let gone = folder.join("gone.dtb");
         assert!(matches!(
             main(Args::new([path(&gone)])),

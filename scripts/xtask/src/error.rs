@@ -27,6 +27,9 @@ pub(crate) enum Error {
     Violations(usize),
     /// Tests failed; they were shown.
     Tests(usize),
+    /// On this many described machines fewer cores would run than there are; they
+    /// were shown.
+    FewerCores(usize),
 }
 
 impl Error {
@@ -37,6 +40,7 @@ impl Error {
             Self::Usage(_) => 2,
             Self::File(..) | Self::Spawn(..) | Self::Program(..) | Self::Malformed(..) => 3,
             Self::Guest(End::TimedOut(_)) => 4,
+            Self::FewerCores(_) => 6,
             Self::Guest(End::Interrupted(signal)) => {
                 128_u8.saturating_add(u8::try_from(*signal).unwrap_or(0))
             }
@@ -57,6 +61,12 @@ impl fmt::Display for Error {
             Self::Guest(end) => write!(f, "{end}"),
             Self::Violations(count) => write!(f, "{count} violation(s)"),
             Self::Tests(count) => write!(f, "{count} test(s) failed"),
+            Self::FewerCores(count) => {
+                write!(
+                    f,
+                    "{count} machine(s) would run fewer cores than the tree has"
+                )
+            }
         }
     }
 }

@@ -300,6 +300,14 @@ fn machines() -> Vec<GuestCase> {
             tree: tree(&[("interrupts", "interrapts")]),
             ..fatal("machine/nonsense-tree", "", "capelin: fatal: cannot boot")
         },
+        GuestCase {
+            // The board has one UART, and no word says that it is the console.
+            tree: tree(&[("stdout-path", "xtdout-path")]),
+            exec: Some("cores; echo still here"),
+            patterns: vec!["capelin: boot driver on", "still here"],
+            counts: vec![(" running ", 2)],
+            ..GuestCase::new("machine/no-stdout-path", "--smp 2")
+        },
         fatal("machine/16-MiB", "--smp 1 --mem 16M", "fatal"),
         GuestCase {
             exec: Some("cores; echo still here"),

@@ -269,7 +269,7 @@ impl Start {
         let registers = machine::registers(self.boot, args.registers)?;
         let console = self.machine.as_ref().and_then(|m| m.console.as_ref());
         let is_edge = console
-            .and_then(|console| console.interrupts.first())
+            .and_then(|console| console.interrupts.iter().find(|one| one.intid.is_some()))
             .is_some_and(|interrupt| interrupt.trigger.is_edge());
         let compatible = console.map(|console| console.compatible.as_slice());
         let program = self
