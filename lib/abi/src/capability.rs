@@ -125,16 +125,20 @@ pub const DISPATCHER_BYTES: u64 = 4096;
 pub const KCB_BYTES: u64 = 4096;
 
 bitflags! {
-    /// What the holder of a capability may do with it.
+    /// What the holder of a capability may do with it; [`crate::rights`] says what each
+    /// operation asks for.
     #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
     pub struct Rights: u8 {
-        /// Map readable; read a state.
+        /// Look: map it readable, translate through it, read what it says of itself.
         const READ = 1 << 0;
-        /// Map writable; change a state; send on an endpoint.
+        /// Change: map it writable, fill and empty its slots or entries, send, ring,
+        /// stop it.
         const WRITE = 1 << 1;
-        /// Map executable.
+        /// Have it run: map it executable, let a dispatcher, a core or an address
+        /// space run.
         const EXECUTE = 1 << 2;
-        /// Copy it into another domain.
+        /// Hand it to somebody else: into another CSpace, a message, a control block,
+        /// another kernel.
         const GRANT = 1 << 3;
         /// Revoke its copies and descendants.
         const REVOKE = 1 << 4;

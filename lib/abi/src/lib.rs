@@ -9,6 +9,7 @@
 //! | [`address`] | physical, virtual and capability addresses, core and kernel ids |
 //! | [`error`] | the one error word that a system call returns |
 //! | [`capability`] | object types, rights, sizes of objects |
+//! | [`rights`] | which rights each operation asks for |
 //! | [`syscall`] | system call numbers, invocation numbers, register assignment |
 //! | [`dispatcher`] | the user-visible dispatcher frame and its save areas |
 //! | [`lmp`] | endpoint rings inside the dispatcher frame |
@@ -26,6 +27,7 @@ pub mod error;
 pub mod flat;
 pub mod layout;
 pub mod lmp;
+pub mod rights;
 pub mod syscall;
 
 pub use address::{CapAddress, CapRef, KernelId, Level, Mpidr, PhysAddr, VirtAddr};

@@ -387,6 +387,7 @@ fn kernel() -> Vec<GuestCase> {
         ),
         ("kernel/mapping", "test-mapping", 18, "--mem 4G"),
         ("kernel/messages", "test-messages", 23, ""),
+        ("kernel/rights", "test-rights", 5, ""),
     ];
     let long = [
         (
