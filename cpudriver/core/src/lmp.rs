@@ -13,6 +13,7 @@ use core::num::NonZeroU32;
 use capelin_abi::lmp::{
     HEAD, MESSAGE_BYTES, MESSAGE_WORDS, MessageHeader, RECEIVE_SLOT, RING_HEADER_BYTES, TAIL,
 };
+use capelin_abi::rights::{Need, Operation};
 use capelin_abi::syscall::{DIRECT_MESSAGE, DispatcherState, SendFlags};
 use capelin_abi::{CapRef, ObjectType, Rights, SysError};
 use capelin_cap::{Slot, SlotIndex, SlotStore, cspace};
@@ -124,13 +125,7 @@ pub(crate) fn send<M: Machine>(
     message: &Message,
 ) -> Result<(DcbRef, bool), SysError> {
     let slot = core.slots.slot(lookup(core, sender, message.endpoint)?);
-    if !slot.rights().contains(Rights::WRITE) {
-        return Err(if slot.is_occupied() {
-            SysError::MissingRight
-        } else {
-            SysError::EmptySlot
-        });
-    }
+    slot.meets(const { Need::of(Operation::Send, 0) })?;
     let to = destination(slot)?;
     if message.length > MESSAGE_WORDS {
         return Err(SysError::InvalidArgument);
@@ -189,12 +184,7 @@ fn transfer<M: Machine>(
         return Err(SysError::NoReceiveSlot);
     }
     let slot = core.slots.slot(source);
-    if !slot.is_occupied() {
-        return Err(SysError::EmptySlot);
-    }
-    if !slot.rights().contains(Rights::GRANT) {
-        return Err(SysError::MissingRight);
-    }
+    slot.meets(const { Need::of(Operation::Send, 1) })?;
     let mut rights = Rights::all();
     if !flags.contains(SendFlags::KEEP_REVOKE) {
         rights.remove(Rights::REVOKE);

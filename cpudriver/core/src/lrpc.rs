@@ -10,8 +10,8 @@
 
 use capelin_abi::dispatcher::offset;
 use capelin_abi::lmp::{MESSAGE_WORDS, MessageHeader};
+use capelin_abi::rights::{Need, Operation};
 use capelin_abi::syscall::{DIRECT_MESSAGE, KernelCounter, Syscall};
-use capelin_abi::{ObjectType, Rights};
 use capelin_cap::{SlotStore, cspace};
 
 use crate::dcb::{DcbRef, Wait};
@@ -92,9 +92,7 @@ fn decode<M: Machine>(core: &Core<M>, caller: DcbRef, area: M::Context) -> Optio
         core.objects.dcb(caller).l1,
         word,
     )?);
-    if slot.kind() != ObjectType::EndpointLmp || !slot.rights().contains(Rights::WRITE) {
-        return None;
-    }
+    slot.meets(const { Need::of(Operation::Send, 0) }).ok()?;
     let to = lmp::destination(slot).ok()?;
     let receiver = core.objects.dcb(to.dcb);
     let knows_asid = receiver.asid_generation == kcb.asid_generation;

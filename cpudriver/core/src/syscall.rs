@@ -2,8 +2,9 @@
 
 use capelin_abi::dispatcher::{SaveArea, context};
 use capelin_abi::lmp::MESSAGE_WORDS;
+use capelin_abi::rights::{Need, Operation};
 use capelin_abi::syscall::{KernelCounter, SendFlags, Syscall};
-use capelin_abi::{ABI_VERSION, CapRef, ObjectType, SysError};
+use capelin_abi::{ABI_VERSION, CapRef, SysError};
 use capelin_cap::SlotStore;
 
 use crate::dcb::DcbRef;
@@ -216,13 +217,7 @@ fn yield_to<M: Machine>(
     }
     let reference = CapRef::from_word(word).ok_or(SysError::NoSuchSlot)?;
     let slot = core.slots.slot(lmp::lookup(core, current, reference)?);
-    if slot.kind() != ObjectType::Dispatcher {
-        return Err(if slot.is_occupied() {
-            SysError::WrongType
-        } else {
-            SysError::EmptySlot
-        });
-    }
+    slot.meets(const { Need::of(Operation::Yield, 0) })?;
     let target = core
         .objects
         .dcb_at(slot.address())

@@ -9,7 +9,7 @@ use crate::slot::{SlotFlags, SlotIndex};
 use crate::store::SlotStore;
 
 /// Turns the Frame in `index` into a `CoreImage`, in place. Rights to its
-/// contents go; GRANT and REVOKE stay.
+/// contents go; EXECUTE (to start a core from it), GRANT and REVOKE stay.
 ///
 /// # Errors
 /// For the slot as [`crate::copy()`]; `WrongType`; `Foreign`;
@@ -42,6 +42,6 @@ pub fn seal<S: SlotStore>(store: &mut S, mdb: &mut Mdb, index: SlotIndex) -> Res
     // the node stays where it is.
     let slot = store.slot_mut(index);
     slot.set_kind(ObjectType::CoreImage);
-    slot.keep_rights(Rights::GRANT.union(Rights::REVOKE));
+    slot.keep_rights(Rights::EXECUTE.union(Rights::GRANT).union(Rights::REVOKE));
     Ok(())
 }

@@ -7,7 +7,8 @@
 use core::fmt;
 
 use bitflags::bitflags;
-use capelin_abi::{KernelId, ObjectType, PhysAddr, Rights};
+use capelin_abi::rights::Need;
+use capelin_abi::{KernelId, ObjectType, PhysAddr, Rights, SysError};
 
 use crate::key::{ADDRESS_BITS, ADDRESS_MASK, space_of};
 
@@ -287,6 +288,35 @@ impl Slot {
     #[must_use]
     pub const fn rights(&self) -> Rights {
         Rights::from_bits_truncate(self.byte(RIGHTS))
+    }
+
+    /// Whether the capability is of one of the types that `need` names and has the
+    /// rights that it asks for in any case.
+    ///
+    /// # Errors
+    /// `EmptySlot`, `WrongType`, `MissingRight`.
+    #[inline(always)]
+    pub fn meets(&self, need: Need) -> Result<(), SysError> {
+        if need.kinds.contains(self.kind()) {
+            self.require(need.rights)
+        } else if self.is_occupied() {
+            Err(SysError::WrongType)
+        } else {
+            Err(SysError::EmptySlot)
+        }
+    }
+
+    /// Whether the capability has `rights`.
+    ///
+    /// # Errors
+    /// `MissingRight`.
+    #[inline(always)]
+    pub const fn require(&self, rights: Rights) -> Result<(), SysError> {
+        if self.rights().contains(rights) {
+            Ok(())
+        } else {
+            Err(SysError::MissingRight)
+        }
     }
 
     /// The kernel that owns the object.

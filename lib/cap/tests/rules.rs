@@ -669,7 +669,10 @@ fn sealing_needs_that_nobody_can_touch_it() {
     assert_eq!(world.delete_all(23), Ok(()));
     assert_eq!(attempt(&mut world, 20), Ok(()));
     assert_eq!(world.slot(20).kind(), ObjectType::CoreImage);
-    assert_eq!(world.slot(20).rights(), Rights::GRANT | Rights::REVOKE);
+    assert_eq!(
+        world.slot(20).rights(),
+        Rights::EXECUTE | Rights::GRANT | Rights::REVOKE
+    );
     assert_eq!(attempt(&mut world, 20), Err(SysError::WrongType));
     world.assert_sound(false);
 }

@@ -1,7 +1,8 @@
 //! Invocations of a CSpace root: copy, mint, retype, delete, revoke, identify.
 
 use capelin_abi::capability::CNODE_SLOTS;
-use capelin_abi::syscall::KernelCounter;
+use capelin_abi::rights::{Condition, Need};
+use capelin_abi::syscall::{Invocation, KernelCounter};
 use capelin_abi::{CapRef, Level, ObjectType, PAGE_SIZE, PhysAddr, Rights, SysError};
 use capelin_cap::{Mint, RetypeRequest, SlotIndex, SlotStore, State, Step, cspace};
 
@@ -24,6 +25,24 @@ fn target<M: Machine>(core: &Core<M>, call: &Call<M>, n: usize) -> Result<SlotIn
 fn target_of<M: Machine>(core: &Core<M>, call: &Call<M>, word: u64) -> Result<SlotIndex, SysError> {
     let cnode = core.slots.index_of(core.slots.slot(call.slot).address());
     cspace::lookup_word(&core.slots, cnode.ok_or(SysError::Foreign)?, word)
+}
+
+/// Whether the capability in `from` may be put where the call says: it must be
+/// grantable when that is in another CSpace than the caller's.
+#[inline(always)]
+fn check_grant<M: Machine>(
+    core: &Core<M>,
+    call: &Call<M>,
+    from: SlotIndex,
+    need: Need,
+) -> Result<(), SysError> {
+    let cnode = core.slots.index_of(core.slots.slot(call.slot).address());
+    if cnode == Some(core.objects.dcb(call.caller).l1) {
+        return Ok(());
+    }
+    core.slots
+        .slot(from)
+        .require(need.when(Condition::AnotherCSpace))
 }
 
 #[inline(always)]
@@ -67,8 +86,10 @@ pub(super) fn identify_slot<M: Machine>(
 
 #[inline(always)]
 pub(super) fn copy<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, SysError> {
+    const NEED: Need = Need::invocation(Invocation::Copy, 2);
     let to = target(core, call, 1)?;
-    let from = call.source(core, 2)?;
+    let from = call.capability(core, NEED)?;
+    check_grant(core, call, from, NEED)?;
     let mask = rights(call.argument(3))?;
     capelin_cap::copy(&mut core.slots, &mut core.kcb.mdb, from, to, mask)?;
     Ok(DONE)
@@ -76,15 +97,27 @@ pub(super) fn copy<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Out
 
 #[inline(never)]
 pub(super) fn mint<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, SysError> {
+    const NEED: Need = Need::invocation(Invocation::Mint, 2);
     let to = target(core, call, 1)?;
-    let from = call.source(core, 2)?;
+    let from = call.capability(core, NEED)?;
+    check_grant(core, call, from, NEED)?;
     let mask = rights(call.argument(3))?;
+    let source = core.slots.slot(from);
     let what = match call.argument(5) {
-        0 => Mint::Badge(call.argument(4)),
-        size => Mint::Range {
-            offset: call.argument(4),
-            size,
-        },
+        0 => {
+            source.require(const { NEED.when(Condition::Badge) })?;
+            Mint::Badge(call.argument(4))
+        }
+        size => {
+            // What a part of a frame claims, nobody else is kept from.
+            if !matches!(source.kind(), ObjectType::Frame | ObjectType::DevFrame) {
+                source.require(const { NEED.when(Condition::Claim) })?;
+            }
+            Mint::Range {
+                offset: call.argument(4),
+                size,
+            }
+        }
     };
     capelin_cap::mint(&mut core.slots, &mut core.kcb.mdb, from, to, mask, what)?;
     Ok(DONE)
@@ -92,12 +125,14 @@ pub(super) fn mint<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Out
 
 #[inline(always)]
 pub(super) fn retype<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, SysError> {
+    const NEED: Need = Need::invocation(Invocation::Retype, 2);
     // Read once: arguments lie in the dispatcher frame, which another core may write,
     // and the check that all slots are in one CNode must be about the first of them.
     let word = call.argument(1);
     let reference = CapRef::from_word(word).ok_or(SysError::NoSuchSlot)?;
     let first = target_of(core, call, word)?;
-    let from = call.source(core, 2)?;
+    let from = call.capability(core, NEED)?;
+    check_grant(core, call, from, NEED)?;
     let kind = u8::try_from(call.argument(3))
         .ok()
         .and_then(|raw| ObjectType::try_from(raw).ok());
@@ -186,6 +221,9 @@ pub(super) fn delete<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<O
 #[inline(never)]
 pub(super) fn revoke<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, SysError> {
     let slot = target(core, call, 1)?;
+    core.slots
+        .slot(slot)
+        .meets(const { Need::invocation(Invocation::Revoke, 1) })?;
     in_steps!(core, capelin_cap::revoke, slot)
 }
 

@@ -2,6 +2,7 @@
 
 use capelin_abi::dispatcher::{FRAME_BYTES, context, offset};
 use capelin_abi::lmp::{HEAD, MAX_CAPACITY, RECEIVE_SLOT, TAIL, ring_bytes};
+use capelin_abi::rights::Need;
 use capelin_abi::syscall::{DispatcherFlags, DispatcherState, Invocation};
 use capelin_abi::{ObjectType, PAGE_SIZE, PhysAddr, Rights, SysError, VirtAddr};
 use capelin_cap::{Capability, SlotIndex, SlotStore};
@@ -63,20 +64,13 @@ fn configure<M: Machine>(
     let flags = flags.ok_or(SysError::InvalidArgument)?;
     let frame_user = VirtAddr(call.argument(2));
     let sources = [
-        call.source(core, 1)?,
-        call.source(core, 3)?,
-        call.source(core, 4)?,
+        call.capability(core, const { Need::invocation(Invocation::Configure, 1) })?,
+        call.capability(core, const { Need::invocation(Invocation::Configure, 3) })?,
+        call.capability(core, const { Need::invocation(Invocation::Configure, 4) })?,
     ];
-    let kinds = sources.map(|source| core.slots.slot(source).kind());
-    if kinds != [ObjectType::Frame, ObjectType::L1CNode, ObjectType::VNodeL0] {
-        return Err(SysError::WrongType);
-    }
     let frame = core.slots.slot(sources[0]);
     let root = core.slots.slot(sources[2]).address();
     let (base, bytes) = (frame.address(), frame.size());
-    if !frame.rights().contains(Rights::READ | Rights::WRITE) {
-        return Err(SysError::MissingRight);
-    }
     if bytes < FRAME_BYTES || !core.objects.contains(base, FRAME_BYTES) {
         return Err(SysError::OutOfRange);
     }
@@ -181,7 +175,7 @@ fn make_endpoint<M: Machine>(
     let frame = core.objects.frame(entry.frame);
     let index = entry.endpoints.iter().position(|record| record.ring == 0);
     let index = index.ok_or(SysError::NoResources)?;
-    let target = call.source(core, 3)?;
+    let target = call.own_slot(core, 3)?;
     let object = core.objects.dcb_address(dcb).0;
     let capability = Capability::memory(
         ObjectType::EndpointLmp,
@@ -220,7 +214,7 @@ fn make_notify<M: Machine>(
     if bit > 63 {
         return Err(SysError::InvalidArgument);
     }
-    let target = call.source(core, 2)?;
+    let target = call.own_slot(core, 2)?;
     if !core.slots.slot(target).is_empty() {
         return Err(SysError::SlotInUse);
     }
@@ -262,7 +256,7 @@ fn bind_death<M: Machine>(
     call: &Call<M>,
     dcb: DcbRef,
 ) -> Result<Outcome, SysError> {
-    let source = call.source(core, 1)?;
+    let source = call.capability(core, const { Need::invocation(Invocation::BindDeath, 1) })?;
     let to = lmp::destination(core.slots.slot(source))?;
     let target = dcb.held(held::DEATH);
     if core.slots.slot(target).is_occupied() {

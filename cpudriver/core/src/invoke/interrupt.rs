@@ -2,6 +2,8 @@
 
 use capelin_aarch64::gic;
 use capelin_abi::SysError;
+use capelin_abi::rights::Need;
+use capelin_abi::syscall::Invocation;
 use capelin_cap::{Capability, SlotStore};
 
 use super::{Call, DONE, Outcome};
@@ -21,9 +23,9 @@ pub(crate) fn bind<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Out
     if !(interrupts::FIRST_BINDABLE..gic::FIRST_SPECIAL).contains(&intid) {
         return Err(SysError::OutOfRange);
     }
-    let endpoint = call.source(core, 1)?;
+    let endpoint = call.capability(core, const { Need::invocation(Invocation::BindIrq, 1) })?;
     let to = lmp::destination(core.slots.slot(endpoint))?;
-    let target = call.source(core, 2)?;
+    let target = call.own_slot(core, 2)?;
     if !core.slots.slot(target).is_empty() {
         return Err(SysError::SlotInUse);
     }

@@ -1,6 +1,7 @@
 //! Invocations of the Kernel capability: what only a monitor and `init` may ask.
 
 use capelin_abi::boot::{ARGS_MAGIC, CoreArgs, KERNEL_MAGIC, KernelHeader};
+use capelin_abi::rights::Need;
 use capelin_abi::syscall::{HAS_CRC32, Invocation, KernelCounter};
 use capelin_abi::{KernelId, Mpidr, ObjectType, PAGE_SIZE, PhysAddr, SysError, VirtAddr};
 use capelin_cap::{CapRecord, Capability, ExportMode, SlotStore};
@@ -38,7 +39,7 @@ pub(crate) fn invoke<M: Machine>(
             Ok(DONE)
         }
         Invocation::Seal => {
-            let frame = call.source(core, 1)?;
+            let frame = call.capability(core, const { Need::invocation(Invocation::Seal, 1) })?;
             capelin_cap::seal(&mut core.slots, &mut core.kcb.mdb, frame)?;
             Ok(DONE)
         }
@@ -95,15 +96,9 @@ fn read_image<T: FromBytes + IntoBytes, M: Machine>(
 }
 
 fn start_core<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, SysError> {
-    let image_slot = call.source(core, 1)?;
+    const NEED: Need = Need::invocation(Invocation::StartCore, 1);
+    let image_slot = call.capability(core, NEED)?;
     let image = core.slots.slot(image_slot);
-    if image.kind() != ObjectType::CoreImage {
-        return Err(if image.is_occupied() {
-            SysError::WrongType
-        } else {
-            SysError::EmptySlot
-        });
-    }
     let (base, bytes) = (image.address(), image.size());
     let cleaned = image.data()[0];
     // Locking holds one slot only: by a copy a running core's memory could be deleted
@@ -196,7 +191,7 @@ fn release_spin_table<M: Machine>(
 }
 
 fn export<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, SysError> {
-    let slot = call.source(core, 1)?;
+    let slot = call.capability(core, const { Need::invocation(Invocation::Export, 1) })?;
     let address = VirtAddr(call.argument(2));
     let word = call.argument(3);
     let to = KernelId(low16(word));
@@ -222,7 +217,7 @@ fn import<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, Sys
     let mut words = [0_u64; 8];
     core.machine
         .read_user(words.as_mut_bytes(), VirtAddr(call.argument(1)))?;
-    let target = call.source(core, 2)?;
+    let target = call.own_slot(core, 2)?;
     let record = CapRecord::parse(&words)?;
     if names_the_kernel(core, &record) {
         return Err(SysError::RangeInUse);

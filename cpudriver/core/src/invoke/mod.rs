@@ -3,6 +3,10 @@
 //! Each function decodes and checks everything, then performs what can't fail.
 //! One file for each group of types; all return results for x1–x3, or an error,
 //! or ask for a restart.
+//!
+//! Which rights are asked for stands in `capelin_abi::rights` and nowhere here: the
+//! capability invoked is checked before the operation is looked at, and arguments are
+//! decoded by [`Call::capability`], with a need that the table has.
 
 mod cnode;
 mod dispatcher;
@@ -13,6 +17,7 @@ mod vnode;
 
 pub use kernel::ARGS_USED;
 
+use capelin_abi::rights::{INVOKED, Kinds, Need};
 use capelin_abi::syscall::{DispatcherState, Invocation};
 use capelin_abi::{ObjectType, SysError};
 use capelin_cap::{SlotIndex, SlotStore};
@@ -65,9 +70,22 @@ impl<M: Machine> Call<M> {
         Outcome::Answered
     }
 
-    /// Argument `n` as a reference to a slot of the caller's own CSpace.
+    /// The capability of the caller's own CSpace that `need` is about, if it is what
+    /// the table of rights asks for in any case.
     #[inline(always)]
-    pub(crate) fn source(&self, core: &Core<M>, n: usize) -> Result<SlotIndex, SysError> {
+    pub(crate) fn capability(&self, core: &Core<M>, need: Need) -> Result<SlotIndex, SysError> {
+        let slot = self.own_slot(core, need.register)?;
+        // Where everything will do, whoever uses it says what is empty or unusable.
+        if need.kinds != Kinds::ANY || !need.rights.is_empty() {
+            core.slots.slot(slot).meets(need)?;
+        }
+        Ok(slot)
+    }
+
+    /// Argument `n` as a slot of the caller's own CSpace that is to be filled. A
+    /// capability that is there is [`Call::capability`]'s to find.
+    #[inline(always)]
+    pub(crate) fn own_slot(&self, core: &Core<M>, n: usize) -> Result<SlotIndex, SysError> {
         lookup_word(core, self.caller, self.argument(n))
     }
 }
@@ -109,7 +127,7 @@ pub(crate) fn handle<M: Machine>(core: &mut Core<M>, caller: DcbRef, area: M::Co
 /// Defines a function that performs an invocation and answers it: by `answer`, if it
 /// can't stop its caller.
 macro_rules! complete {
-    ($name:ident, $operation:path, $conclude:ident) => {
+    ($name:ident, $invocation:ident, $operation:path, $conclude:ident) => {
         #[inline(never)]
         fn $name<M: Machine>(
             core: &mut Core<M>,
@@ -118,18 +136,33 @@ macro_rules! complete {
             area: M::Context,
         ) -> Leave {
             let call = Call::<M> { caller, slot, area };
-            let result = $operation(core, &call);
+            let needed = const { Need::invocation(Invocation::$invocation, 0).rights };
+            let result = match core.slots.slot(slot).require(needed) {
+                Ok(()) => $operation(core, &call),
+                Err(error) => Err(error),
+            };
             $conclude(core, &call, result)
         }
     };
 }
 
-complete!(copy, cnode::copy, answer);
-complete!(retype, cnode::retype, answer);
-complete!(delete, cnode::delete, conclude);
-complete!(map, vnode::map, answer);
-complete!(unmap, vnode::unmap, conclude);
-complete!(others, perform, conclude);
+complete!(copy, Copy, cnode::copy, answer);
+complete!(retype, Retype, cnode::retype, answer);
+complete!(delete, Delete, cnode::delete, conclude);
+complete!(map, Map, vnode::map, answer);
+complete!(unmap, Unmap, vnode::unmap, conclude);
+
+#[inline(never)]
+fn others<M: Machine>(
+    core: &mut Core<M>,
+    caller: DcbRef,
+    slot: SlotIndex,
+    area: M::Context,
+) -> Leave {
+    let call = Call::<M> { caller, slot, area };
+    let result = perform(core, &call);
+    conclude(core, &call, result)
+}
 
 /// Answers an invocation.
 #[inline(always)]
@@ -208,28 +241,27 @@ fn perform<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, Sy
     // What dies is being taken apart, and what is in progress holds what lay there
     // before: a mapping made in such a table, or a dispatcher made to run again, would
     // outlive its object.
-    capelin_cap::usable(&core.slots, slot)?;
-    let invocation = || I::try_from(number).map_err(|_| SysError::UnknownOperation);
-    match kind {
-        ObjectType::Null => Err(SysError::EmptySlot),
-        ObjectType::L1CNode => match invocation()? {
-            I::Mint => cnode::mint(core, call),
-            I::Revoke => cnode::revoke(core, call),
-            I::IdentifySlot => cnode::identify_slot(core, call),
-            _ => Err(SysError::UnknownOperation),
-        },
-        ObjectType::Mapping if number == I::Protect as u16 => vnode::protect(core, call),
-        ObjectType::Dispatcher => dispatcher::invoke(core, call, invocation()?),
-        ObjectType::Notify if number == I::Ring as u16 => {
+    let invoked = capelin_cap::usable(&core.slots, slot)?;
+    let (kinds, rights) = INVOKED
+        .get(usize::from(number))
+        .ok_or(SysError::UnknownOperation)?;
+    if !kinds.contains(kind) {
+        return Err(SysError::UnknownOperation);
+    }
+    invoked.require(*rights)?;
+    match I::try_from(number).map_err(|_| SysError::UnknownOperation)? {
+        I::Mint => cnode::mint(core, call),
+        I::Revoke => cnode::revoke(core, call),
+        I::IdentifySlot => cnode::identify_slot(core, call),
+        I::Protect => vnode::protect(core, call),
+        I::Ring => {
             let slot = core.slots.slot(slot);
             doorbell::ring(core, Bell::from_data(slot.owner(), slot.data()))?;
             Ok(DONE)
         }
-        ObjectType::IrqSource if number == I::BindIrq as u16 => interrupt::bind(core, call),
-        ObjectType::IrqDest if number == I::AcknowledgeIrq as u16 => {
-            interrupt::acknowledge(core, call)
-        }
-        ObjectType::Kernel => kernel::invoke(core, call, invocation()?),
-        _ => Err(SysError::UnknownOperation),
+        I::BindIrq => interrupt::bind(core, call),
+        I::AcknowledgeIrq => interrupt::acknowledge(core, call),
+        invocation if kind == ObjectType::Dispatcher => dispatcher::invoke(core, call, invocation),
+        invocation => kernel::invoke(core, call, invocation),
     }
 }

@@ -5,8 +5,9 @@
 //! first address, and invalidation needs no search.
 
 use capelin_abi::capability::VNODE_ENTRIES;
-use capelin_abi::syscall::MapFlags;
-use capelin_abi::{ObjectType, PAGE_SIZE, PhysAddr, Rights, SysError, VirtAddr};
+use capelin_abi::rights::{Condition, Need};
+use capelin_abi::syscall::{Invocation, MapFlags};
+use capelin_abi::{ObjectType, PAGE_SIZE, PhysAddr, SysError, VirtAddr};
 use capelin_cap::{MappingData, Slot, SlotIndex, SlotStore};
 use capelin_vspace::{Descriptor, Permissions, TableLevel};
 
@@ -39,17 +40,21 @@ fn flags(word: u64) -> Result<MapFlags, SysError> {
         .ok_or(SysError::InvalidArgument)
 }
 
+/// Whether the frame or mapping that `need` is about may be mapped with `flags`.
 #[inline(always)]
-fn check_rights(source: &Slot, flags: MapFlags) -> Result<(), SysError> {
-    let mut needed = Rights::READ;
-    needed.set(Rights::WRITE, flags.contains(MapFlags::WRITE));
-    needed.set(Rights::EXECUTE, flags.contains(MapFlags::EXECUTE));
-    if source.rights().contains(needed) {
-        Ok(())
-    } else {
-        Err(SysError::MissingRight)
+fn check_rights(source: &Slot, need: Need, flags: MapFlags) -> Result<(), SysError> {
+    let mut needed = need.rights;
+    if flags.contains(MapFlags::WRITE) {
+        needed |= need.when(Condition::Writable);
     }
+    if flags.contains(MapFlags::EXECUTE) {
+        needed |= need.when(Condition::Executable);
+    }
+    source.require(needed)
 }
+
+/// What [`map`] asks of what it maps.
+const SOURCE: Need = Need::invocation(Invocation::Map, 1);
 
 #[cold]
 fn permissions(flags: MapFlags, kind: ObjectType) -> Result<Permissions, SysError> {
@@ -66,9 +71,6 @@ pub(crate) fn map<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outc
         .vnode_level()
         .and_then(TableLevel::new)
         .ok_or(SysError::WrongType)?;
-    if !slot.rights().contains(Rights::WRITE) {
-        return Err(SysError::MissingRight);
-    }
     let word = call.argument(2);
     let request = Request {
         table: slot.address(),
@@ -94,7 +96,7 @@ pub(crate) fn map<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outc
     {
         return Err(SysError::EntryInUse);
     }
-    let source = call.source(core, 1)?;
+    let source = call.capability(core, SOURCE)?;
     match core.slots.slot(source).kind() {
         ObjectType::Frame | ObjectType::DevFrame | ObjectType::EndpointUmp => {
             map_frame(core, call, &request, source)
@@ -106,7 +108,6 @@ pub(crate) fn map<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outc
         {
             map_table(core, call, &request, source)
         }
-        ObjectType::Null => Err(SysError::EmptySlot),
         _ => Err(SysError::WrongType),
     }
 }
@@ -122,7 +123,7 @@ fn map_frame<M: Machine>(
     let flags = flags(call.argument(2) >> 32)?;
     let offset = call.argument(3);
     let span = request.level.entry_span();
-    check_rights(frame, flags)?;
+    check_rights(frame, SOURCE, flags)?;
     let is_device = frame.kind() == ObjectType::DevFrame;
     // At most 512 entries of at most 2^39 bytes: no overflow. Nor is there one in the
     // frame, which ends below 2^56.
@@ -202,7 +203,9 @@ fn map_table<M: Machine>(
     request: &Request,
     source: SlotIndex,
 ) -> Result<Outcome, SysError> {
-    let child = core.slots.slot(source).address();
+    let child = core.slots.slot(source);
+    child.require(const { SOURCE.when(Condition::Table) })?;
+    let child = child.address();
     if request.count != 1 || call.argument(3) != 0 || call.argument(2) >> 32 != 0 {
         return Err(SysError::InvalidArgument);
     }
@@ -237,7 +240,7 @@ fn insert<M: Machine>(
     source: SlotIndex,
     kernel: u32,
 ) -> Result<(), SysError> {
-    let target = call.source(core, 4)?;
+    let target = call.own_slot(core, 4)?;
     let data = MappingData {
         table: request.table,
         first_entry: low16(request.first),
@@ -269,7 +272,11 @@ pub(crate) fn protect<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<
     let level = u8::try_from(data.kernel).ok().and_then(TableLevel::new);
     let level = level.ok_or(SysError::WrongType)?;
     let flags = flags(call.argument(1))?;
-    check_rights(slot, flags)?;
+    check_rights(
+        slot,
+        const { Need::invocation(Invocation::Protect, 0) },
+        flags,
+    )?;
     let (first, count) = (usize::from(data.first_entry), u64::from(data.entries));
     let old = core
         .objects

@@ -626,7 +626,7 @@ impl Model {
         }
         let cap = self.get_mut(at);
         cap.kind = CoreImage;
-        cap.rights &= Rights::GRANT | Rights::REVOKE;
+        cap.rights &= Rights::EXECUTE | Rights::GRANT | Rights::REVOKE;
         Ok(())
     }
 

@@ -382,14 +382,19 @@ impl Case {
             return Err(Failure::because("a register that isn't"));
         };
         if need.kinds.contains(ObjectType::Mapping) && need.kinds != Kinds::ANY {
-            // A mapping can't be copied: it has the rights of what it maps.
-            *word = mapping(world, mask)?;
+            // A mapping can't be copied: it has the rights of what it maps, READ in any case.
+            *word = mapping(world, mask | Rights::READ)?;
             return Ok(());
         }
         let [from, _] = call::halves(*word);
         let to = world.slot()?;
         call::copy_with(to, CapAddress(from), mask)?;
         *word = call::word(to);
+        let alone = [Invocation::Seal, Invocation::StartCore].map(Operation::Invoke);
+        if alone.contains(&self.operation) && need.register == 1 {
+            // These take no capability that has a copy.
+            call::delete(CapAddress(from))?;
+        }
         Ok(())
     }
 
