@@ -38,6 +38,14 @@ pub struct Needs {
     pub ram: u64,
 }
 
+/// What a domain may do with its own CSpace and tables: fill and empty them, and not hand them on
+/// or have others run in them.
+const OWN_SPACE: Rights = Rights::READ.union(Rights::WRITE);
+/// With its own dispatcher: ask how it is, print, end, make endpoints and Notify; not run it.
+const OWN_DISPATCHER: Rights = OWN_SPACE.union(Rights::RETYPE);
+/// With an endpoint of its parent: send to it, and pass it on.
+const PARENT: Rights = Rights::WRITE.union(Rights::GRANT);
+
 /// The pages that every domain has, beside its segments: where, how many bytes, how mapped.
 const STACKS: [(VirtAddr, u64); 2] = [
     (layout::STACK_TOP, layout::STACK_BYTES),
@@ -124,6 +132,8 @@ struct Loader<'a> {
     task: u32,
     loader: u32,
     next_slot: u64,
+    /// The root of the child's tables, in a slot of ours.
+    root: OwnedCap,
     /// Level 3 tables by the address that they start at.
     tables: Vec<(u64, CapAddress)>,
 }
@@ -131,18 +141,8 @@ struct Loader<'a> {
 impl<'a> Loader<'a> {
     fn new(home: &'a Chunk, ram: &'a Chunk) -> Result<Self, SpawnError> {
         let mut home_used = 0;
-        let cspace = OwnedCap::make(|slot| {
-            retype(
-                OWN,
-                slot.into(),
-                home.cap().reference(),
-                ObjectType::L1CNode,
-                take(&mut home_used, CNODE_BYTES, home)?,
-                CNODE_BYTES,
-                1,
-            )
-            .map_err(RtError::System)
-        })?;
+        let cspace = own_object(home, &mut home_used, ObjectType::L1CNode, CNODE_BYTES)?;
+        let root = own_object(home, &mut home_used, ObjectType::VNodeL0, VNODE_BYTES)?;
         let task = slots::allocate_l1()?;
         let loader = match slots::allocate_l1() {
             Ok(loader) => loader,
@@ -159,6 +159,7 @@ impl<'a> Loader<'a> {
             cspace,
             task,
             loader,
+            root,
             next_slot: 0,
             tables: Vec::new(),
         })
@@ -218,13 +219,13 @@ impl<'a> Loader<'a> {
         }
         let free = CapRef::l1(l1::FREE);
         self.make_object(child, free, ObjectType::L2CNode, CNODE_BYTES)?;
-        self.copy_to_task(slot::L1CNODE, self.cspace.address(), Rights::all())
+        self.copy_to_task(slot::L1CNODE, self.cspace.address(), OWN_SPACE)
     }
 
     /// Tables, from the root down, since a table takes entries only as part of an address space.
     fn make_tables(&mut self, image: &Image<'_>) -> Result<(), SpawnError> {
-        let root = self.in_task(slot::VSPACE_ROOT);
-        self.make_object(OWN, root.into(), ObjectType::VNodeL0, VNODE_BYTES)?;
+        let root = self.root.address();
+        self.copy_to_task(slot::VSPACE_ROOT, root, OWN_SPACE)?;
         let level1 = self.in_task(slot::VSPACE_L1);
         self.make_object(OWN, level1.into(), ObjectType::VNodeL1, VNODE_BYTES)?;
         self.enter(root, level1, 0)?;
@@ -261,28 +262,27 @@ impl<'a> Loader<'a> {
         let writable = MapFlags::READ | MapFlags::WRITE;
         self.map(frame, layout::DISPATCHER_FRAME.0, FRAME_BYTES, writable)?;
 
-        let dispatcher = self.in_task(slot::DISPATCHER);
         let kind = ObjectType::Dispatcher;
-        self.make_object(OWN, dispatcher.into(), kind, DISPATCHER_BYTES)?;
+        let dispatcher = own_object(self.home, &mut self.home_used, kind, DISPATCHER_BYTES)?;
+        self.copy_to_task(slot::DISPATCHER, dispatcher.address(), OWN_DISPATCHER)?;
         sys::dispatcher::configure(
-            dispatcher.into(),
+            dispatcher.reference(),
             frame.into(),
             layout::DISPATCHER_FRAME,
             self.cspace.reference(),
-            self.in_task(slot::VSPACE_ROOT).into(),
+            self.root.reference(),
             program.flags,
         )?;
         if let Some(death) = &program.death {
-            sys::dispatcher::bind_death(dispatcher.into(), death.reference())?;
+            sys::dispatcher::bind_death(dispatcher.reference(), death.reference())?;
         }
-        Ok(OwnedCap::copy_of(dispatcher)?)
+        Ok(dispatcher)
     }
 
     /// Copies of what the spawner passes.
     fn pass(&self, program: &Program) -> Result<(), SpawnError> {
-        let rights = Rights::all().difference(Rights::REVOKE);
         if let Some(parent) = program.parent {
-            self.copy_to_task(slot::PARENT, parent, rights)?;
+            self.copy_to_task(slot::PARENT, parent, PARENT)?;
         }
         // Their number was checked with the arguments page, which names each.
         for (index, &(source, rights)) in (0..).zip(&program.capabilities) {
@@ -396,6 +396,19 @@ impl<'a> Loader<'a> {
         }
         Ok(())
     }
+}
+
+/// An object of the home chunk in a slot of ours, for what the child gets with fewer rights.
+fn own_object(
+    home: &Chunk,
+    used: &mut u64,
+    kind: ObjectType,
+    bytes: u64,
+) -> Result<OwnedCap, RtError> {
+    OwnedCap::make(|slot| {
+        let (at, source) = (take(used, bytes, home)?, home.cap().reference());
+        retype(OWN, slot.into(), source, kind, at, bytes, 1).map_err(RtError::System)
+    })
 }
 
 /// Takes `bytes` bytes of `chunk` after those in use; gives their offset.
