@@ -2,7 +2,7 @@
 //! firmware and console.
 
 use core::fmt::Write;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::AtomicU64;
 
 use capelin_aarch64::console::EarlyConsole;
 use capelin_aarch64::gic::{Gic, SgiTarget};
@@ -15,6 +15,7 @@ use capelin_kernel::doorbell::SGI;
 use capelin_kernel::kcb::Kcb;
 use capelin_kernel::machine::Machine;
 use capelin_vspace::Permissions;
+use capelin_wake::Page;
 
 use crate::address::linear;
 use crate::doorbell_page;
@@ -62,6 +63,7 @@ impl Machine for Board {
     type Objects = Objects;
     type Frame = FrameWords;
     type Context = Context;
+    type Word = AtomicU64;
 
     #[inline]
     fn now(&self) -> u64 {
@@ -208,13 +210,8 @@ impl Machine for Board {
     }
 
     #[inline]
-    fn doorbell_word(&self, word: usize) -> u64 {
-        doorbell_page::own(word).load(Ordering::Relaxed)
-    }
-
-    #[inline]
-    fn take_doorbell_word(&mut self, word: usize) -> u64 {
-        doorbell_page::own(word).swap(0, Ordering::AcqRel)
+    fn doorbells(&self) -> Page<'static, AtomicU64> {
+        doorbell_page::own()
     }
 
     #[inline]
@@ -223,13 +220,8 @@ impl Machine for Board {
     }
 
     #[inline]
-    fn remote_doorbell_word(&self, kernel: KernelId, word: usize) -> u64 {
-        doorbell_page::remote(kernel, word).load(Ordering::Relaxed)
-    }
-
-    #[inline]
-    fn set_remote_doorbell(&mut self, kernel: KernelId, word: usize, bits: u64) -> u64 {
-        doorbell_page::remote(kernel, word).fetch_or(bits, Ordering::AcqRel)
+    fn remote_doorbells(&self, kernel: KernelId) -> Page<'static, AtomicU64> {
+        doorbell_page::remote(kernel)
     }
 
     fn cpu_on(&mut self, target: Mpidr, entry: PhysAddr, context: u64) -> Result<(), SysError> {

@@ -11,27 +11,29 @@ use core::sync::atomic::AtomicU64;
 
 use capelin_abi::KernelId;
 use capelin_kernel::narrow::index;
+use capelin_wake::Page;
+use capelin_wake::page::WORDS;
 
 use crate::address::DOORBELLS;
 
 #[repr(C, align(4096))]
-struct DoorbellPage([AtomicU64; 512]);
+struct DoorbellPage([AtomicU64; WORDS]);
 
 #[unsafe(link_section = ".capelin.doorbell")]
-static PAGE: DoorbellPage = DoorbellPage([const { AtomicU64::new(0) }; 512]);
+static PAGE: DoorbellPage = DoorbellPage([const { AtomicU64::new(0) }; WORDS]);
 
-/// Word `word` (modulo 512) of this kernel's page.
+/// This kernel's page.
 #[inline]
-pub(crate) fn own(word: usize) -> &'static AtomicU64 {
-    &PAGE.0[word & 511]
+pub(crate) fn own() -> Page<'static, AtomicU64> {
+    Page::new(&PAGE.0)
 }
 
-/// Word `word` (modulo 512) of the page of `kernel`, which has been mapped.
+/// The page of `kernel`, which has been mapped.
 #[inline]
-pub(crate) fn remote(kernel: KernelId, word: usize) -> &'static AtomicU64 {
-    let page = DOORBELLS + u64::from(kernel.0) * 4096;
-    let pointer = ptr::with_exposed_provenance_mut::<u64>(index(page) + (word & 511) * 8);
+pub(crate) fn remote(kernel: KernelId) -> Page<'static, AtomicU64> {
+    let page = index(DOORBELLS + u64::from(kernel.0) * 4096);
+    let pointer = ptr::with_exposed_provenance::<[AtomicU64; WORDS]>(page);
     // SAFETY: the page has been mapped at its fixed address, is never unmapped, and
     // all kernels access it by atomics only.
-    unsafe { AtomicU64::from_ptr(pointer) }
+    Page::new(unsafe { &*pointer })
 }

@@ -9,6 +9,7 @@ use capelin_abi::dispatcher::context;
 use capelin_abi::lmp::ENDPOINTS_PER_DISPATCHER;
 use capelin_abi::syscall::{DispatcherFlags, DispatcherState};
 use capelin_cap::SlotIndex;
+use capelin_wake::Deliveries;
 
 use crate::narrow::low32;
 
@@ -130,7 +131,7 @@ pub struct Dcb {
     /// Its word on the doorbell page, 0 for none.
     pub doorbell: u32,
     /// Deliveries so far.
-    pub delivered: u64,
+    pub delivered: Deliveries,
     /// When it wants to be woken, in counter ticks.
     pub deadline: u64,
     /// Neighbours in the run queue.

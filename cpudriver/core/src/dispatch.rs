@@ -5,15 +5,18 @@
 //! the vectors filled. Functions here change who is current and what that word
 //! says; `enter_user` in `vectors.S` then leaves from there.
 
+use core::num::NonZeroU64;
+
 use capelin_abi::dispatcher::{SaveArea, Upcall, context, offset};
 use capelin_abi::syscall::{DispatcherFlags, DispatcherState, KernelCounter};
 use capelin_abi::{PhysAddr, SysError};
 
 use crate::dcb::{DcbRef, Resume, Wait, held};
+use crate::doorbell;
 use crate::interrupts;
 use crate::lmp;
 use crate::machine::{FrameWords, Machine, Objects, SaveContext};
-use crate::narrow::{low16, low32};
+use crate::narrow::low16;
 use crate::scheduler::{NEVER, SLICES_PER_SECOND};
 use crate::state::Core;
 use crate::syscall::Leave;
@@ -145,15 +148,17 @@ pub(crate) fn end_wait<M: Machine>(
     Some(area)
 }
 
-/// Notes a delivery to `dcb` and makes it runnable if it waits. `urgent` puts it
-/// at the front of the queue (interrupts and doorbells).
+/// Counts a delivery to `dcb`, which is in its frame, and makes it runnable if it
+/// waits. `urgent`: see [`wake`].
 pub(crate) fn deliver<M: Machine>(core: &mut Core<M>, dcb: DcbRef, urgent: bool) {
-    let entry = core.objects.dcb_mut(dcb);
-    entry.delivered = entry.delivered.wrapping_add(1);
-    let (count, frame) = (entry.delivered, entry.frame);
-    if frame != 0 {
-        core.objects.frame(frame).write(offset::DELIVERED, count);
-    }
+    let frame = doorbell::seen_by(core, dcb);
+    core.objects.dcb_mut(dcb).delivered.add(frame.as_ref());
+    wake(core, dcb, urgent);
+}
+
+/// Makes `dcb` runnable if it waits. `urgent` puts it at the front of the queue
+/// (interrupts and doorbells).
+pub(crate) fn wake<M: Machine>(core: &mut Core<M>, dcb: DcbRef, urgent: bool) {
     if end_wait(core, dcb, 0).is_some() {
         if urgent {
             core.kcb.scheduler.push_front(&mut core.objects, dcb);
@@ -242,7 +247,7 @@ pub(crate) fn is_whole<M: Machine>(core: &Core<M>, dcb: DcbRef) -> bool {
 /// has been stopped.
 fn enter<M: Machine>(core: &mut Core<M>, dcb: DcbRef, now: u64) -> bool {
     core.kcb.count(KernelCounter::Switches);
-    crate::doorbell::take(core, dcb);
+    doorbell::take(core, dcb);
     let entry = core.objects.dcb(dcb);
     let (frame, root, flags, resume) = (entry.frame, entry.root, entry.flags, entry.resume);
     if core.active_root != root {
@@ -265,7 +270,14 @@ fn enter<M: Machine>(core: &mut Core<M>, dcb: DcbRef, now: u64) -> bool {
             core.kcb.current_area = frame + offset::DISABLED_AREA as u64;
             true
         }
-        Resume::Run => upcall(core, dcb, Upcall::Run, 0, 0),
+        Resume::Run => {
+            let Some(target) = entry_point(core, frame, Upcall::Run) else {
+                end(core, dcb, DispatcherState::Faulted, 0);
+                return false;
+            };
+            upcall(core, dcb, Upcall::Run, target, 0, 0);
+            true
+        }
     }
 }
 
@@ -315,27 +327,27 @@ fn note_asid<M: Machine>(core: &mut Core<M>, dcb: DcbRef) {
     entry.asid_generation = generation;
 }
 
-/// Prepares an upcall in the disabled save area, which is free while a
-/// dispatcher is entered enabled. False when there is no entry point: then the
-/// dispatcher has been stopped.
+/// Where the domain wants an upcall; `None` when it doesn't. The domain may write that
+/// word at any time: it is read once for each upcall.
+fn entry_point<M: Machine>(core: &Core<M>, frame: u64, kind: Upcall) -> Option<NonZeroU64> {
+    NonZeroU64::new(core.objects.frame(frame).read(kind.entry_offset()))
+}
+
+/// Prepares an upcall to `target` in the disabled save area, which is free while a
+/// dispatcher is entered enabled.
 fn upcall<M: Machine>(
     core: &mut Core<M>,
     dcb: DcbRef,
     kind: Upcall,
+    target: NonZeroU64,
     address: u64,
     syndrome: u64,
-) -> bool {
+) {
     let entry = core.objects.dcb_mut(dcb);
     entry.upcalls += 1;
-    let (frame, frame_user, delivered) = (entry.frame, entry.frame_user, entry.delivered);
+    let (frame, frame_user, delivered) = (entry.frame, entry.frame_user, entry.delivered.count());
     core.kcb.count(KernelCounter::Upcalls);
     let words = core.objects.frame(frame);
-    let target = words.read(kind.entry_offset());
-    if target == 0 {
-        let code = low32(syndrome >> 26);
-        end(core, dcb, DispatcherState::Faulted, code);
-        return false;
-    }
     let was_disabled = u64::from(core.kcb.current_disabled != 0);
     let area = core.objects.context(frame + offset::DISABLED_AREA as u64);
     area.set(0, frame_user);
@@ -353,7 +365,7 @@ fn upcall<M: Machine>(
         area.set(word, 0);
     }
     area.set(context::SP, words.read(offset::UPCALL_STACK));
-    area.set(context::PC, target);
+    area.set(context::PC, target.get());
     area.set(context::SPSR, 0);
     // TPIDR_EL0 is the thread's: the enabled area has it.
     area.set(
@@ -362,7 +374,6 @@ fn upcall<M: Machine>(
     );
     words.write(offset::DISABLED, 1);
     core.kcb.current_area = area.address();
-    true
 }
 
 /// A fault of the current dispatcher: `kind` is the upcall for an enabled one.
@@ -383,8 +394,10 @@ pub fn fault<M: Machine>(core: &mut Core<M>, is_page_fault: bool, address: u64, 
         (false, _) => Upcall::Trap,
     };
     let entry = core.objects.dcb_mut(dcb);
-    let fatal = (disabled && entry.in_fault) || words.read(kind.entry_offset()) == 0;
-    if fatal {
+    let again = disabled && entry.in_fault;
+    let target = entry_point(core, frame, kind).filter(|_| !again);
+    let entry = core.objects.dcb_mut(dcb);
+    let Some(target) = target else {
         for (word, saved) in entry.fault.iter_mut().take(context::WORDS).enumerate() {
             *saved = SaveContext::get(context, word);
         }
@@ -394,7 +407,7 @@ pub fn fault<M: Machine>(core: &mut Core<M>, is_page_fault: bool, address: u64, 
         end(core, dcb, DispatcherState::Faulted, u32::MAX);
         run_next(core, core.machine.now());
         return;
-    }
+    };
     if disabled {
         entry.in_fault = true;
         let trap = core.objects.context(frame + offset::TRAP as u64);
@@ -402,9 +415,7 @@ pub fn fault<M: Machine>(core: &mut Core<M>, is_page_fault: bool, address: u64, 
             trap.set(word, context.get(word));
         }
     }
-    if !upcall(core, dcb, kind, address, syndrome) {
-        run_next(core, core.machine.now());
-    }
+    upcall(core, dcb, kind, target, address, syndrome);
 }
 
 /// Continues from a save area of the current dispatcher.
@@ -433,18 +444,20 @@ pub(crate) fn notify_current<M: Machine>(core: &mut Core<M>, delivered_before: u
     let Some(dcb) = core.kcb.scheduler.current else {
         return;
     };
-    let entry = core.objects.dcb(dcb);
-    if core.kcb.current_disabled != 0 || entry.delivered == delivered_before {
+    if core.kcb.current_disabled != 0 {
         return;
     }
-    if core
-        .objects
-        .frame(entry.frame)
-        .read(Upcall::Lmp.entry_offset())
-        != 0
+    let frame = core.objects.dcb(dcb).frame;
+    if entry_point(core, frame, Upcall::Lmp).is_none() {
+        return;
+    }
+    // It is told of what rang for it, so that has to be visible.
+    doorbell::take(core, dcb);
+    let delivered = core.objects.dcb(dcb).delivered.count();
+    if delivered != delivered_before
+        && let Some(target) = entry_point(core, frame, Upcall::Lmp)
     {
-        // With an entry point the upcall can't fail.
-        let _ = upcall(core, dcb, Upcall::Lmp, 0, 0);
+        upcall(core, dcb, Upcall::Lmp, target, 0, 0);
     }
 }
 

@@ -1,20 +1,8 @@
 //! Doorbells: how one core's kernel learns that another's dispatcher has
 //! something for one of its own (architecture.md section 6).
 //!
-//! A doorbell page is 512 words. Words 0–7 say which of the words 8–511 to look
-//! at; each of those belongs to one dispatcher, and its bits are that
-//! dispatcher's Notify badges.
-//!
-//! Ringing: if the bit is set already, nothing. Else set it, set the summary bit,
-//! and, only if that was clear, send one SGI (`DSB ISHST` before it). Taking: swap
-//! the summary words to 0, make their dispatchers runnable. The dispatcher's word
-//! itself is taken only when the dispatcher next runs, so that however often a
-//! peer rings, its victim sees at most one interrupt per run and bit.
-//!
-//! A lost wake-up would need a bit set after the target swapped the summary but
-//! before the sender set its summary bit; then the sender finds that bit clear
-//! and sends the SGI. (`AcqRel` on every atomic here: the bit's store is seen by
-//! whoever sees the summary bit.)
+//! The page, its protocol and why no ring is lost are [`capelin_wake`]'s. Here is
+//! who owns which word, and what the kernel does about a ring.
 
 use capelin_aarch64::gic::SgiTarget;
 use capelin_abi::dispatcher::offset;
@@ -24,15 +12,15 @@ use crate::dcb::DcbRef;
 use crate::dispatch;
 use crate::machine::{FrameWords, Machine, Objects};
 use crate::state::Core;
+use capelin_wake::page::{Answered, OWNERS, SUMMARY_WORDS};
+use capelin_wake::{Frame, Ring};
 
 /// The SGI that means "look at your doorbell page".
 pub const SGI: u8 = 1;
 
-/// Words of a page that say which others to look at.
-const SUMMARY_WORDS: usize = 8;
-
-/// Dispatchers with Notify that a kernel can have at one time.
-pub(crate) const OWNERS: usize = 512 - SUMMARY_WORDS;
+/// Words that one SGI looks at. What is left makes an SGI of its own, so that an
+/// entry is bounded however many dispatchers are rung at once.
+const ANSWERS: usize = 16;
 
 /// Who owns which word of this kernel's page.
 #[repr(C)]
@@ -57,7 +45,7 @@ impl DoorbellOwners {
                 self.next = u32::try_from(at + 1).unwrap_or(0);
                 // What a stale Notify left here would have the new owner's peers
                 // believe that it is about to look.
-                machine.take_doorbell_word(at + SUMMARY_WORDS);
+                machine.doorbells().take(at + SUMMARY_WORDS);
                 return u32::try_from(at + SUMMARY_WORDS).map_err(|_| SysError::NoResources);
             }
         }
@@ -123,14 +111,13 @@ impl Bell {
 
 /// Rings another kernel's bell, or notes the bit at once when it is our own.
 pub(crate) fn ring<M: Machine>(core: &mut Core<M>, bell: Bell) -> Result<(), SysError> {
-    let mask = 1 << bell.bit;
     if bell.kernel == core.kernel {
         if let Some(dcb) = core.kcb.doorbells.owner(bell.word as usize) {
-            let frame = core.objects.dcb(dcb).frame;
-            if frame != 0 {
-                core.objects.frame(frame).set_bits(offset::NOTIFIED, mask);
-            }
-            dispatch::deliver(core, dcb, false);
+            let frame = seen_by(core, dcb);
+            let bits = 1 << bell.bit;
+            let entry = core.objects.dcb_mut(dcb);
+            entry.delivered.notify(bits, frame.as_ref());
+            dispatch::wake(core, dcb, false);
         }
         return Ok(());
     }
@@ -138,36 +125,50 @@ pub(crate) fn ring<M: Machine>(core: &mut Core<M>, bell: Bell) -> Result<(), Sys
         return Err(SysError::InvalidArgument);
     }
     core.machine.map_doorbell(bell.kernel, bell.page)?;
-    let machine = &mut core.machine;
-    let word = bell.word as usize;
-    if machine.remote_doorbell_word(bell.kernel, word) & mask != 0 {
-        return Ok(());
-    }
-    if machine.set_remote_doorbell(bell.kernel, word, mask) & mask != 0 {
-        return Ok(());
-    }
-    let number = word - SUMMARY_WORDS;
-    let summary = 1 << (number % 64);
-    if machine.set_remote_doorbell(bell.kernel, number / 64, summary) & summary == 0 {
+    let page = core.machine.remote_doorbells(bell.kernel);
+    match page.ring(bell.word as usize, bell.bit) {
+        Ring::Quiet => Ok(()),
         // A target that can't be named would mean a forged Notify: the monitor that
         // imported it hears of it.
-        machine.send_doorbell(bell.target)?;
+        Ring::Interrupt => core.machine.send_doorbell(bell.target),
     }
-    Ok(())
 }
 
-/// The doorbell SGI came: makes the dispatchers runnable whose words are set.
+/// What the domain of `dcb` sees of its deliveries; `None` once it has no frame.
+pub(crate) fn seen_by<M: Machine>(core: &Core<M>, dcb: DcbRef) -> Option<Seen<M::Frame>> {
+    let frame = core.objects.dcb(dcb).frame;
+    (frame != 0).then(|| Seen(core.objects.frame(frame)))
+}
+
+/// The words of a dispatcher frame that tell of deliveries.
+pub(crate) struct Seen<F>(F);
+
+impl<F: FrameWords> Frame for Seen<F> {
+    #[inline]
+    fn add_notified(&self, bits: u64) {
+        self.0.set_bits(offset::NOTIFIED, bits);
+    }
+
+    #[inline]
+    fn set_delivered(&self, count: u64) {
+        // The same core: the domain can't run before the kernel has left.
+        self.0.write(offset::DELIVERED, count);
+    }
+}
+
+/// The doorbell SGI came: makes the dispatchers runnable whose words are set. What
+/// they were rung for becomes visible, and is counted, when they next run.
 pub(crate) fn answer<M: Machine>(core: &mut Core<M>) {
-    for summary in 0..SUMMARY_WORDS {
-        // Pairs with the fetch_or of the summary in `ring`.
-        let mut set = core.machine.take_doorbell_word(summary);
-        while set != 0 {
-            let bit = set.trailing_zeros() as usize;
-            set &= set - 1;
-            if let Some(dcb) = core.kcb.doorbells.owner(SUMMARY_WORDS + summary * 64 + bit) {
-                dispatch::deliver(core, dcb, true);
-            }
+    let page = core.machine.doorbells();
+    let answered = page.answer(ANSWERS, |word| {
+        if let Some(dcb) = core.kcb.doorbells.owner(word) {
+            dispatch::wake(core, dcb, true);
         }
+    });
+    if answered == Answered::More {
+        let own = core.sgi_target;
+        // Every core can name itself.
+        let _ = core.machine.send_doorbell(own);
     }
 }
 
@@ -175,20 +176,20 @@ pub(crate) fn answer<M: Machine>(core: &mut Core<M>) {
 /// find.
 #[inline]
 pub(crate) fn is_rung<M: Machine>(core: &Core<M>, dcb: DcbRef) -> bool {
-    let number = core.objects.dcb(dcb).doorbell as usize;
-    number != 0 && core.machine.doorbell_word(number) != 0
+    let word = core.objects.dcb(dcb).doorbell as usize;
+    core.machine.doorbells().is_rung(word)
 }
 
-/// `dcb` is about to run, or to wait: its bits go into its frame. Returns whether
-/// there were any.
-pub(crate) fn take<M: Machine>(core: &mut Core<M>, dcb: DcbRef) -> bool {
-    if !is_rung(core, dcb) {
-        return false;
+/// `dcb` is about to run, to wait, or to be told: its bits go into its frame, and
+/// are counted there.
+#[inline]
+pub(crate) fn take<M: Machine>(core: &mut Core<M>, dcb: DcbRef) {
+    if is_rung(core, dcb)
+        && let Some(frame) = seen_by(core, dcb)
+    {
+        let page = core.machine.doorbells();
+        let entry = core.objects.dcb_mut(dcb);
+        let word = entry.doorbell as usize;
+        entry.delivered.take(page, word, &frame);
     }
-    let entry = core.objects.dcb(dcb);
-    let frame = entry.frame;
-    // Pairs with the fetch_or of the word in `ring`.
-    let bits = core.machine.take_doorbell_word(entry.doorbell as usize);
-    core.objects.frame(frame).set_bits(offset::NOTIFIED, bits);
-    bits != 0
 }

@@ -19,10 +19,17 @@ use crate::state::Core;
 /// First INTID that can be bound (SGIs can't).
 pub(crate) const FIRST_BINDABLE: u32 = 16;
 
-/// Takes every interrupt that is pending. Bounded: each source is masked,
-/// disarmed or cleared before the next is looked at.
+/// Interrupts that one entry takes.
+const TAKEN_AT_ONCE: usize = 8;
+
+/// Takes the interrupts that are pending. Each source is masked, disarmed or cleared
+/// before the next is looked at; those that other cores send again meanwhile, and
+/// what is more than [`TAKEN_AT_ONCE`], interrupt again.
 pub fn take_all<M: Machine>(core: &mut Core<M>) {
-    while let Some(intid) = core.machine.acknowledge_interrupt() {
+    for _ in 0..TAKEN_AT_ONCE {
+        let Some(intid) = core.machine.acknowledge_interrupt() else {
+            break;
+        };
         core.kcb.count(KernelCounter::Interrupts);
         if intid == u32::from(doorbell::SGI) {
             core.machine.end_interrupt(intid);

@@ -84,7 +84,7 @@ fn decode<M: Machine>(core: &Core<M>, caller: DcbRef, area: M::Context) -> Optio
     if !kcb.scheduler.is_empty() || kcb.current_disabled == 0 {
         return None;
     }
-    if core.objects.dcb(caller).delivered != seen || doorbell::is_rung(core, caller) {
+    if !core.objects.dcb(caller).delivered.may_block(seen) || doorbell::is_rung(core, caller) {
         return None;
     }
     let slot = core.slots.slot(cspace::lookup_plain(

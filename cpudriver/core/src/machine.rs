@@ -11,6 +11,7 @@ use capelin_aarch64::gic::SgiTarget;
 use capelin_abi::syscall::KernelLeaf;
 use capelin_abi::{KernelId, Mpidr, PhysAddr, SysError, VirtAddr};
 use capelin_cap::{SlotIndex, SlotStore};
+use capelin_wake::{Page, Word};
 
 use crate::dcb::{Dcb, DcbRef};
 use crate::kcb::Kcb;
@@ -145,6 +146,8 @@ pub trait Machine {
     type Frame: FrameWords;
     /// A save area in one.
     type Context: SaveContext;
+    /// A word of a doorbell page.
+    type Word: Word + 'static;
 
     // The counter and the timer.
 
@@ -288,12 +291,8 @@ pub trait Machine {
     /// Where this kernel's page lies.
     fn doorbell_page(&self) -> PhysAddr;
 
-    /// Word `word` (below 512) of this kernel's page.
-    fn doorbell_word(&self, word: usize) -> u64;
-
-    /// Swaps word `word` (below 512) of this kernel's page to 0, with acquire and
-    /// release.
-    fn take_doorbell_word(&mut self, word: usize) -> u64;
+    /// This kernel's page.
+    fn doorbells(&self) -> Page<'static, Self::Word>;
 
     /// Maps the page of another kernel.
     ///
@@ -301,12 +300,8 @@ pub trait Machine {
     /// [`SysError::EntryInUse`] when that kernel has another page here.
     fn map_doorbell(&mut self, kernel: KernelId, page: PhysAddr) -> Result<(), SysError>;
 
-    /// Word `word` (below 512) of the mapped page of `kernel`.
-    fn remote_doorbell_word(&self, kernel: KernelId, word: usize) -> u64;
-
-    /// Sets bits of word `word` (below 512) of the mapped page of `kernel`, with
-    /// acquire and release, and returns what it held.
-    fn set_remote_doorbell(&mut self, kernel: KernelId, word: usize, bits: u64) -> u64;
+    /// The mapped page of `kernel`.
+    fn remote_doorbells(&self, kernel: KernelId) -> Page<'static, Self::Word>;
 
     // Firmware.
 

@@ -50,7 +50,7 @@ impl<M: Machine> Core<M> {
         self.kcb
             .scheduler
             .current
-            .map_or(0, |dcb| self.objects.dcb(dcb).delivered)
+            .map_or(0, |dcb| self.objects.dcb(dcb).delivered.count())
     }
 
     /// Lets EL0 use the FP registers, or has its next use trap.

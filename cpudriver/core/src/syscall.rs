@@ -165,10 +165,8 @@ fn call<M: Machine>(
     let (receiver, _) = lmp::send(core, current, &message)?;
     // As in `wait`: bits that came while it ran make no more interrupts, so whoever
     // blocks without taking them sleeps on.
-    if doorbell::take(core, current) {
-        dispatch::deliver(core, current, false);
-    }
-    if receiver == current || core.objects.dcb(current).delivered != seen {
+    doorbell::take(core, current);
+    if receiver == current || !core.objects.dcb(current).delivered.may_block(seen) {
         // Something is there already: don't wait, but let the receiver run.
         area.set(0, 0);
         if receiver != current {
@@ -185,10 +183,8 @@ fn call<M: Machine>(
 #[inline(never)]
 fn wait<M: Machine>(core: &mut Core<M>, current: DcbRef, area: M::Context) -> Leave {
     let (direct, seen, deadline) = (area.get(0) & 1 != 0, area.get(10), area.get(11));
-    if doorbell::take(core, current) {
-        dispatch::deliver(core, current, false);
-    }
-    if core.objects.dcb(current).delivered != seen {
+    doorbell::take(core, current);
+    if !core.objects.dcb(current).delivered.may_block(seen) {
         area.set(0, 0);
         return Leave::caller(area);
     }

@@ -4,8 +4,7 @@
 //! queue, once; the loop polls what is ready, looks at the sources (endpoints, Notify bits,
 //! deadlines), and when nothing is ready waits in the kernel for one of them.
 //!
-//! The count of deliveries is read *before* the sources are looked at, and the kernel's wait
-//! returns at once if it has changed since: nothing that arrives in between is slept through. The
+//! How that loses no wake-up is [`capelin_wake`]'s. The
 //! wait is made while disabled, so that it returns here and not through the run upcall.
 
 mod task;
@@ -18,7 +17,7 @@ use core::{
     task::{Context, Poll, Waker},
 };
 
-use capelin_abi::dispatcher::offset;
+use capelin_abi::{SysError, dispatcher::offset};
 
 use crate::{endpoint, frame, notify, sys, time};
 use task::{Tasks, ready};
@@ -133,23 +132,40 @@ fn turn() {
 
 /// Looks at the sources; waits when nothing is ready.
 fn idle() {
-    // Acquire (in `frame::read`): pairs with the kernel's write after the delivery itself.
-    let seen = sys::delivered();
-    poll_sources();
-    if !ready::is_empty() {
-        return;
-    }
-    let deadline = time::earliest().unwrap_or(sys::NEVER);
-    // Between here and the wait an upcall can't intervene; a delivery only raises the count.
-    frame::write(offset::DISABLED, 1);
-    let wake = sys::wait(endpoint::all_empty(), seen, deadline);
-    frame::write(offset::DISABLED, 0);
-    if let Ok(sys::Wake::Message(message)) = wake {
-        endpoint::deliver(&message);
-    }
-    if wake.is_err() {
+    match capelin_wake::idle(&mut Dispatcher) {
+        Some(Ok(sys::Wake::Message(message))) => endpoint::deliver(&message),
         // No such system call: on the host. Let time pass for those who wait for it.
-        core::hint::spin_loop();
+        Some(Err(_)) => core::hint::spin_loop(),
+        _ => {}
+    }
+}
+
+/// This dispatcher, as [`capelin_wake::idle`] sees it.
+struct Dispatcher;
+
+impl capelin_wake::Runtime for Dispatcher {
+    type Wake = Result<sys::Wake, SysError>;
+
+    fn delivered(&mut self) -> u64 {
+        // Acquire (in `frame::read`): pairs with the kernel's write after the delivery itself.
+        sys::delivered()
+    }
+
+    fn look(&mut self) {
+        poll_sources();
+    }
+
+    fn is_ready(&mut self) -> bool {
+        !ready::is_empty()
+    }
+
+    fn wait(&mut self, seen: u64) -> Self::Wake {
+        let deadline = time::earliest().unwrap_or(sys::NEVER);
+        // Between here and the wait an upcall can't intervene; a delivery only raises the count.
+        frame::write(offset::DISABLED, 1);
+        let wake = sys::wait(endpoint::all_empty(), seen, deadline);
+        frame::write(offset::DISABLED, 0);
+        wake
     }
 }
 
