@@ -217,3 +217,61 @@ impl<'m> Watcher<'m> {
         self.word.load(Ordering::Relaxed) & CLOSED != 0
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_announcement_made_again_is_a_new_one() {
+        let word = Word::new(0);
+        let mut announcer = Announcer::new(&word);
+        let mut watcher = Watcher::new(&word);
+        // The same target comes again after 2³² messages, or when an announcement was withdrawn.
+        for _ in 0..3 {
+            assert!(announcer.announce(5));
+            assert!(!announcer.announce(5), "it stands");
+            assert_eq!(watcher.check(4), Flush::Quiet, "not reached");
+            assert_eq!(watcher.check(5), Flush::Notify);
+            assert_eq!(watcher.check(6), Flush::Quiet, "notified already");
+            announcer.cancel();
+            assert_eq!(watcher.check(7), Flush::Quiet, "withdrawn");
+        }
+    }
+
+    #[test]
+    fn the_word_has_its_fields_where_they_are_drawn() {
+        let word = Word::new(0);
+        let mut announcer = Announcer::new(&word);
+        announcer.announce(0x8000_0001);
+        assert_eq!(
+            word.load(Ordering::Relaxed),
+            1 << 34 | 0x8000_0001 << 2 | 0b01
+        );
+        announcer.close();
+        assert_eq!(word.load(Ordering::Relaxed), 1 << 34 | 0b10);
+        announcer.announce(3);
+        assert_eq!(word.load(Ordering::Relaxed), 2 << 34 | 3 << 2 | 0b11);
+    }
+
+    #[test]
+    fn a_target_is_reached_across_the_wrap_around() {
+        let word = Word::new(0);
+        let mut announcer = Announcer::new(&word);
+        let mut watcher = Watcher::new(&word);
+        announcer.announce(1);
+        assert_eq!(watcher.check(u32::MAX), Flush::Quiet);
+        assert_eq!(watcher.check(0), Flush::Quiet);
+        assert_eq!(watcher.check(1), Flush::Notify);
+        announcer.announce(u32::MAX);
+        assert_eq!(watcher.check(u32::MAX - 1), Flush::Quiet);
+        assert_eq!(watcher.check(3), Flush::Notify);
+    }
+
+    #[test]
+    fn bits_that_were_rung_are_taken_once() {
+        let word = Word::new(0b101);
+        assert_eq!(take_rung(&word), 0b101);
+        assert_eq!(take_rung(&word), 0);
+    }
+}

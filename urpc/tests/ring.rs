@@ -109,6 +109,11 @@ fn ordinary_messages_leave_the_reserve_and_reserved_ones_the_closing_slot() {
     assert_eq!(fill(&mut sender), 5);
     assert_eq!(sender.credits(), 0);
     sender.try_send_reserved(Label::new(1), &[]).unwrap();
+    assert_eq!(
+        sender.try_send(Label::new(4), &[]),
+        Err(SendError::Full),
+        "the rest of the reserve isn't for ordinary messages"
+    );
     sender.try_send_reserved(Label::new(2), &[]).unwrap();
     assert_eq!(
         sender.try_send_reserved(Label::new(3), &[]),

@@ -5,6 +5,7 @@
 //! | [`build`], [`manifest`], [`layout`], [`image`] | programs → modules → archive → boot image |
 //! | [`qemu`] | runs an image on QEMU, supervised |
 //! | [`testing`], [`matrix`] | all tests; the guest cases |
+//! | [`mutants`] | changes to the code, and whether a test notices |
 //! | [`check`] | layering, lints, unsafe code, kernel locks, documents |
 //! | [`mod@bench`] | runs the guest's benches, prints them beside the targets |
 //! | [`dt`] | what Capelin would use of a device tree |
@@ -22,6 +23,7 @@ mod image;
 mod layout;
 mod manifest;
 mod matrix;
+mod mutants;
 mod qemu;
 mod testing;
 mod workspace;
@@ -38,6 +40,7 @@ usage: cargo xtask COMMAND [OPTION…]
   build   programs, module archive and boot image
   check   what the architecture says of the tree, held against the tree
   dt      what Capelin would use of a device tree
+  mutants changes the code, and says which changes no test notices
   run     boot on QEMU (scripts/run)
   test    all tests (scripts/test)
 
@@ -64,6 +67,7 @@ fn dispatch(command: Option<&str>, args: Args) -> Result<()> {
         Some("build") => build::main(args),
         Some("check") => check::main(args),
         Some("dt") => dt::main(args),
+        Some("mutants") => mutants::main(args),
         Some("run") => qemu::main(args),
         Some("test") => testing::main(args),
         None | Some("help" | "--help" | "-h") => {

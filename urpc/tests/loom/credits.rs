@@ -53,9 +53,11 @@ fn the_reserve_and_the_closing_slot_are_always_there() {
 #[test]
 fn ordinary_messages_never_outrun_their_credits() {
     model(Some(3), || {
-        let lines = lines(config().lines());
-        let (mut sender, mut receiver) = Ring::create(lines, config()).unwrap().split();
-        let most = config().credits();
+        // One credit, two in reserve.
+        let config = config().with_reserve(2).unwrap();
+        let lines = lines(config.lines());
+        let (mut sender, mut receiver) = Ring::create(lines, config).unwrap().split();
+        let most = config.credits();
         let consumer = thread::spawn(move || {
             let mut received = 0;
             for _ in 0..2 {
@@ -77,7 +79,7 @@ fn ordinary_messages_never_outrun_their_credits() {
                 if sender.try_send_reserved(Label::new(1), &[sent]).is_ok() {
                     sent += 1;
                 }
-                assert!(sender.outstanding() <= most + config().reserve());
+                assert!(sender.outstanding() <= most + config.reserve());
                 break;
             }
         }

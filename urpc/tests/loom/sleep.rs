@@ -252,3 +252,27 @@ fn a_bit_that_two_receivers_share_starves_no_sender() {
         }
     });
 }
+
+/// A receiver that flushes without having taken anything mustn't use up the starved sender's
+/// announcement.
+#[test]
+fn an_idle_flush_of_the_receiver_starves_no_sender() {
+    model(Some(3), || {
+        let lines = lines(config().lines());
+        let (mut sender, mut receiver) = Ring::create(lines, config()).unwrap().split();
+        for n in 0..2 {
+            sender.try_send(Label::new(0), &[n]).unwrap();
+        }
+        let core = Core::new();
+        let bell = core.clone();
+        let consumer = thread::spawn(move || {
+            bell.ring(0, receiver.flush());
+            assert!(receiver.try_recv().unwrap().is_some());
+            bell.ring(0, receiver.flush());
+        });
+        while sender.arm().unwrap() {
+            core.wait();
+        }
+        consumer.join().unwrap();
+    });
+}

@@ -9,6 +9,7 @@ use super::{Case, Context, Outcome};
 use crate::check;
 use crate::error::Result;
 use crate::manifest::Program;
+use crate::mutants::{self, Which};
 use crate::qemu::console::{End, Report};
 use crate::workspace::{self, Package};
 
@@ -83,6 +84,22 @@ pub(super) fn cases() -> Vec<Case> {
     for package in MIRI_PACKAGES {
         let name = format!("host/miri-{package}");
         cases.push(case(&name, miri));
+    }
+    cases.push(case("host/mutants-quick", |context, name| {
+        mutants::listed(context, name, &Which::Quick, &mut |_| {})
+    }));
+    let long = |name: String, run: fn(&Context, &str) -> Result<Outcome>| Case {
+        is_long: true,
+        ..case(&name, run)
+    };
+    cases.push(long("host/mutants-listed".to_owned(), |context, name| {
+        mutants::listed(context, name, &Which::Matching(vec![]), &mut |_| {})
+    }));
+    for tried in &mutants::PACKAGES {
+        let name = format!("host/mutants-{}", tried.name);
+        cases.push(long(name, |context, name| {
+            mutants::package(context, name, name.trim_start_matches("host/mutants-"))
+        }));
     }
     cases
 }

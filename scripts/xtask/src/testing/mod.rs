@@ -3,7 +3,7 @@
 //! | group | cases | from |
 //! | --- | --- | --- |
 //! | `check/` | format, lints for host and guest, documentation, layering | [`host`] |
-//! | `host/` | all tests of the crates that run on the host, counted one by one; model checking; Miri | [`host`] |
+//! | `host/` | all tests of the crates that run on the host, counted one by one; model checking; Miri; changes to the code that tests must notice | [`host`] |
 //! | `qemu/` | boots, with guest programs' tests counted one by one | [`guest`], declared in [`crate::matrix`] |
 //!
 //! A case passes or fails as a whole, and may hold counted tests of its own. What a case prints goes to
@@ -84,6 +84,21 @@ impl Outcome {
 }
 
 impl Context {
+    /// A context in which nothing has been built yet.
+    ///
+    /// # Errors
+    /// If the workspace can't be read, or there is no place for logs.
+    pub(crate) fn new() -> Result<Self> {
+        let metadata = Metadata::load()?;
+        let folder = metadata.target_directory.join("test");
+        fs::create_dir_all(&folder).map_err(|error| Error::File(folder.clone(), error))?;
+        Ok(Self {
+            metadata,
+            folder,
+            images: RefCell::default(),
+        })
+    }
+
     /// The boot image `name`.
     ///
     /// # Errors
@@ -193,9 +208,6 @@ pub(crate) fn main(args: Args) -> Result<()> {
         println!("{HELP}");
         return Ok(());
     };
-    let metadata = Metadata::load()?;
-    let folder = metadata.target_directory.join("test");
-    fs::create_dir_all(&folder).map_err(|error| Error::File(folder.clone(), error))?;
     let mut cases = host::cases();
     cases.extend(guest::cases());
     cases.retain(|case| selection.takes(case));
@@ -208,11 +220,7 @@ pub(crate) fn main(args: Args) -> Result<()> {
     if cases.is_empty() {
         return Err(Error::Usage("no case has that in its name".to_owned()));
     }
-    let context = Context {
-        metadata,
-        folder,
-        images: RefCell::default(),
-    };
+    let context = Context::new()?;
     let mut total = Total::default();
     for case in &cases {
         let start = Instant::now();
