@@ -38,11 +38,11 @@ use crate::per_core::{Core, install, log_buffer};
 use crate::trap;
 use capelin_kernel::dcb::Dcb;
 use capelin_kernel::invoke::ARGS_USED;
-use capelin_kernel::kcb::{KCB_MAGIC, Kcb};
+use capelin_kernel::kcb::Kcb;
 use capelin_kernel::log::Log;
 use capelin_kernel::machine::VNode;
 use capelin_kernel::narrow::{index, low16};
-use capelin_kernel::scheduler::{NEVER, SLICES_PER_SECOND};
+use capelin_kernel::scheduler::SLICES_PER_SECOND;
 
 /// Hash of what a KCB reaches: sizes and places of its parts. A kernel adopts
 /// only a KCB with its own.
@@ -381,14 +381,11 @@ fn new_kcb(
 ) -> Result<&'static mut Kcb, BootError> {
     let at = bump.take(objects, KCB_BYTES)?;
     let kcb = ptr::with_exposed_provenance_mut::<Kcb>(index(linear(at).0));
-    // SAFETY: a zeroed page of home memory that nothing else refers to, for good;
-    // zeros are a valid Kcb.
+    let kernel = KernelId(low16(u64::from(args.kernel_id)));
+    // SAFETY: a page of home memory, mapped, aligned, that nothing else refers to.
+    unsafe { kcb.write(Kcb::new(kernel)) };
+    // SAFETY: as before, for good, and initialised.
     let kcb = unsafe { &mut *kcb };
-    kcb.magic = KCB_MAGIC;
-    kcb.mdb = capelin_cap::Mdb::new(KernelId(low16(u64::from(args.kernel_id))));
-    kcb.asid_generation = 1;
-    kcb.scheduler.slice_end = NEVER;
-    kcb.scheduler.timer_deadline = NEVER;
     Ok(kcb)
 }
 

@@ -105,6 +105,17 @@ pub struct EndpointRecord {
     pub spare: u32,
 }
 
+impl EndpointRecord {
+    /// A record that no endpoint has.
+    pub const UNUSED: Self = Self {
+        ring: 0,
+        capacity: 0,
+        reserved: 0,
+        head: 0,
+        spare: 0,
+    };
+}
+
 /// What follows the [`held`] slots in a control block.
 #[repr(C)]
 pub struct Dcb {
@@ -164,3 +175,35 @@ pub struct Dcb {
 }
 
 const _: () = assert!(size_of::<Dcb>() as u64 + HELD_BYTES <= DISPATCHER_BYTES);
+
+impl Dcb {
+    /// A dispatcher that was just made: the same as zeroed memory.
+    pub const NEW: Self = Self {
+        state: DispatcherState::New,
+        flags: DispatcherFlags::empty(),
+        exit_code: 0,
+        resume: Resume::Disabled,
+        frame: 0,
+        frame_user: 0,
+        root: 0,
+        asid_generation: 0,
+        asid: 0,
+        l1: SlotIndex::NONE,
+        doorbell: 0,
+        delivered: Deliveries::NONE,
+        deadline: 0,
+        next: None,
+        previous: None,
+        wake_next: None,
+        wake_previous: None,
+        has_deadline: false,
+        wait: Wait::Not,
+        in_fault: false,
+        promise: 0,
+        upcalls: 0,
+        run_ticks: 0,
+        fault: [0; context::WORDS + 2],
+        fp: FpState::ZERO,
+        endpoints: [EndpointRecord::UNUSED; ENDPOINTS_PER_DISPATCHER],
+    };
+}

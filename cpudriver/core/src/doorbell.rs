@@ -32,6 +32,14 @@ pub struct DoorbellOwners {
 }
 
 impl DoorbellOwners {
+    /// No word has an owner.
+    pub(crate) const fn new() -> Self {
+        Self {
+            next: 0,
+            owners: [None; OWNERS],
+        }
+    }
+
     /// Gives `dcb` a word: its number on the page.
     pub(crate) fn allocate(
         &mut self,
@@ -60,6 +68,12 @@ impl DoorbellOwners {
         {
             *owner = None;
         }
+    }
+
+    /// Every word that has an owner, and that.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (usize, DcbRef)> {
+        let owners = self.owners.iter().enumerate();
+        owners.filter_map(|(at, owner)| owner.map(|dcb| (at + SUMMARY_WORDS, dcb)))
     }
 
     fn owner(&self, word: usize) -> Option<DcbRef> {

@@ -112,12 +112,7 @@ pub(crate) fn acknowledge<M: Machine>(core: &mut Core<M>, intid: u32) -> Result<
 pub(crate) fn unbind_all(irqs: &mut [BoundIrq], machine: &mut impl Machine, dcb: DcbRef) {
     for irq in irqs.iter_mut().filter(|irq| irq.dispatcher == Some(dcb)) {
         machine.disable_interrupt(irq.intid);
-        *irq = BoundIrq {
-            intid: 0,
-            dispatcher: None,
-            endpoint: 0,
-            outstanding: 0,
-        };
+        *irq = BoundIrq::FREE;
     }
 }
 
@@ -146,12 +141,7 @@ pub fn after_interrupt<M: Machine>(core: &mut Core<M>, delivered_before: u64) {
 pub(crate) fn unbind<M: Machine>(core: &mut Core<M>, intid: u32, to: lmp::Destination) {
     core.machine.disable_interrupt(intid);
     for irq in core.kcb.irqs.iter_mut().filter(|irq| irq.intid == intid) {
-        *irq = BoundIrq {
-            intid: 0,
-            dispatcher: None,
-            endpoint: 0,
-            outstanding: 0,
-        };
+        *irq = BoundIrq::FREE;
     }
     lmp::unreserve(core, to);
 }

@@ -3,6 +3,7 @@
 //! [`DcbRef`] and slot links, which mean the same on every core that maps the
 //! same home memory.
 
+use capelin_abi::KernelId;
 use capelin_abi::capability::KCB_BYTES;
 use capelin_abi::syscall::KernelCounter;
 use capelin_cap::{DeleteList, Mdb};
@@ -29,6 +30,16 @@ pub struct BoundIrq {
     pub endpoint: u32,
     /// Whether a message about it waits to be acknowledged.
     pub outstanding: u32,
+}
+
+impl BoundIrq {
+    /// An entry that isn't used.
+    pub(crate) const FREE: Self = Self {
+        intid: 0,
+        dispatcher: None,
+        endpoint: 0,
+        outstanding: 0,
+    };
 }
 
 /// See the module documentation. The first three words are read by the vectors.
@@ -67,6 +78,27 @@ pub struct Kcb {
 const _: () = assert!(size_of::<Kcb>() as u64 <= KCB_BYTES);
 
 impl Kcb {
+    /// The state of a kernel that has nothing yet.
+    #[must_use]
+    pub fn new(kernel: KernelId) -> Self {
+        Self {
+            current_frame: 0,
+            current_area: 0,
+            current_disabled: 0,
+            magic: KCB_MAGIC,
+            scheduler: Scheduler::new(),
+            fp_owner: None,
+            asid_last: 0,
+            asid_generation: 1,
+            mdb: Mdb::new(kernel),
+            deletions: DeleteList::new(),
+            orphaned_bytes: 0,
+            counters: [0; KernelCounter::ALL.len()],
+            doorbells: DoorbellOwners::new(),
+            irqs: [BoundIrq::FREE; BOUND_IRQS],
+        }
+    }
+
     /// Adds one to a counter.
     #[inline]
     pub fn count(&mut self, counter: KernelCounter) {

@@ -13,12 +13,14 @@
 //! | [`lmp`], [`lrpc`], [`doorbell`], [`interrupts`] | what is delivered to dispatchers |
 //! | [`state`], [`kcb`], [`dcb`] | state |
 //! | [`log`] | what it says |
+//! | [`check`] | what holds of all this between two entries |
 #![no_std]
 #![forbid(unsafe_code)]
 
 #[cfg(test)]
 extern crate std;
 
+pub mod check;
 pub mod dcb;
 pub mod dispatch;
 pub mod doorbell;

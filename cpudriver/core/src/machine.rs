@@ -40,6 +40,20 @@ pub struct VNode {
     pub reserved: [u64; 251],
 }
 
+impl VNode {
+    /// A table that was just made: the same as zeroed memory.
+    pub const NEW: Self = Self {
+        entries: [0; 512],
+        mappings: [SlotIndex::NONE; 512],
+        root: 0,
+        first_address: 0,
+        child_tables: 0,
+        asid_generation: 0,
+        asid: 0,
+        reserved: [0; 251],
+    };
+}
+
 const _: () = assert!(size_of::<VNode>() as u64 == capelin_abi::capability::VNODE_BYTES);
 
 /// The words of a dispatcher frame. Its domain may write them at the same time, and

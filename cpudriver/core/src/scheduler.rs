@@ -16,6 +16,7 @@ pub const SLICES_PER_SECOND: u64 = 100;
 pub const NEVER: u64 = u64::MAX;
 
 /// The scheduler's part of a KCB.
+#[derive(Default)]
 #[repr(C)]
 pub struct Scheduler {
     /// The dispatcher that runs; none while the core idles.
@@ -35,6 +36,25 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
+    /// Nobody runs, nobody waits.
+    pub(crate) fn new() -> Self {
+        Self {
+            slice_end: NEVER,
+            timer_deadline: NEVER,
+            ..Self::default()
+        }
+    }
+
+    /// Those in the run queue, from its front.
+    pub(crate) fn queue<O: Objects>(&self, objects: &O) -> impl Iterator<Item = DcbRef> {
+        core::iter::successors(self.head, |&dcb| objects.dcb(dcb).next)
+    }
+
+    /// Those with a deadline, the earliest first.
+    pub(crate) fn deadlines<O: Objects>(&self, objects: &O) -> impl Iterator<Item = DcbRef> {
+        core::iter::successors(self.wake_head, |&dcb| objects.dcb(dcb).wake_next)
+    }
+
     /// Puts `dcb`, which isn't in the queue, at its end.
     pub fn push_back(&mut self, objects: &mut impl Objects, dcb: DcbRef) {
         let entry = objects.dcb_mut(dcb);

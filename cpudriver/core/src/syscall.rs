@@ -45,6 +45,13 @@ impl Leave {
         Self::pair(area.address(), next.address())
     }
 
+    /// The caller's save area, and the one to enter from, 0 for the caller's.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "two words, cut apart")]
+    pub const fn areas(self) -> [u64; 2] {
+        [self.0 as u64, (self.0 >> 64) as u64]
+    }
+
     #[inline]
     const fn pair(area: u64, next: u64) -> Self {
         Self(area as u128 | (next as u128) << 64)
@@ -71,6 +78,17 @@ pub fn handle<M: Machine>(core: &mut Core<M>, area: M::Context, number: u64) -> 
         return invoke::handle(core, current, area);
     }
     decode(core, current, area, number)
+}
+
+/// [`handle`] for a [`Syscall::Call`] that isn't to take the short way: what that has
+/// to be the same as.
+pub fn call_the_long_way<M: Machine>(core: &mut Core<M>, area: M::Context) -> Leave {
+    core.kcb.count(KernelCounter::Syscalls);
+    let Some(current) = core.kcb.scheduler.current else {
+        return nobody(core, area);
+    };
+    dispatch::save_thread_pointer(core, area);
+    decode(core, current, area, Syscall::Call as u64)
 }
 
 /// Only a dispatcher that runs can call.

@@ -21,6 +21,9 @@ pub trait Frame {
 pub struct Deliveries(u64);
 
 impl Deliveries {
+    /// Nothing has been delivered.
+    pub const NONE: Self = Self(0);
+
     /// The count.
     #[inline]
     #[must_use]

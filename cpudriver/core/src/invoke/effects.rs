@@ -188,12 +188,7 @@ impl<M: Machine> Effects for KernelEffects<'_, M> {
             {
                 record.reserved = record.reserved.saturating_sub(1);
             }
-            *irq = BoundIrq {
-                intid: 0,
-                dispatcher: None,
-                endpoint: 0,
-                outstanding: 0,
-            };
+            *irq = BoundIrq::FREE;
         }
     }
 

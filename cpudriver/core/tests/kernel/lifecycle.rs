@@ -1,0 +1,188 @@
+//! How dispatchers end, and what is left of them.
+
+use capelin_abi::SysError;
+use capelin_abi::dispatcher::{Upcall, context, offset};
+use capelin_abi::lmp::MessageHeader;
+use capelin_abi::syscall::{DispatcherState, Invocation, Syscall, invoke_word};
+use capelin_kernel::machine::{FrameWords, Objects};
+
+use crate::host::Asked;
+use crate::world::{Left, NEVER, RUN, World, cap, slot};
+
+/// Deletes a capability, or revokes what isn't the dispatcher's only one.
+fn take(world: &mut World, slot: u8, how: Invocation) -> Left {
+    let registers = [invoke_word(cap(slot::L1CNODE), how), cap(slot).to_word()];
+    world.syscall(Syscall::Invoke as u64, &registers)
+}
+
+#[test]
+fn who_deletes_itself_runs_no_more() {
+    for part in 0..4 {
+        // The dispatcher; its copies of its frame and its tables; and its endpoint, which
+        // it doesn't live on.
+        let how = [Invocation::Delete, Invocation::Revoke][part as usize % 2];
+        let mut world = World::new();
+        let other = world.dispatcher();
+        world.run(other);
+        let left = take(&mut world, other.slot + part, how);
+        let goes_on = part == 2;
+        assert_eq!(left == Left::Caller, goes_on, "part {part}");
+        assert_eq!(world.current() == Some(other.dcb), goes_on, "part {part}");
+        for _ in 0..3 {
+            world.give_way();
+        }
+    }
+}
+
+#[test]
+fn who_waits_for_a_deadline_can_be_deleted() {
+    for (part, how) in [
+        (0, Invocation::Delete),
+        (1, Invocation::Revoke),
+        (3, Invocation::Revoke),
+    ] {
+        let mut world = World::new();
+        let other = world.dispatcher();
+        world.run(other);
+        let deadline = world.core.machine.now + 100;
+        world.wait(true, deadline);
+        assert_eq!(take(&mut world, other.slot + part, how), Left::Caller);
+        world.pass(200);
+        assert_eq!(world.current(), Some(world.init.dcb));
+    }
+}
+
+#[test]
+fn tables_in_use_are_left_before_they_go() {
+    let mut world = World::new();
+    let other = world.dispatcher();
+    world.run(other);
+    // It lives on its own copy, and that goes with it.
+    take(&mut world, other.slot + 3, Invocation::Delete);
+    assert_eq!(world.current(), Some(other.dcb));
+    world.core.machine.asked();
+    take(&mut world, other.slot, Invocation::Delete);
+    let asked = world.core.machine.asked();
+    let left = asked.iter().position(|&what| what == Asked::EmptyRoot);
+    let dropped = asked
+        .iter()
+        .position(|what| matches!(what, Asked::InvalidateAsid(_)));
+    assert!(left.is_some() && left < dropped, "{asked:?}");
+}
+
+#[test]
+fn the_end_is_told_even_to_a_full_ring() {
+    let mut world = World::new();
+    let other = world.dispatcher();
+    let bind = [cap(slot::ENDPOINT).to_word()];
+    world
+        .invoke(other.slot, Invocation::BindDeath, &bind)
+        .expect("bound");
+    world.run(other);
+    let mut sent = 0;
+    while world.send(
+        slot::ENDPOINT,
+        capelin_abi::syscall::SendFlags::empty(),
+        &[],
+        0,
+    ) == Left::Caller
+        && world.register(0) == 0
+    {
+        sent += 1;
+    }
+    assert_eq!(sent, crate::world::CAPACITY - 1);
+    let exit = [42];
+    world
+        .invoke(other.slot, Invocation::Exit, &exit)
+        .expect("it ends");
+    for _ in 0..sent {
+        world.receive(world.init).expect("a message");
+    }
+    let (header, _, words) = world.receive(world.init).expect("the end");
+    assert!(MessageHeader(header).is_event());
+    assert_eq!(words[..2], [DispatcherState::Exited as u64, 42]);
+    // And its life is over.
+    assert_eq!(world.current(), Some(world.init.dcb));
+    let again = world.invoke(other.slot, Invocation::Run, &[]);
+    assert_eq!(again, Err(SysError::NotRunnable));
+}
+
+#[test]
+fn a_fault_goes_to_its_dispatcher_and_a_second_one_ends_it() {
+    let mut world = World::new();
+    let other = world.dispatcher();
+    world.run(other);
+    let frame = world.core.objects.frame(other.frame);
+    for kind in [Upcall::PageFault, Upcall::PageFaultDisabled] {
+        frame.write(kind.entry_offset(), RUN + kind.entry_offset() as u64);
+    }
+    frame.write(offset::DISABLED, 0);
+    world.fault(true, 0x1234);
+    let at = |world: &World| world.register(context::PC);
+    assert_eq!(at(&world), RUN + offset::UPCALL_PAGE_FAULT as u64);
+    assert_eq!(
+        [world.register(2), frame.read(offset::DISABLED)],
+        [0x1234, 1]
+    );
+    // It is disabled now: once it may.
+    world.fault(true, 0x5678);
+    assert_eq!(at(&world), RUN + offset::UPCALL_PAGE_FAULT_DISABLED as u64);
+    world.fault(true, 0x9abc);
+    assert_eq!(world.current(), Some(world.init.dcb));
+    let [state, ..] = world
+        .invoke(other.slot, Invocation::Status, &[])
+        .expect("its state");
+    assert_eq!(state & 0xffff_ffff, DispatcherState::Faulted as u64);
+}
+
+#[test]
+fn who_takes_no_faults_ends_at_the_first() {
+    let mut world = World::new();
+    let other = world.dispatcher();
+    world.run(other);
+    world.fault(false, 0);
+    assert_eq!(world.current(), Some(world.init.dcb));
+    let printed = String::from_utf8_lossy(&world.core.machine.console).into_owned();
+    assert!(printed.contains("ended by a fault"), "{printed}");
+}
+
+#[test]
+fn a_stopped_dispatcher_runs_again() {
+    let mut world = World::new();
+    let other = world.dispatcher();
+    world.run(other);
+    world.wait(true, NEVER);
+    world
+        .invoke(other.slot, Invocation::Stop, &[])
+        .expect("stopped");
+    let [state, ..] = world
+        .invoke(other.slot, Invocation::Status, &[])
+        .expect("its state");
+    assert_eq!(state, DispatcherState::Stopped as u64);
+    world
+        .invoke(other.slot, Invocation::Run, &[])
+        .expect("it runs");
+    world.run(other);
+    assert_eq!(world.register(0), 0);
+}
+
+#[test]
+fn a_revoked_notify_gives_its_word_back() {
+    let mut world = World::new();
+    for _ in 0..3 {
+        let other = world.dispatcher();
+        world
+            .invoke(other.slot, Invocation::MakeNotify, &[0, cap(200).to_word()])
+            .expect("a Notify");
+        for slot in [
+            200,
+            other.slot + 2,
+            other.slot,
+            other.slot + 1,
+            other.slot + 3,
+        ] {
+            assert_eq!(take(&mut world, slot, Invocation::Delete), Left::Caller);
+            assert_eq!(world.register(0), 0);
+        }
+    }
+}

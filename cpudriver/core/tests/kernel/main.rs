@@ -1,0 +1,13 @@
+//! The kernel on the host: what system calls, interrupts and faults do, seen through
+//! the entries that the shell uses.
+#![forbid(unsafe_code)]
+#![allow(unreachable_pub, reason = "modules of a test binary, not of a library")]
+
+mod calls;
+mod delivery;
+mod host;
+mod lifecycle;
+mod memory;
+mod messages;
+mod scheduling;
+mod world;

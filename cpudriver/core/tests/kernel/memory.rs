@@ -1,0 +1,205 @@
+//! Mapping and zeroing: what the machine is asked for.
+
+use capelin_abi::syscall::{Invocation, MapFlags};
+use capelin_abi::{ObjectType, PAGE_SIZE, SysError};
+use capelin_kernel::machine::Objects;
+
+use crate::host::{Asked, RAM};
+use crate::world::{World, cap, slot};
+
+const TABLES: [u8; 3] = [130, 131, 132];
+const FRAME: u8 = 140;
+
+/// Makes the tables down to level 3 in `init`'s address space, and a frame of four
+/// pages of memory that isn't home memory.
+fn tables(world: &mut World) {
+    let kinds = [
+        ObjectType::VNodeL1,
+        ObjectType::VNodeL2,
+        ObjectType::VNodeL3,
+    ];
+    let mut above = slot::VSPACE;
+    for (number, (table, kind)) in TABLES.into_iter().zip(kinds).enumerate() {
+        let offset = 0x6_0000 + number as u64 * 0x2000;
+        world
+            .retype(table, kind, offset, 0x2000, 1)
+            .expect("a table");
+        let mapping = cap(table + 20).to_word();
+        let arguments = [cap(table).to_word(), 1 << 16, 0, mapping];
+        world
+            .invoke(above, Invocation::Map, &arguments)
+            .expect("attached");
+        above = table;
+    }
+    let kind = ObjectType::Frame as u64;
+    let [to, from] = [FRAME, slot::RAM].map(|slot| cap(slot).to_word());
+    let arguments = [to, from, kind, 0x4000, 4 * PAGE_SIZE, 1];
+    world
+        .invoke(slot::L1CNODE, Invocation::Retype, &arguments)
+        .expect("a frame");
+}
+
+fn map(
+    world: &mut World,
+    frame: u8,
+    first: u64,
+    count: u64,
+    flags: MapFlags,
+) -> Result<[u64; 3], SysError> {
+    let what = first | count << 16 | u64::from(flags.bits()) << 32;
+    let arguments = [cap(frame).to_word(), what, 0, cap(160).to_word()];
+    world.invoke(TABLES[2], Invocation::Map, &arguments)
+}
+
+fn entries(world: &World) -> Vec<u64> {
+    let table = world.address_of(TABLES[2]);
+    world.core.objects.vnode(table).entries[..8].to_vec()
+}
+
+#[test]
+fn a_frame_is_zeroed_before_anyone_has_it() {
+    let mut world = World::new();
+    tables(&mut world);
+    let asked = world.core.machine.asked();
+    let zeroed: Vec<_> = (0..4)
+        .map(|page| Asked::ZeroForeign(RAM + 0x4000 + page * PAGE_SIZE))
+        .collect();
+    assert!(asked.ends_with(&zeroed), "{asked:?}");
+}
+
+#[test]
+fn an_interrupted_retype_goes_on_where_it_was() {
+    let mut world = World::new();
+    let kind = ObjectType::Frame as u64;
+    let [to, from] = [FRAME, slot::RAM].map(|slot| cap(slot).to_word());
+    let bytes = 64 * PAGE_SIZE;
+    for (objects, patience) in [(1, 1), (4, 2), (4, 0)] {
+        world.core.machine.asked();
+        world.core.machine.patience.set(Some(patience));
+        let arguments = [to, from, kind, 0, bytes / objects, objects];
+        world
+            .invoke(slot::L1CNODE, Invocation::Retype, &arguments)
+            .expect("frames");
+        let asked = world.core.machine.asked();
+        let zeroed = asked
+            .iter()
+            .filter(|what| matches!(what, Asked::ZeroForeign(_)))
+            .count();
+        assert_eq!(zeroed, 64, "each page once");
+        for object in 0..objects {
+            let slot = cap(FRAME + u8::try_from(object).expect("small")).to_word();
+            world
+                .invoke(slot::L1CNODE, Invocation::Delete, &[slot])
+                .expect("deleted");
+        }
+    }
+}
+
+#[test]
+fn unmapping_invalidates_what_was_mapped() {
+    let mut world = World::new();
+    tables(&mut world);
+    map(&mut world, FRAME, 3, 2, MapFlags::READ).expect("mapped");
+    let mapped = entries(&world);
+    assert_eq!(mapped.iter().filter(|&&entry| entry != 0).count(), 2);
+    assert_eq!(mapped[4] - mapped[3], PAGE_SIZE);
+    assert_eq!(
+        map(&mut world, FRAME, 4, 1, MapFlags::READ),
+        Err(SysError::EntryInUse)
+    );
+    world.core.machine.asked();
+    world.invoke(160, Invocation::Unmap, &[]).expect("unmapped");
+    assert_eq!(entries(&world), [0; 8]);
+    let asked = world.core.machine.asked();
+    let root = world.address_of(slot::VSPACE);
+    let asid = u16::try_from(world.core.objects.vnode(root).asid).expect("an ASID");
+    let dropped = Asked::InvalidateLeaves {
+        address: 3 * PAGE_SIZE,
+        count: 2,
+        span: PAGE_SIZE,
+        asid,
+    };
+    assert_eq!(asked, [dropped]);
+}
+
+#[test]
+fn deleting_a_frame_unmaps_it() {
+    let mut world = World::new();
+    tables(&mut world);
+    map(&mut world, FRAME, 0, 1, MapFlags::READ).expect("mapped");
+    world.core.machine.asked();
+    let frame = cap(FRAME).to_word();
+    world
+        .invoke(slot::L1CNODE, Invocation::Delete, &[frame])
+        .expect("deleted");
+    assert_eq!(entries(&world), [0; 8]);
+    assert_eq!(world.core.machine.asked().len(), 1);
+}
+
+#[test]
+fn detaching_a_table_drops_the_address_space() {
+    let mut world = World::new();
+    tables(&mut world);
+    map(&mut world, FRAME, 0, 1, MapFlags::READ).expect("mapped");
+    world.core.machine.asked();
+    let mapping = cap(152).to_word();
+    world
+        .invoke(slot::L1CNODE, Invocation::Delete, &[mapping])
+        .expect("detached");
+    let asked = world.core.machine.asked();
+    assert!(matches!(asked[..], [Asked::InvalidateAsid(_)]), "{asked:?}");
+    let again = map(&mut world, FRAME, 5, 1, MapFlags::READ);
+    assert_eq!(again, Err(SysError::NotRunnable));
+}
+
+#[test]
+fn instructions_are_published_before_they_are_mapped() {
+    let mut world = World::new();
+    tables(&mut world);
+    world.core.machine.asked();
+    let flags = MapFlags::READ | MapFlags::EXECUTE;
+    map(&mut world, FRAME, 0, 2, flags).expect("mapped");
+    let pages = [0, 1].map(|page| Asked::CleanInstructions(RAM + 0x4000 + page * PAGE_SIZE));
+    let [first, second] = pages;
+    let asked = world.core.machine.asked();
+    assert_eq!(asked, [first, second, Asked::PublishInstructions]);
+}
+
+#[test]
+fn home_memory_never_comes_into_the_window() {
+    let mut world = World::new();
+    tables(&mut world);
+    world
+        .retype(141, ObjectType::Frame, 0x7_0000, PAGE_SIZE, 1)
+        .expect("a frame");
+    for flags in [MapFlags::EXECUTE, MapFlags::UNCACHED] {
+        world.core.machine.asked();
+        let refused = map(&mut world, 141, 0, 1, MapFlags::READ | flags);
+        assert_eq!(refused, Err(SysError::Unsupported));
+        assert_eq!(world.core.machine.asked(), []);
+        assert_eq!(entries(&world), [0; 8]);
+    }
+}
+
+#[test]
+fn an_asid_is_not_used_twice_without_an_invalidation() {
+    let mut world = World::new();
+    world.core.asid_max = 2;
+    let others = [(); 3].map(|()| world.dispatcher());
+    world.core.machine.asked();
+    for _ in 0..2 {
+        for other in others {
+            world.run(other);
+        }
+    }
+    let mut owners = std::collections::BTreeMap::new();
+    for asked in world.core.machine.asked() {
+        match asked {
+            Asked::Root(root, asid) => {
+                assert_eq!(*owners.entry(asid).or_insert(root), root, "ASID {asid}");
+            }
+            Asked::InvalidateAll => owners.clear(),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Who runs when.
+
+use capelin_abi::SysError;
+use capelin_abi::syscall::{Invocation, Syscall};
+
+use crate::world::{Left, NEVER, SLICE, World, cap, slot};
+
+#[test]
+fn dispatchers_run_in_turn() {
+    let mut world = World::new();
+    let first = world.dispatcher();
+    let second = world.dispatcher();
+    let mut ran = Vec::new();
+    for _ in 0..6 {
+        world.give_way();
+        ran.push(world.current().expect("somebody runs"));
+    }
+    let turn = [first.dcb, second.dcb, world.init.dcb];
+    assert_eq!(ran, [turn, turn].concat());
+}
+
+#[test]
+fn yielding_alone_comes_back() {
+    let mut world = World::new();
+    assert_eq!(world.give_way(), Left::Caller);
+    assert_eq!(world.register(0), 0);
+}
+
+#[test]
+fn a_slice_ends_after_its_time_and_not_before() {
+    let mut world = World::new();
+    let other = world.dispatcher();
+    let init = world.init.dcb;
+    world.pass(SLICE - 1);
+    assert_eq!(world.current(), Some(init));
+    world.pass(1);
+    assert_eq!(world.current(), Some(other.dcb));
+}
+
+#[test]
+fn who_runs_alone_takes_no_ticks() {
+    let mut world = World::new();
+    let other = world.stopped();
+    assert_eq!(world.core.machine.timer, None);
+    world.invoke(other.slot, Invocation::Run, &[]).expect("run");
+    assert!(world.core.machine.timer.is_some());
+    world.run(other);
+    world.wait(false, NEVER);
+    assert_eq!(world.current(), Some(world.init.dcb));
+    world.pass(SLICE);
+    assert_eq!(world.core.machine.timer, None);
+}
+
+#[test]
+fn a_named_dispatcher_runs_next() {
+    let mut world = World::new();
+    let [_, _, third] = [(); 3].map(|()| world.dispatcher());
+    let name = cap(third.slot).to_word();
+    assert_eq!(world.syscall(Syscall::Yield as u64, &[name]), Left::Switch);
+    assert_eq!(world.current(), Some(third.dcb));
+}
+
+#[test]
+fn only_a_queued_dispatcher_can_be_named() {
+    let mut world = World::new();
+    let stopped = world.stopped();
+    for (name, error) in [
+        (cap(stopped.slot).to_word(), SysError::NotRunnable),
+        (cap(slot::FRAME).to_word(), SysError::WrongType),
+        (cap(200).to_word(), SysError::EmptySlot),
+        (7 << 32, SysError::NoSuchSlot),
+    ] {
+        assert_eq!(world.syscall(Syscall::Yield as u64, &[name]), Left::Caller);
+        assert_eq!(world.register(0), error as u64);
+    }
+}
+
+#[test]
+fn deadlines_wake_in_their_order() {
+    let mut world = World::new();
+    let waiters = [300, 100, 200].map(|after| (after, world.dispatcher()));
+    let start = world.core.machine.now;
+    for (after, waiter) in waiters {
+        world.run(waiter);
+        world.wait(false, start + after);
+    }
+    // `init` waits too: the core sleeps up to the first deadline.
+    world.run(world.init);
+    world.wait(false, NEVER);
+    for (after, waiter) in [waiters[1], waiters[2], waiters[0]] {
+        assert_eq!(world.core.machine.now, start + after);
+        assert_eq!(world.current(), Some(waiter.dcb));
+        let left = world.wait(false, NEVER);
+        assert_eq!(left == Left::Asleep, after == 300);
+    }
+}
+
+#[test]
+fn a_deadline_that_passes_is_told() {
+    let mut world = World::new();
+    let other = world.dispatcher();
+    world.run(other);
+    let deadline = world.core.machine.now + 50;
+    world.wait(true, deadline);
+    world.pass(50);
+    world.run(other);
+    assert_eq!(world.register(0), SysError::TimedOut as u64);
+}
+
+#[test]
+fn a_deadline_in_the_past_does_not_block() {
+    let mut world = World::new();
+    let now = world.core.machine.now;
+    assert_eq!(world.wait(false, now), Left::Caller);
+    assert_eq!(world.register(0), SysError::TimedOut as u64);
+}
