@@ -2,13 +2,15 @@
 //! capabilities to everything that this kernel is given.
 
 use capelin_abi::boot::{BootInfo, CoreArgs, INFO_MAGIC, MAX_DEVICE_REGIONS, PhysRegion};
-use capelin_abi::capability::{CNODE_BYTES, DISPATCHER_BYTES, SLOT_BYTES, VNODE_BYTES};
+use capelin_abi::capability::{
+    CNODE_BYTES, CNODE_SLOTS, DISPATCHER_BYTES, SLOT_BYTES, VNODE_BYTES,
+};
 use capelin_abi::dispatcher::{FRAME_BYTES, FRAME_MAGIC, context, offset};
 use capelin_abi::flat::FlatHeader;
 use capelin_abi::layout::{self, l1, slot};
 use capelin_abi::syscall::{DispatcherState, KernelCounter, MapFlags};
 use capelin_abi::{ABI_VERSION, CapAddress, ObjectType, PAGE_SIZE, PhysAddr, Rights, VirtAddr};
-use capelin_cap::{CapRecord, Capability, SlotIndex, SlotStore};
+use capelin_cap::{CapRecord, Capability, Shelter, SlotIndex, SlotStore};
 use capelin_vspace::{Descriptor, Entry, Permissions, TableLevel};
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -130,6 +132,7 @@ pub(crate) fn make(
         Capability::plain(ObjectType::Kernel, 0, Rights::all()),
         slot::KERNEL,
     )?;
+    maker.make_lost_and_found(l1_cnode)?;
 
     let entry = maker.map_program(args)?;
     let data = Permissions::user(
@@ -246,6 +249,32 @@ impl Maker<'_> {
 
     fn create_at(&mut self, capability: Capability, at: SlotIndex) -> Result<(), BootError> {
         capelin_cap::create(&mut self.core.slots, &mut self.core.kcb.mdb, capability, at)?;
+        Ok(())
+    }
+
+    /// Makes the CNode to which capabilities go that mustn't be lost. The kernel holds
+    /// it in a slot of its own, that no CNode has: whatever users do with their copy,
+    /// it stays.
+    fn make_lost_and_found(&mut self, l1_cnode: PhysAddr) -> Result<(), BootError> {
+        let own = self.bump.take(&mut self.core.objects, PAGE_SIZE)?;
+        let cnode = self.bump.take(&mut self.core.objects, CNODE_BYTES)?;
+        let (own, first) = (self.index(own, 0)?, self.index(cnode, 0)?);
+        self.create_at(
+            Capability::memory(ObjectType::L2CNode, cnode, CNODE_BYTES, Rights::all()),
+            own,
+        )?;
+        let users = self.index(l1_cnode, l1::LOST_AND_FOUND)?;
+        capelin_cap::copy(
+            &mut self.core.slots,
+            &mut self.core.kcb.mdb,
+            own,
+            users,
+            Rights::READ.union(Rights::WRITE),
+        )?;
+        self.core.kcb.shelter = Shelter {
+            first,
+            slots: low32(CNODE_SLOTS),
+        };
         Ok(())
     }
 

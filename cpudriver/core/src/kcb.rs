@@ -6,7 +6,7 @@
 use capelin_abi::KernelId;
 use capelin_abi::capability::KCB_BYTES;
 use capelin_abi::syscall::KernelCounter;
-use capelin_cap::{DeleteList, Mdb};
+use capelin_cap::{DeleteList, Mdb, Shelter};
 
 use crate::dcb::DcbRef;
 use crate::doorbell::DoorbellOwners;
@@ -63,10 +63,12 @@ pub struct Kcb {
     pub asid_generation: u64,
     /// Root of the mapping database.
     pub mdb: Mdb,
-    /// CNodes that are being emptied.
+    /// What is being deleted.
     pub deletions: DeleteList,
-    /// Bytes of memory that lost its last capability inside a deleted CNode.
-    pub orphaned_bytes: u64,
+    /// The lost-and-found: where capabilities go that mustn't be lost.
+    pub shelter: Shelter,
+    /// How many have gone there.
+    pub orphans: u64,
     /// See [`KernelCounter`].
     pub counters: [u64; KernelCounter::ALL.len()],
     /// Who owns which doorbell word.
@@ -92,7 +94,8 @@ impl Kcb {
             asid_generation: 1,
             mdb: Mdb::new(kernel),
             deletions: DeleteList::new(),
-            orphaned_bytes: 0,
+            shelter: Shelter::default(),
+            orphans: 0,
             counters: [0; KernelCounter::ALL.len()],
             doorbells: DoorbellOwners::new(),
             irqs: [BoundIrq::FREE; BOUND_IRQS],

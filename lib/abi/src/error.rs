@@ -87,6 +87,8 @@ errors! {
     Unsupported = 26, "this machine cannot do that";
     /// The interrupt is bound already.
     AlreadyBound = 27, "already bound";
+    /// The capability lies in the memory that the operation would clear.
+    InsideItself = 28, "the capability lies in what it would clear";
 }
 
 /// The system call's result word: zero, or a [`SysError`].

@@ -52,8 +52,11 @@ pub mod l1 {
     pub const LOADER: u32 = 1;
     /// An empty L2 CNode for the runtime's first slots.
     pub const FREE: u32 = 2;
+    /// The kernel's lost-and-found (first domains; others: empty): capabilities that
+    /// mustn't be lost come here when the CNode that they lie in is deleted.
+    pub const LOST_AND_FOUND: u32 = 3;
     /// First L1 slot that the runtime may fill with L2 CNodes of its own.
-    pub const DYNAMIC: u32 = 3;
+    pub const DYNAMIC: u32 = 4;
     /// Slots in an L1 CNode.
     pub const COUNT: u32 = 256;
 }

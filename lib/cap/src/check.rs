@@ -9,9 +9,10 @@ use core::cmp::Ordering;
 use capelin_abi::ObjectType;
 
 use crate::balance::{Sums, rank};
-use crate::key::compare;
+use crate::delete_list::is_linked;
+use crate::key::{compare, is_divided};
 use crate::mdb::{Mdb, next};
-use crate::slot::{SlotFlags, SlotIndex, State};
+use crate::slot::{Slot, SlotFlags, SlotIndex, State};
 use crate::store::SlotStore;
 
 /// What a sound database holds.
@@ -46,6 +47,11 @@ pub enum Violation {
     Crossing(SlotIndex),
     /// It claims an ancestor that isn't there.
     Ancestor(SlotIndex),
+    /// It is dying and not on the list of deletions, or the other way round, or its
+    /// neighbours on the list don't know it.
+    DeleteList(SlotIndex),
+    /// It is less deep than what it lies in lets [`Mdb`]'s shortcut rely on.
+    Depth(SlotIndex),
     /// More nodes than the tree's height allows: the links form a cycle.
     Cycle(SlotIndex),
 }
@@ -110,6 +116,10 @@ pub fn check_node<S: SlotStore>(store: &S, mdb: &Mdb, node: SlotIndex) -> Result
     if !is_below(slot.left) || !is_below(slot.right) || (is_leaf && slot.rank() != 1) {
         return Err(Violation::Balance(node));
     }
+    let is_queued = slot.has_flags(SlotFlags::QUEUED);
+    if is_queued != (slot.state() == State::Dying) || (is_queued && !is_linked(store, node)) {
+        return Err(Violation::DeleteList(node));
+    }
     let after = next(store, node);
     if !after.is_none() && compare(slot, store.slot(after)) == Ordering::Greater {
         return Err(Violation::Order(after));
@@ -123,5 +133,24 @@ pub fn check_node<S: SlotStore>(store: &S, mdb: &Mdb, node: SlotIndex) -> Result
     {
         return Err(Violation::Ancestor(node));
     }
+    if !is_deep_enough(store, mdb, slot) {
+        return Err(Violation::Depth(node));
+    }
     Ok(())
+}
+
+/// Whether the depth of `slot` tells retype the truth: deeper than the innermost range
+/// around it that is divided by retyping, by more than one where something that isn't
+/// divided (a frame, around its part) lies between.
+fn is_deep_enough<S: SlotStore>(store: &S, mdb: &Mdb, slot: &Slot) -> bool {
+    if mdb.has_odd_nesting() || slot.depth() == u8::MAX {
+        return true;
+    }
+    let mut between = 0;
+    let mut around = mdb.innermost_around(store, slot);
+    while !around.is_none() && !is_divided(store.slot(around).kind()) {
+        between = 1;
+        around = mdb.innermost_around(store, store.slot(around));
+    }
+    around.is_none() || slot.depth() > store.slot(around).depth().saturating_add(between)
 }

@@ -1,22 +1,22 @@
 //! Delete: one capability goes, and with the last one its object.
 //!
 //! Every call does one bounded step. What is begun is marked dying, refuses all
-//! else, and is continued by the same call issued again, or by whoever deletes
-//! what it lies in.
+//! else, and is on the [`DeleteList`]: it is continued by the same call issued again,
+//! by whoever deletes what it lies in, or by [`drain`].
 //!
 //! CNodes, and dispatchers with the capabilities in their control blocks,
 //! are *containers*: to empty one takes many steps and finds further containers.
 //! Instead of recursing, a dying container's last capability moves to the
-//! container's own first slot and joins the [`DeleteList`] there:
+//! container's own first slot and stays on the list there:
 //!
 //! ```text
 //!   X: [A]      A: [D | … ]          D is deleted first, then
-//!   X: [ ]      A: [A | … ] ← list   A hosts itself
+//!   X: [r]      A: [A | … ]          A hosts itself; r waits for it
 //! ```
 //!
 //! If D is the last capability to a container B, the two exchange places, so B
-//! hosts itself and what lay in B's first slot lies in A's. Each exchange puts
-//! one container on the list, so it ends. No dying container lies in another's
+//! hosts itself and what lay in B's first slot lies in A's. Each exchange settles
+//! one container, so it ends. No dying container that hosts itself lies in another's
 //! memory: they finish in any order, cycles included, and each claims its range
 //! until it is empty.
 //!
@@ -26,6 +26,7 @@
 use capelin_abi::capability::VNODE_ENTRIES;
 use capelin_abi::{ObjectType, SysError};
 
+use crate::delete_list::{DeleteList, is_leader};
 use crate::key::is_conserved;
 use crate::mdb::{Mdb, next};
 use crate::slot::{Slot, SlotFlags, SlotIndex, State};
@@ -41,69 +42,6 @@ pub enum Step {
     Again,
 }
 
-/// The containers that are being emptied; lies in the kernel control block.
-///
-/// Links are in the second data word of the capabilities.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[repr(C)]
-pub struct DeleteList {
-    head: SlotIndex,
-    tail: SlotIndex,
-}
-
-impl DeleteList {
-    /// Nothing to delete.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self {
-            head: SlotIndex::NONE,
-            tail: SlotIndex::NONE,
-        }
-    }
-
-    /// Whether nothing is left to delete.
-    #[inline]
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.head.is_none()
-    }
-
-    fn push<S: SlotStore>(&mut self, store: &mut S, container: SlotIndex) {
-        let slot = store.slot_mut(container);
-        slot.data[1] = u64::from(self.head.0);
-        slot.progress = 1;
-        slot.set_state(State::Dying);
-        slot.set_flags(SlotFlags::QUEUED, true);
-        if self.head.is_none() {
-            self.tail = container;
-        }
-        self.head = container;
-    }
-
-    fn pop<S: SlotStore>(&mut self, store: &mut S) {
-        self.head = link(store.slot(self.head));
-        if self.head.is_none() {
-            self.tail = SlotIndex::NONE;
-        }
-    }
-
-    /// Puts the first last, so that what blocks it doesn't block the others.
-    fn rotate<S: SlotStore>(&mut self, store: &mut S) {
-        if self.head == self.tail {
-            return;
-        }
-        let first = self.head;
-        self.head = link(store.slot(first));
-        store.slot_mut(first).data[1] = 0;
-        store.slot_mut(self.tail).data[1] = u64::from(first.0);
-        self.tail = first;
-    }
-}
-
-fn link(slot: &Slot) -> SlotIndex {
-    SlotIndex(u32::try_from(slot.data[1]).unwrap_or(0))
-}
-
 /// Why a capability is deleted, and where it lies.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Mode {
@@ -112,8 +50,8 @@ pub(crate) enum Mode {
     /// It was begun before, or goes with its ancestor; the slot belongs to
     /// someone who is alive.
     Swept,
-    /// It lies in a container on the list.
-    Inside,
+    /// It goes with the container in this slot, which is dying.
+    Inside(SlotIndex),
 }
 
 /// How many empty slots of a container one step passes over.
@@ -122,16 +60,18 @@ const SCAN: u32 = 32;
 /// Deletes the capability in `index`. With the last one, the object goes:
 /// mappings are undone, tables and CNodes emptied, dispatchers stopped.
 ///
-/// On [`Step::Again`], `index` holds a dying capability or is reserved, until
-/// the same call, or [`drain`] and the same call, answers [`Step::Done`].
+/// On [`Step::Again`], `index` holds a dying capability or is reserved, until all
+/// that goes with it is gone and the same call answers [`Step::Done`]. Whatever else
+/// is being deleted isn't waited for. A slot that lies in what goes is freed with it:
+/// the call that waited finds it empty, and [`drain`] does the rest.
 ///
 /// # Errors
-/// `NoSuchSlot`, `EmptySlot`, `Locked`; `LastCopy` for the last capability to
-/// memory or interrupts without a local ancestor; `RemoteRelations` for a
-/// tombstone, and for the last owned copy of what has copies elsewhere.
-/// While a container is emptied also `Locked` or `NoResources` (from
-/// [`Effects::orphaned`]) for something in it: the deletion stays begun and can
-/// be continued.
+/// `NoSuchSlot`, `EmptySlot`; `Locked` for what is locked or in transit; `LastCopy`
+/// for the last capability to memory or interrupts without a local ancestor;
+/// `RemoteRelations` for a tombstone, and for the last owned copy of what has copies
+/// elsewhere. While a container is emptied also `Locked` or `NoResources` (the
+/// [`Effects::shelter`] is full) for something in it: the deletion stays begun and
+/// can be continued.
 pub fn delete<S: SlotStore, E: Effects>(
     store: &mut S,
     mdb: &mut Mdb,
@@ -144,30 +84,59 @@ pub fn delete<S: SlotStore, E: Effects>(
     }
     let slot = store.slot(index);
     if slot.is_usable() && goes_at_once(store, mdb, index, effects) {
-        unlink(store, mdb, index, effects);
+        unlink(store, mdb, list, index, effects);
         return Ok(Step::Done);
     }
-    let mode = match (slot.is_occupied(), slot.state()) {
-        (true, State::Dying) if slot.has_flags(SlotFlags::QUEUED) => {
-            return drain(store, mdb, list, effects);
-        }
-        (true, State::Dying) => Mode::Swept,
-        (true, _) => Mode::Direct,
-        (false, State::Dying) => {
-            let step = drain(store, mdb, list, effects)?;
-            // The container's own first slot may be this one: look again.
-            if step == Step::Done && !store.slot(index).is_occupied() {
-                *store.slot_mut(index) = Slot::EMPTY;
+    delete_in_steps(store, mdb, list, index, effects)
+}
+
+fn delete_in_steps<S: SlotStore, E: Effects>(
+    store: &mut S,
+    mdb: &mut Mdb,
+    list: &mut DeleteList,
+    index: SlotIndex,
+    effects: &mut E,
+) -> Result<Step, SysError> {
+    let slot = store.slot(index);
+    match (slot.is_occupied(), slot.state()) {
+        (true, State::Dying) => {
+            if is_host(store, index, effects) {
+                // Its own slot goes last: nobody could wait in it for the others.
+                let other = DeleteList::other_member(store, index);
+                if other.is_none() || go_on(store, mdb, list, other, effects).is_err() {
+                    go_on(store, mdb, list, index, effects)?;
+                }
+            } else {
+                if is_leader(slot) {
+                    store.slot_mut(index).set_flags(SlotFlags::RESERVES, true);
+                }
+                go_on(store, mdb, list, index, effects)?;
             }
-            return Ok(step);
         }
+        (true, _) => {
+            destroy(store, mdb, list, index, effects, Mode::Direct)?;
+        }
+        (false, State::Dying) if slot.has_flags(SlotFlags::QUEUED) => {
+            let member = DeleteList::first(store, index);
+            let result = go_on(store, mdb, list, member, effects);
+            if result.is_err() {
+                list.rotate(store, index);
+            }
+            result?;
+            if store.slot(index).is_empty() {
+                // It lay in what goes, where nobody can wait any longer.
+                return Ok(Step::Again);
+            }
+        }
+        (false, State::Dying) => {}
         (false, _) => return Err(SysError::EmptySlot),
-    };
-    let step = destroy(store, mdb, list, index, effects, mode)?;
-    if step == Step::Again && store.slot(index).is_empty() {
-        store.slot_mut(index).set_state(State::Dying);
     }
-    Ok(step)
+    let slot = store.slot(index);
+    if slot.is_occupied() || slot.has_flags(SlotFlags::QUEUED) {
+        return Ok(Step::Again);
+    }
+    *store.slot_mut(index) = Slot::EMPTY;
+    Ok(Step::Done)
 }
 
 /// Whether nothing but its slot goes with the usable capability in `index`, which is so
@@ -203,12 +172,13 @@ fn goes_at_once<S: SlotStore, E: Effects>(
     false
 }
 
-/// Does one step of emptying the containers on the list, whoever began it. For a
-/// kernel with nothing else to do, and before `HomeRam` is given away.
+/// Does one step of what is on the list, whoever began it, one request after the
+/// other. For a kernel with nothing else to do, and before `HomeRam` is given away.
+/// As bounded as [`delete`].
 ///
 /// # Errors
-/// `Locked` or `NoResources`, as [`delete`]; the next call tries another
-/// container.
+/// `Locked` or `NoResources`, as [`delete`]: this one can't go on now. The next call
+/// tries another, so a caller stops when some calls in a row have failed.
 pub fn drain<S: SlotStore, E: Effects>(
     store: &mut S,
     mdb: &mut Mdb,
@@ -218,59 +188,98 @@ pub fn drain<S: SlotStore, E: Effects>(
     if list.is_empty() {
         return Ok(Step::Done);
     }
-    let result = empty_container(store, mdb, list, list.head, effects);
+    let first = DeleteList::first(store, list.turn());
+    let result = go_on(store, mdb, list, first, effects);
     if result.is_err() {
-        list.rotate(store);
+        list.pass_turn(store);
     }
-    result
+    result?;
+    Ok(if list.is_empty() {
+        Step::Done
+    } else {
+        Step::Again
+    })
 }
 
-/// One step of emptying the container `head`, the first on the list.
+/// One step of what is dying in `index`, and on the list.
+pub(crate) fn go_on<S: SlotStore, E: Effects>(
+    store: &mut S,
+    mdb: &mut Mdb,
+    list: &mut DeleteList,
+    index: SlotIndex,
+    effects: &mut E,
+) -> Result<(), SysError> {
+    if is_host(store, index, effects) {
+        empty_container(store, mdb, list, index, effects)
+    } else {
+        destroy(store, mdb, list, index, effects, Mode::Swept).map(|_| ())
+    }
+}
+
+/// Whether `index` is the first slot of the container that its capability names.
+fn is_host<S: SlotStore, E: Effects>(store: &S, index: SlotIndex, effects: &mut E) -> bool {
+    container_slot(store, index, 0, effects) == Some(index)
+}
+
+/// One step of emptying the container in `head`, its own first slot.
 fn empty_container<S: SlotStore, E: Effects>(
     store: &mut S,
     mdb: &mut Mdb,
     list: &mut DeleteList,
     head: SlotIndex,
     effects: &mut E,
-) -> Result<Step, SysError> {
+) -> Result<(), SysError> {
     if store.slot(head).is_kind(ObjectType::Dispatcher)
         && let Some(endpoint) = mdb.first_descendant(store, head)
     {
-        destroy_leaf(store, mdb, endpoint, effects)?;
-        return Ok(Step::Again);
+        return destroy_leaf(store, mdb, list, endpoint, effects);
     }
-    let mut number = store.slot(head).progress;
+    let mut number = store.slot(head).progress.max(1);
     for _ in 0..SCAN {
         let Some(inner) = container_slot(store, head, number, effects) else {
-            list.pop(store);
             effects.released(store.slot(head));
-            unlink(store, mdb, head, effects);
-            return Ok(if list.is_empty() {
-                Step::Done
-            } else {
-                Step::Again
-            });
+            unlink(store, mdb, list, head, effects);
+            return Ok(());
         };
         if !inner.is_none() {
             if store.slot(inner).is_occupied() {
                 store.slot_mut(head).progress = number;
-                let step = destroy(store, mdb, list, inner, effects, Mode::Inside)?;
-                if step == Step::Done {
-                    store.slot_mut(head).progress = number + 1;
-                }
-                return Ok(Step::Again);
+                return destroy(store, mdb, list, inner, effects, Mode::Inside(head)).map(|_| ());
             }
-            // It may be reserved by a deletion that nobody continued.
-            store.slot_mut(inner).set_state(State::Live);
+            free_reserved(store, list, inner);
         }
         number += 1;
     }
     store.slot_mut(head).progress = number;
-    Ok(Step::Again)
+    Ok(())
 }
 
-/// One step of deleting the capability in `index`. `Done` means that the slot is
-/// empty and nothing is left to do for it.
+/// Frees an empty slot in a container that dies, if it is reserved.
+fn free_reserved<S: SlotStore>(store: &mut S, list: &mut DeleteList, index: SlotIndex) {
+    let slot = store.slot(index);
+    if slot.has_flags(SlotFlags::QUEUED) {
+        list.dissolve(store, index);
+    } else if slot.state() == State::Dying {
+        *store.slot_mut(index) = Slot::EMPTY;
+    }
+}
+
+/// Marks what is in `index` dying and puts it on the list, if it isn't there.
+fn begin<S: SlotStore>(store: &mut S, list: &mut DeleteList, index: SlotIndex, mode: Mode) {
+    if store.slot(index).has_flags(SlotFlags::QUEUED) {
+        return;
+    }
+    match mode {
+        Mode::Inside(container) => DeleteList::begin_with(store, index, container),
+        Mode::Direct | Mode::Swept => list.begin(store, index),
+    }
+    if mode == Mode::Direct {
+        store.slot_mut(index).set_flags(SlotFlags::RESERVES, true);
+    }
+}
+
+/// One step of deleting the capability in `index`. `Done` means that nothing is left
+/// to do for it.
 #[inline]
 pub(crate) fn destroy<S: SlotStore, E: Effects>(
     store: &mut S,
@@ -286,59 +295,84 @@ pub(crate) fn destroy<S: SlotStore, E: Effects>(
         State::Locked => return Err(SysError::Locked),
         State::InProgress => {
             // Nobody has seen the object yet.
-            unlink(store, mdb, index, effects);
+            unlink(store, mdb, list, index, effects);
             return Ok(Step::Done);
         }
         // Its transfer may end in another slot.
         State::InTransit => {
-            return rescue(store, mdb, index, effects, mode, SysError::Locked);
+            return rescue(store, mdb, list, index, effects, mode, SysError::Locked);
         }
         State::Live | State::Dying => {}
     }
     if kind == ObjectType::Mapping {
-        return destroy_leaf(store, mdb, index, effects);
+        destroy_leaf(store, mdb, list, index, effects)?;
+        return Ok(Step::Done);
     }
     if slot.is_tombstone() {
-        return rescue(store, mdb, index, effects, mode, SysError::RemoteRelations);
+        return rescue(
+            store,
+            mdb,
+            list,
+            index,
+            effects,
+            mode,
+            SysError::RemoteRelations,
+        );
     }
     let after = next(store, index);
     let copy = mdb.copy_beside(store, index, after);
     if !copy.is_none() {
-        remove_copy(store, mdb, index, copy, effects);
+        remove_copy(store, mdb, list, index, copy, effects);
         return Ok(Step::Done);
     }
     let is_owned = mdb.owns(slot);
     if is_owned {
         let has_remote_copies = slot.has_flags(SlotFlags::REMOTE_COPIES);
         if has_remote_copies && kind != ObjectType::Notify {
-            return rescue(store, mdb, index, effects, mode, SysError::RemoteRelations);
+            return rescue(
+                store,
+                mdb,
+                list,
+                index,
+                effects,
+                mode,
+                SysError::RemoteRelations,
+            );
         }
         if is_conserved(kind) && !mdb.has_ancestors(store, index) {
-            return rescue(store, mdb, index, effects, mode, SysError::LastCopy);
+            return rescue(store, mdb, list, index, effects, mode, SysError::LastCopy);
         }
     }
     match kind {
         ObjectType::Frame | ObjectType::DevFrame | ObjectType::EndpointUmp => {
             // Mostly there is one mapping at most: then this is the last step.
-            if remove_mapping_of(store, mdb, index, after, effects)
+            if remove_mapping_of(store, mdb, list, index, after, effects)
                 && is_mapped(store, index, next(store, index))
             {
+                begin(store, list, index, mode);
                 return Ok(Step::Again);
             }
             if is_owned {
                 effects.released(store.slot(index));
             }
-            unlink(store, mdb, index, effects);
+            unlink(store, mdb, list, index, effects);
             Ok(Step::Done)
         }
         ObjectType::VNodeL0 | ObjectType::VNodeL1 | ObjectType::VNodeL2 | ObjectType::VNodeL3
-            if remove_mapping_of(store, mdb, index, after, effects)
-                || remove_mapping_in(store, mdb, index, effects) =>
+            if remove_mapping_of(store, mdb, list, index, after, effects) =>
         {
+            begin(store, list, index, mode);
+            Ok(Step::Again)
+        }
+        ObjectType::VNodeL0 | ObjectType::VNodeL1 | ObjectType::VNodeL2 | ObjectType::VNodeL3
+            if has_mapping_in(store, index, effects) =>
+        {
+            begin(store, list, index, mode);
+            remove_mapping_in(store, mdb, list, index, effects);
             Ok(Step::Again)
         }
         ObjectType::L1CNode | ObjectType::L2CNode | ObjectType::Dispatcher => {
-            begin_container(store, index, effects);
+            begin_container(store, list, index, effects, mode);
             match container_slot(store, index, 0, effects) {
                 Some(first) if !first.is_none() => {
                     host(store, mdb, list, index, first, effects, mode)?;
@@ -346,7 +380,7 @@ pub(crate) fn destroy<S: SlotStore, E: Effects>(
                 }
                 // A CNode in memory that isn't ours, which no operation makes,
                 // or a dispatcher without slots: there is nothing inside.
-                _ => destroy_without_slots(store, mdb, index, effects),
+                _ => destroy_without_slots(store, mdb, list, index, effects),
             }
         }
         _ => {
@@ -356,7 +390,7 @@ pub(crate) fn destroy<S: SlotStore, E: Effects>(
             } else if is_owned {
                 effects.released(slot);
             }
-            unlink(store, mdb, index, effects);
+            unlink(store, mdb, list, index, effects);
             Ok(Step::Done)
         }
     }
@@ -366,9 +400,10 @@ pub(crate) fn destroy<S: SlotStore, E: Effects>(
 fn destroy_leaf<S: SlotStore, E: Effects>(
     store: &mut S,
     mdb: &mut Mdb,
+    list: &mut DeleteList,
     index: SlotIndex,
     effects: &mut E,
-) -> Result<Step, SysError> {
+) -> Result<(), SysError> {
     let slot = store.slot(index);
     if slot.state() == State::Locked {
         return Err(SysError::Locked);
@@ -378,21 +413,22 @@ fn destroy_leaf<S: SlotStore, E: Effects>(
     } else {
         let copy = mdb.other_copy(store, index);
         if !copy.is_none() {
-            remove_copy(store, mdb, index, copy, effects);
-            return Ok(Step::Done);
+            remove_copy(store, mdb, list, index, copy, effects);
+            return Ok(());
         }
         if mdb.owns(slot) {
             effects.released(slot);
         }
     }
-    unlink(store, mdb, index, effects);
-    Ok(Step::Done)
+    unlink(store, mdb, list, index, effects);
+    Ok(())
 }
 
 /// Removes a capability that has a copy, which takes over what it remembered.
 pub(crate) fn remove_copy<S: SlotStore, E: Effects>(
     store: &mut S,
     mdb: &mut Mdb,
+    list: &mut DeleteList,
     index: SlotIndex,
     copy: SlotIndex,
     effects: &mut E,
@@ -400,30 +436,32 @@ pub(crate) fn remove_copy<S: SlotStore, E: Effects>(
     if store.slot(index).has_flags(SlotFlags::REMOTE_COPIES) {
         hand_on_copies(store, mdb, index, copy);
     }
-    unlink(store, mdb, index, effects);
+    unlink(store, mdb, list, index, effects);
 }
 
 /// A dispatcher without slots in its control block: its endpoints, then it.
 fn destroy_without_slots<S: SlotStore, E: Effects>(
     store: &mut S,
     mdb: &mut Mdb,
+    list: &mut DeleteList,
     index: SlotIndex,
     effects: &mut E,
 ) -> Result<Step, SysError> {
     if let Some(endpoint) = mdb.first_descendant(store, index) {
-        destroy_leaf(store, mdb, endpoint, effects)?;
+        destroy_leaf(store, mdb, list, endpoint, effects)?;
         return Ok(Step::Again);
     }
     effects.released(store.slot(index));
-    unlink(store, mdb, index, effects);
+    unlink(store, mdb, list, index, effects);
     Ok(Step::Done)
 }
 
 /// Refuses a direct deletion with `refusal`; otherwise moves what mustn't be
-/// lost to a slot that the kernel names.
+/// lost to an empty slot of the kernel's shelter.
 fn rescue<S: SlotStore, E: Effects>(
     store: &mut S,
     mdb: &mut Mdb,
+    list: &mut DeleteList,
     index: SlotIndex,
     effects: &mut E,
     mode: Mode,
@@ -432,32 +470,60 @@ fn rescue<S: SlotStore, E: Effects>(
     if mode == Mode::Direct {
         return Err(refusal);
     }
-    let shelter = effects
-        .orphaned(store.slot(index))
-        .unwrap_or(SlotIndex::NONE);
-    if shelter.is_none() || !store.slot(shelter).is_empty() {
-        return Err(SysError::NoResources);
+    let shelter = effects.shelter();
+    let refuge = (0..shelter.slots)
+        .filter_map(|number| shelter.first.checked_add(number))
+        .find(|&refuge| !refuge.is_none() && store.slot(refuge).is_empty())
+        .ok_or(SysError::NoResources)?;
+    effects.orphaned(store.slot(index), refuge);
+    if store.slot(index).has_flags(SlotFlags::QUEUED) {
+        list.leave(store, index);
+        store.slot_mut(index).set_state(State::Live);
     }
-    mdb.move_node(store, index, shelter);
-    let slot = store.slot_mut(shelter);
-    if slot.state() == State::Dying {
-        slot.set_state(State::Live);
-    }
-    slot.set_flags(SlotFlags::WATCHED, false);
+    mdb.move_node(store, index, refuge);
+    store.slot_mut(refuge).set_flags(SlotFlags::WATCHED, false);
     Ok(Step::Done)
 }
 
+/// Takes what is in `index` from the tree and from the list, and empties the slot; a
+/// call that waits in it finds it reserved.
+#[inline(always)]
 fn unlink<S: SlotStore, E: Effects>(
     store: &mut S,
     mdb: &mut Mdb,
+    list: &mut DeleteList,
     index: SlotIndex,
     effects: &mut E,
 ) {
     let slot = store.slot(index);
+    if slot.has_flags(SlotFlags::WATCHED.union(SlotFlags::QUEUED)) {
+        return unlink_noted(store, mdb, list, index, effects);
+    }
+    mdb.remove(store, index);
+}
+
+/// [`unlink`] for what others want to know of.
+#[cold]
+#[inline(never)]
+fn unlink_noted<S: SlotStore, E: Effects>(
+    store: &mut S,
+    mdb: &mut Mdb,
+    list: &mut DeleteList,
+    index: SlotIndex,
+    effects: &mut E,
+) {
+    let slot = store.slot(index);
+    let is_reserved = slot.has_flags(SlotFlags::RESERVES);
     if slot.has_flags(SlotFlags::WATCHED) {
         effects.lost(index, slot);
     }
+    if slot.has_flags(SlotFlags::QUEUED) {
+        list.leave(store, index);
+    }
     mdb.remove(store, index);
+    if is_reserved {
+        store.slot_mut(index).set_state(State::Dying);
+    }
 }
 
 /// Removes the first mapping of the frame or table in `index`, which is in `after`,
@@ -466,6 +532,7 @@ fn unlink<S: SlotStore, E: Effects>(
 fn remove_mapping_of<S: SlotStore, E: Effects>(
     store: &mut S,
     mdb: &mut Mdb,
+    list: &mut DeleteList,
     index: SlotIndex,
     after: SlotIndex,
     effects: &mut E,
@@ -473,8 +540,7 @@ fn remove_mapping_of<S: SlotStore, E: Effects>(
     let is_mapped = is_mapped(store, index, after);
     if is_mapped {
         effects.unmap(store.slot(after));
-        store.slot_mut(index).set_state(State::Dying);
-        unlink(store, mdb, after, effects);
+        unlink(store, mdb, list, after, effects);
     }
     is_mapped
 }
@@ -489,27 +555,35 @@ fn is_mapped<S: SlotStore>(store: &S, index: SlotIndex, after: SlotIndex) -> boo
     mapping.is_kind(ObjectType::Mapping) && mapping.base == slot.base && mapping.size == slot.size
 }
 
-/// Removes the next mapping in the table in `index`; false when there is none.
+/// Whether a mapping is left in the table in `index`.
+fn has_mapping_in<S: SlotStore, E: Effects>(store: &S, index: SlotIndex, effects: &mut E) -> bool {
+    let table = store.slot(index);
+    let from = if table.state() == State::Dying {
+        table.progress
+    } else {
+        0
+    };
+    let entry = effects.next_mapping(table.address(), from);
+    entry.is_some_and(|(entry, _)| u64::from(entry) < VNODE_ENTRIES)
+}
+
+/// Removes the next mapping in the table in `index`, which is on the list.
 fn remove_mapping_in<S: SlotStore, E: Effects>(
     store: &mut S,
     mdb: &mut Mdb,
+    list: &mut DeleteList,
     index: SlotIndex,
     effects: &mut E,
-) -> bool {
+) {
     let table = store.slot(index);
-    let entry = effects.next_mapping(table.address(), table.progress);
-    let Some((entry, mapping)) = entry.filter(|(entry, _)| u64::from(*entry) < VNODE_ENTRIES)
-    else {
-        return false;
+    let Some((entry, mapping)) = effects.next_mapping(table.address(), table.progress) else {
+        return;
     };
-    let table = store.slot_mut(index);
-    table.set_state(State::Dying);
-    table.progress = entry + 1;
+    store.slot_mut(index).progress = entry + 1;
     if !mapping.is_none() && store.slot(mapping).is_kind(ObjectType::Mapping) {
         effects.unmap(store.slot(mapping));
-        unlink(store, mdb, mapping, effects);
+        unlink(store, mdb, list, mapping, effects);
     }
-    true
 }
 
 /// Slot `number` of the container in `index`: `None` past the last, or
@@ -534,26 +608,33 @@ fn container_slot<S: SlotStore, E: Effects>(
 }
 
 /// Marks a container dying, and stops it if it is a dispatcher.
-fn begin_container<S: SlotStore, E: Effects>(store: &mut S, index: SlotIndex, effects: &mut E) {
+fn begin_container<S: SlotStore, E: Effects>(
+    store: &mut S,
+    list: &mut DeleteList,
+    index: SlotIndex,
+    effects: &mut E,
+    mode: Mode,
+) {
     let slot = store.slot(index);
-    if slot.state() == State::Live {
-        if slot.is_kind(ObjectType::Dispatcher) {
-            let dispatcher = slot.address();
-            effects.stop_dispatcher(dispatcher);
-            // It has stopped: that it loses them is no news any more.
-            for inner in effects.dispatcher_slots(dispatcher) {
-                if !inner.is_none() {
-                    store.slot_mut(inner).set_flags(SlotFlags::WATCHED, false);
-                }
+    if slot.state() != State::Live {
+        return;
+    }
+    if slot.is_kind(ObjectType::Dispatcher) {
+        let dispatcher = slot.address();
+        effects.stop_dispatcher(dispatcher);
+        // It has stopped: that it loses them is no news any more.
+        for inner in effects.dispatcher_slots(dispatcher) {
+            if !inner.is_none() {
+                store.slot_mut(inner).set_flags(SlotFlags::WATCHED, false);
             }
         }
-        // It goes to the container's own first slot, so this one loses it now.
-        if store.slot(index).has_flags(SlotFlags::WATCHED) {
-            effects.lost(index, store.slot(index));
-            store.slot_mut(index).set_flags(SlotFlags::WATCHED, false);
-        }
-        store.slot_mut(index).set_state(State::Dying);
     }
+    // It goes to the container's own first slot, so this one loses it now.
+    if store.slot(index).has_flags(SlotFlags::WATCHED) {
+        effects.lost(index, store.slot(index));
+        store.slot_mut(index).set_flags(SlotFlags::WATCHED, false);
+    }
+    begin(store, list, index, mode);
 }
 
 /// One step towards the container in `index` hosting itself in its slot `first`.
@@ -567,19 +648,19 @@ fn host<S: SlotStore, E: Effects>(
     mode: Mode,
 ) -> Result<(), SysError> {
     if first == index {
-        list.push(store, index);
         return Ok(());
     }
     // What lies in the first slot may come to `index` only if that dies too.
-    if mode == Mode::Inside || !store.slot(first).is_occupied() {
+    if matches!(mode, Mode::Inside(_)) || !store.slot(first).is_occupied() {
         return exchange(store, mdb, list, index, first, effects);
     }
+    let within = Mode::Inside(index);
     if let Some(first_of_inner) = last_of_container(store, mdb, first, effects) {
-        begin_container(store, first, effects);
+        begin_container(store, list, first, effects, within);
         return exchange(store, mdb, list, first, first_of_inner, effects);
     }
     // Not a container: no further nesting.
-    destroy(store, mdb, list, first, effects, Mode::Inside).map(|_| ())
+    destroy(store, mdb, list, first, effects, within).map(|_| ())
 }
 
 /// The first slot of the container that the capability in `index` is the last
@@ -599,8 +680,8 @@ fn last_of_container<S: SlotStore, E: Effects>(
     container_slot(store, index, 0, effects).filter(|first| !first.is_none() && *first != index)
 }
 
-/// Moves the dying container's capability from `index` to its own slot `first`
-/// and puts it on the list; what lay there comes to `index`.
+/// Moves the dying container's capability from `index` to its own slot `first`; what
+/// lay there comes to `index`, or a call that waits keeps that reserved.
 fn exchange<S: SlotStore, E: Effects>(
     store: &mut S,
     mdb: &mut Mdb,
@@ -615,28 +696,31 @@ fn exchange<S: SlotStore, E: Effects>(
     }
     if inner.is_kind(ObjectType::Mapping) {
         // Its table knows where it lies: it can't move.
-        destroy_leaf(store, mdb, first, effects)?;
+        destroy_leaf(store, mdb, list, first, effects)?;
     }
+    let is_waited_for = store.slot(index).has_flags(SlotFlags::RESERVES);
+    store.slot_mut(index).set_flags(SlotFlags::RESERVES, false);
     if store.slot(first).is_occupied() {
+        // Both may be dying, each in a ring: then what comes here joins this one's.
+        // A call that waited for it named a slot that goes.
+        let is_dying = store.slot(first).has_flags(SlotFlags::QUEUED);
+        let progress = store.slot(first).progress;
+        if is_dying {
+            list.leave(store, first);
+        }
+        list.rename(store, index, first);
         mdb.swap_nodes(store, index, first);
+        if is_dying {
+            DeleteList::begin_with(store, index, first);
+            store.slot_mut(index).progress = progress;
+        }
     } else {
+        free_reserved(store, list, first);
+        list.rename(store, index, first);
         mdb.move_node(store, index, first);
-    }
-    list.push(store, first);
-    // In a cycle, what came here may be the dying capability to the container
-    // whose first slot this is.
-    let arrived = store.slot(index);
-    if arrived.is_occupied()
-        && arrived.state() == State::Dying
-        && !arrived.has_flags(SlotFlags::QUEUED)
-        && is_container_kind(arrived)
-        && container_slot(store, index, 0, effects) == Some(index)
-    {
-        list.push(store, index);
+        if is_waited_for {
+            list.reserve(store, index, first);
+        }
     }
     Ok(())
-}
-
-fn is_container_kind(slot: &Slot) -> bool {
-    is_cnode(slot) || slot.is_kind(ObjectType::Dispatcher)
 }

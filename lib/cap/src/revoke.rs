@@ -1,23 +1,30 @@
 //! Revoke: everything that was made from a capability goes, and its local
 //! copies; the capability itself stays.
 
+use capelin_abi::capability::SLOT_BYTES;
 use capelin_abi::{ObjectType, Rights, SysError};
 
 use crate::decode::usable;
-use crate::delete::{DeleteList, Mode, Step, destroy, drain, remove_copy};
+use crate::delete::{Mode, Step, destroy, go_on, remove_copy};
+use crate::delete_list::DeleteList;
+use crate::key::is_divided;
 use crate::mdb::Mdb;
 use crate::slot::{SlotFlags, SlotIndex, State};
 use crate::store::{Effects, SlotStore};
 
-/// Does one step of revoking the capability in `index`: finishes containers
-/// whose deletion has begun, then removes copies, then descendants.
+/// Does one step of revoking the capability in `index`: removes copies, then
+/// descendants. What was in containers that went, and isn't a descendant, may still
+/// be on the list when this is done ([`crate::drain`]).
 ///
 /// # Errors
 /// For the slot as [`crate::copy()`]; `WrongType` for a mapping; `MissingRight`
 /// without REVOKE; `Foreign` for what another kernel owns; `RemoteRelations`
 /// when it, a copy or a descendant has copies elsewhere or was moved away.
-/// `Locked` or `NoResources` for something in the way: what is gone stays gone,
-/// and the call can be issued again.
+/// `InsideItself` when the slot lies in the memory that the capability names: it
+/// would go itself. `Locked` or `NoResources` for something in the way: what is gone
+/// stays gone, and the call can be issued again. (A slot in a CNode that isn't made
+/// of that memory, but is held only there, goes with it: its capability is found in
+/// the [`Effects::shelter`].)
 pub fn revoke<S: SlotStore, E: Effects>(
     store: &mut S,
     mdb: &mut Mdb,
@@ -38,22 +45,37 @@ pub fn revoke<S: SlotStore, E: Effects>(
     if mdb.has_remote_relations(store, index) {
         return Err(SysError::RemoteRelations);
     }
+    if lies_within(store, index) {
+        return Err(SysError::InsideItself);
+    }
     let copy = mdb.other_copy(store, index);
     if !copy.is_none() {
         if store.slot(copy).state() == State::Locked {
             return Err(SysError::Locked);
         }
-        remove_copy(store, mdb, copy, index, effects);
+        remove_copy(store, mdb, list, copy, index, effects);
         return Ok(Step::Again);
     }
     if let Some(descendant) = mdb.first_descendant(store, index) {
-        // A container that hosts itself goes when the list is emptied.
+        // What is dying already goes on, whoever began it.
         if store.slot(descendant).has_flags(SlotFlags::QUEUED) {
-            drain(store, mdb, list, effects)?;
+            go_on(store, mdb, list, descendant, effects)?;
         } else {
             destroy(store, mdb, list, descendant, effects, Mode::Swept)?;
         }
         return Ok(Step::Again);
     }
     Ok(Step::Done)
+}
+
+/// Whether the slot `index` lies in the memory that its capability names.
+fn lies_within<S: SlotStore>(store: &S, index: SlotIndex) -> bool {
+    let slot = store.slot(index);
+    if !is_divided(slot.kind()) {
+        return false;
+    }
+    store.index_of(slot.address()).is_some_and(|first| {
+        let slots = slot.size() / SLOT_BYTES;
+        index >= first && u64::from(index.0 - first.0) < slots
+    })
 }

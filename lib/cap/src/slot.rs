@@ -85,6 +85,11 @@ bitflags! {
         /// A frame around it is on another kernel: what is in it can be mapped
         /// there.
         const REMOTE_FRAME = 1 << 7;
+        /// Of what is dying: a call waits for it in its slot, which stays reserved
+        /// when it leaves that.
+        const RESERVES = 1 << 8;
+        /// Of what is dying: others of its ring come before it.
+        const YIELDS = 1 << 9;
     }
 }
 

@@ -62,12 +62,27 @@ pub trait Effects {
         let _ = (index, capability);
     }
 
-    /// A capability that mustn't be lost lies in something that dies: memory or
-    /// interrupts without a local ancestor, a tombstone, or the last owned copy
-    /// of what has copies on other kernels. Answers an empty slot that it moves
-    /// to, or `None` when there is none: then the deletion stops with
-    /// [`capelin_abi::SysError::NoResources`] and can be continued later.
-    fn orphaned(&mut self, capability: &Slot) -> Option<SlotIndex>;
+    /// Where what mustn't be lost goes when that in which it lies dies: memory or
+    /// interrupts without a local ancestor, a tombstone, what is in transit, or the
+    /// last owned copy of what has copies on other kernels. When none of these slots
+    /// is empty, that deletion stops with [`capelin_abi::SysError::NoResources`] and
+    /// can be continued later.
+    fn shelter(&mut self) -> Shelter;
+
+    /// `capability` goes to `refuge`, a slot of the shelter, now.
+    fn orphaned(&mut self, capability: &Slot, refuge: SlotIndex) {
+        let _ = (capability, refuge);
+    }
+}
+
+/// A run of slots, as of a CNode that nothing deletes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct Shelter {
+    /// The first.
+    pub first: SlotIndex,
+    /// How many: at most a CNode's, since a step looks at all of them.
+    pub slots: u32,
 }
 
 /// The index of slot `number` of the CNode that `cnode` is a capability to;

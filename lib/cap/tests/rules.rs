@@ -345,22 +345,24 @@ fn without_shelter_a_deletion_waits() {
     let inside = world.within(20, 9);
     assert_eq!(world.copy(RAM_SLOT, inside), Ok(()));
     assert_eq!(world.delete_all(RAM_SLOT), Ok(()));
-    world.kernel.shelter.clear();
-    let World {
-        arena,
-        mdb,
-        list,
-        kernel,
-    } = &mut world;
-    let mut step = || capelin_cap::delete(arena, mdb, list, SlotIndex(20), kernel);
-    assert_eq!(step(), Ok(Step::Again));
+    let shelter = std::mem::take(&mut world.kernel.shelter);
+    assert_eq!(world.delete_step(20), Ok(Step::Again));
     let refused = (0..20)
-        .map(|_| step())
+        .map(|_| world.delete_step(20))
         .find(|step| *step != Ok(Step::Again));
     assert_eq!(refused, Some(Err(SysError::NoResources)));
-    assert_eq!(step(), Err(SysError::NoResources));
+    assert_eq!(world.delete_step(20), Err(SysError::NoResources));
+    assert_eq!(world.drain_step(), Err(SysError::NoResources));
     world.assert_sound(true);
+    // Nobody else waits for it.
+    world.make(HOME_SLOT, ObjectType::L2CNode, 0x4000, 0, 21);
+    assert_eq!(world.delete_all(21), Ok(()));
+    assert!(world.slot(21).is_empty());
+    world.make(HOME_SLOT, ObjectType::L2CNode, 0x4000, 0, 21);
+    assert_eq!(world.delete_step(20), Err(SysError::NoResources));
+    world.kernel.shelter = shelter;
     assert_eq!(world.delete_all(20), Ok(()));
+    assert_eq!(world.delete_all(21), Ok(()));
     world.assert_sound(false);
 }
 
@@ -711,4 +713,37 @@ fn addresses_lead_to_slots() {
     }
     assert_eq!(world.slot(HOME_SLOT).base(), ARENA + u64::from(HOME) * 64);
     assert_eq!(world.slot(DEVICE_SLOT).kind(), ObjectType::PhysAddr);
+}
+
+/// A CNode that can't be used leads nowhere, by the quick way or the other.
+#[test]
+fn addresses_end_at_cnodes_that_cannot_be_used() {
+    let mut world = World::new();
+    world.make(HOME_SLOT, ObjectType::L1CNode, 0, 0, 20);
+    let l1 = world.within(20, 7);
+    world.make(HOME_SLOT, ObjectType::L2CNode, 0x4000, 0, l1);
+    let (first, inner) = (SlotIndex(world.within(20, 0)), world.within(l1, 0));
+    let reference = CapRef::l2(CapAddress::new(7, 9));
+    let target = SlotIndex(inner + 9);
+    let ways = |world: &World| {
+        let arena = &world.arena;
+        let quick = cspace::lookup_plain(arena, first, reference.to_word());
+        let word = cspace::lookup_word(arena, first, reference.to_word());
+        let from_root = cspace::lookup(arena, SlotIndex(20), reference);
+        assert_eq!(word, from_root);
+        assert_eq!(cspace::lookup_from(arena, first, reference), from_root);
+        assert_eq!(quick, from_root.ok());
+        from_root
+    };
+    assert_eq!(ways(&world), Ok(target));
+    assert_eq!(capelin_cap::lock(&mut world.arena, SlotIndex(l1)), Ok(()));
+    assert_eq!(ways(&world), Err(SysError::Locked));
+    assert_eq!(capelin_cap::unlock(&mut world.arena, SlotIndex(l1)), Ok(()));
+    // What lies in its first slot goes first: until then it is dying where it is.
+    assert_eq!(world.copy(ID_SLOT, inner), Ok(()));
+    assert_eq!(world.delete_step(l1), Ok(Step::Again));
+    assert_eq!(world.slot(l1).state(), State::Dying);
+    assert_eq!(ways(&world), Err(SysError::Dying));
+    assert_eq!(world.delete_all(l1), Ok(()));
+    assert_eq!(ways(&world), Err(SysError::NoSuchSlot));
 }

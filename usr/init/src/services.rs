@@ -241,7 +241,8 @@ impl Start {
             .capability(handover::ARCHIVE, slot::ARCHIVE)
             .capability(handover::BOOT_INFO, slot::BOOT_INFO)
             .word(handover::HAS_SKB, u64::from(has_skb))
-            .home_bytes(1 << 20)
+            // The kernel keeps some of what a power of two would leave.
+            .home_bytes((1 << 20) - (64 << 10))
             .ram_bytes(2 << 20)
     }
 

@@ -235,3 +235,13 @@ pub(crate) fn delete_slot<M: Machine>(
 ) -> Result<Outcome, SysError> {
     in_steps!(core, capelin_cap::delete, slot)
 }
+
+/// One bounded step of the deletions that are under way, for a kernel with nothing
+/// else to do: those whose callers are gone, too, come to an end.
+///
+/// # Errors
+/// As [`capelin_cap::drain`]: what blocks one request; the next call tries another.
+pub fn drain_step<M: Machine>(core: &mut Core<M>) -> Result<Step, SysError> {
+    let (slots, mdb, deletions, mut effects) = KernelEffects::split(core);
+    capelin_cap::drain(slots, mdb, deletions, &mut effects)
+}

@@ -5,7 +5,7 @@ use core::num::NonZeroU32;
 use capelin_abi::capability::{DISPATCHER_BYTES, SLOT_BYTES};
 use capelin_abi::syscall::{DispatcherState, KernelCounter};
 use capelin_abi::{ObjectType, PhysAddr, VirtAddr};
-use capelin_cap::{DeleteList, Effects, MappingData, Mdb, Slot, SlotIndex};
+use capelin_cap::{DeleteList, Effects, MappingData, Mdb, Shelter, Slot, SlotIndex};
 use capelin_vspace::TableLevel;
 
 use crate::dcb::{DcbRef, Wait, held};
@@ -31,6 +31,8 @@ pub(crate) struct KernelEffects<'a, M: Machine> {
     active_root: &'a mut u64,
     asid_generation: u64,
     object_bytes: &'a mut u64,
+    shelter: Shelter,
+    orphans: &'a mut u64,
 }
 
 impl<'a, M: Machine> KernelEffects<'a, M> {
@@ -51,6 +53,8 @@ impl<'a, M: Machine> KernelEffects<'a, M> {
             doorbells,
             irqs,
             fp_owner,
+            shelter,
+            orphans,
             asid_generation,
             counters,
             ..
@@ -65,6 +69,8 @@ impl<'a, M: Machine> KernelEffects<'a, M> {
             active_root: &mut core.active_root,
             asid_generation: *asid_generation,
             object_bytes: &mut counters[KernelCounter::ObjectBytes as usize],
+            shelter: *shelter,
+            orphans,
         };
         (&mut core.slots, mdb, deletions, effects)
     }
@@ -211,9 +217,12 @@ impl<M: Machine> Effects for KernelEffects<'_, M> {
         }
     }
 
-    fn orphaned(&mut self, _capability: &Slot) -> Option<SlotIndex> {
-        // Nowhere to keep it: the deletion stops with an error, and nothing is lost.
-        None
+    fn shelter(&mut self) -> Shelter {
+        self.shelter
+    }
+
+    fn orphaned(&mut self, _capability: &Slot, _refuge: SlotIndex) {
+        *self.orphans += 1;
     }
 }
 

@@ -15,6 +15,7 @@ mod interrupt;
 mod kernel;
 mod vnode;
 
+pub use cnode::drain_step;
 pub use kernel::ARGS_USED;
 
 use capelin_abi::rights::{INVOKED, Kinds, Need};

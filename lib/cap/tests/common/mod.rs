@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 
 use capelin_abi::{KernelId, ObjectType, PhysAddr, Rights, SysError};
 use capelin_cap::{
-    Capability, DeleteList, Effects, MappingData, Mdb, Slot, SlotIndex, SlotStore, Step, check,
-    create, delete, drain, revoke,
+    Capability, DeleteList, Effects, MappingData, Mdb, Shelter, Slot, SlotIndex, SlotStore, Step,
+    check, create, delete, drain, revoke,
 };
 
 /// This kernel.
@@ -77,8 +77,8 @@ impl SlotStore for Arena {
 pub struct Kernel {
     /// Which mapping each table entry holds.
     pub tables: BTreeMap<(u64, u32), SlotIndex>,
-    /// Slots in the shelter that are empty.
-    pub shelter: Vec<SlotIndex>,
+    /// Where what must not be lost goes.
+    pub shelter: Shelter,
     pub stopped: Vec<u64>,
     pub unbound: Vec<u64>,
     pub released: Vec<(ObjectType, u64, u64)>,
@@ -134,11 +134,13 @@ impl Effects for Kernel {
         self.lost.push(index);
     }
 
-    fn orphaned(&mut self, capability: &Slot) -> Option<SlotIndex> {
-        let slot = self.shelter.pop()?;
+    fn shelter(&mut self) -> Shelter {
+        self.shelter
+    }
+
+    fn orphaned(&mut self, capability: &Slot, _: SlotIndex) {
         self.orphaned
             .push((capability.kind(), capability.base(), capability.size()));
-        Some(slot)
     }
 }
 
@@ -159,7 +161,13 @@ impl World {
             arena: Arena::new(slots as usize),
             mdb: Mdb::new(SELF),
             list: DeleteList::new(),
-            kernel: Kernel::default(),
+            kernel: Kernel {
+                shelter: Shelter {
+                    first: SlotIndex(SHELTER.start),
+                    slots: SHELTER.end - SHELTER.start,
+                },
+                ..Kernel::default()
+            },
         };
         for (slot, capability) in Self::first_capabilities() {
             create(&mut world.arena, &mut world.mdb, capability, slot).expect("at boot");
@@ -267,16 +275,7 @@ impl World {
         }
     }
 
-    /// Tells the kernel which slots of the shelter are empty.
-    pub fn refill_shelter(&mut self) {
-        self.kernel.shelter = SHELTER
-            .map(SlotIndex)
-            .filter(|&index| self.arena.slot(index).is_empty())
-            .collect();
-    }
-
     pub fn delete_step(&mut self, index: u32) -> Result<Step, SysError> {
-        self.refill_shelter();
         let Self {
             arena,
             mdb,
@@ -287,7 +286,6 @@ impl World {
     }
 
     pub fn revoke_step(&mut self, index: u32) -> Result<Step, SysError> {
-        self.refill_shelter();
         let Self {
             arena,
             mdb,
@@ -298,7 +296,6 @@ impl World {
     }
 
     pub fn drain_step(&mut self) -> Result<Step, SysError> {
-        self.refill_shelter();
         let Self {
             arena,
             mdb,

@@ -572,6 +572,10 @@ impl Model {
         if self.has_remote_relations(&cap) {
             return Err(SysError::RemoteRelations);
         }
+        let at = super::ARENA + u64::from(cap.at) * 64;
+        if matches!(cap.kind, Ram | HomeRam | PhysAddr) && cap.base <= at && at < cap.end() {
+            return Err(SysError::InsideItself);
+        }
         Ok(())
     }
 

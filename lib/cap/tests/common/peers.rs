@@ -7,9 +7,9 @@
 
 use capelin_abi::{KernelId, ObjectType, PhysAddr, Rights, SysError};
 use capelin_cap::{
-    CapRecord, Capability, DeleteList, Effects, ExportMode, Mdb, Mint, Retype, RetypeRequest, Slot,
-    SlotIndex, SlotStore, Step, abort, check, commit, copy, create, delete, drain, export, finish,
-    import, mint, retype, revoke,
+    CapRecord, Capability, DeleteList, Effects, ExportMode, Mdb, Mint, Retype, RetypeRequest,
+    Shelter, Slot, SlotIndex, SlotStore, Step, abort, check, commit, copy, create, delete, drain,
+    export, finish, import, mint, retype, revoke,
 };
 
 pub const PAGE: u64 = 4096;
@@ -46,10 +46,10 @@ impl SlotStore for Arena {
 }
 
 /// Nothing is mapped and nobody runs; what must not be lost goes to the shelter.
-#[derive(Clone, Default)]
-pub struct Shelter(Vec<SlotIndex>);
+#[derive(Clone)]
+pub struct Quiet;
 
-impl Effects for Shelter {
+impl Effects for Quiet {
     fn unmap(&mut self, _: &Slot) {}
     fn next_mapping(&mut self, _: PhysAddr, _: u32) -> Option<(u32, SlotIndex)> {
         None
@@ -59,8 +59,11 @@ impl Effects for Shelter {
         [SlotIndex::NONE; 4]
     }
     fn unbind_irq(&mut self, _: &Slot) {}
-    fn orphaned(&mut self, _: &Slot) -> Option<SlotIndex> {
-        self.0.pop()
+    fn shelter(&mut self) -> Shelter {
+        Shelter {
+            first: SlotIndex(SHELTER.start),
+            slots: SHELTER.end - SHELTER.start,
+        }
     }
 }
 
@@ -69,7 +72,7 @@ pub struct Peer {
     pub arena: Arena,
     pub mdb: Mdb,
     pub list: DeleteList,
-    pub shelter: Shelter,
+    pub effects: Quiet,
 }
 
 impl Peer {
@@ -81,7 +84,7 @@ impl Peer {
             },
             mdb: Mdb::new(KernelId(id)),
             list: DeleteList::new(),
-            shelter: Shelter::default(),
+            effects: Quiet,
         }
     }
 
@@ -160,38 +163,61 @@ impl Peer {
         import(&mut self.arena, &mut self.mdb, record, SlotIndex(at))
     }
 
-    fn refill(&mut self) {
-        let empty = SHELTER.map(SlotIndex);
-        self.shelter.0 = empty.filter(|&at| self.arena.slot(at).is_empty()).collect();
+    pub fn delete_step(&mut self, at: u32) -> Result<Step, SysError> {
+        let (arena, mdb, list) = (&mut self.arena, &mut self.mdb, &mut self.list);
+        let result = delete(arena, mdb, list, SlotIndex(at), &mut self.effects);
+        self.assert_sound();
+        result
+    }
+
+    pub fn revoke_step(&mut self, at: u32) -> Result<Step, SysError> {
+        let (arena, mdb, list) = (&mut self.arena, &mut self.mdb, &mut self.list);
+        let result = revoke(arena, mdb, list, SlotIndex(at), &mut self.effects);
+        self.assert_sound();
+        result
+    }
+
+    pub fn drain_step(&mut self) -> Result<Step, SysError> {
+        let (arena, mdb, list) = (&mut self.arena, &mut self.mdb, &mut self.list);
+        let result = drain(arena, mdb, list, &mut self.effects);
+        self.assert_sound();
+        result
     }
 
     pub fn delete(&mut self, at: u32) -> Result<(), SysError> {
-        self.run(|peer| {
-            let (arena, mdb, list) = (&mut peer.arena, &mut peer.mdb, &mut peer.list);
-            delete(arena, mdb, list, SlotIndex(at), &mut peer.shelter)
-        })
+        self.run(|peer| peer.delete_step(at))
     }
 
     pub fn revoke(&mut self, at: u32) -> Result<(), SysError> {
-        self.run(|peer| {
-            let (arena, mdb, list) = (&mut peer.arena, &mut peer.mdb, &mut peer.list);
-            revoke(arena, mdb, list, SlotIndex(at), &mut peer.shelter)
-        })
+        self.run(|peer| peer.revoke_step(at))
     }
 
     pub fn drain(&mut self) -> Result<(), SysError> {
-        self.run(|peer| {
-            let (arena, mdb, list) = (&mut peer.arena, &mut peer.mdb, &mut peer.list);
-            drain(arena, mdb, list, &mut peer.shelter)
-        })
+        self.run(Self::drain_step)
+    }
+
+    /// Puts something into each empty slot of the shelter but the last `but`.
+    pub fn fill_shelter(&mut self, but: u32) {
+        for at in SHELTER.start..SHELTER.end - but {
+            if self.slot(at).is_empty() {
+                let filler = Capability::plain(ObjectType::Id, u64::from(at), Rights::all());
+                create(&mut self.arena, &mut self.mdb, filler, SlotIndex(at)).expect("empty");
+            }
+        }
+    }
+
+    /// Empties the shelter but for memory.
+    pub fn empty_shelter(&mut self) {
+        for at in SHELTER {
+            if self.slot(at).kind() == ObjectType::Id {
+                self.delete(at).expect("not memory");
+            }
+        }
     }
 
     fn run(&mut self, step: impl Fn(&mut Self) -> Result<Step, SysError>) -> Result<(), SysError> {
         for _ in 0..100_000 {
-            self.refill();
-            let result = step(self)?;
-            self.assert_sound();
-            if result == Step::Done {
+            if step(self)? == Step::Done {
                 return Ok(());
             }
         }
