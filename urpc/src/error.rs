@@ -141,3 +141,31 @@ impl core::error::Error for SetupError {}
 impl core::error::Error for Violation {}
 impl core::error::Error for ChannelError {}
 impl core::error::Error for SendError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::ToString as _;
+
+    #[test]
+    fn errors_say_what_is_wrong() {
+        assert!(SetupError::Misaligned.to_string().contains("cache line"));
+        assert!(ChannelError::Corrupt.to_string().contains("protocol"));
+        assert_eq!(
+            SendError::Corrupt.to_string(),
+            ChannelError::Corrupt.to_string()
+        );
+        assert!(SendError::Full.to_string().contains("full"));
+        let index = Violation::Index {
+            known: 1,
+            sent: 0x23,
+            claimed: 0x456,
+        };
+        let text = index.to_string();
+        assert!(
+            ["0x1", "0x23", "0x456"]
+                .iter()
+                .all(|part| text.contains(part))
+        );
+    }
+}

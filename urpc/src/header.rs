@@ -200,6 +200,7 @@ mod tests {
             assert_eq!((header.sequence(), header.byte_count()), (0, 0));
         }
         assert_eq!(Label::new(3).with_kind(0xff).with_kind(1).kind(), 1);
+        assert!(Label::new(3).with_more().with_more().has_more());
     }
 
     #[test]

@@ -118,4 +118,19 @@ mod tests {
             [1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0]
         );
     }
+
+    #[test]
+    fn only_a_message_without_bytes_is_empty() {
+        let message = |len| Message::new([1; 7], Header::new(9, Label::new(1), len));
+        assert!(message(0).is_empty());
+        assert!(!message(1).is_empty() && !message(PAYLOAD_BYTES).is_empty());
+    }
+
+    #[test]
+    fn a_dump_shows_what_was_sent_and_no_more() {
+        let label = Label::new(0x77).with_kind(3).with_more();
+        let message = Message::new([11, 22, 33, 4, 5, 6, 7], Header::new(9, label, 16));
+        let expected = "Message { tag: 119, kind: 3, more: true, len: 16, words: [11, 22] }";
+        assert_eq!(std::format!("{message:?}"), expected);
+    }
 }

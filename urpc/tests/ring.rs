@@ -455,3 +455,23 @@ fn a_frame_must_start_on_a_line() {
     assert_eq!(view(8), Err(SetupError::Misaligned));
     assert_eq!(view(64), Ok(2));
 }
+
+#[test]
+fn polling_gives_what_trying_gives_within_its_rounds() {
+    let memory = lines(config().lines());
+    let (mut sender, mut receiver) = ring(&memory, config());
+    assert!(receiver.poll(3).unwrap().is_none());
+    sender.try_send(Label::new(5), &[6]).unwrap();
+    assert!(receiver.poll(0).unwrap().is_none(), "not even one try");
+    let message = receiver.poll(1).unwrap().unwrap();
+    assert_eq!((message.tag(), message.words()), (5, &[6][..]));
+    let _ = sender.close();
+    assert_eq!(receiver.poll(1).map(|_| ()), Err(ChannelError::Closed));
+}
+
+#[test]
+fn a_channel_takes_the_bytes_of_its_lines() {
+    let (out, back) = (config(), RingConfig::default());
+    assert_eq!(Channel::lines(out, back), (4 + 8) + (4 + 32));
+    assert_eq!(Channel::bytes(out, back), 64 * Channel::lines(out, back));
+}
