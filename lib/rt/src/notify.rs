@@ -4,8 +4,12 @@
 //! until somebody asks for it, so none is lost between two waits. Several may wait for the same bit
 //! (channels that share one): all of them are woken, and each looks for itself.
 
-use alloc::vec::Vec;
+use alloc::{
+    rc::{Rc, Weak},
+    vec::Vec,
+};
 use core::{
+    cell::RefCell,
     future::{Future, poll_fn},
     task::{Context, Poll, Waker},
 };
@@ -93,6 +97,47 @@ impl Notify {
     }
 }
 
+/// Bits for channels: each gets one of its own while there are any, so that a ring wakes the channel
+/// that it is for and no other. With none left, the bit that fewest share is shared.
+///
+/// A bit is free again when the last that holds it has dropped it.
+#[derive(Debug, Default)]
+pub struct Bells {
+    given: RefCell<Vec<Weak<Notify>>>,
+}
+
+impl Bells {
+    /// A bit for one more channel.
+    ///
+    /// # Errors
+    /// As [`Notify::new`], where [`RtError::OutOfNotifyBits`] means that all bits are used otherwise.
+    pub fn next(&self) -> Result<Rc<Notify>, RtError> {
+        self.next_from(Notify::new)
+    }
+
+    fn next_from(
+        &self,
+        make: impl FnOnce() -> Result<Notify, RtError>,
+    ) -> Result<Rc<Notify>, RtError> {
+        let mut given = self.given.borrow_mut();
+        given.retain(|notify| notify.strong_count() > 0);
+        match make() {
+            Ok(notify) => {
+                let notify = Rc::new(notify);
+                given.push(Rc::downgrade(&notify));
+                Ok(notify)
+            }
+            Err(RtError::OutOfNotifyBits) => {
+                let least = given.iter().min_by_key(|notify| notify.strong_count());
+                least
+                    .and_then(Weak::upgrade)
+                    .ok_or(RtError::OutOfNotifyBits)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
 fn release(bit: u8) {
     NOTIFY.with(|bits| {
         let mut bits = bits.borrow_mut();
@@ -157,5 +202,63 @@ mod tests {
         // Bit 9 was nobody's.
         let nine = notify(9);
         assert!(nine.poll_rung(&mut context).is_pending());
+    }
+
+    /// A waker that counts.
+    #[derive(Default)]
+    struct Count(core::sync::atomic::AtomicU32);
+
+    impl alloc::task::Wake for Count {
+        fn wake(self: alloc::sync::Arc<Self>) {
+            self.0.fetch_add(1, core::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_ring_wakes_the_channels_of_its_bit_and_no_other() {
+        use alloc::sync::Arc;
+        use core::sync::atomic::Ordering;
+        let bells = [notify(11), notify(12), notify(13)];
+        // Two channels share bit 12.
+        let counts: [Arc<Count>; 4] = Default::default();
+        let wait = |bell: &Notify, count: &Arc<Count>| {
+            let waker = Waker::from(Arc::clone(count));
+            bell.poll_rung(&mut Context::from_waker(&waker))
+        };
+        for (bell, count) in [0, 1, 1, 2].into_iter().zip(&counts) {
+            assert!(wait(&bells[bell], count).is_pending());
+        }
+        let woken =
+            || -> [u32; 4] { core::array::from_fn(|n| counts[n].0.load(Ordering::Relaxed)) };
+        wake_waiters();
+        assert_eq!(woken(), [0; 4], "nothing was rung");
+        frame::write(offset::NOTIFIED, 1 << 12);
+        wake_waiters();
+        assert_eq!(woken(), [0, 1, 1, 0]);
+        wake_waiters();
+        assert_eq!(woken(), [0, 1, 1, 0], "woken once a ring");
+        // The first that asks takes it; the other has been woken, and waits for the next.
+        assert!(wait(&bells[1], &counts[1]).is_ready());
+        assert!(wait(&bells[1], &counts[2]).is_pending());
+        // A bit that one finds on its own way wakes whoever waits for it.
+        frame::write(offset::NOTIFIED, 1 << 12);
+        assert!(wait(&bells[1], &counts[1]).is_ready());
+        assert_eq!(woken(), [0, 1, 2, 0]);
+    }
+
+    #[test]
+    fn channels_share_a_bit_only_when_none_is_left() {
+        let bells = Bells::default();
+        let made = |bit| bells.next_from(|| Ok(notify(bit))).unwrap();
+        let none_left = || bells.next_from(|| Err(RtError::OutOfNotifyBits));
+        assert!(none_left().is_err(), "there is none to share");
+        let (one, two) = (made(20), made(21));
+        assert_ne!(one.bit, two.bit);
+        let shared = [none_left().unwrap(), none_left().unwrap()];
+        let bits = shared.each_ref().map(|notify| notify.bit);
+        assert!(bits.contains(&20) && bits.contains(&21), "evenly: {bits:?}");
+        drop((one, shared));
+        // Only 21 is still held.
+        assert_eq!(none_left().unwrap().bit, 21);
     }
 }

@@ -198,6 +198,9 @@ impl Transport for Urpc {
                     if let Some(fragment) = fragment {
                         return Poll::Ready(Ok(fragment));
                     }
+                    // A peer that sends nothing else mustn't keep the other tasks from running.
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
                 }
                 Ok(None) if state.idle_polls < POLL_ROUNDS => {
                     state.idle_polls += 1;

@@ -270,7 +270,7 @@ fn fill(node: &Node, core: &PlannedCore, memory: CoreMemory) -> Result<Prepared,
             machine_cores: node.machine_cores.get() as u64,
             home_node: core.home_node,
             archive: node.archive_record,
-            bell: node.bell_record,
+            bell: ring.bell,
         },
     };
     let args = images

@@ -66,7 +66,7 @@ impl Intermon for IntermonService {
         self.node.overlay.add_direct(self.from, accepted.ring);
         Ok(Opened {
             ring: accepted.record,
-            bell: self.node.bell_record,
+            bell: accepted.bell,
         })
     }
 

@@ -61,11 +61,13 @@ impl MonitorService {
         if !node.is_own(core) && !node.overlay.is_direct(core) {
             let client: IntermonClient<_> =
                 node.remote(core).map_err(|_| MonitorError::NoSuchCore)?;
-            let opened = time::timeout(PATIENCE, client.open_ring(node.bell_record))
+            let bell = node.bell_for(core).map_err(|_| MonitorError::Exhausted)?;
+            let opened = time::timeout(PATIENCE, client.open_ring(bell.record))
                 .await
                 .map_err(|_| MonitorError::TimedOut)?
                 .map_err(|_| MonitorError::NoSuchCore)?;
-            let ring = rings::attach(node, &opened).map_err(|_| MonitorError::Exhausted)?;
+            let ring =
+                rings::attach(node, &opened, bell.notify).map_err(|_| MonitorError::Exhausted)?;
             node.overlay.add_direct(core, ring);
         }
         let core = if core == THIS_CORE { node.own } else { core };

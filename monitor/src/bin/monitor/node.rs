@@ -16,8 +16,14 @@ use capelin_monitor::{
     plan::Plan,
 };
 use capelin_rt::{
-    Listener, Lmp, OwnedCap, RtError, endpoint::Endpoint, memory::Place, notify::Notify, spawn,
-    sync::Event, sys, urpc::Urpc,
+    Listener, Lmp, OwnedCap, RtError,
+    endpoint::Endpoint,
+    memory::Place,
+    notify::{Bells, Notify},
+    spawn,
+    sync::Event,
+    sys,
+    urpc::Urpc,
 };
 
 use crate::{
@@ -70,10 +76,9 @@ pub(crate) struct Node {
     pub(crate) machine_cores: Cell<usize>,
     /// Connections to other monitors.
     pub(crate) overlay: Overlay<Urpc>,
-    /// What rings us.
-    pub(crate) bell: Rc<Notify>,
-    /// The same, for other kernels.
-    pub(crate) bell_record: Record,
+    /// What rings us: a bit a ring, as long as there are enough, so that a wake-up costs what there
+    /// is to do, however many neighbours are idle.
+    bells: Bells,
     /// The cores below this one that are to run.
     pub(crate) below: RefCell<Plan>,
     /// The images from which cores start; `None` until one is to be started.
@@ -90,6 +95,14 @@ pub(crate) struct Node {
     pub(crate) public: OwnedCap,
     /// What only the boot core's has.
     pub(crate) boot: Option<BootCore>,
+}
+
+/// What rings us for one ring.
+pub(crate) struct Bell {
+    /// Our side.
+    pub(crate) notify: Rc<Notify>,
+    /// For the peer's kernel.
+    pub(crate) record: Record,
 }
 
 /// The parts of a [`Node`] that differ by how it begins.
@@ -122,10 +135,6 @@ impl Node {
     /// No endpoints, slots or memory; what the kernel says.
     pub(crate) fn begin(with: Beginning) -> Result<Rc<Self>, RtError> {
         let own = u16::try_from(with.info.kernel_id).unwrap_or(KernelId::LIMIT);
-        let bell = Rc::new(Notify::new()?);
-        // A copy's record is the same whoever takes it.
-        let anyone = KernelId(if own == 0 { 1 } else { 0 });
-        let bell_record = sys::kernel::export(with.kernel, bell.cap().reference(), anyone, true)?;
         let spawner = Box::new(|future| drop(spawn(future)));
         let listener = Listener::new(CAPACITY)?;
         let node = Rc::new(Self {
@@ -138,8 +147,7 @@ impl Node {
             home_node: with.home_node,
             machine_cores: Cell::new(with.machine_cores),
             overlay: Overlay::new(own, with.parent, spawner),
-            bell,
-            bell_record,
+            bells: Bells::default(),
             below: RefCell::default(),
             images: RefCell::new(None),
             expected: RefCell::default(),
@@ -152,6 +160,17 @@ impl Node {
         crate::programs::watch(&node);
         relay::serve(&node, listener);
         Ok(node)
+    }
+
+    /// What the monitor of `core` is to ring for one ring.
+    ///
+    /// # Errors
+    /// No slots; what the kernel says.
+    pub(crate) fn bell_for(&self, core: u16) -> Result<Bell, RtError> {
+        let notify = self.bells.next()?;
+        let reference = notify.cap().reference();
+        let record = sys::kernel::export(self.kernel, reference, KernelId(core), true)?;
+        Ok(Bell { notify, record })
     }
 
     /// A client of a service of another core's monitor.

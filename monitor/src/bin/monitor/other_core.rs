@@ -1,7 +1,5 @@
 //! How a monitor begins on any core but the boot core: hello to the parent.
 
-use alloc::rc::Rc;
-
 use capelin_abi::{boot::BootInfo, layout::slot};
 use capelin_archive::Archive;
 use capelin_monitor::{
@@ -39,10 +37,11 @@ pub(crate) async fn begin(info: &'static BootInfo) -> Result<(), Error> {
     programs::list_self(&node)?;
     let peer = rings::import(&node, &words.bell)?;
     let memory = SharedMapped::new(OwnedCap::adopt(slot::PARENT_RING), true)?;
-    let ring = Urpc::attach(memory, Rc::clone(&node.bell), peer)?;
+    let bell = node.bell_for(words.parent)?;
+    let ring = Urpc::attach(memory, bell.notify, peer)?;
     node.overlay.add_neighbour(words.parent, ring);
     let parent: IntermonClient<_> = node.remote(words.parent)?;
-    let Welcome { plan, allotments } = parent.hello(node.bell_record).await?;
+    let Welcome { plan, allotments } = parent.hello(bell.record).await?;
     let mut memories = Memories::new();
     for allotment in allotments {
         let memory = CoreMemory {

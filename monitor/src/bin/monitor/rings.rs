@@ -9,7 +9,7 @@ use alloc::rc::Rc;
 
 use capelin_abi::{CapAddress, KernelId, PAGE_SIZE};
 use capelin_monitor::{Record, intermon::Opened};
-use capelin_rt::{OwnedCap, RtError, slots, sys, urpc::Urpc, vspace::SharedMapped};
+use capelin_rt::{OwnedCap, RtError, notify::Notify, slots, sys, urpc::Urpc, vspace::SharedMapped};
 
 use crate::{error::Error, node::Node};
 
@@ -19,6 +19,8 @@ pub(crate) struct Accepted {
     pub(crate) ring: Urpc,
     /// The frame, for the peer.
     pub(crate) record: Record,
+    /// What the peer rings.
+    pub(crate) bell: Record,
     /// The slot for what rings the peer; empty until the peer has told.
     pub(crate) peer: CapAddress,
 }
@@ -43,11 +45,17 @@ pub(crate) fn own_memory() -> Result<SharedMapped, RtError> {
 pub(crate) fn accept(node: &Node, core: u16, memory: SharedMapped) -> Result<Accepted, RtError> {
     let frame = memory.cap().into();
     let record = sys::kernel::export(node.kernel, frame, KernelId(core), true)?;
+    let bell = node.bell_for(core)?;
     let peer = slots::allocate()?;
     // Until something lies in the slot, ringing the peer does nothing; it hasn't been
     // sent anything then.
-    let ring = Urpc::create(memory, Rc::clone(&node.bell), OwnedCap::adopt(peer))?;
-    Ok(Accepted { ring, record, peer })
+    let ring = Urpc::create(memory, bell.notify, OwnedCap::adopt(peer))?;
+    Ok(Accepted {
+        ring,
+        record,
+        bell: bell.record,
+        peer,
+    })
 }
 
 /// The capability in `record`.
@@ -58,13 +66,13 @@ pub(crate) fn import(node: &Node, record: &Record) -> Result<OwnedCap, RtError> 
     OwnedCap::make(|slot| sys::kernel::import(node.kernel, record, slot.into()))
 }
 
-/// The other side of a ring that its accepting side has told about.
+/// The other side of a ring that its accepting side has told about, and rings `own` for.
 ///
 /// # Errors
 /// As [`import`]; [`RtError::BadChannel`].
-pub(crate) fn attach(node: &Node, opened: &Opened) -> Result<Urpc, Error> {
+pub(crate) fn attach(node: &Node, opened: &Opened, own: Rc<Notify>) -> Result<Urpc, Error> {
     let frame = import(node, &opened.ring)?;
     let peer = import(node, &opened.bell)?;
     let memory = SharedMapped::new(frame, true)?;
-    Ok(Urpc::attach(memory, Rc::clone(&node.bell), peer)?)
+    Ok(Urpc::attach(memory, own, peer)?)
 }
