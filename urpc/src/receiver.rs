@@ -201,11 +201,9 @@ impl<'m> Receiver<'m> {
     /// Closes the ring. The sender gets [`ChannelError::Closed`] when it next looks for credits.
     /// Asks to notify a sender that waits for any: it would wait for ever.
     pub fn close(&mut self) -> Flush {
-        if !self.own_sleep.is_closed() {
-            self.own_sleep.close();
-            if self.failure.is_none() {
-                self.fail(ChannelError::Closed);
-            }
+        self.own_sleep.close();
+        if self.failure.is_none() {
+            self.fail(ChannelError::Closed);
         }
         full_barrier();
         self.sender.check_after_closing()

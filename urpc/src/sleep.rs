@@ -55,10 +55,10 @@ use crate::memory::{Word, fence};
 use core::sync::atomic::Ordering;
 
 /// Set while the announcer may be blocked.
-const ASLEEP: u64 = 1 << 0;
+const ASLEEP: u64 = 0b01;
 
 /// Set once and for all when the announcer has closed its end.
-const CLOSED: u64 = 1 << 1;
+const CLOSED: u64 = 0b10;
 
 const TARGET_SHIFT: u32 = 2;
 const NUMBER_SHIFT: u32 = 34;
@@ -158,10 +158,6 @@ impl<'m> Announcer<'m> {
         self.closed = CLOSED;
         self.armed_for = None;
         self.store(0);
-    }
-
-    pub(crate) fn is_closed(&self) -> bool {
-        self.closed != 0
     }
 
     fn store(&self, state: u64) {

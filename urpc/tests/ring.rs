@@ -475,3 +475,38 @@ fn a_channel_takes_the_bytes_of_its_lines() {
     assert_eq!(Channel::lines(out, back), (4 + 8) + (4 + 32));
     assert_eq!(Channel::bytes(out, back), 64 * Channel::lines(out, back));
 }
+
+#[test]
+fn closing_is_told_from_a_message_on_both_halves_of_the_sequences() {
+    for first in [0, 0x7fff_ffff, 0x8000_0000, u32::MAX] {
+        let config = config().with_first_sequence(first);
+        let memory = lines(config.lines());
+        let (mut sender, mut receiver) = ring(&memory, config);
+        let _ = sender.close();
+        let closed = Err(ChannelError::Closed);
+        assert_eq!(receiver.try_recv().map(|_| ()), closed, "{first:#x}");
+    }
+}
+
+#[test]
+fn a_sender_that_withdraws_its_announcement_is_not_notified() {
+    let memory = lines(config().lines());
+    let (mut sender, mut receiver) = ring(&memory, config());
+    fill(&mut sender);
+    assert_eq!(sender.arm(), Ok(true));
+    sender.cancel_sleep();
+    next(&mut receiver);
+    assert_eq!(receiver.flush(), Flush::Quiet);
+}
+
+#[test]
+fn a_configuration_tells_what_it_was_given() {
+    let config = RingConfig::new(8).unwrap();
+    assert_eq!((config.reserve(), config.credits()), (1, 6));
+    for reserve in 0..=6 {
+        let config = config.with_reserve(reserve).unwrap();
+        assert_eq!((config.reserve(), config.credits()), (reserve, 7 - reserve));
+    }
+    assert_eq!(config.with_reserve(7), Err(SetupError::Reserve));
+    assert_eq!(config.bytes(), 64 * (4 + 8));
+}
