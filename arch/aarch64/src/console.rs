@@ -16,6 +16,8 @@ const PATIENCE: u32 = 20_000;
 
 register_bitfields![u32,
     Flags [
+        /// The receive FIFO is empty.
+        RXFE OFFSET(4) NUMBITS(1) [],
         /// The transmit FIFO is full.
         TXFF OFFSET(5) NUMBITS(1) []
     ],
@@ -105,13 +107,20 @@ impl EarlyConsole {
     }
 
     /// Enables a PL011 that nobody has enabled, at the speed that it has. Not for
-    /// an SBSA UART, which has no such registers.
+    /// an SBSA UART, which has no such registers. To switch the FIFOs on empties
+    /// them (DDI 0183G 3.3.7): with a key waiting that is left to the driver, which
+    /// takes it first.
     pub fn enable(&self) {
         if let Uart::Pl011(uart) = self.uart
             && !uart.control.is_set(Control::UART_ENABLE)
         {
+            let fifo = if uart.flags.is_set(Flags::RXFE) {
+                LineControl::FIFO_ENABLE::SET
+            } else {
+                LineControl::FIFO_ENABLE::CLEAR
+            };
             uart.line_control
-                .write(LineControl::FIFO_ENABLE::SET + LineControl::WORD_LENGTH::Eight);
+                .write(fifo + LineControl::WORD_LENGTH::Eight);
             uart.control.write(
                 Control::UART_ENABLE::SET
                     + Control::TRANSMIT_ENABLE::SET
@@ -222,7 +231,9 @@ mod tests {
 
     #[test]
     fn a_pl011_gets_bytes_and_is_enabled() {
-        let memory = std::boxed::Box::leak(std::boxed::Box::new(Memory([0; 64])));
+        let mut memory = Memory([0; 64]);
+        memory.0[0x18 / 4] = 1 << 4;
+        let memory = std::boxed::Box::leak(std::boxed::Box::new(memory));
         let args = ConsoleArgs {
             kind: ConsoleArgs::PL011,
             ..ConsoleArgs::default()
@@ -235,6 +246,22 @@ mod tests {
         );
         console.write_str("ok!").unwrap();
         assert_eq!(word(words, 0), u32::from(b'!'));
+    }
+
+    #[test]
+    fn a_key_that_waits_is_not_thrown_away() {
+        // The receive FIFO isn't empty.
+        let memory = std::boxed::Box::leak(std::boxed::Box::new(Memory([0; 64])));
+        let args = ConsoleArgs {
+            kind: ConsoleArgs::PL011,
+            ..ConsoleArgs::default()
+        };
+        let (console, words) = console(memory, &args);
+        console.enable();
+        assert_eq!(
+            (word(words, 0x2c / 4), word(words, 0x30 / 4)),
+            (0x60, 0x301)
+        );
     }
 
     #[test]

@@ -54,7 +54,9 @@ fn main() -> ExitCode {
         Err(error) => {
             // The tests' own last line has said it.
             if !matches!(error, Error::Tests(_)) {
-                eprintln!("xtask: {error}");
+                let text = format!("xtask: {error}\n");
+                // The exit status tells it, too, if nobody takes the text.
+                let _ = qemu::console::patiently_write(&mut std::io::stderr(), text.as_bytes());
             }
             ExitCode::from(error.exit_status())
         }

@@ -24,7 +24,8 @@ use crate::{
     keys::{Decoder, Key},
 };
 
-/// Characters that a line may have.
+/// Characters that a line may have. A longer one isn't run: half a command may mean something
+/// else than the whole.
 pub const MAX_LINE: usize = 1024;
 
 const BELL: char = '\x07';
@@ -34,6 +35,8 @@ const BELL: char = '\x07';
 pub enum Event {
     /// A line, without its end.
     Line(String),
+    /// A line that is longer than [`MAX_LINE`]; what didn't fit is lost.
+    TooLong,
     /// The line was given up (Ctrl-C).
     Interrupted,
     /// The input has ended (Ctrl-D on an empty line).
@@ -49,6 +52,8 @@ pub struct Editor {
     line: Vec<char>,
     /// The cursor stands before this character.
     cursor: usize,
+    /// The line has lost characters that didn't fit; so until it is empty.
+    is_too_long: bool,
 }
 
 impl Editor {
@@ -61,6 +66,7 @@ impl Editor {
             history: History::default(),
             line: Vec::new(),
             cursor: 0,
+            is_too_long: false,
         }
     }
 
@@ -68,6 +74,7 @@ impl Editor {
     pub fn start(&mut self, out: &mut String) {
         self.line.clear();
         self.cursor = 0;
+        self.is_too_long = false;
         out.push_str(self.prompt);
     }
 
@@ -111,12 +118,17 @@ impl Editor {
         out.push_str("\r\n");
         let line: String = self.line.drain(..).collect();
         self.cursor = 0;
+        if core::mem::take(&mut self.is_too_long) {
+            self.history.leave();
+            return Event::TooLong;
+        }
         self.history.add(&line);
         Event::Line(line)
     }
 
     fn insert(&mut self, c: char, out: &mut String) {
         if self.line.len() >= MAX_LINE {
+            self.is_too_long = true;
             out.push(BELL);
             return;
         }
@@ -133,6 +145,7 @@ impl Editor {
             return;
         }
         self.line.drain(self.cursor..end);
+        self.is_too_long &= !self.line.is_empty();
         out.extend(&self.line[self.cursor..]);
         out.push_str("\x1b[K");
         move_left(self.line.len() - self.cursor, out);
@@ -186,6 +199,7 @@ impl Editor {
         out.push_str("\x1b[K");
         out.push_str(&line);
         self.line = line.chars().collect();
+        self.is_too_long = false;
         self.cursor = self.line.len();
     }
 

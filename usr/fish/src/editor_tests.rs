@@ -161,6 +161,19 @@ fn a_line_has_an_end() {
     let mut session = Session::new();
     session.type_bytes(&[b'x'; MAX_LINE + 3]);
     assert_eq!((session.line().len(), session.screen.bells), (MAX_LINE, 3));
+    // What was cut off isn't run, even if other characters go.
+    session.type_bytes(b"\x7f\x7f\r");
+    assert_eq!(session.events, [Event::TooLong]);
+    // Nor remembered, and the next line is a new one.
+    session.type_bytes(b"\x1b[A");
+    session.type_bytes(b"ok\r");
+    assert_eq!(session.events[1], Event::Line("ok".into()));
+    // A line that is emptied begins anew; the longest is run.
+    session.type_bytes(&[b'x'; MAX_LINE + 3]);
+    session.type_bytes(b"\x15");
+    session.type_bytes(&[b'y'; MAX_LINE]);
+    session.type_bytes(b"\r");
+    assert_eq!(session.events[2], Event::Line("y".repeat(MAX_LINE)));
 }
 
 proptest! {

@@ -27,7 +27,7 @@ use alloc::{
 use capelin_rt::{Env, ExitCode};
 use fish::{
     PROMPT,
-    editor::{Editor, Event},
+    editor::{Editor, Event, MAX_LINE},
     percent,
 };
 
@@ -119,6 +119,13 @@ async fn converse(mut shell: Shell) -> ExitCode {
                         }
                     }
                 }
+            }
+            Some(Event::TooLong) => {
+                shell
+                    .write(&format!(
+                        "error: the line has more than {MAX_LINE} characters; nothing was run\n"
+                    ))
+                    .await;
             }
             Some(Event::Interrupted) => {}
             Some(Event::EndOfInput) => {

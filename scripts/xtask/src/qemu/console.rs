@@ -24,6 +24,8 @@ use super::transcript::{Piece, Source, Transcript};
 const TICK: Duration = Duration::from_millis(50);
 /// Time for the rest of the output to arrive after the child has ended.
 const DRAIN: Duration = Duration::from_millis(300);
+/// How long a full terminal is left alone.
+const FULL: Duration = Duration::from_millis(2);
 /// Time to say more in after giving up.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -89,7 +91,8 @@ pub(crate) struct Report {
 
 /// Runs `command` to its end, copying its output to `sink`.
 ///
-/// Standard input is the caller's to set. If `sink` fails (a closed pipe), that ends the guest, too.
+/// Standard input is the caller's to set. If `sink` fails (a closed pipe), that ends the guest, too; one that takes
+/// nothing for a while is waited for.
 ///
 /// # Errors
 /// If the program can't be started or waited for.
@@ -196,8 +199,7 @@ impl Session<'_> {
 
     fn take(&mut self, piece: &Piece, sink: &mut dyn Write) -> io::Result<()> {
         self.transcript.push(piece);
-        sink.write_all(&piece.bytes)?;
-        sink.flush()
+        patiently_write(sink, &piece.bytes)
     }
 
     fn ended(&self, status: ExitStatus) -> End {
@@ -209,6 +211,30 @@ impl Session<'_> {
             None => End::PoweredOff(None),
         }
     }
+}
+
+/// Writes all of `bytes`, also to a terminal or pipe that somebody has made non-blocking and that is full.
+///
+/// # Errors
+/// Those of `sink`, but for [`io::ErrorKind::WouldBlock`].
+pub(crate) fn patiently_write(sink: &mut dyn Write, bytes: &[u8]) -> io::Result<()> {
+    let patiently = |act: &mut dyn FnMut() -> io::Result<usize>| {
+        loop {
+            match act() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(FULL),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => return other,
+            }
+        }
+    };
+    let mut left = bytes;
+    while !left.is_empty() {
+        match patiently(&mut || sink.write(left))? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            count => left = left.get(count..).unwrap_or_default(),
+        }
+    }
+    patiently(&mut || sink.flush().map(|()| 0)).map(|_| ())
 }
 
 /// Sends what `stream` gives, until it ends or nobody listens.
@@ -365,6 +391,45 @@ mod tests {
         let (report, _) = guest("sleep 20 & echo capelin: exec status 0", &limits(15_000));
         assert_eq!(report.end, End::PoweredOff(Some(0)));
         assert!(start.elapsed() < Duration::from_secs(10));
+    }
+
+    /// A terminal that takes three bytes at a time, and refuses every second write.
+    #[derive(Default)]
+    struct Slow {
+        shown: Vec<u8>,
+        writes: usize,
+    }
+
+    impl Write for Slow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.writes += 1;
+            if self.writes.is_multiple_of(2) {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let count = bytes.len().min(3);
+            self.shown.extend(&bytes[..count]);
+            Ok(count)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            self.writes += 1;
+            match self.writes % 2 {
+                0 => Err(io::ErrorKind::WouldBlock.into()),
+                _ => Ok(()),
+            }
+        }
+    }
+
+    #[test]
+    fn a_slow_terminal_is_waited_for() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "seq 300; echo capelin: exec status 0"]);
+        command.stdin(Stdio::null());
+        let mut sink = Slow::default();
+        let report = supervise(command, &limits(30_000), &mut sink).unwrap();
+        assert_eq!(report.end, End::PoweredOff(Some(0)));
+        assert_eq!(String::from_utf8(sink.shown).unwrap(), report.output);
+        assert!(report.output.contains("\n300\n"));
     }
 
     #[test]

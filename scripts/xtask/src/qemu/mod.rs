@@ -76,6 +76,8 @@ pub(crate) fn boot(options: &RunOptions, console: Console, sink: &mut dyn Write)
     qemu.args(command::arguments(options, &kernel, console)?);
     if options.exec.is_some() {
         qemu.stdin(Stdio::null());
+    } else if io::stdin().is_terminal() {
+        qemu.stdin(own_terminal());
     }
     let limits = Limits {
         timeout: options.timeout(),
@@ -84,6 +86,12 @@ pub(crate) fn boot(options: &RunOptions, console: Console, sink: &mut dyn Write)
     };
     console::supervise(qemu, &limits, sink)
         .map_err(|error| Error::Spawn(command::QEMU.to_owned(), error))
+}
+
+/// The terminal, opened anew. QEMU makes its input non-blocking, which would make our output so, too: a shell opens
+/// the terminal once for both. Where that can't be done, the terminal is shared, and our writes are patient.
+fn own_terminal() -> Stdio {
+    std::fs::File::open("/proc/self/fd/0").map_or_else(|_| Stdio::inherit(), Stdio::from)
 }
 
 fn kernel_path(options: &RunOptions, build: bool) -> Result<std::path::PathBuf> {
@@ -95,11 +103,13 @@ fn kernel_path(options: &RunOptions, build: bool) -> Result<std::path::PathBuf> 
 }
 
 fn tell_tail(tail: &[String]) {
-    eprintln!("\n--- last console output ---");
-    for line in tail {
-        eprintln!("{line}");
-    }
-    eprintln!("---------------------------");
+    let line = "-".repeat(27);
+    let text = format!(
+        "\n--- last console output ---\n{}\n{line}\n",
+        tail.join("\n")
+    );
+    // Nobody is left to tell if it fails.
+    let _ = console::patiently_write(&mut io::stderr(), text.as_bytes());
 }
 
 /// The terminal's settings, which QEMU changes and, when it is killed, doesn't put back.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::{Case, Context, Outcome, idle, isolation};
+use super::{Case, Context, Outcome, idle, isolation, typing};
 use crate::args::Args;
 use crate::error::{Error, Result};
 use crate::matrix::{self, Damage, Expected, GuestCase, TreeChange};
@@ -44,6 +44,11 @@ pub(super) fn cases() -> Vec<Case> {
             run: Box::new(move |context| isolation::run(context, name, cores, options)),
         });
     }
+    cases.push(Case {
+        name: "qemu/shell/typing".to_owned(),
+        is_long: false,
+        run: Box::new(|context| typing::run(context, "shell-typing")),
+    });
     cases
 }
 

@@ -14,6 +14,7 @@ mod host;
 mod idle;
 mod isolation;
 mod session;
+mod typing;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

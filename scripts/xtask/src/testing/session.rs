@@ -100,6 +100,14 @@ impl Session {
         }
     }
 
+    /// Types `text`, whether or not anybody listens yet.
+    ///
+    /// # Errors
+    /// If the machine has ended.
+    pub(super) fn type_ahead(&mut self, text: &str) -> Result<(), String> {
+        write!(self.input, "{text}").map_err(|error| error.to_string())
+    }
+
     /// Gives the shell `command`, and waits for what it says.
     ///
     /// # Errors

@@ -9,10 +9,14 @@ use capelin_interfaces::console::ConsoleMode;
 
 use crate::ClientId;
 
-/// Bytes that may wait for a reader; what comes beyond them is dropped, with a bell.
+/// Bytes that may wait for a reader; what comes beyond them stays in the device.
 pub const CAPACITY: usize = 4096;
-/// Bytes that a line may have in line mode.
+/// Bytes that a line may have in line mode. A longer one reaches nobody: half a line may mean
+/// something else than the whole.
 const MAX_LINE: usize = 1024;
+
+/// Shown in place of giving a line to its reader.
+const TOO_LONG: &[u8] = b"\x07the line is too long and was dropped\r\n";
 
 const BELL: u8 = 0x07;
 const BACKSPACE: u8 = 0x08;
@@ -35,6 +39,8 @@ pub struct Input {
     line: Vec<u8>,
     /// Lines, each with its end (line mode); an empty one is the end of input.
     lines: VecDeque<Vec<u8>>,
+    /// The line lost something: it is longer than it may be.
+    is_too_long: bool,
     after_return: bool,
 }
 
@@ -85,10 +91,16 @@ impl Input {
         held
     }
 
-    /// Bytes arrive; what is to be echoed goes to `echo`.
+    /// Bytes that may arrive now.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        let lines: usize = self.lines.iter().map(Vec::len).sum();
+        CAPACITY.saturating_sub(self.raw.len() + lines)
+    }
+
+    /// Bytes arrive, at most [`Input::room`]; what is to be echoed goes to `echo`.
     pub fn arrive(&mut self, bytes: &[u8], echo: &mut Vec<u8>) {
-        let room = CAPACITY - self.raw.len().min(CAPACITY);
-        let (kept, lost) = bytes.split_at(bytes.len().min(room));
+        let (kept, lost) = bytes.split_at(bytes.len().min(self.room()));
         self.raw.extend(kept);
         if !lost.is_empty() {
             echo.push(BELL);
@@ -130,8 +142,8 @@ impl Input {
                 b'\r' | b'\n' => {
                     self.after_return = byte == b'\r';
                     self.line.push(b'\n');
-                    self.lines.push_back(core::mem::take(&mut self.line));
                     echo.extend(b"\r\n");
+                    self.finish_line(echo);
                 }
                 BACKSPACE | DELETE => {
                     if self.erase() {
@@ -143,9 +155,12 @@ impl Input {
                         echo.extend(b"\x08 \x08");
                     }
                 }
-                END => self.lines.push_back(core::mem::take(&mut self.line)),
+                END => self.finish_line(echo),
                 0..0x20 => echo.push(BELL),
-                _ if self.line.len() >= MAX_LINE => echo.push(BELL),
+                _ if self.line.len() >= MAX_LINE => {
+                    self.is_too_long = true;
+                    echo.push(BELL);
+                }
                 _ => {
                     self.line.push(byte);
                     echo.push(byte);
@@ -154,11 +169,24 @@ impl Input {
         }
     }
 
+    /// Gives the line to its reader, unless it lost something.
+    fn finish_line(&mut self, echo: &mut Vec<u8>) {
+        let line = core::mem::take(&mut self.line);
+        if core::mem::take(&mut self.is_too_long) {
+            echo.extend(TOO_LONG);
+        } else {
+            self.lines.push_back(line);
+        }
+    }
+
     /// Takes the last character off the line, all its bytes.
     fn erase(&mut self) -> bool {
         loop {
             match self.line.pop() {
-                None => return false,
+                None => {
+                    self.is_too_long = false;
+                    return false;
+                }
                 Some(byte) if byte & 0xc0 == 0x80 => {}
                 Some(_) => return true,
             }
@@ -225,6 +253,21 @@ mod tests {
         assert_eq!(input.take(2), None);
         arrive(&mut input, b"\x04");
         assert_eq!(input.take(2).unwrap(), b"", "the end of input");
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_reaches_nobody() {
+        let mut input = line_session();
+        arrive(&mut input, &[b'x'; MAX_LINE]);
+        arrive(&mut input, b"\r");
+        assert_eq!(input.take(2000).unwrap().len(), MAX_LINE + 1);
+        arrive(&mut input, &[b'x'; MAX_LINE + 1]);
+        assert!(arrive(&mut input, b"\r").ends_with(TOO_LONG));
+        assert_eq!(input.take(2000), None);
+        // Emptied, it is a line like any other.
+        arrive(&mut input, &[b'x'; MAX_LINE + 1]);
+        arrive(&mut input, b"\x15ok\r");
+        assert_eq!(input.take(2000).unwrap(), b"ok\n");
     }
 
     #[test]

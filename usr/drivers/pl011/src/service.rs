@@ -112,7 +112,7 @@ impl<U: Uart> Interface for Session<U> {
         self.enter()?;
         loop {
             let changed = Shared::<U>::wait_for(&self.shared.input);
-            let taken = self.shared.console.borrow_mut().input.take(limit);
+            let taken = self.shared.console.borrow_mut().take(limit);
             if let Some(bytes) = taken {
                 return Ok(bytes);
             }

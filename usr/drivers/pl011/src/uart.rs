@@ -6,7 +6,12 @@
 //! Transmission: the interrupt comes when the FIFO falls to its trigger level (3.3.3), so that it
 //! must have been filled above that before. It is unmasked only while bytes are left that didn't
 //! fit.
+//!
+//! Reception: the interrupt comes with a byte that arrives, not for those that lie there. So
+//! whoever clears it, or masks it, empties the FIFO afterwards: [`crate::console::Console`] does
+//! when it takes the device over, at each interrupt, and when it has room again.
 
+use alloc::collections::VecDeque;
 use core::convert::Infallible;
 
 use embedded_io::{ErrorType, Read, ReadReady, Write, WriteReady};
@@ -71,6 +76,10 @@ pub mod offset {
 pub const REGISTER_BYTES: u64 = 0x48;
 /// Both FIFOs trigger at half (UARTIFLS: `010` twice), the reset value.
 const HALF: u32 = 0b010_010;
+/// The interrupts of reception: RECEIVE and RECEIVE_TIMEOUT.
+const RECEPTION: u32 = 1 << 4 | 1 << 6;
+/// Bytes that a FIFO of the device holds at most (revisions from r1p5 on).
+const FIFO_DEPTH: usize = 32;
 /// Looks at the busy flag before the device is reprogrammed anyway.
 const PATIENCE: u32 = 100_000;
 
@@ -110,6 +119,9 @@ pub trait Uart:
     fn acknowledge(&mut self);
     /// Whether there is to be an interrupt when room for more bytes comes.
     fn want_room(&mut self, want: bool);
+    /// Whether there is to be an interrupt when bytes arrive. Those that arrived meanwhile have
+    /// to be asked for.
+    fn want_bytes(&mut self, want: bool);
     /// Whether all bytes have left the device.
     fn is_drained(&self) -> bool;
 }
@@ -120,23 +132,50 @@ pub struct Pl011<R> {
     registers: R,
     /// What UARTIMSC holds: only we write it.
     mask: u32,
+    /// What was received before the FIFOs were switched on, which empties them; read first.
+    early: VecDeque<u32>,
 }
 
 impl<R: Registers> Pl011<R> {
     /// Takes over a device that others may have written to: what is in its FIFOs stays, and so
     /// does its speed. Interrupts are let through from here on, those of reception only.
     pub fn take_over(registers: R, kind: Kind) -> Self {
+        let mut early = VecDeque::new();
         if kind == Kind::Pl011 {
-            enable(&registers);
+            early = enable(&registers);
             registers.write(offset::FIFO_LEVELS, HALF);
         }
-        let errors = Interrupts::ERRORS::All;
-        let receive = Interrupts::RECEIVE::SET + Interrupts::RECEIVE_TIMEOUT::SET;
-        let transmit = Interrupts::TRANSMIT::SET;
-        registers.write(offset::CLEAR, (receive + transmit + errors).value);
-        let mask = receive.value;
+        // What stands for reception isn't cleared: it may be for a key that was pressed already.
+        let stale = Interrupts::TRANSMIT::SET + Interrupts::ERRORS::All;
+        registers.write(offset::CLEAR, stale.value);
+        let mask = RECEPTION;
         registers.write(offset::MASK, mask);
-        Self { registers, mask }
+        Self {
+            registers,
+            mask,
+            early,
+        }
+    }
+
+    /// The next data word received, damaged or not.
+    fn next(&mut self) -> Option<u32> {
+        self.early.pop_front().or_else(|| {
+            let is_empty = self.flags().is_set(Flags::RXFE);
+            (!is_empty).then(|| self.registers.read(offset::DATA))
+        })
+    }
+
+    /// Lets the interrupts `which` through, or not.
+    fn set_mask(&mut self, which: u32, on: bool) {
+        let mask = if on {
+            self.mask | which
+        } else {
+            self.mask & !which
+        };
+        if mask != self.mask {
+            self.mask = mask;
+            self.registers.write(offset::MASK, mask);
+        }
     }
 
     fn flags(&self) -> LocalRegisterCopy<u32, Flags::Register> {
@@ -144,31 +183,35 @@ impl<R: Registers> Pl011<R> {
     }
 }
 
-/// Enables the device with its FIFOs, unless that has been done. The line control register may
-/// change only while the device is disabled, and that only while it is idle (3.3.8).
-fn enable<R: Registers>(registers: &R) {
+/// Enables the device with its FIFOs, unless that has been done; gives what had been received, if
+/// it had to be. The line control register may change only while the device is disabled, and that
+/// only while it is idle (3.3.8).
+fn enable<R: Registers>(registers: &R) -> VecDeque<u32> {
+    let flags = || LocalRegisterCopy::<u32, Flags::Register>::new(registers.read(offset::FLAGS));
     let control = LocalRegisterCopy::<u32, Control::Register>::new(registers.read(offset::CONTROL));
     let line =
         LocalRegisterCopy::<u32, LineControl::Register>::new(registers.read(offset::LINE_CONTROL));
     let wanted =
         Control::UART_ENABLE::SET + Control::TRANSMIT_ENABLE::SET + Control::RECEIVE_ENABLE::SET;
     if control.matches_all(wanted) && line.is_set(LineControl::FIFO_ENABLE) {
-        return;
+        return VecDeque::new();
     }
-    let is_busy = || {
-        LocalRegisterCopy::<u32, Flags::Register>::new(registers.read(offset::FLAGS))
-            .is_set(Flags::BUSY)
-    };
     // A device that stays busy for longer than its FIFO takes is stuck.
     for _ in 0..PATIENCE {
-        if !is_busy() {
+        if !flags().is_set(Flags::BUSY) {
             break;
         }
     }
     registers.write(offset::CONTROL, 0);
+    let received = (0..FIFO_DEPTH).map_while(|_| {
+        let is_empty = flags().is_set(Flags::RXFE);
+        (!is_empty).then(|| registers.read(offset::DATA))
+    });
+    let received = received.collect();
     let line = LineControl::FIFO_ENABLE::SET + LineControl::WORD_LENGTH::Eight;
     registers.write(offset::LINE_CONTROL, line.value);
     registers.write(offset::CONTROL, wanted.value);
+    received
 }
 
 impl<R: Registers> ErrorType for Pl011<R> {
@@ -177,7 +220,7 @@ impl<R: Registers> ErrorType for Pl011<R> {
 
 impl<R: Registers> ReadReady for Pl011<R> {
     fn read_ready(&mut self) -> Result<bool, Infallible> {
-        Ok(!self.flags().is_set(Flags::RXFE))
+        Ok(!self.early.is_empty() || !self.flags().is_set(Flags::RXFE))
     }
 }
 
@@ -191,8 +234,9 @@ impl<R: Registers> Read for Pl011<R> {
     /// The bytes that are there, none when there are none. Damaged ones are left out.
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Infallible> {
         let mut count = 0;
-        while count < buffer.len() && !self.flags().is_set(Flags::RXFE) {
-            let word = self.registers.read(offset::DATA);
+        while count < buffer.len()
+            && let Some(word) = self.next()
+        {
             let data = LocalRegisterCopy::<u32, Data::Register>::new(word);
             let is_damaged =
                 data.is_set(Data::FRAMING) || data.is_set(Data::PARITY) || data.is_set(Data::BREAK);
@@ -232,16 +276,11 @@ impl<R: Registers> Uart for Pl011<R> {
     }
 
     fn want_room(&mut self, want: bool) {
-        let transmit = Interrupts::TRANSMIT::SET.value;
-        let mask = if want {
-            self.mask | transmit
-        } else {
-            self.mask & !transmit
-        };
-        if mask != self.mask {
-            self.mask = mask;
-            self.registers.write(offset::MASK, mask);
-        }
+        self.set_mask(Interrupts::TRANSMIT::SET.value, want);
+    }
+
+    fn want_bytes(&mut self, want: bool) {
+        self.set_mask(RECEPTION, want);
     }
 
     fn is_drained(&self) -> bool {
@@ -251,7 +290,9 @@ impl<R: Registers> Uart for Pl011<R> {
 
 #[cfg(test)]
 pub(crate) mod fake {
-    //! A device of our own: FIFOs of 16 bytes, raw interrupts at half.
+    //! A device of our own: FIFOs of 16 bytes. Raw interrupts of reception stand from the arrival
+    //! of a byte in an empty FIFO, or of the one that fills it to half, until they are cleared or
+    //! the FIFO is empty: a byte that lies there raises none.
 
     use super::offset;
     use alloc::{collections::VecDeque, rc::Rc, vec::Vec};
@@ -289,11 +330,12 @@ pub(crate) mod fake {
         /// A byte arrives.
         pub(crate) fn receive(&self, data: u32) {
             let mut device = self.0.borrow_mut();
+            assert!(device.received.len() < DEPTH, "overrun");
             device.received.push_back(data);
-            device.raw |= if device.received.len() >= DEPTH / 2 {
-                0x50
-            } else {
-                0x40
+            device.raw |= match device.received.len() {
+                1 => 0x40,
+                count if count == DEPTH / 2 => 0x10,
+                _ => 0,
             };
         }
 
@@ -354,6 +396,9 @@ pub(crate) mod fake {
                 }
                 offset::LINE_CONTROL => {
                     device.misused |= device.control & 1 != 0;
+                    if (device.line_control ^ value) & 1 << 4 != 0 {
+                        device.received.clear();
+                    }
                     device.line_control = value;
                 }
                 offset::CONTROL => {
@@ -393,6 +438,21 @@ mod tests {
         let device = fake.0.borrow();
         assert!(!device.misused);
         assert_eq!((device.control, device.line_control), (0x301, 0x70));
+    }
+
+    #[test]
+    fn to_switch_the_fifos_on_loses_no_key() {
+        let fake = Fake::running();
+        fake.0.borrow_mut().line_control = 0x60;
+        fake.receive(u32::from(b'k'));
+        let mut uart = Pl011::take_over(fake.clone(), Kind::Pl011);
+        assert_eq!(fake.0.borrow().line_control, 0x70);
+        fake.receive(u32::from(b'l'));
+        assert!(uart.read_ready().unwrap());
+        let mut buffer = [0; 4];
+        assert_eq!(uart.read(&mut buffer).unwrap(), 2);
+        assert_eq!(&buffer[..2], b"kl");
+        assert!(!uart.read_ready().unwrap());
     }
 
     #[test]
