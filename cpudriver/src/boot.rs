@@ -42,7 +42,6 @@ use capelin_kernel::kcb::Kcb;
 use capelin_kernel::log::Log;
 use capelin_kernel::machine::VNode;
 use capelin_kernel::narrow::{index, low16};
-use capelin_kernel::scheduler::SLICES_PER_SECOND;
 
 /// Hash of what a KCB reaches: sizes and places of its parts. A kernel adopts
 /// only a KCB with its own.
@@ -273,7 +272,7 @@ fn start(image: PhysAddr, entry_ticks: u64) -> Result<(), BootError> {
     // SAFETY: as for the slots.
     let mut objects = unsafe { Objects::new(image, args.home.bytes) };
     let mut bump = Bump::new(&args.home, args.domain_offset + args.domain_bytes);
-    let kcb = new_kcb(&mut bump, &mut objects, args)?;
+    let kcb = new_kcb(&mut bump, &mut objects, args, timer.frequency())?;
     // SAFETY: 1. the KCB's page is never moved while this kernel runs.
     unsafe { trap::install_vectors(ptr::from_ref::<Kcb>(kcb).expose_provenance() as u64) };
     kcb.counters[KernelCounter::EntryTicks as usize] = entry_ticks;
@@ -306,7 +305,6 @@ fn start(image: PhysAddr, entry_ticks: u64) -> Result<(), BootError> {
         fp_access: false,
         has_crc32: features.crc32,
         frequency: timer.frequency(),
-        slice_ticks: timer.frequency() / SLICES_PER_SECOND,
     };
     // SAFETY: 1. boot runs once, and nothing has been lent.
     let core = unsafe { install(core) };
@@ -378,12 +376,13 @@ fn new_kcb(
     bump: &mut Bump,
     objects: &mut Objects,
     args: &CoreArgs,
+    frequency: u64,
 ) -> Result<&'static mut Kcb, BootError> {
     let at = bump.take(objects, KCB_BYTES)?;
     let kcb = ptr::with_exposed_provenance_mut::<Kcb>(index(linear(at).0));
     let kernel = KernelId(low16(u64::from(args.kernel_id)));
     // SAFETY: a page of home memory, mapped, aligned, that nothing else refers to.
-    unsafe { kcb.write(Kcb::new(kernel)) };
+    unsafe { kcb.write(Kcb::new(kernel, frequency)) };
     // SAFETY: as before, for good, and initialised.
     let kcb = unsafe { &mut *kcb };
     Ok(kcb)

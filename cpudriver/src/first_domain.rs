@@ -19,6 +19,7 @@ use crate::boot::BootError;
 use crate::memory::Objects;
 use crate::per_core::Core;
 use capelin_kernel::dcb::{Resume, held};
+use capelin_kernel::machine::Machine;
 use capelin_kernel::machine::{FrameWords as _, Objects as _};
 use capelin_kernel::narrow::{index, low32};
 
@@ -221,13 +222,14 @@ fn configure(
     block.root = root.0;
     block.l1 = l1;
     block.resume = Resume::Run;
-    block.state = DispatcherState::Stopped;
     let words = core.objects.frame(linear(frame).0);
     words.write(offset::MAGIC, FRAME_MAGIC);
     words.write(offset::UPCALL_RUN, entry);
     words.write(offset::UPCALL_STACK, layout::UPCALL_STACK_TOP.0);
     words.write(offset::ENABLED + context::PC * 8, entry);
-    core.kcb.scheduler.push_back(&mut core.objects, dcb);
+    core.objects.dcb_mut(dcb).state = DispatcherState::Runnable;
+    let now = core.machine.now();
+    core.kcb.scheduler.wake(&mut core.objects, dcb, now);
     Ok(())
 }
 

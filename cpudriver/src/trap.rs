@@ -58,9 +58,7 @@ extern "C" fn handle_fault(_kcb: u64, syndrome: u64, address: u64) {
 extern "C" fn handle_interrupt(_kcb: u64) {
     // SAFETY: as in `handle_syscall`.
     let core = unsafe { with_core() };
-    let delivered = core.current_delivered();
-    interrupts::take_all(core);
-    interrupts::after_interrupt(core, delivered);
+    interrupts::handle(core);
 }
 
 /// An FIQ while a dispatcher ran. We use group 1 only, which comes as IRQ; an FIQ

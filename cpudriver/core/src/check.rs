@@ -4,7 +4,6 @@ use capelin_abi::syscall::DispatcherState;
 
 use crate::dcb::{DcbRef, Wait};
 use crate::machine::{Machine, Objects};
-use crate::scheduler::NEVER;
 use crate::state::Core;
 
 /// What is wrong.
@@ -12,12 +11,10 @@ use crate::state::Core;
 pub enum Violation {
     /// The mapping database.
     Database(capelin_cap::Violation),
-    /// The run queue's links don't agree, or form a circle.
+    /// The links of the run queue or of the deadlines don't agree, or their order.
     QueueLinks(DcbRef),
     /// A dispatcher in the run queue isn't runnable, waits, or runs.
     Queued(DcbRef),
-    /// The list of deadlines is out of order, or its links don't agree.
-    DeadlineLinks(DcbRef),
     /// A dispatcher has a deadline and doesn't wait.
     Deadline(DcbRef),
     /// The dispatcher that runs isn't runnable, waits, or has lost its frame.
@@ -32,18 +29,13 @@ pub enum Violation {
     Interrupt(u32),
 }
 
-/// More dispatchers than fit in the home memory that the tests use: a list that is
-/// longer is a circle.
-const MANY: usize = 1 << 16;
-
 /// Looks at everything.
 ///
 /// # Errors
 /// The first thing found wrong.
 pub fn check<M: Machine>(core: &Core<M>) -> Result<(), Violation> {
     capelin_cap::check(&core.slots, &core.kcb.mdb).map_err(Violation::Database)?;
-    queue(core)?;
-    deadlines(core)?;
+    queues(core)?;
     current(core)?;
     for (word, dcb) in core.kcb.doorbells.all() {
         if core.objects.dcb(dcb).doorbell as usize != word {
@@ -60,35 +52,29 @@ pub fn check<M: Machine>(core: &Core<M>) -> Result<(), Violation> {
     Ok(())
 }
 
-fn queue<M: Machine>(core: &Core<M>) -> Result<(), Violation> {
-    let mut before = None;
-    for (count, dcb) in core.kcb.scheduler.queue(&core.objects).enumerate() {
+fn queues<M: Machine>(core: &Core<M>) -> Result<(), Violation> {
+    let scheduler = &core.kcb.scheduler;
+    let (mut queued, mut waiting) = (None, None);
+    let wrong_queued = |dcb: DcbRef| {
         let entry = core.objects.dcb(dcb);
-        if entry.previous != before || count > MANY {
-            return Err(Violation::QueueLinks(dcb));
-        }
-        let runs = core.kcb.scheduler.current == Some(dcb);
+        let runs = scheduler.current == Some(dcb);
         if entry.state != DispatcherState::Runnable || entry.wait != Wait::Not || runs {
-            return Err(Violation::Queued(dcb));
+            queued = Some(dcb);
         }
-        before = Some(dcb);
+    };
+    let wrong_waiting = |dcb: DcbRef| {
+        if core.objects.dcb(dcb).wait == Wait::Not {
+            waiting = Some(dcb);
+        }
+    };
+    scheduler
+        .check(&core.objects, wrong_queued, wrong_waiting)
+        .map_err(Violation::QueueLinks)?;
+    match (queued, waiting) {
+        (Some(dcb), _) => Err(Violation::Queued(dcb)),
+        (_, Some(dcb)) => Err(Violation::Deadline(dcb)),
+        _ => Ok(()),
     }
-    Ok(())
-}
-
-fn deadlines<M: Machine>(core: &Core<M>) -> Result<(), Violation> {
-    let mut before = 0;
-    for (count, dcb) in core.kcb.scheduler.deadlines(&core.objects).enumerate() {
-        let entry = core.objects.dcb(dcb);
-        if entry.deadline < before || count > MANY {
-            return Err(Violation::DeadlineLinks(dcb));
-        }
-        if !entry.has_deadline || entry.wait == Wait::Not || entry.deadline == NEVER {
-            return Err(Violation::Deadline(dcb));
-        }
-        before = entry.deadline;
-    }
-    Ok(())
 }
 
 fn current<M: Machine>(core: &Core<M>) -> Result<(), Violation> {
@@ -103,8 +89,8 @@ fn current<M: Machine>(core: &Core<M>) -> Result<(), Violation> {
     if core.kcb.current_frame != entry.frame || area >= capelin_abi::dispatcher::FRAME_BYTES {
         return Err(Violation::Vectors(dcb));
     }
-    let is_alone = core.kcb.scheduler.is_empty();
-    if !is_alone && core.kcb.scheduler.slice_end == NEVER {
+    let scheduler = &core.kcb.scheduler;
+    if !scheduler.is_empty() && scheduler.timer_deadline > scheduler.slice_end {
         return Err(Violation::EndlessSlice);
     }
     Ok(())

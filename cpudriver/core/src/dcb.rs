@@ -11,6 +11,9 @@ use capelin_abi::syscall::{DispatcherFlags, DispatcherState};
 use capelin_cap::SlotIndex;
 use capelin_wake::Deliveries;
 
+use crate::machine::Objects;
+use crate::scheduler::{Node, Nodes};
+
 use crate::narrow::low32;
 
 /// Names a dispatcher control block: its distance from the home memory's base
@@ -143,18 +146,8 @@ pub struct Dcb {
     pub doorbell: u32,
     /// Deliveries so far.
     pub delivered: Deliveries,
-    /// When it wants to be woken, in counter ticks.
-    pub deadline: u64,
-    /// Neighbours in the run queue.
-    pub next: Option<DcbRef>,
-    /// See `next`.
-    pub previous: Option<DcbRef>,
-    /// Neighbours in the list of deadlines.
-    pub wake_next: Option<DcbRef>,
-    /// See `wake_next`.
-    pub wake_previous: Option<DcbRef>,
-    /// Whether it is in the list of deadlines.
-    pub has_deadline: bool,
+    /// Its share of the processor, and its places in the scheduler's queues.
+    pub node: Node,
     /// Whether it waits, and how it takes a message.
     pub wait: Wait,
     /// Whether it handles a fault and hasn't resumed since.
@@ -174,6 +167,18 @@ pub struct Dcb {
     pub endpoints: [EndpointRecord; ENDPOINTS_PER_DISPATCHER],
 }
 
+impl<O: Objects> Nodes for O {
+    #[inline]
+    fn node(&self, dcb: DcbRef) -> &Node {
+        &self.dcb(dcb).node
+    }
+
+    #[inline]
+    fn node_mut(&mut self, dcb: DcbRef) -> &mut Node {
+        &mut self.dcb_mut(dcb).node
+    }
+}
+
 const _: () = assert!(size_of::<Dcb>() as u64 + HELD_BYTES <= DISPATCHER_BYTES);
 
 impl Dcb {
@@ -191,12 +196,7 @@ impl Dcb {
         l1: SlotIndex::NONE,
         doorbell: 0,
         delivered: Deliveries::NONE,
-        deadline: 0,
-        next: None,
-        previous: None,
-        wake_next: None,
-        wake_previous: None,
-        has_deadline: false,
+        node: Node::NEW,
         wait: Wait::Not,
         in_fault: false,
         promise: 0,

@@ -14,10 +14,11 @@ use capelin_abi::{PhysAddr, SysError};
 use crate::dcb::{DcbRef, Resume, Wait, held};
 use crate::doorbell;
 use crate::interrupts;
+use crate::invoke;
 use crate::lmp;
 use crate::machine::{FrameWords, Machine, Objects, SaveContext};
 use crate::narrow::low16;
-use crate::scheduler::{NEVER, SLICES_PER_SECOND};
+use crate::scheduler::{NEVER, Nodes};
 use crate::state::Core;
 use crate::syscall::Leave;
 
@@ -42,51 +43,56 @@ pub(crate) fn reload_current<M: Machine>(core: &mut Core<M>, area: M::Context) -
     Leave::to(area, area)
 }
 
-/// Takes the processor from the current dispatcher, which stays runnable or
-/// blocked as the caller set it; notes where it goes on.
+/// The current dispatcher is about to lose the processor: notes where it goes on.
+/// The caller has the scheduler take it off.
 pub(crate) fn leave_current<M: Machine>(core: &mut Core<M>, now: u64) {
     save_thread_pointer(core, current_context(core));
-    let scheduler = &mut core.kcb.scheduler;
-    let Some(dcb) = scheduler.current.take() else {
+    let scheduler = &core.kcb.scheduler;
+    let Some(dcb) = scheduler.current else {
         return;
     };
     let ran = now.wrapping_sub(scheduler.run_since);
-    let entry = core.objects.dcb_mut(dcb);
-    entry.run_ticks = entry.run_ticks.wrapping_add(ran);
-    entry.resume = if core.kcb.current_disabled != 0 {
+    let resume = if core.kcb.current_disabled != 0 {
         Resume::Disabled
     } else {
         Resume::Run
     };
+    let entry = core.objects.dcb_mut(dcb);
+    entry.run_ticks = entry.run_ticks.wrapping_add(ran);
+    entry.resume = resume;
 }
 
-/// Puts the current dispatcher at the end of the run queue and runs the next.
+/// The current dispatcher gives up the rest of its slice; the next runs.
 pub(crate) fn yield_current<M: Machine>(core: &mut Core<M>) {
     let now = core.machine.now();
-    if let Some(current) = core.kcb.scheduler.current {
-        leave_current(core, now);
-        core.kcb.scheduler.push_back(&mut core.objects, current);
-    }
-    run_next(core, now);
+    let current = core.kcb.scheduler.current;
+    leave_current(core, now);
+    core.kcb.scheduler.give_up(&mut core.objects, now);
+    run_next_or(core, now, current);
 }
 
-/// Runs `target`, which is runnable or waiting, instead of the current
-/// dispatcher, which goes to the end of the run queue.
+/// Somebody else's turn has come at `now`: the current dispatcher keeps its rest.
+pub(crate) fn preempt_current<M: Machine>(core: &mut Core<M>, now: u64) {
+    let current = core.kcb.scheduler.current;
+    leave_current(core, now);
+    core.kcb.scheduler.preempt(&mut core.objects, now);
+    run_next_or(core, now, current);
+}
+
+/// Runs `target`, which is runnable or waiting, with the rest of the slice of the
+/// current dispatcher, which waits for its next turn.
 pub(crate) fn yield_to<M: Machine>(core: &mut Core<M>, target: DcbRef) {
     let now = core.machine.now();
-    if let Some(current) = core.kcb.scheduler.current {
-        leave_current(core, now);
-        core.kcb.scheduler.push_back(&mut core.objects, current);
-    }
-    switch_to(core, target, now);
+    leave_current(core, now);
+    core.kcb.scheduler.give(&mut core.objects, now);
+    hand_over(core, target, now);
 }
 
-/// Takes `target` off the run queue and enters it.
-fn switch_to<M: Machine>(core: &mut Core<M>, target: DcbRef, now: u64) {
-    if core.kcb.scheduler.is_queued(&core.objects, target) {
-        core.kcb.scheduler.unlink(&mut core.objects, target);
-    }
-    if !enter(core, target, now) {
+/// Enters `target` with the slice that runs: the timer stays as it is.
+fn hand_over<M: Machine>(core: &mut Core<M>, target: DcbRef, now: u64) {
+    core.kcb.scheduler.unqueue(&mut core.objects, target);
+    core.kcb.scheduler.take_over(target, now);
+    if !enter(core, target) {
         run_next(core, now);
     }
 }
@@ -115,12 +121,21 @@ pub(crate) fn block_current<M: Machine>(
         if deadline != NEVER {
             core.kcb
                 .scheduler
-                .add_deadline(&mut core.objects, current, deadline);
+                .add_deadline(&mut core.objects, current, deadline, now);
         }
     }
     match next {
-        Some(next) => switch_to(core, next, now),
-        None => run_next(core, now),
+        Some(next) => {
+            core.kcb.scheduler.lend();
+            if deadline != NEVER {
+                program_timer(core, now);
+            }
+            hand_over(core, next, now);
+        }
+        None => {
+            core.kcb.scheduler.block(&mut core.objects, now);
+            run_next(core, now);
+        }
     }
 }
 
@@ -148,50 +163,54 @@ pub(crate) fn end_wait<M: Machine>(
     Some(area)
 }
 
+/// What made a dispatcher runnable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Cause {
+    /// An interrupt: who runs next is decided when all that are pending are taken.
+    Interrupt,
+    /// Something that the current dispatcher did. It goes on, for a quantum at most
+    /// if the other's turn comes first.
+    Call,
+}
+
 /// Counts a delivery to `dcb`, which is in its frame, and makes it runnable if it
-/// waits. `urgent`: see [`wake`].
-pub(crate) fn deliver<M: Machine>(core: &mut Core<M>, dcb: DcbRef, urgent: bool) {
+/// waits.
+pub(crate) fn deliver<M: Machine>(core: &mut Core<M>, dcb: DcbRef, cause: Cause) {
     let frame = doorbell::seen_by(core, dcb);
     core.objects.dcb_mut(dcb).delivered.add(frame.as_ref());
-    wake(core, dcb, urgent);
+    wake(core, dcb, cause);
 }
 
-/// Makes `dcb` runnable if it waits. `urgent` puts it at the front of the queue
-/// (interrupts and doorbells).
-pub(crate) fn wake<M: Machine>(core: &mut Core<M>, dcb: DcbRef, urgent: bool) {
+/// Makes `dcb` runnable if it waits.
+pub(crate) fn wake<M: Machine>(core: &mut Core<M>, dcb: DcbRef, cause: Cause) {
     if end_wait(core, dcb, 0).is_some() {
-        if urgent {
-            core.kcb.scheduler.push_front(&mut core.objects, dcb);
-            core.kcb.scheduler.has_urgent = true;
-        } else {
-            core.kcb.scheduler.push_back(&mut core.objects, dcb);
-        }
-        start_slice(core);
+        ready(core, dcb, cause);
     }
 }
 
-/// Somebody waits for his turn: the current dispatcher's time becomes limited.
-fn start_slice<M: Machine>(core: &mut Core<M>) {
-    if core.kcb.scheduler.slice_end == NEVER && core.kcb.scheduler.current.is_some() {
-        core.kcb.scheduler.slice_end = core.machine.now().wrapping_add(core.slice_ticks);
-        program_timer(core);
+/// Queues a dispatcher that may run, or whose wait has just ended.
+pub(crate) fn ready<M: Machine>(core: &mut Core<M>, dcb: DcbRef, cause: Cause) {
+    let now = core.machine.now();
+    core.objects.dcb_mut(dcb).state = DispatcherState::Runnable;
+    core.kcb.scheduler.wake(&mut core.objects, dcb, now);
+    if cause == Cause::Call {
+        program_timer(core, now);
     }
 }
 
-/// Sets the timer for the end of the slice or the earliest deadline.
-pub(crate) fn program_timer<M: Machine>(core: &mut Core<M>) {
-    let earliest = core
-        .kcb
-        .scheduler
-        .earliest(&core.objects)
-        .map_or(NEVER, |(at, _)| at);
-    // A slice ends only for somebody else's sake.
-    let slice_end = if core.kcb.scheduler.is_empty() {
-        NEVER
-    } else {
-        core.kcb.scheduler.slice_end
-    };
-    let want = earliest.min(slice_end);
+/// Sees to it that the timer fires in time for what the scheduler waits for. One that
+/// fires too early is left alone: its interrupt comes back here.
+pub(crate) fn program_timer<M: Machine>(core: &mut Core<M>, now: u64) {
+    let want = core.kcb.scheduler.next_event(&core.objects, now);
+    if want < core.kcb.scheduler.timer_deadline {
+        core.kcb.scheduler.timer_deadline = want;
+        core.machine.arm_timer(want);
+    }
+}
+
+/// As [`program_timer`], and no earlier: an idle core takes no ticks.
+fn program_idle_timer<M: Machine>(core: &mut Core<M>, now: u64) {
+    let want = core.kcb.scheduler.next_event(&core.objects, now);
     if want != core.kcb.scheduler.timer_deadline {
         core.kcb.scheduler.timer_deadline = want;
         if want == NEVER {
@@ -202,39 +221,73 @@ pub(crate) fn program_timer<M: Machine>(core: &mut Core<M>) {
     }
 }
 
-/// Wakes everyone whose deadline has passed. As with other interrupts, whoever waited
-/// for this runs at once.
+/// Waits whose deadlines have passed that one entry ends.
+const EXPIRED_AT_ONCE: usize = 16;
+
+/// Wakes those whose deadline has passed, the earliest first. What is left has the
+/// timer fire again at once.
 pub(crate) fn expire_deadlines<M: Machine>(core: &mut Core<M>, now: u64) {
-    // The last of them comes to the front first, so that they run in order.
-    let mut due = core.kcb.scheduler.last_due(&core.objects, now);
-    while let Some(dcb) = due {
-        due = core.objects.dcb(dcb).wake_previous;
+    for _ in 0..EXPIRED_AT_ONCE {
+        let Some(dcb) = core.kcb.scheduler.due(&core.objects, now) else {
+            return;
+        };
         if end_wait(core, dcb, SysError::TimedOut as u64).is_some() {
-            core.kcb.scheduler.push_front(&mut core.objects, dcb);
-            core.kcb.scheduler.has_urgent = true;
+            ready(core, dcb, Cause::Interrupt);
         } else {
             core.kcb.scheduler.remove_deadline(&mut core.objects, dcb);
         }
     }
 }
 
+/// Dispatchers that turn out to be dead when they are to run, in one entry.
+const DEAD_AT_ONCE: usize = 16;
+
 /// Runs the first of the queue, or idles until there is one.
-pub fn run_next<M: Machine>(core: &mut Core<M>, mut now: u64) {
+pub fn run_next<M: Machine>(core: &mut Core<M>, now: u64) {
+    run_next_or(core, now, None);
+}
+
+/// As [`run_next`]. If too many that were to run have ended instead, `last`, which ran
+/// before and may be in the queue, goes on, until the timer has the rest looked at.
+fn run_next_or<M: Machine>(core: &mut Core<M>, mut now: u64, last: Option<DcbRef>) {
+    let mut dead = 0;
     loop {
-        if let Some(next) = core.kcb.scheduler.pop(&mut core.objects) {
-            if enter(core, next, now) {
+        let next = match last {
+            Some(last) if dead == DEAD_AT_ONCE && core.objects.node(last).is_queued() => {
+                core.kcb.scheduler.unqueue(&mut core.objects, last);
+                Some(last)
+            }
+            _ => core.kcb.scheduler.pop(&mut core.objects),
+        };
+        if let Some(next) = next {
+            core.kcb.scheduler.start(&mut core.objects, next, now);
+            if enter(core, next) {
+                program_timer(core, now);
                 return;
+            }
+            dead += 1;
+            if dead > DEAD_AT_ONCE {
+                // Nobody is there to go back to; interrupts don't wait for that.
+                dead = 0;
+                interrupts::take_all(core);
             }
             continue;
         }
-        core.kcb.scheduler.slice_end = NEVER;
-        program_timer(core);
-        core.machine.wait_for_interrupt();
+        if !drain(core) {
+            program_idle_timer(core, now);
+            core.machine.wait_for_interrupt();
+        }
         let woken = core.machine.now();
         core.kcb.counters[KernelCounter::IdleTicks as usize] += woken.wrapping_sub(now);
         now = woken;
         interrupts::take_all(core);
     }
+}
+
+/// Does a step of a deletion that nobody goes on with. Whether there was one that can
+/// be gone on with.
+pub(crate) fn drain<M: Machine>(core: &mut Core<M>) -> bool {
+    !core.kcb.deletions.is_empty() && invoke::drain_step(core).is_ok()
 }
 
 /// Whether `dcb` still has its frame, its CSpace and its VSpace. One that is dying
@@ -243,9 +296,9 @@ pub(crate) fn is_whole<M: Machine>(core: &Core<M>, dcb: DcbRef) -> bool {
     (held::FRAME..=held::VSPACE).all(|n| capelin_cap::usable(&core.slots, dcb.held(n)).is_ok())
 }
 
-/// Makes `dcb`, which is in no queue, current. False when it can't run: then it
-/// has been stopped.
-fn enter<M: Machine>(core: &mut Core<M>, dcb: DcbRef, now: u64) -> bool {
+/// Enters `dcb`, which the scheduler has made current. False when it can't run: then
+/// it has ended, and nobody is current.
+fn enter<M: Machine>(core: &mut Core<M>, dcb: DcbRef) -> bool {
     core.kcb.count(KernelCounter::Switches);
     doorbell::take(core, dcb);
     let entry = core.objects.dcb(dcb);
@@ -254,17 +307,7 @@ fn enter<M: Machine>(core: &mut Core<M>, dcb: DcbRef, now: u64) -> bool {
         use_address_space(core, dcb);
     }
     core.set_fp_access(flags.contains(DispatcherFlags::FP) && core.kcb.fp_owner == Some(dcb));
-    let slice_ticks = core.slice_ticks;
-    let scheduler = &mut core.kcb.scheduler;
-    scheduler.current = Some(dcb);
-    scheduler.run_since = now;
-    scheduler.slice_end = if scheduler.is_empty() {
-        NEVER
-    } else {
-        now.wrapping_add(slice_ticks)
-    };
     core.kcb.current_frame = frame;
-    program_timer(core);
     match resume {
         Resume::Disabled => {
             core.kcb.current_area = frame + offset::DISABLED_AREA as u64;
@@ -464,6 +507,10 @@ pub(crate) fn notify_current<M: Machine>(core: &mut Core<M>, delivered_before: u
 /// Ends `dcb` for good and tells its death endpoint. If it was current, nobody
 /// is: the caller runs the next.
 pub(crate) fn end<M: Machine>(core: &mut Core<M>, dcb: DcbRef, state: DispatcherState, code: u32) {
+    if core.kcb.scheduler.current == Some(dcb) {
+        let now = core.machine.now();
+        core.kcb.scheduler.block(&mut core.objects, now);
+    }
     core.kcb.scheduler.forget(&mut core.objects, dcb);
     if core.kcb.fp_owner == Some(dcb) {
         core.kcb.fp_owner = None;
@@ -491,12 +538,4 @@ pub fn load_fp<M: Machine>(core: &mut Core<M>) -> bool {
     core.objects.load_fp(dcb);
     core.kcb.fp_owner = Some(dcb);
     true
-}
-
-const _: () = assert!(SLICES_PER_SECOND > 0);
-
-/// Queues a dispatcher whose wait has just ended.
-pub(crate) fn ready<M: Machine>(core: &mut Core<M>, dcb: DcbRef) {
-    core.kcb.scheduler.push_back(&mut core.objects, dcb);
-    start_slice(core);
 }

@@ -9,7 +9,7 @@ use capelin_abi::dispatcher::offset;
 use capelin_abi::{KernelId, Mpidr, PhysAddr, SysError};
 
 use crate::dcb::DcbRef;
-use crate::dispatch;
+use crate::dispatch::{self, Cause};
 use crate::machine::{FrameWords, Machine, Objects};
 use crate::state::Core;
 use capelin_wake::page::{Answered, OWNERS, SUMMARY_WORDS};
@@ -131,7 +131,7 @@ pub(crate) fn ring<M: Machine>(core: &mut Core<M>, bell: Bell) -> Result<(), Sys
             let bits = 1 << bell.bit;
             let entry = core.objects.dcb_mut(dcb);
             entry.delivered.notify(bits, frame.as_ref());
-            dispatch::wake(core, dcb, false);
+            dispatch::wake(core, dcb, Cause::Call);
         }
         return Ok(());
     }
@@ -176,7 +176,7 @@ pub(crate) fn answer<M: Machine>(core: &mut Core<M>) {
     let page = core.machine.doorbells();
     let answered = page.answer(ANSWERS, |word| {
         if let Some(dcb) = core.kcb.doorbells.owner(word) {
-            dispatch::wake(core, dcb, true);
+            dispatch::wake(core, dcb, Cause::Interrupt);
         }
     });
     if answered == Answered::More {

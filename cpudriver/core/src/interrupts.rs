@@ -5,14 +5,14 @@
 //! The driver unmasks it with `AcknowledgeIrq`.
 
 use capelin_abi::SysError;
-use capelin_abi::syscall::KernelCounter;
+use capelin_abi::syscall::{DispatcherState, KernelCounter};
 
 use crate::dcb::DcbRef;
 use crate::dispatch;
 use crate::doorbell;
 use crate::kcb::BoundIrq;
 use crate::lmp;
-use crate::machine::Machine;
+use crate::machine::{Machine, Objects};
 use crate::scheduler::NEVER;
 use crate::state::Core;
 
@@ -41,6 +41,8 @@ pub fn take_all<M: Machine>(core: &mut Core<M>) {
             core.machine.end_interrupt(intid);
             core.kcb.count(KernelCounter::TimerInterrupts);
             dispatch::expire_deadlines(core, core.machine.now());
+            // A busy core has a step of the deletions done now and then, too.
+            dispatch::drain(core);
         } else {
             // acknowledge() gives no number that disable() doesn't take.
             core.machine.disable_interrupt(intid);
@@ -116,24 +118,27 @@ pub(crate) fn unbind_all(irqs: &mut [BoundIrq], machine: &mut impl Machine, dcb:
     }
 }
 
-/// A timer or another interrupt came while a dispatcher ran: who runs now?
-pub fn after_interrupt<M: Machine>(core: &mut Core<M>, delivered_before: u64) {
-    let now = core.machine.now();
+/// Interrupts came while a dispatcher ran: takes them, and says who runs now.
+pub fn handle<M: Machine>(core: &mut Core<M>) {
+    // Whoever runs because of them is charged for the work from here on, not the one
+    // that was interrupted.
+    let entered = core.machine.now();
+    let delivered = core.current_delivered();
+    take_all(core);
+    if let Some(current) = core.kcb.scheduler.current
+        && core.objects.dcb(current).state != DispatcherState::Runnable
+    {
+        // A deletion took what it lives on.
+        dispatch::end(core, current, DispatcherState::Stopped, 0);
+    }
     let scheduler = &mut core.kcb.scheduler;
-    let is_urgent = core::mem::take(&mut scheduler.has_urgent);
-    let slice_over = now >= scheduler.slice_end;
     if scheduler.current.is_none() {
-        dispatch::run_next(core, now);
-    } else if !scheduler.is_empty() && (slice_over || is_urgent) {
-        dispatch::yield_current(core);
+        dispatch::run_next(core, entered);
+    } else if scheduler.should_switch(&mut core.objects, entered) {
+        dispatch::preempt_current(core, entered);
     } else {
-        if slice_over {
-            // Whoever waited for a turn has ended meanwhile: a slice in the past
-            // would raise the timer again at once, for ever.
-            scheduler.slice_end = NEVER;
-        }
-        dispatch::program_timer(core);
-        dispatch::notify_current(core, delivered_before);
+        dispatch::program_timer(core, entered);
+        dispatch::notify_current(core, delivered);
     }
 }
 

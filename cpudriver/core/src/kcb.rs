@@ -80,15 +80,16 @@ pub struct Kcb {
 const _: () = assert!(size_of::<Kcb>() as u64 <= KCB_BYTES);
 
 impl Kcb {
-    /// The state of a kernel that has nothing yet.
+    /// The state of a kernel that has nothing yet, on a core whose counter has `frequency`
+    /// ticks a second.
     #[must_use]
-    pub fn new(kernel: KernelId) -> Self {
+    pub fn new(kernel: KernelId, frequency: u64) -> Self {
         Self {
             current_frame: 0,
             current_area: 0,
             current_disabled: 0,
             magic: KCB_MAGIC,
-            scheduler: Scheduler::new(),
+            scheduler: Scheduler::new(frequency),
             fp_owner: None,
             asid_last: 0,
             asid_generation: 1,

@@ -19,7 +19,7 @@ use capelin_abi::{CapRef, ObjectType, Rights, SysError};
 use capelin_cap::{Slot, SlotIndex, SlotStore, cspace};
 
 use crate::dcb::{DcbRef, EndpointRecord, held};
-use crate::dispatch;
+use crate::dispatch::{self, Cause};
 use crate::machine::{FrameWords, Machine, Objects, SaveContext};
 use crate::narrow::{index, low32};
 use crate::state::Core;
@@ -159,7 +159,7 @@ pub(crate) fn send<M: Machine>(
         return Ok((to.dcb, true));
     }
     put(core, to, header, &message.words);
-    dispatch::deliver(core, to.dcb, false);
+    dispatch::deliver(core, to.dcb, Cause::Call);
     Ok((to.dcb, false))
 }
 
@@ -279,7 +279,7 @@ pub(crate) fn event<M: Machine>(
     }
     let index = u16::try_from(to.index).unwrap_or(0);
     put(core, to, MessageHeader::event(index), &words);
-    dispatch::deliver(core, to.dcb, true);
+    dispatch::deliver(core, to.dcb, Cause::Interrupt);
     true
 }
 

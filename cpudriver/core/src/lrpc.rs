@@ -4,8 +4,9 @@
 //! exchange on one core costs. Most of what [`crate::lmp::send`] and
 //! [`crate::dispatch`] have to ask has the same answer each time. [`call`] asks for
 //! just that case: a message without capability, to a receiver that waits for one
-//! in registers ([`Wait::Short`]), nobody else wants to run, and no deadline, FP
-//! register or doorbell is concerned. It then does what the long way would. In any
+//! in registers ([`Wait::Short`]), and no deadline, FP register or doorbell is
+//! concerned. The receiver goes on with the caller's slice, so it doesn't matter who
+//! else wants to run. It then does what the long way would. In any
 //! other case, errors included, it changes nothing, and the long way follows.
 
 use capelin_abi::dispatcher::offset;
@@ -53,8 +54,7 @@ pub(crate) fn call<M: Machine>(core: &mut Core<M>, caller: DcbRef, area: M::Cont
         .context(short.frame + offset::DISABLED_AREA as u64);
     let kcb = &mut *core.kcb;
     let ran = now.wrapping_sub(kcb.scheduler.run_since);
-    kcb.scheduler.run_since = now;
-    kcb.scheduler.current = Some(to.dcb);
+    kcb.scheduler.take_over(to.dcb, now);
     kcb.count(KernelCounter::Switches);
     kcb.current_frame = short.frame;
     kcb.current_area = target.address();
@@ -81,7 +81,7 @@ fn decode<M: Machine>(core: &Core<M>, caller: DcbRef, area: M::Context) -> Optio
         return None;
     }
     let kcb = &*core.kcb;
-    if !kcb.scheduler.is_empty() || kcb.current_disabled == 0 {
+    if kcb.current_disabled == 0 {
         return None;
     }
     if !core.objects.dcb(caller).delivered.may_block(seen) || doorbell::is_rung(core, caller) {

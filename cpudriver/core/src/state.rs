@@ -40,8 +40,6 @@ pub struct Core<M: Machine> {
     pub has_crc32: bool,
     /// Counter ticks in a second.
     pub frequency: u64,
-    /// Ticks in a time slice.
-    pub slice_ticks: u64,
 }
 
 impl<M: Machine> Core<M> {

@@ -8,14 +8,14 @@ use capelin_abi::{ABI_VERSION, CapRef, SysError};
 use capelin_cap::SlotStore;
 
 use crate::dcb::DcbRef;
-use crate::dispatch;
+use crate::dispatch::{self, Cause};
 use crate::doorbell;
 use crate::invoke;
 use crate::lmp::{self, Message};
 use crate::lrpc;
 use crate::machine::{Machine, Objects, SaveContext};
 use crate::narrow::{low8, low16};
-use crate::scheduler::NEVER;
+use crate::scheduler::{NEVER, Nodes};
 use crate::state::Core;
 
 /// How a system call goes back to user space, as the vectors want it in x0 and x1:
@@ -167,7 +167,7 @@ fn send<M: Machine>(
         return Ok(Leave::enter(core, area));
     }
     if direct {
-        dispatch::ready(core, receiver);
+        dispatch::ready(core, receiver, Cause::Call);
     }
     Ok(Leave::caller(area))
 }
@@ -236,7 +236,7 @@ fn yield_to<M: Machine>(
         .objects
         .dcb_at(slot.address())
         .ok_or(SysError::Foreign)?;
-    if !core.kcb.scheduler.is_queued(&core.objects, target) {
+    if !core.objects.node(target).is_queued() {
         return Err(SysError::NotRunnable);
     }
     area.set(0, 0);

@@ -11,7 +11,7 @@ use capelin_vspace::geometry::is_user_range;
 use super::cnode::delete_slot;
 use super::{Call, DONE, Outcome};
 use crate::dcb::{DcbRef, EndpointRecord, Resume, Wait, held};
-use crate::dispatch;
+use crate::dispatch::{self, Cause};
 use crate::doorbell::Bell;
 use crate::lmp;
 use crate::machine::{FrameWords, Machine, Objects};
@@ -118,7 +118,7 @@ fn run<M: Machine>(core: &mut Core<M>, dcb: DcbRef) -> Result<Outcome, SysError>
     let entry = core.objects.dcb(dcb);
     match entry.state {
         DispatcherState::Stopped if entry.frame != 0 && dispatch::is_whole(core, dcb) => {
-            dispatch::ready(core, dcb);
+            dispatch::ready(core, dcb, Cause::Call);
             Ok(DONE)
         }
         DispatcherState::Runnable => Ok(DONE),
@@ -132,7 +132,9 @@ fn stop<M: Machine>(core: &mut Core<M>, dcb: DcbRef) -> Result<Outcome, SysError
             // A wait that is cut short ends as if something had been delivered.
             dispatch::end_wait(core, dcb, 0);
             if core.kcb.scheduler.current == Some(dcb) {
-                dispatch::leave_current(core, core.machine.now());
+                let now = core.machine.now();
+                dispatch::leave_current(core, now);
+                core.kcb.scheduler.block(&mut core.objects, now);
             }
             core.kcb.scheduler.forget(&mut core.objects, dcb);
             core.objects.dcb_mut(dcb).state = DispatcherState::Stopped;

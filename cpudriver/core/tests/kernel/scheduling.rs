@@ -30,11 +30,17 @@ fn yielding_alone_comes_back() {
 fn a_slice_ends_after_its_time_and_not_before() {
     let mut world = World::new();
     let other = world.dispatcher();
-    let init = world.init.dcb;
-    world.pass(SLICE - 1);
-    assert_eq!(world.current(), Some(init));
-    world.pass(1);
-    assert_eq!(world.current(), Some(other.dcb));
+    let turns = [world.init.dcb, other.dcb].into_iter().cycle();
+    // Everybody begins with a quantum.
+    for (ticks, turn) in [SLICE / 8, SLICE / 8, SLICE, SLICE, SLICE]
+        .iter()
+        .zip(turns)
+    {
+        world.pass(ticks - 1);
+        assert_eq!(world.current(), Some(turn));
+        world.pass(1);
+        assert_ne!(world.current(), Some(turn));
+    }
 }
 
 #[test]

@@ -100,7 +100,7 @@ impl World {
     pub fn new() -> Self {
         let (host, slots, objects) = Host::new();
         let mut core = Core {
-            kcb: Box::new(Kcb::new(KernelId(0))),
+            kcb: Box::new(Kcb::new(KernelId(0), SLICE * 100)),
             slots,
             objects,
             machine: host,
@@ -116,7 +116,6 @@ impl World {
             fp_access: false,
             has_crc32: true,
             frequency: SLICE * 100,
-            slice_ticks: SLICE,
         };
         let mut next = HOME + PAGE_SIZE;
         let mut take = |core: &mut Core<Host>, bytes: u64| {
@@ -189,8 +188,9 @@ impl World {
         entry.state = DispatcherState::Stopped;
         let words = core.objects.frame(linear);
         words.write(offset::UPCALL_RUN, RUN);
-        core.kcb.scheduler.push_back(&mut core.objects, dcb);
+        core.objects.dcb_mut(dcb).state = DispatcherState::Runnable;
         let now = core.machine.now();
+        core.kcb.scheduler.wake(&mut core.objects, dcb, now);
         dispatch::run_next(&mut core, now);
         let init = Dispatcher {
             dcb,
@@ -443,10 +443,7 @@ impl World {
     pub fn interrupt(&mut self) -> Left {
         self.enter();
         self.leave(|world| {
-            let core = &mut world.core;
-            let delivered = core.current_delivered();
-            interrupts::take_all(core);
-            interrupts::after_interrupt(core, delivered);
+            interrupts::handle(&mut world.core);
             Left::Switch
         })
     }

@@ -1,0 +1,476 @@
+//! Who runs when: equal shares of the processor by earliest deadline, waking without delay for
+//! those who use less than their share, and one timer.
+//!
+//! This is RBED's shape (rate-based earliest deadline, Brandt et al., RTSS 2003) with one class:
+//! everybody is best effort, at the same rate. A dispatcher has a **budget**, the ticks that it may
+//! still run, and a **deadline**, by which it will have had them. Deadlines are of *virtual* time:
+//! each dispatcher's own goes forward by a tick for each tick that it runs, so `deadline − budget`
+//! is its *position*, how much it has had, and equal positions are equal shares.
+//!
+//! | event | budget and deadline |
+//! | --- | --- |
+//! | the budget is used up | a new [`slice`](Scheduler::slice): the deadline goes forward by as much |
+//! | preempted | the rest stays, and so the place in the queue |
+//! | sleeps | what it doesn't use of its share is lost: its position goes forward to virtual time, the least that a runnable one may have |
+//! | wakes | a slice of one *quantum*, an eighth, from its position on: early if it has had little, no earlier than others if it has had much |
+//! | yields | a slice from its position on, but behind all that are in the queue |
+//! | yields to somebody | the rest is that one's; its own next slice is behind all, and after that |
+//!
+//! Whoever's deadline comes first runs; who wakes with an earlier one than the running slice's
+//! preempts, at once if an interrupt woke it, within a quantum if the running one did. A position
+//! never goes back, so nobody gets more than a share by sleeping and waking: whoever has had more
+//! than the others has the later deadline until they have caught up.
+//!
+//! **A slice belongs to whoever gave it.** A `Call` and a yield to somebody hand over the rest of
+//! the slice, and the timer stays as it is. The *payer* of a slice is charged, whoever runs. One
+//! that is still running when a lent slice ends, or is preempted in it, goes on with its own share,
+//! but not from an earlier deadline than the slice had: two dispatchers that call each other have
+//! one slice a round, not two. One that blocks in a lent slice keeps its own share as it was. Who
+//! wakes while others run on its slice gets it back.
+//!
+//! The queue and the deadlines of waits are [`heap`]s through control blocks: O(log n) at worst.
+//! All this is plain arithmetic over [`Nodes`], without a machine.
+
+mod heap;
+#[cfg(test)]
+mod tests;
+
+use crate::dcb::DcbRef;
+use heap::Heap;
+pub use heap::Links;
+
+/// Slices in a second: one is 10 ms.
+pub const SLICES_PER_SECOND: u64 = 100;
+
+/// Quanta in a slice.
+const QUANTA_PER_SLICE: u64 = 8;
+
+/// A waking dispatcher is at most so many slices ahead of virtual time. Only one that gave its
+/// slices away without end, or slept for half of all virtual time, could be.
+const MOST_AHEAD: u64 = 4;
+
+/// No deadline.
+pub const NEVER: u64 = u64::MAX;
+
+/// Longest wait, in ticks; a later deadline counts as this one (146 years at 1 GHz). Keeps keys
+/// comparable.
+const LONGEST_WAIT: u64 = 1 << 62;
+
+const RUN: usize = 0;
+const WAIT: usize = 1;
+
+/// The scheduler's part of a control block. Zeros are a dispatcher that has never run.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Node {
+    /// Its places in the run queue and among the deadlines.
+    links: [Links; 2],
+    share: Share,
+}
+
+impl Node {
+    /// That of a dispatcher that was just made.
+    pub(crate) const NEW: Self = Self {
+        links: [Links::NONE; 2],
+        share: Share {
+            deadline: 0,
+            budget: 0,
+        },
+    };
+
+    /// Whether it waits for its turn.
+    #[inline]
+    pub const fn is_queued(&self) -> bool {
+        self.links[RUN].is_queued()
+    }
+
+    /// Whether it waits with a deadline.
+    #[inline]
+    pub const fn has_deadline(&self) -> bool {
+        self.links[WAIT].is_queued()
+    }
+}
+
+/// A dispatcher's share: see the module documentation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+struct Share {
+    /// In virtual time.
+    deadline: u64,
+    /// In ticks.
+    budget: u64,
+}
+
+impl Share {
+    #[inline]
+    const fn position(self) -> u64 {
+        self.deadline.wrapping_sub(self.budget)
+    }
+}
+
+/// Whether `one` is before `other` in virtual time, which wraps.
+#[inline]
+const fn is_before(one: u64, other: u64) -> bool {
+    one.wrapping_sub(other).cast_signed() < 0
+}
+
+/// Reaches the nodes of all dispatchers.
+pub trait Nodes {
+    /// A node, to read.
+    fn node(&self, dcb: DcbRef) -> &Node;
+    /// A node, to change.
+    fn node_mut(&mut self, dcb: DcbRef) -> &mut Node;
+}
+
+/// The scheduler's part of a KCB.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Scheduler {
+    /// The dispatcher that runs; none while the core idles.
+    pub current: Option<DcbRef>,
+    /// Whose share the running slice is charged to; none for one that was given away.
+    payer: Option<DcbRef>,
+    queue: Heap<RUN>,
+    waits: Heap<WAIT>,
+    /// Deadline of the running slice, in virtual time.
+    slice_deadline: u64,
+    /// Counter value at which the running slice is used up. It may have passed while nobody else
+    /// wanted to run.
+    pub slice_end: u64,
+    /// No runnable dispatcher's position is before this.
+    virtual_time: u64,
+    /// The latest deadline that anybody in the queue has had.
+    latest: u64,
+    /// Ticks in a slice.
+    slice: u64,
+    /// Ticks in a quantum.
+    quantum: u64,
+    /// What the timer is set to; [`NEVER`] when it is off.
+    pub timer_deadline: u64,
+    /// Counter value when the current dispatcher began to run.
+    pub run_since: u64,
+}
+
+impl Scheduler {
+    /// One for a counter of `frequency` ticks a second.
+    #[must_use]
+    pub const fn new(frequency: u64) -> Self {
+        let quantum = frequency / SLICES_PER_SECOND / QUANTA_PER_SLICE;
+        // A counter so slow that a quantum has no tick still has to make slices end.
+        let quantum = if quantum == 0 { 1 } else { quantum };
+        Self {
+            current: None,
+            payer: None,
+            queue: Heap::new(),
+            waits: Heap::new(),
+            slice_deadline: 0,
+            slice_end: 0,
+            virtual_time: 0,
+            latest: 0,
+            slice: quantum * QUANTA_PER_SLICE,
+            quantum,
+            timer_deadline: NEVER,
+            run_since: 0,
+        }
+    }
+
+    /// Whether nobody waits for a turn.
+    #[inline]
+    pub const fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// `dcb`, which is in no queue, becomes runnable. What it does then: [`Scheduler::next_event`].
+    pub fn wake(&mut self, nodes: &mut impl Nodes, dcb: DcbRef, now: u64) {
+        if self.current.is_some() && (now >= self.slice_end || self.payer == Some(dcb)) {
+            self.renew(nodes, now);
+            if self.payer == Some(dcb) {
+                // Others ran on its slice: they go on with their own.
+                self.fall_back(nodes, now);
+            }
+        }
+        let share = &mut nodes.node_mut(dcb).share;
+        let ahead = share.position().wrapping_sub(self.virtual_time);
+        let most = self.slice * MOST_AHEAD;
+        let ahead = match ahead.cast_signed() {
+            ..0 => 0,
+            _ => ahead.min(most),
+        };
+        let deadline = self.virtual_time.wrapping_add(ahead + self.quantum);
+        *share = Share {
+            deadline,
+            budget: self.quantum,
+        };
+        self.enqueue(nodes, dcb, deadline);
+    }
+
+    /// The first of the queue, taken out of it.
+    #[inline]
+    pub fn pop(&mut self, nodes: &mut impl Nodes) -> Option<DcbRef> {
+        let first = self.queue.first()?;
+        self.queue.remove(nodes, first);
+        Some(first)
+    }
+
+    /// Takes `dcb` out of the queue if it is there.
+    #[inline]
+    pub fn unqueue(&mut self, nodes: &mut impl Nodes, dcb: DcbRef) {
+        if nodes.node(dcb).is_queued() {
+            self.queue.remove(nodes, dcb);
+        }
+    }
+
+    /// `dcb`, which is in no queue, begins to run at `now` with its own share.
+    #[inline]
+    pub fn start(&mut self, nodes: &mut impl Nodes, dcb: DcbRef, now: u64) {
+        let share = nodes.node(dcb).share;
+        self.current = Some(dcb);
+        self.payer = Some(dcb);
+        self.run_since = now;
+        self.slice_deadline = share.deadline;
+        self.slice_end = now.wrapping_add(share.budget);
+        self.advance(share.deadline);
+    }
+
+    /// `dcb`, which is in no queue, goes on with the slice that runs (after
+    /// [`Scheduler::lend`] or [`Scheduler::give`]).
+    #[inline]
+    pub fn take_over(&mut self, dcb: DcbRef, now: u64) {
+        self.current = Some(dcb);
+        self.run_since = now;
+    }
+
+    /// The current dispatcher blocks, and nobody takes over.
+    #[inline]
+    pub fn block(&mut self, nodes: &mut impl Nodes, now: u64) {
+        self.charge(nodes, now);
+        self.current = None;
+    }
+
+    /// The current dispatcher blocks, and hands the rest of the slice over. It, or whoever gave
+    /// the slice to it, is charged.
+    #[inline]
+    pub fn lend(&mut self) {
+        self.current = None;
+    }
+
+    /// The current dispatcher is preempted: it keeps what is left, and its place.
+    pub fn preempt(&mut self, nodes: &mut impl Nodes, now: u64) {
+        self.charge(nodes, now);
+        if let Some(dcb) = self.current.take() {
+            self.inherit(nodes, dcb, now);
+            let deadline = nodes.node(dcb).share.deadline;
+            self.enqueue(nodes, dcb, deadline);
+        }
+    }
+
+    /// The current dispatcher lets all others that are in the queue run first. What it has had so
+    /// far stays as it is.
+    pub fn give_up(&mut self, nodes: &mut impl Nodes, now: u64) {
+        self.charge(nodes, now);
+        if let Some(dcb) = self.current.take() {
+            self.inherit(nodes, dcb, now);
+            let position = nodes.node(dcb).share.position();
+            self.queue_last(nodes, dcb, position);
+        }
+    }
+
+    /// The current dispatcher gives the rest of the slice away and waits for its next turn: it is
+    /// charged as if it had run.
+    pub fn give(&mut self, nodes: &mut impl Nodes, now: u64) {
+        self.charge(nodes, now);
+        let own = self.payer == self.current;
+        if let Some(dcb) = self.current.take() {
+            self.inherit(nodes, dcb, now);
+            let position = nodes.node(dcb).share.deadline;
+            self.queue_last(nodes, dcb, position);
+        }
+        if own {
+            // It has paid.
+            self.payer = None;
+        }
+    }
+
+    /// Queues `dcb` behind all others, with a slice that begins no earlier than at `position`.
+    fn queue_last(&mut self, nodes: &mut impl Nodes, dcb: DcbRef, position: u64) {
+        let own = position.wrapping_add(self.slice);
+        let deadline = if is_before(own, self.latest) {
+            self.latest
+        } else {
+            own
+        };
+        nodes.node_mut(dcb).share = Share {
+            deadline,
+            budget: self.slice,
+        };
+        self.enqueue(nodes, dcb, deadline);
+    }
+
+    #[inline]
+    fn enqueue(&mut self, nodes: &mut impl Nodes, dcb: DcbRef, deadline: u64) {
+        if is_before(self.latest, deadline) {
+            self.latest = deadline;
+        }
+        self.queue.insert(nodes, dcb, deadline);
+    }
+
+    /// Whether somebody else is to run instead of the current dispatcher, which
+    /// [`Scheduler::preempt`] then puts into the queue. Its slice is renewed if it is over.
+    pub fn should_switch(&mut self, nodes: &mut impl Nodes, now: u64) -> bool {
+        let is_over = now >= self.slice_end;
+        if is_over {
+            self.renew(nodes, now);
+        }
+        self.queue.first().is_some_and(|first| {
+            let first = nodes.node(first).links[RUN].key();
+            // At a slice's end the others' turn comes first.
+            is_before(first, self.slice_deadline) || (is_over && first == self.slice_deadline)
+        })
+    }
+
+    /// Counter value at which the kernel has to look again, [`NEVER`] if only an interrupt
+    /// changes anything: a wait's deadline, the end of the slice if somebody wants to run, or a
+    /// quantum from now if that one would preempt.
+    #[inline]
+    pub fn next_event(&self, nodes: &impl Nodes, now: u64) -> u64 {
+        let deadline = self
+            .waits
+            .first()
+            .map_or(NEVER, |first| nodes.node(first).links[WAIT].key());
+        match self.queue.first() {
+            Some(first) if self.current.is_some() => {
+                let is_early = is_before(nodes.node(first).links[RUN].key(), self.slice_deadline);
+                let soon = now.saturating_add(self.quantum);
+                let end = if is_early {
+                    self.slice_end.min(soon)
+                } else {
+                    self.slice_end
+                };
+                deadline.min(end)
+            }
+            _ => deadline,
+        }
+    }
+
+    /// Has `dcb`, which waits, woken at `deadline`.
+    pub fn add_deadline(&mut self, nodes: &mut impl Nodes, dcb: DcbRef, deadline: u64, now: u64) {
+        let latest = now.saturating_add(LONGEST_WAIT);
+        self.waits.insert(nodes, dcb, deadline.min(latest));
+    }
+
+    /// Forgets the deadline of `dcb`, if it has one.
+    #[inline]
+    pub fn remove_deadline(&mut self, nodes: &mut impl Nodes, dcb: DcbRef) {
+        if nodes.node(dcb).has_deadline() {
+            self.waits.remove(nodes, dcb);
+        }
+    }
+
+    /// The first whose deadline has passed at `now`. It stays among those that wait.
+    pub fn due(&self, nodes: &impl Nodes, now: u64) -> Option<DcbRef> {
+        let first = self.waits.first()?;
+        (nodes.node(first).links[WAIT].key() <= now).then_some(first)
+    }
+
+    /// Takes `dcb` off every list; the caller sets its state.
+    pub fn forget(&mut self, nodes: &mut impl Nodes, dcb: DcbRef) {
+        self.remove_deadline(nodes, dcb);
+        self.unqueue(nodes, dcb);
+        if self.current == Some(dcb) {
+            self.current = None;
+        }
+        if self.payer == Some(dcb) {
+            self.payer = None;
+        }
+    }
+
+    /// Checks both queues, and shows `queued` and `waiting` whom they hold. For tests.
+    ///
+    /// # Errors
+    /// The first dispatcher found whose links are wrong.
+    pub(crate) fn check(
+        &self,
+        nodes: &impl Nodes,
+        queued: impl FnMut(DcbRef),
+        waiting: impl FnMut(DcbRef),
+    ) -> Result<(), DcbRef> {
+        self.queue.check(nodes, queued)?;
+        self.waits.check(nodes, waiting)
+    }
+
+    /// Charges the slice that runs to its payer, and renews it if it is used up.
+    #[inline]
+    fn charge(&mut self, nodes: &mut impl Nodes, now: u64) {
+        if now >= self.slice_end {
+            self.renew(nodes, now);
+        } else if let Some(payer) = self.payer {
+            nodes.node_mut(payer).share.budget = self.slice_end.wrapping_sub(now);
+        }
+    }
+
+    /// Charges the slice that runs to its payer; if it is used up, whoever runs begins a new one
+    /// of its own.
+    #[cold]
+    fn renew(&mut self, nodes: &mut impl Nodes, now: u64) {
+        let over = now.wrapping_sub(self.slice_end).cast_signed();
+        if over >= 0 {
+            let over = over.cast_unsigned();
+            let slices = over / self.slice + 1;
+            self.slice_deadline = self
+                .slice_deadline
+                .wrapping_add(slices.wrapping_mul(self.slice));
+            self.slice_end = now.wrapping_add(self.slice - over % self.slice);
+        }
+        if let Some(payer) = self.payer {
+            nodes.node_mut(payer).share = self.rest(now);
+        }
+        if over >= 0 {
+            self.fall_back(nodes, now);
+            let first = self.queue.first();
+            let first = first.map(|first| nodes.node(first).links[RUN].key());
+            let least = first.filter(|&first| is_before(first, self.slice_deadline));
+            self.advance(least.unwrap_or(self.slice_deadline));
+        }
+    }
+
+    /// What is left of the slice that runs.
+    #[inline]
+    const fn rest(&self, now: u64) -> Share {
+        Share {
+            deadline: self.slice_deadline,
+            budget: self.slice_end.wrapping_sub(now),
+        }
+    }
+
+    /// The current dispatcher goes on with its own share.
+    fn fall_back(&mut self, nodes: &mut impl Nodes, now: u64) {
+        let Some(dcb) = self.current else { return };
+        self.inherit(nodes, dcb, now);
+        let share = nodes.node(dcb).share;
+        self.payer = Some(dcb);
+        self.slice_deadline = share.deadline;
+        self.slice_end = now.wrapping_add(share.budget);
+    }
+
+    /// A slice that `dcb` had from somebody else is no longer its: its own share isn't earlier.
+    fn inherit(&self, nodes: &mut impl Nodes, dcb: DcbRef, now: u64) {
+        if self.payer == Some(dcb) {
+            return;
+        }
+        let rest = self.rest(now);
+        let share = &mut nodes.node_mut(dcb).share;
+        if is_before(share.deadline, rest.deadline) || share.budget == 0 {
+            *share = rest;
+        }
+    }
+
+    /// Virtual time goes forward: `deadline` is the least of all that are runnable, and nobody's
+    /// position is more than a slice before its deadline.
+    #[inline]
+    fn advance(&mut self, deadline: u64) {
+        let least = deadline.wrapping_sub(self.slice);
+        if is_before(self.virtual_time, least) {
+            self.virtual_time = least;
+        }
+    }
+}
