@@ -214,8 +214,9 @@ mod tests {
         console.input.enter(7, &mut Vec::new()).unwrap();
         console.input.set_mode(ConsoleMode::Raw, &mut Vec::new());
         let mut sent = Vec::new();
+        let mut letters = (b'a'..=b'w').cycle();
         while sent.len() < CAPACITY + 10 {
-            let byte = b'a' + (sent.len() % 23) as u8;
+            let byte = letters.next().unwrap();
             sent.push(byte);
             fake.receive(u32::from(byte));
             if fake.interrupts() {
