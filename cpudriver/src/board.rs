@@ -9,11 +9,10 @@ use capelin_aarch64::gic::{Gic, SgiTarget};
 use capelin_aarch64::psci::{Psci, PsciError};
 use capelin_aarch64::timer::{self, Timer};
 use capelin_aarch64::{cache, cpu, fp, tlb, user};
-use capelin_abi::syscall::KernelLeaf;
 use capelin_abi::{KernelId, Mpidr, PhysAddr, SysError, VirtAddr};
 use capelin_kernel::doorbell::SGI;
 use capelin_kernel::kcb::Kcb;
-use capelin_kernel::machine::Machine;
+use capelin_kernel::machine::{LeafSearch, Machine};
 use capelin_vspace::Permissions;
 use capelin_wake::Page;
 
@@ -157,8 +156,8 @@ impl Machine for Board {
         cache::publish_instructions();
     }
 
-    fn kernel_leaf(&self, number: u64) -> Option<(VirtAddr, PhysAddr, u64, KernelLeaf)> {
-        self.map.leaf(number)
+    fn kernel_leaf(&self, number: u64, from: VirtAddr) -> LeafSearch {
+        self.map.leaf(number, from)
     }
 
     #[inline]

@@ -11,6 +11,7 @@ use core::cell::UnsafeCell;
 use capelin_aarch64::{mmu, tlb};
 use capelin_abi::syscall::KernelLeaf;
 use capelin_abi::{KernelId, PAGE_SIZE, PhysAddr, SysError, VirtAddr};
+use capelin_kernel::machine::LeafSearch;
 use capelin_vspace::{Descriptor, ENTRIES, Entry, Permissions, TableLevel};
 
 use crate::address::{DOORBELLS, IMAGE, WINDOW, linear};
@@ -278,15 +279,17 @@ impl KernelMap {
         tlb::invalidate_all_local();
     }
 
-    /// Leaf number `number` of the map, in ascending order of addresses.
-    pub(crate) fn leaf(&self, number: u64) -> Option<(VirtAddr, PhysAddr, u64, KernelLeaf)> {
-        let mut left = number;
-        self.leaf_in(
-            EARLY_TABLES,
-            TableLevel::L0,
-            0xffff_0000_0000_0000,
-            &mut left,
-        )
+    /// Leaf number `number` of those that end past `from`: see [`Machine::kernel_leaf`].
+    ///
+    /// [`Machine::kernel_leaf`]: capelin_kernel::machine::Machine::kernel_leaf
+    pub(crate) fn leaf(&self, number: u64, from: VirtAddr) -> LeafSearch {
+        let mut search = Search {
+            from: from.0.max(UPPER_HALF),
+            left: number,
+            looks: LOOKS_AT_ONCE,
+        };
+        self.leaf_in(EARLY_TABLES, TableLevel::L0, UPPER_HALF, &mut search)
+            .unwrap_or(LeafSearch::Past)
     }
 
     fn leaf_in(
@@ -294,32 +297,52 @@ impl KernelMap {
         table: usize,
         level: TableLevel,
         base: u64,
-        left: &mut u64,
-    ) -> Option<(VirtAddr, PhysAddr, u64, KernelLeaf)> {
+        search: &mut Search,
+    ) -> Option<LeafSearch> {
         // Four levels: the recursion is as deep as the tables are.
-        for index in 0..ENTRIES {
-            let address = base + index as u64 * level.entry_span();
+        let span = level.entry_span();
+        let first = search.from.saturating_sub(base) / span;
+        for index in (0..ENTRIES).skip(index(first)) {
+            let address = base + index as u64 * span;
+            if search.looks == 0 {
+                return Some(LeafSearch::Later(search.left, VirtAddr(address)));
+            }
+            search.looks -= 1;
             match self.read(table, index).decode(level) {
                 Entry::Table(next) => {
                     let (Some(next), Some(below)) = (self.index_of(next), level.next()) else {
                         continue;
                     };
-                    if let Some(found) = self.leaf_in(next, below, address, left) {
-                        return Some(found);
+                    let found = self.leaf_in(next, below, address, search);
+                    if found.is_some() {
+                        return found;
                     }
                 }
                 Entry::Leaf(target, permissions) => {
-                    if *left == 0 {
+                    if search.left == 0 {
                         let kind = leaf_kind(address, permissions, target, self.image);
-                        return Some((VirtAddr(address), target, level.entry_span(), kind));
+                        return Some(LeafSearch::Found(VirtAddr(address), target, span, kind));
                     }
-                    *left -= 1;
+                    search.left -= 1;
                 }
                 Entry::Invalid | Entry::Malformed => {}
             }
         }
         None
     }
+}
+
+/// Where the kernel's half of the addresses begins.
+const UPPER_HALF: u64 = 0xffff_0000_0000_0000;
+
+/// Entries that one search looks at, at some 95 instructions for a leaf.
+const LOOKS_AT_ONCE: u32 = 128;
+
+/// How far [`KernelMap::leaf`] is.
+struct Search {
+    from: u64,
+    left: u64,
+    looks: u32,
 }
 
 fn leaf_kind(

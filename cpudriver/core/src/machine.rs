@@ -148,6 +148,17 @@ pub trait Objects {
     fn load_fp(&self, dcb: DcbRef);
 }
 
+/// What a search for a leaf of the kernel's own map came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LeafSearch {
+    /// Its address, where it leads, its bytes, and what it is.
+    Found(VirtAddr, PhysAddr, u64, KernelLeaf),
+    /// There are fewer leaves.
+    Past,
+    /// Enough for once: so many are left to be passed, from this address on.
+    Later(u64, VirtAddr),
+}
+
 /// One core and what belongs to it.
 pub trait Machine {
     /// Lends the kernel control block.
@@ -235,8 +246,9 @@ pub trait Machine {
     /// After pages were cleaned for instruction fetches: has the core fetch anew.
     fn publish_instructions(&mut self);
 
-    /// Leaf number `number` of the kernel's own map, in ascending order of addresses.
-    fn kernel_leaf(&self, number: u64) -> Option<(VirtAddr, PhysAddr, u64, KernelLeaf)>;
+    /// Leaf number `number` of those of the kernel's own map that end past `from`, in
+    /// ascending order of addresses. Bounded: the search may have to be gone on with.
+    fn kernel_leaf(&self, number: u64, from: VirtAddr) -> LeafSearch;
 
     // Memory that isn't home memory, a page at a time through the temporary window.
     // All fail as mapping the window does.

@@ -191,7 +191,8 @@ numbered! {
         /// Kernel: read one word at the linear address of physical address x1 as
         /// the CPU driver sees it. x1 := 1 when that faulted, 0 when not.
         Probe = 59,
-        /// Kernel: leaf `x1` of this CPU driver's own translation tables.
+        /// Kernel: leaf `x1` of this CPU driver's own translation tables, counted
+        /// from address x2 on (0: from the first).
         /// x1 := virtual address, x2 := physical address, x3 := size |
         /// [`KernelLeaf`] in the low 12 bits. [`crate::SysError::OutOfRange`]
         /// past the last.

@@ -58,7 +58,7 @@ pub use mapping::MappingData;
 pub use mdb::Mdb;
 pub use mint::{Mint, mint};
 pub use record::{CapRecord, ExportMode};
-pub use retype::{Retype, RetypeRequest, finish, retype};
+pub use retype::{Retype, RetypeRequest, finish, retype, retype_first};
 pub use revoke::revoke;
 pub use seal::seal;
 pub use slot::{Capability, Slot, SlotFlags, SlotIndex, State};

@@ -63,6 +63,23 @@ pub fn retype<S: SlotStore>(
     request: &RetypeRequest,
     dst: SlotIndex,
 ) -> Result<Retype, SysError> {
+    retype_first(store, mdb, src, request, dst, request.count)
+}
+
+/// [`retype`] of the first `limit` objects only. All of the request is checked: what
+/// is left of it is another retype, which can fail only for what happened meanwhile.
+///
+/// # Errors
+/// As [`retype`].
+#[inline(always)]
+pub fn retype_first<S: SlotStore>(
+    store: &mut S,
+    mdb: &mut Mdb,
+    src: SlotIndex,
+    request: &RetypeRequest,
+    dst: SlotIndex,
+    limit: u32,
+) -> Result<Retype, SysError> {
     let source = usable(store, src)?;
     if !mdb.owns(source) {
         return Err(SysError::Foreign);
@@ -76,7 +93,8 @@ pub fn retype<S: SlotStore>(
         return Err(SysError::NoSuchSlot);
     }
     if !store.slot(dst).is_empty() {
-        return if needs_zeroing && is_begun(store, &slot, request.count, dst) {
+        let count = request.count.min(limit);
+        return if needs_zeroing && is_begun(store, &slot, count, dst) {
             Ok(Retype::Continue)
         } else {
             Err(SysError::SlotInUse)
@@ -93,7 +111,7 @@ pub fn retype<S: SlotStore>(
     if needs_zeroing {
         slot.set_state(State::InProgress);
     }
-    for number in 0..request.count {
+    for number in 0..request.count.min(limit) {
         let index = SlotIndex(dst.0 + number);
         mdb.insert_after(store, neighbour, index, slot);
         neighbour = index;

@@ -3,16 +3,29 @@
 use capelin_abi::capability::CNODE_SLOTS;
 use capelin_abi::rights::{Condition, Need};
 use capelin_abi::syscall::{Invocation, KernelCounter};
-use capelin_abi::{CapRef, Level, ObjectType, PAGE_SIZE, PhysAddr, Rights, SysError};
+use capelin_abi::{CapAddress, CapRef, Level, ObjectType, PAGE_SIZE, PhysAddr, Rights, SysError};
 use capelin_cap::{Mint, RetypeRequest, SlotIndex, SlotStore, State, Step, cspace};
 
 use super::effects::KernelEffects;
 use super::{Call, DONE, Outcome};
-use crate::machine::{Machine, Objects};
+use crate::machine::{Machine, Objects, SaveContext};
 use crate::state::Core;
 
 /// Bytes zeroed between two looks at the interrupts.
 const STEP_BYTES: u64 = 16 * PAGE_SIZE;
+
+// What one entry does at most (`docs/015-cpu-driver.md`, "Bounds"); a longer operation is
+// restarted. In instructions: an object takes some 250, a page to be zeroed some 190 or,
+// with its object, 500; a step of a deletion some 1,000 beside what it costs by its size.
+
+/// Objects made.
+const RETYPE_AT_ONCE: u32 = 16;
+/// Pages zeroed.
+const ZERO_AT_ONCE: u64 = 48;
+/// Instructions of deletions.
+const DELETE_AT_ONCE: u32 = 10_000;
+/// Instructions of one step.
+const STEP_COST: u32 = 1000;
 
 /// Argument `n` as a slot of the invoked CSpace.
 #[inline(always)]
@@ -153,29 +166,68 @@ pub(super) fn retype<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<O
         count,
         is_privileged: false,
     };
-    capelin_cap::retype(&mut core.slots, &mut core.kcb.mdb, from, &request, first)?;
-    for number in 0..count {
+    capelin_cap::retype_first(
+        &mut core.slots,
+        &mut core.kcb.mdb,
+        from,
+        &request,
+        first,
+        RETYPE_AT_ONCE,
+    )?;
+    let made = count.min(RETYPE_AT_ONCE);
+    let mut pages = ZERO_AT_ONCE;
+    for number in 0..made {
         let slot = SlotIndex(first.0 + number);
         if core.slots.slot(slot).state() != State::InProgress {
             continue;
         }
         // The others stay as they are, claimed and unusable: the same call finds them.
-        let is_last = number + 1 == count;
-        if !zero(core, slot)? || (!is_last && core.machine.interrupt_pending()) {
+        let is_last = number + 1 == made;
+        let zeroed = zero(core, slot, &mut pages)?;
+        let waits = !is_last && core.machine.interrupt_pending();
+        if zeroed == Zeroed::Part || waits {
             return Ok(Outcome::Again);
         }
     }
-    Ok(DONE)
+    if made == count {
+        return Ok(DONE);
+    }
+    // These are made for good: the call that is issued again is for the others. What
+    // it says is checked anew, like everything that user space could have written.
+    let size = core.slots.slot(first).size();
+    let slots = match reference.level {
+        Level::L2 => CapRef::l2(CapAddress(reference.address.0 + made)),
+        Level::L1 => CapRef::l1(reference.address.l1() + made),
+    };
+    call.area.set(1, slots.to_word());
+    call.area.set(4, request.offset + u64::from(made) * size);
+    call.area.set(6, u64::from(count - made));
+    Ok(Outcome::Again)
 }
 
-/// Zeroes what is left of an object in progress and makes it live. False when an
-/// interrupt waits.
+/// How far [`zero`] got.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Zeroed {
+    All,
+    Part,
+}
+
+/// Zeroes what is left of an object in progress and makes it live, unless `pages`, how
+/// many more this entry may zero, run out, or an interrupt waits.
 #[inline(never)]
-fn zero<M: Machine>(core: &mut Core<M>, slot: SlotIndex) -> Result<bool, SysError> {
+fn zero<M: Machine>(
+    core: &mut Core<M>,
+    slot: SlotIndex,
+    pages: &mut u64,
+) -> Result<Zeroed, SysError> {
     let object = core.slots.slot(slot);
     let (base, bytes, mut done) = (object.address(), object.size(), object.zeroed_bytes());
     let is_in_home = core.objects.contains(base, bytes);
     while done < bytes {
+        if *pages == 0 {
+            core.slots.slot_mut(slot).set_zeroed_bytes(done);
+            return Ok(Zeroed::Part);
+        }
         let page = PhysAddr(base.0 + done);
         if is_in_home {
             core.objects.zero_page(page);
@@ -183,9 +235,9 @@ fn zero<M: Machine>(core: &mut Core<M>, slot: SlotIndex) -> Result<bool, SysErro
             core.machine.zero_foreign_page(page)?;
         }
         done += PAGE_SIZE;
-        if done % STEP_BYTES == 0 && done < bytes && core.machine.interrupt_pending() {
-            core.slots.slot_mut(slot).set_zeroed_bytes(done);
-            return Ok(false);
+        *pages -= 1;
+        if done % STEP_BYTES == 0 && core.machine.interrupt_pending() {
+            *pages = 0;
         }
     }
     if core.slots.slot(slot).kind() == ObjectType::VNodeL0 {
@@ -195,18 +247,23 @@ fn zero<M: Machine>(core: &mut Core<M>, slot: SlotIndex) -> Result<bool, SysErro
         core.kcb.counters[KernelCounter::ObjectBytes as usize] += bytes;
     }
     capelin_cap::finish(&mut core.slots, slot)?;
-    Ok(true)
+    Ok(Zeroed::All)
 }
 
-/// Calls `step` until it is done, an interrupt waits, or it fails.
+/// Calls `step` until it is done, an interrupt waits, as much is done as one entry may
+/// do, or it fails.
 macro_rules! in_steps {
     ($core:expr, $operation:path, $slot:expr) => {{
         let (slots, mdb, deletions, mut effects) = KernelEffects::split($core);
+        let mut steps = 0;
         loop {
             match $operation(slots, mdb, deletions, $slot, &mut effects)? {
                 Step::Done => break Ok(DONE),
-                Step::Again if effects.interrupt_pending() => break Ok(Outcome::Again),
                 Step::Again => {}
+            }
+            steps += STEP_COST;
+            if effects.interrupt_pending() || steps + effects.cost() > DELETE_AT_ONCE {
+                break Ok(Outcome::Again);
             }
         }
     }};

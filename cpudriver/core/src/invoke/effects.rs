@@ -6,7 +6,6 @@ use capelin_abi::capability::{DISPATCHER_BYTES, SLOT_BYTES};
 use capelin_abi::syscall::{DispatcherState, KernelCounter};
 use capelin_abi::{ObjectType, PhysAddr, VirtAddr};
 use capelin_cap::{DeleteList, Effects, MappingData, Mdb, Shelter, Slot, SlotIndex};
-use capelin_vspace::TableLevel;
 
 use crate::dcb::{DcbRef, Wait, held};
 use crate::doorbell::DoorbellOwners;
@@ -33,7 +32,18 @@ pub(crate) struct KernelEffects<'a, M: Machine> {
     object_bytes: &'a mut u64,
     shelter: Shelter,
     orphans: &'a mut u64,
+    cost: u32,
 }
+
+// What the larger effects cost, in instructions, so that deletion knows when an entry
+// has done enough.
+
+/// Each entry of a mapping.
+const ENTRY_COST: u32 = 8;
+/// Each entry of a table that is looked at.
+const LOOK_COST: u32 = 4;
+/// A dispatcher: its interrupts, its queues.
+const DISPATCHER_COST: u32 = 1500;
 
 impl<'a, M: Machine> KernelEffects<'a, M> {
     /// Takes a core apart: the slots and the database for the operation, the rest
@@ -71,8 +81,14 @@ impl<'a, M: Machine> KernelEffects<'a, M> {
             object_bytes: &mut counters[KernelCounter::ObjectBytes as usize],
             shelter: *shelter,
             orphans,
+            cost: 0,
         };
         (&mut core.slots, mdb, deletions, effects)
+    }
+
+    /// What the effects so far have cost beside what every step costs, in instructions.
+    pub(crate) const fn cost(&self) -> u32 {
+        self.cost
     }
 
     /// The ASID under which translations of the address space at `root` may be
@@ -96,9 +112,8 @@ impl<'a, M: Machine> KernelEffects<'a, M> {
 impl<M: Machine> Effects for KernelEffects<'_, M> {
     fn unmap(&mut self, mapping: &Slot) {
         let data = MappingData::of(mapping);
-        // The kernel's word is the table's level: see `vnode::map`.
-        let level = u8::try_from(data.kernel).ok().and_then(TableLevel::new);
-        let level = level.unwrap_or(TableLevel::L3);
+        let level = super::vnode::level_of(data);
+        self.cost += u32::from(data.entries) * ENTRY_COST;
         let first = usize::from(data.first_entry);
         for index in first..first + usize::from(data.entries) {
             self.objects.write_entry(data.table, index, 0);
@@ -125,16 +140,20 @@ impl<M: Machine> Effects for KernelEffects<'_, M> {
 
     fn next_mapping(&mut self, table: PhysAddr, from: u32) -> Option<(u32, SlotIndex)> {
         let mappings = &self.objects.vnode(table).mappings;
-        (from..512).find_map(|index| {
+        let found = (from..512).find_map(|index| {
             let slot = mappings.get(index as usize).copied()?;
             (!slot.is_none()).then_some((index, slot))
-        })
+        });
+        let end = found.map_or(512, |(index, _)| index);
+        self.cost += end.saturating_sub(from) * LOOK_COST;
+        found
     }
 
     fn stop_dispatcher(&mut self, dispatcher: PhysAddr) {
         let Some(dcb) = self.dispatcher(dispatcher) else {
             return;
         };
+        self.cost += DISPATCHER_COST;
         self.scheduler.forget(self.objects, dcb);
         interrupts::unbind_all(self.irqs, self.machine, dcb);
         if *self.fp_owner == Some(dcb) {

@@ -9,7 +9,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::{Call, DONE, Outcome};
 use crate::doorbell::Bell;
-use crate::machine::{Machine, Objects};
+use crate::machine::{LeafSearch, Machine, Objects, SaveContext};
 use crate::narrow::{index, low16};
 use crate::state::Core;
 
@@ -19,6 +19,8 @@ pub const ARGS_USED: u64 = u64::from_le_bytes(*b"CAPEUSED");
 
 /// Bytes of an image cleaned between two looks at the interrupts.
 const CLEAN_STEP_BYTES: u64 = 16 * PAGE_SIZE;
+/// Bytes of an image cleaned in one entry, at some 430 instructions a page.
+const CLEAN_AT_ONCE: u64 = 2 * CLEAN_STEP_BYTES;
 
 /// Every invocation of a Kernel capability.
 pub(crate) fn invoke<M: Machine>(
@@ -54,11 +56,18 @@ pub(crate) fn invoke<M: Machine>(
         Invocation::Reboot => Err(core.machine.reboot()),
         Invocation::Probe => probe(core, call),
         Invocation::MapLeaf => {
-            let (address, target, size, kind) = core
-                .machine
-                .kernel_leaf(call.argument(1))
-                .ok_or(SysError::OutOfRange)?;
-            Ok(call.answer([address.0, target.0, size | kind.bits()]))
+            let from = VirtAddr(call.argument(2));
+            match core.machine.kernel_leaf(call.argument(1), from) {
+                LeafSearch::Found(address, target, size, kind) => {
+                    Ok(call.answer([address.0, target.0, size | kind.bits()]))
+                }
+                LeafSearch::Past => Err(SysError::OutOfRange),
+                LeafSearch::Later(left, from) => {
+                    call.area.set(1, left);
+                    call.area.set(2, from.0);
+                    Ok(Outcome::Again)
+                }
+            }
         }
         _ => Err(SysError::UnknownOperation),
     }
@@ -144,8 +153,8 @@ fn start_core<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome,
         clean_page(core, PhysAddr(base.0 + page))?;
         let done = page + PAGE_SIZE;
         core.slots.slot_mut(image_slot).set_data([done, 0]);
-        if done.is_multiple_of(CLEAN_STEP_BYTES) && done < used && core.machine.interrupt_pending()
-        {
+        let is_enough = done - cleaned >= CLEAN_AT_ONCE || core.machine.interrupt_pending();
+        if done.is_multiple_of(CLEAN_STEP_BYTES) && done < used && is_enough {
             return Ok(Outcome::Again);
         }
     }

@@ -14,12 +14,33 @@ use capelin_vspace::{Descriptor, Permissions, TableLevel};
 use super::cnode;
 use super::{Call, DONE, Outcome};
 use crate::machine::{Machine, Objects};
-use crate::narrow::{index, low16};
+use crate::narrow::{index, low16, low32};
 use crate::state::Core;
 
-/// Set in a mapping's kernel word when it maps a table; the low bits are the
-/// level of the table that it lies in.
+// The kernel's word of a mapping: the level of the table that it lies in (bits 1:0), and
+
+/// it maps a table;
 pub(crate) const TABLE: u32 = 1 << 31;
+/// it is being prepared: its pages are made ready for what it shall be, and so many are
+/// done ([`DONE_SHIFT`]).
+const PREPARING: u32 = 1 << 30;
+/// Where the number of pages done lies.
+const DONE_SHIFT: u32 = 8;
+
+/// Pages that one entry makes ready, at some 430 instructions each. See
+/// `docs/015-cpu-driver.md`, "Bounds".
+const PREPARE_AT_ONCE: u64 = 16;
+
+/// The level of the table that a mapping lies in.
+#[inline]
+pub(crate) fn level_of(data: MappingData) -> TableLevel {
+    match data.kernel & 3 {
+        0 => TableLevel::L0,
+        1 => TableLevel::L1,
+        2 => TableLevel::L2,
+        _ => TableLevel::L3,
+    }
+}
 
 /// The end of the addresses that descriptors can hold.
 const DESCRIBABLE: u64 = 1 << 48;
@@ -30,6 +51,16 @@ struct Request {
     level: TableLevel,
     first: u64,
     count: u64,
+    range: Range,
+}
+
+/// What the entries asked for hold.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Range {
+    /// Nothing.
+    Free,
+    /// Something: a mapping, or one that is being prepared.
+    Taken,
 }
 
 #[inline(always)]
@@ -72,11 +103,12 @@ pub(crate) fn map<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outc
         .and_then(TableLevel::new)
         .ok_or(SysError::WrongType)?;
     let word = call.argument(2);
-    let request = Request {
+    let mut request = Request {
         table: slot.address(),
         level,
         first: word & 0xffff,
         count: word >> 16 & 0xffff,
+        range: Range::Free,
     };
     if request.count == 0
         || request.first >= VNODE_ENTRIES
@@ -94,7 +126,7 @@ pub(crate) fn map<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outc
         .get(range)
         .is_none_or(|entries| entries.iter().any(|&entry| entry != 0))
     {
-        return Err(SysError::EntryInUse);
+        request.range = Range::Taken;
     }
     let source = call.capability(core, SOURCE)?;
     match core.slots.slot(source).kind() {
@@ -141,57 +173,174 @@ fn map_frame<M: Machine>(
         return Err(SysError::Unaligned);
     };
     if flags.contains(MapFlags::UNCACHED) && !is_device {
-        drop_from_caches(core, base, bytes)?;
+        return map_prepared(core, call, request, source, leaf, Preparation::Uncached);
     }
     if flags.contains(MapFlags::EXECUTE) {
-        publish_instructions(core, base, bytes)?;
+        return map_prepared(core, call, request, source, leaf, Preparation::Executable);
+    }
+    if request.range == Range::Taken {
+        return Err(SysError::EntryInUse);
     }
     insert(core, call, request, source, request.level as u32)?;
-    // The output address is the descriptor's only part that changes, by whole spans.
-    let mut leaf = leaf.0;
-    for entry in request.first..request.first + request.count {
-        core.objects.write_entry(request.table, index(entry), leaf);
-        leaf = leaf.wrapping_add(span);
-    }
+    write_leaves(core, request, leaf.0);
     core.machine.entries_made();
     Ok(DONE)
 }
 
-/// Before memory is mapped non-cacheable: no line of it stays in a cache.
-#[cold]
-fn drop_from_caches<M: Machine>(
-    core: &mut Core<M>,
-    base: PhysAddr,
-    bytes: u64,
-) -> Result<(), SysError> {
-    through_window(core, base, bytes, M::clean_invalidate_page)
+/// Fills the entries of `request`: `leaf` in the first. The output address is the
+/// descriptor's only part that changes, by whole spans.
+#[inline(always)]
+fn write_leaves<M: Machine>(core: &mut Core<M>, request: &Request, mut leaf: u64) {
+    for entry in request.first..request.first + request.count {
+        core.objects.write_entry(request.table, index(entry), leaf);
+        leaf = leaf.wrapping_add(request.level.entry_span());
+    }
 }
 
-/// Before memory is mapped executable: fetches see what was written to it.
+/// [`map_frame`] for a mapping whose pages have to be made ready first, some in each
+/// entry. From the first on the mapping is there, and its entries hold the leaves, but
+/// not valid: nobody else takes them, and no walk sees them until all is ready.
 #[cold]
-fn publish_instructions<M: Machine>(
+#[inline(never)]
+fn map_prepared<M: Machine>(
     core: &mut Core<M>,
-    base: PhysAddr,
-    bytes: u64,
-) -> Result<(), SysError> {
-    through_window(core, base, bytes, M::clean_instructions_page)?;
-    core.machine.publish_instructions();
-    Ok(())
+    call: &Call<M>,
+    request: &Request,
+    source: SlotIndex,
+    leaf: Descriptor,
+    work: Preparation,
+) -> Result<Outcome, SysError> {
+    let base = PhysAddr(core.slots.slot(source).address().0 + call.argument(3));
+    check_preparable(core, base, request.count * request.level.entry_span())?;
+    let hidden = leaf.0 & !VALID;
+    if request.range == Range::Free {
+        insert(
+            core,
+            call,
+            request,
+            source,
+            request.level as u32 | PREPARING,
+        )?;
+        write_leaves(core, request, hidden);
+    } else if !is_preparing(core, call, request, source, hidden)? {
+        return Err(SysError::EntryInUse);
+    }
+    let mapping = call.own_slot(core, 4)?;
+    let data = MappingData::of(core.slots.slot(mapping));
+    match prepare(core, mapping, data, base, work) {
+        Ok(Prepared::Part) => return Ok(Outcome::Again),
+        Ok(Prepared::All) => {}
+        Err(error) => {
+            cnode::delete_slot(core, mapping)?;
+            return Err(error);
+        }
+    }
+    work.conclude(core);
+    write_leaves(core, request, leaf.0);
+    core.machine.entries_made();
+    Ok(DONE)
 }
 
-/// Does `work` for each page. Bounded: as many pages as a table has entries; home
-/// memory never comes into the window.
-fn through_window<M: Machine>(
+/// Bit 0 of a descriptor (Arm ARM D8.3.1): what isn't valid may hold anything else.
+const VALID: u64 = 1;
+
+/// Whether the mapping that the call names is this one, begun by an earlier entry.
+fn is_preparing<M: Machine>(
+    core: &Core<M>,
+    call: &Call<M>,
+    request: &Request,
+    source: SlotIndex,
+    hidden: u64,
+) -> Result<bool, SysError> {
+    let mapping = core.slots.slot(call.own_slot(core, 4)?);
+    let frame = core.slots.slot(source);
+    if mapping.kind() != ObjectType::Mapping {
+        return Ok(false);
+    }
+    let data = MappingData::of(mapping);
+    let first = core.objects.vnode(request.table).entries;
+    let first = first.get(index(request.first)).copied();
+    Ok(data.table == request.table
+        && u64::from(data.first_entry) == request.first
+        && u64::from(data.entries) == request.count
+        && data.kernel & PREPARING != 0
+        && (mapping.address(), mapping.size()) == (frame.address(), frame.size())
+        && first == Some(hidden))
+}
+
+/// What pages are made ready for.
+#[derive(Clone, Copy)]
+enum Preparation {
+    /// To be mapped non-cacheable: no line of them stays in a cache.
+    Uncached,
+    /// To be mapped executable: fetches see what was written to them.
+    Executable,
+}
+
+impl Preparation {
+    fn page<M: Machine>(self, core: &mut Core<M>, page: PhysAddr) -> Result<(), SysError> {
+        match self {
+            Self::Uncached => core.machine.clean_invalidate_page(page),
+            Self::Executable => core.machine.clean_instructions_page(page),
+        }
+    }
+
+    /// After the last page.
+    fn conclude<M: Machine>(self, core: &mut Core<M>) {
+        match self {
+            Self::Uncached => {}
+            Self::Executable => core.machine.publish_instructions(),
+        }
+    }
+}
+
+/// How far [`prepare`] got.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Prepared {
+    All,
+    Part,
+}
+
+/// Makes pages of `mapping`, which maps memory from `base` on, ready by `work`: as many
+/// as one entry may. How far it got is kept in the mapping.
+fn prepare<M: Machine>(
     core: &mut Core<M>,
+    mapping: SlotIndex,
+    mut data: MappingData,
+    base: PhysAddr,
+    work: Preparation,
+) -> Result<Prepared, SysError> {
+    let pages = u64::from(data.entries) * (level_of(data).entry_span() / PAGE_SIZE);
+    let mut done = u64::from((data.kernel & !(TABLE | PREPARING)) >> DONE_SHIFT);
+    let end = pages.min(done + PREPARE_AT_ONCE);
+    while done < end {
+        work.page(core, PhysAddr(base.0 + done * PAGE_SIZE))?;
+        done += 1;
+        if core.machine.interrupt_pending() {
+            break;
+        }
+    }
+    let level = level_of(data) as u32;
+    let prepared = if done >= pages {
+        data.kernel = level;
+        Prepared::All
+    } else {
+        data.kernel = level | PREPARING | low32(done) << DONE_SHIFT;
+        Prepared::Part
+    };
+    core.slots.slot_mut(mapping).set_data(data.to_words());
+    Ok(prepared)
+}
+
+/// Whether pages can be made ready: no more than a table has entries; and home memory
+/// never comes into the window.
+fn check_preparable<M: Machine>(
+    core: &Core<M>,
     base: PhysAddr,
     bytes: u64,
-    work: fn(&mut M, PhysAddr) -> Result<(), SysError>,
 ) -> Result<(), SysError> {
     if bytes > VNODE_ENTRIES * PAGE_SIZE || core.objects.contains(base, 1) {
         return Err(SysError::Unsupported);
-    }
-    for offset in (0..bytes).step_by(index(PAGE_SIZE)) {
-        work(&mut core.machine, PhysAddr(base.0 + offset))?;
     }
     Ok(())
 }
@@ -206,6 +355,9 @@ fn map_table<M: Machine>(
     let child = core.slots.slot(source);
     child.require(const { SOURCE.when(Condition::Table) })?;
     let child = child.address();
+    if request.range == Range::Taken {
+        return Err(SysError::EntryInUse);
+    }
     if request.count != 1 || call.argument(3) != 0 || call.argument(2) >> 32 != 0 {
         return Err(SysError::InvalidArgument);
     }
@@ -269,8 +421,7 @@ pub(crate) fn protect<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<
     if data.kernel & TABLE != 0 {
         return Err(SysError::WrongType);
     }
-    let level = u8::try_from(data.kernel).ok().and_then(TableLevel::new);
-    let level = level.ok_or(SysError::WrongType)?;
+    let level = level_of(data);
     let flags = flags(call.argument(1))?;
     check_rights(
         slot,
@@ -278,15 +429,10 @@ pub(crate) fn protect<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<
         flags,
     )?;
     let (first, count) = (usize::from(data.first_entry), u64::from(data.entries));
-    let old = core
-        .objects
-        .vnode(data.table)
-        .entries
-        .get(first)
-        .copied()
-        .unwrap_or(0);
-    let capelin_vspace::Entry::Leaf(base, old) = Descriptor(old).decode(level) else {
-        return Err(SysError::WrongType);
+    let old = core.objects.vnode(data.table).entries.get(first).copied();
+    let capelin_vspace::Entry::Leaf(base, old) = Descriptor(old.unwrap_or(0)).decode(level) else {
+        // The mapping isn't ready yet.
+        return Err(SysError::Locked);
     };
     let permissions = Permissions::from_map_flags(flags, old.is_device())
         .map_err(|_| SysError::InvalidArgument)?;
@@ -295,29 +441,47 @@ pub(crate) fn protect<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<
         return Err(SysError::InvalidArgument);
     }
     if permissions.is_executable() && !old.is_executable() {
-        publish_instructions(core, base, count * level.entry_span())?;
+        let work = Preparation::Executable;
+        let bytes = count * level.entry_span();
+        check_preparable(core, base, bytes)?;
+        if bytes > PREPARE_AT_ONCE * PAGE_SIZE && data.kernel & PREPARING == 0 {
+            // What is ready stays so, whoever goes on with it, however late.
+            let readable = Permissions::from_map_flags(MapFlags::READ, old.is_device());
+            change(core, data, readable.map_err(|_| SysError::InvalidArgument)?);
+        }
+        if prepare(core, call.slot, data, base, work)? == Prepared::Part {
+            return Ok(Outcome::Again);
+        }
+        work.conclude(core);
+    } else if data.kernel & PREPARING != 0 {
+        // What another call had begun is void: it may be written to again.
+        let kernel = level as u32;
+        let words = MappingData { kernel, ..data }.to_words();
+        core.slots.slot_mut(call.slot).set_data(words);
     }
+    change(core, data, permissions);
+    Ok(DONE)
+}
+
+/// Gives the entries of a mapping other permissions, and forgets the old ones.
+fn change<M: Machine>(core: &mut Core<M>, data: MappingData, permissions: Permissions) {
+    let (first, level) = (usize::from(data.first_entry), level_of(data));
     for index in first..first + usize::from(data.entries) {
-        let entry = core
-            .objects
-            .vnode(data.table)
-            .entries
-            .get(index)
-            .copied()
-            .unwrap_or(0);
-        let changed = Descriptor(entry).with_permissions(permissions);
+        let entry = core.objects.vnode(data.table).entries.get(index).copied();
+        let changed = Descriptor(entry.unwrap_or(0)).with_permissions(permissions);
         core.objects.write_entry(data.table, index, changed.0);
     }
     let table = core.objects.vnode(data.table);
     let (root, start) = (table.root, table.first_address);
-    if root != 0 {
-        let root = core.objects.vnode(PhysAddr(root));
-        if root.asid_generation == core.kcb.asid_generation {
-            let address = VirtAddr(start + first as u64 * level.entry_span());
-            let asid = u16::try_from(root.asid).unwrap_or(0);
-            core.machine
-                .invalidate_user_leaves(address, count, level.entry_span(), asid);
-        }
+    if root == 0 {
+        return;
     }
-    Ok(DONE)
+    let root = core.objects.vnode(PhysAddr(root));
+    if root.asid_generation == core.kcb.asid_generation {
+        let address = VirtAddr(start + first as u64 * level.entry_span());
+        let asid = u16::try_from(root.asid).unwrap_or(0);
+        let count = u64::from(data.entries);
+        core.machine
+            .invalidate_user_leaves(address, count, level.entry_span(), asid);
+    }
 }

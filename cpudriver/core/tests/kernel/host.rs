@@ -18,7 +18,7 @@ use capelin_cap::{Slot, SlotIndex, SlotStore};
 use capelin_kernel::dcb::{Dcb, DcbRef};
 use capelin_kernel::doorbell::SGI;
 use capelin_kernel::kcb::Kcb;
-use capelin_kernel::machine::{FrameWords, Machine, Objects, SaveContext, VNode};
+use capelin_kernel::machine::{FrameWords, LeafSearch, Machine, Objects, SaveContext, VNode};
 use capelin_wake::Page;
 use capelin_wake::page::WORDS as DOORBELLS;
 
@@ -526,13 +526,15 @@ impl Machine for Host {
         self.ask(Asked::PublishInstructions);
     }
 
-    fn kernel_leaf(&self, number: u64) -> Option<(VirtAddr, PhysAddr, u64, KernelLeaf)> {
-        (number == 0).then_some((
-            VirtAddr(LINEAR + HOME),
-            PhysAddr(HOME),
-            HOME_BYTES,
-            KernelLeaf::WRITE,
-        ))
+    fn kernel_leaf(&self, number: u64, from: VirtAddr) -> LeafSearch {
+        let only = VirtAddr(LINEAR + HOME);
+        match (number, from) {
+            (0, VirtAddr(0)) => LeafSearch::Later(0, VirtAddr(LINEAR)),
+            (0, from) if from <= only => {
+                LeafSearch::Found(only, PhysAddr(HOME), HOME_BYTES, KernelLeaf::WRITE)
+            }
+            _ => LeafSearch::Past,
+        }
     }
 
     fn zero_foreign_page(&mut self, page: PhysAddr) -> Result<(), SysError> {

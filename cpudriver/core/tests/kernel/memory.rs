@@ -2,10 +2,11 @@
 
 use capelin_abi::syscall::{Invocation, MapFlags};
 use capelin_abi::{ObjectType, PAGE_SIZE, SysError};
+use capelin_cap::SlotStore;
 use capelin_kernel::machine::Objects;
 
 use crate::host::{Asked, RAM};
-use crate::world::{World, cap, slot};
+use crate::world::{Left, World, cap, slot};
 
 const TABLES: [u8; 3] = [130, 131, 132];
 const FRAME: u8 = 140;
@@ -163,6 +164,133 @@ fn instructions_are_published_before_they_are_mapped() {
     let [first, second] = pages;
     let asked = world.core.machine.asked();
     assert_eq!(asked, [first, second, Asked::PublishInstructions]);
+}
+
+/// A large frame is made executable in several entries, without an interrupt: the
+/// mapping is there from the first on, no walk sees any of it before the last, and
+/// nobody else takes its entries or goes on with another mapping in its place.
+#[test]
+fn a_long_preparation_is_seen_only_when_it_is_over() {
+    let mut world = World::new();
+    tables(&mut world);
+    let kind = ObjectType::Frame as u64;
+    let [to, from] = [142, slot::RAM].map(|slot| cap(slot).to_word());
+    let arguments = [to, from, kind, 0x10_0000, 100 * PAGE_SIZE, 1];
+    world
+        .invoke(slot::L1CNODE, Invocation::Retype, &arguments)
+        .expect("a frame");
+    let flags = MapFlags::READ | MapFlags::EXECUTE;
+    let what = 100 << 16 | u64::from(flags.bits()) << 32;
+    let arguments = [to, what, 0, cap(160).to_word()];
+    let mut cleaned = 0;
+    let mut count = |world: &mut World| {
+        let asked = world.core.machine.asked();
+        let is_page = |what: &&Asked| matches!(what, Asked::CleanInstructions(_));
+        let pages = asked.iter().filter(is_page).count();
+        assert!(pages <= 16, "an entry has a bound");
+        cleaned += pages;
+        cleaned
+    };
+    world.core.machine.asked();
+    let mut entries_made = 0;
+    while world.invoke_once(TABLES[2], Invocation::Map, &arguments) == Left::Restart {
+        entries_made += 1;
+        assert!(count(&mut world) < 100, "the last page makes it whole");
+        assert!(entries(&world).iter().all(|entry| entry & 1 == 0), "hidden");
+        assert!(entries(&world).iter().all(|&entry| entry != 0), "claimed");
+        let over = map(&mut world, FRAME, 3, 1, MapFlags::READ);
+        assert_eq!(over, Err(SysError::EntryInUse));
+        // Neither another part of the frame nor other permissions go on with it.
+        for (flags, offset) in [(flags, PAGE_SIZE), (MapFlags::READ | MapFlags::UNCACHED, 0)] {
+            let what = 99 << 16 | u64::from(flags.bits()) << 32;
+            let other = [to, what, offset, cap(160).to_word()];
+            let other = world.invoke(TABLES[2], Invocation::Map, &other);
+            assert_eq!(other, Err(SysError::EntryInUse));
+        }
+        let protected = world.invoke(160, Invocation::Protect, &[u64::from(flags.bits())]);
+        assert_eq!(protected, Err(SysError::Locked));
+        assert_eq!(world.core.machine.asked(), []);
+    }
+    assert_eq!(world.register(0), 0);
+    assert_eq!(
+        (count(&mut world), entries_made),
+        (100, 6),
+        "each page once"
+    );
+    assert!(entries(&world).iter().all(|entry| entry & 1 == 1), "seen");
+    // Begun once more, and given up: nothing of it stays.
+    world.invoke(160, Invocation::Unmap, &[]).expect("unmapped");
+    let left = world.invoke_once(TABLES[2], Invocation::Map, &arguments);
+    assert_eq!(left, Left::Restart);
+    world.invoke(160, Invocation::Unmap, &[]).expect("unmapped");
+    assert_eq!(entries(&world), [0; 8]);
+}
+
+/// What becomes executable step by step can't be written to meanwhile, and a step that
+/// another call undoes doesn't count.
+#[test]
+fn a_long_protection_forbids_writing_first() {
+    let mut world = World::new();
+    tables(&mut world);
+    let kind = ObjectType::Frame as u64;
+    let [to, from] = [142, slot::RAM].map(|slot| cap(slot).to_word());
+    let arguments = [to, from, kind, 0x10_0000, 40 * PAGE_SIZE, 1];
+    world
+        .invoke(slot::L1CNODE, Invocation::Retype, &arguments)
+        .expect("a frame");
+    let writable = MapFlags::READ | MapFlags::WRITE;
+    map(&mut world, 142, 0, 40, writable).expect("mapped");
+    let was = entries(&world);
+    let executable = u64::from((MapFlags::READ | MapFlags::EXECUTE).bits());
+    let once = |world: &mut World| world.invoke_once(160, Invocation::Protect, &[executable]);
+    assert_eq!(once(&mut world), Left::Restart);
+    let during = entries(&world);
+    // AP[2] (Arm ARM D8.4.1): read-only; UXN stays.
+    assert!(during.iter().all(|entry| entry >> 7 & 1 == 1), "read-only");
+    assert!(during.iter().all(|entry| entry >> 54 & 1 == 1), "not yet");
+    world
+        .invoke(160, Invocation::Protect, &[u64::from(writable.bits())])
+        .expect("writable");
+    assert_eq!(entries(&world), was);
+    world.core.machine.asked();
+    world
+        .invoke(160, Invocation::Protect, &[executable])
+        .expect("executable");
+    let asked = world.core.machine.asked();
+    let is_page = |what: &&Asked| matches!(what, Asked::CleanInstructions(_));
+    assert_eq!(
+        asked.iter().filter(is_page).count(),
+        40,
+        "all from the first"
+    );
+    assert!(entries(&world).iter().all(|entry| entry >> 54 & 1 == 0));
+}
+
+/// More objects than one entry makes: the call goes on by itself.
+#[test]
+fn many_objects_are_made_in_several_entries() {
+    let mut world = World::new();
+    let arguments = [
+        cap(150).to_word(),
+        cap(slot::RAM).to_word(),
+        ObjectType::Frame as u64,
+        0x20_0000,
+        PAGE_SIZE,
+        40,
+    ];
+    let left = world.invoke_once(slot::L1CNODE, Invocation::Retype, &arguments);
+    assert_eq!(left, Left::Restart);
+    let made = |world: &World, n: u8| world.core.slots.slot(world.index(150 + n)).is_occupied();
+    assert!(made(&world, 15) && !made(&world, 16), "sixteen");
+    assert_eq!([1, 4, 6].map(|n| world.register(n))[2], 24);
+    let rest = [1, 2, 3, 4, 5, 6].map(|n| world.register(n));
+    world
+        .invoke(slot::L1CNODE, Invocation::Retype, &rest)
+        .expect("the rest");
+    for n in 0..40 {
+        let at = RAM + 0x20_0000 + u64::from(n) * PAGE_SIZE;
+        assert_eq!(world.address_of(150 + n).0, at);
+    }
 }
 
 #[test]

@@ -378,7 +378,8 @@ impl World {
         registers[1..=arguments.len()].copy_from_slice(arguments);
         loop {
             match self.syscall(Syscall::Invoke as u64, &registers) {
-                Left::Restart => {}
+                // With the registers as the kernel leaves them.
+                Left::Restart => registers = [0, 1, 2, 3, 4, 5, 6, 7].map(|n| self.register(n)),
                 Left::Caller | Left::Switch => break,
                 Left::Asleep => return Ok([0; 3]),
             }
@@ -387,6 +388,14 @@ impl World {
             0 => Ok([1, 2, 3].map(|n| self.register(n))),
             error => Err(SysError::try_from(error).expect("an error")),
         }
+    }
+
+    /// One entry of an invocation, which may have to be gone on with.
+    pub fn invoke_once(&mut self, slot: u8, invocation: Invocation, arguments: &[u64]) -> Left {
+        let mut registers = [0; 8];
+        registers[0] = invoke_word(cap(slot), invocation);
+        registers[1..=arguments.len()].copy_from_slice(arguments);
+        self.syscall(Syscall::Invoke as u64, &registers)
     }
 
     /// Whoever runs sends a message.

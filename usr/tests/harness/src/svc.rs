@@ -57,6 +57,20 @@ mod imp {
         ticks
     }
 
+    /// Tells who counts what is executed (`scripts/xtask/plugin/events.c`) that a path begins.
+    #[inline]
+    pub fn path_begins() {
+        // SAFETY: unallocated hints are no-operations.
+        unsafe { asm!("hint #0x60", options(nostack, preserves_flags)) }
+    }
+
+    /// Tells that it ends.
+    #[inline]
+    pub fn path_ends() {
+        // SAFETY: as above.
+        unsafe { asm!("hint #0x61", options(nostack, preserves_flags)) }
+    }
+
     /// Counter ticks per second.
     #[must_use]
     pub fn frequency() -> u64 {
@@ -94,6 +108,12 @@ mod imp {
         0
     }
 
+    /// Nobody counts.
+    pub const fn path_begins() {}
+
+    /// Nobody counts.
+    pub const fn path_ends() {}
+
     /// One tick a second.
     #[must_use]
     pub fn frequency() -> u64 {
@@ -102,5 +122,6 @@ mod imp {
 }
 
 pub use imp::{
-    call, counter, frequency, invoke, nop, resume, send, unknown_7, unknown_65535, wait, yield_to,
+    call, counter, frequency, invoke, nop, path_begins, path_ends, resume, send, unknown_7,
+    unknown_65535, wait, yield_to,
 };

@@ -1,0 +1,426 @@
+//! The longest entries: every operation with the worst arguments that are known, each between
+//! marks, so that who counts what the kernel executes (`scripts/xtask/plugin/events.c`) finds the
+//! longest single entry of each. A call that is restarted is several entries.
+//!
+//! One line a path, `entry: NUMBER NAME`, in the order of the marks.
+#![cfg_attr(target_os = "none", no_std, no_main)]
+#![forbid(unsafe_code)]
+
+use core::cell::Cell;
+
+use guest_harness::abi::boot::{ARGS_MAGIC, CoreArgs, KERNEL_MAGIC, KernelHeader};
+use guest_harness::abi::dispatcher::offset;
+use guest_harness::abi::layout::slot;
+use guest_harness::abi::syscall::{Invocation, MapFlags, SendFlags};
+use guest_harness::abi::{
+    ABI_VERSION, CapAddress, CapRef, ObjectType, PAGE_SIZE, Rights, SysError,
+};
+use guest_harness::child::Endpoint;
+use guest_harness::fault::{peek, poke, read};
+use guest_harness::report::line;
+use guest_harness::world::READ_WRITE;
+use guest_harness::{Child, Failure, Outcome, Suite, World, call, check, code, refused, svc};
+
+guest_harness::program!(tests);
+
+/// Entries of a table, and slots of a CNode.
+const ENTRIES: u64 = 512;
+const SLOTS: u32 = 256;
+const BLOCK: u64 = ENTRIES * PAGE_SIZE;
+const READ_EXECUTE: MapFlags = MapFlags::READ.union(MapFlags::EXECUTE);
+const UNCACHED: MapFlags = READ_WRITE.union(MapFlags::UNCACHED);
+
+fn tests(suite: &mut Suite) {
+    let paths = Paths(Cell::new(0));
+    // Many relations make the database's paths long.
+    suite.test("entries/crowd", crowd);
+    suite.test("entries/retype", |world| retypes(world, &paths));
+    suite.test("entries/mappings", |world| mappings(world, &paths));
+    suite.test("entries/deletions", |world| deletions(world, &paths));
+    suite.test("entries/revocations", |world| revocations(world, &paths));
+    suite.test("entries/dispatchers", |world| dispatchers(world, &paths));
+    suite.test("entries/messages", |world| messages(world, &paths));
+    suite.test("entries/kernel", |world| kernel(world, &paths));
+    suite.test("entries/start-core", |world| start_core(world, &paths));
+    suite.test("entries/nonsense", |world| nonsense(world, &paths));
+}
+
+/// Numbers the paths as who counts does.
+struct Paths(Cell<u32>);
+
+impl Paths {
+    /// One operation, which must work.
+    fn of(&self, name: &str, work: impl FnOnce() -> Result<(), SysError>) -> Outcome {
+        svc::path_begins();
+        let result = work();
+        svc::path_ends();
+        line(format_args!("entry: {} {name}", self.0.get()));
+        self.0.set(self.0.get() + 1);
+        Ok(result?)
+    }
+
+    /// One that may come to anything.
+    fn any(&self, name: &str, work: impl FnOnce()) -> Outcome {
+        self.of(name, || {
+            work();
+            Ok(())
+        })
+    }
+}
+
+/// Some thousand capabilities in one piece of memory, and copies.
+fn crowd(world: &mut World) -> Outcome {
+    for _ in 0..8 {
+        let at = world.claim(u64::from(SLOTS) * PAGE_SIZE, PAGE_SIZE)?;
+        let first = world.slots(SLOTS)?;
+        let count = u64::from(SLOTS);
+        let kind = ObjectType::Ram;
+        call::retype(first.into(), world.ram_cap, kind, at, PAGE_SIZE, count)?;
+    }
+    Ok(())
+}
+
+fn retypes(world: &mut World, paths: &Paths) -> Outcome {
+    let count = u64::from(SLOTS);
+    for (name, kind) in [
+        ("retype to 256 Ram", ObjectType::Ram),
+        ("retype to 256 frames", ObjectType::Frame),
+    ] {
+        let (at, first) = (
+            world.claim(count * PAGE_SIZE, PAGE_SIZE)?,
+            world.slots(SLOTS)?,
+        );
+        let source = world.ram_cap;
+        paths.of(name, || {
+            call::retype(first.into(), source, kind, at, PAGE_SIZE, count)
+        })?;
+        for number in 0..SLOTS {
+            let (is, ..) = call::identify(CapAddress(first.0 + number))?;
+            check(is == kind, "each was made")?;
+        }
+    }
+    let (at, full) = (
+        world.claim(count * PAGE_SIZE, PAGE_SIZE)?,
+        world.slots(SLOTS)?,
+    );
+    call::copy(CapAddress(full.0 + SLOTS - 1), slot::ARCHIVE)?;
+    let source = world.ram_cap;
+    paths.any("retype to 256 slots, the last in use", || {
+        let kind = ObjectType::Frame;
+        let got = call::retype(full.into(), source, kind, at, PAGE_SIZE, count);
+        check(got == Err(SysError::SlotInUse), "the last slot is in use").unwrap_or(());
+    })?;
+    check(call::is_empty(full), "nothing was made")?;
+    let (at, one) = (world.claim(8 * BLOCK, PAGE_SIZE)?, world.slot()?);
+    paths.of("retype to a frame of 16 MiB", || {
+        call::retype(one.into(), source, ObjectType::Frame, at, 8 * BLOCK, 1)
+    })?;
+    let (at, first) = (world.claim_home(32 * 8192)?, world.slots(32)?);
+    paths.of("retype to 32 tables", || {
+        let kind = ObjectType::VNodeL3;
+        call::retype(first.into(), slot::HOME, kind, at, 0, 32)
+    })
+}
+
+fn mappings(world: &mut World, paths: &Paths) -> Outcome {
+    for (name, flags) in [
+        ("map 512 pages", READ_WRITE),
+        ("map 512 pages executable", READ_EXECUTE),
+        ("map 512 pages uncached", UNCACHED),
+    ] {
+        let frame = world.frame(BLOCK, BLOCK)?;
+        let (table, mapping) = (full_table(world)?, world.slot()?);
+        paths.of(name, || {
+            call::map(table, frame, 0, ENTRIES, flags, 0, mapping)
+        })?;
+        paths.of("unmap 512 pages", || call::unmap(mapping))?;
+        let mapping = world.slot()?;
+        call::map(table, frame, 0, ENTRIES, flags, 0, mapping)?;
+        paths.of("delete a frame mapped by 512 entries", || {
+            call::delete(frame)
+        })?;
+        check(call::is_empty(mapping), "its mapping went with it")?;
+    }
+    let (table, frame) = (full_table(world)?, world.frame(BLOCK, BLOCK)?);
+    let (last, mapping) = (world.slot()?, world.slot()?);
+    call::map(table, frame, ENTRIES - 1, 1, READ_WRITE, 0, last)?;
+    paths.any("map 512 entries, the last in use", || {
+        let _ = call::map(table, frame, 0, ENTRIES, READ_WRITE, 0, mapping);
+    })?;
+    check(call::is_empty(mapping), "nothing was mapped")?;
+    let (table, frame) = (full_table(world)?, world.frame(BLOCK, BLOCK)?);
+    call::map(table, frame, 0, ENTRIES, MapFlags::READ, 0, mapping)?;
+    paths.of("protect 512 executable", || {
+        call::protect(mapping, READ_EXECUTE)
+    })?;
+    paths.of("protect 512", || call::protect(mapping, MapFlags::READ))?;
+    // A table with as many mappings as it has entries.
+    let (table, frame) = (full_table(world)?, world.frame(BLOCK, BLOCK)?);
+    for half in 0..2 {
+        let first = world.slots(SLOTS)?;
+        for number in 0..SLOTS {
+            let entry = half * u64::from(SLOTS) + u64::from(number);
+            let at = CapAddress(first.0 + number);
+            call::map(table, frame, entry, 1, READ_WRITE, 0, at)?;
+        }
+    }
+    paths.of("delete a table with 512 mappings", || call::delete(table))
+}
+
+/// A table of level 3 that is part of this address space.
+fn full_table(world: &mut World) -> Result<CapAddress, Failure> {
+    let address = world.addresses(BLOCK, BLOCK)?;
+    Ok(world.table3(address)?.0)
+}
+
+fn deletions(world: &mut World, paths: &Paths) -> Outcome {
+    for (name, level1) in [("an L2 CNode", false), ("an L1 CNode", true)] {
+        let root = world.object(ObjectType::L1CNode)?;
+        let source = world.claim(u64::from(SLOTS) * PAGE_SIZE, PAGE_SIZE)?;
+        let offset = world.claim_home(0x4000)?;
+        let (home, kind) = (call::word(slot::HOME), ObjectType::L2CNode as u64);
+        let arguments = [CapRef::l1(0).to_word(), home, kind, offset, 0x4000, 1];
+        call::invoke(root, Invocation::Retype, &arguments)?;
+        for number in 1..SLOTS {
+            let to = CapAddress(number);
+            let at = source + u64::from(number) * PAGE_SIZE;
+            let ram = call::word(world.ram_cap);
+            let kind = ObjectType::Frame as u64;
+            let arguments = [call::word(to), ram, kind, at, PAGE_SIZE, 1];
+            call::invoke(root, Invocation::Retype, &arguments)?;
+        }
+        if level1 {
+            paths.of(name, || call::delete(root))?;
+        } else {
+            let cnode = CapRef::l1(0).to_word();
+            paths.of(name, || {
+                call::invoke(root, Invocation::Delete, &[cnode]).map(drop)
+            })?;
+        }
+    }
+    let frame = world.frame(PAGE_SIZE, PAGE_SIZE)?;
+    let copies = world.slots(SLOTS)?;
+    for number in 0..SLOTS {
+        call::copy(CapAddress(copies.0 + number), frame)?;
+    }
+    paths.of("copy", || call::delete(copies))?;
+    paths.of("delete a copy", || call::copy(copies, frame))
+}
+
+fn revocations(world: &mut World, paths: &Paths) -> Outcome {
+    let ram = world.of_ram(ObjectType::Ram, 2 * BLOCK, BLOCK)?;
+    let first = world.slots(SLOTS)?;
+    let (kind, count) = (ObjectType::Frame, u64::from(SLOTS));
+    call::retype(first.into(), ram, kind, 0, PAGE_SIZE, count)?;
+    paths.of("revoke Ram with 256 frames", || call::revoke(ram))?;
+    // Big mappings, one behind the other: each is one step.
+    for number in 0..2 {
+        let to = CapAddress(first.0 + number);
+        call::retype(to.into(), ram, kind, u64::from(number) * BLOCK, BLOCK, 1)?;
+        for _ in 0..3 {
+            let (table, mapping) = (full_table(world)?, world.slot()?);
+            call::map(table, to, 0, ENTRIES, READ_WRITE, 0, mapping)?;
+        }
+    }
+    paths.of("revoke Ram with frames mapped by 3072 entries", || {
+        call::revoke(ram)
+    })?;
+    call::retype(first.into(), ram, kind, 0, PAGE_SIZE, 1)?;
+    let copies = world.slots(SLOTS)?;
+    for number in 0..SLOTS {
+        call::copy(CapAddress(copies.0 + number), first)?;
+    }
+    paths.of("revoke a frame with 256 copies", || call::revoke(first))
+}
+
+fn child(world: &mut World) -> Result<Child, Failure> {
+    Child::new(world, code::spin(), 1)
+}
+
+fn dispatchers(world: &mut World, paths: &Paths) -> Outcome {
+    let bare = Child::unconfigured(world)?;
+    let arguments = [
+        call::word(bare.frame_cap),
+        bare.frame,
+        call::word(slot::L1CNODE),
+        call::word(slot::VSPACE_ROOT),
+        0,
+    ];
+    paths.of("configure", || {
+        call::invoke(bare.dispatcher, Invocation::Configure, &arguments).map(drop)
+    })?;
+    let busy = child(world)?;
+    let first = world.slots(64)?;
+    for number in 0..63 {
+        let ring = offset::ENDPOINTS as u64;
+        let to = call::word(CapAddress(first.0 + number));
+        call::invoke(busy.dispatcher, Invocation::MakeEndpoint, &[ring, 1, to])?;
+    }
+    let last = CapAddress(first.0 + 63);
+    paths.of("make the 64th endpoint", || {
+        let arguments = [offset::ENDPOINTS as u64, 1, call::word(last)];
+        call::invoke(busy.dispatcher, Invocation::MakeEndpoint, &arguments).map(drop)
+    })?;
+    let irqs = world.slots(128)?;
+    let bind = |number: u32| {
+        let one = CapAddress(irqs.0 + number);
+        let (to, kind) = (CapAddress(one.0 + 64), ObjectType::IrqSource);
+        let intid = 120 + u64::from(number);
+        call::retype(one.into(), slot::IRQ, kind, intid, 1, 1)?;
+        let arguments = [call::word(CapAddress(first.0 + number)), call::word(to)];
+        call::invoke(one, Invocation::BindIrq, &arguments).map(|_| ())
+    };
+    let mut bound = 0;
+    while bound < 62 && bind(bound).is_ok() {
+        bound += 1;
+    }
+    paths.any("bind one interrupt more", || {
+        let _ = bind(63);
+    })?;
+    let notify = world.slot()?;
+    paths.of("make a Notify", || {
+        let arguments = [63, call::word(notify)];
+        call::invoke(busy.dispatcher, Invocation::MakeNotify, &arguments).map(drop)
+    })?;
+    paths.of("ring", || {
+        call::invoke(notify, Invocation::Ring, &[]).map(drop)
+    })?;
+    paths.of("run", || {
+        call::invoke(busy.dispatcher, Invocation::Run, &[]).map(drop)
+    })?;
+    paths.of("stop", || {
+        call::invoke(busy.dispatcher, Invocation::Stop, &[]).map(drop)
+    })?;
+    paths.of("exit", || {
+        call::invoke(busy.dispatcher, Invocation::Exit, &[7]).map(drop)
+    })?;
+    paths.of("delete a dispatcher with 64 endpoints", || {
+        call::delete(busy.dispatcher)
+    })?;
+    let fault = child(world)?;
+    fault.run()?;
+    paths.any("yield to one that ends", call::yield_now)
+}
+
+fn messages(world: &mut World, paths: &Paths) -> Outcome {
+    let own = Endpoint::own(world, 0x1000, 4)?;
+    let (frame, to) = (world.frame(PAGE_SIZE, PAGE_SIZE)?, world.slot()?);
+    own.post(Some(to));
+    paths.of("send eight words and a capability", || {
+        call::send(own.cap, Some(frame), SendFlags::empty(), &[5; 8])
+    })?;
+    paths.any("call oneself", || {
+        let _ = call::call(own.cap, &[1; 8], 0, u64::MAX);
+    })?;
+    paths.any("wait for a deadline", || {
+        let seen = guest_harness::child::delivered();
+        let _ = call::wait(true, seen, svc::counter() + 1000);
+    })?;
+    paths.any("a page fault", || {
+        let _ = read(0x123_4560);
+    })
+}
+
+fn kernel(world: &mut World, paths: &Paths) -> Outcome {
+    let (_, buffer, _) = world.mapped(2 * PAGE_SIZE)?;
+    let invoke =
+        |invocation, arguments: &[u64]| call::invoke(call::KERNEL, invocation, arguments).map(drop);
+    paths.of("read the log", || {
+        invoke(Invocation::ReadLog, &[buffer + 1, PAGE_SIZE, 0])
+    })?;
+    paths.of("print", || {
+        let text = [b' '; 255];
+        call::print(&text);
+        Ok(())
+    })?;
+    paths.any("the leaf past the last", || {
+        let got = invoke(Invocation::MapLeaf, &[1 << 40]);
+        let _ = refused(got, SysError::OutOfRange, "the last leaf");
+    })?;
+    paths.any("export and import", || {
+        let _ = invoke(Invocation::Export, &[0, buffer, 1]);
+        let _ = invoke(Invocation::Import, &[buffer, 0]);
+    })?;
+    let frame = world.frame(BLOCK, BLOCK)?;
+    paths.of("seal", || invoke(Invocation::Seal, &[call::word(frame)]))?;
+    paths.of("probe", || invoke(Invocation::Probe, &[0x4000_0000]))?;
+    paths.any("ask for a core", || {
+        let _ = invoke(Invocation::AffinityInfo, &[1]);
+    })
+}
+
+/// A CoreImage that passes all checks, for a core that doesn't exist.
+fn start_core(world: &mut World, paths: &Paths) -> Outcome {
+    let bytes = 2 * BLOCK;
+    let frame = world.frame(bytes, BLOCK)?;
+    let address = world.addresses(bytes, BLOCK)?;
+    let mapping = world.map_at(address, frame, BLOCK, READ_WRITE)?;
+    let (_, base, _) = call::identify(frame)?;
+    let memory = 16 * PAGE_SIZE;
+    let field = |at: usize, value: u64| poke(address + at as u64, value);
+    field(core::mem::offset_of!(KernelHeader, magic), KERNEL_MAGIC);
+    let version = core::mem::offset_of!(KernelHeader, abi_version);
+    field(version, ABI_VERSION);
+    field(core::mem::offset_of!(KernelHeader, memory_bytes), memory);
+    let argument = |at: usize, value: u64| poke(address + memory + at as u64, value);
+    argument(core::mem::offset_of!(CoreArgs, magic), ARGS_MAGIC);
+    argument(core::mem::offset_of!(CoreArgs, kernel_id), 7);
+    argument(core::mem::offset_of!(CoreArgs, mpidr), 0xff_00ff_00ff);
+    let home = core::mem::offset_of!(CoreArgs, home);
+    argument(home, base);
+    argument(home + 8, bytes);
+    let domain = core::mem::offset_of!(CoreArgs, domain_offset);
+    argument(domain, bytes - PAGE_SIZE);
+    argument(domain + 8, PAGE_SIZE);
+    call::unmap(mapping)?;
+    call::invoke(call::KERNEL, Invocation::Seal, &[call::word(frame)])?;
+    paths.any("start a core from 4 MiB", || {
+        let arguments = [call::word(frame), 0xff_00ff_00ff, 0];
+        let got = call::invoke(call::KERNEL, Invocation::StartCore, &arguments);
+        let _ = got;
+    })
+}
+
+/// Every invocation of every capability that there is, with arguments that are large.
+fn nonsense(world: &mut World, paths: &Paths) -> Outcome {
+    let scratch = world.slots(64)?;
+    let kinds = [
+        slot::L1CNODE,
+        slot::VSPACE_L1,
+        slot::DISPATCHER_FRAME,
+        slot::HOME,
+        slot::IRQ,
+        slot::KERNEL,
+    ];
+    for (number, &kind) in (0..).zip(&kinds) {
+        call::copy(CapAddress(scratch.0 + number), kind)?;
+    }
+    for &invocation in Invocation::ALL {
+        let ends = [
+            Invocation::PowerOff,
+            Invocation::Reboot,
+            Invocation::ReleaseConsole,
+        ];
+        if ends.contains(&invocation) {
+            continue;
+        }
+        svc::path_begins();
+        for number in 0..kinds.len() as u32 {
+            for word in [0, 1, 256, 1 << 16, 511 << 16, 1 << 40, u64::MAX] {
+                let cap = CapAddress(scratch.0 + number);
+                let _ = call::invoke(cap, invocation, &[word; 7]);
+            }
+        }
+        svc::path_ends();
+        line(format_args!(
+            "entry: {} nonsense: {invocation:?}",
+            paths.0.get()
+        ));
+        paths.0.set(paths.0.get() + 1);
+    }
+    check(
+        peek(guest_harness::abi::layout::BOOT_INFO.0) != 0,
+        "it goes on",
+    )?;
+    check(Rights::all().bits() == 0x3f, "rights")
+}
