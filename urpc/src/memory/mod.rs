@@ -12,12 +12,12 @@
 //! | `Slot::read`, `Slot::write` | relaxed | payload, between the two above |
 //!
 //! There is one source, and the model checker steps it. What differs under `--cfg loom` is only what
-//! must, and stands in two files:
+//! must:
 //!
 //! | module | concept | differs |
 //! | --- | --- | --- |
 //! | `atomics` | `Word`, `fence`, a pause between polls | the types come from `loom` |
-//! | `payload` | the seven words of a line | one checked cell: an execution in which a payload could be read while it is written fails the model, which relaxed words would hide |
+//! | `payload` | the seven words of a line | `checked` takes its place, one checked cell: an execution in which a payload could be read while it is written fails the model, which relaxed words would hide |
 //! | `line` | a line | |
 //! | `slots` | the slots of a ring, and every ordering of theirs | |
 //! | `pairs` | the payload's copy by `LDP`, `STP` | aarch64 only, and not under `loom` and Miri |
@@ -26,6 +26,7 @@ mod atomics;
 mod line;
 #[cfg(all(target_arch = "aarch64", not(miri), not(loom)))]
 mod pairs;
+#[cfg_attr(loom, path = "checked.rs")]
 mod payload;
 mod slots;
 

@@ -3,7 +3,7 @@
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test -p capelin-urpc --profile model --test loom`
 //!
-//! Payloads are checked cells here (see `memory::payload`): a model fails if a payload can be read
+//! Payloads are checked cells here (see `memory/checked.rs`): a model fails if a payload can be read
 //! while it is written. A lost wake-up shows as a deadlock, which `loom` reports.
 //!
 //! | module | models |

@@ -30,8 +30,9 @@ const ACCEPTED: &str = "scripts/mutants.toml";
 const VERSION: &str = "27.1.0";
 /// What installing it may take.
 const INSTALL_TIME: Duration = Duration::from_secs(1200);
-/// What the tests of one change may take.
-const TEST_SECONDS: &str = "60";
+/// What the tests of one change may take at least; more, if they take long unchanged. A time that a busy machine
+/// exceeds by itself would count changes as noticed that aren't.
+const LEAST_TEST_SECONDS: &str = "120";
 
 /// A package and how it is tried.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +40,8 @@ pub(crate) struct Tried {
     pub(crate) name: &'static str,
     /// What `cargo test` is told, so that tests that take long, and can't notice more, are left out.
     tests: &'static [&'static str],
+    /// Files that aren't compiled for these tests.
+    excluded: &'static [&'static str],
     /// What all of it may take.
     minutes: u64,
 }
@@ -51,16 +54,20 @@ pub(crate) const PACKAGES: [Tried; 3] = [
         tests: &[
             "--lib", "--test", "ring", "--test", "framing", "--test", "hostile",
         ],
+        // The model checker's.
+        excluded: &["urpc/src/memory/checked.rs"],
         minutes: 90,
     },
     Tried {
         name: "capelin-cap",
         tests: &[],
+        excluded: &[],
         minutes: 360,
     },
     Tried {
         name: "capelin-kernel",
         tests: &[],
+        excluded: &[],
         minutes: 360,
     },
 ];
@@ -111,7 +118,8 @@ pub(crate) fn package(context: &Context, case: &str, name: &str) -> Result<Outco
         "false",
     ];
     let mut list = command(&tool);
-    list.args(common).arg("--list");
+    let excluded = || tried.excluded.iter().flat_map(|file| ["--exclude", file]);
+    list.args(common).args(excluded()).arg("--list");
     let listed = context.run(case, list, Duration::from_secs(300))?;
     if !matches!(listed.end, End::PoweredOff(_)) {
         return Ok(Outcome::of(vec![listed.end.to_string()]));
@@ -123,8 +131,9 @@ pub(crate) fn package(context: &Context, case: &str, name: &str) -> Result<Outco
     let folder = context.metadata.target_directory.join("mutants").join(name);
     fs::create_dir_all(&folder).map_err(|error| Error::File(folder.clone(), error))?;
     let mut run = command(&tool);
-    run.args(common);
-    run.args(["--jobs", "1", "--no-shuffle", "--timeout", TEST_SECONDS]);
+    run.args(common).args(excluded());
+    run.args(["--jobs", "1", "--no-shuffle"]);
+    run.args(["--minimum-test-timeout", LEAST_TEST_SECONDS]);
     run.arg("--output").arg(&folder);
     run.arg("--").args(tried.tests);
     let report = context.run(case, run, Duration::from_secs(60 * tried.minutes))?;
