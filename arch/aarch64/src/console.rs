@@ -7,8 +7,9 @@ use core::fmt;
 use capelin_abi::VirtAddr;
 use capelin_abi::boot::ConsoleArgs;
 use tock_registers::interfaces::{Readable, Writeable};
-use tock_registers::registers::ReadWrite;
 use tock_registers::{register_bitfields, register_structs};
+
+use crate::mmio::{ReadWrite, Word};
 
 /// How often the transmitter is looked at before a byte is dropped: at 115,200
 /// baud a byte takes 87 µs, and a look at a device at least some 50 ns.
@@ -182,15 +183,15 @@ impl EarlyConsole {
     }
 }
 
-fn read<T: Copy>(address: usize) -> T {
+fn read<T: Word>(address: usize) -> T {
     // SAFETY: `address` lies in the registers that `EarlyConsole::new` was
     // promised (1); devices trees' strides keep it aligned.
-    unsafe { core::ptr::with_exposed_provenance::<T>(address).read_volatile() }
+    unsafe { T::load(core::ptr::with_exposed_provenance(address)) }
 }
 
-fn write<T: Copy>(address: usize, value: T) {
+fn write<T: Word>(address: usize, value: T) {
     // SAFETY: as in `read`.
-    unsafe { core::ptr::with_exposed_provenance_mut::<T>(address).write_volatile(value) }
+    unsafe { T::store(core::ptr::with_exposed_provenance_mut(address), value) }
 }
 
 impl fmt::Write for EarlyConsole {

@@ -9,6 +9,7 @@
 //! | [`cpu`] | who and where this core is, what it can do, masking and waiting |
 //! | [`tlb`], [`cache`] | named maintenance operations |
 //! | [`mmu`] | switching address spaces, turning translation on |
+//! | [`mmio`] | device registers: the one accessor, and cells for register blocks |
 //! | [`user`] | access to user memory that survives faults |
 //! | [`timer`] | the generic timer |
 //! | [`gic`] | GICv2 and GICv3: distributor, redistributor, CPU interface, SGIs |
@@ -30,6 +31,7 @@ pub mod cpu;
 pub mod fp;
 pub mod gic;
 mod issue;
+pub mod mmio;
 pub mod mmu;
 pub mod pointer;
 pub mod psci;

@@ -48,6 +48,8 @@ macro_rules! fixup {
         ".pushsection .capelin.fixups, \"aR\"\n.balign 4\n.word 2b - .\n.word 3b - .\n.popsection"
     };
 }
+#[cfg(target_arch = "aarch64")]
+pub(crate) use fixup;
 
 #[cfg(target_arch = "aarch64")]
 core::arch::global_asm!(

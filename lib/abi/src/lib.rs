@@ -16,6 +16,7 @@
 //! | [`layout`] | where things lie in a first domain's address space and CSpace |
 //! | [`boot`] | what the boot driver tells a CPU driver, and a CPU driver its first domain |
 //! | [`flat`] | the header of a flat image |
+//! | [`mod@mmio`] | how both sides access device registers |
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -27,6 +28,7 @@ pub mod error;
 pub mod flat;
 pub mod layout;
 pub mod lmp;
+pub mod mmio;
 pub mod rights;
 pub mod syscall;
 

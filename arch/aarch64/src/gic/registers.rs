@@ -1,7 +1,8 @@
 //! The register blocks (IHI 0048 chapter 4, IHI 0069 chapter 12).
 
-use tock_registers::registers::{ReadOnly, ReadWrite, WriteOnly};
 use tock_registers::{register_bitfields, register_structs};
+
+use crate::mmio::{ReadOnly, ReadWrite, WriteOnly};
 
 register_bitfields![u32,
     pub(super) DistributorControl [
@@ -64,7 +65,10 @@ register_structs! {
         (0x0800 => pub(super) targets: [ReadWrite<u32>; 255]),
         (0x0bfc => _reserved2),
         (0x0f00 => pub(super) software_interrupt: WriteOnly<u32, SoftwareInterrupt::Register>),
-        (0x0f04 => @END),
+        (0x0f04 => _reserved3),
+        /// v2: a byte for each SGI of this core, a bit for each sender.
+        (0x0f10 => pub(super) clear_pending_sgi: [ReadWrite<u32>; 4]),
+        (0x0f20 => @END),
     }
 }
 
@@ -89,7 +93,13 @@ register_structs! {
         (0x0008 => pub(super) binary_point: ReadWrite<u32>),
         (0x000c => pub(super) acknowledge: ReadOnly<u32>),
         (0x0010 => pub(super) end: WriteOnly<u32>),
-        (0x0014 => @END),
+        (0x0014 => _reserved0),
+        /// Group 1's, as the view sees it that takes group 0 by `acknowledge`.
+        (0x0020 => pub(super) acknowledge_group1: ReadOnly<u32>),
+        (0x0024 => pub(super) end_group1: WriteOnly<u32>),
+        (0x0028 => _reserved1),
+        (0x00d0 => pub(super) active_priorities: [ReadWrite<u32>; 4]),
+        (0x00e0 => @END),
     }
 }
 
@@ -125,6 +135,15 @@ register_structs! {
         (0x0d04 => @END),
     }
 }
+
+/// Offset of `GICD_PIDR2` in a version 3 distributor, and of `GICR_PIDR2` in a
+/// redistributor: bits 7:4 are the architecture's version (IHI 0069 12.1.13).
+pub(super) const PIDR2_OFFSET: u64 = 0xffe8;
+/// Offset of `ICPIDR2` in a version 2 distributor (IHI 0048 4.3.18).
+pub(super) const PIDR2_OFFSET_V2: u64 = 0xfe8;
+/// Offset of `GICC_IIDR` in the CPU interface of version 2: bits 19:16 are the
+/// architecture's version (IHI 0048 4.4.15).
+pub(super) const INTERFACE_IDENTITY_OFFSET: u64 = 0xfc;
 
 /// Offset of [`PrivateFrame`] in a redistributor.
 pub(super) const PRIVATE_FRAME_OFFSET: u64 = 0x1_0000;

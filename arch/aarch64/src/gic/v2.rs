@@ -115,7 +115,7 @@ impl GicV2 {
 
 /// Writes a 1 for `intid` to a set or clear register.
 #[inline]
-fn set_bit(registers: &[tock_registers::registers::ReadWrite<u32>; 32], intid: u32) {
+fn set_bit(registers: &[crate::mmio::ReadWrite<u32>; 32], intid: u32) {
     if let Some(register) = registers.get(intid as usize / 32) {
         register.set(1 << (intid % 32));
     }

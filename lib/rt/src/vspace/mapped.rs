@@ -266,6 +266,11 @@ pub struct DeviceMapped {
     _cap: OwnedCap,
 }
 
+/// Device registers are accessed as the kernel does it: by one plain load or store.
+mod mmio {
+    capelin_abi::mmio_accessors!(pub(super));
+}
+
 macro_rules! accessors {
     ($($read:ident, $write:ident: $ty:ty;)*) => {$(
         /// Reads the register at byte `offset`; `None` when it is outside or unaligned.
@@ -274,7 +279,7 @@ macro_rules! accessors {
             let register = self.register(offset, size_of::<$ty>())?.cast::<$ty>();
             // SAFETY: inside the mapping and aligned, as `register` has checked; device registers
             // are no Rust objects, so that nothing else refers to them.
-            Some(unsafe { register.read_volatile() })
+            Some(unsafe { mmio::$read(register) })
         }
 
         /// Writes the register at byte `offset`; `None` when it is outside or unaligned.
@@ -282,7 +287,7 @@ macro_rules! accessors {
         pub fn $write(&self, offset: usize, value: $ty) -> Option<()> {
             let register = self.register(offset, size_of::<$ty>())?.cast::<$ty>();
             // SAFETY: as for reading.
-            unsafe { register.write_volatile(value) };
+            unsafe { mmio::$write(register, value) };
             Some(())
         }
     )*};

@@ -31,6 +31,27 @@ const LOCKS: [&str; 7] = [
     "spin::barrier",
 ];
 
+/// Macros whose text holds unsafe code and which are expanded only where that may be: the crate they stand in forbids
+/// it all the same.
+const UNSAFE_MACROS: [&str; 1] = ["lib/abi/src/mmio.rs"];
+/// Words that mean an access of which the compiler chooses the instruction: for device registers it must be a plain load
+/// or store, so that a hypervisor can emulate it (`lib/abi/src/mmio.rs`).
+const VOLATILE: [&str; 3] = [
+    "read_volatile",
+    "write_volatile",
+    "tock_registers::registers",
+];
+/// Files that access memory so, and no device.
+const VOLATILE_MEMORY: [&str; 7] = [
+    "arch/aarch64/src/cache.rs",
+    "arch/aarch64/src/spin_table.rs",
+    "cpudriver/src/hardware.rs",
+    "cpudriver/src/map.rs",
+    "cpudriver/src/memory.rs",
+    "lib/abi/src/mmio.rs",
+    "usr/tests/harness/src/fault.rs",
+];
+
 /// The rules that `package` breaks.
 ///
 /// # Errors
@@ -82,10 +103,13 @@ fn root_violation(folder: &str, kind: &str, place: &str, text: &str) -> Option<V
     (!is_exempt && !forbids).then(|| Violation::new(place, "doesn't forbid unsafe code"))
 }
 
-/// Locks in the kernel, unsafe blocks where there may be none.
+/// Locks in the kernel, unsafe blocks where there may be none, volatile accesses that may be a device's.
 fn file_violations(folder: &str, place: &str, text: &str) -> Vec<Violation> {
     let mut violations = Vec::new();
+    // Tests put memory in the place of devices, and look at it as such.
+    let mut is_test = false;
     for (number, line) in (1..).zip(text.lines()) {
+        is_test |= line == "#[cfg(test)]";
         let code = line.split("//").next().unwrap_or(line);
         let at = || format!("{place}:{number}");
         if LOCKLESS_MEMBERS.contains(&folder) {
@@ -99,7 +123,19 @@ fn file_violations(folder: &str, place: &str, text: &str) -> Vec<Violation> {
         let is_block =
             code.contains("unsafe {") || code.contains("unsafe fn") || code.contains("unsafe impl");
         let is_tool = folder == "scripts/xtask";
-        if is_block && !is_tool && !UNSAFE_MEMBERS.contains(&folder) {
+        let may_be = UNSAFE_MEMBERS.contains(&folder) || UNSAFE_MACROS.contains(&place);
+        let volatile = VOLATILE.iter().find(|word| code.contains(**word));
+        if let Some(word) = volatile
+            && !is_test
+            && !is_tool
+            && !VOLATILE_MEMORY.contains(&place)
+        {
+            let what = format!(
+                "{word}: device registers are accessed by mmio_accessors! only; memory's files are listed"
+            );
+            violations.push(Violation::new(at(), what));
+        }
+        if is_block && !is_tool && !may_be {
             violations.push(Violation::new(
                 at(),
                 "unsafe code in a member that has none",
@@ -143,6 +179,18 @@ mod tests {
         assert_eq!(found("cpudriver", "static X: spin::RwLock<u8>;\n"), 1);
         assert_eq!(found("cpudriver", "use spin::Once; // no Mutex here\n"), 0);
         assert_eq!(found("usr/fish", "use std::sync::Mutex;\n"), 0);
+    }
+
+    #[test]
+    fn accesses_that_may_be_a_devices_are_found() {
+        let found = |place, text: &str| file_violations("arch/aarch64", place, text).len();
+        let cells = "use tock_registers::registers::{ReadOnly, ReadWrite};\n";
+        assert_eq!(found("arch/aarch64/src/gic/registers.rs", cells), 1);
+        let volatile = "    unsafe { at.write_volatile(0) };\n";
+        assert_eq!(found("arch/aarch64/src/console.rs", volatile), 1);
+        assert_eq!(found("arch/aarch64/src/cache.rs", volatile), 0);
+        let test = "#[cfg(test)]\nmod tests {\n    unsafe { at.write_volatile(0) };\n";
+        assert_eq!(found("arch/aarch64/src/console.rs", test), 0);
     }
 
     #[test]
