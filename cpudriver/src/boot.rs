@@ -1,15 +1,19 @@
 //! From the entry code to the first dispatcher.
 //!
-//! The order, and why it holds:
-//! 1. The arguments are read through the entry map (they lie in the same 2 MiB
-//!    block as the image) and checked.
-//! 2. This core's own map is built from the pool and switched to; the entry map
-//!    is emptied. From here on W^X holds.
-//! 3. The vectors are installed (a fault before that hangs the core: nothing
-//!    before it touches memory that isn't mapped).
-//! 4. Interrupt controller, timer, firmware, console.
-//! 5. The first domain is made in home memory, the state is installed, and the
-//!    core leaves for EL0.
+//! Five conditions, in this order; each is discharged by the function of its number,
+//! and the later ones rest on the earlier ones:
+//! 1. [`read_arguments`]: the arguments are sound. They are read through the entry map,
+//!    in the same 2 MiB block as the image.
+//! 2. [`make_map`]: the core runs on a map of its own, where W^X holds and every fault
+//!    reaches the vectors. Until then the entry code's vectors serve (`entry.S`); the
+//!    change is [`capelin_aarch64::mmu::replace_kernel_root`]'s, and the entry map is
+//!    emptied. No device has been touched.
+//! 3. [`identify`]: the console is known, so that what is wrong from here on is said,
+//!    and this is the core that the arguments are for.
+//! 4. [`start_devices`]: interrupt controller, which is what the device tree says it
+//!    is, and timer.
+//! 5. [`make_state`]: the state is installed in home memory, with the first domain in
+//!    it, and the core can leave for EL0.
 
 #![expect(unsafe_code, reason = "reads the arguments, makes the per-core tokens")]
 
@@ -21,12 +25,12 @@ use capelin_aarch64::console::EarlyConsole;
 use capelin_aarch64::gic::{self, Gic, GicMapping};
 use capelin_aarch64::psci::Psci;
 use capelin_aarch64::timer::Timer;
-use capelin_aarch64::{cpu, fp};
-use capelin_abi::boot::{ARGS_MAGIC, CoreArgs};
+use capelin_aarch64::{cpu, fp, mmu};
+use capelin_abi::boot::{ARGS_MAGIC, CoreArgs, PhysRegion};
 use capelin_abi::capability::KCB_BYTES;
 use capelin_abi::syscall::KernelCounter;
 use capelin_abi::{KernelId, Mpidr, PAGE_SIZE, PhysAddr, VirtAddr};
-use capelin_vspace::{MAIR_EL1, Permissions, tcr_el1};
+use capelin_vspace::Permissions;
 
 use crate::address::{DEVICES, IMAGE, IMAGE_BYTES, linear};
 use crate::board::Board;
@@ -187,76 +191,126 @@ fn check(args: &CoreArgs, image: PhysAddr, image_bytes: u64) -> Result<(), BootE
 }
 
 fn start(image: PhysAddr, entry_ticks: u64) -> Result<(), BootError> {
-    let image_bytes = linked!(__image_end) - IMAGE;
-    let early = ptr::with_exposed_provenance::<CoreArgs>(index(IMAGE + image_bytes));
+    let features = cpu::Features::read();
+    let places = read_arguments(image)?;
+    let mut own = make_map(image, &places, &features)?;
+    let (console, mpidr) = identify(&own)?;
+    let (gic, timer) = start_devices(&mut own, mpidr)?;
+    make_state(own, console, gic, timer, &features, entry_ticks)
+}
+
+/// What of the arguments the map depends on.
+struct Places {
+    home_end: PhysAddr,
+    console: PhysRegion,
+    distributor: PhysRegion,
+    cpu_interface: PhysRegion,
+}
+
+/// The image's bytes in memory; the arguments' page follows.
+fn image_bytes() -> u64 {
+    linked!(__image_end) - IMAGE
+}
+
+/// Condition 1.
+fn read_arguments(image: PhysAddr) -> Result<Places, BootError> {
+    let args = ptr::with_exposed_provenance::<CoreArgs>(index(IMAGE + image_bytes()));
     // SAFETY: the linker script keeps the image and one page after it inside the
     // 2 MiB block that the entry code mapped; any bits are a valid CoreArgs. The
     // reference ends before the map changes.
-    let early = unsafe { &*early };
-    IS_BOOT_CORE.store(early.is_boot_core != 0, Ordering::Relaxed);
-    check(early, image, image_bytes)?;
-    let (home_end, gic_args, console_args) = (
-        PhysAddr(early.home.base + early.home.bytes),
-        early.gic,
-        early.console,
-    );
+    let args = unsafe { &*args };
+    IS_BOOT_CORE.store(args.is_boot_core != 0, Ordering::Relaxed);
+    check(args, image, image_bytes())?;
+    Ok(Places {
+        home_end: PhysAddr(args.home.base + args.home.bytes),
+        console: args.console.registers,
+        distributor: args.gic.distributor,
+        cpu_interface: args.gic.cpu_interface,
+    })
+}
 
-    let features = cpu::Features::read();
+/// This core's map, with what is mapped there at addresses of its own.
+struct OwnMap {
+    image: PhysAddr,
+    map: KernelMap,
+    devices: DeviceSpace,
+    args: &'static CoreArgs,
+    console: VirtAddr,
+    distributor: VirtAddr,
+    cpu_interface: VirtAddr,
+}
+
+/// Condition 2; rests on 1.
+fn make_map(
+    image: PhysAddr,
+    places: &Places,
+    features: &cpu::Features,
+) -> Result<OwnMap, BootError> {
+    let arguments_page = PhysAddr(image.0 + image_bytes());
     // SAFETY: 1. boot runs once.
     let mut map = unsafe { KernelMap::new(image) };
     map_image(&mut map, image)?;
-    map.map_linear(PhysAddr(image.0 + image_bytes), home_end)?;
+    map.map_linear(arguments_page, places.home_end)?;
     map.prepare_windows()?;
     let mut devices = DeviceSpace { next: DEVICES };
-    let console_at = devices.map(&mut map, console_args.registers.base, PAGE_SIZE)?;
-    let distributor = devices.map(
-        &mut map,
-        gic_args.distributor.base,
-        gic_args.distributor.bytes,
-    )?;
-    let cpu_interface = devices.map(
-        &mut map,
-        gic_args.cpu_interface.base,
-        gic_args.cpu_interface.bytes,
-    )?;
-    // SAFETY: 1. the image, the stack inside it, and the arguments' page (by the
-    // linear map, see below) are mapped as linked.
-    unsafe {
-        map.activate(
-            MAIR_EL1,
-            tcr_el1(features.physical_range, features.has_16_bit_asids),
-        )
-    };
+    let mut device = |region: PhysRegion, bytes| devices.map(&mut map, region.base, bytes);
+    let console = device(places.console, PAGE_SIZE)?;
+    let distributor = device(places.distributor, places.distributor.bytes)?;
+    let cpu_interface = device(places.cpu_interface, places.cpu_interface.bytes)?;
+    // SAFETY: 1. the image and the stack inside it are mapped as linked, and nothing
+    // else is referred to: of the arguments, `places` is a copy. 2. The entry code
+    // mapped the image at its physical address as well, and set VBAR_EL1 there.
+    unsafe { map.activate(trap::vectors()) };
     map.forget_early_tables();
+    set_control(SCTLR | SCTLR_WXN, features.pan);
     // SAFETY: home memory is mapped linearly from the image's end on, the
     // arguments' page is never written again, and any bits are a valid CoreArgs.
-    let args = unsafe {
-        &*ptr::with_exposed_provenance::<CoreArgs>(index(linear(PhysAddr(image.0 + image_bytes)).0))
-    };
-    set_control(SCTLR | SCTLR_WXN, features.pan);
-
-    // SAFETY: 1. mapped above as device memory.
-    let console = unsafe { EarlyConsole::new(&args.console, console_at) };
-    *boot_console() = console;
-    let mpidr = cpu::mpidr();
-    if mpidr != Mpidr(args.mpidr) {
-        return Err(BootError::Arguments("these are another core's"));
-    }
-    let redistributor = if args.gic.version == 3 {
-        // SAFETY: 1. `peek_device` maps the page until it is called again.
-        let at = unsafe { gic::find_redistributor(&args.gic, mpidr, |page| map.peek_device(page)) };
-        map.end_peek();
-        devices.map(&mut map, at?.0, gic::REDISTRIBUTOR_BYTES)?
-    } else {
-        VirtAddr(0)
-    };
-    capelin_aarch64::tlb::entries_made();
-    let mapping = GicMapping {
-        version: args.gic.version,
+    let args =
+        unsafe { &*ptr::with_exposed_provenance::<CoreArgs>(index(linear(arguments_page).0)) };
+    Ok(OwnMap {
+        image,
+        map,
+        devices,
+        args,
+        console,
         distributor,
         cpu_interface,
-        redistributor,
+    })
+}
+
+/// Condition 3; rests on 2.
+fn identify(own: &OwnMap) -> Result<(Option<EarlyConsole>, Mpidr), BootError> {
+    // SAFETY: 1. `make_map` mapped it as device memory, for good.
+    let console = unsafe { EarlyConsole::new(&own.args.console, own.console) };
+    *boot_console() = console;
+    let mpidr = cpu::mpidr();
+    if mpidr == Mpidr(own.args.mpidr) {
+        Ok((console, mpidr))
+    } else {
+        Err(BootError::Arguments("these are another core's"))
+    }
+}
+
+/// Condition 4; rests on 2 and 3.
+fn start_devices(own: &mut OwnMap, mpidr: Mpidr) -> Result<(Gic, Timer), BootError> {
+    let args = own.args;
+    let mut mapping = GicMapping {
+        version: args.gic.version,
+        distributor: own.distributor,
+        cpu_interface: own.cpu_interface,
+        redistributor: VirtAddr(0),
     };
+    // SAFETY: 1. mapped as device memory by `make_map`. 2. It installed the vectors.
+    unsafe { gic::check_version(&mapping)? };
+    if args.gic.version == 3 {
+        let map = &mut own.map;
+        // SAFETY: 1. `peek_device` maps the page until it is called again. 2. The
+        // vectors are installed.
+        let at = unsafe { gic::find_redistributor(&args.gic, mpidr, |page| map.peek_device(page)) };
+        map.end_peek();
+        mapping.redistributor = own.devices.map(map, at?.0, gic::REDISTRIBUTOR_BYTES)?;
+        capelin_aarch64::tlb::entries_made();
+    }
     if args.is_boot_core != 0 {
         // SAFETY: 1. mapped above. 2. No other core runs, and boot runs once.
         unsafe { gic::distributor_init_once(&mapping, mpidr)? };
@@ -266,15 +320,28 @@ fn start(image: PhysAddr, entry_ticks: u64) -> Result<(), BootError> {
     let timer = Timer::init(args.timer_is_physical != 0);
     gic.enable(args.timer_intid)?;
     fp::trap_fp(true);
+    Ok((gic, timer))
+}
 
-    // SAFETY: 1. mapped above. 2. Boot runs once.
+/// Condition 5; rests on all others.
+fn make_state(
+    own: OwnMap,
+    console: Option<EarlyConsole>,
+    gic: Gic,
+    timer: Timer,
+    features: &cpu::Features,
+    entry_ticks: u64,
+) -> Result<(), BootError> {
+    let (args, image) = (own.args, own.image);
+    let mpidr = Mpidr(args.mpidr);
+    // SAFETY: 1. `make_map` mapped it. 2. Boot runs once.
     let slots = unsafe { Slots::new(image, args.home.bytes) };
     // SAFETY: as for the slots.
     let mut objects = unsafe { Objects::new(image, args.home.bytes) };
     let mut bump = Bump::new(&args.home, args.domain_offset + args.domain_bytes);
     let kcb = new_kcb(&mut bump, &mut objects, args, timer.frequency())?;
     // SAFETY: 1. the KCB's page is never moved while this kernel runs.
-    unsafe { trap::install_vectors(ptr::from_ref::<Kcb>(kcb).expose_provenance() as u64) };
+    unsafe { trap::set_kcb(ptr::from_ref::<Kcb>(kcb).expose_provenance() as u64) };
     kcb.counters[KernelCounter::EntryTicks as usize] = entry_ticks;
     kcb.counters[KernelCounter::HomeBytes as usize] = args.home.bytes;
     let core = Core {
@@ -282,7 +349,7 @@ fn start(image: PhysAddr, entry_ticks: u64) -> Result<(), BootError> {
         slots,
         objects,
         machine: Board {
-            map,
+            map: own.map,
             gic,
             timer,
             psci: Psci::new(args.psci),
@@ -392,12 +459,10 @@ fn new_kcb(
 /// off at exceptions (SPAN, 23) stays 0.
 fn set_control(control: u64, has_pan: bool) {
     let control = if has_pan { control } else { control | 1 << 23 };
-    // SAFETY: translation stays on with the same tables; what changes is W^X for
+    // SAFETY: 1. translation stays on with the same tables; what changes is W^X for
     // what is writable (nothing executable is) and PAN (no user memory is touched
     // by ordinary accesses).
-    unsafe {
-        core::arch::asm!("msr sctlr_el1, {}", "isb", in(reg) control, options(nostack));
-    }
+    unsafe { mmu::set_control(control) };
     if has_pan {
         cpu::set_pan();
     }

@@ -22,59 +22,15 @@ entry:
     mrs     x0, CurrentEL
     cmp     x0, #(2 << 2)
     b.ne    at_el1
-
-    // EL2: give EL1 everything, then drop to it. Arm ARM D19.2.48 (HCR_EL2).
-    mov     x0, #(1 << 31)              // HCR_EL2.RW: EL1 is AArch64
-    orr     x0, x0, #(3 << 40)          // API, APK: PACGA at EL0 mustn't trap to an EL2 without vectors
-    msr     hcr_el2, x0
-    mov     x0, #3                      // EL1 may use the counter and the timer
-    msr     cnthctl_el2, x0
-    msr     cntvoff_el2, xzr
-    mrs     x0, midr_el1
-    msr     vpidr_el2, x0
-    mrs     x0, mpidr_el1
-    msr     vmpidr_el2, x0
-    mov     x0, #0x33ff                 // CPTR_EL2: RES1 only, nothing trapped
-    msr     cptr_el2, x0
-    msr     hstr_el2, xzr
-    msr     vttbr_el2, xzr
-    mrs     x0, id_aa64dfr0_el1         // MDCR_EL2.HPMN: all event counters to EL1
-    ubfx    x1, x0, #8, #4
-    mov     x2, xzr
-    cbz     x1, 1f
-    cmp     x1, #0xf
-    b.eq    1f
-    mrs     x2, pmcr_el0
-    ubfx    x2, x2, #11, #5
-1:  msr     mdcr_el2, x2
-    mrs     x0, id_aa64pfr0_el1         // GIC system registers, if there are any
-    ubfx    x0, x0, #24, #4
-    cbz     x0, 2f
-    mrs     x0, S3_4_C12_C9_5           // ICC_SRE_EL2: SRE, and EL1 may enable its own
-    orr     x0, x0, #1
-    orr     x0, x0, #8
-    msr     S3_4_C12_C9_5, x0
-    isb
-    msr     S3_4_C12_C11_0, xzr         // ICH_HCR_EL2: no virtual interrupts
-2:  mov     x0, #0x0800
-    movk    x0, #0x30d0, lsl #16        // SCTLR_EL1: RES1 bits, MMU and caches off
-    msr     sctlr_el1, x0
-    mov     x0, #0x3c5                  // EL1h, DAIF masked
-    msr     spsr_el2, x0
-    adr     x0, at_el1
-    msr     elr_el2, x0
-    eret
-
+    bl      capelin_leave_el2           // sets EL2's vectors first; returns at EL1
 at_el1:
-    msr     mdscr_el1, xzr              // no debug exceptions, whatever firmware left on
-    msr     contextidr_el1, xzr
-    mrs     x0, id_aa64dfr0_el1         // EL0 stays away from the event counters
-    ubfx    x0, x0, #8, #4
-    cbz     x0, 3f
-    cmp     x0, #0xf
-    b.eq    3f
-    msr     pmuserenr_el0, xzr
-3:
+    // Vectors before anything can fault: these run wherever they are, MMU off.
+    adrp    x0, early_vectors
+    add     x0, x0, :lo12:early_vectors
+    msr     vbar_el1, x0
+    isb
+    bl      capelin_reset_el1
+
     // First map: the 2 MiB block that holds the image, at its physical and at
     // its linked address. The CPU driver builds the real one and drops this.
     adrp    x0, __tables
@@ -84,7 +40,7 @@ at_el1:
     cmp     x0, x1
     b.lo    0b
     adrp    x0, __tables
-    add     x0, x0, :lo12:__tables      // L0 low, L1 low, L2 low, L0 high, L1 high, L2 high
+    add     x0, x0, :lo12:__tables      // L0 low, L1 low, L2 low, L0 high, L1 high, L2 high, empty
     mov     x9, #3                      // table descriptor
     // low half
     ubfx    x2, x19, #39, #9
@@ -108,33 +64,120 @@ at_el1:
     orr     x4, x5, x9
     str     x4, [x3, #(510 * 8)]
     str     x6, [x5]
+    // Written past the caches: whoever zeroed the image may have left lines there.
+    mov     x10, x0
+    mov     x11, x7
+    bl      capelin_discard_lines       // x0..x1
 
-    ldr     x1, ={mair}
-    msr     mair_el1, x1
-    ldr     x1, ={tcr}
+    ldr     x4, ={tcr}
     mrs     x2, id_aa64mmfr0_el1
-    bfi     x1, x2, #32, #3             // IPS := PARange, at most 48 bits
+    bfi     x4, x2, #32, #3             // IPS := PARange, at most 48 bits
     and     x3, x2, #0xf
     cmp     x3, #5
     b.ls    8f
     mov     x3, #5
-    bfi     x1, x3, #32, #3
+    bfi     x4, x3, #32, #3
 8:  ubfx    x3, x2, #4, #4              // ASIDBits
     cbz     x3, 4f
-    orr     x1, x1, #(1 << 36)          // 16-bit ASIDs
-4:  msr     tcr_el1, x1
-    msr     ttbr0_el1, x0
-    msr     ttbr1_el1, x7
-    dsb     sy                          // tables before walks (D8.17)
-    tlbi    vmalle1
-    ic      iallu                       // the image was written as data, by another core (B2.7.4)
-    dsb     nsh
-    isb
-    ldr     x1, ={sctlr}
-    msr     sctlr_el1, x1
-    isb
+    orr     x4, x4, #(1 << 36)          // 16-bit ASIDs
+4:  mov     x0, x10
+    mov     x1, x11
+    ldr     x2, ={sctlr}
+    ldr     x3, ={mair}
+    bl      capelin_enable_translation
     ldr     x1, =start_high
     br      x1
+.ltorg
+
+// An exception before the CPU driver's own map: the vectors are reached at their
+// physical address, with the MMU off or by the first map's lower half. What we are is
+// said on the console that the arguments name, since nobody else would know.
+.balign 2048
+early_vectors:
+.rept 16
+    .balign 128
+    b       early_exception
+.endr
+
+early_exception:
+    mrs     x21, esr_el1
+    mrs     x22, elr_el1
+    mrs     x23, far_el1
+    adrp    x0, early_stop_vectors
+    add     x0, x0, :lo12:early_stop_vectors
+    msr     vbar_el1, x0                // a fault on the way ends in silence
+    isb
+    bl      capelin_reset_el1           // the MMU is off: devices are where they are
+    adr     x19, _header
+    ldr     x0, [x19, #32]              // KernelHeader.memory_bytes: there lie the arguments
+    add     x19, x19, x0
+    adr     x24, early_text
+1:  ldrb    w25, [x24], #1
+    cbz     w25, early_stop
+    cmp     w25, #'%'                   // these stand for the registers
+    b.eq    4f
+    cmp     w25, #'&'
+    b.eq    5f
+    cmp     w25, #'@'
+    b.eq    6f
+    bl      early_put
+    b       1b
+4:  mov     x26, x21
+    b       7f
+5:  mov     x26, x22
+    b       7f
+6:  mov     x26, x23
+7:  mov     w27, #16
+8:  ror     x26, x26, #60
+    and     w25, w26, #0xf
+    add     w25, w25, #'0'
+    cmp     w25, #'9'
+    b.ls    9f
+    add     w25, w25, #('a' - '0' - 10)
+9:  bl      early_put
+    subs    w27, w27, #1
+    b.ne    8b
+    b       1b
+
+// Writes w25 to the console of the arguments at x19, if there is room within a while.
+early_put:
+    ldr     w0, [x19, #{console_kind}]
+    ldr     x1, [x19, #{console_base}]
+    ldr     w2, [x19, #{console_shift}]
+    mov     w5, #0x10000
+    cmp     w0, #{console_pl011}
+    b.eq    2f
+    cmp     w0, #{console_ns16550}
+    b.ne    4f
+    mov     x3, #5                      // line status; bit 5: room
+    lsl     x3, x3, x2
+    add     x3, x1, x3
+1:  subs    w5, w5, #1
+    b.eq    4f
+    ldrb    w4, [x3]
+    tbz     w4, #5, 1b
+    strb    w25, [x1]
+    ret
+2:  add     x3, x1, #0x18               // flags; bit 5: full
+3:  subs    w5, w5, #1
+    b.eq    4f
+    ldr     w4, [x3]
+    tbnz    w4, #5, 3b
+    str     w25, [x1]
+4:  ret
+
+early_text:
+    .asciz  "\r\ncapelin: fatal: CPU driver: exception before its own map: ESR 0x% PC 0x& FAR 0x@\r\n"
+
+.balign 2048
+early_stop_vectors:
+.rept 16
+    .balign 128
+    b       early_stop
+.endr
+early_stop:
+    wfi
+    b       early_stop
 
 .text
 start_high:

@@ -5,7 +5,7 @@
 use core::arch::global_asm;
 use core::mem::offset_of;
 
-use capelin_abi::boot::KERNEL_MAGIC;
+use capelin_abi::boot::{ConsoleArgs, CoreArgs, KERNEL_MAGIC};
 use capelin_abi::dispatcher::offset;
 use capelin_vspace::{Descriptor, MAIR_EL1, Permissions};
 
@@ -56,6 +56,11 @@ global_asm!(
     mair = const MAIR_EL1,
     tcr = const TCR,
     sctlr = const SCTLR,
+    console_kind = const offset_of!(CoreArgs, console.kind),
+    console_base = const offset_of!(CoreArgs, console.registers.base),
+    console_shift = const offset_of!(CoreArgs, console.register_shift),
+    console_pl011 = const ConsoleArgs::PL011,
+    console_ns16550 = const ConsoleArgs::NS16550,
 );
 
 global_asm!(

@@ -18,12 +18,14 @@ use crate::address::{DOORBELLS, IMAGE, WINDOW, linear};
 use crate::hardware::Window;
 use capelin_kernel::narrow::index;
 
-/// Tables that the entry code fills: three for each half.
-pub(crate) const EARLY_TABLES: usize = 6;
+/// Tables of the entry code: three for each half, and one that stays empty.
+pub(crate) const EARLY_TABLES: usize = 7;
+/// The empty one, for when a half is to map nothing.
+const EMPTY: usize = EARLY_TABLES - 1;
 /// The root, two tables down to the high window, four tables of pages there, and
 /// for the linear map one of level 1, two of level 2 and two of level 3 (home
 /// memory that crosses a GiB, and doesn't end at 2 MiB).
-const POOL: usize = 6 + 12;
+const POOL: usize = EARLY_TABLES + 12;
 
 #[repr(C, align(4096))]
 struct Pool(UnsafeCell<[[u64; ENTRIES]; POOL]>);
@@ -177,17 +179,21 @@ impl KernelMap {
         Ok(())
     }
 
-    /// Leaves the entry code's map for this one.
+    /// Leaves the entry code's map for this one, with exception vectors at `vectors`.
     ///
     /// # Safety
     /// 1. The map holds the image as it is linked, the stack, and everything that
     ///    is referred to.
-    pub(crate) unsafe fn activate(&self, mair: u64, tcr: u64) {
+    /// 2. The entry code's map holds the image at its physical address as well, and
+    ///    `VBAR_EL1` lies there.
+    pub(crate) unsafe fn activate(&self, vectors: VirtAddr) {
+        let (root, empty) = (self.physical(EARLY_TABLES), self.physical(EMPTY));
         tlb::entries_made();
-        // SAFETY: the pool lives in the image for ever; the values are those of
-        // capelin_vspace; the image stays where it is (1).
-        unsafe { mmu::activate_kernel(self.physical(EARLY_TABLES), mair, tcr) };
-        tlb::invalidate_all_local();
+        // SAFETY: 1. the pool lives in the image for ever, and the map holds what is
+        // referred to (1); the entry code set MAIR_EL1 and TCR_EL1 to what
+        // capelin_vspace makes descriptors for. 2. Nothing writes to that table.
+        // 3. So says 2. 4. The image is mapped as linked (1).
+        unsafe { mmu::replace_kernel_root(root, empty, IMAGE - self.image.0, vectors) };
     }
 
     /// Maps the doorbell page of another kernel, unless that is done already.
@@ -258,23 +264,18 @@ impl KernelMap {
         }
     }
 
-    /// A table that maps nothing, for when no domain's is in use. It is the first
-    /// of those that the entry code filled, emptied when they were left.
+    /// A table that maps nothing, for when no domain's is in use.
     pub(crate) fn empty_root(&self) -> PhysAddr {
-        self.physical(0)
+        self.physical(EMPTY)
     }
 
     /// Empties the entry code's tables.
     pub(crate) fn forget_early_tables(&mut self) {
-        crate::hardware::use_empty_root(self.physical(EARLY_TABLES - 1));
-        for index in 0..ENTRIES {
-            for table in 0..EARLY_TABLES - 1 {
-                self.write(table, index, Descriptor::INVALID);
-            }
-        }
         crate::hardware::use_empty_root(self.empty_root());
         for index in 0..ENTRIES {
-            self.write(EARLY_TABLES - 1, index, Descriptor::INVALID);
+            for table in 0..EMPTY {
+                self.write(table, index, Descriptor::INVALID);
+            }
         }
         tlb::invalidate_all_local();
     }

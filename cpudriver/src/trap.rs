@@ -6,8 +6,12 @@
 #![expect(unsafe_code, reason = "entry points that assembly calls")]
 
 use core::arch::asm;
+use core::sync::atomic::{AtomicU32, Ordering};
 
-use capelin_aarch64::user;
+use capelin_aarch64::gic::Fiq;
+use capelin_aarch64::serror::SError;
+use capelin_aarch64::{cpu, pointer, user};
+use capelin_abi::VirtAddr;
 use capelin_abi::syscall::KernelCounter;
 
 use crate::panic;
@@ -17,6 +21,8 @@ use capelin_kernel::interrupts;
 use capelin_kernel::machine::Objects;
 use capelin_kernel::syscall::{self, Leave};
 
+/// `ESR_EL1.EC`: undefined instruction (Arm ARM D24.2.40).
+const EC_UNDEFINED: u64 = 0x00;
 /// `ESR_EL1.EC`: trapped use of FP or SIMD (Arm ARM D19.2.37).
 const EC_FP: u64 = 0x07;
 /// Instruction abort from a lower EL.
@@ -61,30 +67,60 @@ extern "C" fn handle_interrupt(_kcb: u64) {
     interrupts::handle(core);
 }
 
-/// An FIQ while a dispatcher ran. We use group 1 only, which comes as IRQ; an FIQ
-/// at EL1 is a spurious one, or firmware's. It is counted, and the dispatcher
-/// goes on.
+/// FIQs in a row that nobody acknowledges before this core gives up: then one stands
+/// for ever, and no dispatcher gets anywhere.
+const FIQ_PATIENCE: u32 = 1000;
+
+/// An FIQ while a dispatcher ran. We use group 1 only, which comes as IRQ; what comes
+/// as FIQ is of group 0, left enabled by firmware, or not of the interrupt controller.
+/// It is silenced if that can be done, and the dispatcher goes on.
 #[unsafe(no_mangle)]
 extern "C" fn handle_fiq(_kcb: u64) {
+    /// Of this core, as the image is.
+    static IN_A_ROW: AtomicU32 = AtomicU32::new(0);
     // SAFETY: as in `handle_syscall`.
     let core = unsafe { with_core() };
     core.kcb.count(KernelCounter::Interrupts);
+    match core.machine.gic.silence_fiq() {
+        Fiq::Silenced(intid) => {
+            IN_A_ROW.store(0, Ordering::Relaxed);
+            core.log_line(format_args!("interrupt {intid} came as FIQ: masked"));
+        }
+        Fiq::NotOurs => {
+            let before = IN_A_ROW.load(Ordering::Relaxed);
+            IN_A_ROW.store(before + 1, Ordering::Relaxed);
+            if before == 0 {
+                core.log_line(format_args!("an FIQ that can't be acknowledged"));
+            }
+            if before == FIQ_PATIENCE {
+                panic::exception("an FIQ stands that nobody acknowledges", 0, 0, 0, 0);
+            }
+        }
+    }
 }
 
-/// An `SError` while a dispatcher ran: blamed on it, as its accesses are the
-/// likeliest cause; the core goes on.
+/// An `SError` while a dispatcher ran. It is asynchronous: who runs now is hardly whose
+/// access it was. What the core has corrected or can restart from is counted; anything
+/// else may have damaged memory that isn't known, and this core stops.
 #[unsafe(no_mangle)]
 extern "C" fn handle_serror(_kcb: u64, syndrome: u64) {
     // SAFETY: as in `handle_syscall`.
     let core = unsafe { with_core() };
-    core.log_line(format_args!("SError, ESR {syndrome:#x}"));
-    dispatch::fault(core, false, 0, syndrome);
+    match SError::decode(syndrome, cpu::Features::read().ras) {
+        SError::Harmless => core.log_line(format_args!(
+            "SError, ESR {syndrome:#x}: corrected, or restartable"
+        )),
+        SError::Uncontained => {
+            panic::exception("SError that can't be contained", syndrome, 0, 0, 0);
+        }
+    }
 }
 
-/// A fault at EL1: an unprivileged access has a fix-up, anything else is ours.
+/// A fault at EL1: an access to user memory, a look for a device and a call of firmware
+/// have a fix-up; anything else is ours.
 #[unsafe(no_mangle)]
 extern "C" fn kernel_sync_fault(syndrome: u64, pc: u64, address: u64, sp: u64) -> u64 {
-    if syndrome >> 26 == EC_KERNEL_DATA_ABORT
+    if matches!(syndrome >> 26, EC_KERNEL_DATA_ABORT | EC_UNDEFINED)
         && let Some(fixup) = user::fixup_for(pc)
     {
         return fixup;
@@ -117,19 +153,23 @@ pub(crate) unsafe fn leave() -> ! {
     unsafe { enter_user() }
 }
 
-/// Installs the vectors and the KCB's address.
+/// Where the vectors are, as linked.
+pub(crate) fn vectors() -> VirtAddr {
+    unsafe extern "C" {
+        static capelin_vectors: u8;
+    }
+    pointer::address_of(&raw const capelin_vectors)
+}
+
+/// Tells the vectors the KCB's address.
 ///
 /// # Safety
 /// 1. `kcb` is the linear address of this core's KCB, for good.
-pub(crate) unsafe fn install_vectors(kcb: u64) {
-    // SAFETY: the vectors are aligned as VBAR_EL1 needs, and TPIDR_EL1 is ours.
+pub(crate) unsafe fn set_kcb(kcb: u64) {
+    // SAFETY: TPIDR_EL1 is ours; the vectors for EL0 read it, and EL0 runs later.
     unsafe {
         asm!(
-            "ldr {vectors}, =capelin_vectors",
-            "msr vbar_el1, {vectors}",
             "msr tpidr_el1, {kcb}",
-            "isb",
-            vectors = out(reg) _,
             kcb = in(reg) kcb,
             options(nostack, preserves_flags)
         );

@@ -36,6 +36,8 @@ pub struct Features {
     pub crc32: bool,
     /// FP and SIMD registers exist.
     pub fp: bool,
+    /// FEAT_RAS: `SError`s have a type ([`crate::serror`]).
+    pub ras: bool,
     /// Scalable vectors exist (kept trapped).
     pub sve: bool,
     /// ASIDs have 16 bits, else 8.
@@ -71,6 +73,7 @@ impl Features {
             crc32: field(isar0, 16) != 0,
             // 0b1111 says that there are none.
             fp: field(pfr0, 16) != 0xf && field(pfr0, 20) != 0xf,
+            ras: field(pfr0, 28) != 0,
             sve: field(pfr0, 32) != 0,
             has_16_bit_asids: field(mmfr0, 4) == 2,
             physical_range: PhysicalRange::from_mmfr0(mmfr0),
@@ -184,7 +187,9 @@ mod tests {
             0x1100_0000_1111_1112,
             lines,
         );
-        assert!(n1.pan && n1.uao && n1.lse && n1.gic_system_registers && !n1.sve);
+        assert!(
+            n1.ras && !a72.ras && n1.pan && n1.uao && n1.lse && n1.gic_system_registers && !n1.sve
+        );
         assert_eq!(n1.physical_range.bits(), 48);
         assert!(!Features::decode(0, 0, 0, 0, 0xff_0000, lines).fp);
     }

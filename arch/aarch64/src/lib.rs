@@ -8,12 +8,14 @@
 //! | --- | --- |
 //! | [`cpu`] | who and where this core is, what it can do, masking and waiting |
 //! | [`tlb`], [`cache`] | named maintenance operations |
-//! | [`mmu`] | switching address spaces, turning translation on |
+//! | [`mmu`], `translation` | switching address spaces, turning translation on |
+//! | `exception_levels` | leaving EL2, and what firmware left at EL2 and EL1 |
 //! | [`mmio`] | device registers: the one accessor, and cells for register blocks |
 //! | [`user`] | access to user memory that survives faults |
 //! | [`timer`] | the generic timer |
 //! | [`gic`] | GICv2 and GICv3: distributor, redistributor, CPU interface, SGIs |
 //! | [`psci`], [`spin_table`] | starting and stopping cores |
+//! | [`serror`] | what an `SError` means |
 //! | [`console`] | the early console |
 //! | [`fp`] | FP and SIMD registers |
 //! | [`mod@pointer`] | addresses as pointers |
@@ -28,6 +30,7 @@ extern crate std;
 pub mod cache;
 pub mod console;
 pub mod cpu;
+mod exception_levels;
 pub mod fp;
 pub mod gic;
 mod issue;
@@ -35,8 +38,10 @@ pub mod mmio;
 pub mod mmu;
 pub mod pointer;
 pub mod psci;
+pub mod serror;
 pub mod spin_table;
 mod sysreg;
 pub mod timer;
 pub mod tlb;
+mod translation;
 pub mod user;

@@ -1,11 +1,12 @@
 //! Switching address spaces and turning translation on.
 #![expect(unsafe_code, reason = "changes what addresses mean")]
 
-use aarch64_cpu::registers::{MAIR_EL1, PAR_EL1, TCR_EL1, TTBR0_EL1, TTBR1_EL1};
+use aarch64_cpu::registers::{PAR_EL1, TTBR0_EL1};
 use capelin_abi::{PhysAddr, VirtAddr};
 use tock_registers::interfaces::{Readable, Writeable};
 
 use crate::issue::{Issue, Op, Processor};
+use crate::sysreg;
 
 /// Makes `root` the root of the user half, tagged with `asid`. One register
 /// write: since ASID and root change together and both address spaces keep their
@@ -30,20 +31,48 @@ pub fn user_root() -> (PhysAddr, u16) {
     (PhysAddr(value & 0xffff_ffff_f000), asid)
 }
 
-/// Installs the kernel's half and the memory types while translation is off, or
-/// with the same values while it is on.
+/// Replaces the tables of the kernel's half under the code that runs, and installs
+/// its vectors, by way of the user half (`translation.S`: break before make).
 ///
 /// # Safety
-/// 1. `root` is a level 0 table that stays valid.
-/// 2. `mair` and `tcr` are what the tables' descriptors were made for
-///    ([`capelin_vspace::MAIR_EL1`], [`capelin_vspace::tcr_el1`]).
-/// 3. If translation is on, `root` maps this code where it runs.
-pub unsafe fn activate_kernel(root: PhysAddr, mair: u64, tcr: u64) {
-    MAIR_EL1.set(mair);
-    TCR_EL1.set(tcr);
-    TTBR1_EL1.set(root.0);
+/// 1. `root` is a level 0 table that stays valid, and maps this code, the stack and
+///    everything that is referred to where the old tables do. Memory types and sizes
+///    are those that `MAIR_EL1` and `TCR_EL1` say now.
+/// 2. `empty` is a table without valid entries.
+/// 3. The user half maps the image, executable, at its addresses minus
+///    `image_offset`, and `VBAR_EL1` lies there.
+/// 4. `vectors` are the kernel's, as `root` maps them.
+pub unsafe fn replace_kernel_root(
+    root: PhysAddr,
+    empty: PhysAddr,
+    image_offset: u64,
+    vectors: VirtAddr,
+) {
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: the sequence is position independent and uses no memory; it returns to
+    // where it was called, which both tables map alike (1, 3).
+    unsafe {
+        core::arch::asm!(
+            "bl capelin_replace_root",
+            in("x0") root.0,
+            in("x1") empty.0,
+            in("x2") image_offset,
+            in("x3") vectors.0,
+            clobber_abi("C"),
+        );
+    }
+    #[cfg(not(target_arch = "aarch64"))]
+    let _ = (root, empty, image_offset, vectors);
+}
+
+/// Sets `SCTLR_EL1` for this and all later instructions.
+///
+/// # Safety
+/// 1. What changes is true of the tables and the code: translation stays on, nothing
+///    writable is executed where WXN is set.
+pub unsafe fn set_control(control: u64) {
+    sysreg::write!("SCTLR_EL1", control);
     Processor.issue(Op::Isb);
-    crate::tlb::invalidate_all_local();
 }
 
 /// Where EL0 would read (or write, if `write`) `address` in the current address

@@ -1,5 +1,6 @@
 //! Power State Coordination Interface (Arm DEN 0022), over the SMC calling
-//! convention (DEN 0028) by the `smccc` crate.
+//! convention (DEN 0028). The numbers are the `smccc` crate's; the call isn't, since
+//! the instruction may be undefined, and then continues at a fix-up.
 //!
 //! The function ids come from the device tree, since PSCI 0.1 has none of its own.
 
@@ -160,11 +161,8 @@ impl Psci {
         if function == 0 {
             return Err(PsciError::NotSupported);
         }
-        let mut all = [0; 17];
-        for (to, from) in all.iter_mut().zip(arguments) {
-            *to = from;
-        }
-        let result = invoke(self.args.method, function, all).ok_or(PsciError::NotSupported)?;
+        let result =
+            invoke(self.args.method, function, arguments).ok_or(PsciError::NotSupported)?;
         if result < 0 {
             Err(PsciError::from_result(result))
         } else {
@@ -173,22 +171,56 @@ impl Psci {
     }
 }
 
-/// The result is in w0, also of 64-bit functions (DEN 0022 5.2.2).
+/// Calls firmware by `$instruction`; `None` where that is undefined. As SMCCC 1.0 has
+/// it: x4–x17 are firmware's, x18–x30 are kept (DEN 0028 3.1).
+#[cfg(target_arch = "aarch64")]
+macro_rules! call {
+    ($instruction:literal, $function:expr, $arguments:expr) => {{
+        let (result, failed): (u64, u64);
+        // SAFETY: what firmware does is the function's meaning; none that is called
+        // here changes memory of ours. Where the instruction is undefined, the fix-up
+        // leaves `failed` at 1.
+        unsafe {
+            core::arch::asm!(
+                "mov x20, #1",
+                concat!("2: ", $instruction),
+                "mov x20, #0",
+                "3:",
+                crate::user::fixup!(),
+                inlateout("x0") u64::from($function) => result,
+                inlateout("x1") $arguments[0] => _,
+                inlateout("x2") $arguments[1] => _,
+                inlateout("x3") $arguments[2] => _,
+                out("x20") failed,
+                lateout("x4") _, lateout("x5") _, lateout("x6") _, lateout("x7") _,
+                lateout("x8") _, lateout("x9") _, lateout("x10") _, lateout("x11") _,
+                lateout("x12") _, lateout("x13") _, lateout("x14") _, lateout("x15") _,
+                lateout("x16") _, lateout("x17") _,
+                options(nostack)
+            );
+        }
+        (failed == 0).then_some(result)
+    }};
+}
+
+/// The result is in w0, also of 64-bit functions (DEN 0022 5.2.2). `None` where the
+/// tree names no conduit, or one that this exception level doesn't have: HVC where we
+/// were entered at EL2, SMC where there is no EL3.
 #[cfg(target_arch = "aarch64")]
 #[expect(clippy::cast_possible_truncation, reason = "the result is in w0")]
-fn invoke(method: u32, function: u32, arguments: [u64; 17]) -> Option<i32> {
-    use smccc::Call;
-    let results = match method {
-        PsciArgs::HVC => smccc::Hvc::call64(function, arguments),
-        PsciArgs::SMC => smccc::Smc::call64(function, arguments),
-        _ => return None,
+#[expect(unsafe_code, reason = "calls firmware")]
+fn invoke(method: u32, function: u32, arguments: [u64; 3]) -> Option<i32> {
+    let result = match method {
+        PsciArgs::HVC => call!("hvc #0", function, arguments),
+        PsciArgs::SMC => call!("smc #0", function, arguments),
+        _ => None,
     };
-    Some(results[0] as i32)
+    result.map(|result| result as i32)
 }
 
 /// There is no firmware: 0 for the tests, by either method.
 #[cfg(not(target_arch = "aarch64"))]
-fn invoke(method: u32, _: u32, _: [u64; 17]) -> Option<i32> {
+fn invoke(method: u32, _: u32, _: [u64; 3]) -> Option<i32> {
     matches!(method, PsciArgs::HVC | PsciArgs::SMC).then_some(0)
 }
 

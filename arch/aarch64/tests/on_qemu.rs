@@ -36,14 +36,35 @@ fn the_probe_finds_nothing_wrong() {
     assert!(built.unwrap().success(), "the probe doesn't build");
     let elf = folder.join(TARGET).join("release").join("arch-probe");
     let image = folder.join("arch-probe.img");
-    std::fs::write(&image, flat(&std::fs::read(elf).unwrap())).unwrap();
+    let mut bytes = flat(&std::fs::read(elf).unwrap());
+    std::fs::write(&image, &bytes).unwrap();
     for machine in [
         "-M virt,gic-version=3 -cpu cortex-a72",
         "-M virt,gic-version=2 -cpu cortex-a53",
         "-M virt,gic-version=3 -cpu neoverse-n1",
         "-M virt,gic-version=max -cpu max",
+        "-M virt,gic-version=3,virtualization=on -cpu cortex-a72",
+        "-M virt,gic-version=2,virtualization=on -cpu cortex-a53",
+        "-M virt,gic-version=3,virtualization=on -cpu neoverse-v1",
+        "-M virt,gic-version=3,virtualization=on -cpu max",
+        "-M virt,gic-version=3,virtualization=on -cpu max,sve=off,pauth=off,lpa2=off",
     ] {
         run(&image, machine);
+    }
+    // Two words of the Image header that the probe reads: E2H stays set, there is an EL3.
+    let el3 = "-M virt,gic-version=3,virtualization=on,secure=on -cpu";
+    let el2 = "-M virt,gic-version=3,virtualization=on -cpu";
+    for (machine, cpu, keeps_e2h, has_el3) in [
+        (el2, "neoverse-n1", 1, 0),
+        (el2, "max", 1, 0),
+        (el2, "max,sve=off,sme=off", 1, 0),
+        (el3, "max", 0, 1),
+        (el3, "max", 1, 1),
+        (el3, "cortex-a72", 0, 1),
+    ] {
+        (bytes[32], bytes[40]) = (keeps_e2h, has_el3);
+        std::fs::write(&image, &bytes).unwrap();
+        run(&image, &format!("{machine} {cpu}"));
     }
 }
 
@@ -99,7 +120,7 @@ fn run(image: &Path, machine: &str) {
     let _ = qemu.kill();
     let _ = qemu.wait();
     assert!(
-        ended && passed >= 17,
+        ended && passed >= 18,
         "{machine}: {passed} passed, then that"
     );
 }

@@ -14,6 +14,8 @@ pub(crate) enum Expected {
     Success,
     /// So many of its commands fail, and it powers off.
     Failures(u32),
+    /// All its commands succeed, and it can't power off, but says why.
+    StaysOn,
     /// It says that it can't go on (`capelin: fatal: …`).
     GivesUp,
 }
@@ -33,6 +35,11 @@ pub(crate) enum Damage {
     Missing(&'static str),
     /// The archive is sound, and this module is an ELF file for x86-64.
     OtherMachine(&'static str),
+    /// The archive is sound, and the CPU driver's entry code has an undefined instruction where it first has vectors.
+    Entry,
+    /// The archive is sound, and the CPU driver calls firmware by SMC where it means HVC, and the other way round. (QEMU
+    /// writes its own conduit into any tree that it is given.)
+    OtherConduit,
 }
 
 impl Damage {
@@ -60,6 +67,38 @@ impl Damage {
             Self::Missing(name) => {
                 return rewrite(image, archive, name, |module| {
                     (module.name != name).then_some(module)
+                });
+            }
+            Self::Entry => {
+                // msr vbar_el1, x0; isb; and UDF is 0.
+                let vectors = [0xd518_c000_u32, 0xd503_3fdf].map(u32::to_le_bytes);
+                return rewrite(image, archive, "cpudriver", |mut module| {
+                    let data = &mut module.data;
+                    if module.name == "cpudriver"
+                        && let Some(at) = data
+                            .windows(8)
+                            .position(|it| *it == *vectors.as_flattened())
+                        && let Some(next) = data.get_mut(at + 8..at + 12)
+                    {
+                        next.fill(0);
+                    }
+                    Some(module)
+                });
+            }
+            Self::OtherConduit => {
+                // hvc #0, smc #0.
+                let [hvc, smc] = [0xd400_0002_u32, 0xd400_0003].map(u32::to_le_bytes);
+                return rewrite(image, archive, "cpudriver", |mut module| {
+                    if module.name == "cpudriver" {
+                        for word in module.data.as_chunks_mut().0 {
+                            *word = match *word {
+                                it if it == hvc => smc,
+                                it if it == smc => hvc,
+                                other => other,
+                            };
+                        }
+                    }
+                    Some(module)
                 });
             }
             Self::OtherMachine(name) => {
@@ -111,6 +150,8 @@ fn rewrite(
 pub(crate) struct TreeChange {
     /// QEMU's tree for so many cores, if not for those that there are.
     pub(crate) cores: Option<u32>,
+    /// QEMU's tree for this version of the interrupt controller, if not for the one that there is.
+    pub(crate) gic: Option<u32>,
     /// Text to be replaced wherever it stands, by as much other text.
     pub(crate) replace: &'static [(&'static str, &'static str)],
 }
@@ -279,11 +320,84 @@ fn machines() -> Vec<GuestCase> {
     };
     let tree = |replace| {
         Some(TreeChange {
-            cores: None,
             replace,
+            ..TreeChange::default()
         })
     };
+    let other_gic = |name, options, version, pattern| GuestCase {
+        tree: Some(TreeChange {
+            gic: Some(version),
+            ..TreeChange::default()
+        }),
+        ..fatal(name, options, pattern)
+    };
     vec![
+        other_gic(
+            "machine/gic3-in-the-tree-only",
+            "--gic 2 --smp 2",
+            3,
+            "cannot start: interrupt controller: the device tree says GICv3, *the hardware ",
+        ),
+        other_gic(
+            "machine/gic2-in-the-tree-only",
+            "--gic 3 --smp 2",
+            2,
+            "cannot start: interrupt controller: the device tree says GICv2, *the hardware ",
+        ),
+        other_gic(
+            "machine/gic2-in-the-tree-only-max-el2",
+            "--gic 3 --smp 2 --cpu max --el2",
+            2,
+            "cannot start: interrupt controller: the device tree says GICv2, *the hardware ",
+        ),
+        GuestCase {
+            // Firmware is called by an instruction that this machine doesn't know, or that EL2 has no answer to.
+            exec: Some("cores; echo still here"),
+            expected: Expected::StaysOn,
+            patterns: vec![
+                "core 1 (MPIDR 0x1) cannot be started: this machine cannot do that",
+                "still here",
+                "error: firmware refused",
+            ],
+            counts: vec![(" running ", 1), (" failed ", 1)],
+            damage: Some(Damage::OtherConduit),
+            ..GuestCase::new("machine/wrong-conduit", "--smp 2")
+        },
+        GuestCase {
+            exec: Some("cores; echo still here"),
+            expected: Expected::StaysOn,
+            patterns: vec![
+                "core 1 (MPIDR 0x1) cannot be started: this machine cannot do that",
+                "still here",
+                "error: firmware refused",
+            ],
+            counts: vec![(" running ", 1), (" failed ", 1)],
+            damage: Some(Damage::OtherConduit),
+            ..GuestCase::new("machine/wrong-conduit-el2", "--smp 2 --el2")
+        },
+        GuestCase {
+            // With an EL3, HVC can't be switched off at EL2: it gets to the vectors there.
+            exec: Some("cores; echo still here"),
+            expected: Expected::StaysOn,
+            patterns: vec![
+                "core 1 (MPIDR 0x1) cannot be started: this machine cannot do that",
+                "still here",
+                "error: firmware refused",
+            ],
+            damage: Some(Damage::OtherConduit),
+            ..GuestCase::new(
+                "machine/wrong-conduit-el2-el3",
+                "--smp 2 --el2 --cpu max --qemu-args -M secure=on",
+            )
+        },
+        GuestCase {
+            damage: Some(Damage::Entry),
+            ..fatal(
+                "machine/exception-at-entry",
+                "",
+                "fatal: CPU driver: exception before its own map: ESR 0x0000000002000000 PC 0x",
+            )
+        },
         GuestCase {
             tree: tree(&[("arm,gic-v3", "xyz,gic-v3")]),
             ..fatal("machine/no-interrupt-controller", "", "no GIC")
@@ -328,7 +442,7 @@ fn machines() -> Vec<GuestCase> {
             counts: vec![(" running ", 4), (" failed ", 1)],
             tree: Some(TreeChange {
                 cores: Some(5),
-                replace: &[],
+                ..TreeChange::default()
             }),
             ..GuestCase::new("machine/a-core-that-is-not-there", "--smp 4")
         },
@@ -747,8 +861,8 @@ mod tests {
         }
         tree[60..64].copy_from_slice(b"psci");
         let change = TreeChange {
-            cores: None,
             replace: &[("psci", "none")],
+            ..TreeChange::default()
         };
         change.apply(&mut tree);
         assert_eq!(tree.len(), 176);

@@ -10,10 +10,12 @@
 //!
 //! | step | who | function |
 //! | --- | --- | --- |
+//! | is it what the tree says | every core, first of all | [`check_version`] |
 //! | distributor | boot core, once | [`distributor_init_once`] |
 //! | where is my redistributor (v3) | every core | [`find_redistributor`] |
 //! | redistributor and CPU interface | every core | [`Gic::init`] |
 //! | take and finish interrupts | every core | [`Gic::acknowledge`], [`Gic::end`] |
+//! | get rid of an FIQ | every core | [`Gic::silence_fiq`] |
 //! | mask | every core | [`Gic::enable`], [`Gic::disable`] |
 //! | doorbells | every core | [`Gic::send_sgi`] |
 //!
@@ -25,12 +27,14 @@
 //! EL2, where a core starts there, must have set `ICC_SRE_EL2.{Enable,SRE}`.
 
 mod distributor;
+mod identity;
 mod registers;
 mod sgi;
 mod v2;
 mod v3;
 
 pub use distributor::distributor_init_once;
+pub use identity::check_version;
 pub use sgi::SgiTarget;
 pub use v3::{REDISTRIBUTOR_BYTES, find_redistributor};
 
@@ -49,6 +53,14 @@ const PATIENCE: u32 = 1_000_000;
 pub enum GicError {
     /// A version other than 2 and 3.
     UnknownVersion(u32),
+    /// The hardware isn't of the version that the device tree says.
+    OtherVersion {
+        /// 2 or 3: what the device tree says.
+        said: u32,
+        /// What the registers say; `None` where no GIC answers at the addresses
+        /// that this version has.
+        found: Option<u32>,
+    },
     /// No redistributor has this core's affinity.
     NoRedistributor(Mpidr),
     /// A page that had to be looked at couldn't be mapped.
@@ -68,6 +80,13 @@ impl core::fmt::Display for GicError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::UnknownVersion(version) => write!(f, "GIC version {version} is not known"),
+            Self::OtherVersion { said, found } => {
+                write!(f, "the device tree says GICv{said}, ")?;
+                match found {
+                    Some(found) => write!(f, "the hardware is GICv{found}"),
+                    None => f.write_str("but the hardware has none there"),
+                }
+            }
             Self::NoRedistributor(mpidr) => write!(f, "core {mpidr} has no redistributor"),
             Self::NotMapped => f.write_str("a GIC page couldn't be mapped"),
             Self::NoSystemRegisters => f.write_str("no access to the GIC's system registers"),
@@ -101,6 +120,15 @@ pub struct GicMapping {
     pub cpu_interface: VirtAddr,
     /// Version 3: this core's redistributor, [`REDISTRIBUTOR_BYTES`].
     pub redistributor: VirtAddr,
+}
+
+/// What came of an FIQ ([`Gic::silence_fiq`]).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fiq {
+    /// It was this interrupt, which is disabled now.
+    Silenced(u32),
+    /// Nothing could be acknowledged: it will come again unless its source has gone.
+    NotOurs,
 }
 
 /// This core's part of the interrupt controller.
@@ -155,6 +183,17 @@ impl Gic {
         match self {
             Self::V2(gic) => gic.end(intid),
             Self::V3(gic) => gic.end(intid),
+        }
+    }
+
+    /// An FIQ came. All that is ours is group 1, which comes as IRQ: so it is an
+    /// interrupt of group 0 that somebody left enabled, or nothing of the interrupt
+    /// controller's. Where this core may, the interrupt is taken, disabled and
+    /// finished; group 0 is closed in any case.
+    pub fn silence_fiq(&mut self) -> Fiq {
+        match self {
+            Self::V2(gic) => gic.silence_fiq(),
+            Self::V3(gic) => gic.silence_fiq(),
         }
     }
 

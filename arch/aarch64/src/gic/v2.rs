@@ -13,12 +13,15 @@ use tock_registers::interfaces::{Readable, Writeable};
 use super::registers::{
     CpuInterface, Distributor, InterfaceControl, PRIORITIES, PRIORITY_MASK, SoftwareInterrupt,
 };
-use super::{FIRST_SPECIAL, GicError, GicMapping, SgiTarget};
+use super::{FIRST_SPECIAL, Fiq, GicError, GicMapping, SgiTarget};
 use crate::issue::{Issue, Op, Processor};
 use crate::pointer;
 
 /// The INTID field of acknowledge and end; above it is the core that sent an SGI.
 const INTID: u32 = 0x3ff;
+/// Acknowledged: the interrupt is of group 1, and this view takes those by the
+/// other register (IHI 0048 4.4.4).
+const GROUP_1: u32 = 1022;
 
 /// One core's GICv2.
 #[derive(Clone, Copy)]
@@ -28,6 +31,8 @@ pub struct GicV2 {
     interface: &'static CpuInterface,
     /// What was acknowledged last: an SGI must be ended with its sender's number.
     last: u32,
+    /// Whether that was by group 1's own register.
+    last_is_group1: bool,
     own_mask: u8,
 }
 
@@ -45,11 +50,20 @@ impl GicV2 {
         // Banked registers: index 0 is this core's.
         distributor.clear_enable[0].set(0xffff_0000);
         distributor.clear_active[0].set(u32::MAX);
+        // What whoever ran here before has left pending: a doorbell of his peers.
+        distributor.clear_pending[0].set(u32::MAX);
+        for senders in &distributor.clear_pending_sgi {
+            senders.set(u32::MAX);
+        }
         distributor.group[0].set(0);
         for priorities in &distributor.priority[..8] {
             priorities.set(PRIORITIES);
         }
         distributor.set_enable[0].set(0xffff);
+        // An interrupt that was taken and never ended would keep away all others.
+        for priorities in &interface.active_priorities {
+            priorities.set(0);
+        }
         interface.priority_mask.set(PRIORITY_MASK);
         interface.binary_point.set(0);
         interface.control.write(InterfaceControl::ENABLE::SET);
@@ -57,13 +71,19 @@ impl GicV2 {
             distributor,
             interface,
             last: FIRST_SPECIAL,
+            last_is_group1: false,
             own_mask: own_mask(distributor),
         }
     }
 
     #[inline]
     pub(super) fn acknowledge(&mut self) -> u32 {
-        let word = self.interface.acknowledge.get();
+        let mut word = self.interface.acknowledge.get();
+        self.last_is_group1 = word & INTID == GROUP_1;
+        if self.last_is_group1 {
+            // Not to be left pending: it would come again at once, for ever.
+            word = self.interface.acknowledge_group1.get();
+        }
         // What the device or the sender wrote before it raised the interrupt must
         // be read after this (IHI 0048 has no ordering of its own).
         Processor.issue(Op::DsbSy);
@@ -78,7 +98,18 @@ impl GicV2 {
         } else {
             intid
         };
-        self.interface.end.set(word);
+        if self.last_is_group1 {
+            self.interface.end_group1.set(word);
+        } else {
+            self.interface.end.set(word);
+        }
+    }
+
+    /// With `GICC_CTLR.FIQEn` clear, as `init` leaves it, nothing of the GIC's that
+    /// this view sees comes as FIQ.
+    pub(super) fn silence_fiq(&mut self) -> Fiq {
+        self.interface.control.write(InterfaceControl::ENABLE::SET);
+        Fiq::NotOurs
     }
 
     #[inline]
@@ -197,6 +228,36 @@ mod tests {
         // SAFETY: alive.
         unsafe { acknowledge.write_volatile(1023) };
         assert_eq!(gic.acknowledge(), None);
+    }
+
+    #[test]
+    fn what_was_left_pending_or_active_is_dropped() {
+        let (_, distributor, interface) = gic(1);
+        assert_eq!(distributor.clear_pending[0].get(), u32::MAX);
+        assert_eq!(distributor.clear_pending_sgi[3].get(), u32::MAX);
+        // SAFETY: the first active priorities register is in the page.
+        let active = unsafe { interface.add(0xd0 / 4) };
+        // SAFETY: alive.
+        assert_eq!(unsafe { active.read_volatile() }, 0);
+    }
+
+    #[test]
+    fn an_interrupt_of_group_1_is_taken_by_its_own_register() {
+        let (mut gic, _, interface) = gic(1);
+        let register = |offset: usize| {
+            // SAFETY: all offsets used are in the page.
+            unsafe { interface.add(offset / 4) }
+        };
+        // SAFETY: alive.
+        unsafe { register(0xc).write_volatile(1022) };
+        // SAFETY: alive.
+        unsafe { register(0x20).write_volatile(40) };
+        assert_eq!(gic.acknowledge(), Some(40));
+        gic.end(40);
+        // SAFETY: alive.
+        assert_eq!(unsafe { register(0x24).read_volatile() }, 40);
+        // SAFETY: alive.
+        assert_eq!(unsafe { register(0x10).read_volatile() }, 0);
     }
 
     #[test]

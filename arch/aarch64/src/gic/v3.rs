@@ -11,14 +11,13 @@ use capelin_abi::{Mpidr, PhysAddr, VirtAddr};
 use tock_registers::interfaces::{ReadWriteable, Readable, Writeable};
 
 use super::registers::{
-    Distributor, DistributorControl, DistributorType, PRIORITIES, PRIORITY_MASK,
+    Distributor, DistributorControl, DistributorType, PIDR2_OFFSET, PRIORITIES, PRIORITY_MASK,
     PRIVATE_FRAME_OFFSET, PrivateFrame, RedistributorControl, RedistributorFrame,
     RedistributorType, Waker,
 };
-use super::{FIRST_SPI, GicError, GicMapping, SgiTarget, sgi, wait_until};
+use super::{FIRST_SPECIAL, FIRST_SPI, Fiq, GicError, GicMapping, SgiTarget, sgi, wait_until};
 use crate::issue::{Issue, Op, Processor};
-use crate::pointer;
-use crate::sysreg;
+use crate::{mmio, pointer, sysreg};
 
 /// Bytes of a redistributor that a core uses: two frames of 64 KiB. (GICv4 has
 /// two more, which aren't used.)
@@ -28,9 +27,7 @@ const STRIDE_WITH_VLPIS: u64 = 0x4_0000;
 /// Redistributors looked at before the search is given up.
 const MAX_REDISTRIBUTORS: usize = 4096;
 /// Offset of the page with `GICR_PIDR2` in a redistributor.
-const IDENTITY_PAGE: u64 = 0xf000;
-/// `GICR_PIDR2`'s word in that page.
-const PIDR2_WORD: usize = 0xfe8 / 4;
+const IDENTITY_PAGE: u64 = PIDR2_OFFSET & !0xfff;
 
 /// One core's GICv3.
 #[derive(Clone, Copy)]
@@ -40,6 +37,8 @@ pub struct GicV3 {
     redistributor: &'static RedistributorFrame,
     private: &'static PrivateFrame,
     has_range_selector: bool,
+    /// Whether group 0 is this core's as well, and no higher exception level's.
+    has_group0: bool,
 }
 
 impl GicV3 {
@@ -61,6 +60,8 @@ impl GicV3 {
         wake(redistributor)?;
         private.clear_enable.set(u32::MAX);
         private.clear_active.set(u32::MAX);
+        // What whoever ran here before has left pending: a doorbell of his peers.
+        private.clear_pending.set(u32::MAX);
         private.group.set(u32::MAX);
         private.group_modifier.set(0);
         for priorities in &private.priority {
@@ -69,12 +70,14 @@ impl GicV3 {
         wait_until(|| !redistributor.control.is_set(RedistributorControl::RWP))?;
         private.set_enable.set(0xffff);
 
-        let has_range_selector = init_interface()? && distributor.kind.is_set(DistributorType::RSS);
+        let interface = init_interface()?;
         Ok(Self {
             distributor,
             redistributor,
             private,
-            has_range_selector,
+            has_range_selector: interface.has_range_selector
+                && distributor.kind.is_set(DistributorType::RSS),
+            has_group0: interface.has_group0,
         })
     }
 
@@ -93,6 +96,27 @@ impl GicV3 {
     pub(super) fn end(&mut self, intid: u32) {
         sysreg::write!("ICC_EOIR1_EL1", u64::from(intid));
         Processor.issue(Op::Isb);
+    }
+
+    pub(super) fn silence_fiq(&mut self) -> Fiq {
+        if !self.has_group0 {
+            return Fiq::NotOurs;
+        }
+        let intid = sysreg::read!("ICC_IAR0_EL1");
+        Processor.issue(Op::DsbSy);
+        #[expect(clippy::cast_possible_truncation, reason = "24 bits")]
+        let intid = intid as u32 & 0xff_ffff;
+        if intid < FIRST_SPECIAL {
+            self.disable(intid);
+            sysreg::write!("ICC_EOIR0_EL1", u64::from(intid));
+        }
+        sysreg::write!("ICC_IGRPEN0_EL1", 0);
+        Processor.issue(Op::Isb);
+        if intid < FIRST_SPECIAL {
+            Fiq::Silenced(intid)
+        } else {
+            Fiq::NotOurs
+        }
     }
 
     #[inline]
@@ -139,11 +163,22 @@ fn wake(redistributor: &RedistributorFrame) -> Result<(), GicError> {
     wait_until(|| !redistributor.waker.is_set(Waker::CHILDREN_ASLEEP))
 }
 
-/// Sets this core's CPU interface up. Tells whether it can name Aff0 above 15.
-fn init_interface() -> Result<bool, GicError> {
+/// What a CPU interface says of itself.
+struct Interface {
+    /// It can name Aff0 above 15.
+    has_range_selector: bool,
+    /// Group 0 is accessible.
+    has_group0: bool,
+}
+
+/// Sets this core's CPU interface up.
+fn init_interface() -> Result<Interface, GicError> {
     const SRE: u64 = 1;
     const EOI_MODE: u64 = 1 << 1;
     const RSS: u64 = 1 << 18;
+    if cfg!(target_arch = "aarch64") && !crate::cpu::Features::read().gic_system_registers {
+        return Err(GicError::NoSystemRegisters);
+    }
     let enabled = sysreg::read!("ICC_SRE_EL1") | SRE;
     sysreg::write!("ICC_SRE_EL1", enabled);
     Processor.issue(Op::Isb);
@@ -151,12 +186,40 @@ fn init_interface() -> Result<bool, GicError> {
         return Err(GicError::NoSystemRegisters);
     }
     let control = sysreg::read!("ICC_CTLR_EL1");
+    let priority_bits = (control >> 8 & 7) + 1;
+    let has_group0 = has_group0(priority_bits);
     sysreg::write!("ICC_CTLR_EL1", control & !EOI_MODE);
+    // An interrupt that whoever ran here before took and never ended would keep away
+    // all others. How many of these registers there are follows from the number of
+    // preemption levels (IHI 0069 12.2.6).
+    if priority_bits >= 7 {
+        sysreg::write!("ICC_AP1R3_EL1", 0);
+        sysreg::write!("ICC_AP1R2_EL1", 0);
+    }
+    if priority_bits >= 6 {
+        sysreg::write!("ICC_AP1R1_EL1", 0);
+    }
+    sysreg::write!("ICC_AP1R0_EL1", 0);
+    if has_group0 {
+        // Nothing of ours comes as FIQ.
+        sysreg::write!("ICC_IGRPEN0_EL1", 0);
+    }
     sysreg::write!("ICC_PMR_EL1", u64::from(PRIORITY_MASK));
     sysreg::write!("ICC_BPR1_EL1", 0);
     sysreg::write!("ICC_IGRPEN1_EL1", 1);
     Processor.issue(Op::Isb);
-    Ok(control & RSS != 0)
+    Ok(Interface {
+        has_range_selector: control & RSS != 0,
+        has_group0,
+    })
+}
+
+/// Whether group 0 is this exception level's: where `SCR_EL3.FIQ` keeps it, its
+/// registers trap to EL3, and the priority mask is shown shifted, so that the highest
+/// priority that it can hold reads as 0 (IHI 0069 4.8.6).
+fn has_group0(priority_bits: u64) -> bool {
+    sysreg::write!("ICC_PMR_EL1", 1 << (8 - priority_bits));
+    sysreg::read!("ICC_PMR_EL1") != 0
 }
 
 /// The address of the redistributor of the core `mpidr`, found by the affinity in
@@ -167,7 +230,8 @@ fn init_interface() -> Result<bool, GicError> {
 /// [`REDISTRIBUTOR_BYTES`] at the result and nothing of other cores' (I1).
 ///
 /// # Safety
-/// 1. What `map` returns can be read as device memory until its next call.
+/// 1. What `map` returns is mapped as device memory until its next call.
+/// 2. The exception vectors are installed, with fix-ups ([`mmio::probe32`]).
 ///
 /// # Errors
 /// [`GicError::NoRedistributor`], [`GicError::NotMapped`].
@@ -224,14 +288,12 @@ pub unsafe fn find_redistributor(
 /// 12.1.13): an unpopulated region must not pass for core 0's.
 ///
 /// # Safety
-/// 1. `page` can be read as device memory.
+/// 1. `page` is mapped as device memory; there may be nothing.
 unsafe fn is_redistributor(page: VirtAddr) -> bool {
-    let words = pointer::to::<u32>(page);
-    // SAFETY: inside the page.
-    let pidr2 = unsafe { words.add(PIDR2_WORD) };
-    // SAFETY: readable (1) and aligned.
-    let revision = unsafe { pidr2.read_volatile() } >> 4 & 0xf;
-    matches!(revision, 3 | 4)
+    let pidr2 = VirtAddr(page.0.wrapping_add(PIDR2_OFFSET & 0xfff));
+    // SAFETY: mapped (1); reading an identity register has no effect.
+    let pidr2 = unsafe { mmio::probe32(pidr2) };
+    matches!(pidr2.map(|word| word >> 4 & 0xf), Ok(3 | 4))
 }
 
 /// The affinity as `GICR_TYPER` has it: Aff3, Aff2, Aff1, Aff0 in four bytes.
@@ -260,7 +322,7 @@ mod tests {
                 page.0[3] = u32::try_from(kind >> 32).unwrap();
                 pages.insert(address, page);
                 let mut identity = Page([0; 1024]);
-                identity.0[PIDR2_WORD] = 0x3b;
+                identity.0[0xfe8 / 4] = 0x3b;
                 pages.insert(address + IDENTITY_PAGE, identity);
             }
             Self(pages)
@@ -352,7 +414,7 @@ mod tests {
         );
         // A region that is all one redistributor without end.
         let mut identity = Page([0; 1024]);
-        identity.0[PIDR2_WORD] = 0x3b;
+        identity.0[0xfe8 / 4] = 0x3b;
         let word = identity.0.as_ptr().expose_provenance() as u64;
         let map = |_| Some(VirtAddr(word));
         // SAFETY: the page is alive.

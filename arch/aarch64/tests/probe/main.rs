@@ -13,11 +13,11 @@ mod probe {
     use capelin_aarch64::console::EarlyConsole;
     use capelin_aarch64::fp::{self, FpState};
     use capelin_aarch64::gic::{
-        Gic, GicMapping, SgiTarget, distributor_init_once, find_redistributor,
+        Fiq, Gic, GicMapping, SgiTarget, distributor_init_once, find_redistributor,
     };
     use capelin_aarch64::psci::{AffinityState, Psci, PsciError};
     use capelin_aarch64::timer::{self, Timer};
-    use capelin_aarch64::{cache, cpu, tlb, user};
+    use capelin_aarch64::{cache, cpu, mmio, tlb, user};
     use capelin_abi::boot::{
         ConsoleArgs, GicArgs, MAX_REDISTRIBUTOR_REGIONS, PhysRegion, PsciArgs,
     };
@@ -31,14 +31,47 @@ mod probe {
         ".quad 0x200000, __image_bytes, 0xa, 0, 0, 0",
         ".ascii \"ARM\\x64\"",
         ".word 0",
-        "1: adrp x1, __stack_top",
-        "   add x1, x1, :lo12:__stack_top",
-        "   mov sp, x1",
-        "   adrp x1, probe_vectors",
-        "   add x1, x1, :lo12:probe_vectors",
-        "   msr vbar_el1, x1",
+        // At EL2 firmware may have left anything: here it has left every trap on. A word
+        // in the header, which the test sets, says that E2H is to stay set, as on cores
+        // that can't clear it. x20 := the exception level of the entry.
+        "1: adr x21, _start",
+        "   mrs x20, CurrentEL",
+        "   lsr x20, x20, #2",
+        "   cmp x20, #2",
+        "   b.ne 3f",
+        "   mov x1, #-1",
+        "   msr cptr_el2, x1",
+        "   msr hstr_el2, x1",
+        "   msr mdcr_el2, x1",
+        "   msr cnthctl_el2, xzr",
+        "   msr cntvoff_el2, x1",
+        "   mrs x2, id_aa64mmfr0_el1",
+        "   ubfx x2, x2, #56, #4", // FGT
+        "   cbz x2, 4f",
+        "   msr S3_4_C1_C1_4, x1",
+        "   msr S3_4_C1_C1_5, x1",
+        "   msr S3_4_C1_C1_6, x1",
+        "   msr S3_4_C3_C1_4, x1",
+        "   msr S3_4_C3_C1_5, x1",
+        "4: ldr x1, [x21, #32]",
+        "   cbz x1, 2f",
+        "   ldr x0, =0x304a0000000", // RW, HCD, E2H, APK, API
+        "   orr x0, x0, #(1 << 31)",
+        "   bl capelin_leave_el2_with",
+        "   b 3f",
+        "2: bl capelin_leave_el2",
+        "3: bl capelin_reset_el1",
+        "   mov x0, x20",
+        "   ldr x1, [x21, #40]",
+        "   adrp x2, __stack_top",
+        "   add x2, x2, :lo12:__stack_top",
+        "   mov sp, x2",
+        "   adrp x2, probe_vectors",
+        "   add x2, x2, :lo12:probe_vectors",
+        "   msr vbar_el1, x2",
         "   isb",
         "   b probe_main",
+        "   .ltorg",
         ".popsection",
         // Only a synchronous exception of EL1 itself is expected (0x200): ask for
         // the fix-up as a kernel would, and continue there.
@@ -111,8 +144,12 @@ mod probe {
     }
 
     #[unsafe(no_mangle)]
-    extern "C" fn probe_main() -> ! {
-        report("entered at EL1", cpu::current_el() == 1);
+    extern "C" fn probe_main(entered_at: u64, has_el3: u64) -> ! {
+        // Another word of the header: there is an EL3, with nothing in it, so no firmware;
+        // HVC can't be switched off then, and group 0 isn't ours.
+        let has_el3 = has_el3 != 0;
+        report("runs at EL1", cpu::current_el() == 1);
+        report("EL0 is kept from the debug channel", mdscr() == 1 << 12);
         let features = cpu::Features::read();
         let lines = features.lines;
         report(
@@ -125,12 +162,41 @@ mod probe {
         if features.fp {
             fp_registers();
         }
-        firmware();
+        if has_el3 {
+            no_firmware();
+        } else {
+            firmware(entered_at);
+        }
         interrupts(features.gic_system_registers);
+        if !has_el3 {
+            // With an EL3, QEMU ignores what a non-secure write says to ICC_AP1R0_EL1.
+            predecessor(features.gic_system_registers);
+            if features.gic_system_registers {
+                group_0();
+            }
+        }
         events();
         let _ = writeln!(console(), "done");
-        let _ = psci().system_off();
+        if !has_el3 {
+            let _ = psci(conduit(entered_at)).system_off();
+        }
         cpu::halt()
+    }
+
+    /// QEMU answers where we aren't: at EL2 or EL3.
+    fn conduit(entered_at: u64) -> u32 {
+        if entered_at == 2 {
+            PsciArgs::SMC
+        } else {
+            PsciArgs::HVC
+        }
+    }
+
+    fn mdscr() -> u64 {
+        let value;
+        // SAFETY: reads a register.
+        unsafe { core::arch::asm!("mrs {}, mdscr_el1", out(reg) value) };
+        value
     }
 
     /// Every maintenance operation is one that EL1 may issue.
@@ -227,9 +293,9 @@ mod probe {
         report("FP registers survive", is_ok);
     }
 
-    fn psci() -> Psci {
+    fn psci(method: u32) -> Psci {
         Psci::new(PsciArgs {
-            method: PsciArgs::HVC,
+            method,
             cpu_on: 0xc400_0003,
             cpu_off: 0x8400_0002,
             affinity_info: 0xc400_0004,
@@ -238,12 +304,83 @@ mod probe {
         })
     }
 
-    fn firmware() {
+    fn firmware(entered_at: u64) {
         let (own, ghost) = (cpu::mpidr(), Mpidr(0x7f_0000));
-        let is_ok = psci().affinity_info(own) == Ok(AffinityState::On)
-            && psci().cpu_on(own, PhysAddr(0x4020_0000), 0) == Err(PsciError::AlreadyOn)
-            && psci().cpu_on(ghost, PhysAddr(0x4020_0000), 0) == Err(PsciError::InvalidParameters);
+        let right = psci(conduit(entered_at));
+        let entry = PhysAddr(0x4020_0000);
+        let is_ok = right.affinity_info(own) == Ok(AffinityState::On)
+            && right.cpu_on(own, entry, 0) == Err(PsciError::AlreadyOn)
+            && right.cpu_on(ghost, entry, 0) == Err(PsciError::InvalidParameters);
         report("firmware answers", is_ok);
+        // Where EL2 was left, HVC gets to its vectors, or nowhere; registers survive it.
+        let wrong = psci(PsciArgs::HVC + PsciArgs::SMC - conduit(entered_at));
+        let mut is_ok = true;
+        for _ in 0..3 {
+            is_ok &= wrong.affinity_info(own) == Err(PsciError::NotSupported)
+                && right.affinity_info(own) == Ok(AffinityState::On)
+                && cpu::current_el() == 1;
+        }
+        report("the wrong conduit is undefined and harmless", is_ok);
+    }
+
+    /// HVC gets to the vectors that EL2 was left with.
+    fn no_firmware() {
+        let hvc = psci(PsciArgs::HVC);
+        let is_ok = (0..3).all(|_| {
+            hvc.affinity_info(cpu::mpidr()) == Err(PsciError::NotSupported)
+                && cpu::current_el() == 1
+        });
+        report("HVC is undefined and harmless", is_ok);
+    }
+
+    /// Whoever ran here before took an interrupt and never ended it, and left another
+    /// one pending.
+    fn predecessor(is_v3: bool) {
+        let mut old = gic(is_v3);
+        let own = old.own_target(cpu::mpidr());
+        let mut is_ok = old.send_sgi(own, 5).is_ok()
+            && within_ms(100, cpu::interrupt_pending)
+            && old.acknowledge() == Some(5)
+            && old.send_sgi(own, 6).is_ok()
+            && !within_ms(5, cpu::interrupt_pending);
+        report("an interrupt that isn't ended keeps away others", is_ok);
+        let mut new = gic(is_v3);
+        is_ok = !within_ms(5, cpu::interrupt_pending) && new.acknowledge().is_none();
+        report("a stale doorbell is dropped", is_ok);
+        is_ok = new.send_sgi(own, 7).is_ok()
+            && within_ms(100, cpu::interrupt_pending)
+            && new.acknowledge() == Some(7);
+        new.end(7);
+        report("interrupts come again", is_ok);
+    }
+
+    /// An SGI that is in group 0, which comes as FIQ.
+    fn group_0() {
+        const SGI: u32 = 9;
+        let mut gic = gic(true);
+        // The first core's redistributor on this board: IGROUPR0 and ISPENDR0.
+        let register =
+            |offset: u64| capelin_aarch64::pointer::to::<u32>(VirtAddr(0x80a_0000 + offset));
+        let fiq_pending = || {
+            let pending: u64;
+            // SAFETY: reads a register.
+            unsafe { core::arch::asm!("mrs {}, isr_el1", out(reg) pending) };
+            pending & 1 << 6 != 0
+        };
+        // SAFETY: mapped, the MMU being off.
+        unsafe { mmio::write32(register(0x1_0080), !(1 << SGI)) };
+        // SAFETY: lets group 0 through to this core, which masks it.
+        unsafe { core::arch::asm!("msr icc_igrpen0_el1, {}", "isb", in(reg) 1_u64) };
+        // SAFETY: as above.
+        unsafe { mmio::write32(register(0x1_0200), 1 << SGI) };
+        let came = within_ms(100, fiq_pending);
+        let silenced = gic.silence_fiq();
+        let is_ok = came && silenced == Fiq::Silenced(SGI) && !within_ms(5, fiq_pending);
+        report("an FIQ is silenced", is_ok);
+        report(
+            "what isn't there can't be",
+            gic.silence_fiq() == Fiq::NotOurs,
+        );
     }
 
     fn gic(is_v3: bool) -> Gic {

@@ -211,12 +211,10 @@ fn conclude<M: Machine>(
 #[inline(never)]
 fn refuse<M: Machine>(core: &mut Core<M>, area: M::Context, error: SysError) -> Leave {
     area.set(0, error as u64);
-    if error == SysError::BadPointer {
-        // The fault took the way back to the caller: see `reload_current`.
-        dispatch::reload_current(core, area)
-    } else {
-        Leave::caller(area)
-    }
+    // It may come of a fault with a fix-up (of an access, or of a call of firmware),
+    // which took the way back to the caller: see `reload_current`. Which errors do
+    // isn't for this place to know.
+    dispatch::reload_current(core, area)
 }
 
 /// The caller stopped, ended or deleted itself, or deleted what it lives on.

@@ -100,6 +100,7 @@ fn judge(case: &GuestCase, report: &Report, seconds: f64) -> Outcome {
     let ended_well = match (&case.expected, &report.end) {
         (Expected::Success, End::PoweredOff(None | Some(0))) => true,
         (Expected::Failures(count), End::PoweredOff(Some(failed))) => count == failed,
+        (Expected::StaysOn, End::Lingered(0)) => true,
         (Expected::GivesUp, End::Fatal(_)) => true,
         _ => false,
     };
@@ -180,6 +181,9 @@ fn changed_tree(context: &Context, options: &RunOptions, change: TreeChange) -> 
     if let Some(cores) = change.cores {
         shape.cores = cores;
     }
+    if let Some(gic) = change.gic {
+        shape.gic = gic;
+    }
     let kernel = shape.kernel.clone().unwrap_or_default();
     let arguments = qemu::command::arguments(&shape, &kernel, Console::Plain)?;
     let status = Command::new(qemu::command::QEMU)
@@ -259,6 +263,10 @@ mod tests {
         let gives_up = case(Expected::GivesUp, &[]);
         assert!(!passes(&gives_up, OFF, ""));
         assert!(passes(&gives_up, End::Fatal("x".to_owned()), ""));
+        let stays = case(Expected::StaysOn, &[]);
+        assert!(!passes(&stays, OFF, ""));
+        assert!(!passes(&stays, End::Lingered(1), ""));
+        assert!(passes(&stays, End::Lingered(0), ""));
         let fails = case(Expected::Failures(2), &[]);
         assert!(passes(&fails, End::PoweredOff(Some(2)), ""));
         assert!(!passes(&fails, End::PoweredOff(Some(1)), ""));
