@@ -69,7 +69,7 @@ mod writer;
 pub use error::{Error, Position, Resource, SyntaxError, SyntaxErrorKind};
 pub use knowledge_base::{KnowledgeBase, Limits, RULES};
 #[cfg(feature = "dt")]
-pub use machine_facts::{core_id, facts_from_machine, set_running_core};
+pub use machine_facts::{facts_from_machine, set_running_core};
 pub use query::{Progress, Query, Solution};
 pub use reader::{ReadTerm, Reader, read_term};
 pub use term::{Args, Name, Term, TermRef, View};

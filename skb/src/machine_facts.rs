@@ -1,7 +1,9 @@
 //! The facts that a device tree gives.
 //!
 //! A core's id is its place among the device tree's cores, from 0, those that
-//! can't be started included: everybody who reads the same tree numbers alike.
+//! can't be started included, and for a core that runs without being in the tree the
+//! number behind them ([`Machine::core_number`]): everybody who reads the same tree
+//! numbers alike, and the boot core may stand anywhere in it.
 //! Without a `numa-node-id`, cores and memory belong to node 0. What the tree
 //! doesn't say gives no fact, or 0 where [`schema`] says so.
 
@@ -33,16 +35,8 @@ pub fn facts_from_machine(kb: &mut KnowledgeBase, machine: &Machine) -> Result<(
     Ok(())
 }
 
-/// The id of the core with that MPIDR; of several, which is the tree's error, the
-/// first.
-#[must_use]
-pub fn core_id(machine: &Machine, mpidr: Mpidr) -> Option<u64> {
-    let place = machine.cpus.iter().position(|cpu| cpu.mpidr == mpidr)?;
-    u64::try_from(place).ok()
-}
-
-/// Makes the core with that MPIDR the boot core. False if the tree doesn't have
-/// it; the boot core stays as it was then.
+/// Makes the core with that MPIDR the boot core. If the tree doesn't have it, which is
+/// told by false, it becomes a core of node 0 that nobody can start.
 ///
 /// # Errors
 /// [`Error::Limit`] when the knowledge base is full.
@@ -51,12 +45,20 @@ pub fn set_running_core(
     machine: &Machine,
     mpidr: Mpidr,
 ) -> Result<bool, Error> {
-    let Some(id) = core_id(machine, mpidr) else {
-        return Ok(false);
-    };
+    let id = number(machine.core_number(mpidr));
     kb.retract_all(&Term::compound("boot_core", [Term::var(0)]))?;
     kb.assert_fact(&schema::BootCore { id })?;
-    Ok(true)
+    let is_known = machine.cpu(mpidr).is_some();
+    if !is_known {
+        let mpidr = mpidr.0;
+        kb.assert_fact(&schema::Core { id, mpidr, node: 0 })?;
+        kb.assert_fact(&schema::CoreStart {
+            id,
+            method: "none",
+            release: 0,
+        })?;
+    }
+    Ok(is_known)
 }
 
 /// A number for a count of things.

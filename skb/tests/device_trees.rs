@@ -113,14 +113,23 @@ fn a_numa_machine_boots_node_by_node() {
     // Another core runs than the header says.
     let last = machine.cpus[15].mpidr;
     assert_eq!(set_running_core(&mut kb, &machine, last), Ok(true));
+    let order = kb
+        .first("boot_order(L), \\+ member(15, L), member(0, L)")
+        .expect("no error");
+    assert!(order.is_some());
+    // A core that the tree doesn't have: it starts all that are there, and nobody it.
     assert_eq!(
         set_running_core(&mut kb, &machine, Mpidr(0xdead)),
         Ok(false)
     );
     let order = kb
-        .first("boot_order(L), \\+ member(15, L), member(0, L)")
+        .first(
+            "boot_core(16), core(16, 0xdead, 0), boot_order(L), length(L, 16), \\+ member(16, L)",
+        )
         .expect("no error");
     assert!(order.is_some());
+    let tree = kb.first("boot_tree(16, [_|_])").expect("no error");
+    assert!(tree.is_some());
 }
 
 #[test]

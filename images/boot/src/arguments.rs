@@ -18,6 +18,8 @@ pub const ENTRY_TICKS_WORD: usize = 0;
 pub struct BootCore {
     /// Its affinity.
     pub mpidr: Mpidr,
+    /// Its number ([`Machine::core_number`]), and its kernel's id.
+    pub number: u32,
     /// Its NUMA node, 0 where the tree knows none.
     pub node: u64,
     /// The counter when firmware entered the boot driver.
@@ -31,6 +33,8 @@ impl BootCore {
         let node = machine.cpu(mpidr).and_then(|cpu| cpu.numa);
         Self {
             mpidr,
+            // No tree that is read has so many cores.
+            number: u32::try_from(machine.core_number(mpidr)).unwrap_or(u32::MAX),
             node: node.map_or(0, |node| u64::from(node.0)),
             entry_ticks,
         }
@@ -69,7 +73,7 @@ pub fn core_args(
     Ok(CoreArgs {
         magic: ARGS_MAGIC,
         abi_version: ABI_VERSION,
-        kernel_id: 0,
+        kernel_id: core.number,
         is_boot_core: 1,
         mpidr: core.mpidr.0,
         node: core.node,

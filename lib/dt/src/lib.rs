@@ -151,6 +151,16 @@ impl Machine {
         self.cpus.iter().find(|cpu| cpu.mpidr == mpidr)
     }
 
+    /// The number by which everybody who reads this tree knows the core `mpidr`: its
+    /// place among all cores, from 0; of several with that MPIDR, which is the tree's
+    /// error, the first. A core that runs and isn't in the tree has the number behind
+    /// them, which nobody else has.
+    #[must_use]
+    pub fn core_number(&self, mpidr: Mpidr) -> usize {
+        let place = self.cpus.iter().position(|cpu| cpu.mpidr == mpidr);
+        place.unwrap_or(self.cpus.len())
+    }
+
     /// The numbers of all NUMA nodes that have cores, memory or a distance,
     /// ascending.
     #[must_use]

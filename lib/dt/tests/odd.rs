@@ -492,6 +492,24 @@ fn cores_with_odd_registers_are_left_out() {
 }
 
 #[test]
+fn cores_are_numbered_by_their_place() {
+    let machine = tree(|b| {
+        b.begin("cpus")
+            .cells("#address-cells", &[1])
+            .cells("#size-cells", &[0]);
+        for mpidr in [0x100, 0, 0x200, 0x200] {
+            b.begin(&format!("cpu@{mpidr:x}"))
+                .str("device_type", "cpu")
+                .cells("reg", &[mpidr])
+                .end();
+        }
+        b.end();
+    });
+    let numbers = [0x100, 0, 0x200, 0x300].map(|mpidr| machine.core_number(Mpidr(mpidr)));
+    assert_eq!(numbers, [0, 1, 2, 4]);
+}
+
+#[test]
 fn caches_may_loop() {
     let machine = tree(|b| {
         b.begin("cpus")

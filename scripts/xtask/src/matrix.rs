@@ -154,6 +154,8 @@ pub(crate) struct TreeChange {
     pub(crate) gic: Option<u32>,
     /// Text to be replaced wherever it stands, by as much other text.
     pub(crate) replace: &'static [(&'static str, &'static str)],
+    /// MPIDRs for the cores, in the tree's order, in place of their own; none for no change.
+    pub(crate) mpidrs: &'static [u32],
 }
 
 impl TreeChange {
@@ -170,6 +172,7 @@ impl TreeChange {
                 }
             }
         }
+        set_mpidrs(tree, self.mpidrs);
         // Devicetree Specification 5.2: total size, offsets and sizes of structure and strings, big endian.
         let word = |tree: &[u8], at: usize| {
             tree.get(at..at + 4)
@@ -182,6 +185,47 @@ impl TreeChange {
         tree.truncate(end as usize);
         if let Some(size) = tree.get_mut(4..8) {
             size.copy_from_slice(&end.to_be_bytes());
+        }
+    }
+}
+
+/// Writes `mpidrs` into the one-cell `reg` of the nodes `cpu@…`, one after the other (Devicetree Specification 5.4).
+fn set_mpidrs(tree: &mut [u8], mpidrs: &[u32]) {
+    let word = |tree: &[u8], at: usize| {
+        let bytes = tree.get(at..at + 4)?;
+        <[u8; 4]>::try_from(bytes).ok().map(u32::from_be_bytes)
+    };
+    let text = |tree: &[u8], at: usize, wanted: &[u8]| {
+        tree.get(at..).is_some_and(|rest| rest.starts_with(wanted))
+    };
+    let mut left = mpidrs.iter();
+    let mut is_core = false;
+    let mut at = word(tree, 8).unwrap_or(0) as usize;
+    let strings = word(tree, 12).unwrap_or(0) as usize;
+    while let Some(token) = word(tree, at) {
+        at += 4;
+        match token {
+            1 => {
+                is_core = text(tree, at, b"cpu@");
+                let length = tree.iter().skip(at).take_while(|&&byte| byte != 0).count();
+                at += (length + 1).next_multiple_of(4);
+            }
+            3 => {
+                let bytes = word(tree, at).unwrap_or(0) as usize;
+                let name = word(tree, at + 4).unwrap_or(0) as usize;
+                at += 8;
+                if is_core
+                    && bytes == 4
+                    && text(tree, strings + name, b"reg\0")
+                    && let Some(mpidr) = left.next()
+                    && let Some(value) = tree.get_mut(at..at + 4)
+                {
+                    value.copy_from_slice(&mpidr.to_be_bytes());
+                }
+                at += bytes.next_multiple_of(4);
+            }
+            2 | 4 => {}
+            _ => return,
         }
     }
 }
@@ -324,6 +368,12 @@ fn machines() -> Vec<GuestCase> {
             ..TreeChange::default()
         })
     };
+    let numbered = |mpidrs| {
+        Some(TreeChange {
+            mpidrs,
+            ..TreeChange::default()
+        })
+    };
     let other_gic = |name, options, version, pattern| GuestCase {
         tree: Some(TreeChange {
             gic: Some(version),
@@ -421,6 +471,22 @@ fn machines() -> Vec<GuestCase> {
             patterns: vec!["capelin: boot driver on", "still here"],
             counts: vec![(" running ", 2)],
             ..GuestCase::new("machine/no-stdout-path", "--smp 2")
+        },
+        GuestCase {
+            // The boot core, MPIDR 0, stands second, as on an Altra.
+            tree: numbered(&[1, 0, 3, 2]),
+            exec: Some("cores; ping 0 10; oncore 2 hello; ping 3 10; echo still here"),
+            patterns: vec!["hello from core 2", "still here"],
+            counts: vec![(" running ", 4)],
+            ..GuestCase::new("machine/boot-core-second", "--smp 4")
+        },
+        GuestCase {
+            // The boot core stands nowhere, and MPIDR 0x10 isn't there.
+            tree: numbered(&[1, 0x10, 3, 2]),
+            exec: Some("cores; oncore 0 hello; echo still here"),
+            patterns: vec!["core 1 (MPIDR 0x10)", "hello from core 0", "still here"],
+            counts: vec![(" running ", 4)],
+            ..GuestCase::new("machine/boot-core-nowhere", "--smp 4")
         },
         fatal("machine/16-MiB", "--smp 1 --mem 16M", "fatal"),
         GuestCase {
