@@ -13,6 +13,8 @@ use capelin_dt::{DtError, Finding};
 pub enum BootError {
     /// x0 was 0 or misaligned at entry.
     NoDeviceTree,
+    /// What firmware gave can't be a device tree's address.
+    MisplacedDeviceTree(u64),
     /// The device tree is damaged.
     DeviceTree(DtError),
     /// The device tree lacks what Capelin needs.
@@ -58,7 +60,12 @@ pub enum BootError {
 impl fmt::Display for BootError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoDeviceTree => f.write_str("firmware gave no device tree"),
+            Self::NoDeviceTree => f.write_str("firmware gave no device tree (x0 is 0)"),
+            Self::MisplacedDeviceTree(address) => write!(
+                f,
+                "firmware gave {address:#x} as the device tree's address (x0), which isn't a \
+                 multiple of 4"
+            ),
             Self::DeviceTree(error) => write!(f, "device tree: {error}"),
             Self::Machine(finding) => write!(f, "{finding}"),
             Self::NoArchive => {

@@ -99,8 +99,13 @@ fn boot(
 
 /// The device tree's bytes, as far as its header can be believed.
 fn device_tree_blob(address: u64) -> Result<&'static [u8], BootError> {
-    if address == 0 || !address.is_multiple_of(8) {
+    if address == 0 {
         return Err(BootError::NoDeviceTree);
+    }
+    // The boot protocol asks firmware for 8 bytes; the tree is read byte by byte, and
+    // some firmware only keeps its cells aligned.
+    if !address.is_multiple_of(4) {
+        return Err(BootError::MisplacedDeviceTree(address));
     }
     // SAFETY: firmware says that there is a device tree (1); nobody writes to it
     // while we run (2).

@@ -375,6 +375,50 @@ fn a_tree_that_lacks_something_is_told_by_name() {
     }
 }
 
+/// Some firmware only keeps a tree's cells aligned.
+#[test]
+fn a_tree_at_any_multiple_of_4_is_used() {
+    let Some(parts) = parts() else { return };
+    let tree = parts.folder.join("unaligned.dtb");
+    let dumped = Command::new("qemu-system-aarch64")
+        .args([
+            "-nodefaults",
+            "-nographic",
+            "-m",
+            "256M",
+            "-cpu",
+            "cortex-a72",
+            "-M",
+        ])
+        .arg(format!("virt,dumpdtb={}", tree.display()))
+        .output()
+        .unwrap();
+    assert!(dumped.status.success());
+    // QEMU pads it to 1 MiB; the end of the last block is the end of the tree.
+    let mut blob = fs::read(&tree).unwrap();
+    let word = |at: usize| u32::from_be_bytes(blob[at..at + 4].try_into().unwrap());
+    let end = (word(8) + word(36)).max(word(12) + word(32));
+    blob.truncate(end as usize);
+    blob[4..8].copy_from_slice(&end.to_be_bytes());
+    fs::write(&tree, blob).unwrap();
+    let whole = image(&parts.boot, &parts.archive);
+    // adr x0, . - 0xffffc: the image is entered at 0x4020_0000.
+    let said = run(
+        parts,
+        "unaligned-tree",
+        &entered_with(&whole, 0x1080_0020),
+        &format!(
+            "-M virt -cpu cortex-a72 -m 256M -device loader,addr=0x40100004,force-raw=on,file={}",
+            tree.display()
+        ),
+    );
+    assert!(said.contains("memory: 256 MiB"), "{said}");
+    assert!(
+        said.lines().last().unwrap_or("").starts_with("done "),
+        "{said}"
+    );
+}
+
 #[test]
 fn many_cores_need_no_more_than_the_heap() {
     let Some(parts) = parts() else { return };
@@ -469,6 +513,13 @@ fn obstacles_are_told_by_name() {
             entered_with(&whole, 0xd280_0000),
             VIRT,
             "no device tree",
+        ),
+        (
+            // mov x0, #1
+            "no-address",
+            entered_with(&whole, 0xd280_0020),
+            VIRT,
+            "firmware gave 0x1 as the device tree's address",
         ),
         (
             "bad-tree",
