@@ -1,7 +1,6 @@
 //! This core as the kernel's [`Machine`]: its map, timer, interrupt controller,
 //! firmware and console.
 
-use core::fmt::Write;
 use core::sync::atomic::AtomicU64;
 
 use capelin_aarch64::console::EarlyConsole;
@@ -240,16 +239,10 @@ impl Machine for Board {
         firmware(self.psci.system_reset())
     }
 
-    fn write_console(&mut self, text: &[u8]) {
-        let Some(console) = &mut self.console else {
-            return;
-        };
-        // A character that was cut in two is written as it comes.
-        match core::str::from_utf8(text) {
-            Ok(text) => {
-                let _ = console.write_str(text);
-            }
-            Err(_) => text.iter().for_each(|&byte| console.write_byte(byte)),
+    fn write_console(&mut self, text: &[u8]) -> usize {
+        match &self.console {
+            Some(console) => console.write_some(text),
+            None => text.len(),
         }
     }
 }

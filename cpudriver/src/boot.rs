@@ -317,7 +317,7 @@ fn start_devices(own: &mut OwnMap, mpidr: Mpidr) -> Result<(Gic, Timer), BootErr
     }
     // SAFETY: 1., 2. mapped above for good, and found by this core's affinity.
     let gic = unsafe { Gic::init(&mapping)? };
-    let timer = Timer::init(args.timer_is_physical != 0);
+    let timer = Timer::init(args.timer_is_physical != 0, args.timer_frequency);
     gic.enable(args.timer_intid)?;
     fp::trap_fp(true);
     Ok((gic, timer))

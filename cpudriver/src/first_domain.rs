@@ -157,6 +157,7 @@ pub(crate) fn make(
     info.gic = args.gic;
     info.timer_intid = args.timer_intid;
     info.timer_is_physical = args.timer_is_physical;
+    info.timer_frequency = args.timer_frequency;
     info.psci = args.psci;
     info.console = args.console;
     if args.is_boot_core != 0 {
@@ -224,6 +225,7 @@ fn configure(
     block.resume = Resume::Run;
     let words = core.objects.frame(linear(frame).0);
     words.write(offset::MAGIC, FRAME_MAGIC);
+    words.write(offset::FREQUENCY, core.frequency);
     words.write(offset::UPCALL_RUN, entry);
     words.write(offset::UPCALL_STACK, layout::UPCALL_STACK_TOP.0);
     words.write(offset::ENABLED + context::PC * 8, entry);

@@ -31,6 +31,7 @@ fn die(reason: core::fmt::Arguments<'_>) -> ! {
             let core = unsafe { with_core() };
             let kernel = core.kernel;
             core.log_line(format_args!("panic: {reason}"));
+            core.finish_log();
             if let Some(console) = &mut core.machine.console {
                 let _ = write!(console, "\ncpu {kernel}: panic: {reason}\n");
             }

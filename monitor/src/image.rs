@@ -118,6 +118,7 @@ impl Layout {
         args.gic = info.gic;
         args.timer_intid = info.timer_intid;
         args.timer_is_physical = info.timer_is_physical;
+        args.timer_frequency = info.timer_frequency;
         args.psci = info.psci;
         args.console = info.console;
         args.parent_ring = hand_over.ring;
@@ -268,6 +269,7 @@ mod tests {
         let layout = Layout::new(&kernel(5000, 0x4_0000), &domain(), 0x7000).unwrap();
         let mut info = BootInfo::new_zeroed();
         info.timer_intid = 27;
+        info.timer_frequency = 54_000_000;
         info.psci.cpu_on = 0xc400_0003;
         info.gic.version = 3;
         let planned = PlannedCore {
@@ -305,6 +307,10 @@ mod tests {
         assert_eq!(
             (args.timer_intid, args.psci.cpu_on, args.gic.version),
             (27, 0xc400_0003, 3)
+        );
+        assert_eq!(
+            (args.timer_frequency, args.timer_is_physical),
+            (54_000_000, 0)
         );
         assert_eq!((args.domain_offset, args.domain_bytes), (0x4_1000, 0));
         assert_eq!(

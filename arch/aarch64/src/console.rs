@@ -140,6 +140,26 @@ impl EarlyConsole {
         }
     }
 
+    /// Writes as many bytes as there is room for now, a carriage return before every
+    /// line feed: how many of `text`.
+    #[must_use]
+    pub fn write_some(&self, text: &[u8]) -> usize {
+        for (done, &byte) in text.iter().enumerate() {
+            if byte == b'\n' {
+                if !self.has_room() {
+                    return done;
+                }
+                // Where the line feed finds no room now, it comes with another of these.
+                self.put(b'\r');
+            }
+            if !self.has_room() {
+                return done;
+            }
+            self.put(byte);
+        }
+        text.len()
+    }
+
     fn has_room(&self) -> bool {
         match self.uart {
             Uart::Pl011(uart) => !uart.flags.is_set(Flags::TXFF),

@@ -35,10 +35,11 @@ pub struct Timer {
 impl Timer {
     /// Sets this core's timer up, disarmed: EL0 may read the virtual counter and
     /// nothing else, and the event stream runs. `is_physical` selects the EL1
-    /// physical timer, else the virtual one.
+    /// physical timer, else the virtual one. `told` is the frequency in Hz that the
+    /// device tree tells, 0 for none.
     #[must_use]
-    pub fn init(is_physical: bool) -> Self {
-        let frequency = sysreg::read!("CNTFRQ_EL0").max(1);
+    pub fn init(is_physical: bool, told: u64) -> Self {
+        let frequency = frequency_of(sysreg::read!("CNTFRQ_EL0"), told);
         sysreg_write_control(control(frequency));
         let timer = Self {
             is_physical,
@@ -102,6 +103,13 @@ pub fn now_ordered() -> u64 {
 #[must_use]
 pub fn frequency() -> u64 {
     sysreg::read!("CNTFRQ_EL0")
+}
+
+/// Ticks per second, at least 1: what the device tree tells goes before the register,
+/// since it is told only where firmware leaves that at 0 or wrong (binding
+/// `arm,armv8-timer`, `clock-frequency`).
+fn frequency_of(register: u64, told: u64) -> u64 {
+    if told == 0 { register.max(1) } else { told }
 }
 
 /// The value of `CNTKCTL_EL1` (D19.12.15).
@@ -184,6 +192,14 @@ mod tests {
         assert_eq!(event_bit(1_000_000_000), 15);
         assert_eq!(event_bit(0), 0);
         assert_eq!(event_bit(u64::MAX), 15);
+    }
+
+    #[test]
+    fn the_tree_makes_up_for_firmware() {
+        assert_eq!(frequency_of(62_500_000, 0), 62_500_000);
+        assert_eq!(frequency_of(0, 24_000_000), 24_000_000);
+        assert_eq!(frequency_of(1_000, 24_000_000), 24_000_000);
+        assert_eq!(frequency_of(0, 0), 1);
     }
 
     #[test]

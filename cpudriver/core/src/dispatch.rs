@@ -16,6 +16,7 @@ use crate::doorbell;
 use crate::interrupts;
 use crate::invoke;
 use crate::lmp;
+use crate::log::CONSOLE_LOOKS_PER_SECOND;
 use crate::machine::{FrameWords, Machine, Objects, SaveContext};
 use crate::narrow::low16;
 use crate::scheduler::{NEVER, Nodes};
@@ -201,16 +202,27 @@ pub(crate) fn ready<M: Machine>(core: &mut Core<M>, dcb: DcbRef, cause: Cause) {
 /// Sees to it that the timer fires in time for what the scheduler waits for. One that
 /// fires too early is left alone: its interrupt comes back here.
 pub(crate) fn program_timer<M: Machine>(core: &mut Core<M>, now: u64) {
-    let want = core.kcb.scheduler.next_event(&core.objects, now);
+    let want = next_event(core, now);
     if want < core.kcb.scheduler.timer_deadline {
         core.kcb.scheduler.timer_deadline = want;
         core.machine.arm_timer(want);
     }
 }
 
+/// When the kernel has to look again, if nothing else happens.
+#[inline]
+fn next_event<M: Machine>(core: &Core<M>, now: u64) -> u64 {
+    let event = core.kcb.scheduler.next_event(&core.objects, now);
+    if core.log_is_shown() {
+        event
+    } else {
+        event.min(now.saturating_add(core.frequency / CONSOLE_LOOKS_PER_SECOND))
+    }
+}
+
 /// As [`program_timer`], and no earlier: an idle core takes no ticks.
 fn program_idle_timer<M: Machine>(core: &mut Core<M>, now: u64) {
-    let want = core.kcb.scheduler.next_event(&core.objects, now);
+    let want = next_event(core, now);
     if want != core.kcb.scheduler.timer_deadline {
         core.kcb.scheduler.timer_deadline = want;
         if want == NEVER {
@@ -224,8 +236,8 @@ fn program_idle_timer<M: Machine>(core: &mut Core<M>, now: u64) {
 /// Waits whose deadlines have passed that one entry ends.
 const EXPIRED_AT_ONCE: usize = 16;
 
-/// Wakes those whose deadline has passed, the earliest first. What is left has the
-/// timer fire again at once.
+/// Wakes those whose deadline has passed, the earliest first. For what is left the
+/// timer fires again, after those who were woken have had a little time.
 pub(crate) fn expire_deadlines<M: Machine>(core: &mut Core<M>, now: u64) {
     for _ in 0..EXPIRED_AT_ONCE {
         let Some(dcb) = core.kcb.scheduler.due(&core.objects, now) else {
@@ -237,6 +249,7 @@ pub(crate) fn expire_deadlines<M: Machine>(core: &mut Core<M>, now: u64) {
             core.kcb.scheduler.remove_deadline(&mut core.objects, dcb);
         }
     }
+    core.kcb.scheduler.pause_waits(now);
 }
 
 /// Dispatchers that turn out to be dead when they are to run, in one entry.
@@ -273,6 +286,7 @@ fn run_next_or<M: Machine>(core: &mut Core<M>, mut now: u64, last: Option<DcbRef
             }
             continue;
         }
+        core.show_log();
         if !drain(core) {
             program_idle_timer(core, now);
             core.machine.wait_for_interrupt();

@@ -123,6 +123,7 @@ pub fn handle<M: Machine>(core: &mut Core<M>) {
     // Whoever runs because of them is charged for the work from here on, not the one
     // that was interrupted.
     let entered = core.machine.now();
+    core.show_log();
     let delivered = core.current_delivered();
     take_all(core);
     if let Some(current) = core.kcb.scheduler.current

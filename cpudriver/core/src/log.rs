@@ -9,17 +9,37 @@ use crate::state::Core;
 /// Bytes that a log keeps.
 pub const LOG_BYTES: usize = 16 * 1024;
 
+/// Bytes that one entry writes to the console at a time.
+const SHOWN_AT_ONCE: usize = 256;
+
+/// A console that takes nothing for a twentieth of a second is stuck: the slowest in
+/// use, 9,600 baud, takes a byte a millisecond.
+const CONSOLE_STUCK_PER_SECOND: u64 = 20;
+
+/// How often a second the timer has the console looked at while it is behind: a FIFO of
+/// 16 bytes is empty after 1.4 ms at 115,200 baud.
+pub(crate) const CONSOLE_LOOKS_PER_SECOND: u64 = 1000;
+
 /// The ring. Positions count bytes ever written; the last [`LOG_BYTES`] are kept.
 pub struct Log {
     bytes: &'static mut [u8; LOG_BYTES],
     end: u64,
+    /// Up to where the console has it.
+    shown: u64,
+    /// Counter value when the console last took something, or was up to date.
+    shown_at: u64,
 }
 
 impl Log {
     /// An empty log in `bytes`.
     #[must_use]
     pub const fn new(bytes: &'static mut [u8; LOG_BYTES]) -> Self {
-        Self { bytes, end: 0 }
+        Self {
+            bytes,
+            end: 0,
+            shown: 0,
+            shown_at: 0,
+        }
     }
 
     /// Position after the last byte.
@@ -57,9 +77,44 @@ impl<M: Machine> Core<M> {
     /// Adds bytes to the log, and to the console while that is the kernel's.
     pub(crate) fn log_bytes(&mut self, text: &[u8]) {
         self.log.push(text);
-        if !self.console_released {
-            self.machine.write_console(text);
+        if !self.show_log() {
+            let now = self.machine.now();
+            crate::dispatch::program_timer(self, now);
         }
+    }
+
+    /// Writes to the console, while that is the kernel's, what it takes of the log
+    /// without being waited for, [`SHOWN_AT_ONCE`] bytes at most. The timer sees to
+    /// the rest. Whether there is none.
+    pub(crate) fn show_log(&mut self) -> bool {
+        if self.log_is_shown() {
+            return true;
+        }
+        let (from, bytes) = self.log.read(self.log.shown);
+        let bytes = bytes.get(..SHOWN_AT_ONCE).unwrap_or(bytes);
+        let taken = self.machine.write_console(bytes) as u64;
+        self.log.shown = from + taken;
+        let now = self.machine.now();
+        let busy = now.wrapping_sub(self.log.shown_at);
+        if taken != 0 || self.log_is_shown() {
+            self.log.shown_at = now;
+        } else if busy > self.frequency / CONSOLE_STUCK_PER_SECOND {
+            // It costs output, and nothing else.
+            self.log.shown = self.log.end();
+        }
+        self.log_is_shown()
+    }
+
+    /// Whether the console has all of the log, or isn't the kernel's.
+    #[inline]
+    pub(crate) fn log_is_shown(&self) -> bool {
+        self.console_released || self.log.shown == self.log.end
+    }
+
+    /// Waits until the console has all of the log, or is stuck: before a core's last
+    /// words.
+    pub fn finish_log(&mut self) {
+        while !self.show_log() {}
     }
 
     /// Adds a line that names this kernel.

@@ -351,6 +351,7 @@ pub trait Machine {
 
     // The console.
 
-    /// Writes to the early console, if there is one.
-    fn write_console(&mut self, text: &[u8]);
+    /// Writes to the early console what it takes without being waited for: how many
+    /// bytes. All of them where there is none.
+    fn write_console(&mut self, text: &[u8]) -> usize;
 }

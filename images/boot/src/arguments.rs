@@ -87,6 +87,7 @@ pub fn core_args(
         gic,
         timer_intid,
         timer_is_physical: u32::from(timer_is_physical),
+        timer_frequency: hardware::timer_frequency(machine),
         psci: hardware::psci(machine),
         console: hardware::console(machine),
         archive: PhysRegion {

@@ -45,6 +45,15 @@ pub fn timer(machine: &Machine) -> Option<(u32, bool)> {
     }
 }
 
+/// Ticks of the counter in a second where the tree tells it, else 0.
+#[must_use]
+pub fn timer_frequency(machine: &Machine) -> u64 {
+    let timer = machine.timer.as_ref();
+    timer
+        .and_then(|timer| timer.clock_frequency)
+        .map_or(0, u64::from)
+}
+
 /// How firmware is called. Function ids from 0.2 on are the standard's (Arm DEN
 /// 0022, 5.1); 0.1 has only those that the tree lists.
 #[must_use]

@@ -152,7 +152,7 @@ fn check_machine(machine: &Machine, core: &BootCore) -> Result<(), BootError> {
             "warning: no PSCI: the machine can't be switched off"
         ));
     }
-    if timer::frequency() == 0 {
+    if timer::frequency() == 0 && hardware::timer_frequency(machine) == 0 {
         say(format_args!("warning: firmware didn't set CNTFRQ_EL0"));
     }
     Ok(())

@@ -189,6 +189,10 @@ pub struct CoreArgs {
     pub timer_intid: u32,
     /// 1 when the timer is the EL1 physical one, 0 for the virtual one.
     pub timer_is_physical: u32,
+    /// Ticks of the counter in a second as the device tree tells, 0 for what
+    /// `CNTFRQ_EL0` says: a tree that tells it makes up for firmware that didn't set
+    /// that register, or set it wrong.
+    pub timer_frequency: u64,
     /// How firmware is called.
     pub psci: PsciArgs,
     /// The console.
@@ -261,6 +265,8 @@ pub struct BootInfo {
     pub timer_intid: u32,
     /// See [`CoreArgs::timer_is_physical`].
     pub timer_is_physical: u32,
+    /// See [`CoreArgs::timer_frequency`].
+    pub timer_frequency: u64,
     /// See [`CoreArgs::psci`].
     pub psci: PsciArgs,
     /// See [`CoreArgs::console`].

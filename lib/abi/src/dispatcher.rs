@@ -47,6 +47,9 @@ pub mod offset {
     pub const FAULT_ADDRESS: usize = 0x60;
     /// `ESR_EL1` of the last page fault or trap.
     pub const FAULT_SYNDROME: usize = 0x68;
+    /// Ticks of the counter in a second; written by the kernel when the dispatcher is
+    /// configured, since `CNTFRQ_EL0` may be wrong.
+    pub const FREQUENCY: usize = 0x70;
     /// The enabled save area.
     pub const ENABLED: usize = 0x100;
     /// The disabled save area.
@@ -121,7 +124,7 @@ impl Upcall {
 // The areas don't overlap.
 const _: () = {
     let bytes = context::WORDS * 8;
-    assert!(offset::FAULT_SYNDROME + 8 <= offset::ENABLED);
+    assert!(offset::FREQUENCY + 8 <= offset::ENABLED);
     assert!(offset::ENABLED + bytes <= offset::DISABLED_AREA);
     assert!(offset::DISABLED_AREA + bytes <= offset::TRAP);
     assert!(offset::TRAP + bytes <= offset::RUNTIME);

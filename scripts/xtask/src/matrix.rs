@@ -566,6 +566,8 @@ fn kernel() -> Vec<GuestCase> {
             "--mem 4G --numa 2 --smp 2",
         ),
         ("kernel/mapping", "test-mapping", 18, "--mem 4G"),
+        // Deterministic: it measures.
+        ("kernel/sharing", "test-sharing", 7, "--icount --mem 1G"),
         ("kernel/messages", "test-messages", 23, ""),
         ("kernel/rights", "test-rights", 5, ""),
     ];

@@ -442,7 +442,7 @@ mod probe {
             ("the virtual timer comes in time", 27, false),
             ("the physical timer comes in time", 30, true),
         ] {
-            let timer = Timer::init(is_physical);
+            let timer = Timer::init(is_physical, 0);
             let tick_ms = timer.frequency() / 1000;
             let enabled = gic.enable(intid).is_ok();
             let deadline = timer::now_ordered() + 5 * tick_ms;

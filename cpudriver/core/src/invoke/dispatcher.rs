@@ -100,6 +100,8 @@ fn configure<M: Machine>(
     let cnode = core.slots.slot(sources[1]).address();
     let l1 = core.slots.index_of(cnode).unwrap_or(SlotIndex::NONE);
     let linear = core.objects.linear(base);
+    let words = core.objects.frame(linear);
+    words.write(offset::FREQUENCY, core.frequency);
     let entry = core.objects.dcb_mut(dcb);
     entry.l1 = l1;
     entry.flags = flags;

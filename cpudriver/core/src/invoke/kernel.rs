@@ -36,6 +36,12 @@ pub(crate) fn invoke<M: Machine>(
         ])),
         Invocation::ReadCounter => read_counter(core, call),
         Invocation::ReadLog => read_log(core, call),
+        // Whoever takes over, or the end, comes after what has been said.
+        Invocation::ReleaseConsole | Invocation::PowerOff | Invocation::Reboot
+            if !core.show_log() =>
+        {
+            Ok(Outcome::Again)
+        }
         Invocation::ReleaseConsole => {
             core.console_released = true;
             Ok(DONE)

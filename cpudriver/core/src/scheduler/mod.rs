@@ -14,7 +14,7 @@
 //! | sleeps | what it doesn't use of its share is lost: its position goes forward to virtual time, the least that a runnable one may have |
 //! | wakes | a slice of one *quantum*, an eighth, from its position on: early if it has had little, no earlier than others if it has had much |
 //! | yields | a slice from its position on, but behind all that are in the queue |
-//! | yields to somebody | the rest is that one's; its own next slice is behind all, and after that |
+//! | yields to somebody | the same, and the rest of its slice is that one's; what is used of it is taken off the next |
 //!
 //! Whoever's deadline comes first runs; who wakes with an earlier one than the running slice's
 //! preempts, at once if an interrupt woke it, within a quantum if the running one did. A position
@@ -45,8 +45,8 @@ pub const SLICES_PER_SECOND: u64 = 100;
 /// Quanta in a slice.
 const QUANTA_PER_SLICE: u64 = 8;
 
-/// A waking dispatcher is at most so many slices ahead of virtual time. Only one that gave its
-/// slices away without end, or slept for half of all virtual time, could be.
+/// A waking dispatcher is at most so many slices ahead of virtual time. Only one that slept for half
+/// of all virtual time could be.
 const MOST_AHEAD: u64 = 4;
 
 /// No deadline.
@@ -108,6 +108,28 @@ impl Share {
     }
 }
 
+/// Who is charged for the running slice, and how.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+enum Payer {
+    /// It has ended meanwhile.
+    Nobody,
+    /// Whose share the slice is.
+    Slice(DcbRef),
+    /// Who gave the slice away: its next slice, for what was used since then.
+    Later { dcb: DcbRef, since: u64 },
+}
+
+impl Payer {
+    #[inline]
+    fn is(self, who: DcbRef) -> bool {
+        match self {
+            Self::Nobody => false,
+            Self::Slice(dcb) | Self::Later { dcb, .. } => dcb == who,
+        }
+    }
+}
+
 /// Whether `one` is before `other` in virtual time, which wraps.
 #[inline]
 const fn is_before(one: u64, other: u64) -> bool {
@@ -128,8 +150,8 @@ pub trait Nodes {
 pub struct Scheduler {
     /// The dispatcher that runs; none while the core idles.
     pub current: Option<DcbRef>,
-    /// Whose share the running slice is charged to; none for one that was given away.
-    payer: Option<DcbRef>,
+    /// Whose share the running slice is charged to.
+    payer: Payer,
     queue: Heap<RUN>,
     waits: Heap<WAIT>,
     /// Deadline of the running slice, in virtual time.
@@ -141,6 +163,8 @@ pub struct Scheduler {
     virtual_time: u64,
     /// The latest deadline that anybody in the queue has had.
     latest: u64,
+    /// No wait ends before: so many ended at once that those who run need some time first.
+    waits_from: u64,
     /// Ticks in a slice.
     slice: u64,
     /// Ticks in a quantum.
@@ -160,13 +184,14 @@ impl Scheduler {
         let quantum = if quantum == 0 { 1 } else { quantum };
         Self {
             current: None,
-            payer: None,
+            payer: Payer::Nobody,
             queue: Heap::new(),
             waits: Heap::new(),
             slice_deadline: 0,
             slice_end: 0,
             virtual_time: 0,
             latest: 0,
+            waits_from: 0,
             slice: quantum * QUANTA_PER_SLICE,
             quantum,
             timer_deadline: NEVER,
@@ -182,9 +207,10 @@ impl Scheduler {
 
     /// `dcb`, which is in no queue, becomes runnable. What it does then: [`Scheduler::next_event`].
     pub fn wake(&mut self, nodes: &mut impl Nodes, dcb: DcbRef, now: u64) {
-        if self.current.is_some() && (now >= self.slice_end || self.payer == Some(dcb)) {
-            self.renew(nodes, now);
-            if self.payer == Some(dcb) {
+        let pays = self.payer.is(dcb);
+        if self.current.is_some() && (pays || now >= self.slice_end) {
+            self.charge(nodes, now);
+            if self.payer.is(dcb) {
                 // Others ran on its slice: they go on with their own.
                 self.fall_back(nodes, now);
             }
@@ -225,7 +251,7 @@ impl Scheduler {
     pub fn start(&mut self, nodes: &mut impl Nodes, dcb: DcbRef, now: u64) {
         let share = nodes.node(dcb).share;
         self.current = Some(dcb);
-        self.payer = Some(dcb);
+        self.payer = Payer::Slice(dcb);
         self.run_since = now;
         self.slice_deadline = share.deadline;
         self.slice_end = now.wrapping_add(share.budget);
@@ -240,11 +266,26 @@ impl Scheduler {
         self.run_since = now;
     }
 
-    /// The current dispatcher blocks, and nobody takes over.
+    /// The current dispatcher blocks, and nobody takes over. What is left of a slice that was
+    /// given to it goes back.
     #[inline]
     pub fn block(&mut self, nodes: &mut impl Nodes, now: u64) {
         self.charge(nodes, now);
         self.current = None;
+        if let Payer::Later { dcb, .. } = self.payer {
+            self.give_back(nodes, dcb, now);
+        }
+    }
+
+    fn give_back(&mut self, nodes: &mut impl Nodes, dcb: DcbRef, now: u64) {
+        let rest = self.rest(now);
+        nodes.node_mut(dcb).share = rest;
+        // Unless it had it back already, and blocks now.
+        if nodes.node(dcb).is_queued() {
+            self.queue.remove(nodes, dcb);
+            self.enqueue(nodes, dcb, rest.deadline);
+        }
+        self.payer = Payer::Nobody;
     }
 
     /// The current dispatcher blocks, and hands the rest of the slice over. It, or whoever gave
@@ -275,19 +316,18 @@ impl Scheduler {
         }
     }
 
-    /// The current dispatcher gives the rest of the slice away and waits for its next turn: it is
-    /// charged as if it had run.
+    /// The current dispatcher gives the rest of the slice away and waits for its next turn. What
+    /// is used of it is taken off its next slice.
     pub fn give(&mut self, nodes: &mut impl Nodes, now: u64) {
         self.charge(nodes, now);
-        let own = self.payer == self.current;
-        if let Some(dcb) = self.current.take() {
-            self.inherit(nodes, dcb, now);
-            let position = nodes.node(dcb).share.deadline;
-            self.queue_last(nodes, dcb, position);
-        }
-        if own {
-            // It has paid.
-            self.payer = None;
+        let Some(dcb) = self.current.take() else {
+            return;
+        };
+        self.inherit(nodes, dcb, now);
+        let position = nodes.node(dcb).share.position();
+        self.queue_last(nodes, dcb, position);
+        if self.payer.is(dcb) {
+            self.payer = Payer::Later { dcb, since: now };
         }
     }
 
@@ -339,6 +379,7 @@ impl Scheduler {
             .map_or(NEVER, |first| nodes.node(first).links[WAIT].key());
         match self.queue.first() {
             Some(first) if self.current.is_some() => {
+                let deadline = deadline.max(self.waits_from);
                 let is_early = is_before(nodes.node(first).links[RUN].key(), self.slice_deadline);
                 let soon = now.saturating_add(self.quantum);
                 let end = if is_early {
@@ -372,6 +413,12 @@ impl Scheduler {
         (nodes.node(first).links[WAIT].key() <= now).then_some(first)
     }
 
+    /// More waits are over than one entry ends. Whoever runs has an eighth of a quantum before
+    /// the next are looked at.
+    pub fn pause_waits(&mut self, now: u64) {
+        self.waits_from = now.saturating_add((self.quantum / 8).max(1));
+    }
+
     /// Takes `dcb` off every list; the caller sets its state.
     pub fn forget(&mut self, nodes: &mut impl Nodes, dcb: DcbRef) {
         self.remove_deadline(nodes, dcb);
@@ -379,8 +426,8 @@ impl Scheduler {
         if self.current == Some(dcb) {
             self.current = None;
         }
-        if self.payer == Some(dcb) {
-            self.payer = None;
+        if self.payer.is(dcb) {
+            self.payer = Payer::Nobody;
         }
     }
 
@@ -403,33 +450,41 @@ impl Scheduler {
     fn charge(&mut self, nodes: &mut impl Nodes, now: u64) {
         if now >= self.slice_end {
             self.renew(nodes, now);
-        } else if let Some(payer) = self.payer {
+        } else if let Payer::Slice(payer) = self.payer {
             nodes.node_mut(payer).share.budget = self.slice_end.wrapping_sub(now);
+        } else {
+            self.take_off(nodes, now);
         }
     }
 
-    /// Charges the slice that runs to its payer; if it is used up, whoever runs begins a new one
+    /// Charges the slice that runs, which is used up, to its payer. Whoever runs begins a new one
     /// of its own.
     #[cold]
     fn renew(&mut self, nodes: &mut impl Nodes, now: u64) {
-        let over = now.wrapping_sub(self.slice_end).cast_signed();
-        if over >= 0 {
-            let over = over.cast_unsigned();
-            let slices = over / self.slice + 1;
-            self.slice_deadline = self
-                .slice_deadline
-                .wrapping_add(slices.wrapping_mul(self.slice));
-            self.slice_end = now.wrapping_add(self.slice - over % self.slice);
-        }
-        if let Some(payer) = self.payer {
+        self.take_off(nodes, self.slice_end);
+        let over = now.wrapping_sub(self.slice_end);
+        let slices = over / self.slice + 1;
+        let forward = slices.wrapping_mul(self.slice);
+        self.slice_deadline = self.slice_deadline.wrapping_add(forward);
+        self.slice_end = now.wrapping_add(self.slice - over % self.slice);
+        if let Payer::Slice(payer) = self.payer {
             nodes.node_mut(payer).share = self.rest(now);
         }
-        if over >= 0 {
-            self.fall_back(nodes, now);
-            let first = self.queue.first();
-            let first = first.map(|first| nodes.node(first).links[RUN].key());
-            let least = first.filter(|&first| is_before(first, self.slice_deadline));
-            self.advance(least.unwrap_or(self.slice_deadline));
+        self.fall_back(nodes, now);
+        let first = self.queue.first();
+        let first = first.map(|first| nodes.node(first).links[RUN].key());
+        let least = first.filter(|&first| is_before(first, self.slice_deadline));
+        self.advance(least.unwrap_or(self.slice_deadline));
+    }
+
+    /// Takes what was used of a slice that was given away off the giver's next one.
+    fn take_off(&mut self, nodes: &mut impl Nodes, now: u64) {
+        if let Payer::Later { dcb, since } = &mut self.payer {
+            let used = now.wrapping_sub(*since);
+            *since = now;
+            let share = &mut nodes.node_mut(*dcb).share;
+            // The next is a whole one, and no less than what was given.
+            share.budget = share.budget.saturating_sub(used).max(1);
         }
     }
 
@@ -447,14 +502,14 @@ impl Scheduler {
         let Some(dcb) = self.current else { return };
         self.inherit(nodes, dcb, now);
         let share = nodes.node(dcb).share;
-        self.payer = Some(dcb);
+        self.payer = Payer::Slice(dcb);
         self.slice_deadline = share.deadline;
         self.slice_end = now.wrapping_add(share.budget);
     }
 
     /// A slice that `dcb` had from somebody else is no longer its: its own share isn't earlier.
     fn inherit(&self, nodes: &mut impl Nodes, dcb: DcbRef, now: u64) {
-        if self.payer == Some(dcb) {
+        if self.payer == Payer::Slice(dcb) {
             return;
         }
         let rest = self.rest(now);

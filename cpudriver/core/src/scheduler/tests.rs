@@ -59,6 +59,10 @@ enum Does {
     Calls { runs: u64, whom: usize },
     /// Waits to be called, and then as `Calls`.
     Serves { runs: u64, whom: usize },
+    /// Computes for some ticks, sends to another that waits, and yields to it.
+    SendsTo { runs: u64, whom: usize },
+    /// Computes for some ticks, and waits to be sent something.
+    Receives { runs: u64 },
     /// Computes for some ticks, yields to another.
     YieldsTo { runs: u64, whom: usize },
     /// Woken by another core each time that it waits, after some ticks.
@@ -74,6 +78,8 @@ impl Does {
             | Self::Calls { runs, .. }
             | Self::Serves { runs, .. }
             | Self::YieldsTo { runs, .. }
+            | Self::SendsTo { runs, .. }
+            | Self::Receives { runs }
             | Self::Rung { runs, .. } => runs,
         }
     }
@@ -193,7 +199,18 @@ impl Simulation {
                 self.scheduler.block(nodes, now);
                 self.next();
             }
-            Does::YieldsTo { whom, .. } => {
+            Does::Receives { .. } => {
+                self.waits[number] = true;
+                self.scheduler.block(nodes, now);
+                self.next();
+            }
+            Does::SendsTo { whom, .. } if self.waits[whom] => {
+                self.waits[whom] = false;
+                self.scheduler.give(nodes, now);
+                self.scheduler.take_over(name(whom), now);
+                self.entered(whom);
+            }
+            Does::YieldsTo { whom, .. } | Does::SendsTo { whom, .. } => {
                 if nodes.node(name(whom)).is_queued() {
                     self.scheduler.give(nodes, now);
                     self.scheduler.unqueue(nodes, name(whom));
@@ -337,6 +354,23 @@ fn yielding_to_each_other_gains_nothing() {
         simulation.measure(LONG);
         let ran = &simulation.ran;
         assert!(ran[2] >= LONG / 3 - 2 * SLICE, "{runs}: {ran:?}");
+        assert!(ran[0] + ran[1] >= LONG / 3, "{runs}: {ran:?}");
+    }
+}
+
+#[test]
+fn who_yields_to_its_receiver_has_the_rest_back() {
+    for runs in [1, 40, 399] {
+        let does = [
+            Does::Receives { runs },
+            Does::SendsTo { runs, whom: 0 },
+            Does::Computes,
+        ];
+        let mut simulation = Simulation::new(&does);
+        simulation.measure(LONG);
+        let ran = &simulation.ran;
+        assert!(ran[2] >= LONG / 2 - 4 * SLICE, "{runs}: {ran:?}");
+        assert!(ran[0] + ran[1] >= LONG * 2 / 5, "{runs}: {ran:?}");
     }
 }
 
@@ -479,6 +513,8 @@ fn behaviours() -> impl Strategy<Value = Vec<Does>> {
         (1..900_u64, 0..6_usize).prop_map(|(runs, whom)| Does::Calls { runs, whom }),
         (1..900_u64, 0..6_usize).prop_map(|(runs, whom)| Does::Serves { runs, whom }),
         (1..900_u64, 0..6_usize).prop_map(|(runs, whom)| Does::YieldsTo { runs, whom }),
+        (1..900_u64, 0..6_usize).prop_map(|(runs, whom)| Does::SendsTo { runs, whom }),
+        (1..900_u64).prop_map(|runs| Does::Receives { runs }),
         (1..300_u64, 1..900_u64).prop_map(|(runs, after)| Does::Rung { runs, after }),
     ];
     proptest::collection::vec(one, 2..7).prop_map(|mut all| {
@@ -487,7 +523,8 @@ fn behaviours() -> impl Strategy<Value = Vec<Does>> {
             match does {
                 Does::Calls { whom, .. }
                 | Does::Serves { whom, .. }
-                | Does::YieldsTo { whom, .. } => {
+                | Does::YieldsTo { whom, .. }
+                | Does::SendsTo { whom, .. } => {
                     *whom %= count;
                     if *whom == number {
                         *whom = (number + 1) % count;

@@ -336,6 +336,8 @@ pub struct Host {
     pub pages: BTreeMap<u64, Vec<u8>>,
     /// What the console got.
     pub console: Vec<u8>,
+    /// Bytes that it takes before it is busy.
+    pub console_room: usize,
     asked: std::rc::Rc<RefCell<Vec<Asked>>>,
 }
 
@@ -360,6 +362,7 @@ impl Host {
             user: vec![0; USER_BYTES],
             pages: BTreeMap::new(),
             console: Vec::new(),
+            console_room: usize::MAX,
             asked,
         };
         let slots = Slots(vec![Slot::EMPTY; small(HOME_BYTES / SLOT_BYTES)]);
@@ -645,7 +648,10 @@ impl Machine for Host {
         SysError::Unsupported
     }
 
-    fn write_console(&mut self, text: &[u8]) {
-        self.console.extend_from_slice(text);
+    fn write_console(&mut self, text: &[u8]) -> usize {
+        let taken = text.len().min(self.console_room);
+        self.console_room -= taken;
+        self.console.extend_from_slice(&text[..taken]);
+        taken
     }
 }

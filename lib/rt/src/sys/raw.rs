@@ -54,15 +54,10 @@ mod imp {
         ticks
     }
 
-    /// Counter ticks per second (`CNTFRQ_EL0`).
+    /// Counter ticks per second, as the kernel knows them.
     #[inline]
     pub(crate) fn counter_frequency() -> u64 {
-        let hertz: u64;
-        // SAFETY: reads a constant register that the CPU driver lets EL0 read.
-        unsafe {
-            asm!("mrs {}, cntfrq_el0", out(reg) hertz, options(nomem, nostack, preserves_flags));
-        }
-        hertz
+        crate::frame::read(capelin_abi::dispatcher::offset::FREQUENCY)
     }
 }
 

@@ -1,0 +1,162 @@
+//! What one entry does is bounded, and what it leaves is done later.
+
+use capelin_abi::syscall::{DispatcherState, Invocation, Syscall, invoke_word};
+use capelin_abi::{ObjectType, dispatcher::offset};
+use capelin_kernel::dcb::Wait;
+use capelin_kernel::machine::{FrameWords, Objects};
+
+use crate::world::{Dispatcher, Left, NEVER, SLICE, World, cap, slot};
+
+/// More than one entry looks at.
+const MANY: usize = 24;
+
+fn many(world: &mut World) -> Vec<Dispatcher> {
+    (0..MANY).map(|_| world.dispatcher()).collect()
+}
+
+fn waiting(world: &World, all: &[Dispatcher]) -> usize {
+    let waits = |one: &&Dispatcher| world.core.objects.dcb(one.dcb).wait != Wait::Not;
+    all.iter().filter(waits).count()
+}
+
+#[test]
+fn waits_that_are_over_at_once_end_in_steps() {
+    let mut world = World::new();
+    let all = many(&mut world);
+    let deadline = world.core.machine.now + 8 * SLICE;
+    for &one in &all {
+        world.run(one);
+        world.wait(false, deadline);
+    }
+    world.run(world.init);
+    assert_eq!(waiting(&world, &all), MANY);
+    world.core.machine.now = deadline;
+    world.interrupt();
+    let left = waiting(&world, &all);
+    assert!(left >= MANY - 16 && left < MANY, "{left}");
+    // Whoever runs has some time before the next step.
+    let timer = world.core.machine.timer.expect("there will be one");
+    assert!(timer > deadline && timer < deadline + SLICE / 8, "{timer}");
+    world.pass(timer - deadline);
+    assert_eq!(waiting(&world, &all), 0);
+}
+
+#[test]
+fn dead_dispatchers_are_buried_in_steps() {
+    let mut world = World::new();
+    let all = many(&mut world);
+    for one in &all {
+        let frame = world.core.objects.frame(one.frame);
+        frame.write(offset::UPCALL_RUN, 0);
+    }
+    let ended = |world: &World| {
+        let has_ended =
+            |one: &&Dispatcher| world.core.objects.dcb(one.dcb).state == DispatcherState::Faulted;
+        all.iter().filter(has_ended).count()
+    };
+    world.give_way();
+    // `init` goes on before all others have had their turn.
+    assert_eq!(world.current(), Some(world.init.dcb));
+    let first = ended(&world);
+    assert!(first > 0 && first <= 16, "{first}");
+    // The timer has the rest looked at.
+    let timer = world.core.machine.timer.expect("there will be one");
+    world.pass(timer - world.core.machine.now);
+    assert_eq!(world.current(), Some(world.init.dcb));
+    assert_eq!(ended(&world), MANY);
+}
+
+#[test]
+fn a_slice_is_lent_by_a_call() {
+    let mut world = World::new();
+    let [server, third] = [(); 2].map(|()| world.dispatcher());
+    let init = world.init;
+    world.run(server);
+    world.wait(true, NEVER);
+    world.run(init);
+    world.give_way();
+    world.run(init);
+    let end = world.core.kcb.scheduler.slice_end;
+    let before = world.core.machine.timer;
+    for _ in 0..40 {
+        world.call(server.endpoint, &[1]);
+        assert_eq!(world.current(), Some(server.dcb));
+        assert_eq!(world.core.kcb.scheduler.slice_end, end);
+        assert_eq!(world.core.machine.timer, before);
+        world.core.machine.now += 10;
+        // It answers by a call.
+        world.call(init.endpoint, &[2]);
+        assert_eq!(world.current(), Some(init.dcb));
+    }
+    world.call(server.endpoint, &[1]);
+    let rest = end - world.core.machine.now;
+    world.pass(rest);
+    assert_eq!(world.current(), Some(third.dcb));
+    // Neither of the two comes before a third has had as much.
+    world.pass(SLICE / 8);
+    let now = world.current();
+    assert!(now == Some(third.dcb) || now == Some(server.dcb), "{now:?}");
+}
+
+#[test]
+fn a_deletion_that_nobody_continues_ends_when_the_core_idles() {
+    let mut world = World::new();
+    let child = world.dispatcher();
+    world
+        .retype(200, ObjectType::L2CNode, 0x8_0000, 0x4000, 1)
+        .expect("a CNode");
+    // An interrupt waits from the first step on: the call is to be made again.
+    world.core.machine.patience.set(Some(0));
+    world.core.machine.pending.push_back(40);
+    let word = invoke_word(cap(slot::L1CNODE), Invocation::Delete);
+    let left = world.syscall(Syscall::Invoke as u64, &[word, cap(200).to_word()]);
+    assert_eq!(left, Left::Restart);
+    assert!(!world.core.kcb.deletions.is_empty());
+    world.core.machine.patience.set(None);
+    world.core.machine.pending.clear();
+    // Nobody makes it. Everybody sleeps for a while.
+    let deadline = world.core.machine.now + 100;
+    world.run(child);
+    world.wait(false, NEVER);
+    world.wait(false, deadline);
+    assert!(world.core.kcb.deletions.is_empty());
+}
+
+#[test]
+fn the_console_is_not_waited_for() {
+    let mut world = World::new();
+    world.core.machine.console.clear();
+    world.core.machine.console_room = 10;
+    world.core.log_line(format_args!("a line of some length"));
+    assert_eq!(world.core.machine.console.len(), 10);
+    // The timer has the rest written as there is room, 16 bytes each time.
+    for _ in 0..2 {
+        world.core.machine.console_room = 16;
+        let timer = world.core.machine.timer.expect("text is left");
+        assert!(timer <= world.core.machine.now + SLICE);
+        world.pass(timer - world.core.machine.now);
+    }
+    assert_eq!(
+        world.core.machine.console,
+        b"cpu 0: a line of some length\n"
+    );
+    // And no more ticks then.
+    world.pass(SLICE);
+    assert_eq!(world.core.machine.timer, None);
+}
+
+#[test]
+fn a_stuck_console_costs_output_only() {
+    let mut world = World::new();
+    world.core.machine.console_room = 0;
+    world.core.log_line(format_args!("nobody reads this"));
+    let start = world.core.machine.now;
+    while let Some(timer) = world.core.machine.timer {
+        assert!(timer < start + 100 * SLICE, "it is given up");
+        world.pass(timer - world.core.machine.now);
+    }
+    world.core.finish_log();
+    world.core.machine.console_room = 100;
+    world.core.log_line(format_args!("but this"));
+    assert!(world.core.machine.console.ends_with(b"cpu 0: but this\n"));
+}
