@@ -568,7 +568,9 @@ fn kernel() -> Vec<GuestCase> {
         ("kernel/mapping", "test-mapping", 18, "--mem 4G"),
         // Deterministic: it measures.
         ("kernel/sharing", "test-sharing", 7, "--icount --mem 1G"),
-        ("kernel/messages", "test-messages", 23, ""),
+        ("kernel/wakeups", "test-wakeups", 5, "--smp 2"),
+        // Deterministic: it asks for exact turns, and a busy host ends slices early.
+        ("kernel/messages", "test-messages", 23, "--icount"),
         ("kernel/rights", "test-rights", 5, ""),
     ];
     let long = [

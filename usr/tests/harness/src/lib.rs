@@ -14,6 +14,7 @@
 //! | [`island`] | domains with address spaces of their own |
 //! | [`lean`] | system calls that cost no instruction more than they must, for benches |
 //! | [`code`] | what children run when Rust can't say it |
+//! | [`second`] | a second core that runs the same program |
 //! | [`report`] | `test NAME ... ok`, and why not |
 //!
 //! `memory`-like functions here take addresses as numbers and are safe: what a test program does to
@@ -27,6 +28,7 @@ pub mod fault;
 pub mod island;
 pub mod lean;
 pub mod report;
+pub mod second;
 mod start;
 pub mod svc;
 pub mod world;

@@ -315,6 +315,26 @@ impl World {
         first.ok_or(Failure::because("nothing to map"))
     }
 
+    /// Maps `bytes` bytes of `frame` from `offset` on by one mapping, which `address`, the start of
+    /// a table's range, has room for.
+    ///
+    /// # Errors
+    /// When something has run out; what the kernel says.
+    pub fn map_piece(
+        &mut self,
+        address: u64,
+        frame: CapAddress,
+        offset: u64,
+        bytes: u64,
+        flags: MapFlags,
+    ) -> Result<CapAddress, Failure> {
+        let (table, entry) = self.table3(address)?;
+        let mapping = self.slot()?;
+        let count = bytes / PAGE_SIZE;
+        call::map(table, frame, entry, count, flags, offset, mapping)?;
+        Ok(mapping)
+    }
+
     /// As [`World::map_at`], at fresh addresses.
     ///
     /// # Errors

@@ -1,0 +1,161 @@
+//! A second core that runs the same program, and a page that both share.
+#![expect(unsafe_code, reason = "the archive and the boot information as slices")]
+
+use capelin_abi::boot::{ARGS_MAGIC, BootInfo, CoreArgs, KernelHeader, PhysRegion};
+use capelin_abi::layout::{self, slot};
+use capelin_abi::syscall::Invocation;
+use capelin_abi::{ABI_VERSION, CapAddress, ObjectType, PAGE_SIZE};
+use capelin_archive::{Archive, Module};
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
+
+use crate::world::READ_WRITE;
+use crate::{Failure, World, call};
+
+/// Home memory of the second core, in bytes.
+const HOME_BYTES: u64 = 4 << 20;
+/// Memory that its program gets, in bytes.
+const RAM_BYTES: u64 = 4 << 20;
+const BLOCK: u64 = 2 << 20;
+/// Its kernel's id, and on QEMU's boards the affinity of the second core.
+const SECOND: u64 = 1;
+/// [`Invocation::Export`]'s mode for a copy.
+const COPY: u64 = 1 << 16;
+
+/// A slice of `bytes` bytes at `address`, where the kernel mapped them for good, read-only.
+fn mapped(address: u64, bytes: u64) -> Result<&'static [u8], Failure> {
+    let wrong = Failure::because("addresses that don't fit");
+    let address = usize::try_from(address).map_err(|_| wrong)?;
+    let bytes = usize::try_from(bytes).map_err(|_| wrong)?;
+    let first = core::ptr::with_exposed_provenance(address);
+    // SAFETY: mapped, initialised, and never written again, as the caller knows.
+    Ok(unsafe { core::slice::from_raw_parts(first, bytes) })
+}
+
+fn info() -> Result<BootInfo, Failure> {
+    let page = mapped(layout::BOOT_INFO.0, PAGE_SIZE)?;
+    let info = BootInfo::read_from_prefix(page);
+    let (info, _) = info.map_err(|_| Failure::because("there is no boot information"))?;
+    Ok(info)
+}
+
+/// Whether this is the second core.
+///
+/// # Errors
+/// If there is no boot information.
+pub fn is_second() -> Result<bool, Failure> {
+    Ok(info()?.is_boot_core == 0)
+}
+
+/// Writes the record of a capability for the second core's kernel to `record`.
+///
+/// # Errors
+/// What the kernel says.
+pub fn export(what: CapAddress, record: u64, mode: u64) -> Result<(), Failure> {
+    let arguments = [call::word(what), record, SECOND | mode];
+    call::invoke(call::KERNEL, Invocation::Export, &arguments)?;
+    Ok(())
+}
+
+/// [`export`] of a copy.
+///
+/// # Errors
+/// What the kernel says.
+pub fn export_copy(what: CapAddress, record: u64) -> Result<(), Failure> {
+    export(what, record, COPY)
+}
+
+/// Starts the second core: the address of the page that both share.
+///
+/// # Errors
+/// If there is none; when something has run out; what the kernel says.
+pub fn start(world: &mut World) -> Result<u64, Failure> {
+    let info = info()?;
+    let archive = mapped(layout::ARCHIVE.0, info.archive_bytes)?;
+    let archive = Archive::parse(archive).map_err(|_| Failure::because("the archive"))?;
+    let missing = Failure::because("a module is missing");
+    let kernel = archive.find("cpudriver").ok_or(missing)?;
+    let program = archive.find("init").ok_or(missing)?;
+    let (shared, address, _) = world.mapped(PAGE_SIZE)?;
+    let (_, records, _) = world.mapped(PAGE_SIZE)?;
+    let ram = world.of_ram(ObjectType::Ram, RAM_BYTES, BLOCK)?;
+    export_copy(shared, records)?;
+    export_copy(slot::ARCHIVE, records + 64)?;
+    export(ram, records + 128, 0)?;
+    let home = world.frame(HOME_BYTES, BLOCK)?;
+    let (_, base, _) = call::identify(home)?;
+    let args = arguments(&info, &kernel, &program, base, records)?;
+    fill(world, home, &kernel, &args)?;
+    call::invoke(call::KERNEL, Invocation::Seal, &[call::word(home)])?;
+    let start = [call::word(home), SECOND, 0];
+    call::invoke(call::KERNEL, Invocation::StartCore, &start)?;
+    Ok(address)
+}
+
+fn arguments(
+    info: &BootInfo,
+    kernel: &Module<'_>,
+    program: &Module<'_>,
+    base: u64,
+    records: u64,
+) -> Result<CoreArgs, Failure> {
+    let header = KernelHeader::read_from_prefix(kernel.data());
+    let (header, _) = header.map_err(|_| Failure::because("no CPU driver"))?;
+    let record = |number: u64| {
+        let mut words = [0; 8];
+        for (at, word) in (0..).zip(&mut words) {
+            *word = crate::fault::peek(records + number * 64 + at * 8);
+        }
+        words
+    };
+    let mut args = CoreArgs::new_zeroed();
+    args.magic = ARGS_MAGIC;
+    args.abi_version = ABI_VERSION;
+    args.kernel_id = 1;
+    args.mpidr = SECOND;
+    args.home = PhysRegion {
+        base,
+        bytes: HOME_BYTES,
+    };
+    args.domain_offset = header.memory_bytes + PAGE_SIZE;
+    args.package_domain = PhysRegion {
+        base: program.offset() as u64,
+        bytes: program.data().len() as u64,
+    };
+    args.gic = info.gic;
+    args.timer_intid = info.timer_intid;
+    args.timer_is_physical = info.timer_is_physical;
+    args.timer_frequency = info.timer_frequency;
+    args.psci = info.psci;
+    args.console = info.console;
+    args.parent_ring = record(0);
+    args.core_package = record(1);
+    args.grants[0] = record(2);
+    Ok(args)
+}
+
+/// Writes the image into its frame, which nobody maps before and after.
+fn fill(
+    world: &mut World,
+    home: CapAddress,
+    kernel: &Module<'_>,
+    args: &CoreArgs,
+) -> Result<(), Failure> {
+    let at = world.addresses(HOME_BYTES, BLOCK)?;
+    let mut mappings = [CapAddress::NULL; 2];
+    for (offset, mapping) in (0..).step_by(1 << 21).zip(&mut mappings) {
+        *mapping = world.map_piece(at + offset, home, offset, BLOCK, READ_WRITE)?;
+    }
+    let write = |offset: u64, bytes: &[u8]| {
+        for (place, piece) in (at + offset..).step_by(8).zip(bytes.chunks(8)) {
+            let mut word = [0; 8];
+            word[..piece.len()].copy_from_slice(piece);
+            crate::fault::poke(place, u64::from_le_bytes(word));
+        }
+    };
+    write(0, kernel.data());
+    write(args.domain_offset - PAGE_SIZE, args.as_bytes());
+    for mapping in mappings {
+        call::unmap(mapping)?;
+    }
+    Ok(())
+}
