@@ -171,11 +171,17 @@ pub(crate) fn make(
 
 /// Where the first domain's flat image lies in the core package, and its bytes.
 fn packaged(args: &CoreArgs) -> Result<(PhysAddr, u64), BootError> {
-    let frame = CapRecord::parse(&args.core_package)?.capability;
+    let record = CapRecord::parse(&args.core_package)?;
+    let frame = record.capability;
     let image = &args.package_domain;
     let end = image.base.checked_add(image.bytes);
     let is_inside = frame.kind == ObjectType::Frame && end.is_some_and(|end| end <= frame.size);
-    if !is_inside || !image.base.is_multiple_of(PAGE_SIZE) || image.bytes < PAGE_SIZE {
+    // Its text is mapped as it lies: nobody may be able to write to it.
+    if !record.is_executable
+        || !is_inside
+        || !image.base.is_multiple_of(PAGE_SIZE)
+        || image.bytes < PAGE_SIZE
+    {
         return Err(BootError::Arguments("first program"));
     }
     Ok((PhysAddr(frame.base + image.base), image.bytes))
@@ -467,10 +473,22 @@ impl Maker<'_> {
             if bytes == 0 {
                 continue;
             }
+            let is_archive = at == slot::ARCHIVE;
+            let rights = if is_archive {
+                read | Rights::EXECUTE
+            } else {
+                read
+            };
             self.create(
-                Capability::memory(ObjectType::Frame, PhysAddr(region.base), bytes, read),
+                Capability::memory(ObjectType::Frame, PhysAddr(region.base), bytes, rights),
                 at,
             )?;
+            if is_archive {
+                // Other cores' first domains run their text where it lies.
+                let at = self.slot(at)?;
+                let Core { slots, kcb, .. } = &mut *self.core;
+                capelin_cap::make_executable(slots, &mut kcb.mdb, at)?;
+            }
             self.map(address, PhysAddr(region.base), bytes, read_only)?;
         }
         info.archive_bytes = args.archive.bytes;

@@ -89,6 +89,8 @@ errors! {
     AlreadyBound = 27, "already bound";
     /// The capability lies in the memory that the operation would clear.
     InsideItself = 28, "the capability lies in what it would clear";
+    /// The frame can be written to, or could be once: it isn't executable.
+    NotExecutable = 29, "the frame has not been made executable";
 }
 
 /// The system call's result word: zero, or a [`SysError`].

@@ -275,6 +275,7 @@ pub const TABLE: &[Row] = table! {
         [1 MAPPABLE: READ; WRITABLE, EXECUTABLE, (Condition::Table, WRITE)],
     Invoke(Invocation::Unmap) => [0 MAPPING: NONE],
     Invoke(Invocation::Protect) => [0 MAPPING: READ; WRITABLE, EXECUTABLE],
+    Invoke(Invocation::MakeExecutable) => [0 FRAME: EXECUTE],
     Invoke(Invocation::Configure) => [0 DISPATCHER: WRITE]
         [1 FRAME: READ.union(WRITE).union(GRANT)]
         [3 L1_CNODE: READ.union(WRITE).union(GRANT)]

@@ -121,6 +121,10 @@ numbered! {
         Unmap = 9,
         /// Mapping: change the permissions. x1: [`MapFlags`].
         Protect = 10,
+        /// Frame: have it mapped executable from now on, and never writable again. It
+        /// must be the only capability to it, with no mapping or part, in no other
+        /// frame. It loses WRITE.
+        MakeExecutable = 11,
 
         /// Dispatcher: x1: dispatcher frame, x2: its address in the domain,
         /// x3: L1 CNode, x4: VNode of level 0, x5: [`DispatcherFlags`].
@@ -237,7 +241,7 @@ bitflags::bitflags! {
         const READ = 1 << 0;
         /// Writable; never together with `EXECUTE` (I9).
         const WRITE = 1 << 1;
-        /// Executable.
+        /// Executable: of a frame that was made so ([`Invocation::MakeExecutable`]).
         const EXECUTE = 1 << 2;
         /// Normal memory, not cached.
         const UNCACHED = 1 << 3;

@@ -6,11 +6,11 @@
 
 use core::cmp::Ordering;
 
-use capelin_abi::ObjectType;
+use capelin_abi::{ObjectType, Rights};
 
 use crate::balance::{Sums, rank};
 use crate::delete_list::is_linked;
-use crate::key::{compare, is_divided};
+use crate::key::{compare, is_divided, is_mapped_kind, is_same};
 use crate::mdb::{Mdb, next};
 use crate::slot::{Slot, SlotFlags, SlotIndex, State};
 use crate::store::SlotStore;
@@ -50,6 +50,9 @@ pub enum Violation {
     /// It is dying and not on the list of deletions, or the other way round, or its
     /// neighbours on the list don't know it.
     DeleteList(SlotIndex),
+    /// A frame or mapping is executable, and it, a copy, or the frame around it can be
+    /// written to.
+    Writable(SlotIndex),
     /// It is less deep than what it lies in lets [`Mdb`]'s shortcut rely on.
     Depth(SlotIndex),
     /// More nodes than the tree's height allows: the links form a cycle.
@@ -133,10 +136,47 @@ pub fn check_node<S: SlotStore>(store: &S, mdb: &Mdb, node: SlotIndex) -> Result
     {
         return Err(Violation::Ancestor(node));
     }
+    if !is_written_or_executed(store, mdb, slot, after) {
+        return Err(Violation::Writable(node));
+    }
     if !is_deep_enough(store, mdb, slot) {
         return Err(Violation::Depth(node));
     }
     Ok(())
+}
+
+const fn is_same_range(a: &Slot, b: &Slot) -> bool {
+    a.base == b.base && a.size == b.size
+}
+
+/// Whether W^X holds for what `slot` names: executable without WRITE, and so are its
+/// copies, of which `after` may be one, its mappings and parts.
+fn is_written_or_executed<S: SlotStore>(
+    store: &S,
+    mdb: &Mdb,
+    slot: &Slot,
+    after: SlotIndex,
+) -> bool {
+    let agrees = |other: SlotIndex| {
+        let other = store.slot(other);
+        other.is_tombstone() || other.is_executable() == slot.is_executable()
+    };
+    if slot.is_executable() && slot.rights().contains(Rights::WRITE) {
+        return false;
+    }
+    if slot.is_tombstone() {
+        return !slot.is_executable();
+    }
+    let is_copy = !after.is_none() && is_same(store.slot(after), slot);
+    let around = mdb.innermost_around(store, slot);
+    // Of a foreign frame, its owner said what it is.
+    let is_of_frame = slot.is_kind(ObjectType::Mapping) || is_mapped_kind(slot.kind());
+    let is_in_frame = is_of_frame
+        && !around.is_none()
+        && is_mapped_kind(store.slot(around).kind())
+        && ((mdb.owns(slot) && mdb.owns(store.slot(around)))
+            || is_same_range(store.slot(around), slot));
+    (!is_copy || agrees(after)) && (!is_in_frame || agrees(around))
 }
 
 /// Whether the depth of `slot` tells retype the truth: deeper than the innermost range

@@ -41,7 +41,8 @@ pub(crate) fn copied(source: &Slot, mask: Rights) -> Slot {
     // REMOTE_COPIES stays with one of the copies; delete hands it on.
     let kept = SlotFlags::HAS_ANCESTOR
         .union(SlotFlags::REMOTE_ANCESTORS)
-        .union(SlotFlags::REMOTE_FRAME);
+        .union(SlotFlags::REMOTE_FRAME)
+        .union(SlotFlags::EXECUTABLE);
     slot.keep_flags(kept);
     slot
 }

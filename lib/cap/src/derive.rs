@@ -46,6 +46,7 @@ pub fn derive<S: SlotStore>(
         if slot.size != source.size {
             return Err(SysError::OutOfRange);
         }
+        slot.set_executable_as(source);
         vacant(store, dst)?;
         mdb.insert_near(store, parent, dst, slot);
         return Ok(());
@@ -79,6 +80,7 @@ pub fn derive_mapping<S: SlotStore>(
     }
     let mut slot = source.divided(ObjectType::Mapping, 0, source.size);
     slot.set_owner(mdb.kernel());
+    slot.set_executable_as(source);
     slot.data = data.to_words();
     vacant(store, dst)?;
     mdb.insert_near(store, parent, dst, slot);

@@ -9,7 +9,7 @@ use capelin_abi::{KernelId, ObjectType, Rights, SysError};
 use crate::copy::copied;
 use crate::create::{check_range, has_rival};
 use crate::decode::vacant;
-use crate::key::is_same;
+use crate::key::{is_mapped_kind, is_same};
 use crate::mdb::Mdb;
 use crate::record::{CapRecord, ExportMode};
 use crate::slot::{Slot, SlotFlags, SlotIndex, State};
@@ -24,7 +24,7 @@ use crate::store::SlotStore;
 /// `NoSuchSlot` or `SlotInUse` for `dst`; `WrongType`, `OutOfRange`,
 /// `Unaligned` or `InvalidArgument` for the record; `RangeInUse` where what is
 /// known here contradicts it; `Dying` for a copy of what this kernel owned and
-/// is gone.
+/// is gone; `InvalidArgument` also where one of two copies were executable.
 pub fn import<S: SlotStore>(
     store: &mut S,
     mdb: &mut Mdb,
@@ -39,7 +39,13 @@ pub fn import<S: SlotStore>(
     if record.owner.0 >= KernelId::LIMIT {
         return Err(SysError::InvalidArgument);
     }
-    let slot = Slot::holding(&record.capability, record.owner);
+    let mut slot = Slot::holding(&record.capability, record.owner);
+    if record.is_executable {
+        if !slot.is_kind(ObjectType::Frame) || slot.rights().contains(Rights::WRITE) {
+            return Err(SysError::InvalidArgument);
+        }
+        slot.set_flags(SlotFlags::EXECUTABLE, true);
+    }
     let before = mdb.last_not_after(store, &slot);
     let is_known = !before.is_none() && is_same(store.slot(before), &slot);
     match record.mode {
@@ -71,6 +77,7 @@ fn bring_home<S: SlotStore>(
     let here = store.slot_mut(dst);
     here.set_owner(slot.owner());
     here.set_rights(slot.rights());
+    here.set_executable_as(slot);
     here.data = slot.data;
     mdb.set_remote_flag(store, dst, SlotFlags::TOMBSTONE, false);
     Ok(())
@@ -117,6 +124,9 @@ fn take_back<S: SlotStore>(
         return Err(SysError::Dying);
     }
     let mut copy = copied(store.slot(original), Rights::all());
+    if copy.is_executable() != slot.is_executable() {
+        return Err(SysError::InvalidArgument);
+    }
     copy.set_rights(slot.rights());
     copy.data = slot.data;
     mdb.insert_beside(store, original, dst, copy);
@@ -134,7 +144,13 @@ fn take_foreign<S: SlotStore>(
 ) -> Result<(), SysError> {
     if is_known {
         // Beside foreign copies, or the tombstone of what was moved to its owner.
-        if store.slot(before).owner() != slot.owner() {
+        let mut copy = before;
+        if store.slot(copy).is_tombstone() {
+            copy = mdb.other_copy(store, copy);
+        }
+        let is_as_known =
+            copy.is_none() || store.slot(copy).is_executable() == slot.is_executable();
+        if store.slot(before).owner() != slot.owner() || !is_as_known {
             return Err(SysError::RangeInUse);
         }
         slot.set_depth_of(store.slot(before));
@@ -151,7 +167,11 @@ fn take_foreign<S: SlotStore>(
             || around.is_kind(ObjectType::CoreImage)
             || around.is_kind(ObjectType::PhysAddr)
             || around.owner() == slot.owner();
-        if !may_contain {
+        // What is in a frame is executable if that is.
+        let is_as_around = around.is_tombstone()
+            || !is_mapped_kind(around.kind())
+            || around.is_executable() == slot.is_executable();
+        if !may_contain || !is_as_around {
             return Err(SysError::RangeInUse);
         }
     }

@@ -13,7 +13,7 @@
 //! | [`store`] | the traits that the kernel implements |
 //! | [`mdb`] | the tree: neighbours, insertion, removal, range queries |
 //! | [`relations`] | copies, ancestors and descendants of a capability |
-//! | [`mod@create`], [`mod@copy`], [`mod@mint`], [`mod@retype`], [`mod@derive`], [`mod@delete`], [`mod@revoke`], [`mod@transfer`], [`mod@import`], [`mod@seal`], [`mod@identify`] | one operation each |
+//! | [`mod@create`], [`mod@copy`], [`mod@mint`], [`mod@retype`], [`mod@derive`], [`mod@delete`], [`mod@revoke`], [`mod@transfer`], [`mod@import`], [`mod@seal`], [`mod@executable`], [`mod@identify`] | one operation each |
 //! | [`cspace`] | from a capability address to a slot |
 //! | [`mapping`] | what a mapping capability holds in its data words |
 //! | [`record`] | a capability on its way to another kernel |
@@ -30,6 +30,7 @@ mod decode;
 pub mod delete;
 mod delete_list;
 pub mod derive;
+pub mod executable;
 pub mod identify;
 pub mod import;
 pub mod key;
@@ -52,6 +53,7 @@ pub use decode::usable;
 pub use delete::{Step, delete, drain};
 pub use delete_list::DeleteList;
 pub use derive::{derive, derive_mapping};
+pub use executable::make_executable;
 pub use identify::{Identity, identify};
 pub use import::import;
 pub use mapping::MappingData;

@@ -19,6 +19,8 @@ pub const RECORD_VERSION: u64 = 1;
 const HAS_ANCESTORS: u64 = 1 << 0;
 /// In the flags: [`CapRecord::is_in_frame`].
 const IN_FRAME: u64 = 1 << 1;
+/// In the flags: [`CapRecord::is_executable`].
+const EXECUTABLE: u64 = 1 << 2;
 
 /// How a capability goes to another kernel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,6 +68,8 @@ pub struct CapRecord {
     pub has_ancestors: bool,
     /// Whether a frame around it stays behind, through which it can be mapped.
     pub is_in_frame: bool,
+    /// Whether it is a frame that may be mapped executable, and nobody can write to.
+    pub is_executable: bool,
 }
 
 impl CapRecord {
@@ -85,6 +89,9 @@ impl CapRecord {
         }
         if self.is_in_frame {
             flags |= IN_FRAME;
+        }
+        if self.is_executable {
+            flags |= EXECUTABLE;
         }
         let head = kind as u64
             | (rights.bits() as u64) << 8
@@ -119,7 +126,9 @@ impl CapRecord {
         };
         let flags = head >> 24 & 0xff;
         let owner = KernelId((head >> 32) as u16);
-        if flags & !(HAS_ANCESTORS | IN_FRAME) != 0 || owner.0 >= KernelId::LIMIT || rest != [0; 3]
+        if flags & !(HAS_ANCESTORS | IN_FRAME | EXECUTABLE) != 0
+            || owner.0 >= KernelId::LIMIT
+            || rest != [0; 3]
         {
             return Err(SysError::InvalidArgument);
         }
@@ -134,12 +143,17 @@ impl CapRecord {
             return Err(SysError::WrongType);
         }
         check_range(&capability)?;
+        let is_executable = flags & EXECUTABLE != 0;
+        if is_executable && (kind != ObjectType::Frame || rights.contains(Rights::WRITE)) {
+            return Err(SysError::InvalidArgument);
+        }
         Ok(Self {
             capability,
             owner,
             mode,
             has_ancestors: flags & HAS_ANCESTORS != 0,
             is_in_frame: flags & IN_FRAME != 0,
+            is_executable,
         })
     }
 }
@@ -157,6 +171,7 @@ mod tests {
             mode: ExportMode::Copy,
             has_ancestors: true,
             is_in_frame: false,
+            is_executable: true,
         }
     }
 
@@ -167,6 +182,7 @@ mod tests {
             mode: ExportMode::Move,
             has_ancestors: false,
             is_in_frame: true,
+            is_executable: false,
             ..record()
         };
         assert_eq!(CapRecord::parse(&moved.to_words()), Ok(moved));
@@ -185,12 +201,18 @@ mod tests {
         assert_eq!(with(0, head | 0xff), Err(SysError::WrongType));
         assert_eq!(with(0, head | 0x80 << 8), Err(SysError::InvalidArgument));
         assert_eq!(with(0, head | 0xf << 16), Err(SysError::InvalidArgument));
-        assert_eq!(with(0, head | 4 << 24), Err(SysError::InvalidArgument));
+        assert_eq!(with(0, head | 8 << 24), Err(SysError::InvalidArgument));
         assert_eq!(with(0, head | 512 << 32), Err(SysError::InvalidArgument));
         assert_eq!(
             with(0, head & !0xff | ObjectType::Ram as u64),
             Err(SysError::WrongType)
         );
+        // What can be executed can't be written to, and is a frame.
+        let writable = u64::from(Rights::WRITE.bits()) << 8;
+        assert_eq!(with(0, head | writable), Err(SysError::InvalidArgument));
+        let ring = head & !0xff | ObjectType::EndpointUmp as u64;
+        assert_eq!(with(0, ring), Err(SysError::InvalidArgument));
+        assert!(with(0, ring & !(4 << 24)).is_ok());
         assert_eq!(with(1, 0x8001), Err(SysError::Unaligned));
         assert_eq!(with(2, 0), Err(SysError::OutOfRange));
         assert_eq!(with(2, !0xfff), Err(SysError::OutOfRange));

@@ -4,6 +4,7 @@
 use capelin_abi::{ObjectType, Rights, SysError};
 
 use crate::decode::usable;
+use crate::executable::check_sole;
 use crate::mdb::Mdb;
 use crate::slot::{SlotFlags, SlotIndex};
 use crate::store::SlotStore;
@@ -14,33 +15,18 @@ use crate::store::SlotStore;
 /// # Errors
 /// For the slot as [`crate::copy()`]; `WrongType`; `Foreign`;
 /// `RemoteRelations` with copies on other kernels, or a frame around it on one;
-/// `HasRelations` with copies,
-/// mappings or sub-ranges here, or when it lies in a frame itself, through which
+/// `HasRelations` with copies, mappings or sub-ranges here, or when it lies in a frame itself, through which
 /// it could be mapped.
 pub fn seal<S: SlotStore>(store: &mut S, mdb: &mut Mdb, index: SlotIndex) -> Result<(), SysError> {
     let slot = usable(store, index)?;
     if !slot.is_kind(ObjectType::Frame) {
         return Err(SysError::WrongType);
     }
-    if !mdb.owns(slot) {
-        return Err(SysError::Foreign);
-    }
-    if mdb.has_remote_relations(store, index) {
-        return Err(SysError::RemoteRelations);
-    }
-    // Whoever has a frame around it, here or on another kernel, can map it.
-    if slot.has_flags(SlotFlags::REMOTE_FRAME) {
-        return Err(SysError::RemoteRelations);
-    }
-    if mdb.is_in_frame(store, slot)
-        || mdb.has_copies(store, index)
-        || mdb.has_descendants(store, index)
-    {
-        return Err(SysError::HasRelations);
-    }
+    check_sole(store, mdb, index, slot)?;
     // Nothing else has this range but ancestors, which come before both types:
     // the node stays where it is.
     let slot = store.slot_mut(index);
+    slot.set_flags(SlotFlags::EXECUTABLE, false);
     slot.set_kind(ObjectType::CoreImage);
     slot.keep_rights(Rights::EXECUTE.union(Rights::GRANT).union(Rights::REVOKE));
     Ok(())

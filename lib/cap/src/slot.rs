@@ -90,6 +90,9 @@ bitflags! {
         const RESERVES = 1 << 8;
         /// Of what is dying: others of its ring come before it.
         const YIELDS = 1 << 9;
+        /// Of a frame: it may be mapped executable, and nobody can write to it, on any
+        /// kernel; of a mapping: its frame is such ([`crate::make_executable`]).
+        const EXECUTABLE = 1 << 10;
     }
 }
 
@@ -380,6 +383,13 @@ impl Slot {
         self.flags().contains(SlotFlags::TOMBSTONE)
     }
 
+    /// Whether the frame, or what the mapping maps, may be mapped executable.
+    #[inline]
+    #[must_use]
+    pub const fn is_executable(&self) -> bool {
+        self.has_flags(SlotFlags::EXECUTABLE)
+    }
+
     /// The first byte, INTID or number.
     #[inline]
     #[must_use]
@@ -478,6 +488,12 @@ impl Slot {
         } else {
             self.head & !bits
         };
+    }
+
+    /// Takes over whether `frame` is executable.
+    #[inline]
+    pub(crate) const fn set_executable_as(&mut self, frame: &Self) {
+        self.head |= frame.head & (SlotFlags::EXECUTABLE.bits() as u64) << FLAGS;
     }
 
     /// Clears all flags but these.

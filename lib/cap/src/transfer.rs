@@ -64,6 +64,7 @@ pub fn export<S: SlotStore>(
         has_ancestors: slot.has_flags(SlotFlags::REMOTE_ANCESTORS)
             || mdb.has_ancestors(store, index),
         is_in_frame: mdb.is_in_frame(store, &slot),
+        is_executable: slot.is_executable(),
     };
     match mode {
         ExportMode::Copy => {
@@ -118,6 +119,7 @@ pub fn commit<S: SlotStore>(
     tombstone.set_rights(Rights::empty());
     tombstone.data = [0; 2];
     tombstone.progress = 0;
+    tombstone.set_flags(SlotFlags::EXECUTABLE, false);
     tombstone.set_flags(SlotFlags::TOMBSTONE, true);
     mdb.set_state(store, index, State::Live);
     Ok(())

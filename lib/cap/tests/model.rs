@@ -55,7 +55,9 @@ fn the_sequences_reach_every_operation() {
         revoke, revoke several, revoke RemoteRelations, export Move, export Copy, \
         commit Move, commit Copy, abort Move, abort Copy, commit Move EmptySlot, \
         import Move, import Move RangeInUse, import Copy, import Copy RangeInUse, \
-        seal, seal HasRelations, seal RemoteRelations";
+        seal, seal HasRelations, seal RemoteRelations, make executable, \
+        make executable HasRelations, make executable RemoteRelations, \
+        make executable MissingRight";
     for what in wanted.split(", ") {
         let count = reached.get(what).copied().unwrap_or(0);
         assert!(count >= 5, "{what:?} only {count} times in {reached:#?}");

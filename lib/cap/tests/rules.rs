@@ -8,8 +8,8 @@ mod common;
 use capelin_abi::{CapAddress, CapRef, KernelId, ObjectType, PhysAddr, Rights, SysError};
 use capelin_cap::{
     CapRecord, Capability, ExportMode, MappingData, Mint, Retype, RetypeRequest, SlotIndex,
-    SlotStore, State, Step, commit, copy, create, cspace, derive, export, finish, import, mint,
-    reclaim, retype, seal,
+    SlotStore, State, Step, abort, commit, copy, create, cspace, derive, export, finish, import,
+    make_executable, mint, reclaim, retype, seal,
 };
 use common::{ARENA, HOME, RAM, RAM_BYTES, World};
 
@@ -90,6 +90,10 @@ impl World {
 
     fn commit(&mut self, record: &CapRecord) -> Result<(), SysError> {
         commit(&mut self.arena, &mut self.mdb, record)
+    }
+
+    fn abort(&mut self, record: &CapRecord) -> Result<(), SysError> {
+        abort(&mut self.arena, &mut self.mdb, record)
     }
 
     fn import(&mut self, record: &CapRecord, at: u32) -> Result<(), SysError> {
@@ -496,6 +500,7 @@ fn a_range_is_of_one_mappable_type() {
         mode: ExportMode::Copy,
         has_ancestors: false,
         is_in_frame: false,
+        is_executable: false,
     };
     let (arena, mdb) = (&mut world.arena, &mut world.mdb);
     assert_eq!(import(arena, mdb, &record, SlotIndex(20)), Ok(()));
@@ -677,6 +682,99 @@ fn sealing_needs_that_nobody_can_touch_it() {
     );
     assert_eq!(attempt(&mut world, 20), Err(SysError::WrongType));
     world.assert_sound(false);
+}
+
+/// W^X for the object: by copies, parts, mappings, the frame around, and again from
+/// the same memory.
+#[test]
+fn what_is_executable_was_written_before() {
+    use ObjectType::Frame;
+    let mut world = World::new();
+    let attempt =
+        |world: &mut World, at| make_executable(&mut world.arena, &mut world.mdb, SlotIndex(at));
+    world.make(RAM_SLOT, Frame, 0, 4 * PAGE, 20);
+    world.make(HOME_SLOT, ObjectType::VNodeL3, 0, 0, 22);
+    assert_eq!(attempt(&mut world, RAM_SLOT), Err(SysError::WrongType));
+    world.map(20, 22, 3, 23);
+    assert_eq!(attempt(&mut world, 20), Err(SysError::HasRelations));
+    assert_eq!(world.delete_all(23), Ok(()));
+    assert_eq!(world.copy(20, 21), Ok(()));
+    assert_eq!(attempt(&mut world, 20), Err(SysError::HasRelations));
+    assert_eq!(world.delete_all(21), Ok(()));
+    assert_eq!(world.part(20, 21, 0, PAGE), Ok(()));
+    assert_eq!(attempt(&mut world, 20), Err(SysError::HasRelations));
+    assert_eq!(attempt(&mut world, 21), Err(SysError::HasRelations));
+    assert_eq!(world.delete_all(21), Ok(()));
+    // A copy that is elsewhere, or on its way.
+    let record = world.export(20, ExportMode::Copy).expect("a frame");
+    assert_eq!(attempt(&mut world, 20), Err(SysError::RemoteRelations));
+    assert_eq!(world.commit(&record), Ok(()));
+    assert_eq!(attempt(&mut world, 20), Err(SysError::RemoteRelations));
+    let (arena, mdb) = (&mut world.arena, &mut world.mdb);
+    capelin_cap::set_remote_copies(arena, mdb, SlotIndex(20), false).expect("they are gone");
+    assert_eq!(attempt(&mut world, 20), Ok(()));
+    assert_eq!(attempt(&mut world, 20), Ok(()));
+    // Nothing that is made of it can be written to, here or elsewhere.
+    assert_eq!(world.copy(20, 21), Ok(()));
+    assert_eq!(world.part(20, 24, PAGE, PAGE), Ok(()));
+    world.map(20, 22, 3, 23);
+    for at in [20, 21, 23, 24] {
+        let slot = world.slot(at);
+        assert!(slot.is_executable() && !slot.rights().contains(Rights::WRITE));
+    }
+    let record = world.export(21, ExportMode::Copy).expect("a frame");
+    assert!(record.is_executable && !record.capability.rights.contains(Rights::WRITE));
+    let mut writable = record;
+    writable.capability.rights |= Rights::WRITE;
+    assert_eq!(world.import(&writable, 25), Err(SysError::InvalidArgument));
+    writable.is_executable = false;
+    assert_eq!(world.import(&writable, 25), Err(SysError::InvalidArgument));
+    assert_eq!(world.import(&record, 25), Ok(()));
+    assert_eq!(world.abort(&record), Ok(()));
+    // The memory can be written to again as another frame, which isn't executable.
+    for at in [25, 24, 23, 21, 20] {
+        assert_eq!(world.delete_all(at), Ok(()));
+    }
+    world.make(RAM_SLOT, Frame, 0, 4 * PAGE, 20);
+    assert!(!world.slot(20).is_executable());
+    assert!(world.slot(20).rights().contains(Rights::WRITE));
+    world.assert_sound(false);
+}
+
+/// A part of a frame that is on another kernel could be written to there.
+#[test]
+fn a_part_of_what_is_elsewhere_is_not_made_executable() {
+    let mut world = World::new();
+    let part = CapRecord {
+        capability: Capability::memory(
+            ObjectType::Frame,
+            PhysAddr(0x2_0000_0000),
+            PAGE,
+            Rights::all(),
+        ),
+        owner: common::SELF,
+        mode: ExportMode::Move,
+        has_ancestors: true,
+        is_in_frame: true,
+        is_executable: false,
+    };
+    assert_eq!(world.import(&part, 20), Ok(()));
+    let (arena, mdb) = (&mut world.arena, &mut world.mdb);
+    let result = make_executable(arena, mdb, SlotIndex(20));
+    assert_eq!(result, Err(SysError::RemoteRelations));
+    let weak = CapRecord {
+        capability: Capability {
+            base: 0x3_0000_0000,
+            rights: Rights::READ | Rights::WRITE,
+            ..part.capability
+        },
+        is_in_frame: false,
+        ..part
+    };
+    assert_eq!(world.import(&weak, 21), Ok(()));
+    let (arena, mdb) = (&mut world.arena, &mut world.mdb);
+    let result = make_executable(arena, mdb, SlotIndex(21));
+    assert_eq!(result, Err(SysError::MissingRight));
 }
 
 #[test]

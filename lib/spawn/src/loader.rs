@@ -190,6 +190,10 @@ impl<'a> Loader<'a> {
         for segment in &image.segments {
             let frame = self.frame(segment.bytes)?;
             fill(frame, segment.lead, segment.data)?;
+            if segment.flags.contains(MapFlags::EXECUTE) {
+                // Written once; from now on nobody can, not the child and not we.
+                sys::vnode::make_executable(frame)?;
+            }
             self.map(frame, segment.start.0, segment.bytes, segment.flags)?;
         }
         let writable = MapFlags::READ | MapFlags::WRITE;

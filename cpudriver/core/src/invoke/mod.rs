@@ -253,6 +253,7 @@ fn perform<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, Sy
         I::Revoke => cnode::revoke(core, call),
         I::IdentifySlot => cnode::identify_slot(core, call),
         I::Protect => vnode::protect(core, call),
+        I::MakeExecutable => vnode::make_executable(core, call),
         I::Ring => {
             let slot = core.slots.slot(slot);
             doorbell::ring(core, Bell::from_data(slot.owner(), slot.data()))?;

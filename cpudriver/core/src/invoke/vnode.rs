@@ -81,7 +81,14 @@ fn check_rights(source: &Slot, need: Need, flags: MapFlags) -> Result<(), SysErr
     if flags.contains(MapFlags::EXECUTE) {
         needed |= need.when(Condition::Executable);
     }
-    source.require(needed)
+    source.require(needed)?;
+    // W^X of the object: what is executable has no WRITE, wherever it is. (Both at once
+    // are no permissions at all: see `Permissions`.)
+    let is_code = flags.contains(MapFlags::EXECUTE) && !flags.contains(MapFlags::WRITE);
+    if is_code && !source.is_executable() {
+        return Err(SysError::NotExecutable);
+    }
+    Ok(())
 }
 
 /// What [`map`] asks of what it maps.
@@ -411,6 +418,15 @@ fn insert<M: Machine>(
 #[inline(always)]
 pub(crate) fn unmap<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, SysError> {
     cnode::delete_slot(core, call.slot)
+}
+
+/// `MakeExecutable`: see the ABI.
+pub(crate) fn make_executable<M: Machine>(
+    core: &mut Core<M>,
+    call: &Call<M>,
+) -> Result<Outcome, SysError> {
+    capelin_cap::make_executable(&mut core.slots, &mut core.kcb.mdb, call.slot)?;
+    Ok(DONE)
 }
 
 /// `Protect`: other permissions for the same entries.

@@ -92,6 +92,7 @@ fn a_remote_bell_sends_one_interrupt() {
         mode: capelin_cap::ExportMode::Copy,
         has_ancestors: false,
         is_in_frame: false,
+        is_executable: false,
     };
     let core = &mut world.core;
     capelin_cap::import(&mut core.slots, &mut core.kcb.mdb, &record, target).expect("room");

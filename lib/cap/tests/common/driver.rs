@@ -12,7 +12,8 @@ use capelin_abi::{KernelId, ObjectType, PhysAddr, Rights, SysError};
 use capelin_cap::{
     CapRecord, Capability, ExportMode, MappingData, Mint, Retype, RetypeRequest, SlotFlags,
     SlotIndex, SlotStore, State, Step, abort, commit, copy, derive, derive_mapping, export, finish,
-    identify, import, lock, mint, reclaim, relocate, retype, seal, set_remote_copies, unlock,
+    identify, import, lock, make_executable, mint, reclaim, relocate, retype, seal,
+    set_remote_copies, unlock,
 };
 use proptest::prelude::{Strategy, any};
 
@@ -660,9 +661,13 @@ impl Driver {
                     },
                     has_ancestors: op.d % 3 == 0,
                     is_in_frame: op.d % 7 == 0,
+                    is_executable: kind == Frame && op.d % 5 == 0,
                 }
             }
         };
+        if record.is_executable && op.d % 64 != 7 {
+            record.capability.rights -= Rights::WRITE;
+        }
         if op.c % 4 == 1 && record.capability.size > 0x1000 {
             record.capability.size -= 0x1000;
             record.capability.base += u64::from(op.d % 2) * 0x1000;
@@ -732,6 +737,12 @@ impl Driver {
     fn seal(&mut self, op: Op) {
         let at = self.source_of(op.a, &[Frame]);
         let World { arena, mdb, .. } = &mut self.world;
+        if op.b % 2 == 0 {
+            let real = make_executable(arena, mdb, SlotIndex(at));
+            same!(self, real, self.model.make_executable(at));
+            self.note("make executable", &real);
+            return;
+        }
         let real = seal(arena, mdb, SlotIndex(at));
         same!(self, real, self.model.seal(at));
         self.note("seal", &real);
@@ -839,6 +850,7 @@ pub fn seen(world: &World, at: u32) -> Cap {
         remote_ancestors: flags.contains(SlotFlags::REMOTE_ANCESTORS),
         remote_frame: flags.contains(SlotFlags::REMOTE_FRAME),
         tombstone: flags.contains(SlotFlags::TOMBSTONE),
+        executable: slot.is_executable(),
         to: slot.transit_to().map(|to| to.0),
     }
 }

@@ -33,6 +33,7 @@ pub struct Cap {
     /// A frame around it is on another kernel.
     pub remote_frame: bool,
     pub tombstone: bool,
+    pub executable: bool,
     /// Of what is in transit: where to.
     pub to: Option<u16>,
 }
@@ -71,6 +72,7 @@ impl Cap {
             remote_ancestors: false,
             remote_frame: false,
             tombstone: false,
+            executable: false,
             to: None,
         }
     }
@@ -425,7 +427,10 @@ impl Model {
         if !legal {
             return Err(SysError::InvalidRetype);
         }
-        let made = Cap::from(dst, new, SELF.0);
+        let made = Cap {
+            executable: new.kind == Mapping && cap.executable,
+            ..Cap::from(dst, new, SELF.0)
+        };
         let inside = new.size != 0 && cap.base <= new.base && made.end() <= cap.end();
         if !inside || (new.kind == Mapping && new.size != cap.size) {
             return Err(SysError::OutOfRange);
@@ -611,26 +616,48 @@ impl Model {
         cap.remote_frame || self.innermost(cap).is_some_and(can_map)
     }
 
+    /// Whether this is the only way to a frame.
+    fn check_sole(&self, cap: &Cap) -> Result<(), SysError> {
+        if !cap.is_own() {
+            return Err(SysError::Foreign);
+        }
+        if cap.remote_frame || self.has_remote_relations(cap) {
+            return Err(SysError::RemoteRelations);
+        }
+        if self.is_in_frame(cap) || self.has_copies(cap) || self.has_descendants(cap) {
+            return Err(SysError::HasRelations);
+        }
+        Ok(())
+    }
+
     pub fn seal(&mut self, at: u32) -> Result<(), SysError> {
         let cap = self.usable(at)?;
         if cap.kind != Frame {
             return Err(SysError::WrongType);
         }
-        if !cap.is_own() {
-            return Err(SysError::Foreign);
-        }
-        if self.has_remote_relations(&cap) {
-            return Err(SysError::RemoteRelations);
-        }
-        if cap.remote_frame {
-            return Err(SysError::RemoteRelations);
-        }
-        if self.is_in_frame(&cap) || self.has_copies(&cap) || self.has_descendants(&cap) {
-            return Err(SysError::HasRelations);
-        }
+        self.check_sole(&cap)?;
         let cap = self.get_mut(at);
         cap.kind = CoreImage;
+        cap.executable = false;
         cap.rights &= Rights::EXECUTE | Rights::GRANT | Rights::REVOKE;
+        Ok(())
+    }
+
+    pub fn make_executable(&mut self, at: u32) -> Result<(), SysError> {
+        let cap = self.usable(at)?;
+        if cap.kind != Frame {
+            return Err(SysError::WrongType);
+        }
+        if !cap.rights.contains(Rights::EXECUTE) {
+            return Err(SysError::MissingRight);
+        }
+        if cap.executable {
+            return Ok(());
+        }
+        self.check_sole(&cap)?;
+        let cap = self.get_mut(at);
+        cap.executable = true;
+        cap.rights -= Rights::WRITE;
         Ok(())
     }
 
@@ -663,6 +690,7 @@ impl Model {
             mode,
             has_ancestors,
             is_in_frame: self.is_in_frame(&cap),
+            is_executable: cap.executable,
         };
         if mode == ExportMode::Copy {
             record.owner = SELF;
@@ -714,6 +742,7 @@ impl Model {
             rights: Rights::empty(),
             data: [0; 2],
             tombstone: true,
+            executable: false,
             state: State::Live,
             to: None,
             ..self.get(at).expect("found").clone()
@@ -736,7 +765,10 @@ impl Model {
     /// For records whose own fields make sense.
     pub fn import(&mut self, record: &CapRecord, dst: u32) -> Result<(), SysError> {
         self.vacant(dst)?;
-        let new = Cap::from(dst, &record.capability, record.owner.0);
+        let new = Cap {
+            executable: record.is_executable,
+            ..Cap::from(dst, &record.capability, record.owner.0)
+        };
         let same: Vec<Cap> = self
             .caps
             .iter()
@@ -777,6 +809,9 @@ impl Model {
             ExportMode::Copy if record.owner == SELF => {
                 let original = same.iter().find(|c| c.is_own() && c.state == State::Live);
                 let original = original.ok_or(SysError::Dying)?;
+                if original.executable != new.executable {
+                    return Err(SysError::InvalidArgument);
+                }
                 let (remote_ancestors, remote_frame) =
                     (original.remote_ancestors, original.remote_frame);
                 self.caps.push(Cap {
@@ -787,17 +822,22 @@ impl Model {
             }
             ExportMode::Copy => {
                 if let Some(first) = same.first() {
-                    if first.owner != new.owner {
+                    let differs = |c: &Cap| !c.tombstone && c.executable != new.executable;
+                    if first.owner != new.owner || same.iter().any(differs) {
                         return Err(SysError::RangeInUse);
                     }
                 } else {
-                    let refused = around.is_some_and(|c| {
+                    let refused = around.as_ref().is_some_and(|c| {
                         !c.tombstone
                             && !matches!(c.kind, CoreImage | PhysAddr)
                             && c.owner != new.owner
                     });
+                    let differs = around.is_some_and(|c| {
+                        let is_mapped = matches!(c.kind, Frame | DevFrame | EndpointUmp);
+                        !c.tombstone && is_mapped && c.executable != new.executable
+                    });
                     let claimed = inside.is_some_and(|c| c.owner != new.owner);
-                    if refused || claimed || crossing {
+                    if refused || differs || claimed || crossing {
                         return Err(SysError::RangeInUse);
                     }
                 }

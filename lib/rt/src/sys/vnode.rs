@@ -47,3 +47,12 @@ pub fn protect(mapping: CapAddress, flags: MapFlags) -> Result<(), SysError> {
     )
     .map(drop)
 }
+
+/// Has `frame` be mapped executable from now on, and never writable again; it must be the
+/// only capability to it, and not mapped ([`Invocation::MakeExecutable`]).
+///
+/// # Errors
+/// What the kernel says.
+pub fn make_executable(frame: CapAddress) -> Result<(), SysError> {
+    invoke(frame.into(), Invocation::MakeExecutable, &[]).map(drop)
+}

@@ -188,6 +188,14 @@ pub fn protect(mapping: CapAddress, flags: MapFlags) -> Result<(), SysError> {
     invoke(mapping, Invocation::Protect, &[u64::from(flags.bits())]).map(drop)
 }
 
+/// Has a frame be mapped executable from now on, never writable again.
+///
+/// # Errors
+/// What the kernel says.
+pub fn make_executable(frame: CapAddress) -> Result<(), SysError> {
+    invoke(frame, Invocation::MakeExecutable, &[]).map(drop)
+}
+
 /// State and exit code of a dispatcher.
 ///
 /// # Errors

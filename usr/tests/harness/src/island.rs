@@ -76,10 +76,12 @@ impl Island {
         let (data_table, link) = (world.object(ObjectType::VNodeL3)?, world.slot()?);
         call::attach(table2, data_table, code::ISLAND_DATA / BLOCK, link)?;
 
-        let (program, at, _) = world.mapped(PAGE_SIZE)?;
+        let (program, at, writing) = world.mapped(PAGE_SIZE)?;
         for word in 0..(end - start).div_ceil(8) {
             poke(at + word * 8, peek(start + word * 8));
         }
+        call::unmap(writing)?;
+        call::make_executable(program)?;
         let (data_frame, data, _) = world.mapped(PAGE_SIZE)?;
         let slots = world.slots(3)?;
         let slot_at = |n| CapAddress(slots.0 + n);

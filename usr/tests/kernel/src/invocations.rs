@@ -226,6 +226,7 @@ fn exists(invocation: Invocation, kind: ObjectType) -> bool {
         }
         I::Map => kind.vnode_level().is_some(),
         I::Unmap | I::Protect => kind == T::Mapping,
+        I::MakeExecutable => kind == T::Frame,
         I::Configure
         | I::Run
         | I::Stop

@@ -31,6 +31,7 @@ fn tests(suite: &mut Suite) {
     suite.test("mapping/permissions-hold", permissions);
     suite.test("mapping/protect", protect);
     suite.test("mapping/code", executable);
+    suite.test("mapping/write-or-execute", write_or_execute);
     suite.test("mapping/uncached", uncached);
     suite.test("mapping/unmap", unmap);
     suite.test("mapping/no-stale-translation", stale);
@@ -198,12 +199,71 @@ fn protect(world: &mut World) -> Outcome {
 }
 
 fn executable(world: &mut World) -> Outcome {
-    let (_, address, mapping) = world.mapped(PAGE_SIZE)?;
+    let (frame, address, mapping) = world.mapped(PAGE_SIZE)?;
     poke(address, RET);
     check(fault::jump(address).is_err(), "not yet")?;
-    call::protect(mapping, READ_EXECUTE)?;
+    let not_executable = SysError::NotExecutable;
+    refused(
+        call::protect(mapping, READ_EXECUTE),
+        not_executable,
+        "what is writable made executable",
+    )?;
+    call::unmap(mapping)?;
+    check(world.map(frame, PAGE_SIZE, READ_EXECUTE).is_err(), "before")?;
+    call::make_executable(frame)?;
+    let (address, mapping) = world.map(frame, PAGE_SIZE, READ_EXECUTE)?;
     equal(fault::jump(address)?, address, "it returns")?;
-    check(write(address, 0).is_err(), "no longer writable")
+    check(write(address, 0).is_err(), "no longer writable")?;
+    refused(
+        call::protect(mapping, READ_WRITE),
+        SysError::MissingRight,
+        "what is executable made writable",
+    )?;
+    call::protect(mapping, READ)?;
+    call::protect(mapping, READ_EXECUTE)?;
+    equal(fault::jump(address)?, address, "it returns again")?;
+    call::delete(frame)?;
+    Ok(())
+}
+
+/// One frame, writable and executable at once: by an alias, a copy, a part, the frame
+/// around it, and a frame of the same memory.
+fn write_or_execute(world: &mut World) -> Outcome {
+    let (frame, address, mapping) = world.mapped(2 * PAGE_SIZE)?;
+    let executable = |world: &mut World, cap| world.map(cap, PAGE_SIZE, READ_EXECUTE);
+    let attempt = call::make_executable;
+    check(executable(world, frame).is_err(), "an alias")?;
+    refused(attempt(frame), SysError::HasRelations, "while it is mapped")?;
+    call::unmap(mapping)?;
+    let copy = world.slot()?;
+    call::copy(copy, frame)?;
+    refused(attempt(frame), SysError::HasRelations, "with a copy")?;
+    refused(attempt(copy), SysError::HasRelations, "as a copy")?;
+    call::delete(copy)?;
+    let part = world.slot()?;
+    call::mint(part, frame, 0, PAGE_SIZE)?;
+    refused(attempt(frame), SysError::HasRelations, "with a part")?;
+    refused(attempt(part), SysError::HasRelations, "as a part")?;
+    call::delete(part)?;
+    let weak = world.slot()?;
+    call::copy_with(weak, frame, Rights::READ | Rights::WRITE)?;
+    refused(attempt(weak), SysError::MissingRight, "without the right")?;
+    call::delete(weak)?;
+    attempt(frame)?;
+    call::copy(copy, frame)?;
+    call::mint(part, frame, 0, PAGE_SIZE)?;
+    for cap in [frame, copy, part] {
+        check(
+            world.map(cap, PAGE_SIZE, READ_WRITE).is_err(),
+            "writing to it",
+        )?;
+        executable(world, cap)?;
+    }
+    for cap in [part, copy, frame] {
+        call::delete(cap)?;
+    }
+    let at = world.map_at(address, part, PAGE_SIZE, READ);
+    check(at.is_err(), "it is gone")
 }
 
 fn uncached(world: &mut World) -> Outcome {

@@ -155,7 +155,9 @@ impl Stage {
             | I::Delete
             | I::Revoke
             | I::IdentifySlot => self.of_cspace(world, invocation, when),
-            I::Map | I::Unmap | I::Protect => self.of_tables(world, invocation, when),
+            I::Map | I::Unmap | I::Protect | I::MakeExecutable => {
+                self.of_tables(world, invocation, when)
+            }
             I::KernelInfo
             | I::ReadCounter
             | I::ReadLog
@@ -235,12 +237,20 @@ impl Stage {
                 let at = world.addresses(PAGE_SIZE, PAGE_SIZE)?;
                 let (table, entry) = world.table3(at)?;
                 let mapping = call::word(world.slot()?);
-                let arguments = [frame(world)?, entry | 1 << 16 | flags << 32, 0, mapping];
+                let frame = match when {
+                    Some(Condition::Executable) => executable_frame(world)?,
+                    _ => call::word(world.frame(PAGE_SIZE, PAGE_SIZE)?),
+                };
+                let arguments = [frame, entry | 1 << 16 | flags << 32, 0, mapping];
                 let fills = Some((slot::L1CNODE, mapping));
                 Ok(Case::of(I::Map, call::word(table), &arguments, fills))
             }
+            I::MakeExecutable => Ok(Case::of(invocation, frame(world)?, &[], None)),
             _ => {
-                let mapping = mapping(world, Rights::all())?;
+                let mapping = match when {
+                    Some(Condition::Executable) => executable_mapping(world, Rights::all())?,
+                    _ => mapping(world, Rights::all())?,
+                };
                 Ok(Case::of(invocation, mapping, &[flags], None))
             }
         }
@@ -337,6 +347,22 @@ fn frame(world: &mut World) -> Result<u64, Failure> {
     Ok(call::word(world.frame(PAGE_SIZE, PAGE_SIZE)?))
 }
 
+fn executable_frame(world: &mut World) -> Result<u64, Failure> {
+    let frame = world.frame(PAGE_SIZE, PAGE_SIZE)?;
+    call::make_executable(frame)?;
+    Ok(call::word(frame))
+}
+
+/// A readable mapping of a fresh frame that is executable, with the rights in `mask`.
+fn executable_mapping(world: &mut World, mask: Rights) -> Result<u64, Failure> {
+    let frame = world.frame(PAGE_SIZE, PAGE_SIZE)?;
+    call::make_executable(frame)?;
+    let weak = world.slot()?;
+    call::copy_with(weak, frame, mask)?;
+    let (_, mapping) = world.map(weak, PAGE_SIZE, MapFlags::READ)?;
+    Ok(call::word(mapping))
+}
+
 /// A readable mapping of a fresh frame with the rights in `mask`.
 fn mapping(world: &mut World, mask: Rights) -> Result<u64, Failure> {
     let frame = world.frame(PAGE_SIZE, PAGE_SIZE)?;
@@ -378,20 +404,33 @@ impl Case {
 
     /// Names a copy with the rights in `mask` in the register of `need`.
     fn weaken(&mut self, world: &mut World, need: &Need, mask: Rights) -> Outcome {
+        let arguments = self.words[1];
         let Some(word) = self.words.get_mut(need.register) else {
             return Err(Failure::because("a register that isn't"));
         };
         if need.kinds.contains(ObjectType::Mapping) && need.kinds != Kinds::ANY {
             // A mapping can't be copied: it has the rights of what it maps, READ in any case.
-            *word = mapping(world, mask | Rights::READ)?;
+            let flags = u64::from(MapFlags::EXECUTE.bits());
+            let is_executed =
+                self.operation == Operation::Invoke(Invocation::Protect) && arguments & flags != 0;
+            *word = if is_executed {
+                executable_mapping(world, mask | Rights::READ)?
+            } else {
+                mapping(world, mask | Rights::READ)?
+            };
             return Ok(());
         }
         let [from, _] = call::halves(*word);
         let to = world.slot()?;
         call::copy_with(to, CapAddress(from), mask)?;
         *word = call::word(to);
-        let alone = [Invocation::Seal, Invocation::StartCore].map(Operation::Invoke);
-        if alone.contains(&self.operation) && need.register == 1 {
+        let alone = [
+            (Invocation::Seal, 1),
+            (Invocation::StartCore, 1),
+            (Invocation::MakeExecutable, 0),
+        ];
+        let alone = alone.map(|(invocation, register)| (Operation::Invoke(invocation), register));
+        if alone.contains(&(self.operation, need.register)) {
             // These take no capability that has a copy.
             call::delete(CapAddress(from))?;
         }
