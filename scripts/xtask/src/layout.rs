@@ -13,6 +13,8 @@ use elf::endian::LittleEndian;
 use elf::segment::ProgramHeader;
 use zerocopy::IntoBytes as _;
 
+use crate::errata;
+
 const PAGE: usize = 4096;
 /// No program of ours is larger; a malformed one doesn't make us ask for more memory than this.
 const MAX_MEMORY: u64 = 1 << 30;
@@ -39,6 +41,8 @@ pub(crate) enum LayoutError {
     Unmappable,
     /// The header made isn't one that the kernel takes.
     BadHeader(String),
+    /// Cortex-A53's erratum 843419 is at this address: the linker wasn't told to avoid it.
+    Erratum843419(u64),
 }
 
 impl std::fmt::Display for LayoutError {
@@ -52,6 +56,10 @@ impl std::fmt::Display for LayoutError {
             Self::WritableCode => f.write_str("a segment is writable and executable"),
             Self::Unmappable => f.write_str("a segment isn't page-aligned in the file"),
             Self::BadHeader(why) => write!(f, "its header is refused: {why}"),
+            Self::Erratum843419(address) => write!(
+                f,
+                "the sequence of Cortex-A53's erratum 843419 is at {address:#x} (--fix-cortex-a53-843419)"
+            ),
         }
     }
 }
@@ -101,8 +109,16 @@ impl<'a> Program<'a> {
             segments,
         };
         match program.base().and_then(|base| floor.checked_sub(base)) {
-            Some(length) if length <= MAX_MEMORY => Ok(program),
-            _ => Err(LayoutError::BadSegment),
+            Some(length) if length <= MAX_MEMORY => {}
+            _ => return Err(LayoutError::BadSegment),
+        }
+        let code = |segment: &&ProgramHeader| segment.p_flags & PF_X != 0;
+        let mut bad = program.segments.iter().filter(code).filter_map(|segment| {
+            errata::erratum_843419(program.bytes_of(segment), segment.p_vaddr)
+        });
+        match bad.next() {
+            Some(address) => Err(LayoutError::Erratum843419(address)),
+            None => Ok(program),
         }
     }
 

@@ -18,6 +18,7 @@ mod bench;
 mod build;
 mod check;
 mod dt;
+mod errata;
 mod error;
 mod image;
 mod layout;
