@@ -1,8 +1,6 @@
 //! This core as the kernel's [`Machine`]: its map, timer, interrupt controller,
 //! firmware and console.
 
-use core::sync::atomic::AtomicU64;
-
 use capelin_aarch64::console::EarlyConsole;
 use capelin_aarch64::gic::{Gic, SgiTarget};
 use capelin_aarch64::psci::{Psci, PsciError};
@@ -61,7 +59,7 @@ impl Machine for Board {
     type Objects = Objects;
     type Frame = FrameWords;
     type Context = Context;
-    type Word = AtomicU64;
+    type Word = doorbell_page::BellWord;
 
     #[inline]
     fn now(&self) -> u64 {
@@ -208,7 +206,7 @@ impl Machine for Board {
     }
 
     #[inline]
-    fn doorbells(&self) -> Page<'static, AtomicU64> {
+    fn doorbells(&self) -> Page<'static, doorbell_page::BellWord> {
         doorbell_page::own()
     }
 
@@ -218,7 +216,7 @@ impl Machine for Board {
     }
 
     #[inline]
-    fn remote_doorbells(&self, kernel: KernelId) -> Page<'static, AtomicU64> {
+    fn remote_doorbells(&self, kernel: KernelId) -> Page<'static, doorbell_page::BellWord> {
         doorbell_page::remote(kernel)
     }
 

@@ -25,7 +25,7 @@ use capelin_aarch64::console::EarlyConsole;
 use capelin_aarch64::gic::{self, Gic, GicMapping};
 use capelin_aarch64::psci::Psci;
 use capelin_aarch64::timer::Timer;
-use capelin_aarch64::{cpu, fp, mmu};
+use capelin_aarch64::{atomic, cpu, fp, mmu};
 use capelin_abi::boot::{ARGS_MAGIC, CoreArgs, PhysRegion};
 use capelin_abi::capability::KCB_BYTES;
 use capelin_abi::syscall::KernelCounter;
@@ -192,6 +192,7 @@ fn check(args: &CoreArgs, image: PhysAddr, image_bytes: u64) -> Result<(), BootE
 
 fn start(image: PhysAddr, entry_ticks: u64) -> Result<(), BootError> {
     let features = cpu::Features::read();
+    atomic::init(&features);
     let places = read_arguments(image)?;
     let mut own = make_map(image, &places, &features)?;
     let (console, mpidr) = identify(&own)?;

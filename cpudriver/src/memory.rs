@@ -19,7 +19,9 @@
 
 use core::num::NonZeroU32;
 use core::ptr;
+use core::sync::atomic::{AtomicU64, Ordering};
 
+use capelin_aarch64::atomic::{self, Contended};
 use capelin_aarch64::{cache, fp};
 use capelin_abi::capability::SLOT_BYTES;
 use capelin_abi::dispatcher::context;
@@ -280,13 +282,18 @@ impl home::FrameWords for FrameWords {
     }
 
     /// Sets bits of the word at `offset`. The domain takes them by an atomic swap
-    /// on this core, or on another if it shares its frame: so this is atomic too.
+    /// on this core, or on another if it shares its frame: so this is atomic too. A
+    /// domain that writes the line all the time from there, so that no attempt
+    /// succeeds, gets them by a plain store, and may lose bits of its own.
     fn set_bits(self, offset: usize, bits: u64) {
         let word = ptr::with_exposed_provenance_mut::<u64>(widen(self.0) + offset);
         // SAFETY: as in `write`; the word is aligned, and atomics alone change it.
-        let word = unsafe { core::sync::atomic::AtomicU64::from_ptr(word) };
+        let word = unsafe { AtomicU64::from_ptr(word) };
         // Pairs with the runtime's swap (acquire) of the same word.
-        word.fetch_or(bits, core::sync::atomic::Ordering::Release);
+        if let Err(Contended) = atomic::fetch_or(word, bits) {
+            let held = word.load(Ordering::Relaxed);
+            word.store(held | bits, Ordering::Release);
+        }
     }
 }
 

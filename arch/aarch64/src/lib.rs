@@ -7,6 +7,7 @@
 //! | module | holds |
 //! | --- | --- |
 //! | [`cpu`] | who and where this core is, what it can do, masking and waiting |
+//! | [`atomic`] | read-modify-write in a bounded number of steps |
 //! | [`tlb`], [`cache`] | named maintenance operations |
 //! | [`mmu`], `translation` | switching address spaces, turning translation on |
 //! | `exception_levels` | leaving EL2, and what firmware left at EL2 and EL1 |
@@ -27,6 +28,7 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod atomic;
 pub mod cache;
 pub mod console;
 pub mod cpu;

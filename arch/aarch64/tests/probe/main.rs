@@ -9,7 +9,9 @@ fn main() {}
 #[expect(unsafe_code, reason = "runs on the bare machine")]
 mod probe {
     use core::fmt::Write;
+    use core::sync::atomic::{AtomicU64, Ordering};
 
+    use capelin_aarch64::atomic::{self, Contended, Method};
     use capelin_aarch64::console::EarlyConsole;
     use capelin_aarch64::fp::{self, FpState};
     use capelin_aarch64::gic::{
@@ -156,6 +158,7 @@ mod probe {
             "features are plausible",
             features.fp && features.physical_range.bits() >= 40 && lines.data_bytes == 64,
         );
+        atomics(features.lse);
         maintenance();
         user_memory();
         user_faults();
@@ -197,6 +200,41 @@ mod probe {
         // SAFETY: reads a register.
         unsafe { core::arch::asm!("mrs {}, mdscr_el1", out(reg) value) };
         value
+    }
+
+    /// Both ways to change a word, as far as the core has them.
+    fn atomics(has_lse: bool) {
+        let work = |method: Method| {
+            let word = AtomicU64::new(0b1100);
+            // SAFETY: 1. only called with what the core has.
+            let or = unsafe { atomic::fetch_or_with(&word, 0b0110, method) };
+            // SAFETY: as above.
+            let clear = unsafe { atomic::fetch_clear_with(&word, 0b1000, method) };
+            // SAFETY: as above.
+            let swap = unsafe { atomic::swap_with(&word, u64::MAX, method) };
+            [or, clear, swap, Ok(word.load(Ordering::Relaxed))]
+        };
+        let expected = [Ok(0b1100), Ok(0b1110), Ok(0b0110), Ok(u64::MAX)];
+        let exclusives = |attempts| work(Method::Exclusives { attempts });
+        report(
+            "words change by exclusives",
+            exclusives(1) == expected && exclusives(256) == expected,
+        );
+        let never = exclusives(0);
+        report(
+            "attempts are counted",
+            never[..3] == [Err(Contended); 3] && never[3] == Ok(0b1100),
+        );
+        report(
+            "words change by one instruction where there is one",
+            !has_lse || work(Method::Lse) == expected,
+        );
+        atomic::init(&cpu::Features::read());
+        let chosen = match Method::of_this_core() {
+            Method::Lse => has_lse,
+            Method::Exclusives { attempts } => !has_lse && attempts > 0,
+        };
+        report("the core's own way is chosen", chosen);
     }
 
     /// Every maintenance operation is one that EL1 may issue.
