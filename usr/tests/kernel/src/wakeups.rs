@@ -106,7 +106,6 @@ extern "C" fn compute(_: u64) -> u64 {
 fn rung(world: &mut World, page: u64, when: u64) -> Outcome {
     STOPPED.store(0, Ordering::Relaxed);
     let other = Child::of(world, compute, 0)?;
-    other.run()?;
     let number = u64::from(u32::MAX) + when + 1;
     let before = |step: u64| {
         if step != when {
@@ -131,6 +130,9 @@ fn rung(world: &mut World, page: u64, when: u64) -> Outcome {
     before(1);
     let mut bits = look();
     before(2);
+    // From here on it is entered again and again; until here it ran alone, so that bits that
+    // have interrupted it are still in the page.
+    other.run()?;
     call::yield_now();
     before(3);
     call::yield_now();
