@@ -6,9 +6,10 @@
 //
 // A guest marks by hints that are otherwise no-operations (Arm ARM C6.2, HINT: unallocated are NOP):
 //
-//   HINT #0x60   a path begins          HINT #0x61   it ends, and the next one has the next number
+//   HINT #0x60         a path begins          HINT #0x61   it ends, and the next one has the next number
+//   HINT #0x62 + n     path 256 + n begins    HINT #0x7f   it ends, and may begin again (n below 29)
 //
-// Output, to the file named by out=: lines `PATH NAME COUNT`; PATH is a number from 0, or `all`. `K`, `E` and `longest`
+// Output, to the file named by out=: lines `PATH COUNT NAME`; PATH is a number from 0, or `all`. `K`, `E` and `longest`
 // are names; the others are instructions. tlbi-only=1 counts nothing but TLBI: the guest runs at nearly full speed.
 //
 // QEMU's header isn't shipped by all distributions: what is used of version 4 of its interface is declared here.
@@ -38,7 +39,7 @@ void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *, execute_c
 
 __attribute__((visibility("default"))) int qemu_plugin_version = 4;
 
-enum { PATHS = 512, KINDS = 256, CORES = 1024, OUTSIDE = PATHS };
+enum { NAMED = 256, PATHS = NAMED + 32, KINDS = 256, CORES = 1024, OUTSIDE = PATHS };
 
 // Kinds 0 to 2 are no instructions.
 enum { K, E, LONGEST, PLAIN, FIRST_KIND };
@@ -119,7 +120,8 @@ static unsigned classify(uint32_t op) {
 }
 
 // What a callback is told: the kind in bits 7:0, and what it is besides.
-enum { KERNEL = 1 << 8, BEGINS = 1 << 9, ENDS = 1 << 10, SLEEPS = 1 << 11, LEAVES = 1 << 12 };
+enum { KERNEL = 1 << 8, BEGINS = 1 << 9, ENDS = 1 << 10, SLEEPS = 1 << 11, LEAVES = 1 << 12, STOPS = 1 << 13 };
+enum { NUMBER = 16 };  // and above: the path that begins
 
 static void finish(struct core *core) {
     if (!core->in_kernel) return;
@@ -132,7 +134,7 @@ static void executed(unsigned int number, void *told) {
     uintptr_t what = (uintptr_t)told;
     struct core *core = &cores[number % CORES];
     unsigned which = what & 255;
-    if (is_tlbi[which]) everywhere[which]++;
+    if (is_tlbi[which]) __atomic_fetch_add(&everywhere[which], 1, __ATOMIC_RELAXED);
     if (tlbi_only) return;
     if (what & KERNEL) {
         if (core->has_left) {
@@ -153,7 +155,9 @@ static void executed(unsigned int number, void *told) {
         }
     } else if (core->has_left) {
         finish(core);
-        if (what & BEGINS && next_path < PATHS) path = next_path;
+        if (what & BEGINS && next_path < NAMED) path = next_path;
+        if (what >> NUMBER) path = what >> NUMBER;
+        if (what & STOPS) path = OUTSIDE;
         if (what & ENDS) {
             path = OUTSIDE;
             next_path++;
@@ -173,6 +177,9 @@ static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *block) {
         if (qemu_plugin_insn_vaddr(instruction) >> 63) what |= KERNEL;
         if (op == 0xd5032c1f) what |= BEGINS;
         if (op == 0xd5032c3f) what |= ENDS;
+        uint32_t hint = (op & 0xfffff01f) == 0xd503201f ? op >> 5 & 0x7f : 0;
+        if (hint >= 0x62 && hint < 0x7f) what |= (uintptr_t)(NAMED + hint - 0x62) << NUMBER;
+        if (hint == 0x7f) what |= STOPS;
         if (op == 0xd503207f) what |= SLEEPS;
         if (op == 0xd69f03e0) what |= LEAVES;
         qemu_plugin_register_vcpu_insn_exec_cb(instruction, executed, 0, (void *)what);
@@ -183,17 +190,17 @@ static void finished(qemu_plugin_id_t id, void *data) {
     (void)id, (void)data;
     FILE *file = fopen(out, "w");
     if (!file) return;
-    for (unsigned p = 0; p <= next_path && p <= PATHS; p++)
+    for (unsigned p = 0; p < PATHS; p++)
         for (unsigned k = 0; k < kinds; k++)
-            if (counts[p][k] && names[k] && p < PATHS) fprintf(file, "%u %s %" PRIu64 "\n", p, names[k], counts[p][k]);
+            if (counts[p][k] && names[k]) fprintf(file, "%u %" PRIu64 " %s\n", p, counts[p][k], names[k]);
     uint64_t broadcasts = 0, all = 0;
     for (unsigned k = FIRST_KIND; k < kinds; k++) {
         if (!is_tlbi[k]) continue;
-        fprintf(file, "all %s %" PRIu64 "\n", names[k], everywhere[k]);
+        fprintf(file, "all %" PRIu64 " %s\n", everywhere[k], names[k]);
         all += everywhere[k];
         if (broadcast[k]) broadcasts += everywhere[k];
     }
-    fprintf(file, "all TLBI %" PRIu64 "\nall broadcast TLBI %" PRIu64 "\n", all, broadcasts);
+    fprintf(file, "all %" PRIu64 " TLBI\nall %" PRIu64 " broadcast TLBI\n", all, broadcasts);
     fclose(file);
 }
 

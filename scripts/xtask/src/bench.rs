@@ -18,6 +18,7 @@ use serde::Serialize;
 use crate::args::{Arg, Args};
 use crate::build;
 use crate::error::{Error, Result};
+use crate::events::{self, Events, Plugin, Scope};
 use crate::qemu;
 use crate::qemu::command::Console;
 use crate::qemu::console::End;
@@ -132,6 +133,10 @@ struct Figure {
     min: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     median: Option<f64>,
+    /// What the kernel executes for one operation, by name: `K` instructions, `E` entries, and the instructions that
+    /// cost more than one cycle.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    events: BTreeMap<String, f64>,
 }
 
 impl Figure {
@@ -150,6 +155,7 @@ impl Figure {
             n: None,
             min: None,
             median: None,
+            events: BTreeMap::new(),
         };
         for word in words {
             match word.split_once('=')? {
@@ -208,7 +214,18 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
     for run in runs {
         let words = run.split(' ').map(|word| word.replace('%', " "));
         let common = ["--icount".to_owned(), format!("--timeout={timeout}")];
-        let options = RunOptions::parse(Args::new(common.into_iter().chain(words)))?;
+        let mut options = RunOptions::parse(Args::new(common.into_iter().chain(words)))?;
+        // Counting changes no instruction of the guest, and so none of its figures.
+        let plugin = if options.image == KERNEL_IMAGE {
+            Plugin::build("bench")
+                .inspect_err(|error| eprintln!("bench: events aren't counted: {error}"))
+                .ok()
+        } else {
+            None
+        };
+        if let Some(plugin) = &plugin {
+            options.qemu_args.extend(plugin.arguments(Scope::Kernel));
+        }
         let report = qemu::boot(&options, Console::Plain, &mut io::stdout())?;
         if report.end != End::PoweredOff(Some(0)) {
             return Err(Error::Guest(report.end));
@@ -219,15 +236,70 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
             .filter_map(Figure::parse)
             .collect::<Result<Vec<_>, _>>();
         let guest = || "the guest's output".into();
-        let of_run = of_run.map_err(|what| Error::Malformed(guest(), what))?;
+        let mut of_run = of_run.map_err(|what| Error::Malformed(guest(), what))?;
+        if let Some(plugin) = plugin {
+            attach(&mut of_run, &report.output, &plugin.events()?);
+        }
         if of_run.is_empty() {
             return Err(Error::Malformed(guest(), "holds no figure".to_owned()));
         }
         figures.extend(of_run);
     }
     write(&figures)?;
-    print!("\n{}", table(&figures, &older));
+    print!("\n{}{}", table(&figures, &older), events_table(&figures));
     Ok(())
+}
+
+/// Gives each figure of a marked path (lines `path: NUMBER NAME OPERATIONS`) what was counted there.
+fn attach(figures: &mut [Figure], output: &str, events: &Events) {
+    for (number, text) in events::named(output, "path") {
+        let Some((name, operations)) = text.split_once(' ') else {
+            continue;
+        };
+        let counts = events.paths.get(&(NAMED_PATHS + number));
+        let figure = figures.iter_mut().find(|figure| figure.name == name);
+        let (Some(counts), Some(figure), Some(operations)) =
+            (counts, figure, number_of(operations))
+        else {
+            continue;
+        };
+        let shares = counts.iter().map(|(name, &count)| {
+            let share = match name.as_str() {
+                "longest" => count as f64,
+                _ => (count as f64 / operations * 100.0).round() / 100.0,
+            };
+            (name.clone(), share)
+        });
+        figure.events = shares.filter(|&(_, share)| share >= 0.01).collect();
+    }
+}
+
+/// The number of the first path that a guest marks by name, in the plugin's counts.
+const NAMED_PATHS: u32 = 256;
+
+fn number_of(text: &str) -> Option<f64> {
+    number(text).filter(|&number| number > 0.0)
+}
+
+/// What was counted, a line for each figure that has it.
+fn events_table(figures: &[Figure]) -> String {
+    let lines = figures.iter().filter(|figure| !figure.events.is_empty());
+    let lines = lines.map(|figure| {
+        let first = ["K", "E", "longest"];
+        let others = figure.events.keys().map(String::as_str);
+        let names = first
+            .into_iter()
+            .chain(others.filter(|name| !first.contains(name)));
+        let words: Vec<_> = names
+            .filter_map(|name| Some(format!("{name} {}", figure.events.get(name)?)))
+            .collect();
+        format!("{:<18} {}\n", figure.name, words.join(", "))
+    });
+    let lines: String = lines.collect();
+    if lines.is_empty() {
+        return lines;
+    }
+    format!("\nthe kernel executes for one operation (docs/095-performance.md):\n{lines}")
 }
 
 fn read(path: &std::path::Path) -> Result<Vec<Figure>> {

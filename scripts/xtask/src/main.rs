@@ -20,6 +20,7 @@ mod check;
 mod dt;
 mod errata;
 mod error;
+mod events;
 mod image;
 mod layout;
 mod manifest;

@@ -275,7 +275,7 @@ pub(super) fn delete<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<O
     in_steps!(core, capelin_cap::delete, slot)
 }
 
-#[inline(never)]
+#[inline(always)]
 pub(super) fn revoke<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, SysError> {
     let slot = target(core, call, 1)?;
     core.slots

@@ -100,6 +100,7 @@ pub(crate) fn handle<M: Machine>(core: &mut Core<M>, caller: DcbRef, area: M::Co
     const COPY: u16 = Invocation::Copy as u16;
     const RETYPE: u16 = Invocation::Retype as u16;
     const DELETE: u16 = Invocation::Delete as u16;
+    const REVOKE: u16 = Invocation::Revoke as u16;
     const MAP: u16 = Invocation::Map as u16;
     const UNMAP: u16 = Invocation::Unmap as u16;
     let word = area.get(0);
@@ -116,6 +117,7 @@ pub(crate) fn handle<M: Machine>(core: &mut Core<M>, caller: DcbRef, area: M::Co
         (ObjectType::L1CNode, COPY) => copy(core, caller, slot, area),
         (ObjectType::L1CNode, RETYPE) => retype(core, caller, slot, area),
         (ObjectType::L1CNode, DELETE) => delete(core, caller, slot, area),
+        (ObjectType::L1CNode, REVOKE) => revoke(core, caller, slot, area),
         (ObjectType::Mapping, UNMAP) => unmap(core, caller, slot, area),
         (
             ObjectType::VNodeL0 | ObjectType::VNodeL1 | ObjectType::VNodeL2 | ObjectType::VNodeL3,
@@ -150,6 +152,7 @@ macro_rules! complete {
 complete!(copy, Copy, cnode::copy, answer);
 complete!(retype, Retype, cnode::retype, answer);
 complete!(delete, Delete, cnode::delete, conclude);
+complete!(revoke, Revoke, cnode::revoke, conclude);
 complete!(map, Map, vnode::map, answer);
 complete!(unmap, Unmap, vnode::unmap, conclude);
 
@@ -250,7 +253,6 @@ fn perform<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, Sy
     invoked.require(*rights)?;
     match I::try_from(number).map_err(|_| SysError::UnknownOperation)? {
         I::Mint => cnode::mint(core, call),
-        I::Revoke => cnode::revoke(core, call),
         I::IdentifySlot => cnode::identify_slot(core, call),
         I::Protect => vnode::protect(core, call),
         I::MakeExecutable => vnode::make_executable(core, call),

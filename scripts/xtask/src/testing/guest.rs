@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::{Case, Context, Outcome, idle, isolation, typing};
+use super::{Case, Context, Outcome, events, idle, isolation, typing};
 use crate::args::Args;
 use crate::error::{Error, Result};
 use crate::matrix::{self, Damage, Expected, GuestCase, TreeChange};
@@ -34,6 +34,16 @@ pub(super) fn cases() -> Vec<Case> {
             run: Box::new(move |context| idle::run(context, &log, cores)),
         });
     }
+    cases.push(Case {
+        name: "qemu/kernel/entries".to_owned(),
+        is_long: false,
+        run: Box::new(|context| events::entries(context, "qemu/kernel/entries")),
+    });
+    cases.push(Case {
+        name: "qemu/events/no-broadcast".to_owned(),
+        is_long: false,
+        run: Box::new(|context| events::no_broadcast(context, "qemu/events/no-broadcast")),
+    });
     for (name, cores, options) in [
         ("qemu/isolation/4-cores-2-nodes", 4, "--numa 2"),
         ("qemu/isolation/gic2-3-cores", 3, "--gic 2"),

@@ -45,27 +45,85 @@ struct Figures([u64; BATCHES]);
 
 impl Figures {
     /// `batch` does `count` operations and is timed whole.
-    fn of(count: u64, mut batch: impl FnMut() -> Outcome) -> Result<Self, Failure> {
+    fn of(path: Path, count: u64, mut batch: impl FnMut() -> Outcome) -> Result<Self, Failure> {
         let mut figures = [0; BATCHES];
         for figure in &mut figures {
-            let start = svc::counter();
+            let watch = Watch::start(path);
             batch()?;
-            *figure = hundredths(svc::counter() - start, count);
+            *figure = hundredths(watch.stop(), count);
         }
         Ok(Self(figures))
     }
 
-    /// Prints the mean, the least and the median; each is divided by `share`.
-    fn print(mut self, name: &str, count: u64, share: u64) {
+    /// Prints the mean, the least and the median; and for who counts what the kernel executes, which
+    /// path this was, and how many operations.
+    fn print(mut self, path: Path, count: u64) {
+        let name = path.name();
         self.0.sort_unstable();
         let mean = self.0.iter().sum::<u64>() / BATCHES as u64;
-        let show = |value: u64| (value / share / 100, value / share % 100);
+        let show = |value: u64| (value / 100, value % 100);
         let (value, min, median) = (show(mean), show(self.0[0]), show(self.0[BATCHES / 2]));
         let n = count * BATCHES as u64;
         line(format_args!(
             "bench: {name} {}.{:02} instructions n={n} min={}.{:02} median={}.{:02}",
             value.0, value.1, min.0, min.1, median.0, median.1
         ));
+        line(format_args!("path: {} {name} {n}", path as u8));
+    }
+}
+
+/// What is timed: a path through the kernel, whose number who counts knows.
+#[derive(Clone, Copy)]
+#[repr(u8)]
+enum Path {
+    Null,
+    Yield,
+    Rpc,
+    RpcEnabled,
+    PageFault,
+    Copy,
+    DeleteCopy,
+    Frame,
+    Delete,
+    Map,
+    Unmap,
+    Revoke,
+}
+
+impl Path {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Null => "null-syscall",
+            Self::Yield => "yield",
+            Self::Rpc => "lmp-rpc",
+            Self::RpcEnabled => "lmp-rpc-enabled",
+            Self::PageFault => "page-fault",
+            Self::Copy => "cap-copy",
+            Self::DeleteCopy => "cap-delete-copy",
+            Self::Frame => "frame",
+            Self::Delete => "cap-delete",
+            Self::Map => "map",
+            Self::Unmap => "unmap",
+            Self::Revoke => "revoke",
+        }
+    }
+}
+
+/// The counter since a path began.
+struct Watch(u64);
+
+impl Watch {
+    #[inline(always)]
+    fn start(path: Path) -> Self {
+        svc::path_enters(path as u8);
+        Self(svc::counter())
+    }
+
+    #[inline(always)]
+    fn stop(self) -> u64 {
+        let ticks = svc::counter() - self.0;
+        svc::path_leaves();
+        ticks
     }
 }
 
@@ -75,23 +133,23 @@ fn hundredths(ticks: u64, count: u64) -> u64 {
 }
 
 fn nulls() -> Outcome {
-    let figures = Figures::of(ROUNDS, || {
+    let figures = Figures::of(Path::Null, ROUNDS, || {
         lean::nops(ROUNDS);
         Ok(())
     })?;
-    figures.print("null-syscall", ROUNDS, 1);
+    figures.print(Path::Null, ROUNDS);
     Ok(())
 }
 
 fn yields(world: &mut World) -> Outcome {
     let other = Island::new(world, code::yielder(), code::yielder_end())?;
     other.child.run()?;
-    let figures = Figures::of(ROUNDS, || {
+    let figures = Figures::of(Path::Yield, ROUNDS * 2, || {
         lean::yields(ROUNDS);
         Ok(())
     })?;
     // There and back again.
-    figures.print("yield", ROUNDS * 2, 2);
+    figures.print(Path::Yield, ROUNDS * 2);
     call::invoke(other.dispatcher, Invocation::Stop, &[])?;
     Ok(())
 }
@@ -114,18 +172,18 @@ fn rpc(world: &mut World, disabled: bool) -> Outcome {
     server.child.run()?;
     server.child.until_blocked()?;
     let word = send_word(request.cap.into(), SendFlags::empty(), 1);
-    let figures = Figures::of(ROUNDS, || {
+    let path = if disabled {
+        Path::Rpc
+    } else {
+        Path::RpcEnabled
+    };
+    let figures = Figures::of(path, ROUNDS, || {
         set_disabled(disabled);
         let replies = lean::calls(word, delivered(), ROUNDS);
         set_disabled(false);
         check(replies == ROUNDS, "a reply that didn't come in registers")
     })?;
-    let name = if disabled {
-        "lmp-rpc"
-    } else {
-        "lmp-rpc-enabled"
-    };
-    figures.print(name, ROUNDS, 1);
+    figures.print(path, ROUNDS);
     call::invoke(server.dispatcher, Invocation::Stop, &[])?;
     Ok(())
 }
@@ -134,12 +192,12 @@ fn page_fault(_: &mut World) -> Outcome {
     let upcall = DISPATCHER_FRAME.0 + Upcall::PageFault.entry_offset() as u64;
     let usual = peek(upcall);
     poke(upcall, lean::skipper());
-    let figures = Figures::of(ROUNDS, || {
+    let figures = Figures::of(Path::PageFault, ROUNDS, || {
         lean::faults(0x123_4560, ROUNDS);
         Ok(())
     })?;
     poke(upcall, usual);
-    figures.print("page-fault", ROUNDS, 1);
+    figures.print(Path::PageFault, ROUNDS);
     Ok(())
 }
 
@@ -147,17 +205,18 @@ fn page_fault(_: &mut World) -> Outcome {
 /// `arguments` says what the `n`th call of `invocation` of `capability` gets.
 #[inline(always)]
 fn batch(
+    path: Path,
     capability: CapAddress,
     invocation: Invocation,
     arguments: impl Fn(u64) -> [u64; 6],
 ) -> Result<u64, Failure> {
     let word = invoke_word(capability.into(), invocation);
     let mut errors = 0;
-    let start = svc::counter();
+    let watch = Watch::start(path);
     for n in 0..u64::from(SLOTS) {
         errors |= lean::invoke(word, arguments(n));
     }
-    let ticks = svc::counter() - start;
+    let ticks = watch.stop();
     check(errors == 0, "an operation failed")?;
     Ok(hundredths(ticks, u64::from(SLOTS)))
 }
@@ -173,18 +232,22 @@ fn capabilities(world: &mut World) -> Outcome {
     let mut figures = [const { Figures([0; BATCHES]) }; 4];
     for number in 0..BATCHES {
         let own = slot::L1CNODE;
-        figures[0].0[number] = batch(own, Invocation::Copy, |n| {
+        figures[0].0[number] = batch(Path::Copy, own, Invocation::Copy, |n| {
             [slots + n, frame, rights, 0, 0, 0]
         })?;
-        figures[1].0[number] = batch(own, Invocation::Delete, |n| [slots + n, 0, 0, 0, 0, 0])?;
-        figures[2].0[number] = batch(own, Invocation::Retype, |n| {
+        figures[1].0[number] = batch(Path::DeleteCopy, own, Invocation::Delete, |n| {
+            [slots + n, 0, 0, 0, 0, 0]
+        })?;
+        figures[2].0[number] = batch(Path::Frame, own, Invocation::Retype, |n| {
             [slots + n, ram, kind, n * PAGE_SIZE, PAGE_SIZE, 1]
         })?;
-        figures[3].0[number] = batch(own, Invocation::Delete, |n| [slots + n, 0, 0, 0, 0, 0])?;
+        figures[3].0[number] = batch(Path::Delete, own, Invocation::Delete, |n| {
+            [slots + n, 0, 0, 0, 0, 0]
+        })?;
     }
-    let names = ["cap-copy", "cap-delete-copy", "frame", "cap-delete"];
-    for (figures, name) in figures.into_iter().zip(names) {
-        figures.print(name, count, 1);
+    let paths = [Path::Copy, Path::DeleteCopy, Path::Frame, Path::Delete];
+    for (figures, path) in figures.into_iter().zip(paths) {
+        figures.print(path, count);
     }
     Ok(())
 }
@@ -209,21 +272,21 @@ fn mapping(world: &mut World) -> Outcome {
     let place = 1 << 16 | u64::from(READ_WRITE.bits()) << 32;
     let mut figures = [const { Figures([0; BATCHES]) }; 2];
     for number in 0..BATCHES {
-        figures[0].0[number] = batch(table, Invocation::Map, |n| {
+        figures[0].0[number] = batch(Path::Map, table, Invocation::Map, |n| {
             [from + n, place | n, 0, to + n, 0, 0]
         })?;
         // Each mapping is invoked itself.
         let mut errors = 0;
-        let start = svc::counter();
+        let watch = Watch::start(Path::Unmap);
         for n in 0..SLOTS {
             let mapping = CapAddress(slots.0 + n);
             errors |= lean::invoke(invoke_word(mapping.into(), Invocation::Unmap), [0; 6]);
         }
-        figures[1].0[number] = hundredths(svc::counter() - start, count);
+        figures[1].0[number] = hundredths(watch.stop(), count);
         check(errors == 0, "an unmap failed")?;
     }
-    for (figures, name) in figures.into_iter().zip(["map", "unmap"]) {
-        figures.print(name, count, 1);
+    for (figures, path) in figures.into_iter().zip([Path::Map, Path::Unmap]) {
+        figures.print(path, count);
     }
     Ok(())
 }
@@ -241,13 +304,13 @@ fn revoke(world: &mut World) -> Outcome {
         for _ in 0..TIMES {
             call::retype(frame.into(), ram, ObjectType::Frame, 0, PAGE_SIZE, 1)?;
             call::map(table, frame, entry, 1, READ_WRITE, 0, mapping)?;
-            let start = svc::counter();
+            let watch = Watch::start(Path::Revoke);
             call::invoke(call::CSPACE, Invocation::Revoke, &[call::word(ram)])?;
-            ticks += svc::counter() - start;
+            ticks += watch.stop();
         }
         *figure = hundredths(ticks, TIMES);
     }
     check(call::is_empty(mapping), "the mapping went")?;
-    figures.print("revoke", TIMES, 1);
+    figures.print(Path::Revoke, TIMES);
     Ok(())
 }

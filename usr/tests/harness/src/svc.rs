@@ -71,6 +71,34 @@ mod imp {
         unsafe { asm!("hint #0x61", options(nostack, preserves_flags)) }
     }
 
+    macro_rules! path {
+        ($number:expr; $($n:literal = $hint:literal,)*) => {
+            match $number {
+                // SAFETY: as above.
+                $($n => unsafe {
+                    asm!(concat!("hint #", $hint), options(nostack, preserves_flags));
+                },)*
+                _ => {}
+            }
+        };
+    }
+
+    /// Tells that path `number` (below 16) begins, or goes on.
+    #[inline]
+    pub fn path_enters(number: u8) {
+        path! { number;
+            0 = 98, 1 = 99, 2 = 100, 3 = 101, 4 = 102, 5 = 103, 6 = 104, 7 = 105,
+            8 = 106, 9 = 107, 10 = 108, 11 = 109, 12 = 110, 13 = 111, 14 = 112, 15 = 113,
+        }
+    }
+
+    /// Tells that it ends, or pauses.
+    #[inline]
+    pub fn path_leaves() {
+        // SAFETY: as above.
+        unsafe { asm!("hint #127", options(nostack, preserves_flags)) }
+    }
+
     /// Counter ticks per second.
     #[must_use]
     pub fn frequency() -> u64 {
@@ -114,6 +142,12 @@ mod imp {
     /// Nobody counts.
     pub const fn path_ends() {}
 
+    /// Nobody counts.
+    pub const fn path_enters(_: u8) {}
+
+    /// Nobody counts.
+    pub const fn path_leaves() {}
+
     /// One tick a second.
     #[must_use]
     pub fn frequency() -> u64 {
@@ -122,6 +156,6 @@ mod imp {
 }
 
 pub use imp::{
-    call, counter, frequency, invoke, nop, path_begins, path_ends, resume, send, unknown_7,
-    unknown_65535, wait, yield_to,
+    call, counter, frequency, invoke, nop, path_begins, path_ends, path_enters, path_leaves,
+    resume, send, unknown_7, unknown_65535, wait, yield_to,
 };

@@ -203,8 +203,8 @@ fn deletions(world: &mut World, paths: &Paths) -> Outcome {
     for number in 0..SLOTS {
         call::copy(CapAddress(copies.0 + number), frame)?;
     }
-    paths.of("copy", || call::delete(copies))?;
-    paths.of("delete a copy", || call::copy(copies, frame))
+    paths.of("delete a copy", || call::delete(copies))?;
+    paths.of("copy", || call::copy(copies, frame))
 }
 
 fn revocations(world: &mut World, paths: &Paths) -> Outcome {
@@ -405,9 +405,9 @@ fn nonsense(world: &mut World, paths: &Paths) -> Outcome {
             continue;
         }
         svc::path_begins();
-        for number in 0..kinds.len() as u32 {
+        for (number, _) in (0..).zip(&kinds) {
+            let cap = CapAddress(scratch.0 + number);
             for word in [0, 1, 256, 1 << 16, 511 << 16, 1 << 40, u64::MAX] {
-                let cap = CapAddress(scratch.0 + number);
                 let _ = call::invoke(cap, invocation, &[word; 7]);
             }
         }
