@@ -5,11 +5,13 @@
 #![forbid(unsafe_code)]
 
 use guest_harness::abi::dispatcher::offset;
-use guest_harness::abi::layout::slot;
+use guest_harness::abi::layout::{DISPATCHER_FRAME, slot};
 use guest_harness::abi::rights::{Condition, Kinds, Need, Operation, Row, TABLE};
 use guest_harness::abi::syscall::{DIRECT_MESSAGE, Invocation, MapFlags, SendFlags, send_word};
 use guest_harness::abi::{CapAddress, CapRef, ObjectType, PAGE_SIZE, Rights, SysError, error};
 use guest_harness::child::{Endpoint, delivered};
+use guest_harness::fault::poke;
+use guest_harness::island::Island;
 use guest_harness::world::READ_WRITE;
 use guest_harness::{
     Child, Failure, Outcome, Suite, World, call, check, code, equal, refused, report, svc,
@@ -617,7 +619,25 @@ fn short_call(world: &mut World) -> Outcome {
     }
     child.until_blocked()?;
     call::send(endpoint.cap, None, SendFlags::YIELD, &[9])?;
-    equal(child.finish()?.1.into(), 9, "what it was sent")
+    equal(child.finish()?.1.into(), 9, "what it was sent")?;
+    // The shortest way: both sides disabled, no deadline, nobody else.
+    let own = Endpoint::own(world, 0x1c00, 4)?;
+    let mut server = Island::new(world, code::echo(), code::echo_end())?;
+    let request = server.child.endpoint(world, 4)?;
+    server.give(3, own.cap)?;
+    server.child.run()?;
+    server.child.until_blocked()?;
+    let weak = world.slot()?;
+    call::copy_with(weak, request.cap, Rights::all().difference(Rights::WRITE))?;
+    let disable = |word| poke(DISPATCHER_FRAME.0 + offset::DISABLED as u64, word);
+    disable(1);
+    let got = call::call(weak, &[5], delivered(), u64::MAX);
+    let through = call::call(request.cap, &[5], delivered(), u64::MAX);
+    disable(0);
+    equal(got[0], SysError::MissingRight as u64, "Call, both disabled")?;
+    equal(through[0], DIRECT_MESSAGE, "the reply to the one that may")?;
+    call::invoke(server.dispatcher, Invocation::Stop, &[])?;
+    Ok(())
 }
 
 /// An operation that the type doesn't know stays unknown without any right, and an argument of a
