@@ -457,20 +457,16 @@ pub(crate) fn protect<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<
         return Err(SysError::InvalidArgument);
     }
     if permissions.is_executable() && !old.is_executable() {
+        // What is ready stays so, whoever goes on with it, however late: nobody has
+        // ever written to the frame since it was made executable.
         let work = Preparation::Executable;
-        let bytes = count * level.entry_span();
-        check_preparable(core, base, bytes)?;
-        if bytes > PREPARE_AT_ONCE * PAGE_SIZE && data.kernel & PREPARING == 0 {
-            // What is ready stays so, whoever goes on with it, however late.
-            let readable = Permissions::from_map_flags(MapFlags::READ, old.is_device());
-            change(core, data, readable.map_err(|_| SysError::InvalidArgument)?);
-        }
+        check_preparable(core, base, count * level.entry_span())?;
         if prepare(core, call.slot, data, base, work)? == Prepared::Part {
             return Ok(Outcome::Again);
         }
         work.conclude(core);
     } else if data.kernel & PREPARING != 0 {
-        // What another call had begun is void: it may be written to again.
+        // What another call had begun is void.
         let kernel = level as u32;
         let words = MappingData { kernel, ..data }.to_words();
         core.slots.slot_mut(call.slot).set_data(words);

@@ -130,6 +130,9 @@ fn mappings(world: &mut World, paths: &Paths) -> Outcome {
     ] {
         let frame = world.frame(BLOCK, BLOCK)?;
         let (table, mapping) = (full_table(world)?, world.slot()?);
+        if flags.contains(MapFlags::EXECUTE) {
+            paths.of("make a frame executable", || call::make_executable(frame))?;
+        }
         paths.of(name, || {
             call::map(table, frame, 0, ENTRIES, flags, 0, mapping)
         })?;
@@ -149,6 +152,7 @@ fn mappings(world: &mut World, paths: &Paths) -> Outcome {
     })?;
     check(call::is_empty(mapping), "nothing was mapped")?;
     let (table, frame) = (full_table(world)?, world.frame(BLOCK, BLOCK)?);
+    call::make_executable(frame)?;
     call::map(table, frame, 0, ENTRIES, MapFlags::READ, 0, mapping)?;
     paths.of("protect 512 executable", || {
         call::protect(mapping, READ_EXECUTE)
