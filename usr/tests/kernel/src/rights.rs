@@ -6,7 +6,7 @@
 
 use guest_harness::abi::dispatcher::offset;
 use guest_harness::abi::layout::{DISPATCHER_FRAME, slot};
-use guest_harness::abi::rights::{Condition, Kinds, Need, Operation, Row, TABLE};
+use guest_harness::abi::rights::{Condition, INVOKED, Kinds, Need, Operation, Row, TABLE};
 use guest_harness::abi::syscall::{DIRECT_MESSAGE, Invocation, MapFlags, SendFlags, send_word};
 use guest_harness::abi::{CapAddress, CapRef, ObjectType, PAGE_SIZE, Rights, SysError, error};
 use guest_harness::child::{Endpoint, delivered};
@@ -647,7 +647,7 @@ fn wrong_type_first(world: &mut World) -> Outcome {
     let source = world.frame(PAGE_SIZE, PAGE_SIZE)?;
     call::copy_with(weak, source, Rights::empty())?;
     for &invocation in Invocation::ALL {
-        if invocation != Invocation::Identify {
+        if !INVOKED[invocation as usize].0.contains(ObjectType::Frame) {
             let got = call::invoke(weak, invocation, &[0; 7]);
             refused(got, SysError::UnknownOperation, "an operation of no frame")?;
         }
