@@ -68,6 +68,15 @@ pub(crate) fn yield_current<M: Machine>(core: &mut Core<M>) {
     let now = core.machine.now();
     let current = core.kcb.scheduler.current;
     leave_current(core, now);
+    if let Some(next) = core.kcb.scheduler.alternate(&mut core.objects, now) {
+        if !enter(core, next) {
+            run_next(core, now);
+        } else if core.kcb.scheduler.timer_deadline > core.kcb.scheduler.slice_end {
+            // No wait has come or gone: only the slice is another.
+            program_timer(core, now);
+        }
+        return;
+    }
     core.kcb.scheduler.give_up(&mut core.objects, now);
     run_next_or(core, now, current);
 }

@@ -102,10 +102,37 @@ impl<const WHICH: usize> Heap<WHICH> {
         };
     }
 
+    /// Inserts `dcb`, which isn't in it, for the only one that is: that one. `None`, and nothing
+    /// done, unless there is just one.
+    #[inline]
+    pub(super) fn replace_only(
+        &mut self,
+        nodes: &mut impl Nodes,
+        dcb: DcbRef,
+        key: u64,
+    ) -> Option<DcbRef> {
+        let only = self.root?;
+        let links = Self::links_mut(nodes, only);
+        if links.left.is_some() {
+            return None;
+        }
+        links.rank = 0;
+        self.sequence = self.sequence.wrapping_add(1);
+        *Self::links_mut(nodes, dcb) = Links {
+            key,
+            sequence: self.sequence,
+            rank: 1,
+            ..Links::NONE
+        };
+        self.root = Some(dcb);
+        Some(only)
+    }
+
     /// Takes `dcb` out, which is in it.
     #[inline]
     pub(super) fn remove(&mut self, nodes: &mut impl Nodes, dcb: DcbRef) {
-        let links = core::mem::take(Self::links_mut(nodes, dcb));
+        let links = *Self::links(nodes, dcb);
+        Self::links_mut(nodes, dcb).rank = 0;
         // The left child is there whenever the right one is.
         let below = match (links.left, links.right) {
             (None, _) => None,

@@ -316,6 +316,37 @@ impl Scheduler {
         }
     }
 
+    /// [`Scheduler::give_up`], [`Scheduler::pop`] and [`Scheduler::start`] in one, for two that
+    /// give way to each other: who runs then. `None`, and nothing done, where it is less simple.
+    #[inline]
+    pub fn alternate(&mut self, nodes: &mut impl Nodes, now: u64) -> Option<DcbRef> {
+        let dcb = self.current?;
+        if now >= self.slice_end || self.payer != Payer::Slice(dcb) {
+            return None;
+        }
+        let deadline = self.last_deadline(self.rest(now).position());
+        // Whoever is in the queue isn't later than the latest, and came earlier.
+        let only = self.queue.replace_only(nodes, dcb, deadline)?;
+        self.latest = deadline;
+        nodes.node_mut(dcb).share = Share {
+            deadline,
+            budget: self.slice,
+        };
+        self.start(nodes, only, now);
+        Some(only)
+    }
+
+    /// The deadline of a slice that begins at `position`, or that of the latest in the queue.
+    #[inline]
+    const fn last_deadline(&self, position: u64) -> u64 {
+        let own = position.wrapping_add(self.slice);
+        if is_before(own, self.latest) {
+            self.latest
+        } else {
+            own
+        }
+    }
+
     /// The current dispatcher gives the rest of the slice away and waits for its next turn. What
     /// is used of it is taken off its next slice.
     pub fn give(&mut self, nodes: &mut impl Nodes, now: u64) {
@@ -333,12 +364,7 @@ impl Scheduler {
 
     /// Queues `dcb` behind all others, with a slice that begins no earlier than at `position`.
     fn queue_last(&mut self, nodes: &mut impl Nodes, dcb: DcbRef, position: u64) {
-        let own = position.wrapping_add(self.slice);
-        let deadline = if is_before(own, self.latest) {
-            self.latest
-        } else {
-            own
-        };
+        let deadline = self.last_deadline(position);
         nodes.node_mut(dcb).share = Share {
             deadline,
             budget: self.slice,
