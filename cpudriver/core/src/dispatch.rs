@@ -316,7 +316,8 @@ pub(crate) fn drain<M: Machine>(core: &mut Core<M>) -> bool {
 /// Whether `dcb` still has its frame, its CSpace and its VSpace. One that is dying
 /// counts as lost: the dispatcher was told of it, and won't be again.
 pub(crate) fn is_whole<M: Machine>(core: &Core<M>, dcb: DcbRef) -> bool {
-    (held::FRAME..=held::VSPACE).all(|n| capelin_cap::usable(&core.slots, dcb.held(n)).is_ok())
+    (held::FRAME..=held::VSPACE)
+        .all(|n| capelin_cap::usable(&core.slots, &core.kcb.mdb, dcb.held(n)).is_ok())
 }
 
 /// Enters `dcb`, which the scheduler has made current. False when it can't run: then

@@ -22,7 +22,7 @@ pub fn copy<S: SlotStore>(
     dst: SlotIndex,
     mask: Rights,
 ) -> Result<(), SysError> {
-    let source = usable(store, src)?;
+    let source = usable(store, mdb, src)?;
     if source.is_kind(ObjectType::Mapping) {
         return Err(SysError::WrongType);
     }
@@ -58,7 +58,7 @@ pub fn relocate<S: SlotStore>(
     src: SlotIndex,
     dst: SlotIndex,
 ) -> Result<(), SysError> {
-    if usable(store, src)?.is_kind(ObjectType::Mapping) {
+    if usable(store, mdb, src)?.is_kind(ObjectType::Mapping) {
         return Err(SysError::WrongType);
     }
     vacant(store, dst)?;

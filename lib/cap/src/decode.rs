@@ -2,6 +2,7 @@
 
 use capelin_abi::SysError;
 
+use crate::mdb::Mdb;
 use crate::slot::{Slot, SlotIndex, State};
 use crate::store::SlotStore;
 
@@ -11,12 +12,17 @@ use crate::store::SlotStore;
 /// `NoSuchSlot` for index 0, `EmptySlot`, `Locked` (also while its memory is
 /// being zeroed, or it is on its way to another kernel), `Dying`, and `Foreign` for a tombstone.
 #[inline]
-pub fn usable<S: SlotStore>(store: &S, index: SlotIndex) -> Result<&Slot, SysError> {
+pub fn usable<'a, S: SlotStore>(
+    store: &'a S,
+    mdb: &Mdb,
+    index: SlotIndex,
+) -> Result<&'a Slot, SysError> {
     if index.is_none() {
         return Err(SysError::NoSuchSlot);
     }
     let slot = store.slot(index);
     if slot.is_occupied() && slot.is_usable() {
+        mdb.holds.check(slot)?;
         Ok(slot)
     } else {
         Err(why_unusable(slot))

@@ -50,6 +50,8 @@ pub(crate) enum Mode {
     /// It was begun before, or goes with its ancestor; the slot belongs to
     /// someone who is alive.
     Swept,
+    /// A revoke that all kernels have agreed on takes it: nothing is saved.
+    Revoked,
     /// It goes with the container in this slot, which is dying.
     Inside(SlotIndex),
 }
@@ -83,7 +85,7 @@ pub fn delete<S: SlotStore, E: Effects>(
         return Err(SysError::NoSuchSlot);
     }
     let slot = store.slot(index);
-    if slot.is_usable() && goes_at_once(store, mdb, index, effects) {
+    if slot.is_usable() && mdb.holds.is_empty() && goes_at_once(store, mdb, index, effects) {
         unlink(store, mdb, list, index, effects);
         return Ok(Step::Done);
     }
@@ -271,7 +273,7 @@ fn begin<S: SlotStore>(store: &mut S, list: &mut DeleteList, index: SlotIndex, m
     }
     match mode {
         Mode::Inside(container) => DeleteList::begin_with(store, index, container),
-        Mode::Direct | Mode::Swept => list.begin(store, index),
+        Mode::Direct | Mode::Swept | Mode::Revoked => list.begin(store, index),
     }
     if mode == Mode::Direct {
         store.slot_mut(index).set_flags(SlotFlags::RESERVES, true);
@@ -291,6 +293,9 @@ pub(crate) fn destroy<S: SlotStore, E: Effects>(
 ) -> Result<Step, SysError> {
     let slot = store.slot(index);
     let kind = slot.kind();
+    if mode != Mode::Revoked && kind != ObjectType::Mapping && mdb.holds.check(slot).is_err() {
+        return Err(SysError::Locked);
+    }
     match slot.state() {
         State::Locked => return Err(SysError::Locked),
         State::InProgress => {
@@ -299,6 +304,7 @@ pub(crate) fn destroy<S: SlotStore, E: Effects>(
             return Ok(Step::Done);
         }
         // Its transfer may end in another slot.
+        State::InTransit if mode == Mode::Revoked => return Err(SysError::Locked),
         State::InTransit => {
             return rescue(store, mdb, list, index, effects, mode, SysError::Locked);
         }
@@ -306,6 +312,10 @@ pub(crate) fn destroy<S: SlotStore, E: Effects>(
     }
     if kind == ObjectType::Mapping {
         destroy_leaf(store, mdb, list, index, effects)?;
+        return Ok(Step::Done);
+    }
+    if slot.is_tombstone() && mode == Mode::Revoked {
+        unlink(store, mdb, list, index, effects);
         return Ok(Step::Done);
     }
     if slot.is_tombstone() {
@@ -326,7 +336,7 @@ pub(crate) fn destroy<S: SlotStore, E: Effects>(
         return Ok(Step::Done);
     }
     let is_owned = mdb.owns(slot);
-    if is_owned {
+    if is_owned && mode != Mode::Revoked {
         let has_remote_copies = slot.has_flags(SlotFlags::REMOTE_COPIES);
         if has_remote_copies && kind != ObjectType::Notify {
             return rescue(

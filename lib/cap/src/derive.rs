@@ -29,7 +29,7 @@ pub fn derive<S: SlotStore>(
     capability: Capability,
     dst: SlotIndex,
 ) -> Result<(), SysError> {
-    let source = usable(store, parent)?;
+    let source = usable(store, mdb, parent)?;
     if !is_derived_from(capability.kind, source.kind()) {
         return Err(SysError::InvalidRetype);
     }
@@ -74,7 +74,7 @@ pub fn derive_mapping<S: SlotStore>(
     data: MappingData,
     dst: SlotIndex,
 ) -> Result<(), SysError> {
-    let source = usable(store, parent)?;
+    let source = usable(store, mdb, parent)?;
     if MAPPED >> source.kind_number() & 1 == 0 {
         return Err(SysError::WrongType);
     }

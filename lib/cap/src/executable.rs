@@ -25,7 +25,7 @@ pub fn make_executable<S: SlotStore>(
     mdb: &mut Mdb,
     index: SlotIndex,
 ) -> Result<(), SysError> {
-    let slot = usable(store, index)?;
+    let slot = usable(store, mdb, index)?;
     if !slot.is_kind(ObjectType::Frame) {
         return Err(SysError::WrongType);
     }

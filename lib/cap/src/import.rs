@@ -23,7 +23,8 @@ use crate::store::SlotStore;
 /// # Errors
 /// `NoSuchSlot` or `SlotInUse` for `dst`; `WrongType`, `OutOfRange`,
 /// `Unaligned` or `InvalidArgument` for the record; `RangeInUse` where what is
-/// known here contradicts it; `Dying` for a copy of what this kernel owned and
+/// known here contradicts it; `Locked` or `Dying` for what is locked, or in a range
+/// that is marked, here; `Dying` for a copy of what this kernel owned and
 /// is gone; `InvalidArgument` also where one of two copies were executable.
 pub fn import<S: SlotStore>(
     store: &mut S,
@@ -46,6 +47,7 @@ pub fn import<S: SlotStore>(
         }
         slot.set_flags(SlotFlags::EXECUTABLE, true);
     }
+    mdb.holds.check(&slot)?;
     let before = mdb.last_not_after(store, &slot);
     let is_known = !before.is_none() && is_same(store.slot(before), &slot);
     match record.mode {

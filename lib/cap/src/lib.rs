@@ -14,6 +14,7 @@
 //! | [`mdb`] | the tree: neighbours, insertion, removal, range queries |
 //! | [`relations`] | copies, ancestors and descendants of a capability |
 //! | [`mod@create`], [`mod@copy`], [`mod@mint`], [`mod@retype`], [`mod@derive`], [`mod@delete`], [`mod@revoke`], [`mod@transfer`], [`mod@import`], [`mod@seal`], [`mod@executable`], [`mod@identify`] | one operation each |
+//! | [`hold`], [`protocol`] | what operations between kernels lock and mark, and this kernel's part in them |
 //! | [`cspace`] | from a capability address to a slot |
 //! | [`mapping`] | what a mapping capability holds in its data words |
 //! | [`record`] | a capability on its way to another kernel |
@@ -31,12 +32,14 @@ pub mod delete;
 mod delete_list;
 pub mod derive;
 pub mod executable;
+pub mod hold;
 pub mod identify;
 pub mod import;
 pub mod key;
 pub mod mapping;
 pub mod mdb;
 pub mod mint;
+pub mod protocol;
 pub mod record;
 pub mod relations;
 pub mod retype;
@@ -54,15 +57,17 @@ pub use delete::{Step, delete, drain};
 pub use delete_list::DeleteList;
 pub use derive::{derive, derive_mapping};
 pub use executable::make_executable;
+pub use hold::{Object, OperationId};
 pub use identify::{Identity, identify};
 pub use import::import;
 pub use mapping::MappingData;
 pub use mdb::Mdb;
 pub use mint::{Mint, mint};
+pub use protocol::{lock_object, mark_range, set_owner, sweep_step, unlock_object, unmark};
 pub use record::{CapRecord, ExportMode};
 pub use retype::{Retype, RetypeRequest, finish, retype, retype_first};
 pub use revoke::revoke;
 pub use seal::seal;
 pub use slot::{Capability, Slot, SlotFlags, SlotIndex, State};
 pub use store::{Effects, Shelter, SlotStore};
-pub use transfer::{abort, commit, export, lock, reclaim, set_remote_copies, unlock};
+pub use transfer::{abort, commit, export, pin, reclaim, set_remote_copies, unpin};

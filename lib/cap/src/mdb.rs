@@ -16,6 +16,7 @@ use capelin_abi::{KernelId, PhysAddr};
 use crate::balance::{
     Sums, after_insertion, after_removal, raise, refresh_up, replace_child, set_parent,
 };
+use crate::hold::Holds;
 use crate::key::{ADDRESS_MASK, compare};
 use crate::slot::{Slot, SlotFlags, SlotIndex, State};
 use crate::store::SlotStore;
@@ -29,6 +30,8 @@ pub struct Mdb {
     kernel: KernelId,
     /// 1 once a capability was put around others that it isn't the source of.
     has_odd_nesting: u16,
+    /// What operations between kernels hold.
+    pub(crate) holds: Holds,
 }
 
 impl Mdb {
@@ -39,6 +42,7 @@ impl Mdb {
             root: SlotIndex::NONE,
             kernel,
             has_odd_nesting: 0,
+            holds: Holds::new(),
         }
     }
 
@@ -55,6 +59,14 @@ impl Mdb {
     #[must_use]
     pub const fn owns(&self, slot: &Slot) -> bool {
         slot.owner().0 == self.kernel.0
+    }
+
+    /// Whether an operation between kernels holds anything: then [`crate::usable`]
+    /// tells what may be used, and [`Slot::is_usable`] doesn't.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has_holds(&self) -> bool {
+        !self.holds.is_empty()
     }
 
     /// Notes that a capability was put around others, or into one of a type that

@@ -43,7 +43,7 @@ pub fn mint<S: SlotStore>(
     mask: Rights,
     what: Mint,
 ) -> Result<(), SysError> {
-    let source = *usable(store, src)?;
+    let source = *usable(store, mdb, src)?;
     let mut slot = copied(&source, mask);
     match what {
         Mint::Badge(badge) => {
@@ -108,6 +108,7 @@ fn insert_part<S: SlotStore>(
     dst: SlotIndex,
     mut slot: Slot,
 ) -> Result<(), SysError> {
+    mdb.holds.check_new(slot.base, slot.end())?;
     slot.set_flags(SlotFlags::HAS_ANCESTOR, true);
     if slot.is_kind(ObjectType::Frame) || slot.is_kind(ObjectType::DevFrame) {
         let before = mdb.last_not_after(store, &slot);

@@ -54,7 +54,8 @@ pub enum Retype {
 /// can't be made from the source's, or for the same type and range;
 /// `InvalidArgument` for a count or size that isn't allowed; `Unaligned`;
 /// `OutOfRange` where the objects leave the source or the sums overflow;
-/// `RangeInUse` where they overlap a descendant, here or moved away.
+/// `RangeInUse` where they overlap a descendant, here or moved away; `Dying` where
+/// they overlap a range that is being revoked.
 #[inline]
 pub fn retype<S: SlotStore>(
     store: &mut S,
@@ -80,7 +81,7 @@ pub fn retype_first<S: SlotStore>(
     dst: SlotIndex,
     limit: u32,
 ) -> Result<Retype, SysError> {
-    let source = usable(store, src)?;
+    let source = usable(store, mdb, src)?;
     if !mdb.owns(source) {
         return Err(SysError::Foreign);
     }
@@ -105,6 +106,7 @@ pub fn retype_first<S: SlotStore>(
             return Err(SysError::SlotInUse);
         }
     }
+    mdb.holds.check_new(slot.base, slot.base + length)?;
     let gap = mdb.free_gap(store, src, slot.base, slot.base + length);
     let mut neighbour = gap.ok_or(SysError::RangeInUse)?;
 

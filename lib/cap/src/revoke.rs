@@ -32,7 +32,7 @@ pub fn revoke<S: SlotStore, E: Effects>(
     index: SlotIndex,
     effects: &mut E,
 ) -> Result<Step, SysError> {
-    let slot = usable(store, index)?;
+    let slot = usable(store, mdb, index)?;
     if slot.is_kind(ObjectType::Mapping) {
         return Err(SysError::WrongType);
     }

@@ -18,7 +18,7 @@ use crate::store::SlotStore;
 /// `HasRelations` with copies, mappings or sub-ranges here, or when it lies in a frame itself, through which
 /// it could be mapped.
 pub fn seal<S: SlotStore>(store: &mut S, mdb: &mut Mdb, index: SlotIndex) -> Result<(), SysError> {
-    let slot = usable(store, index)?;
+    let slot = usable(store, mdb, index)?;
     if !slot.is_kind(ObjectType::Frame) {
         return Err(SysError::WrongType);
     }

@@ -47,7 +47,7 @@ pub fn export<S: SlotStore>(
     to: KernelId,
     mode: ExportMode,
 ) -> Result<CapRecord, SysError> {
-    let slot = *usable(store, index)?;
+    let slot = *usable(store, mdb, index)?;
     if to == mdb.kernel() || to.0 >= KernelId::LIMIT {
         return Err(SysError::InvalidArgument);
     }
@@ -214,22 +214,23 @@ pub fn reclaim<S: SlotStore>(
     Ok(())
 }
 
-/// Locks the capability in `index` for a protocol between kernels: every other
-/// operation on it answers `Locked`.
+/// Pins the capability in `index`: every operation on it answers `Locked`. For the
+/// image that a core runs from, which has no copies. (What protocols lock is an object,
+/// through whatever capability: [`crate::lock_object`].)
 ///
 /// # Errors
 /// As [`crate::copy()`] for its source.
-pub fn lock<S: SlotStore>(store: &mut S, index: SlotIndex) -> Result<(), SysError> {
-    usable(store, index)?;
+pub fn pin<S: SlotStore>(store: &mut S, mdb: &Mdb, index: SlotIndex) -> Result<(), SysError> {
+    usable(store, mdb, index)?;
     store.slot_mut(index).set_state(State::Locked);
     Ok(())
 }
 
-/// Ends [`lock`].
+/// Ends [`pin`].
 ///
 /// # Errors
-/// `NoSuchSlot`, `EmptySlot`, `Dying`; `InvalidArgument` for what isn't locked.
-pub fn unlock<S: SlotStore>(store: &mut S, index: SlotIndex) -> Result<(), SysError> {
+/// `NoSuchSlot`, `EmptySlot`, `Dying`; `InvalidArgument` for what isn't pinned.
+pub fn unpin<S: SlotStore>(store: &mut S, index: SlotIndex) -> Result<(), SysError> {
     if occupied(store, index)?.state() != State::Locked {
         return Err(SysError::InvalidArgument);
     }

@@ -5,7 +5,7 @@
 mod peers;
 
 use capelin_abi::{ObjectType, PhysAddr, Rights, SysError};
-use capelin_cap::{Capability, ExportMode, SlotIndex, State, Step, create, lock, relocate, unlock};
+use capelin_cap::{Capability, ExportMode, SlotIndex, State, Step, create, pin, relocate, unpin};
 use peers::{PAGE, Peer, RAM};
 
 use ObjectType::{Frame, HomeRam, L2CNode, Ram};
@@ -161,7 +161,7 @@ fn requests_take_turns_when_one_is_blocked() {
         a.copy(41, inside).expect("an empty slot");
     }
     let locked = SlotIndex(a.within(50, 3));
-    lock(&mut a.arena, locked).expect("a capability");
+    pin(&mut a.arena, &a.mdb, locked).expect("a capability");
     for at in 50..53 {
         assert_eq!(a.delete_step(at), Ok(Step::Again));
     }
@@ -174,7 +174,7 @@ fn requests_take_turns_when_one_is_blocked() {
     );
     assert_eq!(a.delete_step(51), Ok(Step::Done));
     assert_eq!(a.delete_step(52), Ok(Step::Done));
-    unlock(&mut a.arena, locked).expect("it is locked");
+    unpin(&mut a.arena, locked).expect("it is locked");
     a.delete(50).expect("nothing is locked");
     assert_eq!(a.all(), [40, 41]);
 }
@@ -193,7 +193,7 @@ fn what_blocks_one_member_does_not_block_the_others() {
         let (arena, mdb) = (&mut a.arena, &mut a.mdb);
         relocate(arena, mdb, SlotIndex(50 + n), SlotIndex(inside)).expect("an empty slot");
     }
-    lock(&mut a.arena, SlotIndex(locked)).expect("a capability");
+    pin(&mut a.arena, &a.mdb, SlotIndex(locked)).expect("a capability");
     let mut errors = 0;
     for _ in 0..100 {
         errors += u32::from(a.delete_step(50).is_err());
@@ -201,7 +201,7 @@ fn what_blocks_one_member_does_not_block_the_others() {
     assert!(errors > 0);
     // Only the blocked one is left.
     assert_eq!(a.all().len(), 2 + 2);
-    unlock(&mut a.arena, SlotIndex(locked)).expect("it is locked");
+    unpin(&mut a.arena, SlotIndex(locked)).expect("it is locked");
     a.delete(50).expect("nothing is locked");
     assert_eq!(a.all(), [40, 41]);
 }

@@ -57,7 +57,8 @@ fn the_sequences_reach_every_operation() {
         import Move, import Move RangeInUse, import Copy, import Copy RangeInUse, \
         seal, seal HasRelations, seal RemoteRelations, make executable, \
         make executable HasRelations, make executable RemoteRelations, \
-        make executable MissingRight";
+        make executable MissingRight, mark, lock, copy Dying, \
+        retype Err(Dying) Dying, retype Err(Locked) Locked";
     for what in wanted.split(", ") {
         let count = reached.get(what).copied().unwrap_or(0);
         assert!(count >= 5, "{what:?} only {count} times in {reached:#?}");

@@ -459,7 +459,10 @@ fn what_is_locked_blocks_only_what_holds_it() {
         assert_eq!(world.copy(ID_SLOT, inside), Ok(()));
     }
     let locked = SlotIndex(world.within(21, 7));
-    assert_eq!(capelin_cap::lock(&mut world.arena, locked), Ok(()));
+    assert_eq!(
+        capelin_cap::pin(&mut world.arena, &world.mdb, locked),
+        Ok(())
+    );
     assert_eq!(world.delete_step(20), Ok(Step::Again));
     assert_eq!(world.delete_step(21), Ok(Step::Again));
     let steps: Vec<_> = (0..40).map(|_| world.drain_step()).collect();
@@ -467,7 +470,7 @@ fn what_is_locked_blocks_only_what_holds_it() {
     assert_eq!(world.kernel.released.len(), 1);
     assert_eq!(world.drain_step(), Err(SysError::Locked));
     world.assert_sound(true);
-    assert_eq!(capelin_cap::unlock(&mut world.arena, locked), Ok(()));
+    assert_eq!(capelin_cap::unpin(&mut world.arena, locked), Ok(()));
     assert_eq!(world.delete_all(21), Ok(()));
     assert_eq!(world.delete_all(20), Ok(()));
     assert_eq!(world.kernel.released.len(), 2);
@@ -478,10 +481,13 @@ fn what_is_locked_blocks_only_what_holds_it() {
 fn a_locked_copy_stops_a_revocation() {
     let mut world = World::new();
     assert_eq!(world.copy(RAM_SLOT, 20), Ok(()));
-    assert_eq!(capelin_cap::lock(&mut world.arena, SlotIndex(20)), Ok(()));
+    assert_eq!(
+        capelin_cap::pin(&mut world.arena, &world.mdb, SlotIndex(20)),
+        Ok(())
+    );
     assert_eq!(world.revoke_all(RAM_SLOT), Err(SysError::Locked));
     assert_eq!(world.delete_all(20), Err(SysError::Locked));
-    assert_eq!(capelin_cap::unlock(&mut world.arena, SlotIndex(20)), Ok(()));
+    assert_eq!(capelin_cap::unpin(&mut world.arena, SlotIndex(20)), Ok(()));
     assert_eq!(world.revoke_all(RAM_SLOT), Ok(()));
     assert!(world.slot(20).is_empty());
 }
@@ -834,9 +840,12 @@ fn addresses_end_at_cnodes_that_cannot_be_used() {
         from_root
     };
     assert_eq!(ways(&world), Ok(target));
-    assert_eq!(capelin_cap::lock(&mut world.arena, SlotIndex(l1)), Ok(()));
+    assert_eq!(
+        capelin_cap::pin(&mut world.arena, &world.mdb, SlotIndex(l1)),
+        Ok(())
+    );
     assert_eq!(ways(&world), Err(SysError::Locked));
-    assert_eq!(capelin_cap::unlock(&mut world.arena, SlotIndex(l1)), Ok(()));
+    assert_eq!(capelin_cap::unpin(&mut world.arena, SlotIndex(l1)), Ok(()));
     // What lies in its first slot goes first: until then it is dying where it is.
     assert_eq!(world.copy(ID_SLOT, inner), Ok(()));
     assert_eq!(world.delete_step(l1), Ok(Step::Again));

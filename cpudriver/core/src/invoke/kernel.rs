@@ -118,7 +118,7 @@ fn start_core<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome,
     let cleaned = image.data()[0];
     // Locking holds one slot only: by a copy a running core's memory could be deleted
     // from the database, or looked into here.
-    capelin_cap::usable(&core.slots, image_slot)?;
+    capelin_cap::usable(&core.slots, &core.kcb.mdb, image_slot)?;
     if core.kcb.mdb.has_copies(&core.slots, image_slot) {
         return Err(SysError::HasRelations);
     }
@@ -173,7 +173,7 @@ fn start_core<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome,
     };
     match started {
         // The core lives there now: nobody deletes or revokes its memory.
-        Ok(()) => capelin_cap::lock(&mut core.slots, image_slot)?,
+        Ok(()) => capelin_cap::pin(&mut core.slots, &core.kcb.mdb, image_slot)?,
         Err(error) => {
             write_magic(core, args_at, ARGS_MAGIC)?;
             return Err(error);

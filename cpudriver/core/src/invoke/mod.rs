@@ -109,7 +109,8 @@ pub(crate) fn handle<M: Machine>(core: &mut Core<M>, caller: DcbRef, area: M::Co
         Err(error) => return refuse(core, area, error),
     };
     let invoked = core.slots.slot(slot);
-    if !invoked.is_usable() {
+    let is_held = || capelin_cap::usable(&core.slots, &core.kcb.mdb, slot).is_err();
+    if !invoked.is_usable() || (core.kcb.mdb.has_holds() && is_held()) {
         // Only `perform` knows what may be asked of these.
         return others(core, caller, slot, area);
     }
@@ -243,7 +244,7 @@ fn perform<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, Sy
     // What dies is being taken apart, and what is in progress holds what lay there
     // before: a mapping made in such a table, or a dispatcher made to run again, would
     // outlive its object.
-    let invoked = capelin_cap::usable(&core.slots, slot)?;
+    let invoked = capelin_cap::usable(&core.slots, &core.kcb.mdb, slot)?;
     let (kinds, rights) = INVOKED
         .get(usize::from(number))
         .ok_or(SysError::UnknownOperation)?;

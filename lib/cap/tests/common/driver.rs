@@ -10,10 +10,10 @@ use std::collections::BTreeMap;
 
 use capelin_abi::{KernelId, ObjectType, PhysAddr, Rights, SysError};
 use capelin_cap::{
-    CapRecord, Capability, ExportMode, MappingData, Mint, Retype, RetypeRequest, SlotFlags,
-    SlotIndex, SlotStore, State, Step, abort, commit, copy, derive, derive_mapping, export, finish,
-    identify, import, lock, make_executable, mint, reclaim, relocate, retype, seal,
-    set_remote_copies, unlock,
+    CapRecord, Capability, ExportMode, MappingData, Mint, Object, OperationId, Retype,
+    RetypeRequest, SlotFlags, SlotIndex, SlotStore, State, Step, abort, commit, copy, derive,
+    derive_mapping, export, finish, identify, import, lock_object, make_executable, mark_range,
+    mint, pin, reclaim, relocate, retype, seal, set_remote_copies, unlock_object, unpin,
 };
 use proptest::prelude::{Strategy, any};
 
@@ -66,6 +66,9 @@ pub struct Driver {
     pub under_way: Vec<CapRecord>,
     /// Retypes whose memory isn't zeroed yet.
     pub begun: Vec<(u32, RetypeRequest, u32)>,
+    /// Operations that hold something, and how many there were.
+    pub held: Vec<u64>,
+    operations: u64,
     /// How often each thing that tests should reach has happened.
     pub reached: BTreeMap<String, u32>,
 }
@@ -84,6 +87,8 @@ impl Driver {
             records: Vec::new(),
             under_way: Vec::new(),
             begun: Vec::new(),
+            held: Vec::new(),
+            operations: 0,
             reached: BTreeMap::new(),
         }
     }
@@ -244,7 +249,7 @@ impl Driver {
         let number = usize::from(op.b) % (self.pending.len() + 1);
         match (op.code % 32, self.pending.get(number).copied()) {
             (29, _) if op.c % 4 == 0 => {
-                let _ = lock(&mut self.world.arena, SlotIndex(at));
+                let _ = pin(&mut self.world.arena, &self.world.mdb, SlotIndex(at));
             }
             (29, _) => self.unlock_all(),
             (24, _) => {
@@ -272,7 +277,7 @@ impl Driver {
 
     pub fn unlock_all(&mut self) {
         for index in self.world.walk() {
-            let _ = unlock(&mut self.world.arena, index);
+            let _ = unpin(&mut self.world.arena, index);
         }
     }
 
@@ -697,12 +702,50 @@ impl Driver {
         self.note(&format!("import {:?}", record.mode), &real);
     }
 
+    /// An operation between kernels begins to hold something, or ends.
+    fn holds(&mut self, op: Op) {
+        if self.held.len() > 1 || (op.c % 4 == 0 && !self.held.is_empty()) {
+            let operation = self.held.remove(0);
+            unlock_object(&mut self.world.mdb, OperationId(operation)).expect("it holds something");
+            self.model.holds.retain(|(of, ..)| *of != operation);
+            return;
+        }
+        self.operations += 1;
+        let operation = self.operations;
+        // The first memory is the ancestor of all: rarely that.
+        let mut at = self.source(op.a);
+        if at < 4 && op.b % 8 != 0 {
+            at = self.source(op.d);
+        }
+        let World { arena, mdb, .. } = &mut self.world;
+        let (what, real) = if op.c % 4 == 1 && self.model.get(at).is_some() {
+            let object = Object::of(arena.slot(SlotIndex(at)));
+            let real = mark_range(mdb, &object, OperationId(operation));
+            let cap = self.model.get(at).expect("it is there").clone();
+            same!(self, real, self.model.mark_range(&cap, operation));
+            ("mark", real)
+        } else {
+            let real = lock_object(arena, mdb, SlotIndex(at), OperationId(operation));
+            let real = real.map(|_| ());
+            same!(self, real, self.model.lock_object(at, operation));
+            ("lock", real)
+        };
+        self.note(what, &real);
+        if real.is_ok() {
+            self.held.push(operation);
+        }
+    }
+
     fn marks(&mut self, op: Op) {
+        if op.d % 4 == 0 {
+            self.holds(op);
+            return;
+        }
         let World { arena, mdb, .. } = &mut self.world;
         match op.c % 8 {
             0 => {
                 let at = self.source(op.a);
-                let real = lock(&mut self.world.arena, SlotIndex(at));
+                let real = pin(&mut self.world.arena, &self.world.mdb, SlotIndex(at));
                 same!(self, real, self.model.lock(at));
             }
             1..=3 => {
@@ -710,7 +753,7 @@ impl Driver {
                 let at = locked
                     .map_or(op.a.into(), |c| c.at)
                     .clamp(1, arena.len() - 1);
-                let real = unlock(arena, SlotIndex(at));
+                let real = unpin(arena, SlotIndex(at));
                 same!(self, real, self.model.unlock(at));
             }
             4 => self.settle(op),

@@ -167,6 +167,8 @@ pub struct Closure {
 #[derive(Clone, Default)]
 pub struct Model {
     pub caps: Vec<Cap>,
+    /// What operations hold: the object, and whether it is marked with its range.
+    pub holds: Vec<(u64, Cap, bool)>,
 }
 
 impl Model {
@@ -189,11 +191,64 @@ impl Model {
         }
     }
 
+    /// Whether an operation holds the object, or a range around it.
+    fn check_held(&self, cap: &Cap) -> Result<(), SysError> {
+        let covers =
+            |hold: &Cap, is_mark: bool| hold.is_same(cap) || (is_mark && is_ancestor(hold, cap));
+        if self
+            .holds
+            .iter()
+            .any(|(_, hold, mark)| *mark && covers(hold, true))
+        {
+            return Err(SysError::Dying);
+        }
+        if self
+            .holds
+            .iter()
+            .any(|(_, hold, mark)| !mark && covers(hold, false))
+        {
+            return Err(SysError::Locked);
+        }
+        Ok(())
+    }
+
+    fn check_new(&self, kind: ObjectType, start: u64, end: u64) -> Result<(), SysError> {
+        let is_in = |(_, hold, mark): &(u64, Cap, bool)| *mark && overlaps(hold, kind, start, end);
+        if self.holds.iter().any(is_in) {
+            return Err(SysError::Dying);
+        }
+        Ok(())
+    }
+
+    pub fn lock_object(&mut self, at: u32, operation: u64) -> Result<(), SysError> {
+        let cap = self.usable(at)?;
+        if !cap.is_own() {
+            return Err(SysError::Foreign);
+        }
+        self.holds.push((operation, cap, false));
+        Ok(())
+    }
+
+    /// Marks around others aren't tried here.
+    pub fn mark_range(&mut self, cap: &Cap, operation: u64) -> Result<(), SysError> {
+        self.check_held(cap)?;
+        let is_in = |(_, hold, mark): &(u64, Cap, bool)| {
+            !mark && (hold.is_same(cap) || is_ancestor(cap, hold))
+        };
+        if self.holds.iter().any(is_in) {
+            return Err(SysError::Locked);
+        }
+        self.holds
+            .retain(|(_, hold, mark)| !(*mark && is_ancestor(cap, hold)));
+        self.holds.push((operation, cap.clone(), true));
+        Ok(())
+    }
+
     fn usable(&self, at: u32) -> Result<Cap, SysError> {
         let cap = self.get(at).ok_or(SysError::EmptySlot)?;
         match cap.state {
             State::Live if cap.tombstone => Err(SysError::Foreign),
-            State::Live => Ok(cap.clone()),
+            State::Live => self.check_held(cap).map(|()| cap.clone()),
             _ => Err(SysError::Locked),
         }
     }
@@ -302,6 +357,9 @@ impl Model {
                 self.vacant(dst)?;
                 new.base += offset;
                 new.size = size;
+                if size != cap.size {
+                    self.check_new(new.kind, new.base, new.end())?;
+                }
                 let is_used = if size == cap.size {
                     false
                 } else if matches!(cap.kind, Frame | DevFrame) {
@@ -396,6 +454,8 @@ impl Model {
         for n in 0..r.count {
             self.vacant(dst + n)?;
         }
+        let (start, length) = (cap.base + r.offset, size * u64::from(r.count));
+        self.check_new(cap.kind, start, start + length)?;
         if self.is_range_used(&cap, r.offset, size * u64::from(r.count)) {
             return Err(SysError::RangeInUse);
         }
@@ -479,9 +539,9 @@ impl Model {
                 _ => {}
             }
         }
-        let meets_lock = gone
-            .iter()
-            .any(|at| self.get(*at).is_some_and(|c| c.state == State::Locked));
+        let meets_lock = gone.iter().filter_map(|at| self.get(*at)).any(|c| {
+            c.state == State::Locked || (c.kind != Mapping && self.check_held(c).is_err())
+        });
         Closure {
             gone,
             outcome,
@@ -543,6 +603,9 @@ impl Model {
     /// Whether the capability may be deleted on its own.
     pub fn check_delete(&self, at: u32) -> Result<(), SysError> {
         let cap = self.get(at).ok_or(SysError::EmptySlot)?;
+        if cap.kind != Mapping && self.check_held(cap).is_err() {
+            return Err(SysError::Locked);
+        }
         match cap.state {
             State::Locked | State::InTransit => return Err(SysError::Locked),
             State::InProgress => return Ok(()),
@@ -769,6 +832,7 @@ impl Model {
             executable: record.is_executable,
             ..Cap::from(dst, &record.capability, record.owner.0)
         };
+        self.check_held(&new)?;
         let same: Vec<Cap> = self
             .caps
             .iter()
