@@ -191,8 +191,7 @@ fn transfer<M: Machine>(
     }
     let mdb = &mut core.kcb.mdb;
     if flags.contains(SendFlags::MOVE) {
-        // A move keeps the rights that it has: nobody is left who could revoke.
-        capelin_cap::relocate(&mut core.slots, mdb, source, target)?;
+        capelin_cap::relocate(&mut core.slots, mdb, source, target, rights)?;
     } else {
         capelin_cap::copy(&mut core.slots, mdb, source, target, rights)?;
     }

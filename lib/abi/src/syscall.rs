@@ -78,7 +78,8 @@ bitflags::bitflags! {
         const YIELD = 1 << 0;
         /// The capability leaves the sender.
         const MOVE = 1 << 1;
-        /// The receiver gets the REVOKE right too, which a transfer drops otherwise.
+        /// The receiver gets the REVOKE right too, which a transfer drops otherwise, a
+        /// move as well.
         const KEEP_REVOKE = 1 << 2;
     }
 }
@@ -90,8 +91,9 @@ numbered! {
     /// L1 CNode is invoked; "source" slots always in the caller's own.
     Invocation: u16 {
         /// Any type. x1 := type | rights << 8 | owner << 16 | flags << 32
-        /// (12 bits, as in the slot),
-        /// x2 := base, x3 := size (bytes, or a count for interrupts).
+        /// (12 bits, as in the slot) | state << 44 (as in the slot), x2 := base,
+        /// x3 := size (bytes, or a count for interrupts), or the badge of an
+        /// EndpointLmp or Id (0: none).
         Identify = 0,
 
         /// L1CNode: copy. x1: target, x2: source, x3: rights mask.

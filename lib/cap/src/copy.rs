@@ -48,7 +48,7 @@ pub(crate) fn copied(source: &Slot, mask: Rights) -> Slot {
 }
 
 /// Moves the capability in `src`, with its place in the database, to the empty
-/// slot `dst`.
+/// slot `dst`; it keeps the rights that are also in `mask`.
 ///
 /// # Errors
 /// As [`copy`]: mappings stay where their table knows them.
@@ -57,11 +57,13 @@ pub fn relocate<S: SlotStore>(
     mdb: &mut Mdb,
     src: SlotIndex,
     dst: SlotIndex,
+    mask: Rights,
 ) -> Result<(), SysError> {
     if usable(store, mdb, src)?.is_kind(ObjectType::Mapping) {
         return Err(SysError::WrongType);
     }
     vacant(store, dst)?;
     mdb.move_node(store, src, dst);
+    store.slot_mut(dst).keep_rights(mask);
     Ok(())
 }

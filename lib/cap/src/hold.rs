@@ -12,7 +12,7 @@ use core::cmp::Ordering;
 
 use capelin_abi::{KernelId, ObjectType, Rights, SysError};
 
-use crate::key::{ADDRESS_BITS, ADDRESS_MASK, compare, is_same, space_of};
+use crate::key::{ADDRESS_BITS, ADDRESS_MASK, compare_objects, is_same, space_of};
 use crate::slot::{Capability, Slot};
 
 /// Names an operation between kernels; the monitors give them out.
@@ -105,7 +105,7 @@ impl Hold {
         let is_inside = || {
             slot.base < object.end()
                 && slot.end() <= object.end()
-                && compare(&object, slot) == Ordering::Less
+                && compare_objects(&object, slot) == Ordering::Less
         };
         match self.kind {
             Kind::Lock => is_same(&object, slot),

@@ -3,7 +3,7 @@
 //! Address space and base share one word ([`Slot`]'s `base`), so a descent
 //! compares one integer until two bases are equal. Then the larger range comes
 //! first (ancestors before descendants), then the rank of the type (what others
-//! are made from comes first), then the type's number.
+//! are made from comes first), then the type's number, then the badge.
 
 use core::cmp::Ordering;
 
@@ -55,10 +55,20 @@ pub(crate) const fn rank_of(kind: ObjectType) -> u8 {
     }
 }
 
-/// Where two slots stand to each other in the tree's order. Equal means copies,
-/// or mappings of the same object.
+/// Where two slots stand to each other in the tree's order. Equal means copies with
+/// the same badge, or mappings of the same object.
 #[inline]
 pub(crate) fn compare(a: &Slot, b: &Slot) -> Ordering {
+    a.base
+        .cmp(&b.base)
+        .then_with(|| compare_same_base(a, b))
+        .then_with(|| badge_of(a).cmp(&badge_of(b)))
+}
+
+/// Where the objects that two slots name stand to each other: what others are made of
+/// comes first. Equal means copies, or mappings of the same object.
+#[inline]
+pub(crate) fn compare_objects(a: &Slot, b: &Slot) -> Ordering {
     a.base.cmp(&b.base).then_with(|| compare_same_base(a, b))
 }
 
@@ -68,6 +78,15 @@ fn compare_same_base(a: &Slot, b: &Slot) -> Ordering {
         .cmp(&a.size)
         .then_with(|| rank_of(a.kind()).cmp(&rank_of(b.kind())))
         .then_with(|| a.kind_number().cmp(&b.kind_number()))
+}
+
+/// The badge of a capability that has one, 0 for others. Copies with one badge are
+/// neighbours, behind those without.
+pub(crate) fn badge_of(slot: &Slot) -> u64 {
+    match slot.kind() {
+        ObjectType::EndpointLmp | ObjectType::Id => slot.data[0],
+        _ => 0,
+    }
 }
 
 /// Whether two slots have the same type and range.

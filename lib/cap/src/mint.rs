@@ -50,7 +50,7 @@ pub fn mint<S: SlotStore>(
             check_badge(&source, badge)?;
             vacant(store, dst)?;
             slot.data[0] = badge;
-            mdb.insert_beside(store, src, dst, slot);
+            mdb.insert_near(store, src, dst, slot);
         }
         Mint::Range { offset, size } => {
             check_part(&source, offset, size)?;

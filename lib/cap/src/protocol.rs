@@ -16,7 +16,7 @@ use crate::decode::usable;
 use crate::delete::{Mode, Step, destroy, go_on};
 use crate::delete_list::DeleteList;
 use crate::hold::{Object, OperationId};
-use crate::key::{compare, is_same};
+use crate::key::{compare_objects, is_same};
 use crate::mdb::Mdb;
 use crate::slot::{Slot, SlotFlags, SlotIndex};
 use crate::store::{Effects, SlotStore};
@@ -95,13 +95,14 @@ fn sweep<S: SlotStore, E: Effects>(
 ) -> Result<Step, SysError> {
     // From the end: what was made of something goes before that.
     let last = mdb.last_starting(store, object.end());
-    let (copy, is_descendant) = if last.is_none() {
-        (last, false)
-    } else {
-        let is_descendant = compare(object, store.slot(last)) == Ordering::Less;
-        (mdb.last_not_after(store, object), is_descendant)
-    };
     let is_copy = |at: SlotIndex| !at.is_none() && is_same(store.slot(at), object);
+    let is_descendant =
+        !last.is_none() && compare_objects(object, store.slot(last)) == Ordering::Less;
+    let copy = if is_copy(last) {
+        last
+    } else {
+        mdb.last_not_after(store, object)
+    };
     let victim = if is_descendant {
         last
     } else if is_copy(copy) && copy != keep {

@@ -10,7 +10,7 @@ use core::cmp::Ordering;
 
 use capelin_abi::ObjectType;
 
-use crate::key::{compare, is_mapped_kind, is_same};
+use crate::key::{badge_of, compare_objects, is_mapped_kind, is_same};
 use crate::mdb::{Mdb, next, previous};
 use crate::slot::{Slot, SlotFlags, SlotIndex};
 use crate::store::SlotStore;
@@ -31,6 +31,24 @@ impl Mdb {
             return SlotIndex::NONE;
         }
         self.copy_beside(store, node, next(store, node))
+    }
+
+    /// A neighbour that is a copy of `node` and can't be told from it: of a badged
+    /// capability, one with the same badge; of one without, any copy, since all badged
+    /// ones are made of it.
+    pub(crate) fn copy_to_revoke<S: SlotStore>(&self, store: &S, node: SlotIndex) -> SlotIndex {
+        let badge = badge_of(store.slot(node));
+        if badge == 0 {
+            return self.other_copy(store, node);
+        }
+        [next(store, node), previous(store, node)]
+            .into_iter()
+            .filter(|other| !other.is_none())
+            .find(|&other| {
+                let slot = store.slot(other);
+                is_same(slot, store.slot(node)) && badge_of(slot) == badge
+            })
+            .unwrap_or(SlotIndex::NONE)
     }
 
     /// [`Mdb::other_copy`] of what isn't a mapping, by who knows the next in order.
@@ -225,7 +243,7 @@ impl Mdb {
     fn last_around<S: SlotStore>(&self, store: &S, slot: &Slot) -> SlotIndex {
         self.descend(
             store,
-            |other| compare(other, slot) == Ordering::Less,
+            |other| compare_objects(other, slot) == Ordering::Less,
             |other| other.end() >= slot.end(),
             |other| other.max_end >= slot.end(),
         )
@@ -281,7 +299,7 @@ impl Mdb {
     pub fn has_remote_relations<S: SlotStore>(&self, store: &S, node: SlotIndex) -> bool {
         let slot = store.slot(node);
         let last = self.last_remote(store, |other| other.base < slot.end());
-        !last.is_none() && compare(store.slot(last), slot) != Ordering::Less
+        !last.is_none() && compare_objects(store.slot(last), slot) != Ordering::Less
     }
 
     /// Whether a descendant of `node`, copies left out, is a tombstone, is in transit
@@ -290,7 +308,7 @@ impl Mdb {
     pub fn has_remote_descendants<S: SlotStore>(&self, store: &S, node: SlotIndex) -> bool {
         let slot = store.slot(node);
         let last = self.last_remote(store, |other| other.base < slot.end());
-        !last.is_none() && compare(store.slot(last), slot) == Ordering::Greater
+        !last.is_none() && compare_objects(store.slot(last), slot) == Ordering::Greater
     }
 
     /// Whether a frame contains `slot`, here or on another kernel: then what is in

@@ -13,7 +13,8 @@ use crate::slot::{SlotFlags, SlotIndex, State};
 use crate::store::{Effects, SlotStore};
 
 /// Does one step of revoking the capability in `index`: removes copies, then
-/// descendants. What was in containers that went, and isn't a descendant, may still
+/// descendants. Of one with a badge, only those with the same badge go: one client is
+/// shut out, the others stay. What was in containers that went, and isn't a descendant, may still
 /// be on the list when this is done ([`crate::drain`]).
 ///
 /// # Errors
@@ -48,7 +49,7 @@ pub fn revoke<S: SlotStore, E: Effects>(
     if lies_within(store, index) {
         return Err(SysError::InsideItself);
     }
-    let copy = mdb.other_copy(store, index);
+    let copy = mdb.copy_to_revoke(store, index);
     if !copy.is_none() {
         if store.slot(copy).state() == State::Locked {
             return Err(SysError::Locked);

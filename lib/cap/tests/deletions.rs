@@ -45,7 +45,14 @@ fn an_orphan_blocks_nobody() {
     a.make(40, L2CNode, 0, 0, 50);
     let inside = a.within(50, 5);
     let (arena, mdb) = (&mut a.arena, &mut a.mdb);
-    relocate(arena, mdb, SlotIndex(kept), SlotIndex(inside)).expect("an empty slot");
+    relocate(
+        arena,
+        mdb,
+        SlotIndex(kept),
+        SlotIndex(inside),
+        Rights::all(),
+    )
+    .expect("an empty slot");
     a.fill_shelter(0);
     assert_eq!(a.delete(50), Err(SysError::NoResources));
     for n in 1..4 {
@@ -83,7 +90,14 @@ fn a_request_waits_for_its_own() {
     for n in (0..8).rev() {
         let inside = a.within(60 + n, 0);
         let (arena, mdb) = (&mut a.arena, &mut a.mdb);
-        relocate(arena, mdb, SlotIndex(61 + n), SlotIndex(inside)).expect("an empty slot");
+        relocate(
+            arena,
+            mdb,
+            SlotIndex(61 + n),
+            SlotIndex(inside),
+            Rights::all(),
+        )
+        .expect("an empty slot");
     }
     for _ in 0..3 {
         assert_eq!(a.delete_step(60), Ok(Step::Again));
@@ -104,7 +118,8 @@ fn what_nobody_continues_is_drained() {
         // A table's worth of steps, and a CNode in the first slot.
         let (first, second) = (a.within(50, 0), a.within(50, 7));
         let (arena, mdb) = (&mut a.arena, &mut a.mdb);
-        relocate(arena, mdb, SlotIndex(51), SlotIndex(first)).expect("an empty slot");
+        relocate(arena, mdb, SlotIndex(51), SlotIndex(first), Rights::all())
+            .expect("an empty slot");
         a.copy(41, second).expect("an empty slot");
         let mut is_over = false;
         for _ in 0..stop_after {
@@ -191,7 +206,14 @@ fn what_blocks_one_member_does_not_block_the_others() {
     for n in 1..3 {
         let inside = a.within(50, n);
         let (arena, mdb) = (&mut a.arena, &mut a.mdb);
-        relocate(arena, mdb, SlotIndex(50 + n), SlotIndex(inside)).expect("an empty slot");
+        relocate(
+            arena,
+            mdb,
+            SlotIndex(50 + n),
+            SlotIndex(inside),
+            Rights::all(),
+        )
+        .expect("an empty slot");
     }
     pin(&mut a.arena, &a.mdb, SlotIndex(locked)).expect("a capability");
     let mut errors = 0;
@@ -212,7 +234,7 @@ fn a_root_in_its_own_descendant_is_refused() {
     a.make(40, L2CNode, 0, 0, 50);
     let inside = a.within(50, 3);
     let (arena, mdb) = (&mut a.arena, &mut a.mdb);
-    relocate(arena, mdb, SlotIndex(40), SlotIndex(inside)).expect("an empty slot");
+    relocate(arena, mdb, SlotIndex(40), SlotIndex(inside), Rights::all()).expect("an empty slot");
     let before = a.all();
     assert_eq!(a.revoke(inside), Err(SysError::InsideItself));
     assert_eq!(a.all(), before);
@@ -233,7 +255,7 @@ fn a_root_that_goes_along_is_kept() {
     let (inner, outer) = (a.within(51, 3), a.within(50, 3));
     for (from, to) in [(49, inner), (51, outer)] {
         let (arena, mdb) = (&mut a.arena, &mut a.mdb);
-        relocate(arena, mdb, SlotIndex(from), SlotIndex(to)).expect("an empty slot");
+        relocate(arena, mdb, SlotIndex(from), SlotIndex(to), Rights::all()).expect("an empty slot");
     }
     // It has an ancestor, so it simply goes; and everything else with it.
     let over = a.revoke(inner);

@@ -308,6 +308,32 @@ fn a_badge_is_set_once() {
     assert_eq!(world.slot(20).data()[0], 5);
 }
 
+/// One client can be shut out: copies with its badge go, all others stay.
+#[test]
+fn a_badge_is_revoked_alone() {
+    let mut world = World::new();
+    for (at, badge) in [(20, 7), (21, 5), (22, 7), (23, 9), (24, 5)] {
+        assert_eq!(world.mint(ID_SLOT, at, Mint::Badge(badge)), Ok(()));
+    }
+    assert_eq!(world.copy(21, 25), Ok(()));
+    assert_eq!(world.copy(ID_SLOT, 26), Ok(()));
+    world.assert_sound(false);
+    assert_eq!(world.revoke_all(24), Ok(()));
+    let left = |world: &World| -> Vec<u32> {
+        (20..27)
+            .filter(|&at| world.slot(at).is_occupied())
+            .collect()
+    };
+    assert_eq!(left(&world), [20, 22, 23, 24, 26]);
+    assert_eq!(world.revoke_all(23), Ok(()));
+    assert_eq!(left(&world), [20, 22, 23, 24, 26]);
+    assert_eq!(world.revoke_all(20), Ok(()));
+    assert_eq!(left(&world), [20, 23, 24, 26]);
+    // Whoever has it without a badge takes back all.
+    assert_eq!(world.revoke_all(ID_SLOT), Ok(()));
+    assert_eq!(left(&world), []);
+}
+
 #[test]
 fn rights_only_shrink() {
     let mut world = World::new();

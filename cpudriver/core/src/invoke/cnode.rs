@@ -79,8 +79,14 @@ pub(crate) fn identify<M: Machine>(
     let word = capability.kind as u64
         | u64::from(capability.rights.bits()) << 8
         | u64::from(identity.owner.0) << 16
-        | u64::from(flags) << 32;
-    Ok(call.answer([word, capability.base, capability.size]))
+        | u64::from(flags) << 32
+        | (identity.state as u64) << 44;
+    // One of these has no size to speak of.
+    let size_or_badge = match capability.kind {
+        ObjectType::EndpointLmp | ObjectType::Id => capability.data[0],
+        _ => capability.size,
+    };
+    Ok(call.answer([word, capability.base, size_or_badge]))
 }
 
 /// Describes a slot, which may be empty.

@@ -298,8 +298,9 @@ impl Driver {
     fn relocate(&mut self, op: Op) {
         let (src, dst) = (self.source(op.a), self.destination(op.b));
         let World { arena, mdb, .. } = &mut self.world;
-        let real = relocate(arena, mdb, SlotIndex(src), SlotIndex(dst));
-        same!(self, real, self.model.relocate(src, dst));
+        let mask = mask_of(op.c);
+        let real = relocate(arena, mdb, SlotIndex(src), SlotIndex(dst), mask);
+        same!(self, real, self.model.relocate(src, dst, mask));
         self.note("relocate", &real);
         if real.is_ok() {
             self.begun.retain(|(source, _, _)| *source != src);

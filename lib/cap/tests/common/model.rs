@@ -313,12 +313,14 @@ impl Model {
         Ok(())
     }
 
-    pub fn relocate(&mut self, src: u32, dst: u32) -> Result<(), SysError> {
+    pub fn relocate(&mut self, src: u32, dst: u32, mask: Rights) -> Result<(), SysError> {
         if self.usable(src)?.kind == Mapping {
             return Err(SysError::WrongType);
         }
         self.vacant(dst)?;
-        self.get_mut(src).at = dst;
+        let cap = self.get_mut(src);
+        cap.at = dst;
+        cap.rights &= mask;
         Ok(())
     }
 
@@ -650,7 +652,9 @@ impl Model {
     /// What revoking removes first.
     pub fn related(&self, at: u32) -> Vec<u32> {
         let cap = self.get(at).expect("checked before");
-        let goes = |c: &&Cap| (c.is_same(cap) && c.at != at) || is_ancestor(cap, c);
+        let has_badge = matches!(cap.kind, EndpointLmp | Id) && cap.data[0] != 0;
+        let is_alike = |c: &Cap| c.is_same(cap) && (!has_badge || c.data[0] == cap.data[0]);
+        let goes = |c: &&Cap| (is_alike(c) && c.at != at) || is_ancestor(cap, c);
         self.caps.iter().filter(goes).map(|c| c.at).collect()
     }
 

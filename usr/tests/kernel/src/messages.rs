@@ -217,11 +217,24 @@ fn capability(world: &mut World, own: Endpoint) -> Outcome {
     call::delete(posted)?;
     own.post(Some(posted));
     let what = call::identify(frame)?;
-    call::send(own.cap, Some(frame), SendFlags::MOVE, &[1])?;
+    let keeping = SendFlags::MOVE | SendFlags::KEEP_REVOKE;
+    call::send(own.cap, Some(frame), keeping, &[1])?;
     check(call::is_empty(frame), "moved away")?;
     check(call::identify(posted)? == what, "moved here")?;
+    check(
+        call::rights(posted)?.contains(Rights::REVOKE),
+        "REVOKE kept in a move",
+    )?;
     let _ = (own.take(), own.take());
-    call::delete(posted)?;
+    own.post(Some(frame));
+    call::send(own.cap, Some(posted), SendFlags::MOVE, &[1])?;
+    check(call::is_empty(posted), "moved back")?;
+    check(
+        !call::rights(frame)?.contains(Rights::REVOKE),
+        "a move drops REVOKE, unless asked",
+    )?;
+    let _ = own.take();
+    call::delete(frame)?;
     Ok(())
 }
 
