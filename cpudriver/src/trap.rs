@@ -17,9 +17,10 @@ use capelin_abi::syscall::KernelCounter;
 use crate::panic;
 use crate::per_core::with_core;
 use capelin_kernel::dispatch;
+use capelin_kernel::exit::Leave;
 use capelin_kernel::interrupts;
 use capelin_kernel::machine::Objects;
-use capelin_kernel::syscall::{self, Leave};
+use capelin_kernel::syscall;
 
 /// `ESR_EL1.EC`: undefined instruction (Arm ARM D24.2.40).
 const EC_UNDEFINED: u64 = 0x00;

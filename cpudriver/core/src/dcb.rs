@@ -60,6 +60,15 @@ pub enum Resume {
     Run = 1,
 }
 
+/// Where a message to a dispatcher goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Takes {
+    /// Into the endpoint's ring.
+    Ring,
+    /// Into the registers of a dispatcher that waits for it there.
+    Registers,
+}
+
 impl Wait {
     /// Whether a message may come in registers.
     #[inline]
@@ -88,7 +97,7 @@ pub enum Wait {
     /// Disabled; a message may come in registers.
     DirectDisabled = 4,
     /// As `DirectDisabled`, and without a deadline: open to the short way
-    /// ([`crate::lrpc`]).
+    /// (`crate::message::short`).
     Short = 5,
 }
 
@@ -152,7 +161,7 @@ pub struct Dcb {
     pub wait: Wait,
     /// Whether it handles a fault and hasn't resumed since.
     pub in_fault: bool,
-    /// What it promised to its death endpoint: [`crate::lmp::endpoint_data`] of the
+    /// What it promised to its death endpoint: `crate::endpoint::endpoint_data` of the
     /// endpoint with room reserved, or 0.
     pub promise: u64,
     /// Upcalls made.

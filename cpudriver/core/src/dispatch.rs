@@ -11,38 +11,17 @@ use capelin_abi::dispatcher::{SaveArea, Upcall, context, offset};
 use capelin_abi::syscall::{DispatcherFlags, DispatcherState, KernelCounter};
 use capelin_abi::{PhysAddr, SysError};
 
-use crate::dcb::{DcbRef, Resume, Wait, held};
+use crate::dcb::{DcbRef, Resume, Takes, Wait, held};
 use crate::doorbell;
+use crate::exit::{current_context, save_thread_pointer};
 use crate::interrupts;
 use crate::invoke;
-use crate::lmp;
 use crate::log::CONSOLE_LOOKS_PER_SECOND;
 use crate::machine::{FrameWords, Machine, Objects, SaveContext};
+use crate::message;
 use crate::narrow::low16;
 use crate::scheduler::{NEVER, Nodes};
 use crate::state::Core;
-use crate::syscall::Leave;
-
-/// The save area that the current dispatcher's last entry filled.
-pub(crate) fn current_context<M: Machine>(core: &Core<M>) -> M::Context {
-    core.objects.context(core.kcb.current_area)
-}
-
-/// Saves `TPIDR_EL0`, which the entry of a system call leaves where it is, to the
-/// area that the entry filled otherwise.
-#[inline]
-pub(crate) fn save_thread_pointer<M: Machine>(core: &Core<M>, area: M::Context) {
-    area.set(context::TPIDR, core.machine.thread_pointer());
-}
-
-/// Enters the current dispatcher from the area that its system call filled, all
-/// of it: after a change of its PC, or after a fault with a fix-up, which has
-/// used `ELR_EL1` for itself.
-pub(crate) fn reload_current<M: Machine>(core: &mut Core<M>, area: M::Context) -> Leave {
-    save_thread_pointer(core, area);
-    core.kcb.current_area = area.address();
-    Leave::to(area, area)
-}
 
 /// The current dispatcher is about to lose the processor: notes where it goes on.
 /// The caller has the scheduler take it off.
@@ -108,12 +87,12 @@ fn hand_over<M: Machine>(core: &mut Core<M>, target: DcbRef, now: u64) {
 }
 
 /// The current dispatcher waits: until something is delivered, or `deadline`.
-/// With `direct`, a message may come in registers. `next` runs at once when
+/// `takes` says how it takes a message. `next` runs at once when
 /// there is one and it can.
 pub(crate) fn block_current<M: Machine>(
     core: &mut Core<M>,
     deadline: u64,
-    direct: bool,
+    takes: Takes,
     next: Option<DcbRef>,
 ) {
     let now = core.machine.now();
@@ -121,12 +100,12 @@ pub(crate) fn block_current<M: Machine>(
         leave_current(core, now);
         let entry = core.objects.dcb_mut(current);
         let is_disabled = core.kcb.current_disabled != 0;
-        entry.wait = match (direct, is_disabled) {
-            (false, false) => Wait::Enabled,
-            (false, true) => Wait::Disabled,
-            (true, true) if deadline == NEVER => Wait::Short,
-            (true, true) => Wait::DirectDisabled,
-            (true, false) => Wait::DirectEnabled,
+        entry.wait = match (takes, is_disabled) {
+            (Takes::Ring, false) => Wait::Enabled,
+            (Takes::Ring, true) => Wait::Disabled,
+            (Takes::Registers, true) if deadline == NEVER => Wait::Short,
+            (Takes::Registers, true) => Wait::DirectDisabled,
+            (Takes::Registers, false) => Wait::DirectEnabled,
         };
         if deadline != NEVER {
             core.kcb
@@ -543,7 +522,7 @@ pub(crate) fn end<M: Machine>(core: &mut Core<M>, dcb: DcbRef, state: Dispatcher
     entry.state = state;
     entry.exit_code = code;
     entry.wait = Wait::Not;
-    lmp::report_end(core, dcb, state, code);
+    message::report_end(core, dcb, state, code);
 }
 
 /// The current dispatcher used an FP or SIMD register while it had none.

@@ -10,9 +10,10 @@ use capelin_abi::syscall::{DispatcherState, KernelCounter};
 use crate::dcb::DcbRef;
 use crate::dispatch;
 use crate::doorbell;
+use crate::endpoint;
 use crate::kcb::BoundIrq;
-use crate::lmp;
 use crate::machine::{Machine, Objects};
+use crate::message;
 use crate::scheduler::NEVER;
 use crate::state::Core;
 
@@ -24,7 +25,7 @@ const TAKEN_AT_ONCE: usize = 8;
 
 /// Takes the interrupts that are pending. Each source is masked, disarmed or cleared
 /// before the next is looked at; those that other cores send again meanwhile, and
-/// what is more than [`TAKEN_AT_ONCE`], interrupt again.
+/// what is more than `TAKEN_AT_ONCE`, interrupt again.
 pub fn take_all<M: Machine>(core: &mut Core<M>) {
     for _ in 0..TAKEN_AT_ONCE {
         let Some(intid) = core.machine.acknowledge_interrupt() else {
@@ -63,8 +64,8 @@ fn user_interrupt<M: Machine>(core: &mut Core<M>, intid: u32) {
 fn send_event<M: Machine>(core: &mut Core<M>, at: usize) {
     let irq = core.kcb.irqs[at];
     let Some(dcb) = irq.dispatcher else { return };
-    let to = lmp::event_destination(dcb, irq.endpoint, u64::from(irq.intid));
-    let sent = lmp::event(core, to, [u64::from(irq.intid), 0, 0, 0, 0, 0, 0, 0]);
+    let to = endpoint::event_destination(dcb, irq.endpoint, u64::from(irq.intid));
+    let sent = message::event(core, to, [u64::from(irq.intid), 0, 0, 0, 0, 0, 0, 0]);
     core.kcb.irqs[at].outstanding = if sent { 1 } else { 2 };
 }
 
@@ -72,7 +73,7 @@ fn send_event<M: Machine>(core: &mut Core<M>, at: usize) {
 pub(crate) fn bind<M: Machine>(
     core: &mut Core<M>,
     intid: u32,
-    to: lmp::Destination,
+    to: endpoint::Destination,
 ) -> Result<(), SysError> {
     if core.kcb.irqs.iter().any(|irq| irq.intid == intid) || intid == core.timer_intid {
         return Err(SysError::AlreadyBound);
@@ -83,7 +84,7 @@ pub(crate) fn bind<M: Machine>(
         .iter()
         .position(|irq| irq.intid == 0)
         .ok_or(SysError::NoResources)?;
-    lmp::reserve(core, to)?;
+    endpoint::reserve(core, to)?;
     core.kcb.irqs[at] = BoundIrq {
         intid,
         dispatcher: Some(to.dispatcher()),
@@ -144,10 +145,10 @@ pub fn handle<M: Machine>(core: &mut Core<M>) {
 }
 
 /// Takes back what [`bind`] did.
-pub(crate) fn unbind<M: Machine>(core: &mut Core<M>, intid: u32, to: lmp::Destination) {
+pub(crate) fn unbind<M: Machine>(core: &mut Core<M>, intid: u32, to: endpoint::Destination) {
     core.machine.disable_interrupt(intid);
     for irq in core.kcb.irqs.iter_mut().filter(|irq| irq.intid == intid) {
         *irq = BoundIrq::FREE;
     }
-    lmp::unreserve(core, to);
+    endpoint::unreserve(core, to);
 }

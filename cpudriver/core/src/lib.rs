@@ -10,9 +10,11 @@
 //! | [`machine`] | what is asked of the machine |
 //! | [`syscall`], [`invoke`] | decode and perform |
 //! | [`dispatch`], [`scheduler`] | who runs, and how it is entered |
-//! | [`lmp`], [`lrpc`], [`doorbell`], [`interrupts`] | what is delivered to dispatchers |
+//! | [`exit`] | who goes on after a system call |
+//! | [`message`], [`endpoint`], [`doorbell`], [`interrupts`] | what is delivered to dispatchers |
+//! | [`cspace`] | look-up |
 //! | [`state`], [`kcb`], [`dcb`] | state |
-//! | [`log`] | what it says |
+//! | [`log`], [`report`] | what it says |
 //! | [`check`] | what holds of all this between two entries |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -21,17 +23,21 @@
 extern crate std;
 
 pub mod check;
+pub mod cspace;
 pub mod dcb;
 pub mod dispatch;
 pub mod doorbell;
+pub mod endpoint;
+pub mod exit;
 pub mod interrupts;
 pub mod invoke;
 pub mod kcb;
-pub mod lmp;
 pub mod log;
-pub mod lrpc;
 pub mod machine;
+pub mod mapping;
+pub mod message;
 pub mod narrow;
+pub mod report;
 pub mod scheduler;
 pub mod state;
 pub mod syscall;

@@ -1,60 +1,80 @@
-//! System calls: decode, perform, and say whom to run next.
+//! System calls: decode a request, perform it, and say who goes on.
+//!
+//! Every call comes through [`handle`]: `Request::decode` takes all that the caller
+//! says out of its registers and refuses what means nothing; `perform` looks the
+//! capabilities up, checks them, and acts; `exit::leave` goes where the `Next` says.
+//! Two arms come before that, for what is done most: invocations, whose arguments
+//! depend on the capability ([`invoke`]), and the short way of a Call
+//! (`short`), which answers at once or not at all.
 
-use capelin_abi::dispatcher::{SaveArea, context};
+use capelin_abi::dispatcher::SaveArea;
 use capelin_abi::lmp::MESSAGE_WORDS;
 use capelin_abi::rights::{Need, Operation};
 use capelin_abi::syscall::{KernelCounter, SendFlags, Syscall};
 use capelin_abi::{ABI_VERSION, CapRef, SysError};
 use capelin_cap::SlotStore;
 
-use crate::dcb::DcbRef;
+use crate::cspace;
+use crate::dcb::{DcbRef, Takes};
 use crate::dispatch::{self, Cause};
 use crate::doorbell;
+use crate::exit::{self, Leave, Next};
 use crate::invoke;
-use crate::lmp::{self, Message};
-use crate::lrpc;
 use crate::machine::{Machine, Objects, SaveContext};
+use crate::message::{self, Message, short};
 use crate::narrow::{low8, low16};
 use crate::scheduler::{NEVER, Nodes};
 use crate::state::Core;
 
-/// How a system call goes back to user space, as the vectors want it in x0 and x1:
-/// the address of the caller's save area, and that of the area to enter from, or 0
-/// to go back to the caller. One number, so that every ABI has it in registers.
-#[derive(Clone, Copy)]
-#[repr(transparent)]
-pub struct Leave(u128);
+/// What a caller asks for. An invocation isn't here: see [`invoke::handle`].
+enum Request {
+    /// [`Syscall::Nop`].
+    Nop,
+    /// [`Syscall::Send`].
+    Send(Message),
+    /// [`Syscall::Call`].
+    Call(Message, Until),
+    /// [`Syscall::Wait`].
+    Wait(Takes, Until),
+    /// [`Syscall::Yield`], to anybody.
+    Yield,
+    /// [`Syscall::Yield`], to a dispatcher.
+    YieldTo(CapRef),
+    /// [`Syscall::Resume`].
+    Resume(SaveArea),
+}
 
-impl Leave {
-    /// To the caller, with what is in x0–x11 of its save area `area`.
-    #[inline]
-    pub(crate) fn caller(area: impl SaveContext) -> Self {
-        Self(u128::from(area.address()))
-    }
+/// What ends a wait.
+struct Until {
+    /// Any delivery beyond the count that the caller has seen.
+    seen: u64,
+    /// The counter's reaching this; [`NEVER`] for no such end.
+    deadline: u64,
+}
 
-    /// To what `current_area` names now. `area` is the caller's: what wasn't saved
-    /// of its registers is saved there first.
-    #[inline]
-    pub(crate) fn enter<M: Machine>(core: &Core<M>, area: M::Context) -> Self {
-        Self::pair(area.address(), core.kcb.current_area)
-    }
-
-    /// As [`Leave::enter`], for a caller that knows what `current_area` is.
-    #[inline]
-    pub(crate) fn to(area: impl SaveContext, next: impl SaveContext) -> Self {
-        Self::pair(area.address(), next.address())
-    }
-
-    /// The caller's save area, and the one to enter from, 0 for the caller's.
-    #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "two words, cut apart")]
-    pub const fn areas(self) -> [u64; 2] {
-        [self.0 as u64, (self.0 >> 64) as u64]
-    }
-
-    #[inline]
-    const fn pair(area: u64, next: u64) -> Self {
-        Self(area as u128 | (next as u128) << 64)
+impl Request {
+    /// Reads system call `number` from the registers of its caller: `None` for an
+    /// invocation.
+    #[inline(always)]
+    fn decode(area: impl SaveContext, number: u64) -> Result<Option<Self>, SysError> {
+        let call = Syscall::try_from(low16(number)).map_err(|_| SysError::UnknownOperation)?;
+        Ok(Some(match call {
+            Syscall::Nop => Self::Nop,
+            Syscall::Invoke => return Ok(None),
+            Syscall::Send => Self::Send(message(area)?),
+            Syscall::Call => Self::Call(message(area)?, until(area)),
+            Syscall::Wait if area.get(0) & 1 != 0 => Self::Wait(Takes::Registers, until(area)),
+            Syscall::Wait => Self::Wait(Takes::Ring, until(area)),
+            Syscall::Yield if area.get(0) == 0 => Self::Yield,
+            Syscall::Yield => {
+                Self::YieldTo(CapRef::from_word(area.get(0)).ok_or(SysError::NoSuchSlot)?)
+            }
+            Syscall::Resume => Self::Resume(match area.get(0) {
+                0 => SaveArea::Enabled,
+                1 => SaveArea::Trap,
+                _ => return Err(SysError::InvalidArgument),
+            }),
+        }))
     }
 }
 
@@ -66,29 +86,28 @@ pub fn handle<M: Machine>(core: &mut Core<M>, area: M::Context, number: u64) -> 
     // so that it pays for nobody's registers. Then the two that matter most.
     if number == Syscall::Nop as u64 {
         area.set(0, ABI_VERSION);
-        return Leave::caller(area);
+        return exit::leave(core, area, Next::Caller);
     }
     let Some(current) = core.kcb.scheduler.current else {
         return nobody(core, area);
     };
     if number == Syscall::Call as u64 {
-        return lrpc::call(core, current, area);
+        return call(core, current, area);
     }
     if number == Syscall::Invoke as u64 {
         return invoke::handle(core, current, area);
     }
-    decode(core, current, area, number)
+    request(core, current, area, number)
 }
 
 /// [`handle`] for a [`Syscall::Call`] that isn't to take the short way: what that has
 /// to be the same as.
 pub fn call_the_long_way<M: Machine>(core: &mut Core<M>, area: M::Context) -> Leave {
     core.kcb.count(KernelCounter::Syscalls);
-    let Some(current) = core.kcb.scheduler.current else {
-        return nobody(core, area);
-    };
-    dispatch::save_thread_pointer(core, area);
-    decode(core, current, area, Syscall::Call as u64)
+    match core.kcb.scheduler.current {
+        Some(current) => request(core, current, area, Syscall::Call as u64),
+        None => nobody(core, area),
+    }
 }
 
 /// Only a dispatcher that runs can call.
@@ -96,36 +115,67 @@ pub fn call_the_long_way<M: Machine>(core: &mut Core<M>, area: M::Context) -> Le
 #[inline(never)]
 fn nobody<M: Machine>(core: &mut Core<M>, area: M::Context) -> Leave {
     dispatch::run_next(core, core.machine.now());
-    Leave::enter(core, area)
+    exit::leave(core, area, Next::Switch)
 }
 
-/// Handles the others, and a Call that isn't the short case.
+/// A Call, by the short way if it can.
 #[inline(never)]
-pub(crate) fn decode<M: Machine>(
-    core: &mut Core<M>,
-    current: DcbRef,
-    area: M::Context,
-    number: u64,
-) -> Leave {
-    let outcome = match Syscall::try_from(low16(number)) {
-        Ok(Syscall::Nop) => {
-            area.set(0, ABI_VERSION);
-            return Leave::caller(area);
-        }
-        Ok(Syscall::Invoke) => return invoke::handle(core, current, area),
-        Ok(Syscall::Send) => send(core, current, area),
-        Ok(Syscall::Call) => call(core, current, area),
-        Ok(Syscall::Wait) => Ok(wait(core, current, area)),
-        Ok(Syscall::Yield) => yield_to(core, current, area),
-        Ok(Syscall::Resume) => resume(core, area),
-        Err(_) => Err(SysError::UnknownOperation),
-    };
-    outcome.unwrap_or_else(|error| {
-        area.set(0, error as u64);
-        Leave::caller(area)
-    })
+fn call<M: Machine>(core: &mut Core<M>, caller: DcbRef, area: M::Context) -> Leave {
+    match short::try_call(core, caller, area) {
+        Some(next) => exit::leave(core, area, next),
+        None => request(core, caller, area, Syscall::Call as u64),
+    }
 }
 
+/// The way of every call that has no arm of its own.
+#[inline(never)]
+fn request<M: Machine>(core: &mut Core<M>, caller: DcbRef, area: M::Context, number: u64) -> Leave {
+    let next = match Request::decode(area, number) {
+        Ok(Some(request)) => perform(core, caller, area, request),
+        Ok(None) => return invoke::handle(core, caller, area),
+        Err(error) => Err(error),
+    };
+    let next = next.unwrap_or_else(|error| {
+        area.set(0, error as u64);
+        Next::Caller
+    });
+    exit::leave(core, area, next)
+}
+
+/// Performs what `caller` asks. An error goes into its x0, and nothing has changed.
+#[inline(always)]
+fn perform<M: Machine>(
+    core: &mut Core<M>,
+    caller: DcbRef,
+    area: M::Context,
+    request: Request,
+) -> Result<Next, SysError> {
+    match request {
+        Request::Nop => {
+            area.set(0, ABI_VERSION);
+            Ok(Next::Caller)
+        }
+        Request::Send(message) => send(core, caller, area, &message),
+        Request::Call(message, until) => send_and_wait(core, caller, area, &message, &until),
+        Request::Wait(takes, until) => Ok(wait(core, caller, area, takes, &until)),
+        Request::Yield => {
+            area.set(0, 0);
+            if core.kcb.scheduler.is_empty() {
+                return Ok(Next::Caller);
+            }
+            dispatch::yield_current(core);
+            Ok(Next::Switch)
+        }
+        Request::YieldTo(reference) => yield_to(core, caller, area, reference),
+        Request::Resume(which) => {
+            dispatch::resume(core, which);
+            Ok(Next::Switch)
+        }
+    }
+}
+
+/// A message, as [`Syscall::Send`] and [`Syscall::Call`] have it.
+#[inline(always)]
 fn message(area: impl SaveContext) -> Result<Message, SysError> {
     let word = area.get(0);
     let endpoint = CapRef::from_word(word).ok_or(SysError::NoSuchSlot)?;
@@ -152,85 +202,90 @@ fn message(area: impl SaveContext) -> Result<Message, SysError> {
     })
 }
 
-#[inline(never)]
+/// The end of a wait, as [`Syscall::Wait`] and [`Syscall::Call`] have it.
+#[inline(always)]
+fn until(area: impl SaveContext) -> Until {
+    Until {
+        seen: area.get(10),
+        deadline: area.get(11),
+    }
+}
+
+#[inline(always)]
 fn send<M: Machine>(
     core: &mut Core<M>,
-    current: DcbRef,
+    caller: DcbRef,
     area: M::Context,
-) -> Result<Leave, SysError> {
-    let message = message(area)?;
-    let yields = message.flags.contains(SendFlags::YIELD);
-    let (receiver, direct) = lmp::send(core, current, &message)?;
+    message: &Message,
+) -> Result<Next, SysError> {
+    let sent = message::send(core, caller, message)?;
     area.set(0, 0);
-    if yields && receiver != current {
-        dispatch::yield_to(core, receiver);
-        return Ok(Leave::enter(core, area));
+    if message.flags.contains(SendFlags::YIELD) && sent.receiver != caller {
+        dispatch::yield_to(core, sent.receiver);
+        return Ok(Next::Switch);
     }
-    if direct {
-        dispatch::ready(core, receiver, Cause::Call);
+    if sent.into == Takes::Registers {
+        dispatch::ready(core, sent.receiver, Cause::Call);
     }
-    Ok(Leave::caller(area))
+    Ok(Next::Caller)
 }
 
-#[inline(never)]
-fn call<M: Machine>(
+#[inline(always)]
+fn send_and_wait<M: Machine>(
     core: &mut Core<M>,
-    current: DcbRef,
+    caller: DcbRef,
     area: M::Context,
-) -> Result<Leave, SysError> {
-    let message = message(area)?;
-    let (seen, deadline) = (area.get(10), area.get(11));
-    let (receiver, _) = lmp::send(core, current, &message)?;
+    message: &Message,
+    until: &Until,
+) -> Result<Next, SysError> {
+    let receiver = message::send(core, caller, message)?.receiver;
+    area.set(0, 0);
     // As in `wait`: bits that came while it ran make no more interrupts, so whoever
     // blocks without taking them sleeps on.
-    doorbell::take(core, current);
-    if receiver == current || !core.objects.dcb(current).delivered.may_block(seen) {
+    doorbell::take(core, caller);
+    let may_block = core.objects.dcb(caller).delivered.may_block(until.seen);
+    if receiver == caller {
+        // It has a message now: see there.
+        Ok(Next::Caller)
+    } else if may_block {
+        dispatch::block_current(core, until.deadline, Takes::Registers, Some(receiver));
+        Ok(Next::Switch)
+    } else {
         // Something is there already: don't wait, but let the receiver run.
-        area.set(0, 0);
-        if receiver != current {
-            dispatch::yield_to(core, receiver);
-            return Ok(Leave::enter(core, area));
-        }
-        return Ok(Leave::caller(area));
+        dispatch::yield_to(core, receiver);
+        Ok(Next::Switch)
     }
-    area.set(0, 0);
-    dispatch::block_current(core, deadline, true, Some(receiver));
-    Ok(Leave::enter(core, area))
 }
 
-#[inline(never)]
-fn wait<M: Machine>(core: &mut Core<M>, current: DcbRef, area: M::Context) -> Leave {
-    let (direct, seen, deadline) = (area.get(0) & 1 != 0, area.get(10), area.get(11));
-    doorbell::take(core, current);
-    if !core.objects.dcb(current).delivered.may_block(seen) {
+#[inline(always)]
+fn wait<M: Machine>(
+    core: &mut Core<M>,
+    caller: DcbRef,
+    area: M::Context,
+    takes: Takes,
+    until: &Until,
+) -> Next {
+    doorbell::take(core, caller);
+    if !core.objects.dcb(caller).delivered.may_block(until.seen) {
         area.set(0, 0);
-        return Leave::caller(area);
+        return Next::Caller;
     }
-    if deadline != NEVER && deadline <= core.machine.now() {
+    if until.deadline != NEVER && until.deadline <= core.machine.now() {
         area.set(0, SysError::TimedOut as u64);
-        return Leave::caller(area);
+        return Next::Caller;
     }
-    dispatch::block_current(core, deadline, direct, None);
-    Leave::enter(core, area)
+    dispatch::block_current(core, until.deadline, takes, None);
+    Next::Switch
 }
 
-#[inline(never)]
+#[inline(always)]
 fn yield_to<M: Machine>(
     core: &mut Core<M>,
-    current: DcbRef,
+    caller: DcbRef,
     area: M::Context,
-) -> Result<Leave, SysError> {
-    let word = area.get(0);
-    if word == 0 {
-        area.set(0, 0);
-        if core.kcb.scheduler.is_empty() {
-            return Ok(Leave::caller(area));
-        }
-        dispatch::yield_current(core);
-        return Ok(Leave::enter(core, area));
-    }
-    let reference = CapRef::from_word(word).ok_or(SysError::NoSuchSlot)?;
-    let slot = core.slots.slot(lmp::lookup(core, current, reference)?);
+    reference: CapRef,
+) -> Result<Next, SysError> {
+    let slot = core.slots.slot(cspace::lookup(core, caller, reference)?);
     slot.meets(const { Need::of(Operation::Yield, 0) })?;
     let target = core
         .objects
@@ -241,22 +296,5 @@ fn yield_to<M: Machine>(
     }
     area.set(0, 0);
     dispatch::yield_to(core, target);
-    Ok(Leave::enter(core, area))
-}
-
-fn resume<M: Machine>(core: &mut Core<M>, area: M::Context) -> Result<Leave, SysError> {
-    let which = match area.get(0) {
-        0 => SaveArea::Enabled,
-        1 => SaveArea::Trap,
-        _ => return Err(SysError::InvalidArgument),
-    };
-    dispatch::resume(core, which);
-    Ok(Leave::enter(core, area))
-}
-
-/// Has the caller execute its `SVC` again, with its arguments as they are.
-#[cold]
-pub(crate) fn restart<M: Machine>(core: &mut Core<M>, area: M::Context) -> Leave {
-    area.set(context::PC, area.get(context::PC).wrapping_sub(4));
-    dispatch::reload_current(core, area)
+    Ok(Next::Switch)
 }

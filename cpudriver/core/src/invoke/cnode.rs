@@ -6,8 +6,8 @@ use capelin_abi::syscall::{Invocation, KernelCounter};
 use capelin_abi::{CapAddress, CapRef, Level, ObjectType, PAGE_SIZE, PhysAddr, Rights, SysError};
 use capelin_cap::{Mint, RetypeRequest, SlotIndex, SlotStore, State, Step, cspace};
 
+use super::call::{Call, DONE, Outcome};
 use super::effects::KernelEffects;
-use super::{Call, DONE, Outcome};
 use crate::machine::{Machine, Objects, SaveContext};
 use crate::state::Core;
 

@@ -8,12 +8,12 @@ use capelin_abi::{ObjectType, PAGE_SIZE, PhysAddr, Rights, SysError, VirtAddr};
 use capelin_cap::{Capability, SlotIndex, SlotStore};
 use capelin_vspace::geometry::is_user_range;
 
+use super::call::{Call, DONE, Outcome};
 use super::cnode::delete_slot;
-use super::{Call, DONE, Outcome};
 use crate::dcb::{DcbRef, EndpointRecord, Resume, Wait, held};
 use crate::dispatch::{self, Cause};
 use crate::doorbell::Bell;
-use crate::lmp;
+use crate::endpoint;
 use crate::machine::{FrameWords, Machine, Objects};
 use crate::narrow::{self, low16, low32};
 use crate::state::Core;
@@ -183,11 +183,11 @@ fn make_endpoint<M: Machine>(
     let object = core.objects.dcb_address(dcb).0;
     let capability = Capability::memory(
         ObjectType::EndpointLmp,
-        PhysAddr(lmp::endpoint_name(object, index as u64)),
+        PhysAddr(endpoint::endpoint_name(object, index as u64)),
         1,
         Rights::all(),
     )
-    .with_data([0, lmp::endpoint_data(dcb, index as u64)]);
+    .with_data([0, endpoint::endpoint_data(dcb, index as u64)]);
     capelin_cap::derive(
         &mut core.slots,
         &mut core.kcb.mdb,
@@ -261,12 +261,12 @@ fn bind_death<M: Machine>(
     dcb: DcbRef,
 ) -> Result<Outcome, SysError> {
     let source = call.capability(core, const { Need::invocation(Invocation::BindDeath, 1) })?;
-    let to = lmp::destination(core.slots.slot(source))?;
+    let to = endpoint::destination(core.slots.slot(source))?;
     let target = dcb.held(held::DEATH);
     if core.slots.slot(target).is_occupied() {
         return Err(SysError::AlreadyBound);
     }
-    lmp::reserve(core, to)?;
+    endpoint::reserve(core, to)?;
     let made = capelin_cap::copy(
         &mut core.slots,
         &mut core.kcb.mdb,
@@ -275,11 +275,11 @@ fn bind_death<M: Machine>(
         Rights::all(),
     );
     if let Err(error) = made {
-        lmp::unreserve(core, to);
+        endpoint::unreserve(core, to);
         return Err(error);
     }
     core.slots.slot_mut(target).watch();
-    core.objects.dcb_mut(dcb).promise = lmp::endpoint_data(to.dispatcher(), to.index().into());
+    core.objects.dcb_mut(dcb).promise = endpoint::endpoint_data(to.dispatcher(), to.index().into());
     Ok(DONE)
 }
 

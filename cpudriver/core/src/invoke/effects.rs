@@ -12,6 +12,7 @@ use crate::doorbell::DoorbellOwners;
 use crate::interrupts;
 use crate::kcb::{BoundIrq, Kcb};
 use crate::machine::{Machine, Objects};
+use crate::mapping::{TABLE, level_of};
 use crate::scheduler::Scheduler;
 use crate::state::Core;
 
@@ -112,7 +113,7 @@ impl<'a, M: Machine> KernelEffects<'a, M> {
 impl<M: Machine> Effects for KernelEffects<'_, M> {
     fn unmap(&mut self, mapping: &Slot) {
         let data = MappingData::of(mapping);
-        let level = super::vnode::level_of(data);
+        let level = level_of(data);
         self.cost += u32::from(data.entries) * ENTRY_COST;
         let first = usize::from(data.first_entry);
         for index in first..first + usize::from(data.entries) {
@@ -167,7 +168,7 @@ impl<M: Machine> Effects for KernelEffects<'_, M> {
         entry.frame = 0;
         let word = core::mem::take(&mut entry.doorbell);
         self.doorbells.release(word);
-        crate::lmp::take_back_promise(self.objects, dcb);
+        crate::endpoint::take_back_promise(self.objects, dcb);
     }
 
     fn dispatcher_slots(&mut self, dispatcher: PhysAddr) -> [SlotIndex; 4] {
@@ -185,7 +186,7 @@ impl<M: Machine> Effects for KernelEffects<'_, M> {
             return;
         };
         if dcb.held(held::DEATH) == index {
-            crate::lmp::take_back_promise(self.objects, dcb);
+            crate::endpoint::take_back_promise(self.objects, dcb);
             return;
         }
         let runs = self.scheduler.current == Some(dcb);
@@ -231,7 +232,7 @@ impl<M: Machine> Effects for KernelEffects<'_, M> {
                     self.machine.invalidate_user_asid(asid);
                 }
             }
-            ObjectType::EndpointLmp => crate::lmp::forget_endpoint(self.objects, last),
+            ObjectType::EndpointLmp => crate::endpoint::forget_endpoint(self.objects, last),
             _ => {}
         }
     }
@@ -253,6 +254,6 @@ impl<M: Machine> KernelEffects<'_, M> {
 
     /// Whether a mapping is that of a table: the top bit of the kernel's word.
     fn is_table(&self, mapping: &Slot) -> bool {
-        MappingData::of(mapping).kernel & super::vnode::TABLE != 0
+        MappingData::of(mapping).kernel & TABLE != 0
     }
 }

@@ -6,9 +6,9 @@ use capelin_abi::rights::Need;
 use capelin_abi::syscall::Invocation;
 use capelin_cap::{Capability, SlotStore};
 
-use super::{Call, DONE, Outcome};
+use super::call::{Call, DONE, Outcome};
+use crate::endpoint;
 use crate::interrupts;
-use crate::lmp;
 use crate::machine::Machine;
 use crate::state::Core;
 
@@ -24,7 +24,7 @@ pub(crate) fn bind<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Out
         return Err(SysError::OutOfRange);
     }
     let endpoint = call.capability(core, const { Need::invocation(Invocation::BindIrq, 1) })?;
-    let to = lmp::destination(core.slots.slot(endpoint))?;
+    let to = endpoint::destination(core.slots.slot(endpoint))?;
     let target = call.own_slot(core, 2)?;
     if !core.slots.slot(target).is_empty() {
         return Err(SysError::SlotInUse);

@@ -7,7 +7,7 @@ use capelin_abi::{KernelId, Mpidr, ObjectType, PAGE_SIZE, PhysAddr, SysError, Vi
 use capelin_cap::{CapRecord, Capability, ExportMode, SlotStore};
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::{Call, DONE, Outcome};
+use super::call::{Call, DONE, Outcome};
 use crate::doorbell::Bell;
 use crate::machine::{LeafSearch, Machine, Objects, SaveContext};
 use crate::narrow::{index, low16};

@@ -6,8 +6,9 @@
 //!
 //! Which rights are asked for stands in `capelin_abi::rights` and nowhere here: the
 //! capability invoked is checked before the operation is looked at, and arguments are
-//! decoded by [`Call::capability`], with a need that the table has.
+//! decoded by `call::Call::capability`, with a need that the table has.
 
+mod call;
 mod cnode;
 mod dispatcher;
 mod effects;
@@ -18,78 +19,20 @@ mod vnode;
 pub use cnode::drain_step;
 pub use kernel::ARGS_USED;
 
-use capelin_abi::rights::{INVOKED, Kinds, Need};
+use capelin_abi::rights::{INVOKED, Need};
 use capelin_abi::syscall::{DispatcherState, Invocation};
 use capelin_abi::{ObjectType, SysError};
 use capelin_cap::{SlotIndex, SlotStore};
 
+use self::call::{Call, DONE, Outcome};
+use crate::cspace::lookup_word;
 use crate::dcb::DcbRef;
 use crate::dispatch;
 use crate::doorbell::{self, Bell};
-use crate::lmp::lookup_word;
+use crate::exit::{self, Leave, Next};
 use crate::machine::{Machine, Objects, SaveContext};
 use crate::narrow::low16;
 use crate::state::Core;
-use crate::syscall::{Leave, restart};
-
-/// What an invocation came to.
-pub(crate) enum Outcome {
-    /// No results.
-    Done,
-    /// Results that are in x1–x3 already ([`Call::answer`]).
-    Answered,
-    /// The same, after a fault with a fix-up.
-    AfterFault,
-    /// The same call has to be issued again: an interrupt waits.
-    Again,
-}
-
-pub(crate) use Outcome::Done as DONE;
-
-/// What every invocation gets.
-pub(crate) struct Call<M: Machine> {
-    /// Who calls.
-    pub caller: DcbRef,
-    /// The capability invoked.
-    pub slot: SlotIndex,
-    /// Where x1–x7 are.
-    pub area: M::Context,
-}
-
-impl<M: Machine> Call<M> {
-    /// Argument `n`: register x`n`.
-    #[inline(always)]
-    pub(crate) fn argument(&self, n: usize) -> u64 {
-        self.area.get(n)
-    }
-
-    /// Sets the results x1–x3.
-    #[inline]
-    pub(crate) fn answer(&self, values: [u64; 3]) -> Outcome {
-        self.area.set(1, values[0]);
-        self.area.set_pair::<2>([values[1], values[2]]);
-        Outcome::Answered
-    }
-
-    /// The capability of the caller's own CSpace that `need` is about, if it is what
-    /// the table of rights asks for in any case.
-    #[inline(always)]
-    pub(crate) fn capability(&self, core: &Core<M>, need: Need) -> Result<SlotIndex, SysError> {
-        let slot = self.own_slot(core, need.register)?;
-        // Where everything will do, whoever uses it says what is empty or unusable.
-        if need.kinds != Kinds::ANY || !need.rights.is_empty() {
-            core.slots.slot(slot).meets(need)?;
-        }
-        Ok(slot)
-    }
-
-    /// Argument `n` as a slot of the caller's own CSpace that is to be filled. A
-    /// capability that is there is [`Call::capability`]'s to find.
-    #[inline(always)]
-    pub(crate) fn own_slot(&self, core: &Core<M>, n: usize) -> Result<SlotIndex, SysError> {
-        lookup_word(core, self.caller, self.argument(n))
-    }
-}
 
 /// Handles [`capelin_abi::syscall::Syscall::Invoke`].
 ///
@@ -169,30 +112,41 @@ fn others<M: Machine>(
     conclude(core, &call, result)
 }
 
-/// Answers an invocation.
+/// Writes the results of an invocation, and says who goes on.
+#[inline(always)]
+fn answered<M: Machine>(call: &Call<M>, outcome: Outcome) -> Next {
+    let area = call.area;
+    match outcome {
+        Outcome::Done => {
+            area.set_pair::<0>([0, 0]);
+            area.set_pair::<2>([0, 0]);
+            Next::Caller
+        }
+        Outcome::Answered => {
+            area.set(0, 0);
+            Next::Caller
+        }
+        Outcome::AfterFault => {
+            area.set(0, 0);
+            Next::Reload
+        }
+        Outcome::Again => Next::Restart,
+    }
+}
+
+/// Answers an invocation that can't stop its caller.
 #[inline(always)]
 fn answer<M: Machine>(
     core: &mut Core<M>,
     call: &Call<M>,
     result: Result<Outcome, SysError>,
 ) -> Leave {
-    let area = call.area;
     match result {
-        Ok(Outcome::Done) => {
-            area.set_pair::<0>([0, 0]);
-            area.set_pair::<2>([0, 0]);
-            Leave::caller(area)
+        Ok(outcome) => {
+            let next = answered(call, outcome);
+            exit::leave(core, call.area, next)
         }
-        Ok(Outcome::Answered) => {
-            area.set(0, 0);
-            Leave::caller(area)
-        }
-        Ok(Outcome::AfterFault) => {
-            area.set(0, 0);
-            dispatch::reload_current(core, area)
-        }
-        Ok(Outcome::Again) => restart(core, area),
-        Err(error) => refuse(core, area, error),
+        Err(error) => refuse(core, call.area, error),
     }
 }
 
@@ -211,14 +165,15 @@ fn conclude<M: Machine>(
     }
 }
 
+/// Says why not. Out of line, so that it costs those nothing that succeed.
 #[cold]
 #[inline(never)]
 fn refuse<M: Machine>(core: &mut Core<M>, area: M::Context, error: SysError) -> Leave {
     area.set(0, error as u64);
     // It may come of a fault with a fix-up (of an access, or of a call of firmware),
-    // which took the way back to the caller: see `reload_current`. Which errors do
-    // isn't for this place to know.
-    dispatch::reload_current(core, area)
+    // which took the way back to the caller. Which errors do isn't for this place to
+    // know.
+    exit::leave(core, area, Next::Reload)
 }
 
 /// The caller stopped, ended or deleted itself, or deleted what it lives on.
@@ -229,7 +184,7 @@ fn gone<M: Machine>(core: &mut Core<M>, caller: DcbRef, area: M::Context) -> Lea
         dispatch::end(core, caller, DispatcherState::Stopped, 0);
     }
     dispatch::run_next(core, core.machine.now());
-    Leave::enter(core, area)
+    exit::leave(core, area, Next::Switch)
 }
 
 /// The invocations that aren't frequent.

@@ -11,36 +11,16 @@ use capelin_abi::{ObjectType, PAGE_SIZE, PhysAddr, SysError, VirtAddr};
 use capelin_cap::{MappingData, Slot, SlotIndex, SlotStore};
 use capelin_vspace::{Descriptor, Permissions, TableLevel};
 
+use super::call::{Call, DONE, Outcome};
 use super::cnode;
-use super::{Call, DONE, Outcome};
 use crate::machine::{Machine, Objects};
+use crate::mapping::{DONE_SHIFT, PREPARING, TABLE, level_of};
 use crate::narrow::{index, low16, low32};
 use crate::state::Core;
-
-// The kernel's word of a mapping: the level of the table that it lies in (bits 1:0), and
-
-/// it maps a table;
-pub(crate) const TABLE: u32 = 1 << 31;
-/// it is being prepared: its pages are made ready for what it shall be, and so many are
-/// done ([`DONE_SHIFT`]).
-const PREPARING: u32 = 1 << 30;
-/// Where the number of pages done lies.
-const DONE_SHIFT: u32 = 8;
 
 /// Pages that one entry makes ready, at some 430 instructions each. See
 /// `docs/015-cpu-driver.md`, "Bounds".
 const PREPARE_AT_ONCE: u64 = 16;
-
-/// The level of the table that a mapping lies in.
-#[inline]
-pub(crate) fn level_of(data: MappingData) -> TableLevel {
-    match data.kernel & 3 {
-        0 => TableLevel::L0,
-        1 => TableLevel::L1,
-        2 => TableLevel::L2,
-        _ => TableLevel::L3,
-    }
-}
 
 /// The end of the addresses that descriptors can hold.
 const DESCRIBABLE: u64 = 1 << 48;

@@ -9,7 +9,7 @@
 //!
 //! | event | budget and deadline |
 //! | --- | --- |
-//! | the budget is used up | a new [`slice`](Scheduler::slice): the deadline goes forward by as much |
+//! | the budget is used up | a new `slice`: the deadline goes forward by as much |
 //! | preempted | the rest stays, and so the place in the queue |
 //! | sleeps | what it doesn't use of its share is lost: its position goes forward to virtual time, the least that a runnable one may have |
 //! | wakes | a slice of one *quantum*, an eighth, from its position on: early if it has had little, no earlier than others if it has had much |
@@ -28,7 +28,7 @@
 //! one slice a round, not two. One that blocks in a lent slice keeps its own share as it was. Who
 //! wakes while others run on its slice gets it back.
 //!
-//! The queue and the deadlines of waits are [`heap`]s through control blocks: O(log n) at worst.
+//! The queue and the deadlines of waits are `heap`s through control blocks: O(log n) at worst.
 //! All this is plain arithmetic over [`Nodes`], without a machine.
 
 mod heap;

@@ -19,7 +19,7 @@ use capelin_kernel::kcb::Kcb;
 use capelin_kernel::log::{LOG_BYTES, Log};
 use capelin_kernel::machine::{FrameWords, Machine, Objects, SaveContext};
 use capelin_kernel::state::Core;
-use capelin_kernel::{dispatch, interrupts, syscall};
+use capelin_kernel::{dispatch, exit, interrupts, syscall};
 
 use crate::host::{Context, HOME, HOME_BYTES, Host, RAM, RAM_BYTES, SleepsForEver, TIMER};
 
@@ -334,7 +334,7 @@ impl World {
     pub fn syscall_by(
         &mut self,
         registers: &[u64],
-        handle: impl FnOnce(&mut Core<Host>, Context) -> syscall::Leave,
+        handle: impl FnOnce(&mut Core<Host>, Context) -> exit::Leave,
     ) -> Left {
         let area = self.enter();
         let context = self.core.objects.context(area);

@@ -1,8 +1,8 @@
 //! The short way of a `Call`: straight from the caller to the receiver.
 //!
 //! A request and its reply are one `Call` on each side, so this is what every
-//! exchange on one core costs. Most of what [`crate::lmp::send`] and
-//! [`crate::dispatch`] have to ask has the same answer each time. [`call`] asks for
+//! exchange on one core costs. Most of what [`super::send`] and
+//! [`crate::dispatch`] have to ask has the same answer each time. [`try_call`] asks for
 //! just that case: a message without capability, to a receiver that waits for one
 //! in registers ([`Wait::Short`]), and no deadline, FP register or doorbell is
 //! concerned. The receiver goes on with the caller's slice, so it doesn't matter who
@@ -12,25 +12,25 @@
 use capelin_abi::dispatcher::offset;
 use capelin_abi::lmp::{MESSAGE_WORDS, MessageHeader};
 use capelin_abi::rights::{Need, Operation};
-use capelin_abi::syscall::{DIRECT_MESSAGE, KernelCounter, Syscall};
+use capelin_abi::syscall::{DIRECT_MESSAGE, KernelCounter};
 use capelin_cap::{SlotStore, cspace};
 
 use crate::dcb::{DcbRef, Wait};
 use crate::dispatch;
 use crate::doorbell;
-use crate::lmp;
+use crate::endpoint::{self, Destination};
+use crate::exit::{Next, save_thread_pointer};
 use crate::machine::{Machine, Objects, SaveContext};
 use crate::narrow::{index, low16};
 use crate::scheduler::NEVER;
 use crate::state::Core;
-use crate::syscall::{self, Leave};
 
 /// Bits of x0 that have to be zero: the level, flags, and what is unused between.
 const PLAIN: u64 = 0x00ff_ffff << 32;
 
 /// What [`decode`] found out.
 struct Short {
-    to: lmp::Destination,
+    to: Destination,
     /// Words of the message that count.
     length: usize,
     /// The receiver's frame, its root table and its ASID.
@@ -39,15 +39,17 @@ struct Short {
     asid: u16,
 }
 
-/// Handles [`Syscall::Call`] of `caller`, which runs and whose registers are in
-/// `area`.
-#[inline(never)]
-pub(crate) fn call<M: Machine>(core: &mut Core<M>, caller: DcbRef, area: M::Context) -> Leave {
+/// Does a [`Call`](capelin_abi::syscall::Syscall::Call) of `caller`, which runs and
+/// whose registers are in `area`, if it is the short case.
+#[inline(always)]
+pub(crate) fn try_call<M: Machine>(
+    core: &mut Core<M>,
+    caller: DcbRef,
+    area: M::Context,
+) -> Option<Next> {
     let now = core.machine.now();
-    dispatch::save_thread_pointer(core, area);
-    let Some(short) = decode(core, caller, area) else {
-        return syscall::decode(core, caller, area, Syscall::Call as u64);
-    };
+    let short = decode(core, caller, area)?;
+    save_thread_pointer(core, area);
     let to = short.to;
     let target = core
         .objects
@@ -68,7 +70,7 @@ pub(crate) fn call<M: Machine>(core: &mut Core<M>, caller: DcbRef, area: M::Cont
     copy_words(area, target, short.length);
     let index = low16(to.index as u64);
     target.set(10, MessageHeader::new(short.length, false, index).0);
-    Leave::to(area, target)
+    Some(Next::Switch)
 }
 
 /// Whether this is the short case.
@@ -93,7 +95,7 @@ fn decode<M: Machine>(core: &Core<M>, caller: DcbRef, area: M::Context) -> Optio
         word,
     )?);
     slot.meets(const { Need::of(Operation::Send, 0) }).ok()?;
-    let to = lmp::destination(slot).ok()?;
+    let to = endpoint::destination(slot).ok()?;
     let receiver = core.objects.dcb(to.dcb);
     let knows_asid = receiver.asid_generation == kcb.asid_generation;
     if receiver.wait != Wait::Short || !knows_asid || doorbell::is_rung(core, to.dcb) {
@@ -104,7 +106,8 @@ fn decode<M: Machine>(core: &Core<M>, caller: DcbRef, area: M::Context) -> Optio
         return None;
     }
     let record = receiver.endpoints.get(to.index)?;
-    let is_free = record.ring != 0 && lmp::used(core.objects.frame(receiver.frame), record) == 0;
+    let is_free =
+        record.ring != 0 && endpoint::used(core.objects.frame(receiver.frame), record) == 0;
     is_free.then_some(Short {
         to,
         length,

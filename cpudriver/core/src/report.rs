@@ -1,0 +1,90 @@
+//! What the kernel says: into its log, and on the console while that is its own.
+
+use core::fmt::{self, Write};
+
+use crate::log::{CONSOLE_STUCK_PER_SECOND, SHOWN_AT_ONCE};
+use crate::machine::{Machine, Objects};
+use crate::state::Core;
+
+impl<M: Machine> Core<M> {
+    /// Adds bytes to the log, and to the console while that is the kernel's.
+    pub(crate) fn log_bytes(&mut self, text: &[u8]) {
+        self.log.push(text);
+        if !self.show_log() {
+            let now = self.machine.now();
+            crate::dispatch::program_timer(self, now);
+        }
+    }
+
+    /// Writes to the console, while that is the kernel's, what it takes of the log
+    /// without being waited for, [`SHOWN_AT_ONCE`] bytes at most. The timer sees to
+    /// the rest. Whether there is none.
+    pub(crate) fn show_log(&mut self) -> bool {
+        if self.log_is_shown() {
+            return true;
+        }
+        let (from, bytes) = self.log.read(self.log.shown);
+        let bytes = bytes.get(..SHOWN_AT_ONCE).unwrap_or(bytes);
+        let taken = self.machine.write_console(bytes) as u64;
+        self.log.shown = from + taken;
+        let now = self.machine.now();
+        let busy = now.wrapping_sub(self.log.shown_at);
+        if taken != 0 || self.log_is_shown() {
+            self.log.shown_at = now;
+        } else if busy > self.frequency / CONSOLE_STUCK_PER_SECOND {
+            // It costs output, and nothing else.
+            self.log.shown = self.log.end();
+        }
+        self.log_is_shown()
+    }
+
+    /// Whether the console has all of the log, or isn't the kernel's.
+    #[inline]
+    pub(crate) fn log_is_shown(&self) -> bool {
+        self.console_released || self.log.shown == self.log.end()
+    }
+
+    /// Waits until the console has all of the log, or is stuck: before a core's last
+    /// words.
+    pub fn finish_log(&mut self) {
+        while !self.show_log() {}
+    }
+
+    /// Adds a line that names this kernel.
+    pub fn log_line(&mut self, line: fmt::Arguments<'_>) {
+        let kernel = self.kernel;
+        let _ = writeln!(Writer(self), "cpu {kernel}: {line}");
+    }
+
+    /// Reports the registers of a dispatcher that a fault ended.
+    pub(crate) fn report_fault(&mut self, dcb: crate::dcb::DcbRef) {
+        use capelin_abi::dispatcher::context;
+        let fault = self.objects.dcb(dcb).fault;
+        let [pc, sp] = [fault[context::PC], fault[context::SP]];
+        let [syndrome, address] = [fault[context::WORDS], fault[context::WORDS + 1]];
+        let at = self.objects.dcb_address(dcb);
+        self.log_line(format_args!(
+            "dispatcher {at} ended by a fault: ESR {syndrome:#x} FAR {address:#x} PC {pc:#x} SP {sp:#x}"
+        ));
+        for row in 0..8 {
+            let x = |n: usize| fault.get(row * 4 + n).copied().unwrap_or(0);
+            self.log_line(format_args!(
+                "  x{:<2} {:016x} {:016x} {:016x} {:016x}",
+                row * 4,
+                x(0),
+                x(1),
+                x(2),
+                x(3)
+            ));
+        }
+    }
+}
+
+struct Writer<'a, M: Machine>(&'a mut Core<M>);
+
+impl<M: Machine> Write for Writer<'_, M> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.log_bytes(text.as_bytes());
+        Ok(())
+    }
+}
