@@ -8,7 +8,6 @@ use capelin_aarch64::timer::{self, Timer};
 use capelin_aarch64::{cache, cpu, fp, tlb, user};
 use capelin_abi::{KernelId, Mpidr, PhysAddr, SysError, VirtAddr};
 use capelin_kernel::doorbell::SGI;
-use capelin_kernel::kcb::Kcb;
 use capelin_kernel::machine::{LeafSearch, Machine};
 use capelin_vspace::Permissions;
 use capelin_wake::Page;
@@ -54,7 +53,7 @@ fn firmware(error: PsciError) -> SysError {
 }
 
 impl Machine for Board {
-    type Kcb = &'static mut Kcb;
+    type Owned<T: 'static> = &'static mut T;
     type Slots = Slots;
     type Objects = Objects;
     type Frame = FrameWords;

@@ -16,10 +16,10 @@ use capelin_abi::syscall::KernelCounter;
 
 use crate::panic;
 use crate::per_core::with_core;
-use capelin_kernel::dispatch;
 use capelin_kernel::exit::Leave;
-use capelin_kernel::interrupts;
+use capelin_kernel::fault;
 use capelin_kernel::machine::Objects;
+use capelin_kernel::preempt;
 use capelin_kernel::syscall;
 
 /// `ESR_EL1.EC`: undefined instruction (Arm ARM D24.2.40).
@@ -51,12 +51,12 @@ extern "C" fn handle_fault(_kcb: u64, syndrome: u64, address: u64) {
     let class = syndrome >> 26;
     let status = syndrome & 0x3f;
     match class {
-        EC_FP if dispatch::load_fp(core) => {}
+        EC_FP if fault::load_fp(core) => {}
         EC_INSTRUCTION_ABORT | EC_DATA_ABORT if matches!(status, 0x04..=0x0f) => {
-            dispatch::fault(core, true, address, syndrome);
+            fault::fault(core, true, address, syndrome);
         }
-        EC_INSTRUCTION_ABORT | EC_DATA_ABORT => dispatch::fault(core, false, address, syndrome),
-        _ => dispatch::fault(core, false, 0, syndrome),
+        EC_INSTRUCTION_ABORT | EC_DATA_ABORT => fault::fault(core, false, address, syndrome),
+        _ => fault::fault(core, false, 0, syndrome),
     }
 }
 
@@ -65,7 +65,7 @@ extern "C" fn handle_fault(_kcb: u64, syndrome: u64, address: u64) {
 extern "C" fn handle_interrupt(_kcb: u64) {
     // SAFETY: as in `handle_syscall`.
     let core = unsafe { with_core() };
-    interrupts::handle(core);
+    preempt::handle(core);
 }
 
 /// FIQs in a row that nobody acknowledges before this core gives up: then one stands

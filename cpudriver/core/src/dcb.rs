@@ -1,8 +1,6 @@
 //! The dispatcher control block: what the kernel knows of a dispatcher. One page
 //! of home memory, never mapped to user space.
 
-use core::num::NonZeroU32;
-
 use capelin_aarch64::fp::FpState;
 use capelin_abi::capability::{DISPATCHER_BYTES, SLOT_BYTES};
 use capelin_abi::dispatcher::context;
@@ -11,26 +9,9 @@ use capelin_abi::syscall::{DispatcherFlags, DispatcherState};
 use capelin_cap::SlotIndex;
 use capelin_wake::Deliveries;
 
-use crate::machine::Objects;
-use crate::scheduler::{Node, Nodes};
+use crate::scheduler::Node;
 
-use crate::narrow::low32;
-
-/// Names a dispatcher control block: its distance from the home memory's base
-/// in units of 64 bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(transparent)]
-pub struct DcbRef(pub NonZeroU32);
-
-impl DcbRef {
-    /// The slot that the dispatcher holds as its `which` ([`held`]).
-    #[inline]
-    #[must_use]
-    pub const fn held(self, which: usize) -> SlotIndex {
-        // A control block is a page, so adding a slot number below COUNT can't wrap.
-        SlotIndex(self.0.get().wrapping_add(low32(which as u64)))
-    }
-}
+pub use crate::dcb_ref::DcbRef;
 
 /// Bytes at the start of a control block that hold slots.
 pub const HELD_BYTES: u64 = held::COUNT as u64 * SLOT_BYTES;
@@ -174,18 +155,6 @@ pub struct Dcb {
     pub fp: FpState,
     /// Its endpoints.
     pub endpoints: [EndpointRecord; ENDPOINTS_PER_DISPATCHER],
-}
-
-impl<O: Objects> Nodes for O {
-    #[inline]
-    fn node(&self, dcb: DcbRef) -> &Node {
-        &self.dcb(dcb).node
-    }
-
-    #[inline]
-    fn node_mut(&mut self, dcb: DcbRef) -> &mut Node {
-        &mut self.dcb_mut(dcb).node
-    }
 }
 
 const _: () = assert!(size_of::<Dcb>() as u64 + HELD_BYTES <= DISPATCHER_BYTES);

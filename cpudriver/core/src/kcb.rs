@@ -9,7 +9,7 @@ use capelin_abi::syscall::KernelCounter;
 use capelin_cap::{DeleteList, Mdb, Shelter};
 
 use crate::dcb::DcbRef;
-use crate::doorbell::DoorbellOwners;
+use crate::doorbell_page::DoorbellOwners;
 use crate::scheduler::Scheduler;
 
 /// Identifies a KCB: "CAPELKCB".

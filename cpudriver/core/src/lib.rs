@@ -5,16 +5,24 @@
 //! [`machine::Machine`] that it runs on, so that the host runs it as well. The
 //! shell (`cpudriver/src`) has the entry, the vectors, boot and all unsafe code.
 //!
+//! The modules, in an order in which they can be read: none uses a later one
+//! (`cargo xtask check` refuses a circle).
+//!
 //! | module | holds |
 //! | --- | --- |
-//! | [`machine`] | what is asked of the machine |
-//! | [`syscall`], [`invoke`] | decode and perform |
-//! | [`dispatch`], [`scheduler`] | who runs, and how it is entered |
+//! | [`narrow`], [`dcb_ref`], [`scheduler`] | arithmetic: who runs when |
+//! | [`dcb`], [`home`], [`machine`] | control blocks, what lends them, what is asked of the machine |
+//! | [`log`], [`doorbell_page`], [`kcb`], [`state`] | state |
+//! | [`cspace`], [`mapping`], [`endpoint`] | look-up, and what capabilities say |
+//! | [`report`] | what the kernel says |
+//! | [`delivery`], [`doorbell`], [`bound_irq`] | what comes for a dispatcher, and wakes it |
+//! | [`effects`] | what goes with a capability |
+//! | [`interrupts`] | taking them |
+//! | [`address_space`], [`upcall`], [`lifecycle`] | entering a dispatcher, and ending it |
+//! | [`dispatch`] | who is entered next |
+//! | [`fault`], [`preempt`] | what follows a fault, and an interrupt |
 //! | [`exit`] | who goes on after a system call |
-//! | [`message`], [`endpoint`], [`doorbell`], [`interrupts`] | what is delivered to dispatchers |
-//! | [`cspace`] | look-up |
-//! | [`state`], [`kcb`], [`dcb`] | state |
-//! | [`log`], [`report`] | what it says |
+//! | [`message`], [`invoke`], [`syscall`] | decode and perform |
 //! | [`check`] | what holds of all this between two entries |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -22,22 +30,33 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod address_space;
+pub mod bound_irq;
 pub mod check;
 pub mod cspace;
 pub mod dcb;
+pub mod dcb_ref;
+pub mod delivery;
 pub mod dispatch;
 pub mod doorbell;
+pub mod doorbell_page;
+pub mod effects;
 pub mod endpoint;
 pub mod exit;
+pub mod fault;
+pub mod home;
 pub mod interrupts;
 pub mod invoke;
 pub mod kcb;
+pub mod lifecycle;
 pub mod log;
 pub mod machine;
 pub mod mapping;
 pub mod message;
 pub mod narrow;
+pub mod preempt;
 pub mod report;
 pub mod scheduler;
 pub mod state;
 pub mod syscall;
+pub mod upcall;

@@ -10,143 +10,10 @@
 use capelin_aarch64::gic::SgiTarget;
 use capelin_abi::syscall::KernelLeaf;
 use capelin_abi::{KernelId, Mpidr, PhysAddr, SysError, VirtAddr};
-use capelin_cap::{SlotIndex, SlotStore};
+use capelin_cap::SlotStore;
 use capelin_wake::{Page, Word};
 
-use crate::dcb::{Dcb, DcbRef};
-use crate::kcb::Kcb;
-
-/// A VNode: the table that the walker reads, and for each entry the slot of the
-/// mapping that made it.
-#[repr(C)]
-pub struct VNode {
-    /// What the hardware walks.
-    pub entries: [u64; 512],
-    /// Slot of the mapping capability of each entry; [`SlotIndex::NONE`] where
-    /// there is none.
-    pub mappings: [SlotIndex; 512],
-    /// Root table of the address space that this table is attached to, 0 if none.
-    /// A root names itself.
-    pub root: u64,
-    /// First virtual address that the table translates.
-    pub first_address: u64,
-    /// Entries in use that are tables.
-    pub child_tables: u64,
-    /// Root only: the ASID's generation, 0 for none yet.
-    pub asid_generation: u64,
-    /// Root only: the ASID.
-    pub asid: u64,
-    /// Up to the object's end.
-    pub reserved: [u64; 251],
-}
-
-impl VNode {
-    /// A table that was just made: the same as zeroed memory.
-    pub const NEW: Self = Self {
-        entries: [0; 512],
-        mappings: [SlotIndex::NONE; 512],
-        root: 0,
-        first_address: 0,
-        child_tables: 0,
-        asid_generation: 0,
-        asid: 0,
-        reserved: [0; 251],
-    };
-}
-
-const _: () = assert!(size_of::<VNode>() as u64 == capelin_abi::capability::VNODE_BYTES);
-
-/// The words of a dispatcher frame. Its domain may write them at the same time, and
-/// nothing read here is trusted.
-pub trait FrameWords: Copy {
-    /// Reads the word at `offset` (a multiple of 8 inside of the frame).
-    fn read(self, offset: usize) -> u64;
-
-    /// Writes the word at `offset` (a multiple of 8 inside of the frame).
-    fn write(self, offset: usize, value: u64);
-
-    /// Reads the 32-bit word at `offset` (a multiple of 4 inside of the frame).
-    fn read32(self, offset: usize) -> u32;
-
-    /// Writes the 32-bit word at `offset` (a multiple of 4 inside of the frame).
-    fn write32(self, offset: usize, value: u32);
-
-    /// Sets bits of the word at `offset`, atomically: the domain takes them by a swap,
-    /// on this core or on another with which it shares its frame.
-    fn set_bits(self, offset: usize, bits: u64);
-}
-
-/// A save area in a dispatcher frame.
-pub trait SaveContext: Copy {
-    /// Its linear address, as the vectors know it.
-    fn address(self) -> u64;
-
-    /// Word `index` of the area (below [`capelin_abi::dispatcher::context::WORDS`]).
-    fn get(self, index: usize) -> u64;
-
-    /// Sets word `index` of the area (below [`capelin_abi::dispatcher::context::WORDS`]).
-    fn set(self, index: usize, value: u64);
-
-    /// Words `INDEX` and `INDEX` + 1 of the area.
-    fn get_pair<const INDEX: usize>(self) -> [u64; 2];
-
-    /// Sets words `INDEX` and `INDEX` + 1 of the area.
-    fn set_pair<const INDEX: usize>(self, values: [u64; 2]);
-}
-
-/// The objects in this core's home memory, other than capability slots.
-pub trait Objects {
-    /// The words of a dispatcher frame.
-    type Frame: FrameWords;
-    /// A save area in one.
-    type Context: SaveContext;
-
-    /// First byte of home memory.
-    fn base(&self) -> PhysAddr;
-
-    /// Whether all of `[address, address + bytes)` is home memory.
-    fn contains(&self, address: PhysAddr, bytes: u64) -> bool;
-
-    /// The control block at `address`, the base of a Dispatcher capability.
-    fn dcb_at(&self, address: PhysAddr) -> Option<DcbRef>;
-
-    /// Where the control block lies.
-    fn dcb_address(&self, dcb: DcbRef) -> PhysAddr;
-
-    /// The control block, to read.
-    fn dcb(&self, dcb: DcbRef) -> &Dcb;
-
-    /// The control block, to change.
-    fn dcb_mut(&mut self, dcb: DcbRef) -> &mut Dcb;
-
-    /// The table at `address`, which is the base of a VNode capability.
-    fn vnode(&self, address: PhysAddr) -> &VNode;
-
-    /// The table at `address`, to change. The walker reads it at the same time:
-    /// entries are single words, written by [`Objects::write_entry`].
-    fn vnode_mut(&mut self, address: PhysAddr) -> &mut VNode;
-
-    /// Writes entry `index` (below 512) of the table at `table` as one store.
-    fn write_entry(&mut self, table: PhysAddr, index: usize, descriptor: u64);
-
-    /// What [`Objects::frame`] takes for the frame at `address`, which is home memory.
-    fn linear(&self, address: PhysAddr) -> u64;
-
-    /// The words of the dispatcher frame at linear address `frame`.
-    fn frame(&self, frame: u64) -> Self::Frame;
-
-    /// The save area at linear address `area`.
-    fn context(&self, area: u64) -> Self::Context;
-
-    /// Zeroes a page of home memory that only a capability in progress covers.
-    fn zero_page(&mut self, page: PhysAddr);
-
-    /// Stores the FP registers into the control block of `dcb`.
-    fn save_fp(&mut self, dcb: DcbRef);
-
-    /// Loads the FP registers from the control block of `dcb`.
-    fn load_fp(&self, dcb: DcbRef);
-}
+pub use crate::home::{FrameWords, Objects, SaveContext, VNode};
 
 /// What a search for a leaf of the kernel's own map came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -161,8 +28,8 @@ pub enum LeafSearch {
 
 /// One core and what belongs to it.
 pub trait Machine {
-    /// Lends the kernel control block.
-    type Kcb: core::ops::DerefMut<Target = Kcb>;
+    /// Memory that is the kernel's for good.
+    type Owned<T: 'static>: core::ops::DerefMut<Target = T>;
     /// Lends capability slots.
     type Slots: SlotStore;
     /// Lends the other objects.

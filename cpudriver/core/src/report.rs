@@ -2,6 +2,7 @@
 
 use core::fmt::{self, Write};
 
+use crate::delivery::program_timer;
 use crate::log::{CONSOLE_STUCK_PER_SECOND, SHOWN_AT_ONCE};
 use crate::machine::{Machine, Objects};
 use crate::state::Core;
@@ -12,7 +13,7 @@ impl<M: Machine> Core<M> {
         self.log.push(text);
         if !self.show_log() {
             let now = self.machine.now();
-            crate::dispatch::program_timer(self, now);
+            program_timer(self, now);
         }
     }
 
@@ -36,12 +37,6 @@ impl<M: Machine> Core<M> {
             self.log.shown = self.log.end();
         }
         self.log_is_shown()
-    }
-
-    /// Whether the console has all of the log, or isn't the kernel's.
-    #[inline]
-    pub(crate) fn log_is_shown(&self) -> bool {
-        self.console_released || self.log.shown == self.log.end()
     }
 
     /// Waits until the console has all of the log, or is stuck: before a core's last

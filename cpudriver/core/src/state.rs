@@ -3,13 +3,14 @@
 use capelin_aarch64::gic::SgiTarget;
 use capelin_abi::{KernelId, Mpidr};
 
+use crate::kcb::Kcb;
 use crate::log::Log;
 use crate::machine::{Machine, Objects};
 
 /// See the module documentation. One entry at a time has it.
 pub struct Core<M: Machine> {
     /// The state that could move to another core.
-    pub kcb: M::Kcb,
+    pub kcb: M::Owned<Kcb>,
     /// Capability slots in home memory.
     pub slots: M::Slots,
     /// Objects in home memory.
@@ -57,5 +58,11 @@ impl<M: Machine> Core<M> {
             self.fp_access = allowed;
             self.machine.trap_fp(!allowed);
         }
+    }
+
+    /// Whether the console has all of the log, or isn't the kernel's.
+    #[inline]
+    pub(crate) fn log_is_shown(&self) -> bool {
+        self.console_released || self.log.shown == self.log.end()
     }
 }

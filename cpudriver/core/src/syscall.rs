@@ -16,7 +16,8 @@ use capelin_cap::SlotStore;
 
 use crate::cspace;
 use crate::dcb::{DcbRef, Takes};
-use crate::dispatch::{self, Cause};
+use crate::delivery::{self, Cause};
+use crate::dispatch;
 use crate::doorbell;
 use crate::exit::{self, Leave, Next};
 use crate::invoke;
@@ -25,6 +26,7 @@ use crate::message::{self, Message, short};
 use crate::narrow::{low8, low16};
 use crate::scheduler::{NEVER, Nodes};
 use crate::state::Core;
+use crate::upcall;
 
 /// What a caller asks for. An invocation isn't here: see [`invoke::handle`].
 enum Request {
@@ -168,7 +170,7 @@ fn perform<M: Machine>(
         }
         Request::YieldTo(reference) => yield_to(core, caller, area, reference),
         Request::Resume(which) => {
-            dispatch::resume(core, which);
+            upcall::resume(core, which);
             Ok(Next::Switch)
         }
     }
@@ -225,7 +227,7 @@ fn send<M: Machine>(
         return Ok(Next::Switch);
     }
     if sent.into == Takes::Registers {
-        dispatch::ready(core, sent.receiver, Cause::Call);
+        delivery::ready(core, sent.receiver, Cause::Call);
     }
     Ok(Next::Caller)
 }

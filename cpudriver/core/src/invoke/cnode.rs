@@ -7,7 +7,7 @@ use capelin_abi::{CapAddress, CapRef, Level, ObjectType, PAGE_SIZE, PhysAddr, Ri
 use capelin_cap::{Mint, RetypeRequest, SlotIndex, SlotStore, State, Step, cspace};
 
 use super::call::{Call, DONE, Outcome};
-use super::effects::KernelEffects;
+use crate::effects::KernelEffects;
 use crate::machine::{Machine, Objects, SaveContext};
 use crate::state::Core;
 
@@ -297,14 +297,4 @@ pub(crate) fn delete_slot<M: Machine>(
     slot: SlotIndex,
 ) -> Result<Outcome, SysError> {
     in_steps!(core, capelin_cap::delete, slot)
-}
-
-/// One bounded step of the deletions that are under way, for a kernel with nothing
-/// else to do: those whose callers are gone, too, come to an end.
-///
-/// # Errors
-/// As [`capelin_cap::drain`]: what blocks one request; the next call tries another.
-pub fn drain_step<M: Machine>(core: &mut Core<M>) -> Result<Step, SysError> {
-    let (slots, mdb, deletions, mut effects) = KernelEffects::split(core);
-    capelin_cap::drain(slots, mdb, deletions, &mut effects)
 }

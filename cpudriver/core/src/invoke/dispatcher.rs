@@ -11,9 +11,11 @@ use capelin_vspace::geometry::is_user_range;
 use super::call::{Call, DONE, Outcome};
 use super::cnode::delete_slot;
 use crate::dcb::{DcbRef, EndpointRecord, Resume, Wait, held};
-use crate::dispatch::{self, Cause};
+use crate::delivery::{self, Cause};
+use crate::dispatch;
 use crate::doorbell::Bell;
 use crate::endpoint;
+use crate::lifecycle;
 use crate::machine::{FrameWords, Machine, Objects};
 use crate::narrow::{self, low16, low32};
 use crate::state::Core;
@@ -119,8 +121,8 @@ fn configure<M: Machine>(
 fn run<M: Machine>(core: &mut Core<M>, dcb: DcbRef) -> Result<Outcome, SysError> {
     let entry = core.objects.dcb(dcb);
     match entry.state {
-        DispatcherState::Stopped if entry.frame != 0 && dispatch::is_whole(core, dcb) => {
-            dispatch::ready(core, dcb, Cause::Call);
+        DispatcherState::Stopped if entry.frame != 0 && lifecycle::is_whole(core, dcb) => {
+            delivery::ready(core, dcb, Cause::Call);
             Ok(DONE)
         }
         DispatcherState::Runnable => Ok(DONE),
@@ -132,7 +134,7 @@ fn stop<M: Machine>(core: &mut Core<M>, dcb: DcbRef) -> Result<Outcome, SysError
     match core.objects.dcb(dcb).state {
         DispatcherState::Runnable => {
             // A wait that is cut short ends as if something had been delivered.
-            dispatch::end_wait(core, dcb, 0);
+            delivery::end_wait(core, dcb, 0);
             if core.kcb.scheduler.current == Some(dcb) {
                 let now = core.machine.now();
                 dispatch::leave_current(core, now);
@@ -291,7 +293,7 @@ fn exit<M: Machine>(core: &mut Core<M>, call: &Call<M>, dcb: DcbRef) -> Result<O
             if core.kcb.scheduler.current == Some(dcb) {
                 dispatch::leave_current(core, core.machine.now());
             }
-            dispatch::end(core, dcb, DispatcherState::Exited, code);
+            lifecycle::end(core, dcb, DispatcherState::Exited, code);
             Ok(DONE)
         }
     }

@@ -7,8 +7,8 @@ use capelin_abi::syscall::Invocation;
 use capelin_cap::{Capability, SlotStore};
 
 use super::call::{Call, DONE, Outcome};
+use crate::bound_irq;
 use crate::endpoint;
-use crate::interrupts;
 use crate::machine::Machine;
 use crate::state::Core;
 
@@ -20,7 +20,7 @@ pub(crate) fn bind<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Out
     }
     let (rights, number) = (source.rights(), source.base());
     let intid = u32::try_from(number).map_err(|_| SysError::OutOfRange)?;
-    if !(interrupts::FIRST_BINDABLE..gic::FIRST_SPECIAL).contains(&intid) {
+    if !(bound_irq::FIRST_BINDABLE..gic::FIRST_SPECIAL).contains(&intid) {
         return Err(SysError::OutOfRange);
     }
     let endpoint = call.capability(core, const { Need::invocation(Invocation::BindIrq, 1) })?;
@@ -29,7 +29,7 @@ pub(crate) fn bind<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Out
     if !core.slots.slot(target).is_empty() {
         return Err(SysError::SlotInUse);
     }
-    interrupts::bind(core, intid, to)?;
+    bound_irq::bind(core, intid, to)?;
     let capability = Capability::interrupts(capelin_abi::ObjectType::IrqDest, intid, 1, rights);
     let made = capelin_cap::derive(
         &mut core.slots,
@@ -39,7 +39,7 @@ pub(crate) fn bind<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Out
         target,
     );
     if let Err(error) = made {
-        interrupts::unbind(core, intid, to);
+        bound_irq::unbind(core, intid, to);
         return Err(error);
     }
     Ok(DONE)
@@ -51,7 +51,7 @@ pub(crate) fn acknowledge<M: Machine>(
     call: &Call<M>,
 ) -> Result<Outcome, SysError> {
     let number = core.slots.slot(call.slot).base();
-    interrupts::acknowledge(
+    bound_irq::acknowledge(
         core,
         u32::try_from(number).map_err(|_| SysError::OutOfRange)?,
     )?;

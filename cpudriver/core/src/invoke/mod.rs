@@ -11,12 +11,10 @@
 mod call;
 mod cnode;
 mod dispatcher;
-mod effects;
 mod interrupt;
 mod kernel;
 mod vnode;
 
-pub use cnode::drain_step;
 pub use kernel::ARGS_USED;
 
 use capelin_abi::rights::{INVOKED, Need};
@@ -30,6 +28,7 @@ use crate::dcb::DcbRef;
 use crate::dispatch;
 use crate::doorbell::{self, Bell};
 use crate::exit::{self, Leave, Next};
+use crate::lifecycle;
 use crate::machine::{Machine, Objects, SaveContext};
 use crate::narrow::low16;
 use crate::state::Core;
@@ -181,7 +180,7 @@ fn refuse<M: Machine>(core: &mut Core<M>, area: M::Context, error: SysError) -> 
 #[inline(never)]
 fn gone<M: Machine>(core: &mut Core<M>, caller: DcbRef, area: M::Context) -> Leave {
     if core.kcb.scheduler.current == Some(caller) {
-        dispatch::end(core, caller, DispatcherState::Stopped, 0);
+        lifecycle::end(core, caller, DispatcherState::Stopped, 0);
     }
     dispatch::run_next(core, core.machine.now());
     exit::leave(core, area, Next::Switch)

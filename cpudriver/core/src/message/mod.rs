@@ -17,9 +17,9 @@ use capelin_abi::{CapRef, Rights, SysError};
 use capelin_cap::SlotStore;
 
 use crate::cspace::lookup;
-use crate::dcb::{DcbRef, EndpointRecord, Takes, held};
-use crate::dispatch::{self, Cause};
-use crate::endpoint::{Destination, destination, put, take_back_promise, used};
+use crate::dcb::{DcbRef, EndpointRecord, Takes};
+use crate::delivery::{self, Cause};
+use crate::endpoint::{destination, put, used};
 use crate::machine::{FrameWords, Machine, Objects, SaveContext};
 use crate::state::Core;
 
@@ -83,7 +83,7 @@ pub(crate) fn send<M: Machine>(
     }
     let index = u16::try_from(to.index).unwrap_or(0);
     let header = MessageHeader::new(message.length, message.capability.is_some(), index);
-    if direct && let Some(area) = dispatch::end_wait(core, to.dcb, DIRECT_MESSAGE) {
+    if direct && let Some(area) = delivery::end_wait(core, to.dcb, DIRECT_MESSAGE) {
         area.set(1, to.badge);
         for (word, &value) in message.words.iter().enumerate() {
             area.set(2 + word, value);
@@ -95,7 +95,7 @@ pub(crate) fn send<M: Machine>(
         });
     }
     put(core, to, header, &message.words);
-    dispatch::deliver(core, to.dcb, Cause::Call);
+    delivery::deliver(core, to.dcb, Cause::Call);
     Ok(Sent {
         receiver: to.dcb,
         into: Takes::Ring,
@@ -136,52 +136,4 @@ fn transfer<M: Machine>(
     }
     frame.write(record.ring as usize + RECEIVE_SLOT, 0);
     Ok(())
-}
-
-/// Puts an event into room that [`reserve`] kept. False when the receiver made
-/// the room disappear (it lied about its tail, or is gone): the caller keeps the
-/// event pending.
-pub(crate) fn event<M: Machine>(
-    core: &mut Core<M>,
-    to: Destination,
-    words: [u64; MESSAGE_WORDS],
-) -> bool {
-    let entry = core.objects.dcb(to.dcb);
-    // One that was stopped finds the event in its ring when it is run again; nobody
-    // would send it then.
-    let may_run = matches!(
-        entry.state,
-        DispatcherState::Runnable | DispatcherState::Stopped
-    );
-    if !may_run || entry.frame == 0 {
-        return false;
-    }
-    let Some(record) = entry.endpoints.get(to.index).copied() else {
-        return false;
-    };
-    let frame = core.objects.frame(entry.frame);
-    if record.ring == 0 || used(frame, &record) >= u32::from(record.capacity) {
-        return false;
-    }
-    let index = u16::try_from(to.index).unwrap_or(0);
-    put(core, to, MessageHeader::event(index), &words);
-    dispatch::deliver(core, to.dcb, Cause::Interrupt);
-    true
-}
-
-/// Tells the death endpoint of `dcb` how it ended: words are the state and the
-/// exit code.
-pub(crate) fn report_end<M: Machine>(
-    core: &mut Core<M>,
-    dcb: DcbRef,
-    state: DispatcherState,
-    code: u32,
-) {
-    let slot = core.slots.slot(dcb.held(held::DEATH));
-    let Ok(to) = destination(slot) else {
-        return;
-    };
-    if event(core, to, [state as u64, u64::from(code), 0, 0, 0, 0, 0, 0]) {
-        take_back_promise(&mut core.objects, dcb);
-    }
 }

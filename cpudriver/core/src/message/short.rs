@@ -15,8 +15,8 @@ use capelin_abi::rights::{Need, Operation};
 use capelin_abi::syscall::{DIRECT_MESSAGE, KernelCounter};
 use capelin_cap::{SlotStore, cspace};
 
+use crate::address_space;
 use crate::dcb::{DcbRef, Wait};
-use crate::dispatch;
 use crate::doorbell;
 use crate::endpoint::{self, Destination};
 use crate::exit::{Next, save_thread_pointer};
@@ -64,7 +64,7 @@ pub(crate) fn try_call<M: Machine>(
     from.run_ticks = from.run_ticks.wrapping_add(ran);
     from.wait = Wait::Short;
     core.objects.dcb_mut(to.dcb).wait = Wait::Not;
-    dispatch::load_address_space(core, short.root, short.asid);
+    address_space::load_address_space(core, short.root, short.asid);
 
     target.set_pair::<0>([DIRECT_MESSAGE, to.badge]);
     copy_words(area, target, short.length);

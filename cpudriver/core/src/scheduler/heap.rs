@@ -7,56 +7,10 @@
 //! ranks on that way grow by one a step. Nothing is allocated; zeroed links are those of a
 //! dispatcher that is in no queue.
 
-use super::Nodes;
-use crate::dcb::DcbRef;
+use super::node::{Links, Nodes};
+use crate::dcb_ref::DcbRef;
 
-/// A dispatcher's place in one heap.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[repr(C)]
-pub struct Links {
-    key: u64,
-    /// Of two with the same key, the one that came earlier is first.
-    sequence: u32,
-    /// 0 for one that isn't in the heap.
-    rank: u32,
-    left: Option<DcbRef>,
-    right: Option<DcbRef>,
-    parent: Option<DcbRef>,
-}
-
-impl Links {
-    /// Those of a dispatcher that is in no queue.
-    pub(super) const NONE: Self = Self {
-        key: 0,
-        sequence: 0,
-        rank: 0,
-        left: None,
-        right: None,
-        parent: None,
-    };
-
-    /// Whether it is in the heap.
-    #[inline]
-    pub(super) const fn is_queued(&self) -> bool {
-        self.rank != 0
-    }
-
-    /// What orders it.
-    #[inline]
-    pub(super) const fn key(&self) -> u64 {
-        self.key
-    }
-
-    /// Keys and sequence numbers wrap: they are compared by their distance.
-    #[inline]
-    fn is_before(&self, other: &Self) -> bool {
-        let distance = self.key.wrapping_sub(other.key).cast_signed();
-        let later = self.sequence.wrapping_sub(other.sequence).cast_signed();
-        distance < 0 || (distance == 0 && later < 0)
-    }
-}
-
-/// The heap of links number `WHICH` of [`super::Node`].
+/// The heap of links number `WHICH` of [`super::node::Node`].
 #[derive(Debug, Default)]
 #[repr(C)]
 pub(super) struct Heap<const WHICH: usize> {

@@ -32,12 +32,14 @@
 //! All this is plain arithmetic over [`Nodes`], without a machine.
 
 mod heap;
+mod node;
 #[cfg(test)]
 mod tests;
 
-use crate::dcb::DcbRef;
+use crate::dcb_ref::DcbRef;
 use heap::Heap;
-pub use heap::Links;
+pub use node::{Node, Nodes};
+use node::{RUN, Share, WAIT};
 
 /// Slices in a second: one is 10 ms.
 pub const SLICES_PER_SECOND: u64 = 100;
@@ -55,58 +57,6 @@ pub const NEVER: u64 = u64::MAX;
 /// Longest wait, in ticks; a later deadline counts as this one (146 years at 1 GHz). Keeps keys
 /// comparable.
 const LONGEST_WAIT: u64 = 1 << 62;
-
-const RUN: usize = 0;
-const WAIT: usize = 1;
-
-/// The scheduler's part of a control block. Zeros are a dispatcher that has never run.
-#[derive(Clone, Copy, Debug, Default)]
-#[repr(C)]
-pub struct Node {
-    /// Its places in the run queue and among the deadlines.
-    links: [Links; 2],
-    share: Share,
-}
-
-impl Node {
-    /// That of a dispatcher that was just made.
-    pub(crate) const NEW: Self = Self {
-        links: [Links::NONE; 2],
-        share: Share {
-            deadline: 0,
-            budget: 0,
-        },
-    };
-
-    /// Whether it waits for its turn.
-    #[inline]
-    pub const fn is_queued(&self) -> bool {
-        self.links[RUN].is_queued()
-    }
-
-    /// Whether it waits with a deadline.
-    #[inline]
-    pub const fn has_deadline(&self) -> bool {
-        self.links[WAIT].is_queued()
-    }
-}
-
-/// A dispatcher's share: see the module documentation.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[repr(C)]
-struct Share {
-    /// In virtual time.
-    deadline: u64,
-    /// In ticks.
-    budget: u64,
-}
-
-impl Share {
-    #[inline]
-    const fn position(self) -> u64 {
-        self.deadline.wrapping_sub(self.budget)
-    }
-}
 
 /// Who is charged for the running slice, and how.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -134,14 +84,6 @@ impl Payer {
 #[inline]
 const fn is_before(one: u64, other: u64) -> bool {
     one.wrapping_sub(other).cast_signed() < 0
-}
-
-/// Reaches the nodes of all dispatchers.
-pub trait Nodes {
-    /// A node, to read.
-    fn node(&self, dcb: DcbRef) -> &Node;
-    /// A node, to change.
-    fn node_mut(&mut self, dcb: DcbRef) -> &mut Node;
 }
 
 /// The scheduler's part of a KCB.

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::heap::Heap;
 use super::{NEVER, Node, Nodes, Scheduler};
-use crate::dcb::DcbRef;
+use crate::dcb_ref::DcbRef;
 
 /// Ticks in a second: a slice is 800 ticks, a quantum 100.
 const FREQUENCY: u64 = 80_000;

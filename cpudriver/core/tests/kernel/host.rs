@@ -17,7 +17,6 @@ use capelin_abi::{KernelId, Mpidr, PAGE_SIZE, PhysAddr, SysError, VirtAddr};
 use capelin_cap::{Slot, SlotIndex, SlotStore};
 use capelin_kernel::dcb::{Dcb, DcbRef};
 use capelin_kernel::doorbell::SGI;
-use capelin_kernel::kcb::Kcb;
 use capelin_kernel::machine::{FrameWords, LeafSearch, Machine, Objects, SaveContext, VNode};
 use capelin_wake::Page;
 use capelin_wake::page::WORDS as DOORBELLS;
@@ -410,7 +409,7 @@ impl Host {
 }
 
 impl Machine for Host {
-    type Kcb = Box<Kcb>;
+    type Owned<T: 'static> = Box<T>;
     type Slots = Slots;
     type Objects = Home;
     type Frame = Frame;

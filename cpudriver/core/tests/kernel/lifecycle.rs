@@ -186,3 +186,21 @@ fn a_revoked_notify_gives_its_word_back() {
         }
     }
 }
+
+#[test]
+fn who_is_ended_by_another_is_in_no_queue() {
+    for waits in [false, true] {
+        let mut world = World::new();
+        let other = world.dispatcher();
+        if waits {
+            world.run(other);
+            let deadline = world.core.machine.now + 100;
+            world.wait(true, deadline);
+        }
+        world
+            .invoke(other.slot, Invocation::Exit, &[1])
+            .expect("it ends");
+        world.pass(200);
+        assert_eq!(world.give_way(), Left::Caller);
+    }
+}

@@ -19,7 +19,7 @@ use capelin_kernel::kcb::Kcb;
 use capelin_kernel::log::{LOG_BYTES, Log};
 use capelin_kernel::machine::{FrameWords, Machine, Objects, SaveContext};
 use capelin_kernel::state::Core;
-use capelin_kernel::{dispatch, exit, interrupts, syscall};
+use capelin_kernel::{dispatch, exit, fault, preempt, syscall};
 
 use crate::host::{Context, HOME, HOME_BYTES, Host, RAM, RAM_BYTES, SleepsForEver, TIMER};
 
@@ -452,7 +452,7 @@ impl World {
     pub fn interrupt(&mut self) -> Left {
         self.enter();
         self.leave(|world| {
-            interrupts::handle(&mut world.core);
+            preempt::handle(&mut world.core);
             Left::Switch
         })
     }
@@ -469,7 +469,7 @@ impl World {
     pub fn fault(&mut self, is_page_fault: bool, address: u64) -> Left {
         self.enter();
         self.leave(|world| {
-            dispatch::fault(&mut world.core, is_page_fault, address, 0x9200_0045);
+            fault::fault(&mut world.core, is_page_fault, address, 0x9200_0045);
             Left::Switch
         })
     }

@@ -1,10 +1,11 @@
 //! `cargo xtask check`: what the architecture says of the tree, held against the tree.
 //!
-//! [`layering`] looks at the dependency graph, [`source`] at manifests and source files, [`docs`] at the links and paths
+//! [`layering`] looks at the dependency graph, [`imports`] at that among the CPU driver's modules, [`source`] at manifests and source files, [`docs`] at the links and paths
 //! that documents name. Each is a pure function from what was read to a list of violations, so the tests can feed it
 //! trees that break the rules.
 
 mod docs;
+mod imports;
 mod layering;
 mod source;
 
@@ -54,7 +55,7 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
     match violations.len() {
         0 => {
             println!(
-                "layering, lints, unsafe code, kernel locks, documents: all as the architecture says"
+                "layering, imports, lints, unsafe code, kernel locks, documents: all as the architecture says"
             );
             Ok(())
         }
@@ -71,6 +72,7 @@ pub(crate) fn violations() -> Result<Vec<Violation>> {
     let mut violations = layering::violations(&metadata.packages);
     for package in &metadata.packages {
         violations.extend(source::package_violations(package)?);
+        violations.extend(imports::violations(package.folder())?);
     }
     violations.extend(docs::violations(workspace::root())?);
     Ok(violations)

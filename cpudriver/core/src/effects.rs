@@ -4,12 +4,12 @@ use core::num::NonZeroU32;
 
 use capelin_abi::capability::{DISPATCHER_BYTES, SLOT_BYTES};
 use capelin_abi::syscall::{DispatcherState, KernelCounter};
-use capelin_abi::{ObjectType, PhysAddr, VirtAddr};
-use capelin_cap::{DeleteList, Effects, MappingData, Mdb, Shelter, Slot, SlotIndex};
+use capelin_abi::{ObjectType, PhysAddr, SysError, VirtAddr};
+use capelin_cap::{DeleteList, Effects, MappingData, Mdb, Shelter, Slot, SlotIndex, Step};
 
+use crate::bound_irq;
 use crate::dcb::{DcbRef, Wait, held};
-use crate::doorbell::DoorbellOwners;
-use crate::interrupts;
+use crate::doorbell_page::DoorbellOwners;
 use crate::kcb::{BoundIrq, Kcb};
 use crate::machine::{Machine, Objects};
 use crate::mapping::{TABLE, level_of};
@@ -156,7 +156,7 @@ impl<M: Machine> Effects for KernelEffects<'_, M> {
         };
         self.cost += DISPATCHER_COST;
         self.scheduler.forget(self.objects, dcb);
-        interrupts::unbind_all(self.irqs, self.machine, dcb);
+        bound_irq::unbind_all(self.irqs, self.machine, dcb);
         if *self.fp_owner == Some(dcb) {
             *self.fp_owner = None;
         }
@@ -256,4 +256,20 @@ impl<M: Machine> KernelEffects<'_, M> {
     fn is_table(&self, mapping: &Slot) -> bool {
         MappingData::of(mapping).kernel & TABLE != 0
     }
+}
+
+/// Does a step of a deletion that nobody goes on with. Whether there was one that can
+/// be gone on with.
+pub(crate) fn drain<M: Machine>(core: &mut Core<M>) -> bool {
+    !core.kcb.deletions.is_empty() && drain_step(core).is_ok()
+}
+
+/// One bounded step of the deletions that are under way, for a kernel with nothing
+/// else to do: those whose callers are gone, too, come to an end.
+///
+/// # Errors
+/// As [`capelin_cap::drain`]: what blocks one request; the next call tries another.
+fn drain_step<M: Machine>(core: &mut Core<M>) -> Result<Step, SysError> {
+    let (slots, mdb, deletions, mut effects) = KernelEffects::split(core);
+    capelin_cap::drain(slots, mdb, deletions, &mut effects)
 }

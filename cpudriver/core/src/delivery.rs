@@ -1,0 +1,184 @@
+//! Delivery: what has come for a dispatcher is counted, and ends its wait.
+//!
+//! Everything that becomes visible in a frame is counted as it does
+//! ([`capelin_wake::Deliveries`]): a message, an event, bits of a doorbell. Whoever
+//! waits is then runnable; whether it runs next, and when the timer has to see to
+//! that, the scheduler says.
+
+use capelin_abi::SysError;
+use capelin_abi::dispatcher::offset;
+use capelin_abi::lmp::{MESSAGE_WORDS, MessageHeader};
+use capelin_abi::syscall::DispatcherState;
+use capelin_wake::Frame;
+
+use crate::dcb::{DcbRef, Resume, Wait};
+use crate::endpoint::{Destination, put, used};
+use crate::log::CONSOLE_LOOKS_PER_SECOND;
+use crate::machine::{FrameWords, Machine, Objects, SaveContext};
+use crate::scheduler::NEVER;
+use crate::state::Core;
+
+/// Ends the wait of `dcb`, if it waits, with `result` in its x0, and returns the
+/// save area for more results. It is in no queue then: the caller queues or
+/// enters it.
+pub(crate) fn end_wait<M: Machine>(
+    core: &mut Core<M>,
+    dcb: DcbRef,
+    result: u64,
+) -> Option<M::Context> {
+    let entry = core.objects.dcb_mut(dcb);
+    let (area, resume) = match core::mem::replace(&mut entry.wait, Wait::Not) {
+        Wait::Not => return None,
+        Wait::Enabled | Wait::DirectEnabled => (offset::ENABLED, Resume::Run),
+        Wait::Disabled | Wait::DirectDisabled | Wait::Short => {
+            (offset::DISABLED_AREA, Resume::Disabled)
+        }
+    };
+    entry.resume = resume;
+    let area = entry.frame + area as u64;
+    let area = core.objects.context(area);
+    core.kcb.scheduler.remove_deadline(&mut core.objects, dcb);
+    area.set(0, result);
+    Some(area)
+}
+
+/// What made a dispatcher runnable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Cause {
+    /// An interrupt: who runs next is decided when all that are pending are taken.
+    Interrupt,
+    /// Something that the current dispatcher did. It goes on, for a quantum at most
+    /// if the other's turn comes first.
+    Call,
+}
+
+/// Counts a delivery to `dcb`, which is in its frame, and makes it runnable if it
+/// waits.
+pub(crate) fn deliver<M: Machine>(core: &mut Core<M>, dcb: DcbRef, cause: Cause) {
+    let frame = seen_by(core, dcb);
+    core.objects.dcb_mut(dcb).delivered.add(frame.as_ref());
+    wake(core, dcb, cause);
+}
+
+/// Makes `dcb` runnable if it waits.
+pub(crate) fn wake<M: Machine>(core: &mut Core<M>, dcb: DcbRef, cause: Cause) {
+    if end_wait(core, dcb, 0).is_some() {
+        ready(core, dcb, cause);
+    }
+}
+
+/// Queues a dispatcher that may run, or whose wait has just ended.
+pub(crate) fn ready<M: Machine>(core: &mut Core<M>, dcb: DcbRef, cause: Cause) {
+    let now = core.machine.now();
+    core.objects.dcb_mut(dcb).state = DispatcherState::Runnable;
+    core.kcb.scheduler.wake(&mut core.objects, dcb, now);
+    if cause == Cause::Call {
+        program_timer(core, now);
+    }
+}
+
+/// Puts an event into room that [`reserve`] kept. False when the receiver made
+/// the room disappear (it lied about its tail, or is gone): the caller keeps the
+/// event pending.
+pub(crate) fn event<M: Machine>(
+    core: &mut Core<M>,
+    to: Destination,
+    words: [u64; MESSAGE_WORDS],
+) -> bool {
+    let entry = core.objects.dcb(to.dcb);
+    // One that was stopped finds the event in its ring when it is run again; nobody
+    // would send it then.
+    let may_run = matches!(
+        entry.state,
+        DispatcherState::Runnable | DispatcherState::Stopped
+    );
+    if !may_run || entry.frame == 0 {
+        return false;
+    }
+    let Some(record) = entry.endpoints.get(to.index).copied() else {
+        return false;
+    };
+    let frame = core.objects.frame(entry.frame);
+    if record.ring == 0 || used(frame, &record) >= u32::from(record.capacity) {
+        return false;
+    }
+    let index = u16::try_from(to.index).unwrap_or(0);
+    put(core, to, MessageHeader::event(index), &words);
+    deliver(core, to.dcb, Cause::Interrupt);
+    true
+}
+
+/// What the domain of `dcb` sees of its deliveries; `None` once it has no frame.
+pub(crate) fn seen_by<M: Machine>(core: &Core<M>, dcb: DcbRef) -> Option<Seen<M::Frame>> {
+    let frame = core.objects.dcb(dcb).frame;
+    (frame != 0).then(|| Seen(core.objects.frame(frame)))
+}
+
+/// The words of a dispatcher frame that tell of deliveries.
+pub(crate) struct Seen<F>(F);
+
+impl<F: FrameWords> Frame for Seen<F> {
+    #[inline]
+    fn add_notified(&self, bits: u64) {
+        self.0.set_bits(offset::NOTIFIED, bits);
+    }
+
+    #[inline]
+    fn set_delivered(&self, count: u64) {
+        // The same core: the domain can't run before the kernel has left.
+        self.0.write(offset::DELIVERED, count);
+    }
+}
+
+/// Sees to it that the timer fires in time for what the scheduler waits for. One that
+/// fires too early is left alone: its interrupt comes back here.
+pub(crate) fn program_timer<M: Machine>(core: &mut Core<M>, now: u64) {
+    let want = next_event(core, now);
+    if want < core.kcb.scheduler.timer_deadline {
+        core.kcb.scheduler.timer_deadline = want;
+        core.machine.arm_timer(want);
+    }
+}
+
+/// When the kernel has to look again, if nothing else happens.
+#[inline]
+fn next_event<M: Machine>(core: &Core<M>, now: u64) -> u64 {
+    let event = core.kcb.scheduler.next_event(&core.objects, now);
+    if core.log_is_shown() {
+        event
+    } else {
+        event.min(now.saturating_add(core.frequency / CONSOLE_LOOKS_PER_SECOND))
+    }
+}
+
+/// As [`program_timer`], and no earlier: an idle core takes no ticks.
+pub(crate) fn program_idle_timer<M: Machine>(core: &mut Core<M>, now: u64) {
+    let want = next_event(core, now);
+    if want != core.kcb.scheduler.timer_deadline {
+        core.kcb.scheduler.timer_deadline = want;
+        if want == NEVER {
+            core.machine.disarm_timer();
+        } else {
+            core.machine.arm_timer(want);
+        }
+    }
+}
+
+/// Waits whose deadlines have passed that one entry ends.
+const EXPIRED_AT_ONCE: usize = 16;
+
+/// Wakes those whose deadline has passed, the earliest first. For what is left the
+/// timer fires again, after those who were woken have had a little time.
+pub(crate) fn expire_deadlines<M: Machine>(core: &mut Core<M>, now: u64) {
+    for _ in 0..EXPIRED_AT_ONCE {
+        let Some(dcb) = core.kcb.scheduler.due(&core.objects, now) else {
+            return;
+        };
+        if end_wait(core, dcb, SysError::TimedOut as u64).is_some() {
+            ready(core, dcb, Cause::Interrupt);
+        } else {
+            core.kcb.scheduler.remove_deadline(&mut core.objects, dcb);
+        }
+    }
+    core.kcb.scheduler.pause_waits(now);
+}

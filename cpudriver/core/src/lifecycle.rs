@@ -1,0 +1,47 @@
+//! How a dispatcher ends.
+
+use capelin_abi::syscall::DispatcherState;
+use capelin_cap::SlotStore;
+
+use crate::dcb::{DcbRef, Wait, held};
+use crate::delivery::event;
+use crate::endpoint::{destination, take_back_promise};
+use crate::machine::{Machine, Objects};
+use crate::state::Core;
+
+/// Ends `dcb` for good and tells its death endpoint. If it was current, nobody
+/// is: the caller runs the next.
+pub(crate) fn end<M: Machine>(core: &mut Core<M>, dcb: DcbRef, state: DispatcherState, code: u32) {
+    if core.kcb.scheduler.current == Some(dcb) {
+        let now = core.machine.now();
+        core.kcb.scheduler.block(&mut core.objects, now);
+    }
+    core.kcb.scheduler.forget(&mut core.objects, dcb);
+    if core.kcb.fp_owner == Some(dcb) {
+        core.kcb.fp_owner = None;
+    }
+    let entry = core.objects.dcb_mut(dcb);
+    entry.state = state;
+    entry.exit_code = code;
+    entry.wait = Wait::Not;
+    report_end(core, dcb, state, code);
+}
+
+/// Whether `dcb` still has its frame, its CSpace and its VSpace. One that is dying
+/// counts as lost: the dispatcher was told of it, and won't be again.
+pub(crate) fn is_whole<M: Machine>(core: &Core<M>, dcb: DcbRef) -> bool {
+    (held::FRAME..=held::VSPACE)
+        .all(|n| capelin_cap::usable(&core.slots, &core.kcb.mdb, dcb.held(n)).is_ok())
+}
+
+/// Tells the death endpoint of `dcb` how it ended: words are the state and the
+/// exit code.
+fn report_end<M: Machine>(core: &mut Core<M>, dcb: DcbRef, state: DispatcherState, code: u32) {
+    let slot = core.slots.slot(dcb.held(held::DEATH));
+    let Ok(to) = destination(slot) else {
+        return;
+    };
+    if event(core, to, [state as u64, u64::from(code), 0, 0, 0, 0, 0, 0]) {
+        take_back_promise(&mut core.objects, dcb);
+    }
+}

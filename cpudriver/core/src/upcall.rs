@@ -1,0 +1,82 @@
+//! Entering a dispatcher at one of its upcalls, or where it was.
+
+use core::num::NonZeroU64;
+
+use capelin_abi::dispatcher::{SaveArea, Upcall, context, offset};
+use capelin_abi::syscall::KernelCounter;
+
+use crate::dcb::DcbRef;
+use crate::machine::{FrameWords, Machine, Objects, SaveContext};
+use crate::state::Core;
+
+/// Where the domain wants an upcall; `None` when it doesn't. The domain may write that
+/// word at any time: it is read once for each upcall.
+pub(crate) fn entry_point<M: Machine>(
+    core: &Core<M>,
+    frame: u64,
+    kind: Upcall,
+) -> Option<NonZeroU64> {
+    NonZeroU64::new(core.objects.frame(frame).read(kind.entry_offset()))
+}
+
+/// Prepares an upcall to `target` in the disabled save area, which is free while a
+/// dispatcher is entered enabled.
+pub(crate) fn upcall<M: Machine>(
+    core: &mut Core<M>,
+    dcb: DcbRef,
+    kind: Upcall,
+    target: NonZeroU64,
+    address: u64,
+    syndrome: u64,
+) {
+    let entry = core.objects.dcb_mut(dcb);
+    entry.upcalls += 1;
+    let (frame, frame_user, delivered) = (entry.frame, entry.frame_user, entry.delivered.count());
+    core.kcb.count(KernelCounter::Upcalls);
+    let words = core.objects.frame(frame);
+    let was_disabled = u64::from(core.kcb.current_disabled != 0);
+    let area = core.objects.context(frame + offset::DISABLED_AREA as u64);
+    area.set(0, frame_user);
+    area.set(
+        1,
+        if kind == Upcall::Trap {
+            was_disabled
+        } else {
+            delivered
+        },
+    );
+    area.set(2, address);
+    area.set(3, syndrome);
+    for word in 4..context::SP {
+        area.set(word, 0);
+    }
+    area.set(context::SP, words.read(offset::UPCALL_STACK));
+    area.set(context::PC, target.get());
+    area.set(context::SPSR, 0);
+    // TPIDR_EL0 is the thread's: the enabled area has it.
+    area.set(
+        context::TPIDR,
+        words.read(offset::ENABLED + context::TPIDR * 8),
+    );
+    words.write(offset::DISABLED, 1);
+    core.kcb.current_area = area.address();
+}
+
+/// Continues from a save area of the current dispatcher.
+pub(crate) fn resume<M: Machine>(core: &mut Core<M>, area: SaveArea) {
+    let Some(dcb) = core.kcb.scheduler.current else {
+        return;
+    };
+    let entry = core.objects.dcb_mut(dcb);
+    let frame = entry.frame;
+    match area {
+        SaveArea::Enabled => {
+            core.objects.frame(frame).write(offset::DISABLED, 0);
+            core.kcb.current_area = frame + offset::ENABLED as u64;
+        }
+        SaveArea::Trap => {
+            entry.in_fault = false;
+            core.kcb.current_area = frame + offset::TRAP as u64;
+        }
+    }
+}
