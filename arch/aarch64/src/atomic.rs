@@ -180,8 +180,10 @@ mod tests {
         let word = AtomicU64::new(5);
         let none = Method::Exclusives { attempts: 0 };
         // SAFETY: 1. every core has exclusives.
-        let results = unsafe { [fetch_or_with(&word, 2, none), swap_with(&word, 2, none)] };
-        assert_eq!(results, [Err(Contended); 2]);
+        let set = unsafe { fetch_or_with(&word, 2, none) };
+        // SAFETY: as above.
+        let swapped = unsafe { swap_with(&word, 2, none) };
+        assert_eq!([set, swapped], [Err(Contended); 2]);
         assert_eq!(word.load(Ordering::Relaxed), 5);
     }
 }

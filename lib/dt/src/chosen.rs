@@ -137,7 +137,7 @@ impl Console {
         self.is_usable() && self.kind.takes_input() && self.intid().is_some()
     }
 
-    /// How its registers are laid out: as its `compatible` fixes it ([`FIXED`]),
+    /// How its registers are laid out: as its `compatible` fixes it (`FIXED`),
     /// else as `reg-shift` and `reg-io-width` say, which stand for 0 and 1 where
     /// they are missing (binding `8250`).
     #[must_use]

@@ -8,7 +8,7 @@
 //! | --- | --- | --- |
 //! | [`page`] | doorbell pages: ring, answer, take | the CPU drivers of both cores |
 //! | [`count`] | a dispatcher's count of deliveries: what becomes visible is counted | the receiver's CPU driver |
-//! | [`idle`] | what a runtime does between two rounds of its tasks | `lib/rt` |
+//! | [`mod@idle`] | what a runtime does between two rounds of its tasks | `lib/rt` |
 //!
 //! ```text
 //!  sender's core            receiver's CPU driver               its runtime

@@ -2,7 +2,7 @@
 //!
 //! | module | does |
 //! | --- | --- |
-//! | [`listed`] | changes that a person has written down, each with the test that must fail: orderings, barriers, second looks, counts (`urpc/mutants.toml`) |
+//! | [`mod@listed`] | changes that a person has written down, each with the test that must fail: orderings, barriers, second looks, counts (`urpc/mutants.toml`) |
 //! | [`scratch`] | the copy of the tree in which they are made |
 //! | [`generated`] | all changes that cargo-mutants makes to a package, with a list of accepted survivors |
 //!
