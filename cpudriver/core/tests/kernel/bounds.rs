@@ -33,7 +33,7 @@ fn waits_that_are_over_at_once_end_in_steps() {
     world.core.machine.now = deadline;
     world.interrupt();
     let left = waiting(&world, &all);
-    assert!(left >= MANY - 16 && left < MANY, "{left}");
+    assert!((MANY - 16..MANY).contains(&left), "{left}");
     // Whoever runs has some time before the next step.
     let timer = world.core.machine.timer.expect("there will be one");
     assert!(timer > deadline && timer < deadline + SLICE / 8, "{timer}");
