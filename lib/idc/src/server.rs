@@ -84,6 +84,10 @@ pub trait Service {
 
     /// Answers one request. The future runs beside those of other requests.
     fn handle(&self, request: Request) -> BoxFuture<'_, Response>;
+
+    /// The client is gone: nobody waits for answers any more. Requests at work go on all the same;
+    /// a service that would do a lot for nothing ends them itself.
+    fn closed(&self) {}
 }
 
 struct Work<'a> {
@@ -101,7 +105,8 @@ struct Server<'a, T: Transport> {
 }
 
 /// Serves one client over `transport` until that closes; requests at work then
-/// are still finished, so that no operation stops half-way.
+/// are still finished, so that no operation stops half-way; the service hears of the
+/// end meanwhile ([`Service::closed`]).
 pub async fn serve<T: Transport>(transport: &T, service: &dyn Service) {
     let mut server = Server {
         transport,
@@ -296,6 +301,7 @@ impl<T: Transport> Server<'_, T> {
 
     fn close(&mut self) {
         self.closed = true;
+        self.service.closed();
         for outgoing in core::mem::take(&mut self.replies) {
             self.dispose(&outgoing);
         }

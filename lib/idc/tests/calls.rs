@@ -2,11 +2,17 @@
 
 mod common;
 
-use std::{cell::Cell, future::poll_fn, rc::Rc, task::Poll};
+use std::{
+    cell::Cell,
+    future::poll_fn,
+    rc::Rc,
+    task::{Poll, Waker},
+};
 
 use capelin_abi::CapAddress;
 use capelin_idc::{
-    Binding, CallError, Cap, Client, RemoteError, TransportError,
+    Binding, BoxFuture, CallError, Cap, Client, InterfaceId, RemoteError, Request, Response,
+    Service, TransportError,
     loopback::{self, Loopback},
     serve,
 };
@@ -206,4 +212,45 @@ fn a_transport_without_capabilities_refuses_them_and_goes_on() {
         assert_eq!(client.maybe(Some(CAP), true).await, Err(lost));
         assert_eq!(client.add(1, 2).await, Ok(3));
     });
+}
+
+/// Opens its gate when the client is gone.
+struct Watched(EchoServer<Rc<EchoImpl>>);
+
+impl Service for Watched {
+    fn interface(&self) -> InterfaceId {
+        self.0.interface()
+    }
+
+    fn handle(&self, request: Request) -> BoxFuture<'_, Response> {
+        self.0.handle(request)
+    }
+
+    fn closed(&self) {
+        let echo = &self.0.0;
+        echo.is_open.set(true);
+        echo.waiting.take().into_iter().for_each(Waker::wake);
+    }
+}
+
+#[test]
+fn a_service_hears_of_its_clients_end_while_requests_are_at_work() {
+    let (near, far) = loopback::pair(4, 56);
+    let (runner, echo) = (Runner::default(), shared());
+    let service = Watched(EchoServer(Rc::clone(&echo)));
+    runner.spawn(async move { serve(&far, &service).await });
+    let client: EchoClient<Loopback> = EchoClient::new(near);
+    let mut call = Box::pin(client.gate(1));
+    runner.run(poll_fn(|context| {
+        assert!(Future::poll(call.as_mut(), context).is_pending());
+        Poll::Ready(())
+    }));
+    runner.settle();
+    drop(call);
+    runner.settle();
+    // A call that nobody waits for isn't the client's end.
+    assert_eq!((runner.running(), echo.finished.get()), (1, 0));
+    drop(client);
+    runner.settle();
+    assert_eq!((runner.running(), echo.finished.get()), (0, 1));
 }
