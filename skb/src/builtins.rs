@@ -6,7 +6,7 @@
 //! | `terms` | unification, comparison, type tests, `functor/3`, `'$arg'/3`, `=../2`, `copy_term/2`, atoms |
 //! | `arithmetic` | `is/2`, `=:=/2`, `=\=/2`, `</2`, `>/2`, `=</2`, `>=/2` |
 //! | `lists` | `sort/2`, `msort/2`, `keysort/2`, `'$list'/3` |
-//! | `clauses` | `assertz/1`, `asserta/1`, `'$clause'/3`, `'$erase'/2`, `dynamic/1` |
+//! | `clauses` | `assertz/1`, `asserta/1`, `'$clause'/3`, `'$erase'/2`, `'$readable'/1`, `'$modifiable'/1`, `dynamic/1` |
 //!
 //! Everything else is `library.pl`, on top of these.
 
@@ -16,13 +16,12 @@ mod control;
 mod lists;
 mod terms;
 
-use alloc::vec::Vec;
-
 use crate::fault::Fault;
 use crate::knowledge_base::KnowledgeBase;
 use crate::machine::{Machine, Outcome};
+use crate::memory::Buffer;
 use crate::store::Value;
-use crate::symbol::{Symbol, Symbols};
+use crate::symbol::Symbol;
 
 pub(crate) use clauses::unify_clause;
 
@@ -96,17 +95,16 @@ const TABLE: &[(&str, u32, Function)] = &[
     ("$clause", 3, clauses::clause),
     ("$erase", 2, clauses::erase),
     ("$modifiable", 1, clauses::modifiable),
+    ("$readable", 1, clauses::readable),
     ("dynamic", 1, clauses::dynamic),
     ("discontiguous", 1, clauses::dynamic),
 ];
 
-/// The built-ins' names, interned.
-pub(crate) fn names(symbols: &mut Symbols) -> impl Iterator<Item = (Symbol, u32, BuiltinId)> {
+/// The built-ins' names, numbers of arguments and ids.
+pub(crate) fn names() -> impl Iterator<Item = (&'static str, u32, BuiltinId)> {
     (0u16..)
         .zip(TABLE)
-        .map(|(i, (name, arity, _))| (symbols.intern(name), *arity, BuiltinId(i)))
-        .collect::<Vec<_>>()
-        .into_iter()
+        .map(|(i, (name, arity, _))| (*name, *arity, BuiltinId(i)))
 }
 
 /// Runs a built-in.
@@ -153,14 +151,13 @@ impl Machine {
     }
 
     /// The elements of an argument that must be a proper list.
-    pub(crate) fn list_argument(&mut self, n: usize) -> Result<Vec<Value>, Fault> {
+    pub(crate) fn list_argument(&mut self, n: usize) -> Result<Buffer<Value>, Fault> {
         let list = self.argument(n);
-        let mut items = Vec::new();
+        let mut items = Buffer::new(self.store.pool());
         let mut rest = list;
         while let Some((head, tail)) = self.store.list_cell(rest) {
             self.store.spend(1)?;
-            self.store.require(items.len())?;
-            items.push(head);
+            items.push(head)?;
             rest = tail;
         }
         match rest {

@@ -19,15 +19,19 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 
 use crate::builtins::BuiltinId;
+use crate::error::Resource;
+use crate::memory::{Buffer, Charge, Pool, block, probe};
 use crate::store::Cell;
 use crate::symbol::Symbol;
 
-/// A predicate of the database.
+/// A predicate of the database: its place there, and which of those that the place has held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct PredId(pub(crate) u32);
+pub(crate) struct PredId {
+    pub(crate) index: u32,
+    pub(crate) generation: u32,
+}
 
 /// One instruction of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +40,14 @@ pub(crate) enum Instr {
     /// `last` if nothing but `Proceed` follows.
     Call {
         pred: PredId,
+        args: u32,
+        arity: u32,
+        last: bool,
+    },
+    /// Calls what bears a name by then; only in goals, so that asking for something doesn't make
+    /// it known.
+    CallNamed {
+        name: Symbol,
         args: u32,
         arity: u32,
         last: bool,
@@ -97,34 +109,72 @@ pub(crate) struct Clause {
     pub(crate) keys: [Key; INDEXED],
     /// The clause as it was given, `Head :- Body` or `Head`, with plain variables.
     pub(crate) source: Box<[Cell]>,
+    /// For all of it: a clause that was removed lives on in the goals that walk over it.
+    #[expect(dead_code, reason = "it is given back when the clause is dropped")]
+    charge: Charge,
+}
+
+/// What a clause is made of.
+pub(crate) struct Parts<'a> {
+    pub(crate) sequence: i64,
+    pub(crate) head: &'a [Cell],
+    pub(crate) code: &'a [Cell],
+    pub(crate) instrs: &'a [Instr],
+    pub(crate) slots: u32,
+    pub(crate) keys: [Key; INDEXED],
+    pub(crate) source: &'a [Cell],
 }
 
 impl Clause {
+    /// A clause for which `pool` pays.
+    pub(crate) fn new(pool: &Arc<Pool>, parts: &Parts<'_>) -> Result<Arc<Self>, Resource> {
+        let blocks = [
+            size_of::<Self>() + 2 * size_of::<usize>(),
+            size_of_val(parts.head),
+            size_of_val(parts.code),
+            size_of_val(parts.instrs),
+            size_of_val(parts.source),
+        ];
+        let charge = Charge::of(pool, blocks.into_iter().map(block).sum())?;
+        let exhausted = pool.resource();
+        let copy = |cells: &[Cell]| {
+            probe(size_of_val(cells), exhausted).map(|()| Box::<[Cell]>::from(cells))
+        };
+        let (head, code, source) = (copy(parts.head)?, copy(parts.code)?, copy(parts.source)?);
+        probe(size_of_val(parts.instrs), exhausted)?;
+        Ok(Arc::new(Self {
+            sequence: parts.sequence,
+            head,
+            code,
+            instrs: Box::from(parts.instrs),
+            slots: parts.slots,
+            keys: parts.keys,
+            source,
+            charge,
+        }))
+    }
+
     /// A clause of the engine's own: no head, only these instructions.
-    pub(crate) fn internal(instrs: &[Instr], slots: u32) -> Arc<Self> {
-        Arc::new(Self {
+    pub(crate) fn internal(
+        pool: &Arc<Pool>,
+        instrs: &[Instr],
+        slots: u32,
+    ) -> Result<Arc<Self>, Resource> {
+        let parts = Parts {
             sequence: 0,
-            head: Box::from([]),
-            code: Box::from([]),
-            instrs: Box::from(instrs),
+            head: &[],
+            code: &[],
+            instrs,
             slots,
             keys: [Key::Any; INDEXED],
-            source: Box::from([]),
-        })
+            source: &[],
+        };
+        Self::new(pool, &parts)
     }
 
     /// Whether the body is `true`.
     pub(crate) fn is_fact(&self) -> bool {
         matches!(*self.instrs, [Instr::Proceed])
-    }
-
-    /// Memory that the clause takes, in bytes.
-    pub(crate) fn bytes(&self) -> usize {
-        size_of::<Self>()
-            + (self.head.len() + self.code.len() + self.source.len()) * size_of::<Cell>()
-            + self.instrs.len() * size_of::<Instr>()
-            // Its places in the row of clauses and in the indexes.
-            + 8 * size_of::<*const Self>()
     }
 }
 
@@ -147,4 +197,9 @@ pub(crate) fn end_of(cells: &[Cell], at: usize) -> usize {
 
 /// Clauses of one predicate in order; shared with the goals that walk over it,
 /// so that each sees the clauses of the moment it started (logical update view).
-pub(crate) type ClauseList = Arc<Vec<Arc<Clause>>>;
+pub(crate) type ClauseList = Arc<Buffer<Arc<Clause>>>;
+
+/// The block that a list lies in behind its two counts, without its entries; in bytes.
+pub(crate) const fn list_block() -> usize {
+    block(2 * size_of::<usize>() + size_of::<Buffer<Arc<Clause>>>())
+}

@@ -1,11 +1,11 @@
 //! From clause terms to [`Clause`]s.
 
-use alloc::boxed::Box;
-use alloc::vec;
-use alloc::vec::Vec;
+use alloc::sync::Arc;
 
-use crate::clause::{Clause, INDEXED, Instr, Key, end_of};
-use crate::database::{Database, Target};
+use crate::clause::{Clause, INDEXED, Instr, Key, Parts, end_of};
+use crate::database::{Database, NamespaceId, Target};
+use crate::error::Resource;
+use crate::memory::{Buffer, Pool};
 use crate::store::{Cell, index};
 use crate::symbol::Symbol;
 
@@ -16,6 +16,27 @@ pub(crate) enum CompileError {
     Instantiation,
     /// The head, or a goal of the body, can't be called.
     NotCallable,
+    /// There is no room for the clause.
+    Limit(Resource),
+}
+
+impl From<Resource> for CompileError {
+    fn from(resource: Resource) -> Self {
+        Self::Limit(resource)
+    }
+}
+
+/// What a clause is compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To be kept, with this number; unknown predicates that the body calls are entered in the
+    /// database, without clauses.
+    Clause {
+        /// [`Clause::sequence`].
+        sequence: i64,
+    },
+    /// To be run: unknown predicates are looked for when they are called.
+    Goal,
 }
 
 /// Where head and body of a clause begin in its preorder; no body for a fact.
@@ -36,38 +57,43 @@ pub(crate) fn head_functor(source: &[Cell], at: usize) -> Result<(Symbol, u32), 
     }
 }
 
-/// Compiles the clause that the preorder `source` is. Unknown predicates that
-/// the body calls are entered in the database, without clauses.
+/// Compiles the clause that the preorder `source` is for a namespace; `pool` pays for it.
 pub(crate) fn compile(
     database: &mut Database,
-    source: Box<[Cell]>,
-    sequence: i64,
-) -> Result<Clause, CompileError> {
-    let (head_at, body_at) = split(&source);
-    let (_, arity) = head_functor(&source, head_at)?;
-    let variables = variable_count(&source);
-    let mut occurrences = vec![0u32; variables as usize];
-    for cell in &source {
+    namespace: NamespaceId,
+    pool: &Arc<Pool>,
+    source: &[Cell],
+    purpose: Purpose,
+) -> Result<Arc<Clause>, CompileError> {
+    let (head_at, body_at) = split(source);
+    let (_, arity) = head_functor(source, head_at)?;
+    let variables = variable_count(source);
+    let mut occurrences = Buffer::new(pool);
+    occurrences.resize(variables as usize, 0u32)?;
+    for cell in source {
         if let Cell::Var(n) = cell {
             occurrences[*n as usize] += 1;
         }
     }
-    let known = vec![false; variables as usize];
+    let mut known = Buffer::new(pool);
+    known.resize(variables as usize, false)?;
     let mut compiler = Compiler {
-        source: &source,
-        ends: ends(&source),
+        source,
+        ends: ends(source, pool)?,
         database,
+        namespace,
+        purpose,
         occurrences,
         known,
-        code: Vec::new(),
-        instrs: Vec::new(),
+        code: Buffer::new(pool),
+        instrs: Buffer::new(pool),
         slots: variables,
     };
-    let head = compiler.head(head_at, arity);
+    let head = compiler.head(head_at, arity)?;
     if let Some(body) = body_at {
         compiler.body(body)?;
     }
-    compiler.instrs.push(Instr::Proceed);
+    compiler.instrs.push(Instr::Proceed)?;
     compiler.finish_jumps();
     let Compiler {
         code,
@@ -76,15 +102,20 @@ pub(crate) fn compile(
         ..
     } = compiler;
     let keys = keys(&head);
-    Ok(Clause {
+    let sequence = match purpose {
+        Purpose::Clause { sequence } => sequence,
+        Purpose::Goal => 0,
+    };
+    let parts = Parts {
         sequence,
-        head: head.into(),
-        code: code.into(),
-        instrs: instrs.into(),
+        head: &head,
+        code: &code,
+        instrs: &instrs,
         slots,
         keys,
         source,
-    })
+    };
+    Ok(Clause::new(pool, &parts)?)
 }
 
 /// One more than the largest number of a variable.
@@ -94,10 +125,11 @@ fn variable_count(source: &[Cell]) -> u32 {
 }
 
 /// Index just past each subterm, in one pass from the end.
-fn ends(source: &[Cell]) -> Vec<usize> {
-    let mut ends = vec![source.len(); source.len()];
+fn ends(source: &[Cell], pool: &Arc<Pool>) -> Result<Buffer<usize>, Resource> {
+    let mut ends = Buffer::new(pool);
+    ends.resize(source.len(), source.len())?;
     // Starts of the complete subterms to the right, nearest last.
-    let mut complete: Vec<usize> = Vec::new();
+    let mut complete: Buffer<usize> = Buffer::new(pool);
     for (i, cell) in source.iter().enumerate().rev() {
         let mut end = i + 1;
         if let Cell::Compound(_, arity) = cell {
@@ -106,9 +138,9 @@ fn ends(source: &[Cell]) -> Vec<usize> {
             }
         }
         ends[i] = end;
-        complete.push(i);
+        complete.push(i)?;
     }
-    ends
+    Ok(ends)
 }
 
 fn keys(head: &[Cell]) -> [Key; INDEXED] {
@@ -129,14 +161,16 @@ fn keys(head: &[Cell]) -> [Key; INDEXED] {
 struct Compiler<'a> {
     source: &'a [Cell],
     /// Index just past each subterm.
-    ends: Vec<usize>,
+    ends: Buffer<usize>,
     database: &'a mut Database,
+    namespace: NamespaceId,
+    purpose: Purpose,
     /// How often each variable occurs.
-    occurrences: Vec<u32>,
+    occurrences: Buffer<u32>,
     /// Variables that have their value at the present instruction.
-    known: Vec<bool>,
-    code: Vec<Cell>,
-    instrs: Vec<Instr>,
+    known: Buffer<bool>,
+    code: Buffer<Cell>,
+    instrs: Buffer<Instr>,
     slots: u32,
 }
 
@@ -174,16 +208,16 @@ struct Condition {
 }
 
 impl Compiler<'_> {
-    fn head(&mut self, at: usize, arity: u32) -> Vec<Cell> {
-        let mut head = Vec::new();
+    fn head(&mut self, at: usize, arity: u32) -> Result<Buffer<Cell>, Resource> {
+        let mut head = Buffer::new(self.code.pool());
         if arity > 0 {
             let end = self.ends[at];
             for i in at + 1..end {
                 let cell = self.occurrence(self.source[i]);
-                head.push(cell);
+                head.push(cell)?;
             }
         }
-        head
+        Ok(head)
     }
 
     /// The cell of a clause's code for one of its source.
@@ -199,20 +233,21 @@ impl Compiler<'_> {
     }
 
     fn body(&mut self, at: usize) -> Result<(), CompileError> {
-        let mut work = Vec::from([Work::Goal(Goal {
+        let mut work = Buffer::new(self.code.pool());
+        work.push(Work::Goal(Goal {
             at,
             cut: None,
             branch: false,
-        })]);
-        let mut jumps: Vec<usize> = Vec::new();
+        }))?;
+        let mut jumps: Buffer<usize> = Buffer::new(self.code.pool());
         while let Some(item) = work.pop() {
             let here = index(self.instrs.len());
             match item {
                 Work::Goal(goal) => self.goal(goal, &mut work)?,
-                Work::Emit(instr) => self.instrs.push(instr),
+                Work::Emit(instr) => self.instrs.push(instr)?,
                 Work::Else(try_else) => {
-                    jumps.push(self.instrs.len());
-                    self.instrs.push(Instr::Jump(0));
+                    jumps.push(self.instrs.len())?;
+                    self.instrs.push(Instr::Jump(0))?;
                     self.instrs[try_else] = Instr::TryElse(here + 1);
                 }
                 Work::End => {
@@ -226,15 +261,14 @@ impl Compiler<'_> {
         Ok(())
     }
 
-    fn goal(&mut self, goal: Goal, work: &mut Vec<Work>) -> Result<(), CompileError> {
+    fn goal(&mut self, goal: Goal, work: &mut Buffer<Work>) -> Result<(), CompileError> {
         let Goal { at, cut, branch } = goal;
         let (name, arity) = match self.source.get(at).copied() {
             Some(Cell::Atom(name)) => (name, 0),
             Some(Cell::Compound(name, arity)) => (name, arity),
             Some(Cell::Var(_)) => {
                 // A variable as goal is called when it is bound.
-                self.call(Symbol::CALL, 1, at);
-                return Ok(());
+                return Ok(self.call(Symbol::CALL, 1, at)?);
             }
             _ => return Err(CompileError::NotCallable),
         };
@@ -242,47 +276,47 @@ impl Compiler<'_> {
         match (name, arity) {
             (Symbol::COMMA, 2) => {
                 let right = self.ends[left];
-                work.push(Work::Goal(Goal { at: right, ..goal }));
-                work.push(Work::Goal(Goal { at: left, ..goal }));
+                work.push(Work::Goal(Goal { at: right, ..goal }))?;
+                work.push(Work::Goal(Goal { at: left, ..goal }))?;
             }
             (Symbol::TRUE, 0) => {}
-            (Symbol::CUT, 0) => self.instrs.push(cut.map_or(Instr::Cut, Instr::CutTo)),
+            (Symbol::CUT, 0) => self.instrs.push(cut.map_or(Instr::Cut, Instr::CutTo))?,
             (Symbol::SEMICOLON, 2) => {
                 let right = self.ends[left];
-                self.enter_branch(at, branch);
+                self.enter_branch(at, branch)?;
                 let otherwise = Goal {
                     at: right,
                     cut,
                     branch: true,
                 };
                 if let Some(Cell::Compound(Symbol::ARROW, 2)) = self.source.get(left) {
-                    self.if_then_else(left, Some(otherwise), cut, work);
+                    self.if_then_else(left, Some(otherwise), cut, work)?;
                 } else {
                     let try_else = self.instrs.len();
-                    self.instrs.push(Instr::TryElse(0));
-                    work.push(Work::End);
-                    work.push(Work::Goal(otherwise));
-                    work.push(Work::Else(try_else));
+                    self.instrs.push(Instr::TryElse(0))?;
+                    work.push(Work::End)?;
+                    work.push(Work::Goal(otherwise))?;
+                    work.push(Work::Else(try_else))?;
                     work.push(Work::Goal(Goal {
                         at: left,
                         cut,
                         branch: true,
-                    }));
+                    }))?;
                 }
             }
             (Symbol::ARROW, 2) => {
-                self.enter_branch(at, branch);
-                self.if_then_else(at, None, cut, work);
+                self.enter_branch(at, branch)?;
+                self.if_then_else(at, None, cut, work)?;
             }
             (Symbol::NOT, 1) => {
-                self.enter_branch(at, branch);
-                let opened = self.open_condition(left);
-                work.push(Work::Here(opened.try_else));
-                work.push(Work::Emit(Instr::Fail));
-                work.push(Work::Emit(Instr::CutTo(opened.commit)));
-                work.push(Work::Goal(opened.goal));
+                self.enter_branch(at, branch)?;
+                let opened = self.open_condition(left)?;
+                work.push(Work::Here(opened.try_else))?;
+                work.push(Work::Emit(Instr::Fail))?;
+                work.push(Work::Emit(Instr::CutTo(opened.commit)))?;
+                work.push(Work::Goal(opened.goal))?;
             }
-            _ => self.call(name, arity, left),
+            _ => self.call(name, arity, left)?,
         }
         Ok(())
     }
@@ -293,34 +327,34 @@ impl Compiler<'_> {
         at: usize,
         otherwise: Option<Goal>,
         cut: Option<u32>,
-        work: &mut Vec<Work>,
-    ) {
+        work: &mut Buffer<Work>,
+    ) -> Result<(), Resource> {
         let condition = at + 1;
         let then = self.ends[condition];
-        let opened = self.open_condition(condition);
-        work.push(Work::End);
-        work.push(otherwise.map_or(Work::Emit(Instr::Fail), Work::Goal));
-        work.push(Work::Else(opened.try_else));
+        let opened = self.open_condition(condition)?;
+        work.push(Work::End)?;
+        work.push(otherwise.map_or(Work::Emit(Instr::Fail), Work::Goal))?;
+        work.push(Work::Else(opened.try_else))?;
         work.push(Work::Goal(Goal {
             at: then,
             cut,
             branch: true,
-        }));
-        work.push(Work::Emit(Instr::CutTo(opened.commit)));
-        work.push(Work::Goal(opened.goal));
+        }))?;
+        work.push(Work::Emit(Instr::CutTo(opened.commit)))?;
+        work.push(Work::Goal(opened.goal))
     }
 
     /// Opens the condition at `at`, of `->` or `\+`: what it leaves behind when it succeeds is cut
     /// together with the way to the else branch, but a cut *in* it leaves that way open: it is local
     /// to the condition (ISO 7.8.7, 7.8.8, 8.15.1). So there are two marks, one on either side of the
     /// choice.
-    fn open_condition(&mut self, at: usize) -> Condition {
-        let commit = self.mark();
+    fn open_condition(&mut self, at: usize) -> Result<Condition, Resource> {
+        let commit = self.mark()?;
         let try_else = self.instrs.len();
-        self.instrs.push(Instr::TryElse(0));
+        self.instrs.push(Instr::TryElse(0))?;
         let cuts = self.source[at..self.ends[at]].contains(&Cell::Atom(Symbol::CUT));
-        let cut = if cuts { self.mark() } else { commit };
-        Condition {
+        let cut = if cuts { self.mark()? } else { commit };
+        Ok(Condition {
             commit,
             try_else,
             goal: Goal {
@@ -328,34 +362,35 @@ impl Compiler<'_> {
                 cut: Some(cut),
                 branch: true,
             },
-        }
+        })
     }
 
-    fn mark(&mut self) -> u32 {
+    fn mark(&mut self) -> Result<u32, Resource> {
         let slot = self.slots;
         self.slots += 1;
-        self.instrs.push(Instr::Mark(slot));
-        slot
+        self.instrs.push(Instr::Mark(slot))?;
+        Ok(slot)
     }
 
     /// Makes the variables of the outermost construct at `at` that have no value
     /// yet. Within it all are known then.
-    fn enter_branch(&mut self, at: usize, branch: bool) {
+    fn enter_branch(&mut self, at: usize, branch: bool) -> Result<(), Resource> {
         if branch {
-            return;
+            return Ok(());
         }
         for i in at..self.ends[at] {
             if let Cell::Var(n) = self.source[i]
                 && self.occurrences[n as usize] > 1
                 && !core::mem::replace(&mut self.known[n as usize], true)
             {
-                self.instrs.push(Instr::Init(n));
+                self.instrs.push(Instr::Init(n))?;
             }
         }
+        Ok(())
     }
 
     /// A call with `arity` argument terms from `at` on.
-    fn call(&mut self, name: Symbol, arity: u32, at: usize) {
+    fn call(&mut self, name: Symbol, arity: u32, at: usize) -> Result<(), Resource> {
         let args = index(self.code.len());
         let mut end = at;
         for _ in 0..arity {
@@ -363,17 +398,27 @@ impl Compiler<'_> {
         }
         for i in at..end {
             let cell = self.occurrence(self.source[i]);
-            self.code.push(cell);
+            self.code.push(cell)?;
         }
-        self.instrs.push(match self.database.resolve(name, arity) {
-            Target::Builtin(id) => Instr::Builtin { id, args, arity },
-            Target::Predicate(pred) => Instr::Call {
+        let known = match self.purpose {
+            Purpose::Goal => self.database.known(self.namespace, name, arity),
+            Purpose::Clause { .. } => Some(self.database.resolve(self.namespace, name, arity)?),
+        };
+        self.instrs.push(match known {
+            None => Instr::CallNamed {
+                name,
+                args,
+                arity,
+                last: false,
+            },
+            Some(Target::Builtin(id)) => Instr::Builtin { id, args, arity },
+            Some(Target::Predicate(pred)) => Instr::Call {
                 pred,
                 args,
                 arity,
                 last: false,
             },
-        });
+        })
     }
 
     /// Lets jumps lead to their final place and marks the last calls. From the
@@ -388,7 +433,7 @@ impl Compiler<'_> {
         }
         for i in 0..self.instrs.len() {
             let proceeds = goes_to(&self.instrs, i + 1) == Some(Instr::Proceed);
-            if let Instr::Call { last, .. } = &mut self.instrs[i] {
+            if let Instr::Call { last, .. } | Instr::CallNamed { last, .. } = &mut self.instrs[i] {
                 *last = proceeds;
             }
         }
@@ -417,5 +462,8 @@ pub(crate) fn is_control(name: Symbol, arity: u32) -> bool {
 pub(crate) fn is_reserved(database: &Database, name: Symbol, arity: u32) -> bool {
     is_control(name, arity)
         || matches!((name, arity), (Symbol::NECK, 1 | 2) | (Symbol::COLON, 2))
-        || matches!(database.known(name, arity), Some(Target::Builtin(_)))
+        || matches!(
+            database.known(NamespaceId::SYSTEM, name, arity),
+            Some(Target::Builtin(_))
+        )
 }

@@ -90,6 +90,10 @@ pub enum Resource {
     QueryMemory,
     /// The memory of clauses and names: [`crate::Limits::database_bytes`].
     DatabaseMemory,
+    /// A client's share of memory: its clauses and queries together.
+    ClientMemory,
+    /// The memory of everything together: [`crate::Limits::memory_bytes`].
+    Memory,
 }
 
 impl Resource {
@@ -100,6 +104,8 @@ impl Resource {
             Self::Steps => "steps",
             Self::QueryMemory => "query_memory",
             Self::DatabaseMemory => "database_memory",
+            Self::ClientMemory => "client_memory",
+            Self::Memory => "memory",
         }
     }
 }

@@ -63,6 +63,12 @@ impl Fault {
     }
 }
 
+impl From<Resource> for Fault {
+    fn from(resource: Resource) -> Self {
+        Self::Limit(resource)
+    }
+}
+
 /// `Name/Arity`.
 pub(crate) fn indicator(store: &mut Store, name: Symbol, arity: u32) -> Value {
     store.new_struct(

@@ -1,16 +1,18 @@
-//! The knowledge base: names, clauses, and what is done with them from outside.
+//! The knowledge base: names, clauses, and what is done with them from outside. One long list of
+//! operations, most of them twice: the system's, and on somebody's behalf.
 
-use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::compile::CompileError;
-use crate::database::{Database, End, Refusal};
+use crate::database::{Database, End, NamespaceId, Refusal};
 use crate::error::{Error, Resource};
+use crate::memory::{self, Buffer, Charge, Pool, block};
 use crate::query::{Query, Solution};
 use crate::reader::{ReadTerm, Reader, read_term};
 use crate::schema::{Fact, SCHEMAS};
+use crate::scope::{Limits, Reservation, Scope};
 use crate::store::{Cell, index};
 use crate::symbol::{Symbol, Symbols};
 use crate::term::{Name, Node, Term};
@@ -20,28 +22,6 @@ const LIBRARY: &str = include_str!("library.pl");
 
 /// The rules of the machine.
 pub const RULES: &str = include_str!("rules.pl");
-
-/// Bounds that turn runaway programs into errors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Steps of one query: calls made, and cells of terms visited.
-    pub steps: u64,
-    /// Memory of one query's terms and stacks, in bytes.
-    pub query_bytes: usize,
-    /// Memory of all clauses and names, in bytes.
-    pub database_bytes: usize,
-}
-
-impl Default for Limits {
-    /// 50 million steps, 32 MiB a query, 64 MiB of clauses and names.
-    fn default() -> Self {
-        Self {
-            steps: 50_000_000,
-            query_bytes: 32 << 20,
-            database_bytes: 64 << 20,
-        }
-    }
-}
 
 /// Facts and rules, and the names in them.
 ///
@@ -61,7 +41,12 @@ pub struct KnowledgeBase {
     pub(crate) symbols: Symbols,
     pub(crate) database: Database,
     limits: Limits,
+    memory: Arc<Pool>,
+    system: Scope,
 }
+
+/// Memory for reading a text, in bytes per byte of it.
+const READING: usize = 96;
 
 impl Default for KnowledgeBase {
     fn default() -> Self {
@@ -74,17 +59,26 @@ impl KnowledgeBase {
     #[must_use]
     pub fn new() -> Self {
         let limits = Limits::default();
-        let mut symbols = Symbols::new();
-        let database = Database::new(&mut symbols, limits.database_bytes);
+        let memory = Pool::root(limits.memory_bytes, Resource::Memory);
+        let share = memory.part(limits.database_bytes, Resource::DatabaseMemory);
+        let (database, symbols) = Database::new(&memory, &share)
+            .expect("the engine's own names are few, and this is the start");
+        let system = Scope {
+            namespace: NamespaceId::SYSTEM,
+            queries: Arc::clone(&memory),
+            clauses: share,
+        };
         let mut kb = Self {
             symbols,
             database,
             limits,
+            memory,
+            system,
         };
-        kb.database.set_loading_library(true);
+        kb.database.begin_library();
         kb.consult(LIBRARY)
             .expect("library.pl is part of this crate and a test consults it");
-        kb.database.set_loading_library(false);
+        kb.database.end_library(&kb.symbols);
         kb
     }
 
@@ -94,9 +88,8 @@ impl KnowledgeBase {
     pub fn with_rules() -> Self {
         let mut kb = Self::new();
         for schema in SCHEMAS {
-            let name = kb.symbols.intern(schema.name);
             // No schema bears the name of a built-in: a test calls each.
-            let _ = kb.database.declare(name, index(schema.arguments.len()));
+            let _ = kb.declare(schema.name, index(schema.arguments.len()));
         }
         kb.consult(RULES)
             .expect("rules.pl is part of this crate and a test consults it");
@@ -112,13 +105,56 @@ impl KnowledgeBase {
     /// Sets the bounds for the knowledge base and the queries opened from now on.
     pub fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
-        self.database.set_byte_limit(limits.database_bytes);
+        self.system.clauses.set_limit(limits.database_bytes);
+        self.memory.set_limit(limits.memory_bytes);
     }
 
-    /// Memory that clauses and names take, in bytes.
+    /// Memory that the system's clauses and names take, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.symbols.bytes() + self.database.bytes()
+        self.system.bytes()
+    }
+
+    /// Memory that everything takes, clients and open queries included, in bytes.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.memory.used()
+    }
+
+    /// The system's own scope: what it adds, everybody sees.
+    #[must_use]
+    pub fn system(&self) -> &Scope {
+        &self.system
+    }
+
+    /// A new client, with a share of `bytes` bytes of memory. At most three quarters of it are for
+    /// clauses and names, so that one who has filled that can still ask, and remove some.
+    ///
+    /// # Errors
+    /// A bound.
+    pub fn open_client(&mut self, bytes: usize) -> Result<Scope, Error> {
+        let share = self.memory.part(bytes, Resource::ClientMemory);
+        let clauses = share.part(bytes / 4 * 3, Resource::ClientMemory);
+        let namespace = self.database.open(&clauses, &share).map_err(Error::Limit)?;
+        Ok(Scope {
+            namespace,
+            queries: share,
+            clauses,
+        })
+    }
+
+    /// Forgets a client and all that it has added. Its open queries find nothing more. The
+    /// system's scope is never closed.
+    pub fn close_client(&mut self, client: &Scope) {
+        self.database.close(&mut self.symbols, client.namespace);
+    }
+
+    fn declare(&mut self, name: &str, arity: u32) -> Result<(), Refusal> {
+        let Self {
+            symbols, database, ..
+        } = self;
+        let name = database.intern(symbols, NamespaceId::SYSTEM, name)?;
+        database.declare(NamespaceId::SYSTEM, name, arity)
     }
 
     /// A knowledge base with the same clauses, declarations and bounds, without
@@ -132,28 +168,13 @@ impl KnowledgeBase {
         let mut kb = Self::new();
         kb.set_limits(self.limits);
         for (name, arity) in self.database.defined() {
-            let name = kb.symbols.intern(self.symbols.name(name));
             // What the old one could define, a new one can.
-            let _ = kb.database.declare(name, arity);
+            let _ = kb.declare(self.symbols.name(name), arity);
         }
         for clause in self.clauses() {
             kb.assertz(&clause)?;
         }
         Ok(kb)
-    }
-
-    /// Whether all names of a term have symbols.
-    fn knows(&self, term: &Term) -> bool {
-        term.nodes().iter().all(|node| match node {
-            Node::Atom(name) | Node::Str(name) | Node::Compound(name, _) => {
-                self.symbols.knows(name)
-            }
-            Node::Var(_) | Node::Int(_) => true,
-        })
-    }
-
-    pub(crate) fn is_full(&self) -> bool {
-        self.bytes() > self.limits.database_bytes
     }
 
     /// Adds the clauses of a text behind those that are there and runs its
@@ -180,7 +201,8 @@ impl KnowledgeBase {
                         at: clause.at,
                     };
                     let limits = self.limits;
-                    if self.open(&names, limits)?.next(self)?.is_none() {
+                    let scope = self.system.clone();
+                    if self.open(&scope, &names, limits)?.next(self)?.is_none() {
                         return Err(Error::DirectiveFailed(i + 1));
                     }
                 }
@@ -202,13 +224,41 @@ impl KnowledgeBase {
         self.query_within(text, self.limits)
     }
 
+    /// Opens a query on somebody's behalf.
+    ///
+    /// # Errors
+    /// As [`KnowledgeBase::query`].
+    pub fn query_as(&mut self, scope: &Scope, text: &str) -> Result<Query, Error> {
+        let goal = self.read_as(scope, text)?;
+        self.open(scope, &goal, self.limits)
+    }
+
+    /// Reads a text on somebody's behalf, if there is room for that.
+    ///
+    /// # Errors
+    /// [`Error::Syntax`], [`Error::Limit`].
+    pub fn read_as(&self, scope: &Scope, text: &str) -> Result<ReadTerm, Error> {
+        let _reading = self.reading(scope, text)?;
+        Ok(read_term(text)?)
+    }
+
+    /// Makes sure that there is room for reading a text.
+    fn reading(&self, scope: &Scope, text: &str) -> Result<Charge, Error> {
+        let bytes = text.len().saturating_mul(READING);
+        let charge = Charge::of(&scope.queries, bytes).map_err(Error::Limit)?;
+        // The largest block of it.
+        memory::probe(block(bytes / 4), scope.queries.resource()).map_err(Error::Limit)?;
+        Ok(charge)
+    }
+
     /// Opens a query with bounds of its own; those of the database are not
     /// changed by it.
     ///
     /// # Errors
     /// As [`KnowledgeBase::query`].
     pub fn query_within(&mut self, text: &str, limits: Limits) -> Result<Query, Error> {
-        self.open(&read_term(text)?, limits)
+        let scope = self.system.clone();
+        self.open(&scope, &read_term(text)?, limits)
     }
 
     /// Opens a query for a goal that has been read or built.
@@ -216,7 +266,40 @@ impl KnowledgeBase {
     /// # Errors
     /// As [`KnowledgeBase::query`], syntax apart.
     pub fn query_term(&mut self, goal: &ReadTerm) -> Result<Query, Error> {
-        self.open(goal, self.limits)
+        let scope = self.system.clone();
+        self.open(&scope, goal, self.limits)
+    }
+
+    /// As [`KnowledgeBase::query_term`], on somebody's behalf.
+    ///
+    /// # Errors
+    /// As [`KnowledgeBase::query_term`].
+    pub fn query_term_as(&mut self, scope: &Scope, goal: &ReadTerm) -> Result<Query, Error> {
+        self.open(scope, goal, self.limits)
+    }
+
+    /// Counts what somebody keeps outside: nothing yet.
+    #[must_use]
+    pub fn reserve_for(&self, scope: &Scope) -> Reservation {
+        Reservation(Charge::none(&scope.queries))
+    }
+
+    /// Reads all clauses of a text on somebody's behalf, and what keeping them counts for.
+    ///
+    /// # Errors
+    /// [`Error::Syntax`], [`Error::Limit`].
+    pub fn read_program_as(
+        &self,
+        scope: &Scope,
+        text: &str,
+    ) -> Result<(Vec<ReadTerm>, Reservation), Error> {
+        let reading = self.reading(scope, text)?;
+        let mut reader = Reader::new(text);
+        let mut clauses = Vec::new();
+        while let Some(clause) = reader.next_clause()? {
+            clauses.push(clause);
+        }
+        Ok((clauses, Reservation(reading)))
     }
 
     /// The first solution of a goal, if it has one.
@@ -227,25 +310,23 @@ impl KnowledgeBase {
         self.query(text)?.next(self)
     }
 
-    fn open(&mut self, goal: &ReadTerm, limits: Limits) -> Result<Query, Error> {
-        // Names stay for good: once the bound is reached, a query without new ones
-        // is still served, so that nobody can lock the others out.
-        if self.is_full() && !self.knows(&goal.term) {
-            return Err(Error::Limit(Resource::DatabaseMemory));
-        }
-        let (cells, numbers) = self.import(&goal.term);
+    fn open(&mut self, scope: &Scope, goal: &ReadTerm, limits: Limits) -> Result<Query, Error> {
+        let pool = scope
+            .queries
+            .part(limits.query_bytes, Resource::QueryMemory);
+        let (cells, numbers) = self
+            .import(scope, &pool, &goal.term)
+            .map_err(Error::Limit)?;
         let variables = index(numbers.len());
         let head = if variables == 0 {
             Cell::Atom(Symbol::QUERY)
         } else {
             Cell::Compound(Symbol::QUERY, variables)
         };
-        let mut source = Vec::from([Cell::Compound(Symbol::NECK, 2), head]);
-        source.extend((0..variables).map(Cell::Var));
-        source.extend(cells);
+        let source = query_source(&pool, head, variables, &cells).map_err(Error::Limit)?;
         let clause = self
             .database
-            .compile_goal(Box::from(source))
+            .compile_goal(scope.namespace, &pool, &source)
             .map_err(|error| compile_error(error, &goal.term))?;
         let names = goal
             .variables
@@ -253,7 +334,7 @@ impl KnowledgeBase {
             .filter(|(name, _)| !name.starts_with('_'))
             .filter_map(|(name, number)| Some((Arc::clone(name), *numbers.get(number)?)))
             .collect::<Vec<(Name, u32)>>();
-        Query::new(clause, variables, names, limits)
+        Query::new(clause, variables, names, limits.steps, &pool, scope)
     }
 
     /// Adds a clause, `Head` or `Head :- Body`, behind the others of its predicate.
@@ -261,7 +342,16 @@ impl KnowledgeBase {
     /// # Errors
     /// A head or goal that can't be called, a predicate that is built in, a bound.
     pub fn assertz(&mut self, clause: &Term) -> Result<(), Error> {
-        self.add(clause, End::Last)
+        let scope = self.system.clone();
+        self.add(&scope, clause, End::Last)
+    }
+
+    /// As [`KnowledgeBase::assertz`], on somebody's behalf.
+    ///
+    /// # Errors
+    /// As [`KnowledgeBase::assertz`]; a predicate that isn't the client's.
+    pub fn assertz_as(&mut self, scope: &Scope, clause: &Term) -> Result<(), Error> {
+        self.add(scope, clause, End::Last)
     }
 
     /// Adds a clause before the others of its predicate.
@@ -269,7 +359,8 @@ impl KnowledgeBase {
     /// # Errors
     /// As [`KnowledgeBase::assertz`].
     pub fn asserta(&mut self, clause: &Term) -> Result<(), Error> {
-        self.add(clause, End::First)
+        let scope = self.system.clone();
+        self.add(&scope, clause, End::First)
     }
 
     /// Adds a fact of the machine.
@@ -280,9 +371,11 @@ impl KnowledgeBase {
         self.assertz(&fact.term()?)
     }
 
-    fn add(&mut self, clause: &Term, end: End) -> Result<(), Error> {
-        let (cells, _) = self.import(clause);
-        let added = self.database.add(&self.symbols, Box::from(cells), end);
+    fn add(&mut self, scope: &Scope, clause: &Term, end: End) -> Result<(), Error> {
+        let (cells, _) = self
+            .import(scope, &scope.clauses, clause)
+            .map_err(Error::Limit)?;
+        let added = self.database.add(scope.namespace, &cells, end);
         // What open queries made this copy is no later query's to pay for.
         self.database.take_copied();
         added.map_err(|refusal| match refusal {
@@ -308,7 +401,16 @@ impl KnowledgeBase {
     /// # Errors
     /// As `retract/1`: a head that can't be called, a built-in predicate, a bound.
     pub fn retract(&mut self, clause: &Term) -> Result<bool, Error> {
-        self.holds(Term::compound("retract", [clause.clone()]))
+        let scope = self.system.clone();
+        self.retract_as(&scope, clause)
+    }
+
+    /// As [`KnowledgeBase::retract`], on somebody's behalf.
+    ///
+    /// # Errors
+    /// As [`KnowledgeBase::retract`]; a predicate that isn't the client's.
+    pub fn retract_as(&mut self, scope: &Scope, clause: &Term) -> Result<bool, Error> {
+        self.holds(scope, Term::compound("retract", [clause.clone()]))
     }
 
     /// Removes all clauses whose head unifies with `head`.
@@ -316,18 +418,19 @@ impl KnowledgeBase {
     /// # Errors
     /// As `retractall/1`.
     pub fn retract_all(&mut self, head: &Term) -> Result<(), Error> {
-        self.holds(Term::compound("retractall", [head.clone()]))
+        let scope = self.system.clone();
+        self.holds(&scope, Term::compound("retractall", [head.clone()]))
             .map(|_| ())
     }
 
-    fn holds(&mut self, goal: Term) -> Result<bool, Error> {
+    fn holds(&mut self, scope: &Scope, goal: Term) -> Result<bool, Error> {
         let at = crate::error::Position { line: 1, column: 1 };
         let goal = ReadTerm {
             term: goal,
             variables: Vec::new(),
             at,
         };
-        Ok(self.query_term(&goal)?.next(self)?.is_some())
+        Ok(self.query_term_as(scope, &goal)?.next(self)?.is_some())
     }
 
     /// All clauses that are no library's, as terms, predicate by predicate.
@@ -339,23 +442,45 @@ impl KnowledgeBase {
 
     /// A term's cells with this knowledge base's symbols, its variables numbered
     /// anew in order of occurrence, and their new numbers by the old ones.
-    fn import(&mut self, term: &Term) -> (Vec<Cell>, BTreeMap<u32, u32>) {
+    fn import(
+        &mut self,
+        scope: &Scope,
+        pool: &Arc<Pool>,
+        term: &Term,
+    ) -> Result<(Buffer<Cell>, BTreeMap<u32, u32>), Resource> {
+        let Self {
+            symbols, database, ..
+        } = self;
+        let mut intern = |name: &str| database.intern(symbols, scope.namespace, name);
         let mut numbers = BTreeMap::new();
-        let cells = term
-            .nodes()
-            .iter()
-            .map(|node| match node {
+        let mut charge = Charge::none(pool);
+        let mut cells = Buffer::new(pool);
+        cells.reserve(term.nodes().len())?;
+        for node in term.nodes() {
+            cells.push(match node {
                 Node::Var(number) => {
                     let next = index(numbers.len());
+                    if !numbers.contains_key(number) {
+                        charge.add(memory::tree_entry::<u32, u32>())?;
+                    }
                     Cell::Var(*numbers.entry(*number).or_insert(next))
                 }
                 Node::Int(value) => Cell::Int(*value),
-                Node::Atom(name) => Cell::Atom(self.symbols.intern(name)),
-                Node::Str(text) => Cell::Str(self.symbols.intern(text)),
-                Node::Compound(name, arity) => Cell::Compound(self.symbols.intern(name), *arity),
-            })
-            .collect();
-        (cells, numbers)
+                Node::Atom(name) => Cell::Atom(intern(name)?),
+                Node::Str(text) => Cell::Str(intern(text)?),
+                Node::Compound(name, arity) => Cell::Compound(intern(name)?, *arity),
+            })?;
+        }
+        Ok((cells, numbers))
+    }
+
+    /// As [`KnowledgeBase::export`], if `pool` has room for the term.
+    pub(crate) fn export_within(&self, pool: &Arc<Pool>, cells: &[Cell]) -> Result<Term, Error> {
+        // What the term is made into is small, or made with room of its own.
+        let bytes = block(cells.len().saturating_mul(size_of::<Node>())).saturating_mul(2);
+        let _room = Charge::of(pool, bytes).map_err(Error::Limit)?;
+        memory::probe(bytes, pool.resource()).map_err(Error::Limit)?;
+        Ok(self.export(cells))
     }
 
     /// The term that cells stand for.
@@ -374,6 +499,24 @@ impl KnowledgeBase {
             .collect();
         Term::from_nodes(nodes)
     }
+}
+
+/// The clause of a query with these cells: its variables are the head's arguments.
+fn query_source(
+    pool: &Arc<Pool>,
+    head: Cell,
+    variables: u32,
+    cells: &[Cell],
+) -> Result<Buffer<Cell>, Resource> {
+    let mut source = Buffer::new(pool);
+    source.reserve(cells.len() + variables as usize + 2)?;
+    source.push(Cell::Compound(Symbol::NECK, 2))?;
+    source.push(head)?;
+    for n in 0..variables {
+        source.push(Cell::Var(n))?;
+    }
+    source.extend(cells)?;
+    Ok(source)
 }
 
 /// The goal of `:- Goal`.
@@ -400,6 +543,7 @@ fn formal(formal: Term) -> Error {
 
 fn compile_error(error: CompileError, culprit: &Term) -> Error {
     match error {
+        CompileError::Limit(resource) => Error::Limit(resource),
         CompileError::Instantiation => formal(Term::atom("instantiation_error")),
         CompileError::NotCallable => formal(Term::compound(
             "type_error",

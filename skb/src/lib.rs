@@ -28,9 +28,10 @@
 //! | --- | --- |
 //! | `term`, `reader`, `lexer`, `operators`, `writer` | terms outside the engine, and their text |
 //! | `symbol`, `store` | names and terms inside the engine |
+//! | `memory` | what memory is used for whom |
 //! | `clause`, `compile`, `database` | clauses, their instructions, predicates and indexes |
 //! | `machine`, `builtins`, `library.pl` | resolution, built-in predicates, the library |
-//! | `knowledge_base`, `query`, `error` | the interface |
+//! | `knowledge_base`, `scope`, `query`, `error` | the interface |
 //! | [`schema`], `rules.pl`, `machine_facts` | facts and rules of the machine |
 //!
 //! # Bad input
@@ -57,21 +58,24 @@ mod lexer;
 mod machine;
 #[cfg(feature = "dt")]
 mod machine_facts;
+mod memory;
 mod operators;
 mod query;
 mod reader;
 pub mod schema;
+mod scope;
 mod store;
 mod symbol;
 mod term;
 mod writer;
 
 pub use error::{Error, Position, Resource, SyntaxError, SyntaxErrorKind};
-pub use knowledge_base::{KnowledgeBase, Limits, RULES};
+pub use knowledge_base::{KnowledgeBase, RULES};
 #[cfg(feature = "dt")]
 pub use machine_facts::{facts_from_machine, set_running_core};
 pub use query::{Progress, Query, Solution};
 pub use reader::{ReadTerm, Reader, read_term};
+pub use scope::{Limits, Reservation, Scope};
 pub use term::{Args, Name, Term, TermRef, View};
 
 #[cfg(test)]

@@ -121,7 +121,7 @@ atom_string(A, S) :- nonvar(A), !, '$text'(A, _, S0), S = S0.
 atom_string(A, S) :- '$text'(S, A, _).
 
 % The database.
-clause(H, B) :- '$modifiable'(H), '$clause'(H, B, _).
+clause(H, B) :- '$readable'(H), '$clause'(H, B, _).
 retract(C) :- '$split'(C, H, B), '$modifiable'(H), '$clause'(H, B, R), '$erase'(H, R).
 '$split'(C, _, _) :- var(C), !, throw(error(instantiation_error, _)).
 '$split'((H :- B), H, B) :- !.

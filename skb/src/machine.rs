@@ -18,13 +18,14 @@ mod choice;
 mod solve;
 
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 
 use crate::builtins::BuiltinId;
 use crate::clause::{Clause, ClauseList, Instr};
 use crate::error::{Error, Resource};
 use crate::fault::Fault;
 use crate::knowledge_base::KnowledgeBase;
+use crate::memory::{Buffer, Pool};
+use crate::scope::Scope;
 use crate::store::{Cell, Mark, Slots, Store, Value, VarNumbers, index};
 
 /// Where a goal goes on when it has succeeded: an instruction of a frame.
@@ -97,22 +98,19 @@ enum Flow {
 /// The state of one query.
 pub(crate) struct Machine {
     pub(crate) store: Store,
-    frames: Vec<Frame>,
-    slots: Vec<Value>,
-    choices: Vec<Choice>,
-    saved: Vec<Value>,
-    collections: Vec<Vec<Cell>>,
-    collected: usize,
-    /// Bytes of clause lists that this query's changes have made copies of. Its
-    /// own choices may hold them, so they count as long as it lives.
-    copied: usize,
+    /// On whose behalf it runs.
+    pub(crate) scope: Scope,
+    frames: Buffer<Frame>,
+    slots: Buffer<Value>,
+    choices: Buffer<Choice>,
+    saved: Buffer<Value>,
+    collections: Buffer<Buffer<Cell>>,
     /// Arguments of the goal being called.
-    pub(crate) args: Vec<Value>,
+    pub(crate) args: Buffer<Value>,
     /// The running instruction.
     at: Continuation,
     /// The clause of the running frame.
     clause: Arc<Clause>,
-    byte_limit: usize,
     exhausted: bool,
     /// The next thing to do is to go back to the newest choice.
     failing: bool,
@@ -127,45 +125,30 @@ impl Machine {
         goal: Arc<Clause>,
         variables: u32,
         steps: u64,
-        byte_limit: usize,
+        pool: &Arc<Pool>,
+        scope: &Scope,
     ) -> Result<Self, Error> {
+        let internal =
+            |instrs: &[Instr], slots| Clause::internal(pool, instrs, slots).map_err(limit);
         let mut machine = Self {
-            store: Store::new(steps, byte_limit / size_of::<Value>()),
-            frames: Vec::new(),
-            slots: Vec::new(),
-            choices: Vec::new(),
-            saved: Vec::new(),
-            collections: Vec::new(),
-            collected: 0,
-            copied: 0,
-            args: Vec::new(),
+            store: Store::new(steps, pool),
+            scope: scope.clone(),
+            frames: Buffer::new(pool),
+            slots: Buffer::new(pool),
+            choices: Buffer::new(pool),
+            saved: Buffer::new(pool),
+            collections: Buffer::new(pool),
+            args: Buffer::new(pool),
             at: Continuation { frame: 0, pc: 0 },
-            clause: Clause::internal(&[Instr::Solution], 0),
-            byte_limit,
+            clause: internal(&[Instr::Solution], 0)?,
             exhausted: false,
             failing: false,
-            collect: Clause::internal(&[Instr::Collect], 1),
-            caught: Clause::internal(&[Instr::PopCatch, Instr::Proceed], 0),
+            collect: internal(&[Instr::Collect], 1)?,
+            caught: internal(&[Instr::PopCatch, Instr::Proceed], 0)?,
         };
-        machine
-            .store
-            .require(variables as usize)
-            .map_err(|_| limit(Resource::QueryMemory))?;
-        let home = Continuation { frame: 0, pc: 0 };
-        machine.frames.push(Frame {
-            clause: Arc::clone(&machine.clause),
-            slots: 0,
-            parent: home,
-            cut: 0,
-        });
-        for _ in 0..variables {
-            let var = machine.store.new_var();
-            machine.args.push(var);
-        }
-        match machine.enter(&goal, home, 0) {
-            Ok(true) => Ok(machine),
-            Ok(false) => {
-                machine.exhausted = true;
+        match machine.begin(&goal, variables) {
+            Ok(entered) => {
+                machine.exhausted = !entered;
                 Ok(machine)
             }
             Err(Fault::Limit(resource)) => Err(limit(resource)),
@@ -174,10 +157,26 @@ impl Machine {
         }
     }
 
+    fn begin(&mut self, goal: &Arc<Clause>, variables: u32) -> Result<bool, Fault> {
+        self.store.require(variables as usize)?;
+        let home = Continuation { frame: 0, pc: 0 };
+        self.frames.push(Frame {
+            clause: Arc::clone(&self.clause),
+            slots: 0,
+            parent: home,
+            cut: 0,
+        })?;
+        for _ in 0..variables {
+            let var = self.store.new_var();
+            self.args.push(var)?;
+        }
+        self.enter(goal, home, 0)
+    }
+
     /// Runs until there is a solution, there is none (any more), an error, or
     /// `slice` more steps have been spent.
     pub(crate) fn run(&mut self, kb: &mut KnowledgeBase, slice: u64) -> Result<Stop, Error> {
-        if self.exhausted {
+        if self.exhausted || !kb.database.is_open(self.scope.namespace) {
             return Ok(Stop::Exhausted);
         }
         let pause_at = self.store.steps.saturating_add(slice);
@@ -213,29 +212,15 @@ impl Machine {
         self.failing = true;
     }
 
-    /// Memory in use, in bytes.
-    fn bytes(&self) -> usize {
-        self.store.bytes()
-            + (self.slots.len() + self.saved.len()) * size_of::<Value>()
-            + self.frames.len() * size_of::<Frame>()
-            + self.choices.len() * size_of::<Choice>()
-            + self.collected * size_of::<Cell>()
-            + self.copied
-    }
-
-    /// Counts a call and checks the bounds.
+    /// Counts a call, and makes room for the few cells that one may need.
     fn count_call(&mut self) -> Result<(), Fault> {
         self.store.spend(1)?;
-        if self.bytes() > self.byte_limit {
-            return Err(Fault::Limit(Resource::QueryMemory));
-        }
-        Ok(())
+        self.store.require(0)
     }
 
-    /// Takes over what a change of the database has copied.
-    pub(crate) fn charge_copies(&mut self, kb: &mut KnowledgeBase) -> Result<(), Fault> {
+    /// Counts what a change of the database has copied.
+    pub(crate) fn count_copies(&mut self, kb: &mut KnowledgeBase) -> Result<(), Fault> {
         let copied = kb.database.take_copied();
-        self.copied += copied;
         self.store.spend(copied as u64 / 64)
     }
 
@@ -260,19 +245,24 @@ impl Machine {
     }
 
     /// Puts a frame on top; gives its number.
-    fn push_frame(&mut self, clause: &Arc<Clause>, parent: Continuation, cut: u32) -> u32 {
+    fn push_frame(
+        &mut self,
+        clause: &Arc<Clause>,
+        parent: Continuation,
+        cut: u32,
+    ) -> Result<u32, Fault> {
         let (frames, slots) = self.kept(parent.frame);
         self.frames.truncate(frames as usize);
         self.slots.truncate(slots as usize);
         self.slots
-            .resize(slots as usize + clause.slots as usize, Value::Int(0));
+            .resize(slots as usize + clause.slots as usize, Value::Int(0))?;
         self.frames.push(Frame {
             clause: Arc::clone(clause),
             slots,
             parent,
             cut,
-        });
-        frames
+        })?;
+        Ok(frames)
     }
 
     /// Unifies the clause's head with the arguments and goes to its body.
@@ -285,7 +275,7 @@ impl Machine {
         let (frames, slots) = self.kept(parent.frame);
         self.slots.truncate(slots as usize);
         self.slots
-            .resize(slots as usize + clause.slots as usize, Value::Int(0));
+            .resize(slots as usize + clause.slots as usize, Value::Int(0))?;
         let values = self.slots.get_mut(slots as usize..).unwrap_or_default();
         if !self.store.unify_head(&clause.head, &self.args, values)? {
             return Ok(false);
@@ -299,7 +289,7 @@ impl Machine {
                 slots,
                 parent,
                 cut,
-            });
+            })?;
             self.clause = Arc::clone(clause);
             self.at = Continuation {
                 frame: frames,
@@ -336,7 +326,7 @@ impl Machine {
         args.clear();
         for _ in 0..arity {
             let (value, next) = store.build(&clause.code, at, slots)?;
-            args.push(value);
+            args.push(value)?;
             at = next;
         }
         Ok(())
@@ -358,9 +348,9 @@ impl Machine {
     }
 
     /// A term of the store as cells of its own.
-    pub(crate) fn copy_out(&mut self, value: Value) -> Result<(Vec<Cell>, VarNumbers), Fault> {
-        let mut cells = Vec::new();
-        let mut vars = VarNumbers::default();
+    pub(crate) fn copy_out(&mut self, value: Value) -> Result<(Buffer<Cell>, VarNumbers), Fault> {
+        let mut cells = Buffer::new(self.store.pool());
+        let mut vars = VarNumbers::new(self.store.pool());
         self.store.flatten(value, &mut vars, &mut cells)?;
         Ok((cells, vars))
     }

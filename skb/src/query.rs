@@ -7,9 +7,11 @@ use core::fmt;
 use crate::clause::Clause;
 use crate::error::{Error, Resource};
 use crate::fault::Fault;
-use crate::knowledge_base::{KnowledgeBase, Limits};
+use crate::knowledge_base::KnowledgeBase;
 use crate::machine::{Machine, Stop};
+use crate::memory::{Buffer, Pool};
 use crate::operators;
+use crate::scope::Scope;
 use crate::store::{Value, VarNumbers};
 use crate::term::{Name, Term, TermRef};
 
@@ -45,9 +47,11 @@ impl Query {
         goal: Arc<Clause>,
         variables: u32,
         names: Vec<(Name, u32)>,
-        limits: Limits,
+        steps: u64,
+        pool: &Arc<Pool>,
+        scope: &Scope,
     ) -> Result<Self, Error> {
-        let machine = Machine::new(goal, variables, limits.steps, limits.query_bytes)?;
+        let machine = Machine::new(goal, variables, steps, pool, scope)?;
         Ok(Self {
             machine,
             names,
@@ -94,10 +98,11 @@ impl Query {
 
     fn solution(&mut self, kb: &KnowledgeBase) -> Result<Solution, Error> {
         // One numbering for all bindings: `X = f(_0), Y = _0` share a variable.
-        let mut vars = VarNumbers::default();
+        let pool = Arc::clone(self.machine.store.pool());
+        let mut vars = VarNumbers::new(&pool);
         let mut bindings = Vec::new();
         for (name, variable) in &self.names {
-            let mut cells = Vec::new();
+            let mut cells = Buffer::new(&pool);
             self.machine
                 .store
                 .flatten(Value::Var(*variable), &mut vars, &mut cells)
@@ -106,7 +111,8 @@ impl Query {
                     // Copying ends by bounds only.
                     _ => Error::Limit(Resource::QueryMemory),
                 })?;
-            bindings.push((Arc::clone(name), kb.export(&cells)));
+            let term = kb.export_within(&pool, &cells)?;
+            bindings.push((Arc::clone(name), term));
         }
         Ok(Solution { bindings })
     }

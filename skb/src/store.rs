@@ -6,16 +6,23 @@
 //! Backtracking cuts the vector back and undoes the bindings on the trail, which
 //! holds only those of variables older than the newest choice.
 //!
+//! Cells are appended in many places. Room for them is made by [`Store::require`] before, which
+//! can fail; it leaves [`SPARE`] cells over for what needs a few of them, and is called anew at
+//! every call. Each variable stands on the trail at most once, as it is bound once: a trail of as
+//! many entries as there are cells never grows.
+//!
 //! Every walk over terms is iterative and counts a step per cell, so that
 //! neither deep, nor shared, nor cyclic terms overflow a stack or run for ever.
 
 mod transfer;
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
 use crate::error::Resource;
 use crate::fault::Fault;
+use crate::memory::{self, Buffer, Charge, Pool};
 use crate::symbol::{Symbol, Symbols};
 
 pub(crate) use transfer::{Cell, FreshVariables, Slots, VarNumbers};
@@ -40,18 +47,26 @@ pub(crate) fn index(i: usize) -> u32 {
     u32::try_from(i).unwrap_or(u32::MAX)
 }
 
+/// Cells beyond those asked for: error terms, results of arithmetic, a goal with its arguments.
+const SPARE: usize = 128;
+
 /// The memory of one query's terms.
 pub(crate) struct Store {
     cells: Vec<Value>,
     trail: Vec<u32>,
+    /// For both.
+    charge: Charge,
     /// Variables from here on are newer than the newest choice.
     newest_choice: u32,
     /// Steps spent so far.
     pub(crate) steps: u64,
     pub(crate) step_limit: u64,
-    /// Most cells that the store may hold.
-    cell_limit: usize,
-    pairs: Vec<(Value, Value)>,
+    /// Stacks of walks over terms, kept from one to the next.
+    pairs: Option<Buffer<(Value, Value)>>,
+    /// Per open compound: its header, the argument to fill next, how many are left.
+    building: Option<Buffer<(u32, u32, u32)>>,
+    /// Arguments of compounds still to be met: next index, how many are left.
+    matching: Option<Buffer<(u32, u32)>>,
 }
 
 /// A point to return to.
@@ -62,21 +77,23 @@ pub(crate) struct Mark {
 }
 
 impl Store {
-    pub(crate) fn new(step_limit: u64, cell_limit: usize) -> Self {
+    pub(crate) fn new(step_limit: u64, pool: &Arc<Pool>) -> Self {
         Self {
             cells: Vec::new(),
             trail: Vec::new(),
+            charge: Charge::none(pool),
             newest_choice: 0,
             steps: 0,
             step_limit,
-            cell_limit: cell_limit.min(u32::MAX as usize / 2),
-            pairs: Vec::new(),
+            pairs: None,
+            building: None,
+            matching: None,
         }
     }
 
-    /// Memory in use, in bytes.
-    pub(crate) fn bytes(&self) -> usize {
-        self.cells.len() * size_of::<Value>() + self.trail.len() * size_of::<u32>()
+    /// Who pays for the query's terms.
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
+        self.charge.pool()
     }
 
     /// Counts `n` steps.
@@ -89,13 +106,19 @@ impl Store {
         }
     }
 
-    /// Makes sure that `n` more cells fit.
-    pub(crate) fn require(&self, n: usize) -> Result<(), Fault> {
-        if self.cells.len().saturating_add(n) > self.cell_limit {
-            Err(Fault::Limit(Resource::QueryMemory))
-        } else {
-            Ok(())
+    /// Makes room for `n` more cells.
+    pub(crate) fn require(&mut self, n: usize) -> Result<(), Fault> {
+        let needed = self.cells.len().saturating_add(n).saturating_add(SPARE);
+        if needed <= self.cells.capacity() {
+            return Ok(());
         }
+        // Cells refer to each other by 32 bits.
+        if needed > u32::MAX as usize / 2 {
+            return Err(Fault::Limit(Resource::QueryMemory));
+        }
+        memory::grow(&mut self.cells, needed, &mut self.charge)?;
+        let entries = self.cells.capacity();
+        Ok(memory::grow(&mut self.trail, entries, &mut self.charge)?)
     }
 
     /// Where to return to on backtracking.
@@ -221,11 +244,14 @@ impl Store {
         if let Some(done) = self.unify_shallow(a, b) {
             return Ok(done);
         }
-        let mut pairs = core::mem::take(&mut self.pairs);
+        let mut pairs = self
+            .pairs
+            .take()
+            .unwrap_or_else(|| Buffer::new(self.charge.pool()));
         pairs.clear();
-        pairs.push((a, b));
+        pairs.push((a, b))?;
         let result = self.unify_pairs(&mut pairs);
-        self.pairs = pairs;
+        self.pairs = Some(pairs);
         result
     }
 
@@ -250,7 +276,7 @@ impl Store {
         }
     }
 
-    fn unify_pairs(&mut self, pairs: &mut Vec<(Value, Value)>) -> Result<bool, Fault> {
+    fn unify_pairs(&mut self, pairs: &mut Buffer<(Value, Value)>) -> Result<bool, Fault> {
         while let Some((a, b)) = pairs.pop() {
             self.spend(1)?;
             let (a, b) = (self.deref(a), self.deref(b));
@@ -266,7 +292,7 @@ impl Store {
                     }
                     let (_, arity) = self.functor(i);
                     for n in (0..arity).rev() {
-                        pairs.push((self.cell(i + 1 + n), self.cell(j + 1 + n)));
+                        pairs.push((self.cell(i + 1 + n), self.cell(j + 1 + n)))?;
                     }
                 }
             }
@@ -282,7 +308,8 @@ impl Store {
         a: Value,
         b: Value,
     ) -> Result<Ordering, Fault> {
-        let mut pairs = Vec::from([(a, b)]);
+        let mut pairs = Buffer::new(self.charge.pool());
+        pairs.push((a, b))?;
         while let Some((a, b)) = pairs.pop() {
             self.spend(1)?;
             let (a, b) = (self.deref(a), self.deref(b));
@@ -308,7 +335,7 @@ impl Store {
                     });
                     if order.is_eq() {
                         for k in (0..n).rev() {
-                            pairs.push((self.cell(i + 1 + k), self.cell(j + 1 + k)));
+                            pairs.push((self.cell(i + 1 + k), self.cell(j + 1 + k)))?;
                         }
                     }
                     order

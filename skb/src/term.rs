@@ -140,6 +140,19 @@ impl Term {
         Self { nodes }
     }
 
+    /// A lower bound of the bytes that the term takes as text, at the cost of one pass: the text
+    /// of a term with long names many times over is larger than the term.
+    #[must_use]
+    pub fn least_text_bytes(&self) -> usize {
+        let bytes = |node: &Node| match node {
+            Node::Var(_) | Node::Int(_) => 1,
+            Node::Atom(name) | Node::Str(name) => name.len(),
+            // Its name, or a bracket or comma of a list.
+            Node::Compound(name, _) => name.len().max(1),
+        };
+        self.nodes.iter().map(bytes).fold(0, usize::saturating_add)
+    }
+
     /// The term, borrowed from its root.
     #[must_use]
     pub fn root(&self) -> TermRef<'_> {

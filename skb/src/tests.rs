@@ -1,6 +1,7 @@
 //! The engine and the rules through the public interface.
 
 mod bounds;
+mod clients;
 mod document;
 mod engine;
 mod errors;

@@ -21,14 +21,13 @@ pub enum SkbError {
     /// The goal raised this term and nobody caught it (type, instantiation,
     /// unknown procedure).
     Evaluation(String),
-    /// This bound was reached: `steps`, `query_memory` or `database_memory`.
+    /// This bound was reached: `steps`, `query_memory`, `client_memory`, `database_memory` or
+    /// `memory` (`docs/080-skb.md`).
     ResourceLimit(String),
     /// A directive of a consulted text failed; clauses count from 1.
     DirectiveFailed(u32),
-    /// No such cursor, or it has ended.
+    /// No such cursor: it has ended, or was given up as the client opened more than it may.
     NoSuchCursor,
-    /// Too many cursors of this client are open.
-    TooManyCursors,
     /// One solution is too long for a message.
     TooLong,
     /// The facts can't be changed by this client.
@@ -55,7 +54,6 @@ impl fmt::Display for SkbError {
             Self::ResourceLimit(bound) => write!(f, "a bound was reached: {bound}"),
             Self::DirectiveFailed(number) => write!(f, "directive {number} failed"),
             Self::NoSuchCursor => f.write_str("no such cursor"),
-            Self::TooManyCursors => f.write_str("too many cursors"),
             Self::TooLong => f.write_str("a solution is too long for a message"),
             Self::ReadOnly => f.write_str("the facts are read-only for this client"),
             Self::NotAgreed => f.write_str("the replicas did not agree"),
@@ -91,24 +89,27 @@ pub struct Solutions {
     /// In the order in which they were found.
     pub solutions: Vec<Solution>,
     /// Names what is left, for [`Skb::next`]; `None` when there is no more.
-    pub cursor: Option<u32>,
+    pub cursor: Option<u64>,
 }
 
 /// Facts and rules about the machine.
-#[interface(name = "skb", version = 1)]
+///
+/// What a client adds is its own: nobody else sees it, and it goes when the client does. Facts and
+/// rules of the system it can't change unless it has the right to ([`SkbError::ReadOnly`]).
+#[interface(name = "skb", version = 2)]
 pub trait Skb {
     /// The first solutions of `goal`, at most `limit` (0 for as many as fit a
     /// message). No solution isn't an error.
     async fn query(&self, goal: &str, limit: u32) -> Result<Solutions, SkbError>;
 
     /// Further solutions.
-    async fn next(&self, cursor: u32, limit: u32) -> Result<Solutions, SkbError>;
+    async fn next(&self, cursor: u64, limit: u32) -> Result<Solutions, SkbError>;
 
     /// Forgets a query that has more solutions.
     #[oneway]
-    async fn close(&self, cursor: u32);
+    async fn close(&self, cursor: u64);
 
-    /// Adds a clause at the end of its procedure, on all replicas.
+    /// Adds a clause at the end of its procedure.
     async fn assert_clause(&self, clause: &str) -> Result<(), SkbError>;
 
     /// Removes the first clause that unifies. Answers whether there was one.

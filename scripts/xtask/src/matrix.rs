@@ -780,10 +780,10 @@ fn shell() -> Vec<GuestCase> {
         GuestCase {
             // The lines of three writers, each written in three pieces.
             forbidden: vec!["panic", ":<", "><"],
-            least_tests: 13,
+            least_tests: 17,
             ..told(
                 "shell/services",
-                "--image test-services --smp 2",
+                "--image test-services --smp 2 --icount",
                 "test-services",
                 Expected::Success,
                 vec!["<1:19>"],

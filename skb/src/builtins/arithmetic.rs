@@ -1,10 +1,9 @@
 //! Arithmetic on 64-bit integers (ISO 8.6, 8.7, 9.1); overflow is an error.
 
-use alloc::vec::Vec;
-
 use crate::fault::Fault;
 use crate::knowledge_base::KnowledgeBase;
 use crate::machine::{Machine, Outcome};
+use crate::memory::Buffer;
 use crate::store::{Store, Value};
 use crate::symbol::Symbol;
 
@@ -62,16 +61,17 @@ pub(super) fn evaluate(store: &mut Store, expression: Value) -> Result<i64, Faul
     if let Value::Int(value) = expression {
         return Ok(value);
     }
-    let mut work = Vec::from([Work::Evaluate(expression)]);
-    let mut values: Vec<i64> = Vec::new();
+    let mut work = Buffer::new(store.pool());
+    work.push(Work::Evaluate(expression))?;
+    let mut values: Buffer<i64> = Buffer::new(store.pool());
     while let Some(item) = work.pop() {
         store.spend(1)?;
         match item {
             Work::Evaluate(value) => match store.deref(value) {
-                Value::Int(value) => values.push(value),
+                Value::Int(value) => values.push(value)?,
                 Value::Var(_) => return Err(Fault::Instantiation),
                 Value::Atom(name) | Value::Functor(name, _) => {
-                    values.push(constant(name).ok_or_else(|| unknown(store, name, 0))?);
+                    values.push(constant(name).ok_or_else(|| unknown(store, name, 0))?)?;
                 }
                 text @ Value::Str(_) => return Err(Fault::Type(Symbol::EVALUABLE, text)),
                 Value::Struct(i) => {
@@ -80,10 +80,9 @@ pub(super) fn evaluate(store: &mut Store, expression: Value) -> Result<i64, Faul
                         return Err(unknown(store, name, arity));
                     }
                     // A cyclic expression ends here.
-                    store.require(work.len())?;
-                    work.push(Work::Apply(name, arity));
+                    work.push(Work::Apply(name, arity))?;
                     for n in (0..arity).rev() {
-                        work.push(Work::Evaluate(store.arg(i, n)));
+                        work.push(Work::Evaluate(store.arg(i, n)))?;
                     }
                 }
             },
@@ -95,7 +94,7 @@ pub(super) fn evaluate(store: &mut Store, expression: Value) -> Result<i64, Faul
                     binary(name, values.pop().unwrap_or(0), right)
                 };
                 match result {
-                    Some(Ok(value)) => values.push(value),
+                    Some(Ok(value)) => values.push(value)?,
                     Some(Err(fault)) => return Err(fault),
                     None => return Err(unknown(store, name, arity)),
                 }

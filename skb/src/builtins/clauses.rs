@@ -1,6 +1,5 @@
 //! Clauses added, looked at and removed by programs (ISO 8.8, 8.9).
 
-use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use crate::clause::{Clause, Key};
@@ -9,6 +8,7 @@ use crate::database::{End, Refusal, Target};
 use crate::fault::Fault;
 use crate::knowledge_base::KnowledgeBase;
 use crate::machine::{Machine, Outcome};
+use crate::memory::Buffer;
 use crate::store::{FreshVariables, Store, Value};
 use crate::symbol::Symbol;
 
@@ -25,8 +25,8 @@ pub(super) fn assertz(machine: &mut Machine, kb: &mut KnowledgeBase) -> Result<O
 fn add(machine: &mut Machine, kb: &mut KnowledgeBase, end: End) -> Result<Outcome, Fault> {
     let clause = machine.argument(0);
     let (cells, _) = machine.copy_out(clause)?;
-    let added = kb.database.add(&kb.symbols, Box::from(cells), end);
-    machine.charge_copies(kb)?;
+    let added = kb.database.add(machine.scope.namespace, &cells, end);
+    machine.count_copies(kb)?;
     match added {
         Ok(()) => Ok(Outcome::True),
         Err(refusal) => {
@@ -54,7 +54,9 @@ fn fault(refusal: Refusal, culprit: Value) -> Fault {
         Refusal::Compile(CompileError::Instantiation) => Fault::Instantiation,
         Refusal::Compile(CompileError::NotCallable) => Fault::Type(Symbol::CALLABLE, culprit),
         Refusal::Static(name, arity) => Fault::StaticProcedure(name, arity),
-        Refusal::Limit(resource) => Fault::Limit(resource),
+        Refusal::Compile(CompileError::Limit(resource)) | Refusal::Limit(resource) => {
+            Fault::Limit(resource)
+        }
     }
 }
 
@@ -73,7 +75,8 @@ fn functor(machine: &Machine, head: Value) -> Result<(Symbol, u32), Fault> {
 pub(super) fn clause(machine: &mut Machine, kb: &mut KnowledgeBase) -> Result<Outcome, Fault> {
     let head = machine.argument(0);
     let (name, arity) = functor(machine, head)?;
-    let Some(Target::Predicate(pred)) = kb.database.known(name, arity) else {
+    let Some(Target::Predicate(pred)) = kb.database.known(machine.scope.namespace, name, arity)
+    else {
         return Ok(Outcome::False);
     };
     let keys = [0, 1, 2].map(|n| match head {
@@ -81,7 +84,10 @@ pub(super) fn clause(machine: &mut Machine, kb: &mut KnowledgeBase) -> Result<Ou
         _ => Key::Any,
     });
     match kb.database.select(pred, &keys) {
-        Some(list) => machine.clause_terms(list, 0),
+        Some((list, indexed)) => {
+            machine.store.spend(indexed as u64 / 64)?;
+            machine.clause_terms(list, 0)
+        }
         None => Ok(Outcome::False),
     }
 }
@@ -95,7 +101,7 @@ pub(crate) fn unify_clause(
     reference: Value,
 ) -> Result<bool, Fault> {
     let (head_at, body_at) = compile::split(&clause.source);
-    let mut vars = FreshVariables::default();
+    let mut vars = FreshVariables::new(store);
     let (built, _) = store.build(&clause.source, head_at, &mut vars)?;
     if !store.unify(built, head)? {
         return Ok(false);
@@ -111,15 +117,32 @@ pub(crate) fn unify_clause(
 pub(super) fn erase(machine: &mut Machine, kb: &mut KnowledgeBase) -> Result<Outcome, Fault> {
     let (name, arity) = functor(machine, machine.argument(0))?;
     let sequence = machine.integer_argument(1)?;
-    let removed = kb.database.remove(name, arity, sequence);
-    machine.charge_copies(kb)?;
+    let namespace = machine.scope.namespace;
+    let removed = kb.database.remove(namespace, name, arity, sequence)?;
+    machine.count_copies(kb)?;
     Ok(Outcome::from_bool(removed))
 }
 
 /// `'$modifiable'(Head)`: an error if programs may not change the predicate.
 pub(super) fn modifiable(machine: &mut Machine, kb: &mut KnowledgeBase) -> Result<Outcome, Fault> {
     let (name, arity) = functor(machine, machine.argument(0))?;
-    if kb.database.is_modifiable(name, arity) {
+    if kb
+        .database
+        .is_modifiable(machine.scope.namespace, name, arity)
+    {
+        Ok(Outcome::True)
+    } else {
+        Err(Fault::StaticProcedure(name, arity))
+    }
+}
+
+/// `'$readable'(Head)`: an error if programs may not see the predicate's clauses.
+pub(super) fn readable(machine: &mut Machine, kb: &mut KnowledgeBase) -> Result<Outcome, Fault> {
+    let (name, arity) = functor(machine, machine.argument(0))?;
+    if kb
+        .database
+        .is_readable(machine.scope.namespace, name, arity)
+    {
         Ok(Outcome::True)
     } else {
         Err(Fault::StaticProcedure(name, arity))
@@ -129,7 +152,8 @@ pub(super) fn modifiable(machine: &mut Machine, kb: &mut KnowledgeBase) -> Resul
 /// `dynamic(Indicators)`: `Name/Arity`, or several by comma or in a list. Calling
 /// such a predicate without clauses fails instead of being an error.
 pub(super) fn dynamic(machine: &mut Machine, kb: &mut KnowledgeBase) -> Result<Outcome, Fault> {
-    let mut pending = alloc::vec::Vec::from([machine.argument(0)]);
+    let mut pending = Buffer::new(machine.store.pool());
+    pending.push(machine.argument(0))?;
     while let Some(item) = pending.pop() {
         machine.store.spend(1)?;
         let item = machine.store.deref(item);
@@ -147,8 +171,8 @@ pub(super) fn dynamic(machine: &mut Machine, kb: &mut KnowledgeBase) -> Result<O
             _ => return Err(Fault::Type(Symbol::PREDICATE_INDICATOR, item)),
         };
         if machine.store.functor(i).0 != Symbol::SLASH {
-            pending.push(second);
-            pending.push(first);
+            pending.push(second)?;
+            pending.push(first)?;
             continue;
         }
         match (first, second) {
@@ -156,7 +180,7 @@ pub(super) fn dynamic(machine: &mut Machine, kb: &mut KnowledgeBase) -> Result<O
                 let arity = u32::try_from(arity)
                     .map_err(|_| Fault::Domain(Symbol::NOT_LESS_THAN_ZERO, second))?;
                 kb.database
-                    .declare(name, arity)
+                    .declare(machine.scope.namespace, name, arity)
                     .map_err(|refusal| fault(refusal, item))?;
             }
             (Value::Var(_), _) | (_, Value::Var(_)) => return Err(Fault::Instantiation),

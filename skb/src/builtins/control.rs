@@ -3,6 +3,7 @@
 use crate::fault::Fault;
 use crate::knowledge_base::KnowledgeBase;
 use crate::machine::{Machine, Outcome};
+use crate::memory::Buffer;
 use crate::store::Value;
 use crate::symbol::Symbol;
 
@@ -11,21 +12,24 @@ use super::BETWEEN;
 /// `call(Goal, Extra…)`: the goal with the extra arguments added.
 pub(super) fn call(machine: &mut Machine, _: &mut KnowledgeBase) -> Result<Outcome, Fault> {
     let goal = machine.argument(0);
-    let extra = machine.args.get(1..).unwrap_or_default().to_vec();
+    let extra = machine.args.get(1..).unwrap_or_default();
     if extra.is_empty() {
         return Ok(Outcome::Goal(goal));
     }
-    let (name, mut args) = match goal {
-        Value::Atom(name) => (name, alloc::vec::Vec::new()),
+    let mut args = Buffer::new(machine.store.pool());
+    let name = match goal {
+        Value::Atom(name) => name,
         Value::Struct(i) => {
             let (name, arity) = machine.store.functor(i);
-            machine.store.require(arity as usize)?;
-            (name, (0..arity).map(|n| machine.store.arg(i, n)).collect())
+            for n in 0..arity {
+                args.push(machine.store.arg(i, n))?;
+            }
+            name
         }
         Value::Var(_) => return Err(Fault::Instantiation),
         _ => return Err(Fault::Type(Symbol::CALLABLE, goal)),
     };
-    args.extend(extra);
+    args.extend(extra)?;
     machine.store.require(args.len() + 1)?;
     Ok(Outcome::Goal(machine.store.new_struct(name, &args)))
 }
@@ -37,7 +41,7 @@ pub(super) fn catch(machine: &mut Machine, _: &mut KnowledgeBase) -> Result<Outc
         machine.argument(1),
         machine.argument(2),
     );
-    Ok(machine.catch(goal, catcher, recovery))
+    machine.catch(goal, catcher, recovery)
 }
 
 /// `throw(Ball)`.
@@ -64,7 +68,7 @@ pub(super) fn findall(machine: &mut Machine, _: &mut KnowledgeBase) -> Result<Ou
     if !matches!(rest, Value::Var(_) | Value::Atom(Symbol::NIL)) {
         return Err(Fault::Type(Symbol::LIST, list));
     }
-    Ok(machine.findall(template, goal, list))
+    machine.findall(template, goal, list)
 }
 
 /// `fail`.
@@ -80,7 +84,7 @@ pub(super) fn between(machine: &mut Machine, _: &mut KnowledgeBase) -> Result<Ou
         Value::Var(_) if low > high => Ok(Outcome::False),
         x @ Value::Var(_) => {
             if low < high {
-                machine.offer_builtin(BETWEEN, &[Value::Int(low + 1), Value::Int(high), x]);
+                machine.offer_builtin(BETWEEN, &[Value::Int(low + 1), Value::Int(high), x])?;
             }
             machine.give(2, Value::Int(low))
         }

@@ -1,11 +1,11 @@
 //! Sorting (ISO 8.4.3, 8.4.4) and measuring lists.
 
-use alloc::vec::Vec;
 use core::cmp::Ordering;
 
 use crate::fault::Fault;
 use crate::knowledge_base::KnowledgeBase;
 use crate::machine::{Machine, Outcome};
+use crate::memory::Buffer;
 use crate::store::{Store, Value};
 use crate::symbol::{Symbol, Symbols};
 
@@ -20,14 +20,14 @@ pub(super) fn msort(machine: &mut Machine, kb: &mut KnowledgeBase) -> Result<Out
 pub(super) fn sort(machine: &mut Machine, kb: &mut KnowledgeBase) -> Result<Outcome, Fault> {
     let items = machine.list_argument(0)?;
     let items = merge_sort(&mut machine.store, &kb.symbols, items, |_, item| item)?;
-    let mut distinct: Vec<Value> = Vec::with_capacity(items.len());
-    for item in items {
+    let mut distinct = Buffer::new(machine.store.pool());
+    for item in items.iter().copied() {
         let repeated = match distinct.last() {
             Some(last) => machine.store.compare(&kb.symbols, *last, item)?.is_eq(),
             None => false,
         };
         if !repeated {
-            distinct.push(item);
+            distinct.push(item)?;
         }
     }
     give_list(machine, &distinct)
@@ -36,7 +36,7 @@ pub(super) fn sort(machine: &mut Machine, kb: &mut KnowledgeBase) -> Result<Outc
 /// `keysort(Pairs, Sorted)`: `Key-Value` pairs by key, stable.
 pub(super) fn keysort(machine: &mut Machine, kb: &mut KnowledgeBase) -> Result<Outcome, Fault> {
     let items = machine.list_argument(0)?;
-    for item in &items {
+    for item in items.iter() {
         match machine.store.deref(*item) {
             Value::Struct(i) if machine.store.functor(i) == (Symbol::MINUS, 2) => {}
             Value::Var(_) => return Err(Fault::Instantiation),
@@ -62,11 +62,12 @@ fn give_list(machine: &mut Machine, items: &[Value]) -> Result<Outcome, Fault> {
 fn merge_sort(
     store: &mut Store,
     symbols: &Symbols,
-    items: Vec<Value>,
+    items: Buffer<Value>,
     key: impl Fn(&Store, Value) -> Value,
-) -> Result<Vec<Value>, Fault> {
+) -> Result<Buffer<Value>, Fault> {
     let mut from = items;
-    let mut to = Vec::with_capacity(from.len());
+    let mut to = Buffer::new(store.pool());
+    to.reserve(from.len())?;
     let mut width = 1;
     while width < from.len() {
         for run in from.chunks(2 * width) {
@@ -75,15 +76,15 @@ fn merge_sort(
             while let (Some(a), Some(b)) = (left.get(i), right.get(j)) {
                 let (x, y) = (key(store, *a), key(store, *b));
                 if store.compare(symbols, x, y)? == Ordering::Greater {
-                    to.push(*b);
+                    to.push(*b)?;
                     j += 1;
                 } else {
-                    to.push(*a);
+                    to.push(*a)?;
                     i += 1;
                 }
             }
-            to.extend_from_slice(&left[i..]);
-            to.extend_from_slice(&right[j..]);
+            to.extend(&left[i..])?;
+            to.extend(&right[j..])?;
         }
         core::mem::swap(&mut from, &mut to);
         to.clear();

@@ -1,13 +1,11 @@
 //! Unification, comparison, type tests, construction (ISO 8.2–8.5, 8.16).
 
-use alloc::string::String;
-use alloc::vec::Vec;
 use core::cmp::Ordering;
 
-use crate::error::Resource;
 use crate::fault::Fault;
 use crate::knowledge_base::KnowledgeBase;
 use crate::machine::{Machine, Outcome};
+use crate::memory::Buffer;
 use crate::store::{FreshVariables, Value};
 use crate::symbol::Symbol;
 
@@ -190,9 +188,12 @@ pub(super) fn univ(machine: &mut Machine, _: &mut KnowledgeBase) -> Result {
     match machine.argument(0) {
         Value::Struct(i) => {
             let (name, arity) = machine.store.functor(i);
-            let mut items = Vec::from([Value::Atom(name)]);
+            let mut items = Buffer::new(machine.store.pool());
             machine.store.require((arity as usize + 1) * 3)?;
-            items.extend((0..arity).map(|n| machine.store.arg(i, n)));
+            items.push(Value::Atom(name))?;
+            for n in 0..arity {
+                items.push(machine.store.arg(i, n))?;
+            }
             let list = machine.store.new_list(&items, nil);
             machine.give(1, list)
         }
@@ -225,49 +226,63 @@ pub(super) fn univ(machine: &mut Machine, _: &mut KnowledgeBase) -> Result {
 /// `copy_term(Term, Copy)`.
 pub(super) fn copy_term(machine: &mut Machine, _: &mut KnowledgeBase) -> Result {
     let (cells, _) = machine.copy_out(machine.argument(0))?;
-    let (copy, _) = machine
-        .store
-        .build(&cells, 0, &mut FreshVariables::default())?;
+    let mut fresh = FreshVariables::new(&machine.store);
+    let (copy, _) = machine.store.build(&cells, 0, &mut fresh)?;
     machine.give(1, copy)
 }
 
-/// The text of an atomic term.
-fn text_of(machine: &Machine, kb: &KnowledgeBase, n: usize) -> Result<String> {
+/// Appends the text of an atomic term.
+fn add_text(machine: &Machine, kb: &KnowledgeBase, n: usize, text: &mut Buffer<u8>) -> Result<()> {
     match machine.argument(n) {
-        Value::Atom(name) | Value::Str(name) => Ok(String::from(&**kb.symbols.name(name))),
-        Value::Int(value) => Ok(alloc::format!("{value}")),
+        Value::Atom(name) | Value::Str(name) => Ok(text.extend(kb.symbols.name(name).as_bytes())?),
+        Value::Int(value) => Ok(text.extend(alloc::format!("{value}").as_bytes())?),
         Value::Var(_) => Err(Fault::Instantiation),
         other => Err(Fault::Type(Symbol::ATOMIC, other)),
     }
 }
 
-fn intern(kb: &mut KnowledgeBase, text: &str) -> Result<Symbol> {
-    if kb.is_full() {
-        return Err(Fault::Limit(Resource::DatabaseMemory));
-    }
-    Ok(kb.symbols.intern(text))
+fn intern(machine: &Machine, kb: &mut KnowledgeBase, text: &[u8]) -> Result<Symbol> {
+    // Made of whole texts.
+    let text = core::str::from_utf8(text).unwrap_or_default();
+    let KnowledgeBase {
+        symbols, database, ..
+    } = kb;
+    Ok(database.intern(symbols, machine.scope.namespace, text)?)
 }
 
 /// `atom_length(Atom, Length)`, in characters.
 pub(super) fn atom_length(machine: &mut Machine, kb: &mut KnowledgeBase) -> Result {
-    let length = text_of(machine, kb, 0)?.chars().count();
+    let length = match machine.argument(0) {
+        Value::Atom(name) | Value::Str(name) => {
+            let name = kb.symbols.name(name);
+            machine.store.spend(name.len() as u64 / 8)?;
+            name.chars().count()
+        }
+        _ => {
+            let mut text = Buffer::new(machine.store.pool());
+            add_text(machine, kb, 0, &mut text)?;
+            text.len()
+        }
+    };
     machine.give(1, Value::Int(i64::try_from(length).unwrap_or(i64::MAX)))
 }
 
 /// `'$concat'(A, B, Atom)` with A and B bound.
 pub(super) fn concat(machine: &mut Machine, kb: &mut KnowledgeBase) -> Result {
-    let mut text = text_of(machine, kb, 0)?;
-    text += &text_of(machine, kb, 1)?;
+    let mut text = Buffer::new(machine.store.pool());
+    add_text(machine, kb, 0, &mut text)?;
+    add_text(machine, kb, 1, &mut text)?;
     machine.store.spend(text.len() as u64)?;
-    let name = intern(kb, &text)?;
+    let name = intern(machine, kb, &text)?;
     machine.give(2, Value::Atom(name))
 }
 
 /// `'$text'(X, Atom, String)`: the text of an atomic term as atom and as string.
 pub(super) fn text(machine: &mut Machine, kb: &mut KnowledgeBase) -> Result {
-    let text = text_of(machine, kb, 0)?;
+    let mut text = Buffer::new(machine.store.pool());
+    add_text(machine, kb, 0, &mut text)?;
     machine.store.spend(text.len() as u64)?;
-    let name = intern(kb, &text)?;
+    let name = intern(machine, kb, &text)?;
     match machine.give(1, Value::Atom(name))? {
         Outcome::True => machine.give(2, Value::Str(name)),
         other => Ok(other),

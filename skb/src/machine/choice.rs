@@ -1,7 +1,6 @@
 //! Going back: choices, cut, failure and exceptions.
 
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 
 use super::{Alternative, Choice, Continuation, Flow, Machine, Outcome, Stop, limit};
 use crate::builtins;
@@ -10,6 +9,7 @@ use crate::clause::ClauseList;
 use crate::error::{Error, Resource};
 use crate::fault::Fault;
 use crate::knowledge_base::KnowledgeBase;
+use crate::memory::Buffer;
 use crate::store::{FreshVariables, Value, index};
 use crate::symbol::Symbol;
 
@@ -19,11 +19,11 @@ impl Machine {
         alternative: Alternative,
         resume: Continuation,
         args: &[Value],
-    ) {
+    ) -> Result<(), Fault> {
         let (frames, slots) = self.kept(resume.frame);
         let mark = self.store.mark();
         let saved = index(self.saved.len());
-        self.saved.extend_from_slice(args);
+        self.saved.extend(args)?;
         self.choices.push(Choice {
             alternative,
             mark,
@@ -31,8 +31,24 @@ impl Machine {
             slots,
             resume,
             saved,
-        });
+        })?;
         self.store.set_newest_choice(Some(mark));
+        Ok(())
+    }
+
+    /// As [`Machine::push_choice`], with the arguments of the goal being called.
+    pub(super) fn push_call_choice(
+        &mut self,
+        alternative: Alternative,
+        resume: Continuation,
+    ) -> Result<(), Fault> {
+        let saved = index(self.saved.len());
+        self.saved.extend(&self.args)?;
+        self.push_choice(alternative, resume, &[])?;
+        if let Some(choice) = self.choices.last_mut() {
+            choice.saved = saved;
+        }
+        Ok(())
     }
 
     pub(super) fn pop_choice(&mut self) {
@@ -40,8 +56,7 @@ impl Machine {
             self.saved.truncate(choice.saved as usize);
             // Whoever drops the choice of an open findall drops its results.
             if matches!(choice.alternative, Alternative::Collected) {
-                let dropped = self.collections.pop().map_or(0, |cells| cells.len());
-                self.collected -= dropped;
+                self.collections.pop();
             }
         }
         self.store
@@ -76,7 +91,7 @@ impl Machine {
         self.slots.truncate(choice.slots as usize);
         self.args.clear();
         self.args
-            .extend_from_slice(self.saved.get(choice.saved as usize..).unwrap_or_default());
+            .extend(self.saved.get(choice.saved as usize..).unwrap_or_default())?;
         self.at = resume;
         match &choice.alternative {
             Alternative::Branch => {
@@ -108,21 +123,19 @@ impl Machine {
             }
             Alternative::Collected => {
                 // The results outlive the choice here.
-                let cells = self
-                    .collections
-                    .last_mut()
-                    .map(core::mem::take)
-                    .unwrap_or_default();
-                self.collected -= cells.len();
+                let empty = Buffer::new(self.store.pool());
+                let cells = match self.collections.last_mut() {
+                    Some(cells) => core::mem::replace(cells, empty),
+                    None => empty,
+                };
                 let result = self.args.first().copied();
                 self.pop_choice();
-                let mut items = Vec::new();
+                let mut items = Buffer::new(self.store.pool());
                 let mut at = 0;
                 while at < cells.len() {
-                    let (item, next) =
-                        self.store
-                            .build(&cells, at, &mut FreshVariables::default())?;
-                    items.push(item);
+                    let mut fresh = FreshVariables::new(&self.store);
+                    let (item, next) = self.store.build(&cells, at, &mut fresh)?;
+                    items.push(item)?;
                     at = next;
                 }
                 self.store.require(items.len() * 3)?;
@@ -139,41 +152,51 @@ impl Machine {
     }
 
     /// Makes a built-in run again with these arguments when what follows fails.
-    pub(crate) fn offer_builtin(&mut self, id: BuiltinId, args: &[Value]) {
-        self.push_choice(Alternative::Builtin(id), self.at, args);
+    pub(crate) fn offer_builtin(&mut self, id: BuiltinId, args: &[Value]) -> Result<(), Fault> {
+        self.push_choice(Alternative::Builtin(id), self.at, args)
     }
 
     /// `findall/3`: collects a copy of the template per solution of the goal.
-    pub(crate) fn findall(&mut self, template: Value, goal: Value, result: Value) -> Outcome {
-        self.push_choice(Alternative::Collected, self.at, &[result]);
-        self.collections.push(Vec::new());
+    pub(crate) fn findall(
+        &mut self,
+        template: Value,
+        goal: Value,
+        result: Value,
+    ) -> Result<Outcome, Fault> {
+        // First, so that every such choice has its results.
+        self.collections.push(Buffer::new(self.store.pool()))?;
+        self.push_choice(Alternative::Collected, self.at, &[result])?;
         let clause = Arc::clone(&self.collect);
-        let frame = self.push_frame(&clause, self.at, 0);
+        let frame = self.push_frame(&clause, self.at, 0)?;
         self.at = Continuation { frame, pc: 0 };
         if let Some(slot) = self.frame_slots().first_mut() {
             *slot = template;
         }
-        Outcome::Goal(goal)
+        Ok(Outcome::Goal(goal))
     }
 
     /// Adds a solution to the innermost open `findall/3`.
     pub(super) fn collect(&mut self, template: Value) -> Result<(), Fault> {
         let (cells, _) = self.copy_out(template)?;
-        self.collected += cells.len();
         if let Some(collection) = self.collections.last_mut() {
-            collection.extend(cells);
+            collection.extend(&cells)?;
         }
         self.count_call()
     }
 
     /// `catch/3`.
-    pub(crate) fn catch(&mut self, goal: Value, catcher: Value, recovery: Value) -> Outcome {
+    pub(crate) fn catch(
+        &mut self,
+        goal: Value,
+        catcher: Value,
+        recovery: Value,
+    ) -> Result<Outcome, Fault> {
         let clause = Arc::clone(&self.caught);
-        let frame = self.push_frame(&clause, self.at, 0);
+        let frame = self.push_frame(&clause, self.at, 0)?;
         self.at = Continuation { frame, pc: 0 };
         // The choice keeps the frame, so that its number names this catch only.
-        self.push_choice(Alternative::Catch(frame), self.at, &[catcher, recovery]);
-        Outcome::Goal(goal)
+        self.push_choice(Alternative::Catch(frame), self.at, &[catcher, recovery])?;
+        Ok(Outcome::Goal(goal))
     }
 
     /// The goal of the running catch frame has succeeded: without choices left
@@ -192,9 +215,9 @@ impl Machine {
     /// `'$clause'/3` with head, body and reference as arguments: the terms of the
     /// clauses from `from` on.
     pub(crate) fn clause_terms(&mut self, list: ClauseList, from: u32) -> Result<Outcome, Fault> {
-        let args = self.args.clone();
+        let args = [0, 1, 2].map(|n| self.argument(n));
         let (Some(clause), [head, body, reference]) =
-            (list.get(from as usize).map(Arc::clone), args.as_slice())
+            (list.get(from as usize).map(Arc::clone), args)
         else {
             return Ok(Outcome::False);
         };
@@ -204,9 +227,9 @@ impl Machine {
                 list,
                 next: from + 1,
             };
-            self.push_choice(next, self.at, &args);
+            self.push_choice(next, self.at, &args)?;
         }
-        let unified = builtins::unify_clause(&mut self.store, &clause, *head, *body, *reference)?;
+        let unified = builtins::unify_clause(&mut self.store, &clause, head, body, reference)?;
         Ok(Outcome::from_bool(unified))
     }
 
@@ -230,7 +253,8 @@ impl Machine {
         loop {
             let (recovery, next) = self.unwind(kb, fault)?;
             self.args.clear();
-            self.args.push(recovery);
+            // It has held the arguments of `throw/1` or of a goal.
+            self.args.push(recovery).map_err(limit)?;
             self.go_to(next);
             match self.call_builtin(kb, builtins::CALL, next) {
                 Ok(Flow::Fail) => {
@@ -252,7 +276,7 @@ impl Machine {
         };
         let ball = fault.ball(&mut self.store).map_err(limit)?;
         let (cells, _) = self.copy_out(ball).map_err(bounded)?;
-        let active = self.active_frames();
+        let active = self.active_frames().map_err(limit)?;
         while let Some(choice) = self.choices.last() {
             let (mark, saved) = (choice.mark, choice.saved as usize);
             let Alternative::Catch(frame) = choice.alternative else {
@@ -273,10 +297,8 @@ impl Machine {
             let ((Some(catcher), Some(recovery)), Some(parent)) = (terms, parent) else {
                 continue;
             };
-            let (ball, _) = self
-                .store
-                .build(&cells, 0, &mut FreshVariables::default())
-                .map_err(bounded)?;
+            let mut fresh = FreshVariables::new(&self.store);
+            let (ball, _) = self.store.build(&cells, 0, &mut fresh).map_err(bounded)?;
             // Everything is trailed, for the case that it doesn't unify.
             self.store.set_newest_choice(Some(self.store.mark()));
             let caught = self.store.unify(catcher, ball).map_err(bounded)?;
@@ -289,20 +311,22 @@ impl Machine {
                 return Ok((recovery, parent));
             }
         }
-        Err(Error::Uncaught(kb.export(&cells)))
+        Err(kb
+            .export_within(self.store.pool(), &cells)
+            .map_or_else(|error| error, Error::Uncaught))
     }
 
     /// The frames that the running goal will return through, newest first.
-    fn active_frames(&self) -> Vec<u32> {
-        let mut active = Vec::new();
+    fn active_frames(&self) -> Result<Buffer<u32>, Resource> {
+        let mut active = Buffer::new(self.store.pool());
         let mut frame = self.at.frame;
         while frame > 0 {
-            active.push(frame);
+            active.push(frame)?;
             frame = self
                 .frames
                 .get(frame as usize)
                 .map_or(0, |frame| frame.parent.frame);
         }
-        active
+        Ok(active)
     }
 }

@@ -1,8 +1,6 @@
 //! Going forward: one instruction at a time.
 
-use alloc::boxed::Box;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 
 use super::{Alternative, Continuation, Flow, Machine, Outcome, Stop};
 use crate::builtins::{self, BuiltinId};
@@ -11,8 +9,12 @@ use crate::compile::{self, CompileError};
 use crate::database::Target;
 use crate::fault::Fault;
 use crate::knowledge_base::KnowledgeBase;
+use crate::memory::Buffer;
 use crate::store::{Cell, Value, index};
 use crate::symbol::Symbol;
+
+/// Clauses that are looked at in one go.
+const LOOK: usize = 1_024;
 
 impl Machine {
     pub(super) fn step(&mut self, kb: &mut KnowledgeBase) -> Result<Flow, Fault> {
@@ -30,6 +32,20 @@ impl Machine {
                 self.load_args(args, arity)?;
                 let next = self.continuation(last);
                 return self.call_predicate(kb, pred, next);
+            }
+            Instr::CallNamed {
+                name,
+                args,
+                arity,
+                last,
+            } => {
+                self.load_args(args, arity)?;
+                let next = self.continuation(last);
+                return match kb.database.known(self.scope.namespace, name, arity) {
+                    Some(Target::Predicate(pred)) => self.call_predicate(kb, pred, next),
+                    // Built-ins are known when the goal is compiled.
+                    _ => Err(Fault::UnknownProcedure(name, arity)),
+                };
             }
             Instr::Builtin { id, args, arity } => {
                 self.load_args(args, arity)?;
@@ -67,7 +83,7 @@ impl Machine {
                     frame: self.at.frame,
                     pc: target,
                 };
-                self.push_choice(Alternative::Branch, resume, &[]);
+                self.push_choice(Alternative::Branch, resume, &[])?;
             }
             Instr::Jump(target) => {
                 self.at.pc = target;
@@ -108,7 +124,10 @@ impl Machine {
         self.count_call()?;
         let keys = [0, 1, 2].map(|i| self.args.get(i).map_or(Key::Any, |arg| self.key(*arg)));
         match kb.database.select(pred, &keys) {
-            Some(clauses) => self.try_clauses(clauses, 0, next, false),
+            Some((clauses, indexed)) => {
+                self.store.spend(indexed as u64 / 64)?;
+                self.try_clauses(clauses, 0, next, false)
+            }
             None => {
                 let (name, arity) = kb.database.indicator(pred);
                 Err(Fault::UnknownProcedure(name, arity))
@@ -130,15 +149,28 @@ impl Machine {
             Key::Any => true,
             other => key == Key::Any || key == other,
         };
-        let mut candidates = (from as usize..list.len()).filter(matches);
+        // A look that takes too long goes on after a pause: from a choice for the rest.
+        let end = list.len().min((from as usize).saturating_add(LOOK));
+        let mut candidates = (from as usize..end).filter(matches);
+        let rest = (end < list.len()).then_some(end);
         let first = candidates.next();
-        let second = candidates.next();
+        let second = match first {
+            Some(_) => candidates.next().or(rest),
+            None => rest,
+        };
         // Passing over a clause costs too, though less than trying it.
-        let passed = second.map_or(list.len(), |i| i) - from as usize;
+        let passed = second.unwrap_or(end) - from as usize;
         self.store.spend(passed as u64 / 4)?;
         let Some(first) = first else {
-            if retry {
-                self.pop_choice();
+            match (rest, retry) {
+                (Some(rest), true) => self.set_next_clause(index(rest)),
+                (Some(rest), false) => {
+                    let rest = index(rest);
+                    let alternative = Alternative::Clauses { list, next: rest };
+                    self.push_call_choice(alternative, next)?;
+                }
+                (None, true) => self.pop_choice(),
+                (None, false) => {}
             }
             return Ok(Flow::Fail);
         };
@@ -151,9 +183,7 @@ impl Machine {
                     list,
                     next: index(second),
                 };
-                let args = core::mem::take(&mut self.args);
-                self.push_choice(alternative, next, &args);
-                self.args = args;
+                self.push_call_choice(alternative, next)?;
             }
             (None, true) => self.pop_choice(),
             (None, false) => {}
@@ -205,12 +235,16 @@ impl Machine {
             if let Value::Struct(i) = goal {
                 for n in 0..arity {
                     let arg = self.store.arg(i, n);
-                    self.args.push(arg);
+                    self.args.push(arg)?;
                 }
             }
-            match kb.database.resolve(name, arity) {
-                Target::Predicate(pred) => return self.call_predicate(kb, pred, next),
-                Target::Builtin(inner) => id = inner,
+            match kb.database.known(self.scope.namespace, name, arity) {
+                Some(Target::Predicate(pred)) => return self.call_predicate(kb, pred, next),
+                Some(Target::Builtin(inner)) => id = inner,
+                None => {
+                    self.count_call()?;
+                    return Err(Fault::UnknownProcedure(name, arity));
+                }
             }
         }
     }
@@ -225,24 +259,32 @@ impl Machine {
     ) -> Result<Flow, Fault> {
         self.count_call()?;
         let (body, vars) = self.copy_out(goal)?;
-        let mut source = Vec::from([Cell::Compound(Symbol::NECK, 2)]);
         let count = index(vars.variables.len());
+        let mut source = Buffer::new(self.store.pool());
+        source.reserve(count as usize + body.len() + 2)?;
+        source.push(Cell::Compound(Symbol::NECK, 2))?;
         source.push(if count == 0 {
             Cell::Atom(Symbol::CALL)
         } else {
             Cell::Compound(Symbol::CALL, count)
-        });
-        source.extend((0..count).map(Cell::Var));
-        source.extend(body);
+        })?;
+        for n in 0..count {
+            source.push(Cell::Var(n))?;
+        }
+        source.extend(&body)?;
         self.store.spend(source.len() as u64)?;
-        let clause = match kb.database.compile_goal(Box::from(source)) {
+        let (namespace, pool) = (self.scope.namespace, self.store.pool());
+        let clause = match kb.database.compile_goal(namespace, pool, &source) {
             Ok(clause) => clause,
             Err(CompileError::Instantiation) => return Err(Fault::Instantiation),
             Err(CompileError::NotCallable) => return Err(Fault::Type(Symbol::CALLABLE, goal)),
+            Err(CompileError::Limit(resource)) => return Err(Fault::Limit(resource)),
         };
         self.args.clear();
-        self.args
-            .extend(vars.variables.iter().map(|var| Value::Var(*var)));
+        self.args.reserve(vars.variables.len())?;
+        for var in vars.variables.iter() {
+            self.args.push(Value::Var(*var))?;
+        }
         let cut = self.choice_count();
         Ok(if self.enter(&clause, next, cut)? {
             Flow::Continue

@@ -5,11 +5,11 @@
 //! `flatten` gives one back.
 
 use alloc::collections::BTreeMap;
-use alloc::vec::Vec;
+use alloc::sync::Arc;
 
 use super::{Store, Value, index};
-use crate::error::Resource;
 use crate::fault::Fault;
+use crate::memory::{self, Buffer, Charge, Pool};
 use crate::symbol::Symbol;
 
 /// A node of a term outside a store, in preorder; variables are numbered.
@@ -33,12 +33,12 @@ pub(crate) type Slots = [Value];
 /// Gives the variables of a preorder their values while it is built.
 pub(crate) trait Variables {
     /// The value of variable `n`; `first` if this occurrence makes it.
-    fn value(&mut self, store: &mut Store, n: u32, first: bool) -> Value;
+    fn value(&mut self, store: &mut Store, n: u32, first: bool) -> Result<Value, Fault>;
 }
 
 impl Variables for Slots {
-    fn value(&mut self, store: &mut Store, n: u32, first: bool) -> Value {
-        match self.get_mut(n as usize) {
+    fn value(&mut self, store: &mut Store, n: u32, first: bool) -> Result<Value, Fault> {
+        Ok(match self.get_mut(n as usize) {
             Some(slot) => {
                 if first {
                     *slot = store.new_var();
@@ -47,21 +47,27 @@ impl Variables for Slots {
             }
             // The compiler counts the slots that a clause needs.
             None => store.new_var(),
-        }
+        })
     }
 }
 
 /// Variables made at their first occurrence, for terms that come into a store.
-#[derive(Default)]
-pub(crate) struct FreshVariables(pub(crate) Vec<Option<Value>>);
+pub(crate) struct FreshVariables(Buffer<Option<Value>>);
+
+impl FreshVariables {
+    /// None yet.
+    pub(crate) fn new(store: &Store) -> Self {
+        Self(Buffer::new(store.pool()))
+    }
+}
 
 impl Variables for FreshVariables {
-    fn value(&mut self, store: &mut Store, n: u32, _first: bool) -> Value {
+    fn value(&mut self, store: &mut Store, n: u32, _first: bool) -> Result<Value, Fault> {
         let n = n as usize;
         if self.0.len() <= n {
-            self.0.resize(n + 1, None);
+            self.0.resize(n + 1, None)?;
         }
-        *self.0[n].get_or_insert_with(|| store.new_var())
+        Ok(*self.0[n].get_or_insert_with(|| store.new_var()))
     }
 }
 
@@ -72,30 +78,27 @@ impl Store {
         &mut self,
         value: Value,
         vars: &mut VarNumbers,
-        out: &mut Vec<Cell>,
+        out: &mut Buffer<Cell>,
     ) -> Result<(), Fault> {
-        let mut pending = Vec::from([value]);
-        let room = self.cell_limit;
+        let mut pending = Buffer::new(self.pool());
+        pending.push(value)?;
         while let Some(value) = pending.pop() {
             self.spend(1)?;
-            // What is copied out counts against the same bound.
-            if out.len() + pending.len() >= room {
-                return Err(Fault::Limit(Resource::QueryMemory));
-            }
-            out.push(match self.deref(value) {
-                Value::Var(i) => Cell::Var(vars.number(i)),
+            let cell = match self.deref(value) {
+                Value::Var(i) => Cell::Var(vars.number(i)?),
                 Value::Int(i) => Cell::Int(i),
                 Value::Atom(name) => Cell::Atom(name),
                 Value::Str(text) => Cell::Str(text),
                 Value::Struct(i) => {
                     let (name, arity) = self.functor(i);
                     for n in (0..arity).rev() {
-                        pending.push(self.cell(i + 1 + n));
+                        pending.push(self.cell(i + 1 + n))?;
                     }
                     Cell::Compound(name, arity)
                 }
                 Value::Functor(name, _) => Cell::Atom(name),
-            });
+            };
+            out.push(cell)?;
         }
         Ok(())
     }
@@ -109,13 +112,17 @@ impl Store {
         vars: &mut V,
     ) -> Result<(Value, usize), Fault> {
         // Per open compound: its header, the argument to fill next, how many are left.
-        let mut open: Vec<(u32, u32, u32)> = Vec::new();
+        let mut open = self
+            .building
+            .take()
+            .unwrap_or_else(|| Buffer::new(self.pool()));
+        open.clear();
         let start = at;
         loop {
             self.require(1)?;
             let mut value = match cells.get(at).copied().unwrap_or(Cell::Void) {
-                Cell::Var(n) => vars.value(self, n, false),
-                Cell::First(n) => vars.value(self, n, true),
+                Cell::Var(n) => vars.value(self, n, false)?,
+                Cell::First(n) => vars.value(self, n, true)?,
                 Cell::Void => self.new_var(),
                 Cell::Int(i) => Value::Int(i),
                 Cell::Atom(name) => Value::Atom(name),
@@ -127,7 +134,7 @@ impl Store {
                         self.push(Value::Int(0));
                     }
                     if arity > 0 {
-                        open.push((header, header + 1, arity));
+                        open.push((header, header + 1, arity))?;
                         at += 1;
                         continue;
                     }
@@ -137,6 +144,7 @@ impl Store {
             at += 1;
             loop {
                 let Some((header, next, left)) = open.last_mut() else {
+                    self.building = Some(open);
                     self.spend((at - start) as u64)?;
                     return Ok((value, at));
                 };
@@ -164,7 +172,11 @@ impl Store {
     ) -> Result<bool, Fault> {
         let mut at = 0;
         // Arguments of compounds still to be met: next index, how many are left.
-        let mut open: Vec<(u32, u32)> = Vec::new();
+        let mut open = self
+            .matching
+            .take()
+            .unwrap_or_else(|| Buffer::new(self.pool()));
+        open.clear();
         for arg in args {
             let mut value = *arg;
             loop {
@@ -187,7 +199,7 @@ impl Store {
                     Cell::Str(text) => self.unify_constant(Value::Str(text), value),
                     Cell::Compound(name, arity) => match self.deref(value) {
                         Value::Struct(i) if self.functor(i) == (name, arity) => {
-                            open.push((i + 1, arity));
+                            open.push((i + 1, arity))?;
                             true
                         }
                         Value::Var(var) => {
@@ -200,6 +212,7 @@ impl Store {
                     },
                 };
                 if !matched {
+                    self.matching = Some(open);
                     return Ok(false);
                 }
                 let Some((next, left)) = open.last_mut() else {
@@ -215,6 +228,7 @@ impl Store {
                 value = self.cell(i);
             }
         }
+        self.matching = Some(open);
         self.spend(at as u64)?;
         Ok(true)
     }
@@ -231,20 +245,32 @@ impl Store {
 }
 
 /// Numbers for the variables of terms that leave the store.
-#[derive(Default)]
 pub(crate) struct VarNumbers {
     numbers: BTreeMap<u32, u32>,
+    /// The nodes of `numbers`.
+    charge: Charge,
     /// The variables by number.
-    pub(crate) variables: Vec<u32>,
+    pub(crate) variables: Buffer<u32>,
 }
 
 impl VarNumbers {
-    fn number(&mut self, var: u32) -> u32 {
-        let next = index(self.variables.len());
-        let number = *self.numbers.entry(var).or_insert(next);
-        if number == next {
-            self.variables.push(var);
+    /// None yet.
+    pub(crate) fn new(pool: &Arc<Pool>) -> Self {
+        Self {
+            numbers: BTreeMap::new(),
+            charge: Charge::none(pool),
+            variables: Buffer::new(pool),
         }
-        number
+    }
+
+    fn number(&mut self, var: u32) -> Result<u32, Fault> {
+        if let Some(number) = self.numbers.get(&var) {
+            return Ok(*number);
+        }
+        let number = index(self.variables.len());
+        self.charge.add(memory::tree_entry::<u32, u32>())?;
+        self.variables.push(var)?;
+        self.numbers.insert(var, number);
+        Ok(number)
     }
 }

@@ -410,6 +410,10 @@ fn an_indexed_query_on_512_cores_is_a_handful_of_steps() {
         ("core(C, 0x1a100, N)", 1),
         ("core(C, M, 3)", 64),
     ] {
+        // Some before, so that the index is complete.
+        for _ in 0..4 {
+            assert!(kb.first(query).unwrap().is_some());
+        }
         let mut query = kb.query(query).unwrap();
         let mut count = 0;
         while query.next(&mut kb).unwrap().is_some() {

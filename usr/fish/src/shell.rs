@@ -50,6 +50,8 @@ pub(crate) struct Shell {
     seen: BTreeMap<u16, (u64, u64)>,
     /// The program being waited for.
     running: Option<DomainId>,
+    /// A query that has more answers.
+    cursor: Option<u64>,
 }
 
 impl Shell {
@@ -61,6 +63,7 @@ impl Shell {
             services: Services::default(),
             seen: BTreeMap::new(),
             running: None,
+            cursor: None,
         }
     }
 
@@ -98,6 +101,12 @@ impl Shell {
     /// A command was given up: what it ran is ended.
     pub(crate) async fn interrupt(&mut self) {
         self.write("^C\n").await;
+        // A query that hasn't answered yet makes room when the next ones need it.
+        if let Some(cursor) = self.cursor.take()
+            && let Ok(skb) = self.services.skb().await
+        {
+            let _ = skb.close(cursor).await;
+        }
         if let Some(domain) = self.running.take()
             && let Ok(monitor) = self.services.monitor().await
             && monitor.kill(domain).await.is_ok()
@@ -297,6 +306,7 @@ impl Shell {
             count += answer.solutions.len();
             let lines: String = answer.solutions.iter().map(report::solution).collect();
             self.write(&lines).await;
+            self.cursor = answer.cursor;
             let Some(cursor) = answer.cursor else { break };
             answer = skb.next(cursor, 0).await?;
         }

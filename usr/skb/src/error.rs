@@ -3,7 +3,7 @@
 use alloc::string::ToString;
 
 use capelin_interfaces::skb::SkbError;
-use capelin_skb::Error;
+use capelin_skb::{Error, Term, TermRef, View};
 
 /// What the interface says of an error of the engine.
 #[must_use]
@@ -22,6 +22,29 @@ pub fn to_wire(error: &Error) -> SkbError {
     }
 }
 
+/// What the interface says of an error of a change: one that the client has no right to is told as
+/// that.
+#[must_use]
+pub fn to_wire_of_change(error: &Error) -> SkbError {
+    match error {
+        Error::Uncaught(term) if is_refused(term) => SkbError::ReadOnly,
+        error => to_wire(error),
+    }
+}
+
+/// `error(permission_error(modify, static_procedure, _), _)`.
+fn is_refused(term: &Term) -> bool {
+    let View::Compound("error", mut arguments) = term.root().view() else {
+        return false;
+    };
+    match arguments.next().map(TermRef::view) {
+        Some(View::Compound("permission_error", mut of)) => {
+            of.next().and_then(TermRef::as_atom) == Some("modify")
+        }
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -33,6 +56,18 @@ mod tests {
             Err(error) => to_wire(&error),
             Ok(_) => panic!("{goal} is no error"),
         }
+    }
+
+    #[test]
+    fn a_change_without_the_right_is_told_as_that() {
+        let mut kb = KnowledgeBase::with_rules();
+        let client = kb.open_client(1 << 20).unwrap();
+        let told = |kb: &mut KnowledgeBase, clause: &str| {
+            let clause = capelin_skb::read_term(clause).unwrap().term;
+            to_wire_of_change(&kb.assertz_as(&client, &clause).unwrap_err())
+        };
+        assert_eq!(told(&mut kb, "core(1, 2, 3)"), SkbError::ReadOnly);
+        assert!(matches!(told(&mut kb, "3"), SkbError::Evaluation(_)));
     }
 
     #[test]

@@ -7,24 +7,25 @@
 
 extern crate alloc;
 
-use alloc::rc::Rc;
-use core::cell::RefCell;
+use alloc::{boxed::Box, rc::Rc};
+use core::cell::{Cell, RefCell};
 
 use capelin_abi::CapAddress;
 use capelin_dt::Mpidr;
+use capelin_idc::{BoxFuture, InterfaceId, RemoteError, Request, Response, Service};
 use capelin_interfaces::{
     handover, service,
     skb::{Skb, SkbError, SkbServer, Solutions},
 };
 use capelin_rt::{
     Env, ExitCode, Listener, OwnedCap, RtError, boot, executor::yield_now, memory, println,
-    services,
+    services, sys,
 };
-use capelin_skb::{KnowledgeBase, Limits};
+use capelin_skb::{KnowledgeBase, Scope};
 use skb_server::{
-    QUERY_STEPS,
+    bounds,
     cursors::Cursors,
-    error::to_wire,
+    error::{to_wire, to_wire_of_change},
     facts,
     program::Program,
     search::{Search, Step},
@@ -34,31 +35,73 @@ capelin_rt::main!(run);
 
 /// Messages of all clients that may wait.
 const RING: usize = 32;
-/// Memory that the server asks for: facts of 256 cores, and a few long queries.
+/// Memory that the server asks for: facts of 512 cores, and a few long queries.
 const MEMORY_BYTES: u64 = 8 << 20;
+/// The badge of the capability that everybody finds. It gives no right to change what the system
+/// knows.
+const ANYBODY: u64 = 1;
 
 /// What one client sees.
 struct Session {
     kb: Rc<RefCell<KnowledgeBase>>,
+    scope: Scope,
     cursors: RefCell<Cursors>,
+    /// Nobody waits for answers any more.
+    is_closed: Cell<bool>,
+}
+
+impl Drop for Session {
+    /// The client is gone, and with it its queries and all that it has added.
+    fn drop(&mut self) {
+        self.cursors.borrow_mut().close_all();
+        self.kb.borrow_mut().close_client(&self.scope);
+    }
+}
+
+/// A [`Session`] that gives up its work when its client is gone.
+struct Watched(SkbServer<Session>);
+
+impl Service for Watched {
+    fn interface(&self) -> InterfaceId {
+        self.0.interface()
+    }
+
+    fn handle(&self, request: Request) -> BoxFuture<'_, Response> {
+        self.0.handle(request)
+    }
+
+    fn closed(&self) {
+        self.0.0.is_closed.set(true);
+        self.0.0.cursors.borrow_mut().close_all();
+    }
+}
+
+/// Lets others run: our other clients, and then other programs, one of which may be about to ask
+/// something.
+async fn give_way() {
+    yield_now().await;
+    // If the kernel refuses, we go on, and it takes the processor from us in its own time.
+    let _ = sys::yield_now();
 }
 
 impl Session {
     /// Works at a query until there is a batch to tell, in turn with the other clients.
     async fn search(
         &self,
-        cursor: u32,
+        cursor: u64,
         mut search: Search,
         limit: u32,
     ) -> Result<Solutions, SkbError> {
         loop {
             let step = search.step(&mut self.kb.borrow_mut(), limit);
+            if !self.cursors.borrow().is_wanted(cursor) {
+                return Err(SkbError::NoSuchCursor);
+            }
             let (solutions, left) = match step {
-                Ok(Step::Pause) if self.cursors.borrow().is_wanted(cursor) => {
-                    yield_now().await;
+                Ok(Step::Pause) => {
+                    give_way().await;
                     continue;
                 }
-                Ok(Step::Pause) => (Ok(Default::default()), None),
                 Ok(Step::Batch(solutions)) => (Ok(solutions), Some(search)),
                 Ok(Step::Last(solutions)) => (Ok(solutions), None),
                 Err(error) => (Err(error), None),
@@ -72,17 +115,16 @@ impl Session {
     }
 
     /// Reads one clause.
-    fn clause(text: &str) -> Result<capelin_skb::Term, SkbError> {
-        capelin_skb::read_term(text)
-            .map(|read| read.term)
-            .map_err(|error| to_wire(&error.into()))
+    fn clause(&self, text: &str) -> Result<capelin_skb::Term, SkbError> {
+        let read = self.kb.borrow().read_as(&self.scope, text);
+        read.map(|read| read.term).map_err(|error| to_wire(&error))
     }
 }
 
 impl Skb for Session {
     async fn query(&self, goal: &str, limit: u32) -> Result<Solutions, SkbError> {
-        let cursor = self.cursors.borrow_mut().begin()?;
-        let opened = Search::new(&mut self.kb.borrow_mut(), goal);
+        let cursor = self.cursors.borrow_mut().begin();
+        let opened = Search::new(&mut self.kb.borrow_mut(), &self.scope, goal);
         match opened {
             Ok(search) => self.search(cursor, search, limit).await,
             Err(error) => {
@@ -92,34 +134,35 @@ impl Skb for Session {
         }
     }
 
-    async fn next(&self, cursor: u32, limit: u32) -> Result<Solutions, SkbError> {
+    async fn next(&self, cursor: u64, limit: u32) -> Result<Solutions, SkbError> {
         let search = self.cursors.borrow_mut().take(cursor)?;
         self.search(cursor, search, limit).await
     }
 
-    async fn close(&self, cursor: u32) {
+    async fn close(&self, cursor: u64) {
         self.cursors.borrow_mut().close(cursor);
     }
 
     async fn assert_clause(&self, clause: &str) -> Result<(), SkbError> {
-        let clause = Self::clause(clause)?;
-        let mut kb = self.kb.borrow_mut();
-        kb.assertz(&clause).map_err(|error| to_wire(&error))
+        let clause = self.clause(clause)?;
+        let added = self.kb.borrow_mut().assertz_as(&self.scope, &clause);
+        added.map_err(|error| to_wire_of_change(&error))
     }
 
     async fn retract_clause(&self, clause: &str) -> Result<bool, SkbError> {
-        let clause = Self::clause(clause)?;
-        let mut kb = self.kb.borrow_mut();
-        kb.retract(&clause).map_err(|error| to_wire(&error))
+        let clause = self.clause(clause)?;
+        let removed = self.kb.borrow_mut().retract_as(&self.scope, &clause);
+        removed.map_err(|error| to_wire_of_change(&error))
     }
 
     async fn consult(&self, program: &str) -> Result<u32, SkbError> {
-        let mut program = Program::new(program)?;
+        let mut program = Program::new(&self.kb.borrow(), &self.scope, program)?;
         loop {
             let done = program.step(&mut self.kb.borrow_mut())?;
             match done {
                 Some(added) => return Ok(added),
-                None => yield_now().await,
+                None if self.is_closed.get() => return Err(SkbError::NoSuchCursor),
+                None => give_way().await,
             }
         }
     }
@@ -129,17 +172,23 @@ async fn run(env: Env) -> ExitCode {
     // Without it, the bounds below are tighter.
     let _ = memory::ensure(MEMORY_BYTES).await;
     let mut kb = KnowledgeBase::with_rules();
-    kb.set_limits(limits(memory::left().ram));
+    let ram = memory::left().ram;
+    kb.set_limits(bounds::limits(ram));
     fill(&env, &mut kb);
     let kb = Rc::new(RefCell::new(kb));
     match start().await {
         Ok(listener) => {
             listener
-                .serve(move |_| {
-                    SkbServer(Session {
+                .serve_any(move |_| -> Result<Box<dyn Service>, RemoteError> {
+                    let client = kb.borrow_mut().open_client(bounds::share(ram));
+                    // Others have filled the memory.
+                    let scope = client.map_err(|_| RemoteError::Busy)?;
+                    Ok(Box::new(Watched(SkbServer(Session {
                         kb: Rc::clone(&kb),
+                        scope,
                         cursors: RefCell::default(),
-                    })
+                        is_closed: Cell::new(false),
+                    }))))
                 })
                 .await;
             ExitCode::SUCCESS
@@ -153,19 +202,8 @@ async fn run(env: Env) -> ExitCode {
 
 async fn start() -> Result<Listener, RtError> {
     let listener = Listener::new(RING)?;
-    services::register(service::SKB, &listener, 1).await?;
+    services::register(service::SKB, &listener, ANYBODY).await?;
     Ok(listener)
-}
-
-/// Bounds such that the knowledge base and two long queries fit `ram` bytes, each vector of which
-/// may be half empty.
-fn limits(ram: u64) -> Limits {
-    let ram = usize::try_from(ram).unwrap_or(usize::MAX);
-    Limits {
-        steps: QUERY_STEPS,
-        query_bytes: ram / 8,
-        database_bytes: ram / 4,
-    }
 }
 
 /// Adds what the machine is. What can't be added is told; the rest stays.

@@ -6,40 +6,39 @@
 use alloc::{collections::VecDeque, vec::Vec};
 
 use capelin_interfaces::skb::SkbError;
-use capelin_skb::{KnowledgeBase, ReadTerm, Reader, View};
+use capelin_skb::{KnowledgeBase, ReadTerm, Reservation, Scope, View};
 
 use crate::{
-    error::to_wire,
+    error::{to_wire, to_wire_of_change},
     search::{Search, Step},
 };
 
 /// Clauses added before others get their turn.
-const CLAUSES: usize = 32;
+const CLAUSES: usize = 4;
 
 /// A program text being consulted.
 pub struct Program {
+    scope: Scope,
     clauses: VecDeque<ReadTerm>,
+    /// For the clauses.
+    _held: Reservation,
     directive: Option<Search>,
     added: u32,
     number: u32,
 }
 
 impl Program {
-    /// Reads `text`.
+    /// Reads `text` on somebody's behalf.
     ///
     /// # Errors
-    /// [`SkbError::Syntax`].
-    pub fn new(text: &str) -> Result<Self, SkbError> {
-        let mut reader = Reader::new(text);
-        let mut clauses = VecDeque::new();
-        while let Some(clause) = reader
-            .next_clause()
-            .map_err(|error| to_wire(&error.into()))?
-        {
-            clauses.push_back(clause);
-        }
+    /// [`SkbError::Syntax`], [`SkbError::ResourceLimit`].
+    pub fn new(kb: &KnowledgeBase, scope: &Scope, text: &str) -> Result<Self, SkbError> {
+        let read = kb.read_program_as(scope, text);
+        let (clauses, held) = read.map_err(|error| to_wire(&error))?;
         Ok(Self {
-            clauses,
+            scope: scope.clone(),
+            clauses: clauses.into(),
+            _held: held,
             directive: None,
             added: 0,
             number: 0,
@@ -67,12 +66,15 @@ impl Program {
             self.number += 1;
             match directive(&clause) {
                 Some(goal) => {
-                    let query = kb.query_term(&goal).map_err(|error| to_wire(&error))?;
-                    self.directive = Some(Search::over(query));
+                    let query = kb.query_term_as(&self.scope, &goal);
+                    let query = query.map_err(|error| to_wire(&error))?;
+                    let held = kb.reserve_for(&self.scope);
+                    self.directive = Some(Search::over(query, held));
                     return Ok(None);
                 }
                 None => {
-                    kb.assertz(&clause.term).map_err(|error| to_wire(&error))?;
+                    let added = kb.assertz_as(&self.scope, &clause.term);
+                    added.map_err(|error| to_wire_of_change(&error))?;
                     self.added += 1;
                 }
             }
@@ -103,7 +105,8 @@ mod tests {
     use alloc::{format, string::String};
 
     fn consult(kb: &mut KnowledgeBase, text: &str) -> (Result<u32, SkbError>, u32) {
-        let mut program = match Program::new(text) {
+        let system = kb.system().clone();
+        let mut program = match Program::new(kb, &system, text) {
             Ok(program) => program,
             Err(error) => return (Err(error), 0),
         };

@@ -3,7 +3,7 @@
 use alloc::{string::String, string::ToString, vec::Vec};
 
 use capelin_interfaces::skb::{SkbError, Solution};
-use capelin_skb::{KnowledgeBase, Progress, Query, View};
+use capelin_skb::{KnowledgeBase, Progress, Query, Reservation, Scope, View};
 
 use crate::{SLICE, error::to_wire};
 
@@ -12,7 +12,7 @@ pub const BATCH_BYTES: usize = 16 * 1024;
 /// Text of one solution that can be told.
 const SOLUTION_BYTES: usize = 48 * 1024;
 /// Slices after which a batch that has a solution is told, full or not.
-const PATIENCE: u32 = 100;
+const PATIENCE: u32 = 1_600;
 
 /// What a slice of work has led to.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,6 +29,8 @@ pub enum Step {
 pub struct Search {
     query: Query,
     found: Vec<Solution>,
+    /// For what was found and hasn't been told.
+    held_bytes: Reservation,
     bytes: usize,
     slices: u32,
     /// Found, but too much for the last batch.
@@ -38,19 +40,21 @@ pub struct Search {
 }
 
 impl Search {
-    /// Opens a query for `goal`.
+    /// Opens a query for `goal` on somebody's behalf.
     ///
     /// # Errors
     /// As [`KnowledgeBase::query`].
-    pub fn new(kb: &mut KnowledgeBase, goal: &str) -> Result<Self, SkbError> {
-        Ok(Self::over(kb.query(goal).map_err(|error| to_wire(&error))?))
+    pub fn new(kb: &mut KnowledgeBase, scope: &Scope, goal: &str) -> Result<Self, SkbError> {
+        let query = kb.query_as(scope, goal).map_err(|error| to_wire(&error))?;
+        Ok(Self::over(query, kb.reserve_for(scope)))
     }
 
     /// Goes on with an open query.
     #[must_use]
-    pub const fn over(query: Query) -> Self {
+    pub const fn over(query: Query, held_bytes: Reservation) -> Self {
         Self {
             query,
+            held_bytes,
             found: Vec::new(),
             bytes: 0,
             slices: 0,
@@ -99,9 +103,11 @@ impl Search {
                 }
                 Ok(Progress::Exhausted) => return Ok(Step::Last(self.batch())),
                 Ok(Progress::Solution(solution)) => {
-                    let (solution, bytes) = to_text(&solution);
-                    if bytes > SOLUTION_BYTES {
+                    let Some((solution, bytes)) = to_text(&solution) else {
                         return self.fail(SkbError::TooLong);
+                    };
+                    if let Err(error) = self.held_bytes.add(bytes) {
+                        return self.fail(to_wire(&error));
                     }
                     if !self.found.is_empty() && self.bytes + bytes > BATCH_BYTES {
                         self.held = Some((solution, bytes));
@@ -120,6 +126,7 @@ impl Search {
     }
 
     fn batch(&mut self) -> Vec<Solution> {
+        self.held_bytes.remove(self.bytes);
         self.bytes = 0;
         self.slices = 0;
         core::mem::take(&mut self.found)
@@ -135,8 +142,14 @@ impl Search {
     }
 }
 
-/// The bindings as text, unbound variables left out, and the bytes that takes.
-fn to_text(solution: &capelin_skb::Solution) -> (Solution, usize) {
+/// The bindings as text, unbound variables left out, and the bytes that takes; none if it is too
+/// long to be told.
+fn to_text(solution: &capelin_skb::Solution) -> Option<(Solution, usize)> {
+    let terms = solution.bindings().iter();
+    let least = terms.map(|(_, term)| term.least_text_bytes());
+    if least.fold(0, usize::saturating_add) > SOLUTION_BYTES {
+        return None;
+    }
     let mut bytes = 0;
     let bound = solution
         .bindings()
@@ -150,7 +163,7 @@ fn to_text(solution: &capelin_skb::Solution) -> (Solution, usize) {
             pair
         })
         .collect();
-    (Solution { bindings }, bytes)
+    (bytes <= SOLUTION_BYTES).then_some((Solution { bindings }, bytes))
 }
 
 #[cfg(test)]
@@ -163,6 +176,11 @@ mod tests {
         kb.consult("n(0). n(N) :- n(M), N is M + 1. loop :- loop. some(1). some(2). some(3).")
             .unwrap();
         kb
+    }
+
+    fn open_search(kb: &mut KnowledgeBase, goal: &str) -> Result<Search, SkbError> {
+        let scope = kb.system().clone();
+        Search::new(kb, &scope, goal)
     }
 
     /// Runs until there is something to tell; how many slices that took.
@@ -183,7 +201,7 @@ mod tests {
     #[test]
     fn solutions_come_in_order_and_end() {
         let mut kb = kb();
-        let mut search = Search::new(&mut kb, "some(X)").unwrap();
+        let mut search = open_search(&mut kb, "some(X)").unwrap();
         let (Step::Batch(found), _) = run(&mut search, &mut kb, 2) else {
             panic!("there may be more");
         };
@@ -197,13 +215,13 @@ mod tests {
     #[test]
     fn an_endless_search_pauses_and_tells_what_it_has() {
         let mut kb = kb();
-        let mut search = Search::new(&mut kb, "loop").unwrap();
+        let mut search = open_search(&mut kb, "loop").unwrap();
         for _ in 0..50 {
             let before = search.query.steps();
             assert_eq!(search.step(&mut kb, 0), Ok(Step::Pause));
             assert!(search.query.steps() - before < 2 * SLICE);
         }
-        let mut search = Search::new(&mut kb, "some(X), (X < 3 ; X >= 3, loop)").unwrap();
+        let mut search = open_search(&mut kb, "some(X), (X < 3 ; X >= 3, loop)").unwrap();
         let (Step::Batch(found), slices) = run(&mut search, &mut kb, 0) else {
             panic!("it never ends");
         };
@@ -214,7 +232,7 @@ mod tests {
     #[test]
     fn a_batch_fits_a_message() {
         let mut kb = kb();
-        let mut search = Search::new(&mut kb, "n(X)").unwrap();
+        let mut search = open_search(&mut kb, "n(X)").unwrap();
         let mut next = 0;
         for _ in 0..3 {
             let (Step::Batch(found), _) = run(&mut search, &mut kb, 0) else {
@@ -232,7 +250,7 @@ mod tests {
     #[test]
     fn what_was_found_before_an_error_is_told_first() {
         let mut kb = kb();
-        let mut search = Search::new(&mut kb, "some(X), (X < 3 ; X >= 3, X is foo)").unwrap();
+        let mut search = open_search(&mut kb, "some(X), (X < 3 ; X >= 3, X is foo)").unwrap();
         let (Step::Batch(found), _) = run(&mut search, &mut kb, 0) else {
             panic!("the error comes later");
         };
@@ -246,7 +264,7 @@ mod tests {
     #[test]
     fn unbound_variables_are_left_out() {
         let mut kb = kb();
-        let mut search = Search::new(&mut kb, "X = f(Y), Z = 'a b'").unwrap();
+        let mut search = open_search(&mut kb, "X = f(Y), Z = 'a b'").unwrap();
         let (Step::Last(found), _) = run(&mut search, &mut kb, 0) else {
             panic!("there is one");
         };
@@ -261,7 +279,7 @@ mod tests {
             "atom_length('{}', X), Y = '{0}'",
             "x".repeat(SOLUTION_BYTES)
         );
-        let mut search = Search::new(&mut kb, &goal).unwrap();
+        let mut search = open_search(&mut kb, &goal).unwrap();
         let result = loop {
             match search.step(&mut kb, 0) {
                 Ok(Step::Pause) => {}

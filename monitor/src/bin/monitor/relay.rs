@@ -147,11 +147,11 @@ impl<T: Transport> Skb for Relay<SkbClient<T>> {
         self.0.query(goal, limit).await
     }
 
-    async fn next(&self, cursor: u32, limit: u32) -> Result<Solutions, SkbError> {
+    async fn next(&self, cursor: u64, limit: u32) -> Result<Solutions, SkbError> {
         self.0.next(cursor, limit).await
     }
 
-    async fn close(&self, cursor: u32) {
+    async fn close(&self, cursor: u64) {
         // One-way: nobody hears of it.
         let _ = self.0.close(cursor).await;
     }
