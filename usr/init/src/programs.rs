@@ -9,7 +9,7 @@ use core::{cell::RefCell, fmt};
 
 use capelin_abi::{layout::slot, syscall::DispatcherState};
 use capelin_archive::{Archive, Module};
-use capelin_rt::{RtError, checksum, endpoint::Endpoint, println, spawn};
+use capelin_rt::{RtError, checksum, endpoint::Endpoint, println, spawn, sync::Queue};
 use capelin_spawn::{Domain, Image, ImageError, Program, SpawnError, loader};
 
 /// Messages that the endpoint for ends holds: one for each program.
@@ -60,6 +60,8 @@ pub(crate) struct Programs {
     deaths: Rc<Endpoint>,
     running: Rc<RefCell<BTreeMap<u64, Domain>>>,
     next: RefCell<u64>,
+    /// Names of those that have ended, of which somebody is to be told.
+    ended: Queue<String>,
 }
 
 impl Programs {
@@ -70,10 +72,12 @@ impl Programs {
             deaths: Rc::new(Endpoint::new(CAPACITY)?),
             running: Rc::default(),
             next: RefCell::new(1),
+            ended: Queue::new(),
         };
         spawn(watch(
             Rc::clone(&programs.deaths),
             Rc::clone(&programs.running),
+            programs.ended.clone(),
         ));
         Ok(programs)
     }
@@ -111,6 +115,12 @@ impl Programs {
         Ok(())
     }
 
+    /// Waits until a program ends whose memory has been taken back, and gives its name. To be
+    /// called by one task.
+    pub(crate) async fn next_end(&self) -> String {
+        self.ended.pop().await
+    }
+
     /// What the monitor wants to know of each program that runs.
     pub(crate) fn for_each(&self, mut tell: impl FnMut(&Domain)) {
         self.running.borrow().values().for_each(&mut tell);
@@ -118,7 +128,11 @@ impl Programs {
 }
 
 /// Reports ends, and takes the memory back.
-async fn watch(deaths: Rc<Endpoint>, running: Rc<RefCell<BTreeMap<u64, Domain>>>) {
+async fn watch(
+    deaths: Rc<Endpoint>,
+    running: Rc<RefCell<BTreeMap<u64, Domain>>>,
+    ended: Queue<String>,
+) {
     loop {
         let event = deaths.receive().await;
         if !event.is_event {
@@ -133,6 +147,7 @@ async fn watch(deaths: Rc<Endpoint>, running: Rc<RefCell<BTreeMap<u64, Domain>>>
         if let Err(error) = domain.reclaim() {
             println!("init: the memory of {name} is lost: {error}");
         }
+        ended.push(name);
     }
 }
 

@@ -35,6 +35,11 @@ const CAPACITY: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long the cores may take in all; the monitors have limits of their own.
 const CORES_PATIENCE: Duration = Duration::from_secs(600);
+/// A service that has run so long has worked.
+const LONG_LIFE: Duration = Duration::from_secs(60);
+/// Before a service that worked only shortly is started anew: at first, and at most.
+const FIRST_DELAY: Duration = Duration::from_millis(100);
+const LAST_DELAY: Duration = Duration::from_secs(10);
 /// Bytes of memory fetched at a time, to start programs with.
 const MEMORY_BYTES: u64 = 8 << 20;
 /// Memory that a driver starts with for its own frames, in bytes.
@@ -141,8 +146,19 @@ pub(crate) async fn start(env: &Env) -> Result<(), Fatal> {
         start.introduce(monitor, |name| name == SHELL).await;
     }
     // It owns what the services were made of.
-    Box::leak(Box::new(start));
+    let start: &'static Start = Box::leak(Box::new(start));
+    spawn(start.keep_up(monitor));
     Ok(())
+}
+
+/// How long to wait before a service is started anew, for one that has run `lifetime` and was
+/// waited for `last` before: at once after a long life, else twice as long each time.
+fn patience_after(lifetime: Duration, last: Duration) -> Duration {
+    if lifetime >= LONG_LIFE {
+        Duration::ZERO
+    } else {
+        (last * 2).clamp(FIRST_DELAY, LAST_DELAY)
+    }
 }
 
 impl Start {
@@ -229,6 +245,28 @@ impl Start {
             .word(handover::MPIDR, self.boot.mpidr)
             .arguments(sizes);
         self.launch("skb", program).await
+    }
+
+    /// Starts services anew that have ended and keep nothing that would be lost: the knowledge
+    /// base, which finds all its facts in the device tree and the list of modules again.
+    async fn keep_up(&'static self, monitor: Option<MonitorClient<Lmp>>) {
+        let (mut started, mut delay) = (time::now(), Duration::ZERO);
+        loop {
+            if self.programs.next_end().await != service::SKB {
+                continue;
+            }
+            self.names.remove(service::SKB);
+            let lifetime = time::to_duration(time::now().saturating_sub(started));
+            delay = patience_after(lifetime, delay);
+            time::sleep(delay).await;
+            started = time::now();
+            if self.report("skb", self.skb().await) {
+                println!("init: skb has been started again");
+            }
+            if let Some(monitor) = &monitor {
+                self.introduce(monitor, |name| name == service::SKB).await;
+            }
+        }
     }
 
     async fn monitor(&self, has_skb: bool) -> Result<(), StartError> {
