@@ -13,6 +13,7 @@ use capelin_vspace::{Descriptor, Permissions, TableLevel};
 
 use super::call::{Call, DONE, Outcome};
 use super::cnode;
+use crate::cspace::lookup_word;
 use crate::machine::{Machine, Objects};
 use crate::mapping::{DONE_SHIFT, PREPARING, TABLE, level_of};
 use crate::narrow::{index, low16, low32};
@@ -25,13 +26,18 @@ const PREPARE_AT_ONCE: u64 = 16;
 /// The end of the addresses that descriptors can hold.
 const DESCRIBABLE: u64 = 1 << 48;
 
-/// What [`map`] has decoded.
+/// What [`map`] has decoded. Each argument is read once: they lie in the dispatcher
+/// frame, which another core may write between a check and what relies on it.
 struct Request {
     table: PhysAddr,
     level: TableLevel,
     first: u64,
     count: u64,
     range: Range,
+    /// First byte of the source that is mapped.
+    offset: u64,
+    /// Reference to the mapping's slot.
+    mapping: u64,
 }
 
 /// What the entries asked for hold.
@@ -96,6 +102,8 @@ pub(crate) fn map<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outc
         first: word & 0xffff,
         count: word >> 16 & 0xffff,
         range: Range::Free,
+        offset: call.argument(3),
+        mapping: call.argument(4),
     };
     if request.count == 0
         || request.first >= VNODE_ENTRIES
@@ -140,7 +148,7 @@ fn map_frame<M: Machine>(
 ) -> Result<Outcome, SysError> {
     let frame = core.slots.slot(source);
     let flags = flags(call.argument(2) >> 32)?;
-    let offset = call.argument(3);
+    let offset = request.offset;
     let span = request.level.entry_span();
     check_rights(frame, SOURCE, flags)?;
     let is_device = frame.kind() == ObjectType::DevFrame;
@@ -197,7 +205,7 @@ fn map_prepared<M: Machine>(
     leaf: Descriptor,
     work: Preparation,
 ) -> Result<Outcome, SysError> {
-    let base = PhysAddr(core.slots.slot(source).address().0 + call.argument(3));
+    let base = PhysAddr(core.slots.slot(source).address().0 + request.offset);
     check_preparable(core, base, request.count * request.level.entry_span())?;
     let hidden = leaf.0 & !VALID;
     if request.range == Range::Free {
@@ -212,7 +220,7 @@ fn map_prepared<M: Machine>(
     } else if !is_preparing(core, call, request, source, hidden)? {
         return Err(SysError::EntryInUse);
     }
-    let mapping = call.own_slot(core, 4)?;
+    let mapping = lookup_word(core, call.caller, request.mapping)?;
     let data = MappingData::of(core.slots.slot(mapping));
     match prepare(core, mapping, data, base, work) {
         Ok(Prepared::Part) => return Ok(Outcome::Again),
@@ -239,7 +247,9 @@ fn is_preparing<M: Machine>(
     source: SlotIndex,
     hidden: u64,
 ) -> Result<bool, SysError> {
-    let mapping = core.slots.slot(call.own_slot(core, 4)?);
+    let mapping = core
+        .slots
+        .slot(lookup_word(core, call.caller, request.mapping)?);
     let frame = core.slots.slot(source);
     if mapping.kind() != ObjectType::Mapping {
         return Ok(false);
@@ -345,7 +355,7 @@ fn map_table<M: Machine>(
     if request.range == Range::Taken {
         return Err(SysError::EntryInUse);
     }
-    if request.count != 1 || call.argument(3) != 0 || call.argument(2) >> 32 != 0 {
+    if request.count != 1 || request.offset != 0 || call.argument(2) >> 32 != 0 {
         return Err(SysError::InvalidArgument);
     }
     let below = core.objects.vnode(child);
@@ -379,7 +389,7 @@ fn insert<M: Machine>(
     source: SlotIndex,
     kernel: u32,
 ) -> Result<(), SysError> {
-    let target = call.own_slot(core, 4)?;
+    let target = lookup_word(core, call.caller, request.mapping)?;
     let data = MappingData {
         table: request.table,
         first_entry: low16(request.first),

@@ -79,6 +79,9 @@ pub struct Words {
     /// While set, what is read of a frame outside of the save areas is noise, as if
     /// another core wrote it all the time. The state of the generator.
     noise: Cell<u64>,
+    /// What another core writes to a register in a save area, once it has been read so
+    /// often: the register, the number of readings, and the value.
+    rewrite: Cell<Option<(usize, u32, u64)>>,
 }
 
 thread_local! {
@@ -92,9 +95,11 @@ impl Words {
                 words: vec![Cell::new(0); WORDS].into_boxed_slice(),
                 doorbells: [const { AtomicU64::new(0) }; DOORBELLS],
                 noise: Cell::new(0),
+                rewrite: Cell::new(None),
             }))
         });
         words.noise.set(0);
+        words.rewrite.set(None);
         for word in &words.doorbells {
             word.store(0, Ordering::Relaxed);
         }
@@ -171,7 +176,15 @@ impl SaveContext for Context {
 
     fn get(self, index: usize) -> u64 {
         assert!(index < context::WORDS);
-        self.0.words.at(self.0.linear, index * 8).get()
+        let word = self.0.words.at(self.0.linear, index * 8);
+        match self.0.words.rewrite.get() {
+            Some((register, 0, value)) if register == index => word.set(value),
+            Some((register, left, value)) if register == index => {
+                self.0.words.rewrite.set(Some((register, left - 1, value)));
+            }
+            _ => {}
+        }
+        word.get()
     }
 
     fn set(self, index: usize, value: u64) {
@@ -232,6 +245,17 @@ impl Home {
     /// Has user space's writes to frames disturb what the kernel reads of them.
     pub fn make_noise(&self, seed: u64) {
         self.words.noise.set(seed);
+    }
+
+    /// Has another core write `value` to register `register` of whoever calls, after it
+    /// has been read `readings` times.
+    pub fn rewrite(&self, register: usize, readings: u32, value: u64) {
+        self.words.rewrite.set(Some((register, readings, value)));
+    }
+
+    /// No register is written by others any more.
+    pub fn rewrite_nothing(&self) {
+        self.words.rewrite.set(None);
     }
 }
 

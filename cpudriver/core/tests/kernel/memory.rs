@@ -340,3 +340,51 @@ fn an_asid_is_not_used_twice_without_an_invalidation() {
         }
     }
 }
+
+/// Another core may write to the dispatcher frame of whoever maps, and so to the
+/// arguments: what was checked has to be what is used.
+#[test]
+fn arguments_that_change_while_they_are_read_map_nothing_else() {
+    let victims = [slot::ENDPOINT, slot::DEVICE, TABLES[1], 161];
+    for (register, value) in victims
+        .map(|victim| (4, cap(victim).to_word()))
+        .into_iter()
+        .chain([
+            (3, PAGE_SIZE),
+            (3, 1 << 40),
+            (3, u64::MAX),
+            (1, cap(slot::RAM).to_word()),
+        ])
+    {
+        for flags in [MapFlags::UNCACHED, MapFlags::EXECUTE] {
+            for readings in 1..4 {
+                let mut world = World::new();
+                tables(&mut world);
+                if flags == MapFlags::EXECUTE {
+                    make_executable(&mut world, FRAME);
+                }
+                let described = |world: &World| {
+                    victims.map(|victim| {
+                        let slot = world.core.slots.slot(world.index(victim));
+                        (slot.kind(), slot.data())
+                    })
+                };
+                let before = described(&world);
+                world.core.machine.asked();
+                world.core.objects.rewrite(register, readings, value);
+                let mapped = map(&mut world, FRAME, 0, 2, MapFlags::READ | flags);
+                world.core.objects.rewrite_nothing();
+                assert_eq!(described(&world), before);
+                assert!(mapped.is_ok(), "{mapped:?}");
+                let work: Vec<_> = (0..2)
+                    .map(|page| RAM + 0x4000 + page * PAGE_SIZE)
+                    .map(|page| match flags {
+                        MapFlags::EXECUTE => Asked::CleanInstructions(page),
+                        _ => Asked::CleanInvalidate(page),
+                    })
+                    .collect();
+                assert!(world.core.machine.asked().starts_with(&work));
+            }
+        }
+    }
+}
