@@ -155,7 +155,7 @@ impl<M: Machine> Effects for KernelEffects<'_, M> {
             return;
         };
         self.cost += DISPATCHER_COST;
-        self.scheduler.forget(self.objects, dcb);
+        self.scheduler.forget(self.objects, dcb, self.machine.now());
         bound_irq::unbind_all(self.irqs, self.machine, dcb);
         if *self.fp_owner == Some(dcb) {
             *self.fp_owner = None;
@@ -191,7 +191,7 @@ impl<M: Machine> Effects for KernelEffects<'_, M> {
         }
         let runs = self.scheduler.current == Some(dcb);
         if !runs {
-            self.scheduler.forget(self.objects, dcb);
+            self.scheduler.forget(self.objects, dcb, self.machine.now());
         }
         let entry = self.objects.dcb_mut(dcb);
         // One that runs is ended when its call is over: see `invoke::handle`.

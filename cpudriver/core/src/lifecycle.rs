@@ -12,11 +12,11 @@ use crate::state::Core;
 /// Ends `dcb` for good and tells its death endpoint. If it was current, nobody
 /// is: the caller runs the next.
 pub(crate) fn end<M: Machine>(core: &mut Core<M>, dcb: DcbRef, state: DispatcherState, code: u32) {
+    let now = core.machine.now();
     if core.kcb.scheduler.current == Some(dcb) {
-        let now = core.machine.now();
         core.kcb.scheduler.block(&mut core.objects, now);
     }
-    core.kcb.scheduler.forget(&mut core.objects, dcb);
+    core.kcb.scheduler.forget(&mut core.objects, dcb, now);
     if core.kcb.fp_owner == Some(dcb) {
         core.kcb.fp_owner = None;
     }

@@ -135,12 +135,12 @@ fn stop<M: Machine>(core: &mut Core<M>, dcb: DcbRef) -> Result<Outcome, SysError
         DispatcherState::Runnable => {
             // A wait that is cut short ends as if something had been delivered.
             delivery::end_wait(core, dcb, 0);
+            let now = core.machine.now();
             if core.kcb.scheduler.current == Some(dcb) {
-                let now = core.machine.now();
                 dispatch::leave_current(core, now);
                 core.kcb.scheduler.block(&mut core.objects, now);
             }
-            core.kcb.scheduler.forget(&mut core.objects, dcb);
+            core.kcb.scheduler.forget(&mut core.objects, dcb, now);
             core.objects.dcb_mut(dcb).state = DispatcherState::Stopped;
             Ok(DONE)
         }

@@ -164,7 +164,12 @@ impl Scheduler {
             ..0 => 0,
             _ => ahead.min(most),
         };
-        let deadline = self.virtual_time.wrapping_add(ahead + self.quantum);
+        let mut deadline = self.virtual_time.wrapping_add(ahead + self.quantum);
+        // One that is new comes behind all others: many that are made one after the other,
+        // each for a short time, would have everything.
+        if *share == Share::default() && is_before(deadline, self.latest) {
+            deadline = self.latest;
+        }
         *share = Share {
             deadline,
             budget: self.quantum,
@@ -387,8 +392,23 @@ impl Scheduler {
         self.waits_from = now.saturating_add((self.quantum / 8).max(1));
     }
 
-    /// Takes `dcb` off every list; the caller sets its state.
-    pub fn forget(&mut self, nodes: &mut impl Nodes, dcb: DcbRef) {
+    /// Takes `dcb` off every list at `now`; the caller sets its state. What others have run on
+    /// its slice is charged to it, and they go on with their own.
+    pub fn forget(&mut self, nodes: &mut impl Nodes, dcb: DcbRef, now: u64) {
+        if self.current.is_some() && self.payer.is(dcb) {
+            self.charge(nodes, now);
+            let end = self.slice_end;
+            if self.payer.is(dcb) && self.current != Some(dcb) {
+                self.fall_back(nodes, now);
+                // The timer is set for that end: no earlier, and from the same position on.
+                let longer = end.saturating_sub(self.slice_end);
+                self.slice_end += longer;
+                self.slice_deadline = self.slice_deadline.wrapping_add(longer);
+                if let Some(current) = self.current {
+                    nodes.node_mut(current).share = self.rest(now);
+                }
+            }
+        }
         self.remove_deadline(nodes, dcb);
         self.unqueue(nodes, dcb);
         if self.current == Some(dcb) {

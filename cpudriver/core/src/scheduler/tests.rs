@@ -396,6 +396,45 @@ fn a_client_that_computes_on_its_servers_slice_is_charged() {
 }
 
 #[test]
+fn dispatchers_made_anew_have_no_more_than_a_share() {
+    for runs in [QUANTUM / 2, QUANTUM - 1, SLICE / 2] {
+        let mut nodes = table(3);
+        let mut scheduler = Scheduler::new(FREQUENCY);
+        let mut now = 1000;
+        let end = now + LONG;
+        let (mut fresh, mut had) = (name(1), 0);
+        scheduler.wake(&mut nodes, name(0), now);
+        scheduler.wake(&mut nodes, fresh, now);
+        while now < end {
+            let current = scheduler.pop(&mut nodes).unwrap();
+            scheduler.start(&mut nodes, current, now);
+            let since = now;
+            let stop = if current == fresh { now + runs } else { NEVER };
+            loop {
+                now = scheduler.next_event(&nodes, now).min(stop).min(now + SLICE);
+                if now == stop {
+                    // It makes another like itself, and is gone.
+                    fresh = name(3 - at(fresh));
+                    *nodes.node_mut(fresh) = Node::default();
+                    scheduler.wake(&mut nodes, fresh, now);
+                    scheduler.block(&mut nodes, now);
+                    scheduler.forget(&mut nodes, current, now);
+                    break;
+                }
+                if scheduler.should_switch(&mut nodes, now) {
+                    scheduler.preempt(&mut nodes, now);
+                    break;
+                }
+            }
+            if current == name(0) {
+                had += now - since;
+            }
+        }
+        assert!(had >= LONG * 2 / 5, "{runs}: {had}");
+    }
+}
+
+#[test]
 fn virtual_time_wraps() {
     let mut simulation = Simulation::new(&[Does::Computes, Does::Yields { runs: 3 }]);
     let near = 0_u64.wrapping_sub(5 * SLICE);

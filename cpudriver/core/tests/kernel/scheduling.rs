@@ -120,3 +120,41 @@ fn a_deadline_in_the_past_does_not_block() {
     assert_eq!(world.wait(false, now), Left::Caller);
     assert_eq!(world.register(0), SysError::TimedOut as u64);
 }
+
+#[test]
+fn stopping_who_lent_its_slice_saves_nothing() {
+    let mut world = World::new();
+    let [client, server] = [(); 2].map(|()| world.dispatcher());
+    world.run(server);
+    world.wait(false, NEVER);
+    let start = world.core.machine.now;
+    let mut had = 0;
+    while world.core.machine.now < start + 100 * SLICE {
+        let before = world.core.machine.now;
+        let current = world.current();
+        if current == Some(world.init.dcb) {
+            world.pass(SLICE / 16);
+            had += world.core.machine.now - before;
+        } else if current == Some(client.dcb) {
+            world.pass(1);
+            if world.current() == current {
+                world.call(server.endpoint, &[]);
+            }
+        } else {
+            world.receive(server);
+            // Its client isn't there when the slice that it lent is used.
+            world
+                .invoke(client.slot, Invocation::Stop, &[])
+                .expect("stopped");
+            let left = world.core.kcb.scheduler.slice_end - world.core.machine.now;
+            world.pass(left - 1);
+            if world.current() == Some(server.dcb) {
+                world
+                    .invoke(client.slot, Invocation::Run, &[])
+                    .expect("runs");
+                world.wait(false, NEVER);
+            }
+        }
+    }
+    assert!(had >= 30 * SLICE, "{had} ticks");
+}
