@@ -3,7 +3,7 @@
 
 use capelin_abi::{ObjectType, Rights, SysError};
 
-use crate::decode::{usable, vacant};
+use crate::decode::{check_held, usable, usable_unless_held, vacant};
 use crate::mdb::Mdb;
 use crate::slot::{Slot, SlotFlags, SlotIndex};
 use crate::store::SlotStore;
@@ -22,7 +22,8 @@ pub fn copy<S: SlotStore>(
     dst: SlotIndex,
     mask: Rights,
 ) -> Result<(), SysError> {
-    let source = usable(store, mdb, src)?;
+    check_held(store, mdb, src)?;
+    let source = usable_unless_held(store, src)?;
     if source.is_kind(ObjectType::Mapping) {
         return Err(SysError::WrongType);
     }

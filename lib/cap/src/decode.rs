@@ -17,16 +17,49 @@ pub fn usable<'a, S: SlotStore>(
     mdb: &Mdb,
     index: SlotIndex,
 ) -> Result<&'a Slot, SysError> {
+    let slot = usable_unless_held(store, index)?;
+    mdb.holds.check(slot)?;
+    Ok(slot)
+}
+
+/// [`usable`] after [`check_held`]: for what is called most. A look at the table in its
+/// midst would have it keep all it knows across a call.
+#[inline(always)]
+pub(crate) fn usable_unless_held<S: SlotStore>(
+    store: &S,
+    index: SlotIndex,
+) -> Result<&Slot, SysError> {
     if index.is_none() {
         return Err(SysError::NoSuchSlot);
     }
     let slot = store.slot(index);
     if slot.is_occupied() && slot.is_usable() {
-        mdb.holds.check(slot)?;
         Ok(slot)
     } else {
         Err(why_unusable(slot))
     }
+}
+
+/// Whether no operation holds what is in `index`, before [`usable_unless_held`].
+///
+/// # Errors
+/// As [`usable`].
+#[inline(always)]
+pub(crate) fn check_held<S: SlotStore>(
+    store: &S,
+    mdb: &Mdb,
+    index: SlotIndex,
+) -> Result<(), SysError> {
+    if mdb.holds.is_empty() {
+        return Ok(());
+    }
+    check_all(store, mdb, index)
+}
+
+#[cold]
+#[inline(never)]
+fn check_all<S: SlotStore>(store: &S, mdb: &Mdb, index: SlotIndex) -> Result<(), SysError> {
+    usable(store, mdb, index).map(|_| ())
 }
 
 #[cold]

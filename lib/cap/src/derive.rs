@@ -4,7 +4,7 @@
 
 use capelin_abi::{ObjectType, SysError};
 
-use crate::decode::{usable, vacant};
+use crate::decode::{check_held, usable, usable_unless_held, vacant};
 use crate::mapping::MappingData;
 use crate::mdb::Mdb;
 use crate::slot::{Capability, Slot, SlotFlags, SlotIndex};
@@ -74,7 +74,8 @@ pub fn derive_mapping<S: SlotStore>(
     data: MappingData,
     dst: SlotIndex,
 ) -> Result<(), SysError> {
-    let source = usable(store, mdb, parent)?;
+    check_held(store, mdb, parent)?;
+    let source = usable_unless_held(store, parent)?;
     if MAPPED >> source.kind_number() & 1 == 0 {
         return Err(SysError::WrongType);
     }

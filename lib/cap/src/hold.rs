@@ -218,20 +218,24 @@ impl Holds {
     /// `Dying` where a mark overlaps it.
     #[inline(always)]
     pub(crate) fn check_new(&self, start: u64, end: u64) -> Result<(), SysError> {
-        if self.is_empty() || !self.overlaps_mark(start, end) {
+        if self.is_empty() {
             Ok(())
         } else {
-            Err(SysError::Dying)
+            self.look_for_marks(start, end)
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn overlaps_mark(&self, start: u64, end: u64) -> bool {
-        let marks = self.entries.iter().flatten();
-        marks
-            .filter(|hold| hold.kind == Kind::Mark)
-            .any(|mark| mark.base < end && start < mark.base + mark.size)
+    fn look_for_marks(&self, start: u64, end: u64) -> Result<(), SysError> {
+        let mut marks = self.entries.iter().flatten();
+        let overlaps = |hold: &Hold| {
+            hold.kind == Kind::Mark && hold.base < end && start < hold.base + hold.size
+        };
+        if marks.any(overlaps) {
+            return Err(SysError::Dying);
+        }
+        Ok(())
     }
 
     /// Takes the mark of `operation` from the table for a moment, with its object.

@@ -59,10 +59,12 @@ pub(crate) const fn rank_of(kind: ObjectType) -> u8 {
 /// the same badge, or mappings of the same object.
 #[inline]
 pub(crate) fn compare(a: &Slot, b: &Slot) -> Ordering {
-    a.base
-        .cmp(&b.base)
-        .then_with(|| compare_same_base(a, b))
-        .then_with(|| badge_of(a).cmp(&badge_of(b)))
+    a.base.cmp(&b.base).then_with(|| compare_with_badge(a, b))
+}
+
+#[inline(never)]
+fn compare_with_badge(a: &Slot, b: &Slot) -> Ordering {
+    compare_same_base(a, b).then_with(|| badge_of(a).cmp(&badge_of(b)))
 }
 
 /// Where the objects that two slots name stand to each other: what others are made of

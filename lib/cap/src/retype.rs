@@ -9,7 +9,7 @@
 
 use capelin_abi::{ObjectType, PAGE_SIZE, Rights, SysError};
 
-use crate::decode::usable;
+use crate::decode::{check_held, usable_unless_held};
 use crate::key::is_same;
 use crate::mdb::Mdb;
 use crate::slot::{Slot, SlotIndex, State};
@@ -81,7 +81,8 @@ pub fn retype_first<S: SlotStore>(
     dst: SlotIndex,
     limit: u32,
 ) -> Result<Retype, SysError> {
-    let source = usable(store, mdb, src)?;
+    check_held(store, mdb, src)?;
+    let source = usable_unless_held(store, src)?;
     if !mdb.owns(source) {
         return Err(SysError::Foreign);
     }

@@ -39,24 +39,51 @@ use crate::state::Core;
 /// to the vectors and not through several functions.
 #[inline(never)]
 pub(crate) fn handle<M: Machine>(core: &mut Core<M>, caller: DcbRef, area: M::Context) -> Leave {
+    let word = area.get(0);
+    let slot = match lookup_word(core, caller, word) {
+        Ok(slot) => slot,
+        Err(error) => return refuse(core, area, error),
+    };
+    if !core.slots.slot(slot).is_usable() {
+        // Only `perform` knows what may be asked of these.
+        return others(core, caller, slot, area);
+    }
+    if core.kcb.mdb.has_holds() {
+        return while_held(core, caller, slot, area);
+    }
+    dispatch_frequent(core, caller, slot, area)
+}
+
+/// [`handle`] while an operation between kernels holds something.
+#[cold]
+#[inline(never)]
+fn while_held<M: Machine>(
+    core: &mut Core<M>,
+    caller: DcbRef,
+    slot: SlotIndex,
+    area: M::Context,
+) -> Leave {
+    if capelin_cap::usable(&core.slots, &core.kcb.mdb, slot).is_err() {
+        return others(core, caller, slot, area);
+    }
+    dispatch_frequent(core, caller, slot, area)
+}
+
+#[inline(always)]
+fn dispatch_frequent<M: Machine>(
+    core: &mut Core<M>,
+    caller: DcbRef,
+    slot: SlotIndex,
+    area: M::Context,
+) -> Leave {
     const COPY: u16 = Invocation::Copy as u16;
     const RETYPE: u16 = Invocation::Retype as u16;
     const DELETE: u16 = Invocation::Delete as u16;
     const REVOKE: u16 = Invocation::Revoke as u16;
     const MAP: u16 = Invocation::Map as u16;
     const UNMAP: u16 = Invocation::Unmap as u16;
-    let word = area.get(0);
-    let slot = match lookup_word(core, caller, word) {
-        Ok(slot) => slot,
-        Err(error) => return refuse(core, area, error),
-    };
     let invoked = core.slots.slot(slot);
-    let is_held = || capelin_cap::usable(&core.slots, &core.kcb.mdb, slot).is_err();
-    if !invoked.is_usable() || (core.kcb.mdb.has_holds() && is_held()) {
-        // Only `perform` knows what may be asked of these.
-        return others(core, caller, slot, area);
-    }
-    match (invoked.kind(), low16(word >> 48)) {
+    match (invoked.kind(), low16(area.get(0) >> 48)) {
         (ObjectType::L1CNode, COPY) => copy(core, caller, slot, area),
         (ObjectType::L1CNode, RETYPE) => retype(core, caller, slot, area),
         (ObjectType::L1CNode, DELETE) => delete(core, caller, slot, area),
