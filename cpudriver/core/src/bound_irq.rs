@@ -77,7 +77,27 @@ pub(crate) fn unbind<M: Machine>(core: &mut Core<M>, intid: u32, to: endpoint::D
 
 /// Forgets the interrupts bound to `dcb`, masking them.
 pub(crate) fn unbind_all(irqs: &mut [BoundIrq], machine: &mut impl Machine, dcb: DcbRef) {
-    for irq in irqs.iter_mut().filter(|irq| irq.dispatcher == Some(dcb)) {
+    unbind_where(irqs, machine, |irq| irq.dispatcher == Some(dcb));
+}
+
+/// Forgets the interrupts bound to an endpoint that goes, masking them. The room that was
+/// reserved there goes with it.
+pub(crate) fn unbind_from(
+    irqs: &mut [BoundIrq],
+    machine: &mut impl Machine,
+    to: endpoint::Destination,
+) {
+    unbind_where(irqs, machine, |irq| {
+        irq.dispatcher == Some(to.dispatcher()) && irq.endpoint == to.index()
+    });
+}
+
+fn unbind_where(
+    irqs: &mut [BoundIrq],
+    machine: &mut impl Machine,
+    is_meant: impl Fn(&BoundIrq) -> bool,
+) {
+    for irq in irqs.iter_mut().filter(|irq| is_meant(irq)) {
         machine.disable_interrupt(irq.intid);
         *irq = BoundIrq::FREE;
     }

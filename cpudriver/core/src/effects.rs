@@ -232,7 +232,13 @@ impl<M: Machine> Effects for KernelEffects<'_, M> {
                     self.machine.invalidate_user_asid(asid);
                 }
             }
-            ObjectType::EndpointLmp => crate::endpoint::forget_endpoint(self.objects, last),
+            ObjectType::EndpointLmp => {
+                // Nobody can be told of an interrupt any more, nor acknowledge it by that.
+                if let Ok(to) = crate::endpoint::destination(last) {
+                    bound_irq::unbind_from(self.irqs, self.machine, to);
+                }
+                crate::endpoint::forget_endpoint(self.objects, last);
+            }
             _ => {}
         }
     }

@@ -1,5 +1,6 @@
 //! What is delivered, and that nobody sleeps through it.
 
+use capelin_abi::SysError;
 use capelin_abi::dispatcher::offset;
 use capelin_abi::lmp::MessageHeader;
 use capelin_abi::syscall::{Invocation, SendFlags};
@@ -134,6 +135,25 @@ fn an_interrupt_finds_room_in_a_full_ring_and_stays_masked() {
         .invoke(200, Invocation::AcknowledgeIrq, &[])
         .expect("acknowledged");
     assert!(world.core.machine.enabled.contains(&40));
+}
+
+/// Another endpoint may have its place: that must neither get its events nor lose room.
+#[test]
+fn an_interrupt_ends_with_its_endpoint() {
+    let mut world = World::new();
+    let other = world.dispatcher();
+    let arguments = [cap(other.endpoint).to_word(), cap(200).to_word()];
+    world
+        .invoke(slot::IRQ, Invocation::BindIrq, &arguments)
+        .expect("bound");
+    let delete = |world: &mut World, which: u8| {
+        world.invoke(slot::L1CNODE, Invocation::Delete, &[cap(which).to_word()])
+    };
+    delete(&mut world, other.endpoint).expect("deleted");
+    assert!(!world.core.machine.enabled.contains(&40), "masked");
+    let refused = world.invoke(200, Invocation::AcknowledgeIrq, &[]);
+    assert_eq!(refused, Err(SysError::NotRunnable));
+    delete(&mut world, 200).expect("the IrqDest, to which nothing is bound");
 }
 
 /// What happens around a dispatcher that is about to wait.
