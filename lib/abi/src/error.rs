@@ -91,6 +91,10 @@ errors! {
     InsideItself = 28, "the capability lies in what it would clear";
     /// The frame can be written to, or could be once: it isn't executable.
     NotExecutable = 29, "the frame has not been made executable";
+    /// No such capability is offered to this kernel, or not any more.
+    NoSuchTransfer = 30, "no such capability is offered";
+    /// Nothing answers at that physical address.
+    NoSuchMemory = 31, "there is no memory at that address";
 }
 
 /// The system call's result word: zero, or a [`SysError`].

@@ -32,6 +32,21 @@ pub fn import<S: SlotStore>(
     record: &CapRecord,
     dst: SlotIndex,
 ) -> Result<(), SysError> {
+    import_if(store, mdb, record, dst, || Ok(()))
+}
+
+/// As [`import`], if `take` succeeds, which tells the sender that the capability has
+/// been taken: it is called once, when nothing else can fail any more.
+///
+/// # Errors
+/// As [`import`], and what `take` says; nothing has changed then.
+pub fn import_if<S: SlotStore>(
+    store: &mut S,
+    mdb: &mut Mdb,
+    record: &CapRecord,
+    dst: SlotIndex,
+    take: impl FnOnce() -> Result<(), SysError>,
+) -> Result<(), SysError> {
     vacant(store, dst)?;
     check_range(&record.capability)?;
     if !record.mode.takes(record.capability.kind) {
@@ -52,12 +67,12 @@ pub fn import<S: SlotStore>(
     let is_known = !before.is_none() && is_same(store.slot(before), &slot);
     match record.mode {
         ExportMode::Move if record.owner != mdb.kernel() => Err(SysError::InvalidArgument),
-        ExportMode::Move if is_known => bring_home(store, mdb, before, &slot, dst),
-        ExportMode::Move => adopt(store, mdb, before, slot, record, dst),
+        ExportMode::Move if is_known => bring_home(store, mdb, before, &slot, dst, take),
+        ExportMode::Move => adopt(store, mdb, before, slot, record, dst, take),
         ExportMode::Copy if record.owner == mdb.kernel() => {
-            take_back(store, mdb, is_known, before, &slot, dst)
+            take_back(store, mdb, is_known, before, &slot, dst, take)
         }
-        ExportMode::Copy => take_foreign(store, mdb, is_known, before, slot, dst),
+        ExportMode::Copy => take_foreign(store, mdb, is_known, before, slot, dst, take),
     }
 }
 
@@ -68,12 +83,14 @@ fn bring_home<S: SlotStore>(
     tombstone: SlotIndex,
     slot: &Slot,
     dst: SlotIndex,
+    take: impl FnOnce() -> Result<(), SysError>,
 ) -> Result<(), SysError> {
     // With foreign copies here, the sender couldn't move it.
     let is_alone = !mdb.has_copies(store, tombstone) && !mdb.has_descendants(store, tombstone);
     if !store.slot(tombstone).is_tombstone() || !is_alone {
         return Err(SysError::RangeInUse);
     }
+    take()?;
     mdb.move_node(store, tombstone, dst);
     // What the tombstone remembers of its ancestors holds again.
     let here = store.slot_mut(dst);
@@ -93,6 +110,7 @@ fn adopt<S: SlotStore>(
     mut slot: Slot,
     record: &CapRecord,
     dst: SlotIndex,
+    take: impl FnOnce() -> Result<(), SysError>,
 ) -> Result<(), SysError> {
     // Only what was moved away can contain it: it comes back in parts.
     let around = mdb.innermost_around(store, &slot);
@@ -109,6 +127,7 @@ fn adopt<S: SlotStore>(
     if !around.is_none() {
         slot.set_depth_below(store.slot(around));
     }
+    take()?;
     mdb.insert_after(store, before, dst, slot);
     Ok(())
 }
@@ -121,6 +140,7 @@ fn take_back<S: SlotStore>(
     original: SlotIndex,
     slot: &Slot,
     dst: SlotIndex,
+    take: impl FnOnce() -> Result<(), SysError>,
 ) -> Result<(), SysError> {
     if !is_known || store.slot(original).state() != State::Live || !mdb.owns(store.slot(original)) {
         return Err(SysError::Dying);
@@ -131,6 +151,7 @@ fn take_back<S: SlotStore>(
     }
     copy.set_rights(slot.rights());
     copy.data = slot.data;
+    take()?;
     mdb.insert_beside(store, original, dst, copy);
     Ok(())
 }
@@ -143,6 +164,7 @@ fn take_foreign<S: SlotStore>(
     before: SlotIndex,
     mut slot: Slot,
     dst: SlotIndex,
+    take: impl FnOnce() -> Result<(), SysError>,
 ) -> Result<(), SysError> {
     if is_known {
         // Beside foreign copies, or the tombstone of what was moved to its owner.
@@ -156,6 +178,7 @@ fn take_foreign<S: SlotStore>(
             return Err(SysError::RangeInUse);
         }
         slot.set_depth_of(store.slot(before));
+        take()?;
         mdb.insert_beside(store, before, dst, slot);
         return Ok(());
     }
@@ -185,6 +208,7 @@ fn take_foreign<S: SlotStore>(
     {
         return Err(SysError::RangeInUse);
     }
+    take()?;
     if inside.is_some() {
         mdb.note_odd_nesting();
     }

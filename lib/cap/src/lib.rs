@@ -59,7 +59,7 @@ pub use derive::{derive, derive_mapping};
 pub use executable::make_executable;
 pub use hold::{Object, OperationId};
 pub use identify::{Identity, identify};
-pub use import::import;
+pub use import::{import, import_if};
 pub use mapping::MappingData;
 pub use mdb::Mdb;
 pub use mint::{Mint, mint};

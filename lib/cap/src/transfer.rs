@@ -37,7 +37,7 @@ use crate::store::SlotStore;
 /// # Errors
 /// For the slot as [`crate::copy()`]; `InvalidArgument` for a receiver that is
 /// this kernel or can't exist; `WrongType` for a type that doesn't travel so;
-/// `Foreign` for what another kernel owns. Move: `RemoteRelations` with copies
+/// `Foreign` for moving what another kernel owns. Move: `RemoteRelations` with copies
 /// elsewhere or parts moved away, `HasRelations` with local copies, mappings or
 /// other descendants. Copy: `NoResources` with 2^31 on their way.
 pub fn export<S: SlotStore>(
@@ -54,7 +54,8 @@ pub fn export<S: SlotStore>(
     if !mode.takes(slot.kind()) {
         return Err(SysError::WrongType);
     }
-    if !mdb.owns(&slot) {
+    let is_owned = mdb.owns(&slot);
+    if !is_owned && mode == ExportMode::Move {
         return Err(SysError::Foreign);
     }
     let mut record = CapRecord {
@@ -71,7 +72,12 @@ pub fn export<S: SlotStore>(
             // Only the owner can revoke or make more of it.
             let rights = &mut record.capability.rights;
             rights.remove(Rights::REVOKE.union(Rights::RETYPE));
-            record.owner = mdb.kernel();
+            record.owner = slot.owner();
+            if !is_owned {
+                // The owner has noted that there are copies elsewhere; more of them
+                // change nothing for it.
+                return Ok(record);
+            }
             let noting = noting_copy(store, mdb, &slot).unwrap_or(index);
             let noted = store.slot(noting).progress;
             if noted & !ARRIVED == !ARRIVED {
@@ -103,6 +109,9 @@ pub fn commit<S: SlotStore>(
     mdb: &mut Mdb,
     record: &CapRecord,
 ) -> Result<(), SysError> {
+    if is_passed_on(mdb, record) {
+        return Ok(());
+    }
     let index = under_way(store, mdb, record)?;
     if record.mode == ExportMode::Copy {
         let noted = store.slot(index).progress;
@@ -135,6 +144,9 @@ pub fn abort<S: SlotStore>(
     mdb: &mut Mdb,
     record: &CapRecord,
 ) -> Result<(), SysError> {
+    if is_passed_on(mdb, record) {
+        return Ok(());
+    }
     let index = under_way(store, mdb, record)?;
     if record.mode == ExportMode::Copy {
         let noted = store.slot(index).progress;
@@ -144,6 +156,11 @@ pub fn abort<S: SlotStore>(
         mdb.set_state(store, index, State::Live);
     }
     Ok(())
+}
+
+/// Whether `record` is a copy of what another kernel owns: nothing here notes those.
+fn is_passed_on(mdb: &Mdb, record: &CapRecord) -> bool {
+    record.mode == ExportMode::Copy && record.owner != mdb.kernel()
 }
 
 /// The slot that a transfer is noted in. It is found by its range: it may have been

@@ -181,9 +181,74 @@ fn a_refused_copy_leaves_no_mark() {
         Ok(())
     );
     assert_eq!(a.delete(3), Ok(()));
-    // Nobody passes on what isn't his.
-    assert_eq!(b.export(2, 2, ExportMode::Copy), Err(SysError::Foreign));
     c.assert_sound();
+}
+
+/// A copy of what another kernel owns is passed on as it is, with no more rights; the
+/// kernels that pass it note nothing, and the owner's own comes back to it as a copy.
+#[test]
+fn a_foreign_copy_is_passed_on_but_not_moved() {
+    let [mut a, mut b, mut c] = peers();
+    a.make(1, Frame, 0, 8 * PAGE, 2);
+    let record = a.export(2, 1, ExportMode::Copy).expect("a frame");
+    assert_eq!(b.import(&record, 2), Ok(()));
+    assert_eq!(a.commit(&record), Ok(()));
+    assert_eq!(b.export(2, 2, ExportMode::Move), Err(SysError::Foreign));
+    let record = b.export(2, 2, ExportMode::Copy).expect("a copy");
+    assert_eq!(record.owner, capelin_abi::KernelId(0));
+    assert!(!record.capability.rights.contains(Rights::REVOKE));
+    assert_eq!(b.slot(2).remote_copies(), (0, false));
+    assert_eq!(c.import(&record, 2), Ok(()));
+    assert_eq!(b.commit(&record), Ok(()));
+    assert_eq!(b.delete(2), Ok(()));
+    assert_eq!(c.slot(2).owner(), capelin_abi::KernelId(0));
+    // Refused, it leaves no mark either.
+    let record = c.export(2, 1, ExportMode::Copy).expect("a copy");
+    assert_eq!(c.abort(&record), Ok(()));
+    // Home again.
+    let record = c.export(2, 0, ExportMode::Copy).expect("a copy");
+    assert_eq!(a.import(&record, 5), Ok(()));
+    assert_eq!(c.commit(&record), Ok(()));
+    assert_eq!(a.slot(5).owner(), capelin_abi::KernelId(0));
+    for peer in [&a, &b, &c] {
+        peer.assert_sound();
+    }
+}
+
+/// Nothing changes unless the sender's kernel agrees that the capability is taken, and
+/// it is asked only when nothing else can fail.
+#[test]
+fn an_import_that_is_not_agreed_to_changes_nothing() {
+    let [mut a, mut b, _] = peers();
+    a.make(1, Frame, 0, 8 * PAGE, 2);
+    a.make(1, Frame, 8 * PAGE, 8 * PAGE, 3);
+    for (at, mode) in [(2, ExportMode::Copy), (3, ExportMode::Move)] {
+        let record = a.export(at, 1, mode).expect("a frame");
+        let before = b.count();
+        let refused = || Err(SysError::NoSuchTransfer);
+        assert_eq!(b.import_if(&record, at, refused), refused());
+        assert_eq!(b.count(), before);
+        b.assert_sound();
+        let mut asked = false;
+        let mut wrong = record;
+        wrong.capability.size = 0;
+        assert!(
+            b.import_if(&wrong, at, || {
+                asked = true;
+                Ok(())
+            })
+            .is_err()
+        );
+        assert!(!asked);
+        let mut asked = 0;
+        let agreed = b.import_if(&record, at, || {
+            asked += 1;
+            Ok(())
+        });
+        assert_eq!((agreed, asked), (Ok(()), 1));
+        assert_eq!(a.commit(&record), Ok(()));
+        b.assert_sound();
+    }
 }
 
 #[test]

@@ -740,7 +740,7 @@ impl Model {
         if !travels {
             return Err(SysError::WrongType);
         }
-        if !cap.is_own() {
+        if !cap.is_own() && mode == ExportMode::Move {
             return Err(SysError::Foreign);
         }
         let capability = Capability {
@@ -760,8 +760,11 @@ impl Model {
             is_executable: cap.executable,
         };
         if mode == ExportMode::Copy {
-            record.owner = SELF;
+            record.owner = capelin_abi::KernelId(cap.owner);
             record.capability.rights -= Rights::REVOKE | Rights::RETYPE;
+            if !cap.is_own() {
+                return Ok(record);
+            }
             self.get_mut(at).remote_copies.0 += 1;
             return Ok(record);
         }
@@ -792,6 +795,9 @@ impl Model {
     }
 
     pub fn commit(&mut self, record: &CapRecord) -> Result<(), SysError> {
+        if record.mode == ExportMode::Copy && record.owner != SELF {
+            return Ok(());
+        }
         let at = self.under_way(record)?;
         if record.mode == ExportMode::Copy {
             let copies = &mut self.get_mut(at).remote_copies;
@@ -818,6 +824,9 @@ impl Model {
     }
 
     pub fn abort(&mut self, record: &CapRecord) -> Result<(), SysError> {
+        if record.mode == ExportMode::Copy && record.owner != SELF {
+            return Ok(());
+        }
         let at = self.under_way(record)?;
         let cap = self.get_mut(at);
         if record.mode == ExportMode::Copy {

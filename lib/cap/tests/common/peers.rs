@@ -9,7 +9,7 @@ use capelin_abi::{KernelId, ObjectType, PhysAddr, Rights, SysError};
 use capelin_cap::{
     CapRecord, Capability, DeleteList, Effects, ExportMode, Mdb, Mint, Retype, RetypeRequest,
     Shelter, Slot, SlotIndex, SlotStore, Step, abort, check, commit, copy, create, delete, drain,
-    export, finish, import, mint, retype, revoke,
+    export, finish, import, import_if, mint, retype, revoke,
 };
 
 pub const PAGE: u64 = 4096;
@@ -157,6 +157,15 @@ impl Peer {
 
     pub fn abort(&mut self, record: &CapRecord) -> Result<(), SysError> {
         abort(&mut self.arena, &mut self.mdb, record)
+    }
+
+    pub fn import_if(
+        &mut self,
+        record: &CapRecord,
+        at: u32,
+        take: impl FnOnce() -> Result<(), SysError>,
+    ) -> Result<(), SysError> {
+        import_if(&mut self.arena, &mut self.mdb, record, SlotIndex(at), take)
     }
 
     pub fn import(&mut self, record: &CapRecord, at: u32) -> Result<(), SysError> {
