@@ -17,6 +17,7 @@
 //! | [`boot`] | what the boot driver tells a CPU driver, and a CPU driver its first domain |
 //! | [`flat`] | the header of a flat image |
 //! | [`mod@mmio`] | how both sides access device registers |
+//! | [`ticket`] | what user space carries of a capability between kernels |
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -31,13 +32,15 @@ pub mod lmp;
 pub mod mmio;
 pub mod rights;
 pub mod syscall;
+pub mod ticket;
 
 pub use address::{CapAddress, CapRef, KernelId, Level, Mpidr, PhysAddr, VirtAddr};
 pub use capability::{ObjectType, Rights};
 pub use error::SysError;
+pub use ticket::Ticket;
 
 /// The version of the system call ABI, returned by [`syscall::Syscall::Nop`].
-pub const ABI_VERSION: u64 = 1;
+pub const ABI_VERSION: u64 = 2;
 
 /// Bytes in the smallest page that the system maps, and the alignment of every
 /// object that user space can map.

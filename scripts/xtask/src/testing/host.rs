@@ -17,7 +17,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// Packages with unsafe code or atomics that Miri can run on the host.
 const MIRI_PACKAGES: [&str; 2] = ["capelin-urpc", "capelin-cap"];
 /// Packages with a `loom` test.
-const LOOM_PACKAGES: [&str; 1] = ["capelin-urpc"];
+const LOOM_PACKAGES: [&str; 2] = ["capelin-peers", "capelin-urpc"];
 /// The target of kernel and programs, for their lints.
 const GUEST_TARGET: &str = "aarch64-unknown-none-softfloat";
 

@@ -1,0 +1,77 @@
+//! The word that user space carries when a capability goes to another kernel.
+
+use crate::KernelId;
+
+/// Says which offer of which kernel is meant: what it is, only the kernels know.
+///
+/// | bits | hold |
+/// | --- | --- |
+/// | 15:0 | the kernel that offers |
+/// | 31:16 | the number of the entry in its outbox |
+/// | 63:32 | the entry's use, never 0, so that no ticket is 0 |
+///
+/// Whoever makes one up can at most name an offer that is made to his own kernel,
+/// which any holder of its Kernel capability may take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct Ticket(u64);
+
+impl Ticket {
+    /// The ticket for `entry` of `kernel`'s outbox in its use `nonce`.
+    #[must_use]
+    pub const fn new(kernel: KernelId, entry: u16, nonce: u32) -> Self {
+        Self(kernel.0 as u64 | (entry as u64) << 16 | (nonce as u64) << 32)
+    }
+
+    /// From a word that user space gave; `None` for 0.
+    #[must_use]
+    pub const fn from_word(word: u64) -> Option<Self> {
+        if word == 0 { None } else { Some(Self(word)) }
+    }
+
+    /// As a word.
+    #[must_use]
+    pub const fn to_word(self) -> u64 {
+        self.0
+    }
+
+    /// The kernel that offers. It may be one that can't exist.
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the field is cut out on purpose"
+    )]
+    pub const fn kernel(self) -> KernelId {
+        KernelId(self.0 as u16)
+    }
+
+    /// The number of the entry. There may be none.
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the field is cut out on purpose"
+    )]
+    pub const fn entry(self) -> u16 {
+        (self.0 >> 16) as u16
+    }
+
+    /// The entry's use.
+    #[must_use]
+    pub const fn nonce(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ticket_gives_back_what_it_was_made_of() {
+        let ticket = Ticket::new(KernelId(511), 127, 0xfedc_ba98);
+        assert_eq!(ticket.kernel(), KernelId(511));
+        assert_eq!(ticket.entry(), 127);
+        assert_eq!(ticket.nonce(), 0xfedc_ba98);
+        assert_eq!(Ticket::from_word(ticket.to_word()), Some(ticket));
+        assert_eq!(Ticket::from_word(0), None);
+    }
+}

@@ -1,0 +1,379 @@
+//! Capabilities that a kernel offers to others.
+//!
+//! ```text
+//!                  offer                    take
+//!          FREE ──────────▶ OFFERED ─────────────────────▶ TAKEN
+//!           ▲   sender         │       receiver, CAS         │
+//!           │                  │ withdraw: sender, CAS       │ settle: sender
+//!           └──────────────────┴─────────────────────────────┘
+//! ```
+//! An entry's state, the kernel that it is offered to and the number of its use are
+//! one word, so *take* and *withdraw* exclude each other: one compare-and-swap decides
+//! for both sides. Until then nothing has happened that the sender can't undo, and the
+//! receiver has found out that it can't fail; a receiver that fails, or vanishes,
+//! leaves the offer standing. After it, the capability is the receiver's.
+//!
+//! Single use: a ticket names the entry's use, which every *offer* changes. It comes
+//! back after 2³² − 1 offers in the same entry; even then an old ticket names an offer
+//! that is made to its bearer's own kernel, or nothing.
+//!
+//! Ordering: the sender writes the record before it releases the state, and doesn't
+//! write it again before it has left *offered*; the receiver acquires the state, copies
+//! the record, and its compare-and-swap shows that the copy was of that offer.
+
+use capelin_abi::{KernelId, SysError, Ticket};
+
+use crate::sync::{AtomicU64, Ordering};
+
+/// Words of a record that are handed over: the others of
+/// `capelin_cap::CapRecord::to_words` are zero.
+pub const RECORD_WORDS: usize = 5;
+
+const FREE: u64 = 0;
+const OFFERED: u64 = 1;
+const TAKEN: u64 = 2;
+const STATE: u64 = 0xffff;
+
+/// One offer, in a cache line of its own.
+///
+/// `state`: state in bits 15:0, receiver in bits 31:16, use in bits 63:32.
+#[repr(C, align(64))]
+#[derive(Debug)]
+struct Entry {
+    state: AtomicU64,
+    record: [AtomicU64; RECORD_WORDS],
+    reserved: [u64; 2],
+}
+
+/// A kernel's offers. Zeroed memory is an empty one.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Outbox<const ENTRIES: usize> {
+    entries: [Entry; ENTRIES],
+}
+
+/// What is offered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Offer {
+    /// To whom.
+    pub to: KernelId,
+    /// What: the words of a record.
+    pub record: [u64; RECORD_WORDS],
+}
+
+/// What has become of an offer, as its sender sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OfferState {
+    /// Nobody has taken it yet.
+    Offered,
+    /// The receiver has it.
+    Taken,
+}
+
+/// What the sender has to settle.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Settled {
+    /// The offer's entry, to be [`Outbox::free`]d.
+    pub entry: u16,
+    /// What was offered, and to whom.
+    pub offer: Offer,
+}
+
+const fn word(state: u64, to: KernelId, nonce: u32) -> u64 {
+    state | (to.0 as u64) << 16 | (nonce as u64) << 32
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the fields are cut out on purpose"
+)]
+const fn parts(word: u64) -> (u64, KernelId, u32) {
+    (
+        word & STATE,
+        KernelId((word >> 16) as u16),
+        (word >> 32) as u32,
+    )
+}
+
+#[cfg(not(loom))]
+impl<const ENTRIES: usize> Outbox<ENTRIES> {
+    /// An empty outbox, for a static.
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self {
+            entries: [const {
+                Entry {
+                    state: AtomicU64::new(0),
+                    record: [const { AtomicU64::new(0) }; RECORD_WORDS],
+                    reserved: [0; 2],
+                }
+            }; ENTRIES],
+        }
+    }
+}
+
+impl<const ENTRIES: usize> Outbox<ENTRIES> {
+    /// An empty outbox.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            entries: core::array::from_fn(|_| Entry {
+                state: AtomicU64::new(0),
+                record: core::array::from_fn(|_| AtomicU64::new(0)),
+                reserved: [0; 2],
+            }),
+        }
+    }
+
+    /// Sender: offers a capability; `own` is the sender.
+    ///
+    /// # Errors
+    /// `NoResources` while all entries are in use.
+    pub fn offer(&self, own: KernelId, offer: &Offer) -> Result<Ticket, SysError> {
+        for (number, entry) in (0_u16..).zip(&self.entries) {
+            // Only the sender leaves FREE: nobody else writes this entry meanwhile.
+            let (state, _, used) = parts(entry.state.load(Ordering::Relaxed));
+            if state != FREE {
+                continue;
+            }
+            let nonce = used.checked_add(1).unwrap_or(1);
+            for (to, from) in entry.record.iter().zip(offer.record) {
+                to.store(from, Ordering::Relaxed);
+            }
+            // Pairs with the load in `look` and the exchange in `take`: whoever sees
+            // the offer sees the record.
+            let offered = word(OFFERED, offer.to, nonce);
+            entry.state.store(offered, Ordering::Release);
+            return Ok(Ticket::new(own, number, nonce));
+        }
+        Err(SysError::NoResources)
+    }
+
+    /// Receiver: what `ticket` offers to kernel `own`. It counts only if
+    /// [`Outbox::take`] succeeds afterwards.
+    ///
+    /// # Errors
+    /// `NoSuchTransfer` for what isn't offered to `own`, or not any more.
+    pub fn look(&self, own: KernelId, ticket: Ticket) -> Result<[u64; RECORD_WORDS], SysError> {
+        let entry = self.entry(ticket)?;
+        // Pairs with the store in `offer`.
+        if entry.state.load(Ordering::Acquire) != word(OFFERED, own, ticket.nonce()) {
+            return Err(SysError::NoSuchTransfer);
+        }
+        Ok(entry.record())
+    }
+
+    /// Receiver: takes what `ticket` offers to kernel `own`: from now on it is the
+    /// receiver's.
+    ///
+    /// # Errors
+    /// `NoSuchTransfer` when the sender has withdrawn it.
+    pub fn take(&self, own: KernelId, ticket: Ticket) -> Result<(), SysError> {
+        let entry = self.entry(ticket)?;
+        let offered = word(OFFERED, own, ticket.nonce());
+        let taken = word(TAKEN, own, ticket.nonce());
+        // Release: the sender reuses the entry only after our reads (its acquire is in
+        // `next_taken` and `state`). Acquire: no read of `look` was of another offer.
+        entry
+            .state
+            .compare_exchange(offered, taken, Ordering::AcqRel, Ordering::Relaxed)
+            .map(drop)
+            .map_err(|_| SysError::NoSuchTransfer)
+    }
+
+    /// Sender: how the offer of `ticket` stands.
+    ///
+    /// # Errors
+    /// `NoSuchTransfer` for an offer that has been settled, or never was.
+    pub fn state(&self, ticket: Ticket) -> Result<(OfferState, Settled), SysError> {
+        let entry = self.entry(ticket)?;
+        // Pairs with the exchange in `take`.
+        let (state, to, nonce) = parts(entry.state.load(Ordering::Acquire));
+        let state = match state {
+            OFFERED => OfferState::Offered,
+            TAKEN => OfferState::Taken,
+            _ => return Err(SysError::NoSuchTransfer),
+        };
+        if nonce != ticket.nonce() {
+            return Err(SysError::NoSuchTransfer);
+        }
+        Ok((state, entry.settled(ticket.entry(), to)))
+    }
+
+    /// Sender: takes the offer of `ticket` back, unless it has been taken. The entry
+    /// is free then.
+    ///
+    /// # Errors
+    /// `NoSuchTransfer` when it has been taken, or isn't offered.
+    pub fn withdraw(&self, ticket: Ticket) -> Result<Settled, SysError> {
+        let entry = self.entry(ticket)?;
+        let (_, to, _) = parts(entry.state.load(Ordering::Relaxed));
+        let offered = word(OFFERED, to, ticket.nonce());
+        let free = word(FREE, to, ticket.nonce());
+        // Acquire: a receiver that looked is done with the record, or fails to take it.
+        entry
+            .state
+            .compare_exchange(offered, free, Ordering::AcqRel, Ordering::Relaxed)
+            .map_err(|_| SysError::NoSuchTransfer)?;
+        Ok(entry.settled(ticket.entry(), to))
+    }
+
+    /// Sender: the first entry from `first` on that has been taken and isn't settled.
+    pub fn next_taken(&self, first: u16) -> Option<Settled> {
+        let entries = self.entries.iter().enumerate().skip(usize::from(first));
+        for (number, entry) in entries {
+            // Pairs with the exchange in `take`.
+            let (state, to, _) = parts(entry.state.load(Ordering::Acquire));
+            if state == TAKEN {
+                return Some(entry.settled(u16::try_from(number).ok()?, to));
+            }
+        }
+        None
+    }
+
+    /// Sender: the entry of an offer that was taken can be used again.
+    pub fn free(&self, settled: Settled) {
+        if let Some(entry) = self.entries.get(usize::from(settled.entry)) {
+            let (state, to, nonce) = parts(entry.state.load(Ordering::Relaxed));
+            if state == TAKEN {
+                // The receiver is done with it: nobody else writes a taken entry.
+                entry.state.store(word(FREE, to, nonce), Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn entry(&self, ticket: Ticket) -> Result<&Entry, SysError> {
+        self.entries
+            .get(usize::from(ticket.entry()))
+            .ok_or(SysError::NoSuchTransfer)
+    }
+}
+
+impl<const ENTRIES: usize> Default for Outbox<ENTRIES> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Entry {
+    fn record(&self) -> [u64; RECORD_WORDS] {
+        self.record
+            .each_ref()
+            .map(|word| word.load(Ordering::Relaxed))
+    }
+
+    fn settled(&self, entry: u16, to: KernelId) -> Settled {
+        let record = self.record();
+        Settled {
+            entry,
+            offer: Offer { to, record },
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    const SENDER: KernelId = KernelId(3);
+    const RECEIVER: KernelId = KernelId(7);
+    const OTHER: KernelId = KernelId(8);
+    const GONE: Result<(), SysError> = Err(SysError::NoSuchTransfer);
+
+    fn offer(what: u64) -> Offer {
+        Offer {
+            to: RECEIVER,
+            record: [1, 2, 3, 4, what],
+        }
+    }
+
+    #[test]
+    fn an_offer_is_taken_once_by_whom_it_is_made_to() {
+        let outbox = Outbox::<2>::new();
+        let ticket = outbox.offer(SENDER, &offer(9)).unwrap();
+        assert_eq!(ticket.kernel(), SENDER);
+        assert_eq!(outbox.look(OTHER, ticket).map(drop), GONE);
+        assert_eq!(outbox.take(OTHER, ticket), GONE);
+        assert_eq!(outbox.look(RECEIVER, ticket), Ok([1, 2, 3, 4, 9]));
+        assert_eq!(outbox.take(RECEIVER, ticket), Ok(()));
+        assert_eq!(outbox.take(RECEIVER, ticket), GONE);
+        assert_eq!(outbox.look(RECEIVER, ticket).map(drop), GONE);
+        assert_eq!(outbox.withdraw(ticket).map(drop), GONE);
+    }
+
+    #[test]
+    fn an_old_ticket_names_no_later_offer() {
+        let outbox = Outbox::<1>::new();
+        let first = outbox.offer(SENDER, &offer(1)).unwrap();
+        outbox.withdraw(first).unwrap();
+        let second = outbox.offer(SENDER, &offer(2)).unwrap();
+        assert_eq!(first.entry(), second.entry());
+        assert_eq!(outbox.look(RECEIVER, first).map(drop), GONE);
+        assert_eq!(outbox.take(RECEIVER, first), GONE);
+        assert_eq!(outbox.withdraw(first).map(drop), GONE);
+        assert_eq!(outbox.state(first).map(drop), GONE);
+        assert_eq!(outbox.look(RECEIVER, second), Ok([1, 2, 3, 4, 2]));
+    }
+
+    #[test]
+    fn what_was_withdrawn_cannot_be_taken() {
+        let outbox = Outbox::<1>::new();
+        let ticket = outbox.offer(SENDER, &offer(5)).unwrap();
+        assert_eq!(outbox.look(RECEIVER, ticket), Ok([1, 2, 3, 4, 5]));
+        let settled = outbox.withdraw(ticket).unwrap();
+        assert_eq!(settled.offer, offer(5));
+        assert_eq!(outbox.take(RECEIVER, ticket), GONE);
+    }
+
+    #[test]
+    fn entries_come_back_when_they_are_settled() {
+        let outbox = Outbox::<2>::new();
+        let tickets = [1, 2].map(|what| outbox.offer(SENDER, &offer(what)).unwrap());
+        assert_eq!(outbox.offer(SENDER, &offer(3)), Err(SysError::NoResources));
+        assert_eq!(outbox.next_taken(0), None);
+        outbox.take(RECEIVER, tickets[1]).unwrap();
+        let settled = outbox.next_taken(0).unwrap();
+        assert_eq!((settled.entry, settled.offer), (1, offer(2)));
+        assert_eq!(outbox.state(tickets[1]), Ok((OfferState::Taken, settled)));
+        // Taken, it is still in use until the sender has settled it.
+        assert_eq!(outbox.offer(SENDER, &offer(3)), Err(SysError::NoResources));
+        outbox.free(settled);
+        assert_eq!(outbox.next_taken(0), None);
+        assert_eq!(outbox.offer(SENDER, &offer(3)).unwrap().entry(), 1);
+    }
+
+    #[test]
+    fn freeing_what_stands_offered_does_nothing() {
+        let outbox = Outbox::<1>::new();
+        let ticket = outbox.offer(SENDER, &offer(1)).unwrap();
+        let (_, settled) = outbox.state(ticket).unwrap();
+        outbox.free(settled);
+        assert_eq!(outbox.take(RECEIVER, ticket), Ok(()));
+    }
+
+    #[test]
+    fn uses_pass_over_zero() {
+        let outbox = Outbox::<1>::new();
+        let last = word(FREE, RECEIVER, u32::MAX);
+        outbox.entries[0].state.store(last, Ordering::Relaxed);
+        let ticket = outbox.offer(SENDER, &offer(1)).unwrap();
+        assert_eq!(ticket.nonce(), 1);
+    }
+
+    #[test]
+    fn forged_tickets_name_nothing() {
+        let outbox = Outbox::<2>::new();
+        let ticket = outbox.offer(SENDER, &offer(1)).unwrap();
+        for entry in [1, 2, 127, u16::MAX] {
+            let forged = Ticket::new(SENDER, entry, ticket.nonce());
+            assert_eq!(outbox.look(RECEIVER, forged).map(drop), GONE);
+            assert_eq!(outbox.take(RECEIVER, forged), GONE);
+            assert_eq!(outbox.withdraw(forged).map(drop), GONE);
+        }
+        for nonce in [0, 2, u32::MAX] {
+            let forged = Ticket::new(SENDER, 0, nonce);
+            assert_eq!(outbox.look(RECEIVER, forged).map(drop), GONE);
+            assert_eq!(outbox.take(RECEIVER, forged), GONE);
+        }
+    }
+}

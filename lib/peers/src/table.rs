@@ -1,0 +1,518 @@
+//! Which kernel runs on which core in which home memory.
+//!
+//! One table a machine. The boot driver places it, zeroes it and fills in the cores that
+//! the device tree knows; the boot core's kernel enters itself before it enters EL0;
+//! every other kernel is entered by the kernel that starts its core, which finds all of
+//! it in a sealed CoreImage. What an entry says stands for as long as the core runs.
+//!
+//! So a kernel knows of every other where its shared pages are (at the same offset in
+//! every home), how its core is interrupted, and which memory is its home, without
+//! anybody in user space having said so. To enter a core costs the same whether there
+//! are 2 or 512; a look-up by kernel id is one line, a look for homes in a range passes
+//! over as many entries as kernels have been started, and [`Gap`] makes that rare.
+//!
+//! Ordering: an entry's words are written before its state is released, and a home's
+//! coming and going changes [`PeerTable::generation`] afterwards.
+
+use capelin_abi::{KernelId, Mpidr, PAGE_SIZE, PhysAddr};
+
+use crate::sync::{AtomicU64, Ordering};
+
+/// How many kernels, and cores, there can be.
+const LIMIT: usize = KernelId::LIMIT as usize;
+
+/// Bytes from the table's start to the first core.
+pub const CORES_OFFSET: u64 = 64;
+
+const FREE: u64 = 0;
+/// Somebody writes the entry.
+const CLAIMED: u64 = 1;
+const KNOWN: u64 = 2;
+
+/// A core as the device tree describes it. `is_known` isn't 0 in those that exist.
+#[repr(C)]
+#[derive(Debug)]
+struct CoreEntry {
+    is_known: AtomicU64,
+    mpidr: AtomicU64,
+    release: AtomicU64,
+    /// 1 + the kernel that runs on it; 0 for none.
+    kernel: AtomicU64,
+}
+
+/// A kernel, in a cache line of its own.
+#[repr(C, align(64))]
+#[derive(Debug)]
+struct KernelEntry {
+    state: AtomicU64,
+    home_base: AtomicU64,
+    home_bytes: AtomicU64,
+    mpidr: AtomicU64,
+    /// The core's bit in GICv2's target masks, which only it can find out: written by
+    /// the kernel itself.
+    gicv2_mask: AtomicU64,
+    reserved: [u64; 3],
+}
+
+/// See the module documentation.
+#[repr(C, align(4096))]
+#[derive(Debug)]
+pub struct PeerTable {
+    /// Changes whenever a home comes or goes.
+    generation: AtomicU64,
+    /// One more than the largest kernel id that was ever entered.
+    end: AtomicU64,
+    reserved: [u64; 6],
+    cores: [CoreEntry; LIMIT],
+    kernels: [KernelEntry; LIMIT],
+}
+
+/// A kernel's home memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Home {
+    /// First byte.
+    pub base: PhysAddr,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// Addresses in which no home lies, as of a generation of the table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Gap {
+    start: u64,
+    end: u64,
+    generation: u64,
+}
+
+/// Why a core isn't entered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PeerError {
+    /// No kernel has such an id.
+    NoSuchKernel,
+    /// The kernel id is in use.
+    KernelInUse,
+    /// The device tree knows no such core.
+    NoSuchCore,
+    /// A kernel runs on the core.
+    CoreInUse,
+    /// The memory overlaps another kernel's home, or isn't any.
+    HomeInUse,
+}
+
+impl Home {
+    /// The first byte behind it; homes lie below 2⁶³.
+    #[must_use]
+    pub const fn end(&self) -> u64 {
+        self.base.0.saturating_add(self.bytes)
+    }
+
+    /// Whether all of `[address, address + bytes)` lies in it.
+    #[must_use]
+    pub const fn contains(&self, address: PhysAddr, bytes: u64) -> bool {
+        let offset = address.0.wrapping_sub(self.base.0);
+        offset < self.bytes && bytes <= self.bytes - offset
+    }
+
+    /// Whether any byte of `[address, address + bytes)` lies in it.
+    #[must_use]
+    pub const fn meets(&self, address: PhysAddr, bytes: u64) -> bool {
+        address.0 < self.end() && self.base.0 < address.0.saturating_add(bytes)
+    }
+}
+
+impl Gap {
+    /// In which nothing lies.
+    pub const NONE: Self = Self {
+        start: 0,
+        end: 0,
+        generation: 0,
+    };
+}
+
+/// The words of a core's entry, as the boot driver writes them; `release` is its
+/// spin-table release address, if it has one.
+#[must_use]
+pub const fn core_words(mpidr: Mpidr, release: Option<PhysAddr>) -> [u64; 4] {
+    let release = match release {
+        Some(address) => address.0,
+        None => 0,
+    };
+    [1, mpidr.0, release, 0]
+}
+
+impl PeerTable {
+    /// Bytes of a table: whole pages.
+    pub const BYTES: u64 = (CORES_OFFSET + 96 * LIMIT as u64).next_multiple_of(PAGE_SIZE);
+
+    /// A table in which nobody runs, on a machine with these cores and their spin-table
+    /// release addresses. For tests: the boot driver writes [`core_words`].
+    #[must_use]
+    pub fn new(cores: &[(Mpidr, Option<PhysAddr>)]) -> Self {
+        let zero = || AtomicU64::new(0);
+        Self {
+            generation: zero(),
+            end: zero(),
+            reserved: [0; 6],
+            cores: core::array::from_fn(|number| {
+                let words = cores.get(number).map(|&(mpidr, at)| core_words(mpidr, at));
+                let [is_known, mpidr, release, kernel] =
+                    words.unwrap_or_default().map(AtomicU64::new);
+                CoreEntry {
+                    is_known,
+                    mpidr,
+                    release,
+                    kernel,
+                }
+            }),
+            kernels: core::array::from_fn(|_| KernelEntry {
+                state: zero(),
+                home_base: zero(),
+                home_bytes: zero(),
+                mpidr: zero(),
+                gicv2_mask: zero(),
+                reserved: [0; 3],
+            }),
+        }
+    }
+
+    /// The spin-table release address of core `mpidr`; `None` where there is none.
+    ///
+    /// # Errors
+    /// `NoSuchCore`.
+    pub fn release_address(&self, mpidr: Mpidr) -> Result<Option<PhysAddr>, PeerError> {
+        let release = self.core(mpidr)?.release.load(Ordering::Relaxed);
+        Ok((release != 0).then_some(PhysAddr(release)))
+    }
+
+    /// The pages with release addresses: cores that haven't been started jump to what
+    /// they find there.
+    pub fn release_pages(&self) -> impl Iterator<Item = PhysAddr> + '_ {
+        let cores = self.cores.iter();
+        cores
+            .filter(|core| core.is_known.load(Ordering::Relaxed) != 0)
+            .map(|core| PhysAddr(core.release.load(Ordering::Relaxed)))
+            .filter(|release| release.0 != 0)
+            .map(|release| release.align_down(PAGE_SIZE))
+    }
+
+    /// Enters `kernel`, which is to run on `mpidr` in `home`: from now on no other has
+    /// this id, this core, or a home there.
+    ///
+    /// # Errors
+    /// See [`PeerError`]; nothing has changed then. The boot core may be one that the
+    /// device tree doesn't know: `NoSuchCore` is for others.
+    pub fn enter(
+        &self,
+        kernel: KernelId,
+        mpidr: Mpidr,
+        home: Home,
+        is_boot_core: bool,
+    ) -> Result<(), PeerError> {
+        let entry = self.kernel(kernel).ok_or(PeerError::NoSuchKernel)?;
+        if home.bytes == 0 || home.base.0.checked_add(home.bytes).is_none() {
+            return Err(PeerError::HomeInUse);
+        }
+        let core = match self.core(mpidr) {
+            Ok(core) => Some(core),
+            Err(_) if is_boot_core => None,
+            Err(error) => return Err(error),
+        };
+        // Acquire: what an earlier holder of the entry wrote comes before what we write.
+        let exchange = |word: &AtomicU64, from, to| {
+            word.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
+        };
+        if !exchange(&entry.state, FREE, CLAIMED) {
+            return Err(PeerError::KernelInUse);
+        }
+        if !core.is_none_or(|core| exchange(&core.kernel, FREE, u64::from(kernel.0) + 1)) {
+            entry.state.store(FREE, Ordering::Release);
+            return Err(PeerError::CoreInUse);
+        }
+        if self.homes().any(|other| other.meets(home.base, home.bytes)) {
+            if let Some(core) = core {
+                core.kernel.store(FREE, Ordering::Release);
+            }
+            entry.state.store(FREE, Ordering::Release);
+            return Err(PeerError::HomeInUse);
+        }
+        entry.home_base.store(home.base.0, Ordering::Relaxed);
+        entry.home_bytes.store(home.bytes, Ordering::Relaxed);
+        entry.mpidr.store(mpidr.0, Ordering::Relaxed);
+        entry.gicv2_mask.store(0, Ordering::Relaxed);
+        let end = u64::from(kernel.0) + 1;
+        self.end.fetch_max(end, Ordering::Relaxed);
+        // Pairs with the loads in `known` and `homes`.
+        entry.state.store(KNOWN, Ordering::Release);
+        // Pairs with the load in `generation`: whoever sees the number sees the home.
+        self.generation.fetch_add(1, Ordering::Release);
+        Ok(())
+    }
+
+    /// Takes back what [`PeerTable::enter`] did, for a core that didn't start.
+    pub fn withdraw(&self, kernel: KernelId, mpidr: Mpidr) {
+        if let Ok(core) = self.core(mpidr)
+            && core.kernel.load(Ordering::Relaxed) == u64::from(kernel.0) + 1
+        {
+            core.kernel.store(FREE, Ordering::Release);
+        }
+        if let Some(entry) = self.kernel(kernel) {
+            entry.state.store(FREE, Ordering::Release);
+            self.generation.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// The home memory of a kernel that has been started.
+    #[must_use]
+    pub fn home(&self, kernel: KernelId) -> Option<Home> {
+        self.known(kernel).map(KernelEntry::home)
+    }
+
+    /// Where the kernel runs, and its bit in `GICv2`'s target masks (0 before it has
+    /// found that out).
+    #[must_use]
+    pub fn place(&self, kernel: KernelId) -> Option<(Mpidr, u8)> {
+        let entry = self.known(kernel)?;
+        let mask = entry.gicv2_mask.load(Ordering::Relaxed);
+        let mpidr = Mpidr(entry.mpidr.load(Ordering::Relaxed));
+        Some((mpidr, u8::try_from(mask).unwrap_or(0)))
+    }
+
+    /// A kernel says which bit of `GICv2`'s target masks is its core's.
+    pub fn set_gicv2_mask(&self, own: KernelId, mask: u8) {
+        if let Some(entry) = self.known(own) {
+            entry.gicv2_mask.store(u64::from(mask), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether any byte of `[address, address + bytes)` is some kernel's home.
+    #[must_use]
+    pub fn meets_home(&self, address: PhysAddr, bytes: u64) -> bool {
+        self.homes().any(|home| home.meets(address, bytes))
+    }
+
+    /// Whether none of the page at `page` is any kernel's home. `gap` remembers around
+    /// what it was asked last.
+    #[inline]
+    pub fn is_no_home(&self, page: PhysAddr, gap: &mut Gap) -> bool {
+        let end = page.0.saturating_add(PAGE_SIZE);
+        // Pairs with the additions in `enter` and `withdraw`.
+        let generation = self.generation.load(Ordering::Acquire);
+        if gap.generation == generation && gap.start <= page.0 && end <= gap.end {
+            return true;
+        }
+        self.look_around(page, end, generation, gap)
+    }
+
+    /// Finds the gap around a page, if it is no home.
+    #[cold]
+    fn look_around(&self, page: PhysAddr, end: u64, generation: u64, gap: &mut Gap) -> bool {
+        let (mut start, mut limit) = (0, u64::MAX);
+        for home in self.homes() {
+            if home.end() <= page.0 {
+                start = home.end().max(start);
+            } else if home.base.0 >= end {
+                limit = home.base.0.min(limit);
+            } else {
+                return false;
+            }
+        }
+        *gap = Gap {
+            start,
+            end: limit,
+            generation,
+        };
+        true
+    }
+
+    fn homes(&self) -> impl Iterator<Item = Home> + '_ {
+        let end = self.end.load(Ordering::Relaxed);
+        let end = usize::try_from(end).map_or(LIMIT, |end| end.min(LIMIT));
+        let started = self.kernels.get(..end).unwrap_or(&self.kernels).iter();
+        started
+            .filter(|entry| entry.is_known())
+            .map(KernelEntry::home)
+    }
+
+    fn kernel(&self, kernel: KernelId) -> Option<&KernelEntry> {
+        self.kernels.get(usize::from(kernel.0))
+    }
+
+    fn known(&self, kernel: KernelId) -> Option<&KernelEntry> {
+        self.kernel(kernel).filter(|entry| entry.is_known())
+    }
+
+    fn core(&self, mpidr: Mpidr) -> Result<&CoreEntry, PeerError> {
+        let is_it = |core: &&CoreEntry| {
+            core.is_known.load(Ordering::Relaxed) != 0
+                && core.mpidr.load(Ordering::Relaxed) == mpidr.0
+        };
+        self.cores.iter().find(is_it).ok_or(PeerError::NoSuchCore)
+    }
+}
+
+impl KernelEntry {
+    fn is_known(&self) -> bool {
+        // Pairs with the store in `enter`.
+        self.state.load(Ordering::Acquire) == KNOWN
+    }
+
+    fn home(&self) -> Home {
+        Home {
+            base: PhysAddr(self.home_base.load(Ordering::Relaxed)),
+            bytes: self.home_bytes.load(Ordering::Relaxed),
+        }
+    }
+}
+
+#[cfg(not(loom))]
+const _: () = {
+    assert!(size_of::<PeerTable>() as u64 == PeerTable::BYTES);
+    assert!(core::mem::offset_of!(PeerTable, cores) as u64 == CORES_OFFSET);
+    assert!(size_of::<CoreEntry>() == 32 && size_of::<KernelEntry>() == 64);
+};
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::boxed::Box;
+    use std::vec::Vec;
+
+    const MIB: u64 = 1 << 20;
+
+    /// A table as the boot driver leaves it.
+    fn table(cores: &[(u64, Option<u64>)]) -> Box<PeerTable> {
+        let cores: Vec<_> = cores
+            .iter()
+            .map(|&(mpidr, release)| (Mpidr(mpidr), release.map(PhysAddr)))
+            .collect();
+        Box::new(PeerTable::new(&cores))
+    }
+
+    fn home(base: u64, bytes: u64) -> Home {
+        Home {
+            base: PhysAddr(base),
+            bytes,
+        }
+    }
+
+    fn enter(table: &PeerTable, kernel: u16, mpidr: u64, base: u64) -> Result<(), PeerError> {
+        let home = home(base, 2 * MIB);
+        table.enter(KernelId(kernel), Mpidr(mpidr), home, false)
+    }
+
+    #[test]
+    fn a_kernel_is_known_once_it_is_entered() {
+        let table = table(&[(0, None), (0x100, Some(0xd8))]);
+        assert_eq!(table.home(KernelId(4)), None);
+        assert_eq!(table.place(KernelId(4)), None);
+        assert_eq!(enter(&table, 4, 0x100, 4 * MIB), Ok(()));
+        assert_eq!(table.home(KernelId(4)), Some(home(4 * MIB, 2 * MIB)));
+        assert_eq!(table.place(KernelId(4)), Some((Mpidr(0x100), 0)));
+        table.set_gicv2_mask(KernelId(4), 0x80);
+        assert_eq!(table.place(KernelId(4)), Some((Mpidr(0x100), 0x80)));
+        // Nobody whom nobody knows.
+        table.set_gicv2_mask(KernelId(5), 1);
+        for unknown in [0, 3, 5, 511, 512, u16::MAX] {
+            assert_eq!(table.place(KernelId(unknown)), None);
+            assert_eq!(table.home(KernelId(unknown)), None);
+        }
+    }
+
+    #[test]
+    fn ids_cores_and_homes_are_had_once() {
+        let table = table(&[(0, None), (1, None), (2, None)]);
+        assert_eq!(enter(&table, 1, 1, 4 * MIB), Ok(()));
+        assert_eq!(enter(&table, 1, 2, 8 * MIB), Err(PeerError::KernelInUse));
+        assert_eq!(enter(&table, 2, 1, 8 * MIB), Err(PeerError::CoreInUse));
+        assert_eq!(enter(&table, 2, 9, 8 * MIB), Err(PeerError::NoSuchCore));
+        assert_eq!(enter(&table, 512, 2, 8 * MIB), Err(PeerError::NoSuchKernel));
+        for base in [3 * MIB, 4 * MIB, 6 * MIB - 1] {
+            assert_eq!(enter(&table, 2, 2, base), Err(PeerError::HomeInUse));
+        }
+        let nothing = [home(8 * MIB, 0), home(u64::MAX - MIB, 2 * MIB)];
+        for home in nothing {
+            let entered = table.enter(KernelId(2), Mpidr(2), home, false);
+            assert_eq!(entered, Err(PeerError::HomeInUse));
+        }
+        // A refusal leaves id and core free.
+        assert_eq!(enter(&table, 2, 2, 6 * MIB), Ok(()));
+    }
+
+    #[test]
+    fn what_did_not_start_is_free_again() {
+        let table = table(&[(0, None), (1, None)]);
+        assert_eq!(enter(&table, 1, 1, 4 * MIB), Ok(()));
+        table.withdraw(KernelId(1), Mpidr(1));
+        assert_eq!(table.home(KernelId(1)), None);
+        assert!(!table.meets_home(PhysAddr(4 * MIB), 1));
+        assert_eq!(enter(&table, 0, 1, 4 * MIB), Ok(()));
+        // Somebody else's core isn't freed.
+        table.withdraw(KernelId(1), Mpidr(1));
+        assert_eq!(enter(&table, 3, 1, 8 * MIB), Err(PeerError::CoreInUse));
+    }
+
+    #[test]
+    fn the_boot_core_may_be_unknown_to_the_tree() {
+        let table = table(&[]);
+        let home = home(2 * MIB, 2 * MIB);
+        let entered = table.enter(KernelId(0), Mpidr(7), home, true);
+        assert_eq!(entered, Ok(()));
+        assert_eq!(table.place(KernelId(0)), Some((Mpidr(7), 0)));
+    }
+
+    #[test]
+    fn release_addresses_are_the_trees() {
+        let table = table(&[(0, None), (1, Some(0xe0)), (0x300, Some(0x1000_0f8))]);
+        assert_eq!(table.release_address(Mpidr(0)), Ok(None));
+        assert_eq!(table.release_address(Mpidr(1)), Ok(Some(PhysAddr(0xe0))));
+        assert_eq!(table.release_address(Mpidr(2)), Err(PeerError::NoSuchCore));
+        let pages: Vec<u64> = table.release_pages().map(|page| page.0).collect();
+        assert_eq!(pages, [0, 0x1000_000]);
+    }
+
+    /// Every page around every home, against the homes themselves; with the gap kept,
+    /// and after homes have come and gone.
+    #[test]
+    fn no_page_of_a_home_is_let_through() {
+        let table = table(&[(0, None), (1, None), (2, None), (3, None)]);
+        let mut gap = Gap::NONE;
+        let mut homes: Vec<Home> = Vec::new();
+        let mut check = |homes: &[Home], table: &PeerTable| {
+            for page in (0..20 * MIB)
+                .step_by(1 << 16)
+                .chain([u64::MAX - 4095, u64::MAX])
+            {
+                for page in [page, page.wrapping_add(4096), page | 1] {
+                    let met = homes.iter().any(|home| home.meets(PhysAddr(page), 4096));
+                    assert_eq!(
+                        table.is_no_home(PhysAddr(page), &mut gap),
+                        !met,
+                        "{page:#x}"
+                    );
+                    assert_eq!(table.meets_home(PhysAddr(page), 4096), met);
+                }
+            }
+        };
+        check(&homes, &table);
+        for (kernel, base) in [(3, 10), (0, 4), (2, 12), (1, 0)] {
+            enter(&table, kernel, kernel.into(), base * MIB).unwrap();
+            homes.push(home(base * MIB, 2 * MIB));
+            check(&homes, &table);
+        }
+        table.withdraw(KernelId(0), Mpidr(0));
+        homes.remove(1);
+        check(&homes, &table);
+    }
+
+    #[test]
+    fn a_home_that_comes_ends_a_remembered_gap() {
+        let table = table(&[(0, None)]);
+        let mut gap = Gap::NONE;
+        let page = PhysAddr(4 * MIB);
+        assert!(table.is_no_home(page, &mut gap));
+        enter(&table, 0, 0, 4 * MIB).unwrap();
+        assert!(!table.is_no_home(page, &mut gap));
+        assert!(!table.is_no_home(PhysAddr(4 * MIB - 1), &mut gap));
+    }
+}
