@@ -147,7 +147,7 @@ fn lines(address: VirtAddr, bytes: u64, line: u64) -> impl Iterator<Item = u64> 
 }
 
 #[inline(always)]
-fn data_lines(
+pub(crate) fn data_lines(
     issue: &mut impl Issue,
     address: VirtAddr,
     bytes: u64,
@@ -177,7 +177,12 @@ fn instructions(issue: &mut impl Issue, address: VirtAddr, bytes: u64, sizes: Li
     issue.issue(Op::Isb);
 }
 
-fn clean_for_fetch(issue: &mut impl Issue, address: VirtAddr, bytes: u64, sizes: LineSizes) {
+pub(crate) fn clean_for_fetch(
+    issue: &mut impl Issue,
+    address: VirtAddr,
+    bytes: u64,
+    sizes: LineSizes,
+) {
     if !sizes.data_is_coherent {
         for each in lines(address, bytes, sizes.data_bytes) {
             issue.issue(Op::DcCvau(each));
@@ -197,7 +202,7 @@ fn publish(issue: &mut impl Issue, sizes: LineSizes) {
 /// `block` divides 4096. Usual ones go by eight, since the loop would cost more than
 /// the work.
 #[inline(always)]
-fn zero_blocks(issue: &mut impl Issue, page: VirtAddr, block: u64) {
+pub(crate) fn zero_blocks(issue: &mut impl Issue, page: VirtAddr, block: u64) {
     let mut at = page.0;
     let end = at.wrapping_add(4096);
     let together = if block <= 512 { 8 } else { 1 };

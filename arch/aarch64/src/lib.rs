@@ -13,6 +13,7 @@
 //! | `exception_levels` | leaving EL2, and what firmware left at EL2 and EL1 |
 //! | [`mmio`] | device registers: the one accessor, and cells for register blocks |
 //! | [`user`] | access to user memory that survives faults |
+//! | [`guarded`] | the same for physical memory that may not be there |
 //! | [`timer`] | the generic timer |
 //! | [`gic`] | GICv2 and GICv3: distributor, redistributor, CPU interface, SGIs |
 //! | [`psci`], [`spin_table`] | starting and stopping cores |
@@ -35,6 +36,7 @@ pub mod cpu;
 mod exception_levels;
 pub mod fp;
 pub mod gic;
+pub mod guarded;
 mod issue;
 pub mod mmio;
 pub mod mmu;

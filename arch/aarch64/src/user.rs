@@ -231,7 +231,7 @@ pub fn probe_kernel_word(address: VirtAddr) -> Result<u64, Fault> {
 }
 
 /// Where to continue after a fault at `pc`, if that is one of the instructions
-/// here. For the exception handler.
+/// here or in [`crate::guarded`]. For the exception handler, which goes on there.
 #[must_use]
 pub fn fixup_for(pc: u64) -> Option<u64> {
     #[cfg(target_arch = "aarch64")]
@@ -255,7 +255,11 @@ pub fn fixup_for(pc: u64) -> Option<u64> {
         // SAFETY: the linker laid `count` records out there, aligned to 4 and
         // never written.
         let records = unsafe { core::slice::from_raw_parts(first, count) };
-        find(records, start as u64, pc)
+        let found = find(records, start as u64, pc);
+        if found.is_some() {
+            crate::guarded::note_fault();
+        }
+        found
     }
     #[cfg(not(target_arch = "aarch64"))]
     find(&[], 0, pc)
