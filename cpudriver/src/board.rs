@@ -6,13 +6,16 @@ use capelin_aarch64::gic::{Gic, SgiTarget};
 use capelin_aarch64::psci::{Psci, PsciError};
 use capelin_aarch64::timer::{self, Timer};
 use capelin_aarch64::{cache, cpu, fp, tlb, user};
+use capelin_abi::boot::CoreArgs;
+use capelin_abi::syscall::KernelLeaf;
 use capelin_abi::{KernelId, Mpidr, PhysAddr, SysError, VirtAddr};
 use capelin_kernel::doorbell::SGI;
 use capelin_kernel::machine::{LeafSearch, Machine};
-use capelin_vspace::Permissions;
+use capelin_peers::{PeerTable, SharedPages};
 use capelin_wake::Page;
 
 use crate::address::linear;
+use crate::boot;
 use crate::doorbell_page;
 use crate::hardware::{self, Window};
 use crate::map::KernelMap;
@@ -30,18 +33,10 @@ pub(crate) struct Board {
     pub psci: Psci,
     /// The console, for as long as the kernel writes to it, and for a panic.
     pub console: Option<EarlyConsole>,
-    /// Where this kernel's doorbell page lies.
-    pub doorbell_page: PhysAddr,
-}
-
-impl Board {
-    fn with_window<T>(
-        &mut self,
-        page: PhysAddr,
-        work: impl FnOnce(Window) -> T,
-    ) -> Result<T, SysError> {
-        self.map.with_window(page, Permissions::KERNEL_DATA, work)
-    }
+    /// What it was told when it started.
+    pub args: &'static CoreArgs,
+    /// The table of all kernels.
+    pub peers: &'static PeerTable,
 }
 
 fn firmware(error: PsciError) -> SysError {
@@ -158,25 +153,38 @@ impl Machine for Board {
 
     #[inline]
     fn zero_foreign_page(&mut self, page: PhysAddr) -> Result<(), SysError> {
-        self.with_window(page, Window::zero)
+        self.map.with_window(page, Window::zero)
     }
 
     #[inline]
     fn clean_invalidate_page(&mut self, page: PhysAddr) -> Result<(), SysError> {
-        self.with_window(page, Window::clean_invalidate)
+        self.map.with_window(page, Window::clean_invalidate)
     }
 
     #[inline]
     fn clean_instructions_page(&mut self, page: PhysAddr) -> Result<(), SysError> {
-        self.with_window(page, Window::clean_instructions)
+        self.map.with_window(page, Window::clean_instructions)
     }
 
-    fn read_page(&mut self, page: PhysAddr, target: &mut [u8]) -> Result<(), SysError> {
-        self.with_window(page, |window| window.read(0, target))
+    fn read_page(&mut self, page: PhysAddr, target: &mut [u64]) -> Result<(), SysError> {
+        self.map.with_window(page, |window| window.read(0, target))
     }
 
-    fn write_page_word(&mut self, page: PhysAddr, value: u64) -> Result<(), SysError> {
-        self.with_window(page, |window| window.write_word(value))
+    fn write_page(&mut self, page: PhysAddr, words: &[u64]) -> Result<(), SysError> {
+        self.map.with_window(page, |window| window.write(words))
+    }
+
+    fn is_own_image(&mut self, page: PhysAddr, offset: u64) -> Result<bool, SysError> {
+        self.map
+            .with_window(page, |window| boot::is_own_image(window, offset))
+    }
+
+    fn show(&mut self, page: PhysAddr) -> Result<(PhysAddr, KernelLeaf), SysError> {
+        let shown = self.map.with_window_seen(page, |window, map| {
+            window.read(0, &mut [0])?;
+            Ok(map.shown())
+        })?;
+        shown.ok_or(SysError::NoSuchMemory)
     }
 
     fn release_spin_table(
@@ -185,7 +193,31 @@ impl Machine for Board {
         offset: u64,
         entry: PhysAddr,
     ) -> Result<(), SysError> {
-        self.with_window(page, |window| window.release_spin_table(offset, entry))
+        self.map
+            .with_window(page, |window| window.release_spin_table(offset, entry))
+    }
+
+    fn args(&self) -> &'static CoreArgs {
+        self.args
+    }
+
+    fn image_bytes(&self) -> u64 {
+        boot::image_bytes()
+    }
+
+    fn peers(&self) -> &'static PeerTable {
+        self.peers
+    }
+
+    #[inline]
+    fn own_shared(&self) -> &'static SharedPages {
+        doorbell_page::own()
+    }
+
+    #[inline]
+    fn map_shared(&mut self, kernel: KernelId) -> Result<&'static SharedPages, SysError> {
+        let home = self.peers.home(kernel).ok_or(SysError::InvalidArgument)?;
+        self.map.map_shared(kernel, home.base)
     }
 
     fn read_user(&mut self, target: &mut [u8], source: VirtAddr) -> Result<(), SysError> {
@@ -200,23 +232,14 @@ impl Machine for Board {
         user::probe_kernel_word(linear(address)).is_ok()
     }
 
-    fn doorbell_page(&self) -> PhysAddr {
-        self.doorbell_page
-    }
-
     #[inline]
     fn doorbells(&self) -> Page<'static, doorbell_page::BellWord> {
-        doorbell_page::own()
+        doorbell_page::bells(doorbell_page::own())
     }
 
     #[inline]
-    fn map_doorbell(&mut self, kernel: KernelId, page: PhysAddr) -> Result<(), SysError> {
-        self.map.map_doorbell(kernel, page)
-    }
-
-    #[inline]
-    fn remote_doorbells(&self, kernel: KernelId) -> Page<'static, doorbell_page::BellWord> {
-        doorbell_page::remote(kernel)
+    fn doorbells_of(&self, pages: &'static SharedPages) -> Page<'static, doorbell_page::BellWord> {
+        doorbell_page::bells(pages)
     }
 
     fn cpu_on(&mut self, target: Mpidr, entry: PhysAddr, context: u64) -> Result<(), SysError> {

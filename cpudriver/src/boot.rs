@@ -18,6 +18,7 @@
 #![expect(unsafe_code, reason = "reads the arguments, makes the per-core tokens")]
 
 use core::fmt;
+use core::mem::MaybeUninit;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -25,17 +26,20 @@ use capelin_aarch64::console::EarlyConsole;
 use capelin_aarch64::gic::{self, Gic, GicMapping};
 use capelin_aarch64::psci::Psci;
 use capelin_aarch64::timer::Timer;
-use capelin_aarch64::{atomic, cpu, fp, mmu};
+use capelin_aarch64::user::Fault;
+use capelin_aarch64::{atomic, cpu, fp, guarded, mmu};
 use capelin_abi::boot::{ARGS_MAGIC, CoreArgs, PhysRegion};
 use capelin_abi::capability::KCB_BYTES;
 use capelin_abi::syscall::KernelCounter;
 use capelin_abi::{KernelId, Mpidr, PAGE_SIZE, PhysAddr, VirtAddr};
+use capelin_peers::{Home, PeerTable};
 use capelin_vspace::Permissions;
 
 use crate::address::{DEVICES, IMAGE, IMAGE_BYTES, linear};
 use crate::board::Board;
 use crate::entry::{SCTLR, SCTLR_WXN};
 use crate::first_domain::{self, Bump};
+use crate::hardware::Window;
 use crate::map::KernelMap;
 use crate::memory::{Objects, Slots};
 use crate::per_core::{Core, install, log_buffer};
@@ -76,6 +80,7 @@ unsafe extern "C" {
     static __rodata_start: u8;
     static __data_start: u8;
     static __bss_start: u8;
+    static __file_end: u8;
     static __stack_guard: u8;
     static __stack_bottom: u8;
 }
@@ -91,9 +96,35 @@ macro_rules! linked {
     };
 }
 
-/// Distance of the doorbell page from the image's start.
-pub(crate) fn doorbell_offset() -> u64 {
+/// Distance of the shared pages from the image's start.
+#[inline]
+pub(crate) fn shared_offset() -> u64 {
     linked!(__bss_start) - IMAGE
+}
+
+/// The image's bytes in memory; the arguments' page follows.
+pub(crate) fn image_bytes() -> u64 {
+    linked!(__image_end) - IMAGE
+}
+
+/// Whether the window shows what this image held at `offset` when it started: its text
+/// and constants, and zeros behind them. (The linker script sees to it that there is
+/// nothing else.)
+pub(crate) fn is_own_image(window: Window, offset: u64) -> Result<bool, Fault> {
+    const CHUNK: u64 = 512;
+    let constants = linked!(__file_end) - IMAGE;
+    for at in (0..PAGE_SIZE).step_by(index(CHUNK)) {
+        let (mut theirs, mut ours) = ([0; 64], [0; 64]);
+        window.read(index(at), &mut theirs)?;
+        let left = constants.saturating_sub(offset + at).min(CHUNK);
+        if let Some(ours) = ours.get_mut(..index(left / 8)) {
+            guarded::read_words(ours, VirtAddr(IMAGE + offset + at))?;
+        }
+        if theirs != ours {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Why a core can't start.
@@ -187,6 +218,10 @@ fn check(args: &CoreArgs, image: PhysAddr, image_bytes: u64) -> Result<(), BootE
     if args.kernel_id >= u32::from(KernelId::LIMIT) {
         return bad("kernel id");
     }
+    let peers = PhysAddr(args.peers.base);
+    if args.peers.base == 0 || !peers.is_aligned(PAGE_SIZE) || args.peers.bytes < PeerTable::BYTES {
+        return bad("table of kernels");
+    }
     Ok(())
 }
 
@@ -206,11 +241,7 @@ struct Places {
     console: PhysRegion,
     distributor: PhysRegion,
     cpu_interface: PhysRegion,
-}
-
-/// The image's bytes in memory; the arguments' page follows.
-fn image_bytes() -> u64 {
-    linked!(__image_end) - IMAGE
+    peers: PhysAddr,
 }
 
 /// Condition 1.
@@ -227,6 +258,7 @@ fn read_arguments(image: PhysAddr) -> Result<Places, BootError> {
         console: args.console.registers,
         distributor: args.gic.distributor,
         cpu_interface: args.gic.cpu_interface,
+        peers: PhysAddr(args.peers.base),
     })
 }
 
@@ -236,6 +268,7 @@ struct OwnMap {
     map: KernelMap,
     devices: DeviceSpace,
     args: &'static CoreArgs,
+    peers: &'static PeerTable,
     console: VirtAddr,
     distributor: VirtAddr,
     cpu_interface: VirtAddr,
@@ -263,6 +296,9 @@ fn make_map(
     // mapped the image at its physical address as well, and set VBAR_EL1 there.
     unsafe { map.activate(trap::vectors()) };
     map.forget_early_tables();
+    map.map_peers(places.peers)?;
+    // SAFETY: 1. mapped just now.
+    let peers = unsafe { crate::doorbell_page::peers() };
     set_control(SCTLR | SCTLR_WXN, features.pan);
     // SAFETY: home memory is mapped linearly from the image's end on, the
     // arguments' page is never written again, and any bits are a valid CoreArgs.
@@ -273,23 +309,37 @@ fn make_map(
         map,
         devices,
         args,
+        peers,
         console,
         distributor,
         cpu_interface,
     })
 }
 
+/// This kernel; `check` has seen that there can be such a one.
+fn kernel_id(args: &CoreArgs) -> KernelId {
+    KernelId(low16(u64::from(args.kernel_id)))
+}
+
 /// Condition 3; rests on 2.
 fn identify(own: &OwnMap) -> Result<(Option<EarlyConsole>, Mpidr), BootError> {
     // SAFETY: 1. `make_map` mapped it as device memory, for good.
     let console = unsafe { EarlyConsole::new(&own.args.console, own.console) };
-    *boot_console() = console;
+    boot_console().set(console);
     let mpidr = cpu::mpidr();
-    if mpidr == Mpidr(own.args.mpidr) {
-        Ok((console, mpidr))
-    } else {
-        Err(BootError::Arguments("these are another core's"))
+    if mpidr != Mpidr(own.args.mpidr) {
+        return Err(BootError::Arguments("these are another core's"));
     }
+    if own.args.is_boot_core != 0 {
+        // Nobody starts it who could have entered it.
+        let home = Home {
+            base: own.image,
+            bytes: own.args.home.bytes,
+        };
+        let entered = own.peers.enter(kernel_id(own.args), mpidr, home, true);
+        entered.map_err(|_| BootError::Arguments("table of kernels"))?;
+    }
+    Ok((console, mpidr))
 }
 
 /// Condition 4; rests on 2 and 3.
@@ -345,6 +395,9 @@ fn make_state(
     unsafe { trap::set_kcb(ptr::from_ref::<Kcb>(kcb).expose_provenance() as u64) };
     kcb.counters[KernelCounter::EntryTicks as usize] = entry_ticks;
     kcb.counters[KernelCounter::HomeBytes as usize] = args.home.bytes;
+    let sgi_target = gic.own_target(mpidr);
+    own.peers
+        .set_gicv2_mask(kernel_id(args), sgi_target.gicv2_mask);
     let core = Core {
         kcb,
         slots,
@@ -355,14 +408,15 @@ fn make_state(
             timer,
             psci: Psci::new(args.psci),
             console,
-            doorbell_page: PhysAddr(image.0 + doorbell_offset()),
+            args,
+            peers: own.peers,
         },
         log: Log::new(log_buffer()),
         console_released: args.is_boot_core == 0,
-        kernel: KernelId(low16(u64::from(args.kernel_id))),
+        kernel: kernel_id(args),
         mpidr,
         node: args.node,
-        sgi_target: gic.own_target(mpidr),
+        sgi_target,
         timer_intid: args.timer_intid,
         active_root: 0,
         asid_max: if features.has_16_bit_asids {
@@ -469,17 +523,44 @@ fn set_control(control: u64, has_pan: bool) {
     }
 }
 
-/// The console for messages before the state is installed.
-fn boot_console() -> &'static mut Option<EarlyConsole> {
-    static CONSOLE: crate::per_core::BootCell<Option<EarlyConsole>> =
-        crate::per_core::BootCell::new(None);
+/// The console for messages before the state is installed. It begins as zeros, as all
+/// that isn't constant here does (`is_own_image`).
+struct BootConsole {
+    is_set: bool,
+    console: MaybeUninit<EarlyConsole>,
+}
+
+impl BootConsole {
+    fn set(&mut self, console: Option<EarlyConsole>) {
+        self.is_set = console.is_some();
+        if let Some(console) = console {
+            self.console.write(console);
+        }
+    }
+
+    fn get(&mut self) -> Option<&mut EarlyConsole> {
+        if self.is_set {
+            // SAFETY: `set` has written it.
+            Some(unsafe { self.console.assume_init_mut() })
+        } else {
+            None
+        }
+    }
+}
+
+fn boot_console() -> &'static mut BootConsole {
+    static CONSOLE: crate::per_core::BootCell<BootConsole> =
+        crate::per_core::BootCell::new(BootConsole {
+            is_set: false,
+            console: MaybeUninit::zeroed(),
+        });
     // SAFETY: boot is single-threaded, and no reference outlives a statement.
     unsafe { &mut *CONSOLE.get() }
 }
 
 /// Says something on the console, before the log exists.
 pub(crate) fn say(what: fmt::Arguments<'_>) {
-    if let Some(console) = boot_console() {
+    if let Some(console) = boot_console().get() {
         let _ = fmt::Write::write_fmt(console, format_args!("capelin: {what}\n"));
     }
 }

@@ -1,10 +1,8 @@
-//! The doorbell pages: this kernel's own, in its image, and those of other kernels
-//! where the map has them. All kernels reach them by atomics only.
+//! What this kernel shares with others (`capelin_peers`): its own shared pages, in its
+//! image, those of other kernels where the map has them, and the table of all kernels.
+//! All of it is atomic words, any bits of which are valid.
 
-#![expect(
-    unsafe_code,
-    reason = "the doorbell pages, this kernel's own and the others'"
-)]
+#![expect(unsafe_code, reason = "references to pages that other kernels reach")]
 
 use core::ptr;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -12,10 +10,12 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use capelin_aarch64::atomic::{self, Contended};
 use capelin_abi::KernelId;
 use capelin_kernel::narrow::index;
+use capelin_peers::shared::DOORBELL_WORDS;
+use capelin_peers::{PeerTable, SharedPages};
 use capelin_wake::Page;
-use capelin_wake::page::{WORDS, Word};
+use capelin_wake::page::Word;
 
-use crate::address::DOORBELLS;
+use crate::address::{PEERS, SHARED};
 
 /// A word of a doorbell page. Only kernels write it, each at most once a system call or
 /// interrupt, so that even on cores without LSE somebody's turn doesn't fail for long.
@@ -65,24 +65,41 @@ impl Word for BellWord {
     }
 }
 
-#[repr(C, align(4096))]
-struct DoorbellPage([BellWord; WORDS]);
-
 #[unsafe(link_section = ".capelin.doorbell")]
-static PAGE: DoorbellPage = DoorbellPage([const { BellWord(AtomicU64::new(0)) }; WORDS]);
+static OWN: SharedPages = SharedPages::new();
 
-/// This kernel's page.
+/// This kernel's own.
 #[inline]
-pub(crate) fn own() -> Page<'static, BellWord> {
-    Page::new(&PAGE.0)
+pub(crate) fn own() -> &'static SharedPages {
+    &OWN
 }
 
-/// The page of `kernel`, which has been mapped.
+/// Those of `kernel`, which is below [`KernelId::LIMIT`].
+///
+/// # Safety
+/// 1. They have been mapped ([`crate::map::KernelMap::map_shared`]).
 #[inline]
-pub(crate) fn remote(kernel: KernelId) -> Page<'static, BellWord> {
-    let page = index(DOORBELLS + u64::from(kernel.0) * 4096);
-    let pointer = ptr::with_exposed_provenance::<[BellWord; WORDS]>(page);
-    // SAFETY: the page has been mapped at its fixed address, is never unmapped, and
-    // all kernels access it by atomics only.
-    Page::new(unsafe { &*pointer })
+pub(crate) unsafe fn remote(kernel: KernelId) -> &'static SharedPages {
+    let pages = SHARED + u64::from(kernel.0) * SharedPages::BYTES;
+    // SAFETY: mapped writable at their fixed address (1), never unmapped, and all
+    // kernels access them by atomics only.
+    unsafe { &*ptr::with_exposed_provenance::<SharedPages>(index(pages)) }
+}
+
+/// The table of all kernels.
+///
+/// # Safety
+/// 1. It has been mapped ([`crate::map::KernelMap::map_peers`]).
+pub(crate) unsafe fn peers() -> &'static PeerTable {
+    // SAFETY: mapped writable at its fixed address (1), never unmapped, and all kernels
+    // access it by atomics only.
+    unsafe { &*ptr::with_exposed_provenance::<PeerTable>(index(PEERS)) }
+}
+
+/// The doorbell of a kernel's shared pages.
+#[inline]
+pub(crate) fn bells(pages: &'static SharedPages) -> Page<'static, BellWord> {
+    let words: *const [AtomicU64; DOORBELL_WORDS] = &raw const pages.doorbell;
+    // SAFETY: a BellWord is an AtomicU64 (`repr(transparent)`), and the pages stay.
+    Page::new(unsafe { &*words.cast::<[BellWord; DOORBELL_WORDS]>() })
 }

@@ -9,18 +9,20 @@ use capelin_abi::dispatcher::{FRAME_BYTES, FRAME_MAGIC, context, offset};
 use capelin_abi::flat::FlatHeader;
 use capelin_abi::layout::{self, l1, slot};
 use capelin_abi::syscall::{DispatcherState, KernelCounter, MapFlags};
-use capelin_abi::{ABI_VERSION, CapAddress, ObjectType, PAGE_SIZE, PhysAddr, Rights, VirtAddr};
-use capelin_cap::{CapRecord, Capability, Shelter, SlotIndex, SlotStore};
+use capelin_abi::{
+    ABI_VERSION, CapAddress, ObjectType, PAGE_SIZE, PhysAddr, Rights, Ticket, VirtAddr,
+};
+use capelin_cap::{Capability, Shelter, SlotIndex, SlotStore};
 use capelin_vspace::{Descriptor, Entry, Permissions, TableLevel};
-use zerocopy::{FromZeros, IntoBytes};
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use crate::address::linear;
 use crate::boot::BootError;
 use crate::memory::Objects;
 use crate::per_core::Core;
 use capelin_kernel::dcb::{Resume, held};
-use capelin_kernel::machine::Machine;
-use capelin_kernel::machine::{FrameWords as _, Objects as _};
+use capelin_kernel::handover;
+use capelin_kernel::machine::{FrameWords as _, Machine, Objects as _};
 use capelin_kernel::narrow::{index, low32};
 
 /// First INTID of the interrupts that user space gets: PPIs are the kernel's.
@@ -135,7 +137,14 @@ pub(crate) fn make(
     )?;
     maker.make_lost_and_found(l1_cnode)?;
 
-    let entry = maker.map_program(args)?;
+    let mut info = BootInfo::new_zeroed();
+    let package = if args.is_boot_core != 0 {
+        maker.give_machine(args, &mut info)?;
+        PhysRegion::default()
+    } else {
+        maker.take_grants(args, &mut info)?
+    };
+    let entry = maker.map_program(args, package)?;
     let data = Permissions::user(
         capelin_vspace::Access::ReadWrite,
         capelin_vspace::Memory::WriteBack,
@@ -144,7 +153,6 @@ pub(crate) fn make(
     maker.map_fresh(layout::STACK_TOP, layout::STACK_BYTES, data)?;
     maker.map_fresh(layout::UPCALL_STACK_TOP, layout::UPCALL_STACK_BYTES, data)?;
 
-    let mut info = BootInfo::new_zeroed();
     info.magic = INFO_MAGIC;
     info.abi_version = ABI_VERSION;
     info.kernel_id = args.kernel_id;
@@ -160,31 +168,20 @@ pub(crate) fn make(
     info.timer_frequency = args.timer_frequency;
     info.psci = args.psci;
     info.console = args.console;
-    if args.is_boot_core != 0 {
-        maker.give_machine(args, &mut info)?;
-    } else {
-        maker.take_grants(args, &mut info)?;
-    }
     maker.finish(&mut info)?;
     configure(maker.core, dispatcher, frame, l1_cnode, root, entry, cnodes)
 }
 
 /// Where the first domain's flat image lies in the core package, and its bytes.
-fn packaged(args: &CoreArgs) -> Result<(PhysAddr, u64), BootError> {
-    let record = CapRecord::parse(&args.core_package)?;
-    let frame = record.capability;
+/// `package` is what came with [`CoreArgs::core_package`].
+fn packaged(args: &CoreArgs, package: PhysRegion) -> Result<(PhysAddr, u64), BootError> {
     let image = &args.package_domain;
     let end = image.base.checked_add(image.bytes);
-    let is_inside = frame.kind == ObjectType::Frame && end.is_some_and(|end| end <= frame.size);
-    // Its text is mapped as it lies: nobody may be able to write to it.
-    if !record.is_executable
-        || !is_inside
-        || !image.base.is_multiple_of(PAGE_SIZE)
-        || image.bytes < PAGE_SIZE
-    {
+    let is_inside = end.is_some_and(|end| end <= package.bytes);
+    if !is_inside || !image.base.is_multiple_of(PAGE_SIZE) || image.bytes < PAGE_SIZE {
         return Err(BootError::Arguments("first program"));
     }
-    Ok((PhysAddr(frame.base + image.base), image.bytes))
+    Ok((PhysAddr(package.base + image.base), image.bytes))
 }
 
 /// Fills the control block and the frame, and queues the dispatcher.
@@ -373,22 +370,19 @@ impl Maker<'_> {
 
     /// Maps the flat image where it lies, and zeroed pages behind its segments. Of an
     /// image in the core package, which others map too, writable segments are copied.
-    fn map_program(&mut self, args: &CoreArgs) -> Result<u64, BootError> {
+    fn map_program(&mut self, args: &CoreArgs, package: PhysRegion) -> Result<u64, BootError> {
         let is_shared = args.domain_bytes == 0;
         let (base, bytes) = if is_shared {
-            packaged(args)?
+            packaged(args, package)?
         } else {
             let base = PhysAddr(args.home.base + args.domain_offset);
             (base, args.domain_bytes)
         };
         let header: FlatHeader = if is_shared {
             let mut header = FlatHeader::new_zeroed();
-            self.core
-                .machine
-                .map
-                .with_window(base, Permissions::KERNEL_DATA, |window| {
-                    window.read(0, header.as_mut_bytes());
-                })?;
+            let words = <[u64]>::mut_from_bytes(header.as_mut_bytes());
+            let words = words.map_err(|_| BootError::Arguments("first program"))?;
+            self.core.machine.read_page(base, words)?;
             header
         } else {
             self.core.objects.read(base)
@@ -429,12 +423,13 @@ impl Maker<'_> {
         let map = &mut machine.map;
         for page in (0..bytes).step_by(index(PAGE_SIZE)) {
             let source = PhysAddr(from.0 + page);
-            map.with_window(source, Permissions::KERNEL_DATA, |window| {
-                let mut piece = [0; 512];
-                for at in (0..PAGE_SIZE).step_by(piece.len()) {
-                    window.read(index(at), &mut piece);
-                    objects.write_bytes(PhysAddr(to.0 + page + at), &piece);
+            map.with_window(source, |window| {
+                let mut piece = [0_u64; 64];
+                for at in (0..PAGE_SIZE).step_by(size_of_val(&piece)) {
+                    window.read(index(at), &mut piece)?;
+                    objects.write_bytes(PhysAddr(to.0 + page + at), piece.as_bytes());
                 }
+                Ok(())
             })?;
         }
         Ok(to)
@@ -496,13 +491,15 @@ impl Maker<'_> {
         self.give_devices(args, info)
     }
 
-    /// Everything that isn't memory in use, nor this kernel's own devices.
+    /// Everything that isn't memory in use, nor this kernel's own devices; nor what
+    /// kernels share, nor where cores that wait look for their entry.
     fn give_devices(&mut self, args: &CoreArgs, info: &mut BootInfo) -> Result<(), BootError> {
         let count = usize::try_from(args.ram_count)
             .unwrap_or(0)
             .min(args.ram.len());
         let redistributors =
             (args.gic.redistributor_count as usize).min(args.gic.redistributors.len());
+        let peers = self.core.machine.peers();
         let limit = 1_u64 << 48;
         let mut from = 0;
         let mut number = 0;
@@ -520,11 +517,14 @@ impl Maker<'_> {
                 args.archive,
                 args.device_tree,
                 args.gic.cpu_interface,
+                args.peers,
             ];
             let others = others.iter().map(|r| (r.base, r.bytes));
+            let waiting = peers.release_pages().map(|page| (page.0, PAGE_SIZE));
             let next = ram
                 .chain(gic)
                 .chain(others)
+                .chain(waiting)
                 .filter(|&(_, bytes)| bytes != 0)
                 .map(|(base, bytes)| {
                     let end = base.saturating_add(bytes).next_multiple_of(PAGE_SIZE);
@@ -551,44 +551,59 @@ impl Maker<'_> {
         Ok(())
     }
 
-    /// Other cores: what the parent monitor granted.
-    fn take_grants(&mut self, args: &CoreArgs, info: &mut BootInfo) -> Result<(), BootError> {
-        for (number, record) in (0..).zip(&args.grants) {
+    /// Other cores: what the parent monitor offers. Answers where the core package is.
+    fn take_grants(
+        &mut self,
+        args: &CoreArgs,
+        info: &mut BootInfo,
+    ) -> Result<PhysRegion, BootError> {
+        for (number, &ticket) in (0..).zip(&args.grants) {
             let at = CapAddress(slot::RAM_REGIONS.0 + number);
-            if let Some((base, bytes)) = self.import(record, at)? {
+            if let Some(granted) = self.take(ticket, ObjectType::Ram, at)? {
                 let known = usize::try_from(info.ram_count).unwrap_or(0);
                 if let Some(region) = info.ram.get_mut(known) {
                     *region = capelin_abi::boot::RamRegion {
-                        base,
-                        bytes,
+                        base: granted.base,
+                        bytes: granted.bytes,
                         node: args.node,
                     };
                     info.ram_count += 1;
                 }
             }
         }
-        if let Some((_, bytes)) = self.import(&args.parent_ring, slot::PARENT_RING)? {
-            info.parent_ring_bytes = bytes;
+        let ring = self.take(args.parent_ring, ObjectType::Frame, slot::PARENT_RING)?;
+        info.parent_ring_bytes = ring.map_or(0, |ring| ring.bytes);
+        let package = self.take(args.core_package, ObjectType::Frame, slot::CORE_PACKAGE)?;
+        let package = package.unwrap_or_default();
+        // Its text is mapped as it lies: nobody may be able to write to it.
+        let at = self.slot(slot::CORE_PACKAGE)?;
+        if args.core_package != 0 && !self.core.slots.slot(at).is_executable() {
+            return Err(BootError::Arguments("first program"));
         }
-        if let Some((_, bytes)) = self.import(&args.core_package, slot::CORE_PACKAGE)? {
-            info.core_package_bytes = bytes;
-        }
-        Ok(())
+        info.core_package_bytes = package.bytes;
+        Ok(package)
     }
 
-    fn import(
+    /// Takes what `ticket` offers, which must be of type `kind`; nothing for 0.
+    fn take(
         &mut self,
-        words: &[u64; 8],
+        ticket: u64,
+        kind: ObjectType,
         at: CapAddress,
-    ) -> Result<Option<(u64, u64)>, BootError> {
-        if words.iter().all(|&word| word == 0) {
+    ) -> Result<Option<PhysRegion>, BootError> {
+        let Some(ticket) = Ticket::from_word(ticket) else {
             return Ok(None);
-        }
-        let record = CapRecord::parse(words)?;
+        };
         let at = self.slot(at)?;
-        capelin_cap::import(&mut self.core.slots, &mut self.core.kcb.mdb, &record, at)?;
+        handover::import(self.core, ticket, at)?;
         let slot = self.core.slots.slot(at);
-        Ok(Some((slot.base(), slot.size())))
+        if slot.kind() != kind {
+            return Err(BootError::Arguments("a capability of another type"));
+        }
+        Ok(Some(PhysRegion {
+            base: slot.base(),
+            bytes: slot.size(),
+        }))
     }
 
     /// The rest of the home memory becomes the domain's, and it learns all that.

@@ -6,9 +6,8 @@
     reason = "discharges the conditions of the architecture crate"
 )]
 
-use core::ptr;
-
-use capelin_aarch64::{cache, mmu, spin_table};
+use capelin_aarch64::user::Fault;
+use capelin_aarch64::{guarded, mmu, spin_table};
 use capelin_abi::{PAGE_SIZE, PhysAddr, VirtAddr};
 use capelin_kernel::narrow::index;
 
@@ -33,42 +32,43 @@ impl Window {
     }
 
     /// Zeroes the page.
-    pub(crate) fn zero(self) {
-        // SAFETY: mapped writable, normal memory, and not referenced (`new`, 1).
-        unsafe { cache::zero_page(self.address()) }
+    pub(crate) fn zero(self) -> Result<(), Fault> {
+        // SAFETY: 1. mapped writable, normal memory. 2. not referenced (`new`, 1).
+        unsafe { guarded::zero_page(self.address()) }
     }
 
-    /// Reads from `offset` on; bytes past the page read as they are in `target`.
-    pub(crate) fn read(self, offset: usize, target: &mut [u8]) {
-        let bytes = target.len().min(index(PAGE_SIZE).saturating_sub(offset));
-        let source = ptr::with_exposed_provenance::<u8>(index(WINDOW) + offset);
-        // SAFETY: inside of the mapped page (`new`, 1), and `target` is elsewhere.
-        unsafe { ptr::copy_nonoverlapping(source, target.as_mut_ptr(), bytes) }
+    /// Reads words from `offset` on, a multiple of 8; words past the page read as they
+    /// are in `target`.
+    pub(crate) fn read(self, offset: usize, target: &mut [u64]) -> Result<(), Fault> {
+        let room = index(PAGE_SIZE).saturating_sub(offset) / 8;
+        let words = target.len().min(room);
+        let target = target.get_mut(..words).unwrap_or(&mut []);
+        guarded::read_words(target, VirtAddr(WINDOW + offset as u64))
     }
 
-    /// Writes the first word of the page.
-    pub(crate) fn write_word(self, value: u64) {
-        let word = ptr::with_exposed_provenance_mut::<u64>(index(WINDOW));
-        // SAFETY: inside of the mapped page (`new`, 1).
-        unsafe { word.write_volatile(value) }
+    /// Writes words from the page's start on, as many as it has room for.
+    pub(crate) fn write(self, words: &[u64]) -> Result<(), Fault> {
+        let words = words.get(..512).unwrap_or(words);
+        // SAFETY: 1. inside of the mapped page, which is not referenced (`new`, 1).
+        unsafe { guarded::write_words(self.address(), words) }
     }
 
     /// Drops the page from the caches, writing it back.
-    pub(crate) fn clean_invalidate(self) {
-        cache::clean_invalidate_to_poc(self.address(), PAGE_SIZE);
+    pub(crate) fn clean_invalidate(self) -> Result<(), Fault> {
+        guarded::clean_invalidate_to_poc(self.address(), PAGE_SIZE)
     }
 
     /// Writes the page back to where instruction fetches look.
-    pub(crate) fn clean_instructions(self) {
-        cache::clean_instructions(self.address(), PAGE_SIZE);
+    pub(crate) fn clean_instructions(self) -> Result<(), Fault> {
+        guarded::clean_instructions(self.address(), PAGE_SIZE)
     }
 
     /// Releases a spin-table core whose release address is at `offset`, a multiple
     /// of 8, of the page.
-    pub(crate) fn release_spin_table(self, offset: u64, entry: PhysAddr) {
+    pub(crate) fn release_spin_table(self, offset: u64, entry: PhysAddr) -> Result<(), Fault> {
         let address = VirtAddr(WINDOW + (offset & (PAGE_SIZE - 8)));
-        // SAFETY: mapped writable (`new`, 1), aligned; the entry is a sealed core
-        // image's, which the caller has checked.
+        // SAFETY: mapped writable (`new`, 1), aligned; the caller has it from the
+        // device tree's table. The entry is a sealed core image's, checked and clean.
         unsafe { spin_table::release(address, entry) }
     }
 }

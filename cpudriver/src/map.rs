@@ -1,20 +1,24 @@
 //! This core's own translation tables (I1): the image, home memory, this core's
-//! devices, the doorbell pages, and one temporary window.
+//! devices, what kernels share, and one temporary window.
 //!
 //! The tables come from a fixed pool in the image. Leaves are made at boot; later
-//! only doorbell pages are added, and the window changes.
+//! only other kernels' shared pages are added, where the table of all kernels says that
+//! they are, and the window changes.
 
 #![expect(unsafe_code, reason = "the pool of tables, and the switch to them")]
 
 use core::cell::UnsafeCell;
 
+use capelin_aarch64::user::Fault;
 use capelin_aarch64::{mmu, tlb};
 use capelin_abi::syscall::KernelLeaf;
 use capelin_abi::{KernelId, PAGE_SIZE, PhysAddr, SysError, VirtAddr};
 use capelin_kernel::machine::LeafSearch;
 use capelin_vspace::{Descriptor, ENTRIES, Entry, Permissions, TableLevel};
 
-use crate::address::{DOORBELLS, IMAGE, WINDOW, linear};
+use capelin_peers::{Gap, PeerTable, SharedPages};
+
+use crate::address::{IMAGE, PEERS, SHARED, WINDOW, linear};
 use crate::hardware::Window;
 use capelin_kernel::narrow::index;
 
@@ -22,10 +26,11 @@ use capelin_kernel::narrow::index;
 pub(crate) const EARLY_TABLES: usize = 7;
 /// The empty one, for when a half is to map nothing.
 const EMPTY: usize = EARLY_TABLES - 1;
-/// The root, two tables down to the high window, four tables of pages there, and
-/// for the linear map one of level 1, two of level 2 and two of level 3 (home
-/// memory that crosses a GiB, and doesn't end at 2 MiB).
-const POOL: usize = EARLY_TABLES + 12;
+/// The root, two tables down to the high window, seven tables of pages there (image,
+/// devices, four of shared pages, window), and for the linear map one of level 1, two
+/// of level 2 and two of level 3 (home memory that crosses a GiB, and doesn't end at
+/// 2 MiB).
+const POOL: usize = EARLY_TABLES + 15;
 
 #[repr(C, align(4096))]
 struct Pool(UnsafeCell<[[u64; ENTRIES]; POOL]>);
@@ -43,6 +48,10 @@ pub(crate) struct KernelMap {
     used: usize,
     /// The table of the window.
     window: usize,
+    /// The table of all kernels; 0 before it is mapped.
+    peers: PhysAddr,
+    /// Around the page that was last in the window.
+    gap: Gap,
 }
 
 impl KernelMap {
@@ -55,6 +64,8 @@ impl KernelMap {
             image,
             used: EARLY_TABLES + 1,
             window: EARLY_TABLES,
+            peers: PhysAddr(0),
+            gap: Gap::NONE,
         }
     }
 
@@ -171,10 +182,13 @@ impl KernelMap {
         Ok(())
     }
 
-    /// Makes the tables for doorbells and the window, so that later mapping can't
+    /// Makes the tables for shared pages and the window, so that later mapping can't
     /// run out of tables.
     pub(crate) fn prepare_windows(&mut self) -> Result<(), SysError> {
-        self.table_for(VirtAddr(DOORBELLS), TableLevel::L3)?;
+        let span = TableLevel::L2.entry_span();
+        for address in (SHARED..WINDOW).step_by(index(span)) {
+            self.table_for(VirtAddr(address), TableLevel::L3)?;
+        }
         self.window = self.table_for(VirtAddr(WINDOW), TableLevel::L3)?;
         Ok(())
     }
@@ -196,51 +210,122 @@ impl KernelMap {
         unsafe { mmu::replace_kernel_root(root, empty, IMAGE - self.image.0, vectors) };
     }
 
-    /// Maps the doorbell page of another kernel, unless that is done already.
-    pub(crate) fn map_doorbell(
-        &mut self,
-        kernel: KernelId,
-        page: PhysAddr,
-    ) -> Result<(), SysError> {
-        let address = VirtAddr(DOORBELLS + u64::from(kernel.0) * PAGE_SIZE);
-        let table = self.table_for(address, TableLevel::L3)?;
-        let index = TableLevel::L3.index(address);
-        match self.read(table, index).decode(TableLevel::L3) {
-            Entry::Leaf(mapped, _) if mapped == page => Ok(()),
-            Entry::Invalid => {
-                self.map_leaf(address, page, TableLevel::L3, Permissions::KERNEL_DATA)?;
-                tlb::entries_made();
-                Ok(())
-            }
-            _ => {
-                // The kernel came back elsewhere: break before make (D8.16.1).
-                self.write(table, index, Descriptor::INVALID);
-                tlb::invalidate_kernel_page(address);
-                self.map_leaf(address, page, TableLevel::L3, Permissions::KERNEL_DATA)?;
-                tlb::entries_made();
-                Ok(())
-            }
-        }
+    /// Maps the table of all kernels, which lies at `table`, for good. From now on the
+    /// window can be used.
+    pub(crate) fn map_peers(&mut self, table: PhysAddr) -> Result<(), SysError> {
+        let (at, bytes) = (VirtAddr(PEERS), PeerTable::BYTES);
+        self.map_pages(at, table, bytes, Permissions::KERNEL_DATA)?;
+        tlb::entries_made();
+        self.peers = table;
+        Ok(())
     }
 
-    /// Calls `work` with the address at which one page of memory that is no
-    /// kernel's home is mapped meanwhile.
+    /// The shared pages of another kernel, whose home memory is at `home`: mapped, unless
+    /// they are already.
+    #[inline]
+    pub(crate) fn map_shared(
+        &mut self,
+        kernel: KernelId,
+        home: PhysAddr,
+    ) -> Result<&'static SharedPages, SysError> {
+        if kernel.0 >= KernelId::LIMIT {
+            return Err(SysError::InvalidArgument);
+        }
+        let address = VirtAddr(SHARED + u64::from(kernel.0) * SharedPages::BYTES);
+        let pages = PhysAddr(home.0 + crate::boot::shared_offset());
+        let table = self.table_for(address, TableLevel::L3)?;
+        // The last one is made last.
+        let last = TableLevel::L3.index(VirtAddr(address.0 + SharedPages::BYTES - PAGE_SIZE));
+        let wanted = PhysAddr(pages.0 + SharedPages::BYTES - PAGE_SIZE);
+        let is_mapped = matches!(
+            self.read(table, last).decode(TableLevel::L3),
+            Entry::Leaf(mapped, _) if mapped == wanted
+        );
+        if !is_mapped {
+            self.remap_shared(address, pages)?;
+        }
+        // SAFETY: 1. they are mapped.
+        Ok(unsafe { crate::doorbell_page::remote(kernel) })
+    }
+
+    /// Maps shared pages; break before make (D8.16.1), since the kernel may have come
+    /// back elsewhere.
+    #[cold]
+    fn remap_shared(&mut self, address: VirtAddr, pages: PhysAddr) -> Result<(), SysError> {
+        for offset in (0..SharedPages::BYTES).step_by(index(PAGE_SIZE)) {
+            let at = VirtAddr(address.0 + offset);
+            let table = self.table_for(at, TableLevel::L3)?;
+            let entry = TableLevel::L3.index(at);
+            if self.read(table, entry).is_valid() {
+                self.write(table, entry, Descriptor::INVALID);
+                tlb::invalidate_kernel_page(at);
+            }
+        }
+        let bytes = SharedPages::BYTES;
+        self.map_pages(address, pages, bytes, Permissions::KERNEL_DATA)?;
+        tlb::entries_made();
+        Ok(())
+    }
+
+    /// Calls `work` while one page of memory is mapped in the window.
+    ///
+    /// # Errors
+    /// `RangeInUse` for a page of any kernel's home memory, this one's too, or of what
+    /// kernels share (architecture.md, I1): whoever asks. `Unaligned` or `OutOfRange`
+    /// for what isn't a page's address; `NoSuchMemory` where nothing answers.
     pub(crate) fn with_window<R>(
         &mut self,
         page: PhysAddr,
-        permissions: Permissions,
-        work: impl FnOnce(Window) -> R,
+        work: impl FnOnce(Window) -> Result<R, Fault>,
     ) -> Result<R, SysError> {
+        self.with_window_seen(page, |window, _| work(window))
+    }
+
+    /// As [`KernelMap::with_window`], and `work` may look at the map.
+    #[inline]
+    pub(crate) fn with_window_seen<R>(
+        &mut self,
+        page: PhysAddr,
+        work: impl FnOnce(Window, &Self) -> Result<R, Fault>,
+    ) -> Result<R, SysError> {
+        if !self.may_show(page) {
+            return Err(SysError::RangeInUse);
+        }
         let address = VirtAddr(WINDOW);
         let index = TableLevel::L3.index(address);
-        let leaf = Descriptor::leaf(TableLevel::L3, page, permissions);
+        let leaf = Descriptor::leaf(TableLevel::L3, page, Permissions::KERNEL_DATA);
         self.write(self.window, index, leaf.map_err(|_| SysError::Unaligned)?);
         tlb::entries_made();
         // SAFETY: 1. mapped just now; nothing refers to memory that is no home's.
-        let result = work(unsafe { Window::new() });
+        let window = unsafe { Window::new() };
+        let result = work(window, self);
         self.write(self.window, index, Descriptor::INVALID);
         tlb::invalidate_kernel_page(address);
-        Ok(result)
+        result.map_err(|Fault| SysError::NoSuchMemory)
+    }
+
+    /// Whether a page may come into the window.
+    #[inline]
+    fn may_show(&mut self, page: PhysAddr) -> bool {
+        if self.peers.0 == 0 {
+            return false;
+        }
+        // SAFETY: 1. `peers` is set when it has been mapped.
+        let table = unsafe { crate::doorbell_page::peers() };
+        let is_table = page.0.wrapping_sub(self.peers.0) < PeerTable::BYTES;
+        !is_table && table.is_no_home(page, &mut self.gap)
+    }
+
+    /// What the map shows at the window's address now, and how: for a test of I1.
+    pub(crate) fn shown(&self) -> Option<(PhysAddr, KernelLeaf)> {
+        let index = TableLevel::L3.index(VirtAddr(WINDOW));
+        match self.read(self.window, index).decode(TableLevel::L3) {
+            Entry::Leaf(target, permissions) => {
+                let kind = leaf_kind(WINDOW, permissions, target, self.image);
+                Some((target, kind))
+            }
+            _ => None,
+        }
     }
 
     /// Points the window at one page of a device's registers, at boot.
@@ -356,10 +441,10 @@ fn leaf_kind(
     kind.set(KernelLeaf::WRITE, permissions.is_writable());
     kind.set(KernelLeaf::EXECUTE, permissions.is_executable());
     kind.set(KernelLeaf::DEVICE, permissions.is_device());
-    let own = target.0 == image.0 + crate::boot::doorbell_offset();
-    kind.set(
-        KernelLeaf::DOORBELL,
-        own || (DOORBELLS..WINDOW).contains(&address),
-    );
+    let own = image.0 + crate::boot::shared_offset();
+    let is_own = target.0.wrapping_sub(own) < SharedPages::BYTES;
+    let is_table = address.wrapping_sub(PEERS) < PeerTable::BYTES;
+    let is_shared = is_own || is_table || (SHARED..WINDOW).contains(&address);
+    kind.set(KernelLeaf::DOORBELL, is_shared);
     kind
 }

@@ -14,7 +14,7 @@ use capelin_abi::flat::{FlatError, FlatHeader};
 use capelin_abi::{ABI_VERSION, PAGE_SIZE};
 use zerocopy::{FromBytes, FromZeros};
 
-use crate::{Record, plan::PlannedCore};
+use crate::{Ticket, plan::PlannedCore};
 
 /// Home memory must be a multiple of this, and start at one.
 pub const HOME_ALIGNMENT: u64 = 2 << 20;
@@ -133,17 +133,14 @@ impl Layout {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HandOver {
     /// The frame of their rings (a copy).
-    pub ring: Record,
-    /// The module archive (a copy; the same record on every core).
-    pub archive: Record,
+    pub ring: Ticket,
+    /// The module archive (a copy).
+    pub archive: Ticket,
     /// The child's working memory (moved).
-    pub ram: Record,
+    pub ram: Ticket,
     /// What is told in words.
     pub words: MonitorWords,
 }
-
-/// Words of a record that aren't zero in those that are handed over here.
-const RECORD_WORDS: usize = 5;
 
 /// What a parent tells its child in words (`CoreArgs::monitor_words`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -156,10 +153,8 @@ pub struct MonitorWords {
     pub machine_cores: u64,
     /// Word 3: NUMA node of the child's home and working memory.
     pub home_node: u32,
-    /// Words 4–8: the record of the module archive, to be passed on.
-    pub archive: Record,
-    /// Words 9–13: the record of the Notify that rings the parent.
-    pub bell: Record,
+    /// Word 4: the ticket of the Notify that rings the parent.
+    pub bell: Ticket,
 }
 
 impl MonitorWords {
@@ -167,14 +162,13 @@ impl MonitorWords {
     #[must_use]
     pub fn to_words(&self) -> [u64; 16] {
         let mut words = [0; 16];
-        words[..4].copy_from_slice(&[
+        words[..5].copy_from_slice(&[
             u64::from(self.parent),
             u64::from(self.boot_core),
             self.machine_cores,
             u64::from(self.home_node),
+            self.bell,
         ]);
-        words[4..9].copy_from_slice(&self.archive[..RECORD_WORDS]);
-        words[9..14].copy_from_slice(&self.bell[..RECORD_WORDS]);
         words
     }
 
@@ -185,18 +179,12 @@ impl MonitorWords {
             let id = u16::try_from(word).ok();
             id.filter(|&id| id < capelin_abi::KernelId::LIMIT)
         };
-        let record = |first: usize| {
-            let mut record = Record::default();
-            record[..RECORD_WORDS].copy_from_slice(&words[first..first + RECORD_WORDS]);
-            record
-        };
         Some(Self {
             parent: id(words[0])?,
             boot_core: id(words[1])?,
             machine_cores: words[2],
             home_node: u32::try_from(words[3]).ok()?,
-            archive: record(4),
-            bell: record(9),
+            bell: words[4],
         })
     }
 }
@@ -286,13 +274,12 @@ mod tests {
             boot_core: 3,
             machine_cores: 64,
             home_node: 1,
-            archive: [2, 3, 4, 5, 6, 0, 0, 0],
-            bell: [7, 8, 9, 10, 11, 0, 0, 0],
+            bell: 7,
         };
         let hand_over = HandOver {
-            ring: [1; 8],
-            archive: [2; 8],
-            ram: [3; 8],
+            ring: 1,
+            archive: 2,
+            ram: 3,
             words,
         };
         let home = PhysRegion {
@@ -317,7 +304,8 @@ mod tests {
             (args.package_domain.base, args.package_domain.bytes),
             (0x7000, 8192)
         );
-        assert_eq!(args.grants, [[3; 8], [0; 8], [0; 8], [0; 8]]);
+        assert_eq!((args.parent_ring, args.core_package), (1, 2));
+        assert_eq!(args.grants, [3, 0, 0, 0]);
         assert_eq!(MonitorWords::from_words(&args.monitor_words), Some(words));
         let small = PhysRegion {
             base: 0,

@@ -1,7 +1,7 @@
 //! What monitors ask of each other besides what they do for programs.
 //!
-//! A child says [`Intermon::hello`] when it runs; the answer is its part of the plan
-//! and the memory for the cores below it. Starters [`Intermon::report`] the fate of
+//! A child says [`Intermon::hello`] when it runs; the answer is its part of the plan,
+//! and it fetches the memory for the cores below it. Starters [`Intermon::report`] the fate of
 //! their children to the boot core. The operations of
 //! [`capelin_interfaces::monitor::Monitor`], [`capelin_interfaces::system::System`]
 //! and others travel over the same overlay.
@@ -12,7 +12,7 @@ use capelin_idc::interface;
 use capelin_interfaces::memory::{MemoryError, MemoryStats};
 use serde::{Deserialize, Serialize};
 
-use crate::{Record, membership::Report, plan::Plan};
+use crate::{Ticket, membership::Report, plan::Plan};
 
 /// Why a monitor did nothing for another.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -59,41 +59,48 @@ pub struct Allotment {
     /// Which core.
     pub core: u16,
     /// Ram that becomes its home memory.
-    pub home: Record,
+    pub home: Ticket,
     /// Ram that its monitor works with.
-    pub ram: Record,
+    pub ram: Ticket,
 }
 
 /// What a child is told when it has said hello.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Welcome {
-    /// The cores below the child.
+    /// The cores below the child. Their memory comes by [`Intermon::allotments`].
     pub plan: Plan,
-    /// Their memory. A core of the plan without memory isn't started.
-    pub allotments: Vec<Allotment>,
 }
+
+/// Cores whose memory is handed over at a time: a kernel has room for so many offers
+/// only, for all of its children together.
+pub const ALLOTMENTS_AT_ONCE: usize = 12;
 
 /// A ring between two monitors, as the accepting one made it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Opened {
     /// The frame of the rings (a copy).
-    pub ring: Record,
+    pub ring: Ticket,
     /// What rings the accepting monitor.
-    pub bell: Record,
+    pub bell: Ticket,
 }
 
 /// Between two monitors.
-#[interface(name = "intermon", version = 1)]
+#[interface(name = "intermon", version = 2)]
 pub trait Intermon {
     /// A child's first word, with what rings it.
-    async fn hello(&self, bell: Record) -> Result<Welcome, IntermonError>;
+    async fn hello(&self, bell: Ticket) -> Result<Welcome, IntermonError>;
+
+    /// Memory of the next cores below a child that has said hello, at most
+    /// [`ALLOTMENTS_AT_ONCE`]; none when it has all. What it was given before, it has
+    /// imported by now. A core of the plan without memory isn't started.
+    async fn allotments(&self) -> Result<Vec<Allotment>, IntermonError>;
 
     /// What became of cores. To the boot core.
     #[oneway]
     async fn report(&self, reports: Vec<Report>);
 
     /// Opens a ring to the caller, which `bell` rings.
-    async fn open_ring(&self, bell: Record) -> Result<Opened, IntermonError>;
+    async fn open_ring(&self, bell: Ticket) -> Result<Opened, IntermonError>;
 
     /// `word`, back.
     async fn echo(&self, word: u64) -> u64;
@@ -105,7 +112,7 @@ pub trait Intermon {
         bytes: u64,
         alignment: u64,
         node: u32,
-    ) -> Result<Record, IntermonError>;
+    ) -> Result<Ticket, IntermonError>;
 
     /// What memory the boot core's memory service has. To the boot core.
     async fn memory_stats(&self, node: u32) -> Result<MemoryStats, MemoryError>;

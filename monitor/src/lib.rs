@@ -31,5 +31,6 @@ pub mod ping;
 pub mod plan;
 pub mod registry;
 
-/// A capability on its way to another kernel, as its kernel exported it.
-pub type Record = [u64; 8];
+/// A capability on its way to another kernel: the word of the [`capelin_abi::Ticket`]
+/// that its kernel gave out. Only the kernel that it is for can make anything of it.
+pub type Ticket = u64;

@@ -1,9 +1,11 @@
 //! Overlays joined by loopbacks, on the host.
 
 use super::*;
-use crate::intermon::{Intermon, IntermonClient, IntermonError, IntermonServer, Opened, Welcome};
+use crate::intermon::{
+    Allotment, Intermon, IntermonClient, IntermonError, IntermonServer, Opened, Welcome,
+};
 use crate::plan::PlannedCore;
-use crate::{Record, membership::Report};
+use crate::{Ticket, membership::Report};
 use capelin_idc::CallError;
 use capelin_idc::loopback::{self, Loopback};
 use capelin_interfaces::memory::{MemoryError, MemoryStats};
@@ -49,22 +51,23 @@ struct Fake {
 }
 
 impl Intermon for Fake {
-    async fn hello(&self, bell: Record) -> Result<Welcome, IntermonError> {
+    async fn hello(&self, bell: Ticket) -> Result<Welcome, IntermonError> {
         // A long answer: many fragments.
         let cores = (1..=100).map(|core| PlannedCore {
             core,
             parent: 0,
-            mpidr: bell[0],
+            mpidr: bell,
             node: u32::from(self.from),
             home_node: 0,
             ring_node: 0,
             release: 0,
         });
         let plan = Plan::new(0, cores.collect()).map_err(|_| IntermonError::Exhausted)?;
-        Ok(Welcome {
-            plan,
-            allotments: vec![],
-        })
+        Ok(Welcome { plan })
+    }
+
+    async fn allotments(&self) -> Result<Vec<Allotment>, IntermonError> {
+        Ok(vec![])
     }
 
     async fn report(&self, reports: Vec<Report>) {
@@ -72,7 +75,7 @@ impl Intermon for Fake {
         known.extend(reports.into_iter().map(|report| (self.from, report)));
     }
 
-    async fn open_ring(&self, _: Record) -> Result<Opened, IntermonError> {
+    async fn open_ring(&self, _: Ticket) -> Result<Opened, IntermonError> {
         Err(IntermonError::Exhausted)
     }
 
@@ -81,7 +84,7 @@ impl Intermon for Fake {
         word + u64::from(self.core) * 1000 + u64::from(self.from) * 1_000_000
     }
 
-    async fn allocate(&self, _: u64, _: u64, _: u32) -> Result<Record, IntermonError> {
+    async fn allocate(&self, _: u64, _: u64, _: u32) -> Result<Ticket, IntermonError> {
         Err(IntermonError::WrongCore)
     }
 
@@ -174,7 +177,7 @@ fn long_answers_from_all_to_one_at_once_arrive_whole() {
         for from in 1..16 {
             for n in 0..20 {
                 let client = net.client(from, 0, Way::Tree);
-                tasks.push(spawn(async move { (from, n, client.hello([n; 8]).await) }));
+                tasks.push(spawn(async move { (from, n, client.hello(n).await) }));
             }
         }
         for task in tasks {

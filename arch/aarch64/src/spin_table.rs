@@ -5,25 +5,29 @@
 
 use capelin_abi::{PhysAddr, VirtAddr};
 
-use crate::cache;
+use crate::guarded;
 use crate::issue::{Issue, Op, Processor};
+use crate::user::Fault;
 
 /// Sends the cores that wait on the release word mapped at `release` to `entry`,
 /// and wakes them. All cores that share the word go there.
+///
+/// # Errors
+/// [`Fault`] where nothing is mapped, or nothing answers; nobody was woken then.
 ///
 /// # Safety
 /// 1. `release` is a multiple of 8, and mapped to a release address that the
 ///    device tree gives.
 /// 2. `entry` is code that runs with the MMU off, clean to the point of
 ///    coherency.
-pub unsafe fn release(release: VirtAddr, entry: PhysAddr) {
-    let word = crate::pointer::to::<u64>(release);
-    // SAFETY: mapped and aligned (1); nothing else in Rust refers to it.
-    unsafe { word.write_volatile(entry.0) };
+pub unsafe fn release(release: VirtAddr, entry: PhysAddr) -> Result<(), Fault> {
+    // SAFETY: 1. it is the waiting cores' word (1); nothing in Rust refers to it.
+    unsafe { guarded::write_words(release, &[entry.0])? };
     // The waiting core reads past the caches; its WFE ends with the SEV, which
     // must come after the word has arrived.
-    cache::clean_to_poc(release, 8);
+    guarded::clean_to_poc(release, 8)?;
     wake(&mut Processor);
+    Ok(())
 }
 
 fn wake(issue: &mut impl Issue) {
@@ -47,7 +51,8 @@ mod tests {
         let mut word = 0_u64;
         let address = VirtAddr((&raw mut word).expose_provenance() as u64);
         // SAFETY: `word` is aligned and alive; nobody jumps (1, 2).
-        unsafe { release(address, PhysAddr(0x4020_0000)) };
+        let released = unsafe { release(address, PhysAddr(0x4020_0000)) };
+        assert_eq!(released, Ok(()));
         // SAFETY: `word` was written through its exposed address.
         let written = unsafe { (&raw const word).read_volatile() };
         assert_eq!(written, 0x4020_0000);

@@ -4,12 +4,16 @@
 //! The page, its protocol and why no ring is lost are [`capelin_wake`]'s. Here is
 //! who owns which word, and what the kernel does about a ring.
 
+use core::sync::atomic::Ordering;
+
 use capelin_aarch64::gic::SgiTarget;
-use capelin_abi::{KernelId, Mpidr, PhysAddr, SysError};
+use capelin_abi::{KernelId, SysError};
+use capelin_peers::SharedPages;
 
 use crate::dcb::DcbRef;
 use crate::delivery::{self, Cause, seen_by};
 use crate::machine::{Machine, Objects};
+use crate::narrow::low32;
 use crate::state::Core;
 use capelin_wake::Ring;
 use capelin_wake::page::{Answered, SUMMARY_WORDS};
@@ -21,50 +25,58 @@ pub const SGI: u8 = 1;
 /// entry is bounded however many dispatchers are rung at once.
 const ANSWERS: usize = 16;
 
-/// What a Notify capability holds.
-#[derive(Clone, Copy)]
+/// What a Notify capability holds: where the page is and which core to interrupt, the
+/// table of all kernels says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Bell {
     /// The kernel whose page it is.
     pub kernel: KernelId,
-    /// That page.
-    pub page: PhysAddr,
     /// The word.
     pub word: u32,
     /// The bit.
     pub bit: u32,
-    /// The core that runs the kernel.
-    pub target: SgiTarget,
+    /// The word's generation when the Notify was made.
+    pub generation: u32,
 }
 
 impl Bell {
-    /// As a Notify capability's data words: page | word | bit << 50 |
-    /// `GICv2` mask << 56, MPIDR.
+    /// As a Notify capability's first data word: word | bit << 16 | generation << 32.
     pub(crate) fn to_data(self) -> [u64; 2] {
-        let word = self.page.0
-            | u64::from(self.word)
-            | u64::from(self.bit) << 50
-            | u64::from(self.target.gicv2_mask) << 56;
-        [word, self.target.mpidr.0]
+        let word = u64::from(self.word & 0xffff)
+            | u64::from(self.bit) << 16
+            | u64::from(self.generation) << 32;
+        [word, 0]
     }
 
     /// From a Notify capability.
     pub(crate) fn from_data(kernel: KernelId, data: [u64; 2]) -> Self {
         Self {
             kernel,
-            page: PhysAddr(data[0] & 0x3_ffff_ffff_f000),
-            word: (data[0] & 0x1ff) as u32,
-            bit: (data[0] >> 50 & 0x3f) as u32,
-            target: SgiTarget {
-                mpidr: Mpidr(data[1]),
-                gicv2_mask: (data[0] >> 56) as u8,
-            },
+            word: low32(data[0] & 0x1ff),
+            bit: low32(data[0] >> 16 & 0x3f),
+            generation: low32(data[0] >> 32),
         }
+    }
+
+    /// Whether the word belongs to whom it belonged to when the Notify was made.
+    fn is_current(self, pages: &SharedPages) -> bool {
+        let generation = pages.generations.get(self.word as usize);
+        // Pairs with the additions in `DoorbellOwners`. One that is freed at this moment
+        // wakes its next owner once for nothing, which every owner must bear.
+        generation.is_some_and(|now| low32(now.load(Ordering::Acquire)) == self.generation)
     }
 }
 
 /// Rings another kernel's bell, or notes the bit at once when it is our own.
+///
+/// # Errors
+/// `NotRunnable` when the dispatcher is gone; `InvalidArgument` for a kernel that
+/// hasn't been started.
 pub(crate) fn ring<M: Machine>(core: &mut Core<M>, bell: Bell) -> Result<(), SysError> {
     if bell.kernel == core.kernel {
+        if !bell.is_current(core.machine.own_shared()) {
+            return Err(SysError::NotRunnable);
+        }
         if let Some(dcb) = core.kcb.doorbells.owner(bell.word as usize) {
             let frame = seen_by(core, dcb);
             let bits = 1 << bell.bit;
@@ -74,16 +86,22 @@ pub(crate) fn ring<M: Machine>(core: &mut Core<M>, bell: Bell) -> Result<(), Sys
         }
         return Ok(());
     }
-    if bell.kernel.0 >= KernelId::LIMIT || (bell.word as usize) < SUMMARY_WORDS {
+    if (bell.word as usize) < SUMMARY_WORDS {
         return Err(SysError::InvalidArgument);
     }
-    core.machine.map_doorbell(bell.kernel, bell.page)?;
-    let page = core.machine.remote_doorbells(bell.kernel);
+    let pages = core.machine.map_shared(bell.kernel)?;
+    if !bell.is_current(pages) {
+        return Err(SysError::NotRunnable);
+    }
+    let page = core.machine.doorbells_of(pages);
     match page.ring(bell.word as usize, bell.bit) {
         Ring::Quiet => Ok(()),
-        // A target that can't be named would mean a forged Notify: the monitor that
-        // imported it hears of it.
-        Ring::Interrupt => core.machine.send_doorbell(bell.target),
+        Ring::Interrupt => {
+            let place = core.machine.peers().place(bell.kernel);
+            let (mpidr, gicv2_mask) = place.ok_or(SysError::InvalidArgument)?;
+            let target = SgiTarget { mpidr, gicv2_mask };
+            core.machine.send_doorbell(target)
+        }
     }
 }
 

@@ -1,16 +1,19 @@
 //! Who owns which word of this kernel's doorbell page.
 
+use core::sync::atomic::Ordering;
+
 use capelin_abi::SysError;
 use capelin_wake::page::{OWNERS, SUMMARY_WORDS};
 
 use crate::dcb::DcbRef;
 use crate::machine::Machine;
+use crate::narrow::low32;
 
 /// Who owns which word of this kernel's page.
 #[repr(C)]
 pub struct DoorbellOwners {
     /// Where the search for a free word begins: words aren't reused before all
-    /// others have been, so that a stale Notify stays without effect for long.
+    /// others have been, so that generations last.
     next: u32,
     owners: [Option<DcbRef>; OWNERS],
 }
@@ -35,6 +38,7 @@ impl DoorbellOwners {
             if self.owners[at].is_none() {
                 self.owners[at] = Some(dcb);
                 self.next = u32::try_from(at + 1).unwrap_or(0);
+                renew(machine, at + SUMMARY_WORDS);
                 // What a stale Notify left here would have the new owner's peers
                 // believe that it is about to look.
                 machine.doorbells().take(at + SUMMARY_WORDS);
@@ -45,12 +49,13 @@ impl DoorbellOwners {
     }
 
     /// Takes a word back.
-    pub(crate) fn release(&mut self, word: u32) {
+    pub(crate) fn release(&mut self, machine: &impl Machine, word: u32) {
         if let Some(owner) = (word as usize)
             .checked_sub(SUMMARY_WORDS)
             .and_then(|at| self.owners.get_mut(at))
         {
             *owner = None;
+            renew(machine, word as usize);
         }
     }
 
@@ -65,4 +70,18 @@ impl DoorbellOwners {
         word.checked_sub(SUMMARY_WORDS)
             .and_then(|at| self.owners.get(at).copied().flatten())
     }
+}
+
+/// Begins a new generation of a word: a Notify of an earlier one rings nobody.
+fn renew(machine: &impl Machine, word: usize) {
+    if let Some(generation) = machine.own_shared().generations.get(word) {
+        // Only the owner writes it. Pairs with the load in `doorbell::Bell`.
+        generation.fetch_add(1, Ordering::Release);
+    }
+}
+
+/// The generation of a word of this kernel's page.
+pub(crate) fn generation(machine: &impl Machine, word: u32) -> u32 {
+    let generation = machine.own_shared().generations.get(word as usize);
+    generation.map_or(0, |generation| low32(generation.load(Ordering::Relaxed)))
 }

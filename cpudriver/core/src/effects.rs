@@ -167,7 +167,7 @@ impl<M: Machine> Effects for KernelEffects<'_, M> {
         // are bound from now on wouldn't be unbound.
         entry.frame = 0;
         let word = core::mem::take(&mut entry.doorbell);
-        self.doorbells.release(word);
+        self.doorbells.release(self.machine, word);
         crate::endpoint::take_back_promise(self.objects, dcb);
     }
 

@@ -15,6 +15,7 @@
 //! | [`log`], [`doorbell_page`], [`kcb`], [`state`] | state |
 //! | [`cspace`], [`mapping`], [`endpoint`] | look-up, and what capabilities say |
 //! | [`report`] | what the kernel says |
+//! | [`handover`] | capabilities between kernels |
 //! | [`delivery`], [`doorbell`], [`bound_irq`] | what comes for a dispatcher, and wakes it |
 //! | [`effects`] | what goes with a capability |
 //! | [`interrupts`] | taking them |
@@ -44,6 +45,7 @@ pub mod effects;
 pub mod endpoint;
 pub mod exit;
 pub mod fault;
+pub mod handover;
 pub mod home;
 pub mod interrupts;
 pub mod invoke;

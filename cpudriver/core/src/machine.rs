@@ -8,9 +8,11 @@
 //! Capability slots are lent by [`SlotStore`].
 
 use capelin_aarch64::gic::SgiTarget;
+use capelin_abi::boot::CoreArgs;
 use capelin_abi::syscall::KernelLeaf;
 use capelin_abi::{KernelId, Mpidr, PhysAddr, SysError, VirtAddr};
 use capelin_cap::SlotStore;
+use capelin_peers::{PeerTable, SharedPages};
 use capelin_wake::{Page, Word};
 
 pub use crate::home::{FrameWords, Objects, SaveContext, VNode};
@@ -118,7 +120,8 @@ pub trait Machine {
     fn kernel_leaf(&self, number: u64, from: VirtAddr) -> LeafSearch;
 
     // Memory that isn't home memory, a page at a time through the temporary window.
-    // All fail as mapping the window does.
+    // All fail with `RangeInUse` for any kernel's home memory, and with `NoSuchMemory`
+    // where nothing answers.
 
     /// Zeroes a page.
     ///
@@ -138,17 +141,30 @@ pub trait Machine {
     /// Why the page can't be mapped.
     fn clean_instructions_page(&mut self, page: PhysAddr) -> Result<(), SysError>;
 
-    /// Reads the first bytes of a page.
+    /// Reads the first words of a page.
     ///
     /// # Errors
     /// Why the page can't be mapped.
-    fn read_page(&mut self, page: PhysAddr, target: &mut [u8]) -> Result<(), SysError>;
+    fn read_page(&mut self, page: PhysAddr, target: &mut [u64]) -> Result<(), SysError>;
 
-    /// Writes the first word of a page.
+    /// Writes the first words of a page.
     ///
     /// # Errors
     /// Why the page can't be mapped.
-    fn write_page_word(&mut self, page: PhysAddr, value: u64) -> Result<(), SysError>;
+    fn write_page(&mut self, page: PhysAddr, words: &[u64]) -> Result<(), SysError>;
+
+    /// Whether a page holds what this kernel's own image held at offset `offset` (a
+    /// multiple of 4096) when it started.
+    ///
+    /// # Errors
+    /// Why the page can't be mapped.
+    fn is_own_image(&mut self, page: PhysAddr, offset: u64) -> Result<bool, SysError>;
+
+    /// What the map shows at the window's address while `page` is there, and how.
+    ///
+    /// # Errors
+    /// Why the page can't be mapped.
+    fn show(&mut self, page: PhysAddr) -> Result<(PhysAddr, KernelLeaf), SysError>;
 
     /// Releases a spin-table core whose release address is at `offset`, a multiple
     /// of 8, of a page.
@@ -179,22 +195,43 @@ pub trait Machine {
     /// Whether the kernel's own linear map reaches the word at `address`.
     fn reaches(&mut self, address: PhysAddr) -> bool;
 
-    // Doorbell pages.
+    // What this kernel was told when it started, and what kernels share.
 
-    /// Where this kernel's page lies.
-    fn doorbell_page(&self) -> PhysAddr;
+    /// Its arguments.
+    fn args(&self) -> &'static CoreArgs;
+
+    /// Bytes of its image.
+    fn image_bytes(&self) -> u64;
+
+    /// The table of all kernels.
+    fn peers(&self) -> &'static PeerTable;
+
+    /// Whether any byte of the range lies in that table.
+    fn is_peer_table(&self, base: PhysAddr, bytes: u64) -> bool {
+        let at = self.args().peers;
+        let table = capelin_peers::Home {
+            base: PhysAddr(at.base),
+            bytes: at.bytes,
+        };
+        table.meets(base, bytes)
+    }
+
+    /// This kernel's own shared pages.
+    fn own_shared(&self) -> &'static SharedPages;
+
+    /// The shared pages of another kernel.
+    ///
+    /// # Errors
+    /// [`SysError::InvalidArgument`] for one that the table doesn't know.
+    fn map_shared(&mut self, kernel: KernelId) -> Result<&'static SharedPages, SysError>;
+
+    // This kernel's doorbell page.
 
     /// This kernel's page.
     fn doorbells(&self) -> Page<'static, Self::Word>;
 
-    /// Maps the page of another kernel.
-    ///
-    /// # Errors
-    /// [`SysError::EntryInUse`] when that kernel has another page here.
-    fn map_doorbell(&mut self, kernel: KernelId, page: PhysAddr) -> Result<(), SysError>;
-
-    /// The mapped page of `kernel`.
-    fn remote_doorbells(&self, kernel: KernelId) -> Page<'static, Self::Word>;
+    /// The doorbell page among a kernel's shared pages.
+    fn doorbells_of(&self, pages: &'static SharedPages) -> Page<'static, Self::Word>;
 
     // Firmware.
 

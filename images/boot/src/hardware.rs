@@ -1,9 +1,14 @@
 //! What the CPU driver is told of interrupt controller, timer, firmware and
 //! console.
 
+use alloc::vec::Vec;
+
+use capelin_abi::KernelId;
 use capelin_abi::boot::{ConsoleArgs, GicArgs, MAX_REDISTRIBUTOR_REGIONS, PhysRegion, PsciArgs};
+use capelin_dt::bootability::{Start, start};
 use capelin_dt::gic::GicKind;
-use capelin_dt::{Conduit, Console, ConsoleKind, Machine, PsciVersion, Region};
+use capelin_dt::{Conduit, Console, ConsoleKind, Machine, Mpidr, PsciVersion, Region};
+use capelin_peers::table::core_words;
 
 /// The interrupt controller; `None` where the tree has none that can be used
 /// (which [`capelin_dt::bootability()`] reports before).
@@ -121,6 +126,29 @@ const fn region(region: Region) -> PhysRegion {
         base: region.base.0,
         bytes: region.size,
     }
+}
+
+/// What the table of all kernels says of the machine's cores: the words of the entries
+/// that follow [`capelin_peers::table::CORES_OFFSET`]. Cores beyond what it has room for
+/// aren't started.
+#[must_use]
+pub fn cores(machine: &Machine) -> Vec<[u64; 4]> {
+    let mut known: Vec<Mpidr> = Vec::new();
+    let mut entries = Vec::new();
+    for cpu in &machine.cpus {
+        // Of two entries with one MPIDR the first counts, as it does where the boot
+        // order is made.
+        if known.contains(&cpu.mpidr) || entries.len() == usize::from(KernelId::LIMIT) {
+            continue;
+        }
+        known.push(cpu.mpidr);
+        let release = match start(machine, cpu) {
+            Some(Start::SpinTable { release }) => Some(release),
+            _ => None,
+        };
+        entries.push(core_words(cpu.mpidr, release));
+    }
+    entries
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 //! archive      taken           taken
 //! tree, given  taken           free
 //! tree, copy   placed          taken
+//! kernels      placed          taken      the table of all kernels (capelin_peers)
 //! home memory  placed          taken
 //! ```
 
@@ -19,6 +20,7 @@ use capelin_abi::PAGE_SIZE;
 use capelin_abi::boot::{KernelHeader, MAX_RAM_REGIONS, RamRegion};
 use capelin_dt::early::usable;
 use capelin_dt::{EnableMethod, Machine, MemoryRegion, NumaId, Region};
+use capelin_peers::PeerTable;
 
 use crate::BootError;
 
@@ -54,6 +56,8 @@ pub struct Placement {
     pub home_is_local: bool,
     /// Room for the device tree, whole pages.
     pub device_tree: Region,
+    /// Room for the table of all kernels.
+    pub peers: Region,
     /// The memory that is left, ascending; at most [`MAX_RAM_REGIONS`].
     pub ram: Vec<RamRegion>,
     /// Bytes of free memory that didn't fit into `ram` (the smallest regions).
@@ -89,11 +93,17 @@ pub fn place(
         let taken = [busy[0], busy[1], busy[2], home];
         tree_copy(&free(&taken), node, given.device_tree.size)?
     };
-    let (ram, left_out) = regions(&free(&[given.archive, device_tree, home]));
+    let peers = {
+        let taken = [busy[0], busy[1], busy[2], home, device_tree];
+        piece(&free(&taken), node, PeerTable::BYTES)
+            .ok_or(BootError::NoRoomForTree(PeerTable::BYTES))?
+    };
+    let (ram, left_out) = regions(&free(&[given.archive, device_tree, home, peers]));
     Ok(Placement {
         home,
         home_is_local,
         device_tree,
+        peers,
         ram,
         left_out,
     })
@@ -167,12 +177,17 @@ fn tree_copy(free: &[MemoryRegion], node: u64, bytes: u64) -> Result<Region, Boo
     let bytes = bytes
         .checked_next_multiple_of(PAGE_SIZE)
         .ok_or(error.clone())?;
+    piece(free, node, bytes).ok_or(error)
+}
+
+/// A place for `bytes` bytes of whole pages, on the node if it has room.
+fn piece(free: &[MemoryRegion], node: u64, bytes: u64) -> Option<Region> {
     let place = |is_local: bool| {
         free.iter()
             .filter(move |region| (node_of(region) == node) == is_local)
             .find_map(|region| aligned(region.region, PAGE_SIZE, bytes))
     };
-    place(true).or_else(|| place(false)).ok_or(error)
+    place(true).or_else(|| place(false))
 }
 
 /// The lowest aligned piece of `bytes` bytes in `region`.
@@ -276,7 +291,7 @@ pub(crate) mod tests {
             placed_on += 1;
             assert!(placed.home.base.is_aligned(HOME_ALIGNMENT), "{name}");
             assert!(placed.device_tree.base.is_aligned(PAGE_SIZE), "{name}");
-            let taken = [given.archive, placed.home, placed.device_tree];
+            let taken = [given.archive, placed.home, placed.device_tree, placed.peers];
             for (index, one) in taken.iter().enumerate() {
                 assert!(
                     !taken[..index].iter().any(|&two| overlaps(*one, two)),
@@ -286,6 +301,10 @@ pub(crate) mod tests {
             assert!(!overlaps(placed.home, given.boot_driver), "{name}");
             assert!(!overlaps(placed.home, given.device_tree), "{name}");
             assert!(!overlaps(placed.device_tree, given.boot_driver), "{name}");
+            assert!(placed.peers.base.is_aligned(PAGE_SIZE), "{name}");
+            assert_eq!(placed.peers.size, PeerTable::BYTES, "{name}");
+            assert!(!overlaps(placed.peers, given.boot_driver), "{name}");
+            assert!(!overlaps(placed.peers, given.device_tree), "{name}");
             let mut floor = 0;
             for region in &placed.ram {
                 assert!(region.base >= floor.max(PAGE_SIZE), "{name}");

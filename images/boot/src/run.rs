@@ -13,6 +13,7 @@ use capelin_boot::modules::{self, Modules};
 use capelin_boot::place::{Given, place};
 use capelin_boot::{BootError, hardware};
 use capelin_dt::{DtError, Machine, Region, Severity, bootability, early};
+use capelin_peers::table::CORES_OFFSET;
 use zerocopy::IntoBytes;
 
 use crate::memory::{Room, slice};
@@ -87,6 +88,7 @@ fn boot(
     tree.zero(blob.len() as u64, placement.device_tree.size);
     tree.finish();
     fill_home(placement.home, &modules, args.as_bytes());
+    fill_peers(placement.peers, &hardware::cores(&machine));
     let milliseconds = elapsed_ms(entry_ticks);
     say(format_args!(
         "CPU driver and init in {} at {}, entering after {milliseconds} ms",
@@ -233,6 +235,15 @@ fn fill_home(home: Region, modules: &Modules<'_>, args: &[u8]) {
     room.write(kernel.memory_bytes, args);
     room.zero(kernel.memory_bytes + args.len() as u64, domain);
     room.write(domain, modules.domain_file);
+    room.finish();
+}
+
+/// Fills the table of all kernels: nobody runs yet, on the cores that the tree knows.
+fn fill_peers(peers: Region, cores: &[[u64; 4]]) {
+    // SAFETY: `place` found it to be memory that nothing uses (1), whole pages (2).
+    let mut room = unsafe { Room::take(peers.base.0, peers.size) };
+    room.zero(0, peers.size);
+    room.write(CORES_OFFSET, cores.as_bytes());
     room.finish();
 }
 

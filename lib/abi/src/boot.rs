@@ -201,15 +201,18 @@ pub struct CoreArgs {
     pub archive: PhysRegion,
     /// The device tree (boot core).
     pub device_tree: PhysRegion,
-    /// Record of the frame shared with the parent monitor (all but the boot
-    /// core), as exported by the parent's kernel; all zero for none.
-    pub parent_ring: [u64; 8],
-    /// Record of a frame with the pristine images for starting further cores
-    /// (all but the boot core); all zero for none.
-    pub core_package: [u64; 8],
-    /// Records of memory that the parent hands over (all but the boot core),
-    /// all zero where unused.
-    pub grants: [[u64; 8]; 4],
+    /// The table of all kernels (`capelin_peers`), for which the boot driver has set
+    /// memory aside. A kernel that starts a core writes in where its own is.
+    pub peers: PhysRegion,
+    /// [`crate::Ticket`] of the frame shared with the parent monitor (all but the
+    /// boot core), as exported by the parent's kernel; 0 for none.
+    pub parent_ring: u64,
+    /// Ticket of a frame with the pristine images for starting further cores (all
+    /// but the boot core); 0 for none.
+    pub core_package: u64,
+    /// Tickets of memory that the parent hands over (all but the boot core), 0 where
+    /// unused.
+    pub grants: [u64; 4],
     /// Free words that the parent monitor passes to the child monitor.
     pub monitor_words: [u64; 16],
     /// Regions of memory in use (boot core).

@@ -305,6 +305,8 @@ pub const TABLE: &[Row] = table! {
     Invoke(Invocation::Reboot) => [0 KERNEL: WRITE],
     Invoke(Invocation::Probe) => [0 KERNEL: READ],
     Invoke(Invocation::MapLeaf) => [0 KERNEL: READ],
+    Invoke(Invocation::SettleExport) => [0 KERNEL: GRANT],
+    Invoke(Invocation::ProbeWindow) => [0 KERNEL: READ],
     Send => [0 ENDPOINT: WRITE] [1 ANY: GRANT],
     Yield => [0 DISPATCHER: EXECUTE],
 };

@@ -179,16 +179,19 @@ numbered! {
         /// Kernel: turn a Frame into a CoreImage. x1: the frame.
         Seal = 52,
         /// Kernel: start a core. x1: CoreImage, x2: MPIDR, x3: 0 for PSCI, or the
-        /// spin-table release address.
+        /// spin-table release address, as the device tree has it.
         StartCore = 53,
         /// Kernel: PSCI `AFFINITY_INFO`. x1: MPIDR. x1 := 0 on, 1 off, 2 pending.
         AffinityInfo = 54,
-        /// Kernel: move or copy a capability to another kernel. x1: source,
-        /// x2: address of a 64-byte record to write, x3: kernel id |
-        /// 1 << 16 for a copy.
+        /// Kernel: offer a capability to another kernel, which must have been started
+        /// or be about to be. x1: source, x2: kernel id | 1 << 16 for a copy.
+        /// x1 := [`crate::Ticket`], to be given to whoever imports it there. What is
+        /// moved is in transit until it has been taken, or is withdrawn.
+        /// [`crate::SysError::NoResources`] while as many are offered as can be.
         Export = 55,
-        /// Kernel: take a capability exported by another kernel. x1: address of
-        /// the record, x2: target (in the caller's CSpace).
+        /// Kernel: take a capability that another kernel offers to this one. x1:
+        /// [`crate::Ticket`], x2: target (in the caller's CSpace). When it fails, the
+        /// offer stands.
         Import = 56,
         /// Kernel: PSCI `SYSTEM_OFF`.
         PowerOff = 57,
@@ -203,6 +206,16 @@ numbered! {
         /// [`KernelLeaf`] in the low 12 bits. [`crate::SysError::OutOfRange`]
         /// past the last.
         MapLeaf = 60,
+        /// Kernel: what has become of an offer of this kernel's. x1:
+        /// [`crate::Ticket`], x2: 1 to take it back unless it has been taken. x1 := 0
+        /// when it stands, 1 when it has been taken, 2 when it was taken back; the
+        /// ticket is void then. [`crate::SysError::NoSuchTransfer`] for one that is.
+        SettleExport = 61,
+        /// Kernel: have page x1 in the temporary window, and look at the map
+        /// meanwhile. x1 := the page that the window shows, x2 := [`KernelLeaf`], how.
+        /// Fails as every use of the window does:
+        /// [`crate::SysError::RangeInUse`] for home memory, whosever it is.
+        ProbeWindow = 62,
     }
 }
 
@@ -265,7 +278,8 @@ bitflags::bitflags! {
         const EXECUTE = 1 << 1;
         /// Device memory.
         const DEVICE = 1 << 2;
-        /// Another kernel's doorbell page, or its own.
+        /// What kernels share: doorbell pages and offers, another kernel's or its own,
+        /// and the table of all kernels.
         const DOORBELL = 1 << 3;
     }
 }

@@ -463,12 +463,12 @@ mod tests {
 
     #[test]
     fn release_addresses_are_the_trees() {
-        let table = table(&[(0, None), (1, Some(0xe0)), (0x300, Some(0x1000_0f8))]);
+        let table = table(&[(0, None), (1, Some(0xe0)), (0x300, Some(0x0100_00f8))]);
         assert_eq!(table.release_address(Mpidr(0)), Ok(None));
         assert_eq!(table.release_address(Mpidr(1)), Ok(Some(PhysAddr(0xe0))));
         assert_eq!(table.release_address(Mpidr(2)), Err(PeerError::NoSuchCore));
         let pages: Vec<u64> = table.release_pages().map(|page| page.0).collect();
-        assert_eq!(pages, [0, 0x1000_000]);
+        assert_eq!(pages, [0, 0x0100_0000]);
     }
 
     /// Every page around every home, against the homes themselves; with the gap kept,

@@ -280,7 +280,7 @@ impl Start {
             .capability(handover::BOOT_INFO, slot::BOOT_INFO)
             .word(handover::HAS_SKB, u64::from(has_skb))
             // The kernel keeps some of what a power of two would leave.
-            .home_bytes((1 << 20) - (64 << 10))
+            .home_bytes((1 << 20) - (128 << 10))
             .ram_bytes(2 << 20)
     }
 

@@ -14,6 +14,7 @@ use crate::dcb::{DcbRef, EndpointRecord, Resume, Wait, held};
 use crate::delivery::{self, Cause};
 use crate::dispatch;
 use crate::doorbell::Bell;
+use crate::doorbell_page;
 use crate::endpoint;
 use crate::lifecycle;
 use crate::machine::{FrameWords, Machine, Objects};
@@ -235,10 +236,9 @@ fn make_notify<M: Machine>(
     }
     let bell = Bell {
         kernel: core.kernel,
-        page: core.machine.doorbell_page(),
         word,
         bit: low32(bit),
-        target: core.sgi_target,
+        generation: doorbell_page::generation(&core.machine, word),
     };
     let capability = Capability::memory(
         ObjectType::Notify,

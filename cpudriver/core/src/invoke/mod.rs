@@ -13,9 +13,10 @@ mod cnode;
 mod dispatcher;
 mod interrupt;
 mod kernel;
+mod start_core;
 mod vnode;
 
-pub use kernel::ARGS_USED;
+pub use start_core::ARGS_USED;
 
 use capelin_abi::rights::{INVOKED, Need};
 use capelin_abi::syscall::{DispatcherState, Invocation};

@@ -1,5 +1,7 @@
 //! What is delivered, and that nobody sleeps through it.
 
+use std::sync::atomic::Ordering;
+
 use capelin_abi::SysError;
 use capelin_abi::dispatcher::offset;
 use capelin_abi::lmp::MessageHeader;
@@ -77,15 +79,20 @@ fn a_remote_bell_sends_one_interrupt() {
     let mut world = World::new();
     let init = world.init;
     notify(&mut world, init, 3, 200);
-    // As it would be at another kernel: of kernel 9, whose page lies elsewhere.
+    // As it would be at another kernel: of kernel 9.
     let index = world.index(200);
     let [word, _] = capelin_cap::SlotStore::slot(&world.core.slots, index).data();
+    // Its word was given out once, as ours was.
+    let peer = capelin_abi::KernelId(9);
+    let pages = world.core.machine.map_shared(peer).expect("kernel 9");
+    let number = usize::try_from(word & 0xffff).expect("a word");
+    pages.generations[number].store(word >> 32, Ordering::Relaxed);
     let bell = capelin_cap::Capability::plain(
         capelin_abi::ObjectType::Notify,
         0x77,
         capelin_abi::Rights::all(),
     )
-    .with_data([word & 0xfff | word & (0x3f << 50) | 0x5000_0000, 0x102]);
+    .with_data([word, 0]);
     let target = world.index(201);
     let record = capelin_cap::CapRecord {
         capability: bell,
@@ -103,6 +110,38 @@ fn a_remote_bell_sends_one_interrupt() {
         let asked = world.core.machine.asked();
         assert_eq!(asked, expected);
     }
+    // The word is somebody else's now.
+    pages.doorbell[number].store(0, Ordering::Relaxed);
+    pages.generations[number].fetch_add(1, Ordering::Relaxed);
+    let refused = world.invoke(201, Invocation::Ring, &[]).map(drop);
+    assert_eq!(refused, Err(SysError::NotRunnable));
+    assert_eq!(pages.doorbell[number].load(Ordering::Relaxed), 0);
+}
+
+/// B10: a doorbell word that is given to another dispatcher isn't rung by a Notify to
+/// the first, whether that is here or on another kernel.
+#[test]
+fn a_reused_word_is_not_rung_by_an_old_notify() {
+    let mut world = World::new();
+    let first = world.dispatcher();
+    notify(&mut world, first, 3, 200);
+    let index = world.index(200);
+    let old = capelin_cap::SlotStore::slot(&world.core.slots, index).data()[0];
+    let generation = |world: &World| {
+        let word = usize::try_from(old & 0xffff).expect("a word");
+        let shared = world.core.machine.shared;
+        shared.generations[word].load(Ordering::Relaxed)
+    };
+    assert_eq!(generation(&world), old >> 32);
+    world
+        .invoke(
+            slot::L1CNODE,
+            Invocation::Delete,
+            &[cap(first.slot).to_word()],
+        )
+        .expect("deleted");
+    // Already now, before the word has a new owner.
+    assert_ne!(generation(&world), old >> 32);
 }
 
 #[test]

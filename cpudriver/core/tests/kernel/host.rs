@@ -7,9 +7,11 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::LazyLock;
+use std::sync::atomic::AtomicU64;
 
 use capelin_aarch64::gic::SgiTarget;
+use capelin_abi::boot::{CoreArgs, PhysRegion};
 use capelin_abi::capability::SLOT_BYTES;
 use capelin_abi::dispatcher::context;
 use capelin_abi::syscall::KernelLeaf;
@@ -18,8 +20,9 @@ use capelin_cap::{Slot, SlotIndex, SlotStore};
 use capelin_kernel::dcb::{Dcb, DcbRef};
 use capelin_kernel::doorbell::SGI;
 use capelin_kernel::machine::{FrameWords, LeafSearch, Machine, Objects, SaveContext, VNode};
+use capelin_peers::{Home as HomeMemory, PeerTable, SharedPages};
 use capelin_wake::Page;
-use capelin_wake::page::WORDS as DOORBELLS;
+use zerocopy::FromZeros;
 
 /// Where home memory begins.
 pub const HOME: u64 = 0x4000_0000;
@@ -37,6 +40,41 @@ pub const RAM_BYTES: u64 = 0x100_0000;
 pub const USER: u64 = 0x10_0000;
 /// Its bytes.
 pub const USER_BYTES: usize = 4096;
+
+/// The first word of this kernel's image; the others are zero.
+pub const IMAGE_WORD: u64 = 0x1400_0010;
+/// Bytes of it.
+pub const IMAGE_BYTES: u64 = 4 * PAGE_SIZE;
+/// Where the table of all kernels lies.
+pub const PEERS_AT: u64 = 0x7000_0000;
+
+/// Kernel 0, here, and kernel 9 on core 0x102.
+static PEERS: LazyLock<PeerTable> = LazyLock::new(|| {
+    let table = PeerTable::new(&[(Mpidr(0), None), (Mpidr(0x102), None)]);
+    for (kernel, mpidr, base) in [(0, 0, HOME), (9, 0x102, 0x5000_0000)] {
+        let home = HomeMemory {
+            base: PhysAddr(base),
+            bytes: HOME_BYTES,
+        };
+        table
+            .enter(KernelId(kernel), Mpidr(mpidr), home, false)
+            .expect("an empty table");
+    }
+    table
+});
+
+static ARGS: LazyLock<CoreArgs> = LazyLock::new(|| {
+    let mut args = CoreArgs::new_zeroed();
+    args.abi_version = capelin_abi::ABI_VERSION;
+    args.peers = PhysRegion {
+        base: PEERS_AT,
+        bytes: PeerTable::BYTES,
+    };
+    args.timer_intid = TIMER;
+    args.gic.version = 3;
+    args.gic.distributor.base = 0x800_0000;
+    args
+});
 
 const WORDS: usize = (HOME_BYTES / 8) as usize;
 const PAGES: usize = (HOME_BYTES / PAGE_SIZE) as usize;
@@ -75,7 +113,6 @@ pub struct SleepsForEver;
 /// Home memory as words, for what user space sees of it.
 pub struct Words {
     words: Box<[Cell<u64>]>,
-    doorbells: [AtomicU64; DOORBELLS],
     /// While set, what is read of a frame outside of the save areas is noise, as if
     /// another core wrote it all the time. The state of the generator.
     noise: Cell<u64>,
@@ -93,16 +130,12 @@ impl Words {
         let words = POOL.with_borrow_mut(Vec::pop).unwrap_or_else(|| {
             Box::leak(Box::new(Self {
                 words: vec![Cell::new(0); WORDS].into_boxed_slice(),
-                doorbells: [const { AtomicU64::new(0) }; DOORBELLS],
                 noise: Cell::new(0),
                 rewrite: Cell::new(None),
             }))
         });
         words.noise.set(0);
         words.rewrite.set(None);
-        for word in &words.doorbells {
-            word.store(0, Ordering::Relaxed);
-        }
         words.words.iter().for_each(|word| word.set(0));
         words
     }
@@ -349,14 +382,20 @@ pub struct Host {
     pub enabled: BTreeSet<u32>,
     /// Looks at the interrupts before one is there, for restarts; none for never.
     pub patience: Cell<Option<u32>>,
-    /// Own doorbell words.
-    pub page: &'static [AtomicU64; DOORBELLS],
-    /// Those of other kernels: the page, and its words.
-    pub remote: BTreeMap<u16, (u64, &'static [AtomicU64; DOORBELLS])>,
+    /// The table of all kernels.
+    pub peers: &'static PeerTable,
+    /// Own pages that other kernels reach.
+    pub shared: &'static SharedPages,
+    /// Those of other kernels.
+    pub remote: BTreeMap<u16, &'static SharedPages>,
+    /// What it was told when it started.
+    pub args: &'static CoreArgs,
+    /// Pages where nothing answers.
+    pub holes: BTreeSet<u64>,
     /// User memory at [`USER`].
     pub user: Vec<u8>,
     /// First words of pages elsewhere.
-    pub pages: BTreeMap<u64, Vec<u8>>,
+    pub pages: BTreeMap<u64, Vec<u64>>,
     /// What the console got.
     pub console: Vec<u8>,
     /// Bytes that it takes before it is busy.
@@ -380,8 +419,11 @@ impl Host {
             pending: VecDeque::new(),
             enabled: BTreeSet::new(),
             patience: Cell::new(None),
-            page: &home.words.doorbells,
+            peers: &PEERS,
+            shared: Box::leak(Box::default()),
             remote: BTreeMap::new(),
+            args: &ARGS,
+            holes: BTreeSet::new(),
             user: vec![0; USER_BYTES],
             pages: BTreeMap::new(),
             console: Vec::new(),
@@ -410,13 +452,19 @@ impl Host {
         self.timer_is_due() || !self.pending.is_empty()
     }
 
-    fn foreign(page: PhysAddr) -> Result<(), SysError> {
-        let end = RAM + RAM_BYTES;
-        if (RAM..end).contains(&page.0) {
-            Ok(())
-        } else {
-            Err(SysError::Unaligned)
+    /// Has a page in the window.
+    fn foreign(&mut self, page: PhysAddr) -> Result<(), SysError> {
+        if self.peers.meets_home(page, PAGE_SIZE) {
+            return Err(SysError::RangeInUse);
         }
+        let end = RAM + 2 * RAM_BYTES;
+        if !(RAM..end).contains(&page.0) {
+            return Err(SysError::Unaligned);
+        }
+        if self.holes.contains(&page.0) {
+            return Err(SysError::NoSuchMemory);
+        }
+        Ok(())
     }
 
     fn user_range(&self, at: VirtAddr, bytes: usize) -> Result<std::ops::Range<usize>, SysError> {
@@ -564,40 +612,53 @@ impl Machine for Host {
     }
 
     fn zero_foreign_page(&mut self, page: PhysAddr) -> Result<(), SysError> {
-        Self::foreign(page)?;
+        self.foreign(page)?;
         self.pages.remove(&page.0);
         self.ask(Asked::ZeroForeign(page.0));
         Ok(())
     }
 
     fn clean_invalidate_page(&mut self, page: PhysAddr) -> Result<(), SysError> {
-        Self::foreign(page)?;
+        self.foreign(page)?;
         self.ask(Asked::CleanInvalidate(page.0));
         Ok(())
     }
 
     fn clean_instructions_page(&mut self, page: PhysAddr) -> Result<(), SysError> {
-        Self::foreign(page)?;
+        self.foreign(page)?;
         self.ask(Asked::CleanInstructions(page.0));
         Ok(())
     }
 
-    fn read_page(&mut self, page: PhysAddr, target: &mut [u8]) -> Result<(), SysError> {
-        Self::foreign(page)?;
+    fn read_page(&mut self, page: PhysAddr, target: &mut [u64]) -> Result<(), SysError> {
+        self.foreign(page)?;
         target.fill(0);
-        if let Some(bytes) = self.pages.get(&page.0) {
-            let count = bytes.len().min(target.len());
-            target[..count].copy_from_slice(&bytes[..count]);
+        if let Some(words) = self.pages.get(&page.0) {
+            let count = words.len().min(target.len());
+            target[..count].copy_from_slice(&words[..count]);
         }
         Ok(())
     }
 
-    fn write_page_word(&mut self, page: PhysAddr, value: u64) -> Result<(), SysError> {
-        Self::foreign(page)?;
-        let bytes = self.pages.entry(page.0).or_default();
-        bytes.resize(bytes.len().max(8), 0);
-        bytes[..8].copy_from_slice(&value.to_le_bytes());
+    fn write_page(&mut self, page: PhysAddr, words: &[u64]) -> Result<(), SysError> {
+        self.foreign(page)?;
+        self.pages.insert(page.0, words.to_vec());
         Ok(())
+    }
+
+    fn is_own_image(&mut self, page: PhysAddr, offset: u64) -> Result<bool, SysError> {
+        self.foreign(page)?;
+        // The image is its header, and zeros.
+        let words = self.pages.get(&page.0).map_or(&[][..], Vec::as_slice);
+        let (first, rest) = words.split_first().unwrap_or((&0, &[]));
+        let is_first = offset != 0 || *first == IMAGE_WORD;
+        let is_zero = offset == 0 || *first == 0 && rest.iter().all(|&word| word == 0);
+        Ok(is_first && is_zero)
+    }
+
+    fn show(&mut self, page: PhysAddr) -> Result<(PhysAddr, KernelLeaf), SysError> {
+        self.foreign(page)?;
+        Ok((page, KernelLeaf::WRITE))
     }
 
     fn release_spin_table(
@@ -606,7 +667,7 @@ impl Machine for Host {
         _offset: u64,
         entry: PhysAddr,
     ) -> Result<(), SysError> {
-        Self::foreign(page)?;
+        self.foreign(page)?;
         self.ask(Asked::CpuOn(entry.0));
         Ok(())
     }
@@ -627,28 +688,34 @@ impl Machine for Host {
         address.0.wrapping_sub(HOME) < HOME_BYTES
     }
 
-    fn doorbell_page(&self) -> PhysAddr {
-        PhysAddr(HOME)
+    fn args(&self) -> &'static CoreArgs {
+        self.args
+    }
+
+    fn image_bytes(&self) -> u64 {
+        IMAGE_BYTES
+    }
+
+    fn peers(&self) -> &'static PeerTable {
+        self.peers
+    }
+
+    fn own_shared(&self) -> &'static SharedPages {
+        self.shared
+    }
+
+    fn map_shared(&mut self, kernel: KernelId) -> Result<&'static SharedPages, SysError> {
+        self.peers.home(kernel).ok_or(SysError::InvalidArgument)?;
+        let pages = self.remote.entry(kernel.0);
+        Ok(pages.or_insert_with(|| Box::leak(Box::default())))
     }
 
     fn doorbells(&self) -> Page<'static, AtomicU64> {
-        Page::new(self.page)
+        Page::new(&self.shared.doorbell)
     }
 
-    fn map_doorbell(&mut self, kernel: KernelId, page: PhysAddr) -> Result<(), SysError> {
-        let mapped = self.remote.entry(kernel.0).or_insert_with(|| {
-            let words = Box::new([const { AtomicU64::new(0) }; DOORBELLS]);
-            (page.0, Box::leak(words))
-        });
-        if mapped.0 == page.0 {
-            Ok(())
-        } else {
-            Err(SysError::EntryInUse)
-        }
-    }
-
-    fn remote_doorbells(&self, kernel: KernelId) -> Page<'static, AtomicU64> {
-        Page::new(self.remote[&kernel.0].1)
+    fn doorbells_of(&self, pages: &'static SharedPages) -> Page<'static, AtomicU64> {
+        Page::new(&pages.doorbell)
     }
 
     fn cpu_on(&mut self, target: Mpidr, entry: PhysAddr, _context: u64) -> Result<(), SysError> {

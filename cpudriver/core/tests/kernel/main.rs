@@ -6,9 +6,11 @@
 mod bounds;
 mod calls;
 mod delivery;
+mod handover;
 mod host;
 mod lifecycle;
 mod memory;
 mod messages;
 mod scheduling;
+mod starting;
 mod world;

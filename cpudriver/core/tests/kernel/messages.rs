@@ -274,7 +274,7 @@ fn situate(of: &Situation) -> (World, [Dispatcher; 2], [u64; 12]) {
     for (one, is_rung) in [client, server].into_iter().zip(of.rung) {
         let word = world.core.objects.dcb(one.dcb).doorbell as usize;
         let bits = u64::from(is_rung) << 1;
-        world.core.machine.page[word].store(bits, std::sync::atomic::Ordering::Relaxed);
+        world.core.machine.shared.doorbell[word].store(bits, std::sync::atomic::Ordering::Relaxed);
     }
     let mut registers = [0; 12];
     registers[0] = send_word(cap(endpoint), SendFlags::empty(), 0)

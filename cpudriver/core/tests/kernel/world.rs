@@ -98,15 +98,21 @@ pub struct World {
 impl World {
     /// `init` runs, alone.
     pub fn new() -> Self {
+        Self::of(KernelId(0))
+    }
+
+    /// As kernel `id`: kernels 0 and 1 have different memory.
+    pub fn of(id: KernelId) -> Self {
+        let ram = PhysAddr(RAM + u64::from(id.0) * RAM_BYTES);
         let (host, slots, objects) = Host::new();
         let mut core = Core {
-            kcb: Box::new(Kcb::new(KernelId(0), SLICE * 100)),
+            kcb: Box::new(Kcb::new(id, SLICE * 100)),
             slots,
             objects,
             machine: host,
             log: Log::new(Box::leak(Box::new([0; LOG_BYTES]))),
             console_released: false,
-            kernel: KernelId(0),
+            kernel: id,
             mpidr: Mpidr(0),
             node: 0,
             sgi_target: capelin_aarch64::gic::SgiTarget::default(),
@@ -159,7 +165,7 @@ impl World {
                 Capability::interrupts(T::IrqSource, 40, 1, all),
                 at(l2, slot::IRQ),
             ),
-            (memory(T::Ram, PhysAddr(RAM), RAM_BYTES), at(l2, slot::RAM)),
+            (memory(T::Ram, ram, RAM_BYTES), at(l2, slot::RAM)),
             (
                 memory(T::DevFrame, PhysAddr(0x900_0000), PAGE_SIZE),
                 at(l2, slot::DEVICE),
@@ -278,6 +284,19 @@ impl World {
             bytes,
             count,
         ];
+        self.invoke(slot::L1CNODE, Invocation::Retype, &arguments)
+    }
+
+    /// The same, one object of memory that isn't home memory.
+    pub fn retype_ram(
+        &mut self,
+        to: u8,
+        kind: ObjectType,
+        offset: u64,
+        bytes: u64,
+    ) -> Result<[u64; 3], SysError> {
+        let source = word(slot::RAM);
+        let arguments = [word(to), source, kind as u64, offset, bytes, 1];
         self.invoke(slot::L1CNODE, Invocation::Retype, &arguments)
     }
 

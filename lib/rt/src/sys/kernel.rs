@@ -1,7 +1,7 @@
 //! Privileged operations of this core's CPU driver. Each takes the Kernel capability.
 
 use capelin_abi::{
-    CapRef, KernelId, Mpidr, PhysAddr, SysError, VirtAddr,
+    CapRef, KernelId, Mpidr, PhysAddr, SysError, Ticket, VirtAddr,
     layout::slot,
     syscall::{HAS_CRC32, Invocation, KernelCounter, KernelLeaf},
 };
@@ -137,36 +137,78 @@ pub fn affinity_info(kernel: CapRef, mpidr: Mpidr) -> Result<Affinity, SysError>
     }
 }
 
-/// A capability on its way to another kernel.
-pub type Record = [u64; 8];
+/// Whether a capability leaves this kernel, or a copy does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ExportMode {
+    /// It is the receiver's afterwards.
+    Move,
+    /// The receiver gets a copy, which may not be revoked or made into others.
+    Copy,
+}
 
-/// Takes `source` out of this kernel, or copies it, for kernel `to` ([`Invocation::Export`]).
+/// Offers `source` to kernel `to` ([`Invocation::Export`]): the ticket is for whoever
+/// imports it there. What is moved is in transit until then, or until the offer is
+/// withdrawn ([`settle_export`]).
 ///
 /// # Errors
-/// What the kernel says.
+/// What the kernel says; `NoResources` while as many offers stand as can.
 pub fn export(
     kernel: CapRef,
     source: CapRef,
     to: KernelId,
-    copy: bool,
-) -> Result<Record, SysError> {
-    let mut record = Record::default();
-    let arguments = [
-        source.to_word(),
-        record.as_mut_ptr().expose_provenance() as u64,
-        u64::from(to.0) | u64::from(copy) << 16,
-    ];
-    invoke(kernel, Invocation::Export, &arguments)?;
-    Ok(record)
+    mode: ExportMode,
+) -> Result<Ticket, SysError> {
+    let copy = match mode {
+        ExportMode::Move => 0,
+        ExportMode::Copy => 1 << 16,
+    };
+    let arguments = [source.to_word(), u64::from(to.0) | copy];
+    let [ticket, ..] = invoke(kernel, Invocation::Export, &arguments)?;
+    Ticket::from_word(ticket).ok_or(SysError::NoSuchTransfer)
 }
 
-/// Takes a capability exported by another kernel into slot `target` ([`Invocation::Import`]).
+/// Takes a capability that another kernel offers to this one into slot `target`
+/// ([`Invocation::Import`]).
 ///
 /// # Errors
-/// What the kernel says.
-pub fn import(kernel: CapRef, record: &Record, target: CapRef) -> Result<(), SysError> {
-    let pointer = record.as_ptr().expose_provenance() as u64;
-    invoke(kernel, Invocation::Import, &[pointer, target.to_word()]).map(drop)
+/// What the kernel says; the offer stands then.
+pub fn import(kernel: CapRef, ticket: Ticket, target: CapRef) -> Result<(), SysError> {
+    let arguments = [ticket.to_word(), target.to_word()];
+    invoke(kernel, Invocation::Import, &arguments).map(drop)
+}
+
+/// What has become of an offer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OfferFate {
+    /// It stands.
+    Offered,
+    /// It has been taken.
+    Taken,
+    /// It was withdrawn: the capability is as before.
+    Withdrawn,
+}
+
+/// Whether an offer is to end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Settle {
+    /// Just look.
+    Ask,
+    /// Withdraw it unless it has been taken.
+    Withdraw,
+}
+
+/// What has become of an offer, which is withdrawn if that is asked for
+/// ([`Invocation::SettleExport`]).
+///
+/// # Errors
+/// What the kernel says; `NoSuchTransfer` for one that was settled before.
+pub fn settle_export(kernel: CapRef, ticket: Ticket, how: Settle) -> Result<OfferFate, SysError> {
+    let arguments = [ticket.to_word(), u64::from(how == Settle::Withdraw)];
+    match invoke(kernel, Invocation::SettleExport, &arguments)? {
+        [0, ..] => Ok(OfferFate::Offered),
+        [2, ..] => Ok(OfferFate::Withdrawn),
+        _ => Ok(OfferFate::Taken),
+    }
 }
 
 /// Turns the machine off ([`Invocation::PowerOff`]); returns only on error.
@@ -193,6 +235,16 @@ pub fn reboot(kernel: CapRef) -> SysError {
 pub fn probe(kernel: CapRef, physical: PhysAddr) -> Result<bool, SysError> {
     let [faulted, ..] = invoke(kernel, Invocation::Probe, &[physical.0])?;
     Ok(faulted != 0)
+}
+
+/// The page that the CPU driver's temporary window shows while it is asked to show that
+/// at `page` ([`Invocation::ProbeWindow`]), and how.
+///
+/// # Errors
+/// What the kernel says: `RangeInUse` for any kernel's home memory.
+pub fn probe_window(kernel: CapRef, page: PhysAddr) -> Result<(PhysAddr, KernelLeaf), SysError> {
+    let [shown, kind, _] = invoke(kernel, Invocation::ProbeWindow, &[page.0])?;
+    Ok((PhysAddr(shown), KernelLeaf::from_bits_truncate(kind)))
 }
 
 /// A leaf of the CPU driver's own map.

@@ -3,7 +3,7 @@
 use alloc::{rc::Rc, vec::Vec};
 use core::{cell::RefCell, time::Duration};
 
-use capelin_abi::{KernelId, boot::BootInfo};
+use capelin_abi::boot::BootInfo;
 use capelin_archive::Archive;
 use capelin_interfaces::{
     console::ConsoleClient,
@@ -17,9 +17,7 @@ use capelin_monitor::{
     membership::{Failure, Fate, Membership, Report, answer_deadline_ms},
     plan::{CORES_QUERY, Plan, TREE_QUERY},
 };
-use capelin_rt::{
-    Env, Lmp, OwnedCap, boot, print, println, services, spawn, sync::Event, sys, time,
-};
+use capelin_rt::{Env, Lmp, OwnedCap, boot, print, println, services, spawn, sync::Event, time};
 use zerocopy::FromBytes;
 
 use crate::{
@@ -52,10 +50,7 @@ pub(crate) async fn begin(env: &Env) -> Result<(), Error> {
     let (info, _) = BootInfo::ref_from_prefix(page).map_err(|_| Error::HandOver)?;
     let archive_frame = passed(handover::ARCHIVE)?;
     let kernel = passed(handover::KERNEL)?.into();
-    // A copy's record is the same whoever takes it.
     let own = u16::try_from(info.kernel_id).map_err(|_| Error::HandOver)?;
-    let anyone = KernelId(if own == 0 { 1 } else { 0 });
-    let archive_record = sys::kernel::export(kernel, archive_frame.into(), anyone, true)?;
     let archive = boot::read_only(OwnedCap::adopt(archive_frame))?;
     let archive = Archive::parse(archive).map_err(Error::Archive)?;
     let boot = BootCore {
@@ -72,7 +67,7 @@ pub(crate) async fn begin(env: &Env) -> Result<(), Error> {
         kernel,
         info,
         archive,
-        archive_record,
+        archive_frame: archive_frame.into(),
         home_node: u32::try_from(info.node).unwrap_or(0),
         machine_cores: 1,
         boot: Some(boot),

@@ -13,15 +13,16 @@
 //! sealed, since it may still run there. Its children become ours, with the memory that
 //! was meant to go to it.
 
-use alloc::{boxed::Box, collections::BTreeMap, rc::Rc};
+use alloc::{boxed::Box, collections::BTreeMap, rc::Rc, vec::Vec};
 use core::{future::Future, pin::Pin, time::Duration};
 
 use capelin_abi::{
-    CapAddress, KernelId, Mpidr, ObjectType, PhysAddr,
+    CapAddress, Mpidr, ObjectType, PhysAddr,
     boot::{PhysRegion, PsciArgs},
 };
 use capelin_archive::{BadChecksum, Module};
 use capelin_monitor::{
+    Ticket,
     image::{HandOver, ImageError, Layout, MonitorWords},
     membership::{Failure, Fate, Report, answer_deadline_ms},
     plan::{Plan, PlannedCore},
@@ -31,7 +32,7 @@ use capelin_rt::{
 };
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::{error::Error, node::Node, rings};
+use crate::{error::Error, node::Node, rings, transfer};
 
 /// The module that every core's CPU driver is a copy of.
 const KERNEL_MODULE: &str = "cpudriver";
@@ -205,6 +206,7 @@ async fn attempt(node: &Rc<Node>, child: Child) -> Result<(), (Failure, Memories
         Ok(()) => {
             let limit = Duration::from_millis(answer_deadline_ms(node.machine_cores.get()));
             if time::timeout(limit, joined.wait()).await.is_ok() {
+                peer.offers.taken();
                 return Ok(());
             }
             match sys::kernel::affinity_info(node.kernel, Mpidr(core.mpidr)) {
@@ -213,6 +215,8 @@ async fn attempt(node: &Rc<Node>, child: Child) -> Result<(), (Failure, Memories
             }
         }
     };
+    // If it still comes up, it finds nothing.
+    peer.offers.withdraw(node);
     node.overlay.remove_neighbour(core.core);
     let expected = node.expected.borrow_mut().remove(&core.core);
     match expected {
@@ -226,6 +230,40 @@ async fn attempt(node: &Rc<Node>, child: Child) -> Result<(), (Failure, Memories
 struct Prepared {
     image: OwnedCap,
     slot: CapAddress,
+    offers: Offers,
+}
+
+/// What is offered to a child before it starts.
+#[derive(Default)]
+struct Offers {
+    copies: Vec<Ticket>,
+    ram: Option<(Ticket, OwnedCap)>,
+}
+
+impl Offers {
+    /// Notes an offer of a copy.
+    fn copy(&mut self, ticket: Ticket) -> Ticket {
+        self.copies.push(ticket);
+        ticket
+    }
+
+    /// The child has taken it all.
+    fn taken(self) {
+        // The kernel empties or marks the slot when the transfer is settled.
+        if let Some((_, ram)) = self.ram {
+            let _ = ram.leak();
+        }
+    }
+
+    /// Takes it all back, as far as the child hasn't taken it.
+    fn withdraw(self, node: &Node) {
+        for ticket in self.copies {
+            transfer::withdraw(node, ticket);
+        }
+        if let Some((ticket, ram)) = self.ram {
+            transfer::withdraw_memory(node, ticket, ram);
+        }
+    }
 }
 
 /// Steps 1 to 3, but for the start.
@@ -238,16 +276,39 @@ fn prepare(
         return Err(Failure::NotStartable);
     }
     let memory = memory.ok_or(Failure::NoMemory)?;
-    fill(node, core, memory).map_err(|error| match error {
+    let mut offers = Offers::default();
+    let filled = fill(node, core, memory, &mut offers);
+    let (image, slot) = match filled {
+        Ok(filled) => filled,
+        Err(error) => {
+            offers.withdraw(node);
+            return Err(failure(error));
+        }
+    };
+    Ok(Prepared {
+        image,
+        slot,
+        offers,
+    })
+}
+
+fn failure(error: Error) -> Failure {
+    match error {
         Error::Module(_) | Error::Image(ImageError::BadKernel | ImageError::BadDomain(_)) => {
             Failure::NoImage
         }
         Error::Runtime(RtError::System(error)) => Failure::Refused(error as u64),
         _ => Failure::NoMemory,
-    })
+    }
 }
 
-fn fill(node: &Node, core: &PlannedCore, memory: CoreMemory) -> Result<Prepared, Error> {
+/// The sealed image, and the slot for what rings the child.
+fn fill(
+    node: &Node,
+    core: &PlannedCore,
+    memory: CoreMemory,
+    offers: &mut Offers,
+) -> Result<(OwnedCap, CapAddress), Error> {
     let images = images(node)?;
     let home = memory.home.identify()?;
     let home_region = PhysRegion {
@@ -256,21 +317,18 @@ fn fill(node: &Node, core: &PlannedCore, memory: CoreMemory) -> Result<Prepared,
     };
     let (ring, ram) = divide(core, memory.ram)?;
     let ring = rings::accept(node, core.core, ring)?;
-    let to = KernelId(core.core);
-    let moved = sys::kernel::export(node.kernel, ram.reference(), to, false)?;
-    // Its tombstone stays, and with it the slot.
-    let _ = ram.leak();
+    let moved = transfer::offer(node, &ram, core.core)?;
+    offers.ram = Some((moved, ram));
     let hand_over = HandOver {
-        ring: ring.record,
-        archive: node.archive_record,
+        ring: offers.copy(ring.frame),
+        archive: offers.copy(transfer::offer_copy(node, node.archive_frame, core.core)?),
         ram: moved,
         words: MonitorWords {
             parent: node.own,
             boot_core: node.boot_core,
             machine_cores: node.machine_cores.get() as u64,
             home_node: core.home_node,
-            archive: node.archive_record,
-            bell: ring.bell,
+            bell: offers.copy(ring.bell),
         },
     };
     let args = images
@@ -299,10 +357,7 @@ fn fill(node: &Node, core: &PlannedCore, memory: CoreMemory) -> Result<Prepared,
     sys::kernel::seal(node.kernel, image.reference())?;
     let _ = memory.home.leak();
     node.overlay.add_neighbour(core.core, ring.ring);
-    Ok(Prepared {
-        image,
-        slot: ring.peer,
-    })
+    Ok((image, ring.peer))
 }
 
 /// Memory for the ring to a child, on the node where it is to lie, and the child's

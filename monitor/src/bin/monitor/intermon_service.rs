@@ -1,17 +1,17 @@
 //! What a monitor does for other monitors.
 
-use alloc::{rc::Rc, string::String, vec::Vec};
+use alloc::{collections::BTreeMap, rc::Rc, string::String, vec::Vec};
 
-use capelin_abi::KernelId;
+use capelin_abi::SysError;
 use capelin_interfaces::memory::{MemoryError, MemoryStats};
 use capelin_monitor::{
-    Record,
-    intermon::{Allotment, Intermon, IntermonError, Opened, Welcome},
+    Ticket,
+    intermon::{ALLOTMENTS_AT_ONCE, Allotment, Intermon, IntermonError, Opened, Welcome},
     membership::Report,
 };
-use capelin_rt::{print, sys};
+use capelin_rt::print;
 
-use crate::{node::Node, ram, rings};
+use crate::{node::Node, ram, rings, transfer};
 
 /// Serves core `from`.
 pub(crate) struct IntermonService {
@@ -19,36 +19,46 @@ pub(crate) struct IntermonService {
     pub(crate) from: u16,
 }
 
-impl IntermonService {
-    /// Moves a capability to the caller.
-    fn give(&self, cap: capelin_rt::OwnedCap) -> Result<Record, IntermonError> {
-        let to = KernelId(self.from);
-        let moved = sys::kernel::export(self.node.kernel, cap.reference(), to, false);
-        // Its tombstone stays, and with it the slot.
-        let _ = cap.leak();
-        moved.map_err(|error| IntermonError::Kernel(error as u64))
-    }
+fn kernel(error: SysError) -> IntermonError {
+    IntermonError::Kernel(error as u64)
 }
 
 impl Intermon for IntermonService {
-    async fn hello(&self, bell: Record) -> Result<Welcome, IntermonError> {
+    async fn hello(&self, bell: Ticket) -> Result<Welcome, IntermonError> {
         let expected = self.node.expected.borrow_mut().remove(&self.from);
         let expected = expected.ok_or(IntermonError::NotExpected)?;
-        sys::kernel::import(self.node.kernel, &bell, expected.peer.into())
-            .map_err(|error| IntermonError::Kernel(error as u64))?;
-        let mut allotments = Vec::new();
-        for (core, memory) in expected.memories {
-            allotments.push(Allotment {
-                core,
-                home: self.give(memory.home)?,
-                ram: self.give(memory.ram)?,
-            });
-        }
+        transfer::take_into(&self.node, bell, expected.peer).map_err(kernel)?;
+        let mut promised = self.node.promised.borrow_mut();
+        promised.insert(self.from, expected.memories);
         expected.joined.set();
         Ok(Welcome {
             plan: expected.plan,
-            allotments,
         })
+    }
+
+    async fn allotments(&self) -> Result<Vec<Allotment>, IntermonError> {
+        let mut allotments = Vec::new();
+        while allotments.len() < ALLOTMENTS_AT_ONCE {
+            let next = {
+                let mut promised = self.node.promised.borrow_mut();
+                let of_child = promised.get_mut(&self.from);
+                of_child.and_then(BTreeMap::pop_first)
+            };
+            let Some((core, memory)) = next else {
+                self.node.promised.borrow_mut().remove(&self.from);
+                break;
+            };
+            allotments.push(Allotment {
+                core,
+                home: transfer::give(&self.node, memory.home, self.from)
+                    .await
+                    .map_err(kernel)?,
+                ram: transfer::give(&self.node, memory.ram, self.from)
+                    .await
+                    .map_err(kernel)?,
+            });
+        }
+        Ok(allotments)
     }
 
     async fn report(&self, reports: Vec<Report>) {
@@ -57,15 +67,14 @@ impl Intermon for IntermonService {
         }
     }
 
-    async fn open_ring(&self, bell: Record) -> Result<Opened, IntermonError> {
+    async fn open_ring(&self, bell: Ticket) -> Result<Opened, IntermonError> {
         let accepted = rings::own_memory()
             .and_then(|memory| rings::accept(&self.node, self.from, memory))
             .map_err(ram::kernel)?;
-        sys::kernel::import(self.node.kernel, &bell, accepted.peer.into())
-            .map_err(|error| IntermonError::Kernel(error as u64))?;
+        transfer::take_into(&self.node, bell, accepted.peer).map_err(kernel)?;
         self.node.overlay.add_direct(self.from, accepted.ring);
         Ok(Opened {
-            ring: accepted.record,
+            ring: accepted.frame,
             bell: accepted.bell,
         })
     }
@@ -79,7 +88,7 @@ impl Intermon for IntermonService {
         bytes: u64,
         alignment: u64,
         node: u32,
-    ) -> Result<Record, IntermonError> {
+    ) -> Result<Ticket, IntermonError> {
         ram::allocate_for(&self.node, self.from, bytes, alignment, node).await
     }
 

@@ -35,6 +35,7 @@ mod ram;
 mod relay;
 mod rings;
 mod system_service;
+mod transfer;
 
 use capelin_rt::{Env, ExitCode, println};
 

@@ -21,7 +21,7 @@ use capelin_rt::{OwnedCap, time};
 
 use crate::{
     node::{Node, Remote},
-    programs, rings,
+    programs, rings, transfer,
 };
 
 /// How long another core may take for an answer that it needn't wait for itself.
@@ -62,8 +62,11 @@ impl MonitorService {
             let client: IntermonClient<_> =
                 node.remote(core).map_err(|_| MonitorError::NoSuchCore)?;
             let bell = node.bell_for(core).map_err(|_| MonitorError::Exhausted)?;
-            let opened = time::timeout(PATIENCE, client.open_ring(bell.record))
-                .await
+            let opened = time::timeout(PATIENCE, client.open_ring(bell.ticket)).await;
+            if !matches!(opened, Ok(Ok(_))) {
+                transfer::withdraw(node, bell.ticket);
+            }
+            let opened = opened
                 .map_err(|_| MonitorError::TimedOut)?
                 .map_err(|_| MonitorError::NoSuchCore)?;
             let ring =

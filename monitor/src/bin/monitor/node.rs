@@ -8,7 +8,7 @@ use capelin_archive::Archive;
 use capelin_idc::{Client, TransportError};
 use capelin_interfaces::{console::ConsoleClient, memory::MemoryClient, service, skb::SkbClient};
 use capelin_monitor::{
-    Record,
+    Ticket,
     domains::Domains,
     intermon::IntermonClient,
     membership::{Membership, Report},
@@ -22,14 +22,13 @@ use capelin_rt::{
     notify::{Bells, Notify},
     spawn,
     sync::Event,
-    sys,
     urpc::Urpc,
 };
 
 use crate::{
-    children::{Expected, Images},
+    children::{Expected, Images, Memories},
     programs::Local,
-    relay,
+    relay, transfer,
 };
 
 /// A connection to another core.
@@ -68,8 +67,8 @@ pub(crate) struct Node {
     pub(crate) info: &'static BootInfo,
     /// The modules.
     pub(crate) archive: Archive<'static>,
-    /// The archive's frame, for other kernels.
-    pub(crate) archive_record: Record,
+    /// The archive's frame, of which other kernels get copies.
+    pub(crate) archive_frame: CapRef,
     /// Node of this core's home and working memory.
     pub(crate) home_node: u32,
     /// Cores in the whole machine, as far as they are known.
@@ -85,6 +84,8 @@ pub(crate) struct Node {
     pub(crate) images: RefCell<Option<Images>>,
     /// Children that may say hello.
     pub(crate) expected: RefCell<BTreeMap<u16, Expected>>,
+    /// Memory of the cores below children that have said hello, until they fetch it.
+    pub(crate) promised: RefCell<BTreeMap<u16, Memories>>,
     /// The programs on this core.
     pub(crate) programs: RefCell<Domains<Local>>,
     /// Memory lent to programs on this core, on other cores than the boot core.
@@ -102,7 +103,7 @@ pub(crate) struct Bell {
     /// Our side.
     pub(crate) notify: Rc<Notify>,
     /// For the peer's kernel.
-    pub(crate) record: Record,
+    pub(crate) ticket: Ticket,
 }
 
 /// The parts of a [`Node`] that differ by how it begins.
@@ -117,8 +118,8 @@ pub(crate) struct Beginning {
     pub(crate) info: &'static BootInfo,
     /// See [`Node::archive`].
     pub(crate) archive: Archive<'static>,
-    /// See [`Node::archive_record`].
-    pub(crate) archive_record: Record,
+    /// See [`Node::archive_frame`].
+    pub(crate) archive_frame: CapRef,
     /// See [`Node::home_node`].
     pub(crate) home_node: u32,
     /// See [`Node::machine_cores`].
@@ -143,7 +144,7 @@ impl Node {
             kernel: with.kernel,
             info: with.info,
             archive: with.archive,
-            archive_record: with.archive_record,
+            archive_frame: with.archive_frame,
             home_node: with.home_node,
             machine_cores: Cell::new(with.machine_cores),
             overlay: Overlay::new(own, with.parent, spawner),
@@ -151,6 +152,7 @@ impl Node {
             below: RefCell::default(),
             images: RefCell::new(None),
             expected: RefCell::default(),
+            promised: RefCell::default(),
             programs: RefCell::new(Domains::new(own)),
             lent: RefCell::default(),
             deaths: Endpoint::new(CAPACITY)?,
@@ -168,9 +170,8 @@ impl Node {
     /// No slots; what the kernel says.
     pub(crate) fn bell_for(&self, core: u16) -> Result<Bell, RtError> {
         let notify = self.bells.next()?;
-        let reference = notify.cap().reference();
-        let record = sys::kernel::export(self.kernel, reference, KernelId(core), true)?;
-        Ok(Bell { notify, record })
+        let ticket = transfer::offer_copy(self, notify.cap().reference(), core)?;
+        Ok(Bell { notify, ticket })
     }
 
     /// A client of a service of another core's monitor.

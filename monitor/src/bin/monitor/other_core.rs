@@ -12,7 +12,7 @@ use crate::{
     children::{self, CoreMemory, Memories},
     error::Error,
     node::{Beginning, Node},
-    programs, rings,
+    programs, transfer,
 };
 
 /// Begins, as the first domain of a core.
@@ -29,26 +29,32 @@ pub(crate) async fn begin(info: &'static BootInfo) -> Result<(), Error> {
         kernel: sys::kernel::OWN,
         info,
         archive: Archive::parse(archive).map_err(Error::Archive)?,
-        archive_record: words.archive,
+        archive_frame: slot::CORE_PACKAGE.into(),
         home_node: words.home_node,
         machine_cores: usize::try_from(words.machine_cores).unwrap_or(1),
         boot: None,
     })?;
     programs::list_self(&node)?;
-    let peer = rings::import(&node, &words.bell)?;
+    let peer = transfer::take(&node, words.bell)?;
     let memory = SharedMapped::new(OwnedCap::adopt(slot::PARENT_RING), true)?;
     let bell = node.bell_for(words.parent)?;
     let ring = Urpc::attach(memory, bell.notify, peer)?;
     node.overlay.add_neighbour(words.parent, ring);
     let parent: IntermonClient<_> = node.remote(words.parent)?;
-    let Welcome { plan, allotments } = parent.hello(bell.record).await?;
+    let Welcome { plan } = parent.hello(bell.ticket).await?;
     let mut memories = Memories::new();
-    for allotment in allotments {
-        let memory = CoreMemory {
-            home: rings::import(&node, &allotment.home)?,
-            ram: rings::import(&node, &allotment.ram)?,
-        };
-        memories.insert(allotment.core, memory);
+    loop {
+        let allotments = parent.allotments().await?;
+        if allotments.is_empty() {
+            break;
+        }
+        for allotment in allotments {
+            let memory = CoreMemory {
+                home: transfer::take(&node, allotment.home)?,
+                ram: transfer::take(&node, allotment.ram)?,
+            };
+            memories.insert(allotment.core, memory);
+        }
     }
     children::start_all(&node, plan, memories);
     Ok(())

@@ -1,8 +1,8 @@
 //! Memory: from the memory service on the boot core, from the boot core elsewhere.
 
-use capelin_abi::{KernelId, ObjectType, PAGE_SIZE};
+use capelin_abi::{ObjectType, PAGE_SIZE};
 use capelin_interfaces::memory::{ANY_NODE, MemoryError};
-use capelin_monitor::Record;
+use capelin_monitor::Ticket;
 use capelin_monitor::intermon::{IntermonClient, IntermonError};
 use capelin_rt::{
     OwnedCap, RtError,
@@ -10,7 +10,7 @@ use capelin_rt::{
     sys,
 };
 
-use crate::{error::Error, node::Node, rings};
+use crate::{error::Error, node::Node, transfer};
 
 /// Fetched at least at a time, in bytes.
 const AT_LEAST: u64 = 4 << 20;
@@ -32,8 +32,8 @@ pub(crate) async fn allocate(
         return Ok(OwnedCap::received(cap));
     }
     let client: IntermonClient<_> = node.remote(node.boot_core)?;
-    let record = client.allocate(bytes, alignment, numa).await?;
-    Ok(rings::import(node, &record)?)
+    let ticket = client.allocate(bytes, alignment, numa).await?;
+    Ok(transfer::take(node, ticket)?)
 }
 
 /// Sees to it that `bytes` bytes in one piece can be made into frames.
@@ -159,15 +159,12 @@ pub(crate) async fn allocate_for(
     bytes: u64,
     alignment: u64,
     numa: u32,
-) -> Result<Record, IntermonError> {
+) -> Result<Ticket, IntermonError> {
     let boot = node.boot.as_ref().ok_or(IntermonError::WrongCore)?;
     let given = boot.memory.allocate(bytes, alignment, numa).await;
     let ram = OwnedCap::received(given.map_err(IntermonError::Memory)?);
-    let record = sys::kernel::export(node.kernel, ram.reference(), KernelId(to), false)
-        .map_err(|error| IntermonError::Kernel(error as u64))?;
-    // Its tombstone stays, and with it the slot.
-    let _ = ram.leak();
-    Ok(record)
+    let given = transfer::give(node, ram, to).await;
+    given.map_err(|error| IntermonError::Kernel(error as u64))
 }
 
 /// What the runtime says, for another core.

@@ -7,20 +7,20 @@
 
 use alloc::rc::Rc;
 
-use capelin_abi::{CapAddress, KernelId, PAGE_SIZE};
-use capelin_monitor::{Record, intermon::Opened};
-use capelin_rt::{OwnedCap, RtError, notify::Notify, slots, sys, urpc::Urpc, vspace::SharedMapped};
+use capelin_abi::{CapAddress, PAGE_SIZE};
+use capelin_monitor::{Ticket, intermon::Opened};
+use capelin_rt::{OwnedCap, RtError, notify::Notify, slots, urpc::Urpc, vspace::SharedMapped};
 
-use crate::{error::Error, node::Node};
+use crate::{error::Error, node::Node, transfer};
 
 /// The accepting side of a ring.
 pub(crate) struct Accepted {
     /// Our side.
     pub(crate) ring: Urpc,
     /// The frame, for the peer.
-    pub(crate) record: Record,
+    pub(crate) frame: Ticket,
     /// What the peer rings.
-    pub(crate) bell: Record,
+    pub(crate) bell: Ticket,
     /// The slot for what rings the peer; empty until the peer has told.
     pub(crate) peer: CapAddress,
 }
@@ -44,7 +44,7 @@ pub(crate) fn own_memory() -> Result<SharedMapped, RtError> {
 /// No memory, slots or addresses; what the kernel says.
 pub(crate) fn accept(node: &Node, core: u16, memory: SharedMapped) -> Result<Accepted, RtError> {
     let frame = memory.cap().into();
-    let record = sys::kernel::export(node.kernel, frame, KernelId(core), true)?;
+    let frame = transfer::offer_copy(node, frame, core)?;
     let bell = node.bell_for(core)?;
     let peer = slots::allocate()?;
     // Until something lies in the slot, ringing the peer does nothing; it hasn't been
@@ -52,27 +52,19 @@ pub(crate) fn accept(node: &Node, core: u16, memory: SharedMapped) -> Result<Acc
     let ring = Urpc::create(memory, bell.notify, OwnedCap::adopt(peer))?;
     Ok(Accepted {
         ring,
-        record,
-        bell: bell.record,
+        frame,
+        bell: bell.ticket,
         peer,
     })
-}
-
-/// The capability in `record`.
-///
-/// # Errors
-/// No slots; what the kernel says.
-pub(crate) fn import(node: &Node, record: &Record) -> Result<OwnedCap, RtError> {
-    OwnedCap::make(|slot| sys::kernel::import(node.kernel, record, slot.into()))
 }
 
 /// The other side of a ring that its accepting side has told about, and rings `own` for.
 ///
 /// # Errors
-/// As [`import`]; [`RtError::BadChannel`].
+/// As [`transfer::take`]; [`RtError::BadChannel`].
 pub(crate) fn attach(node: &Node, opened: &Opened, own: Rc<Notify>) -> Result<Urpc, Error> {
-    let frame = import(node, &opened.ring)?;
-    let peer = import(node, &opened.bell)?;
+    let frame = transfer::take(node, opened.ring)?;
+    let peer = transfer::take(node, opened.bell)?;
     let memory = SharedMapped::new(frame, true)?;
     Ok(Urpc::attach(memory, own, peer)?)
 }

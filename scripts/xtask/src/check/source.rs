@@ -44,8 +44,8 @@ const VOLATILE: [&str; 3] = [
 /// Files that access memory so, and no device.
 const VOLATILE_MEMORY: [&str; 7] = [
     "arch/aarch64/src/cache.rs",
+    "arch/aarch64/src/guarded.rs",
     "arch/aarch64/src/spin_table.rs",
-    "cpudriver/src/hardware.rs",
     "cpudriver/src/map.rs",
     "cpudriver/src/memory.rs",
     "lib/abi/src/mmio.rs",

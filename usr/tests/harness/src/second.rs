@@ -46,22 +46,22 @@ pub fn is_second() -> Result<bool, Failure> {
     Ok(info()?.is_boot_core == 0)
 }
 
-/// Writes the record of a capability for the second core's kernel to `record`.
+/// Offers a capability to the second core's kernel: the ticket.
 ///
 /// # Errors
 /// What the kernel says.
-pub fn export(what: CapAddress, record: u64, mode: u64) -> Result<(), Failure> {
-    let arguments = [call::word(what), record, SECOND | mode];
-    call::invoke(call::KERNEL, Invocation::Export, &arguments)?;
-    Ok(())
+pub fn export(what: CapAddress, mode: u64) -> Result<u64, Failure> {
+    let arguments = [call::word(what), SECOND | mode];
+    let [ticket, ..] = call::invoke(call::KERNEL, Invocation::Export, &arguments)?;
+    Ok(ticket)
 }
 
 /// [`export`] of a copy.
 ///
 /// # Errors
 /// What the kernel says.
-pub fn export_copy(what: CapAddress, record: u64) -> Result<(), Failure> {
-    export(what, record, COPY)
+pub fn export_copy(what: CapAddress) -> Result<u64, Failure> {
+    export(what, COPY)
 }
 
 /// Starts the second core: the address of the page that both share.
@@ -76,14 +76,15 @@ pub fn start(world: &mut World) -> Result<u64, Failure> {
     let kernel = archive.find("cpudriver").ok_or(missing)?;
     let program = archive.find("init").ok_or(missing)?;
     let (shared, address, _) = world.mapped(PAGE_SIZE)?;
-    let (_, records, _) = world.mapped(PAGE_SIZE)?;
     let ram = world.of_ram(ObjectType::Ram, RAM_BYTES, BLOCK)?;
-    export_copy(shared, records)?;
-    export_copy(slot::ARCHIVE, records + 64)?;
-    export(ram, records + 128, 0)?;
+    let tickets = [
+        export_copy(shared)?,
+        export_copy(slot::ARCHIVE)?,
+        export(ram, 0)?,
+    ];
     let home = world.frame(HOME_BYTES, BLOCK)?;
     let (_, base, _) = call::identify(home)?;
-    let args = arguments(&info, &kernel, &program, base, records)?;
+    let args = arguments(&kernel, &program, base, tickets)?;
     fill(world, home, &kernel, &args)?;
     call::invoke(call::KERNEL, Invocation::Seal, &[call::word(home)])?;
     let start = [call::word(home), SECOND, 0];
@@ -91,22 +92,15 @@ pub fn start(world: &mut World) -> Result<u64, Failure> {
     Ok(address)
 }
 
+/// What the machine is, the kernel says that starts the core.
 fn arguments(
-    info: &BootInfo,
     kernel: &Module<'_>,
     program: &Module<'_>,
     base: u64,
-    records: u64,
+    [ring, package, ram]: [u64; 3],
 ) -> Result<CoreArgs, Failure> {
     let header = KernelHeader::read_from_prefix(kernel.data());
     let (header, _) = header.map_err(|_| Failure::because("no CPU driver"))?;
-    let record = |number: u64| {
-        let mut words = [0; 8];
-        for (at, word) in (0..).zip(&mut words) {
-            *word = crate::fault::peek(records + number * 64 + at * 8);
-        }
-        words
-    };
     let mut args = CoreArgs::new_zeroed();
     args.magic = ARGS_MAGIC;
     args.abi_version = ABI_VERSION;
@@ -121,15 +115,9 @@ fn arguments(
         base: program.offset() as u64,
         bytes: program.data().len() as u64,
     };
-    args.gic = info.gic;
-    args.timer_intid = info.timer_intid;
-    args.timer_is_physical = info.timer_is_physical;
-    args.timer_frequency = info.timer_frequency;
-    args.psci = info.psci;
-    args.console = info.console;
-    args.parent_ring = record(0);
-    args.core_package = record(1);
-    args.grants[0] = record(2);
+    args.parent_ring = ring;
+    args.core_package = package;
+    args.grants[0] = ram;
     Ok(args)
 }
 

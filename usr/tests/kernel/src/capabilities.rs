@@ -658,12 +658,12 @@ fn seal(world: &mut World) -> Outcome {
 }
 
 fn export(world: &mut World) -> Outcome {
-    let (_, record, _) = world.mapped(PAGE_SIZE)?;
     let ram = world.of_ram(ObjectType::Ram, 4 * PAGE_SIZE, PAGE_SIZE)?;
     let what = call::identify(ram)?;
     let export = |cap, to, copy: u64| {
-        let arguments = [call::word(cap), record, to | copy << 16];
-        call::invoke(call::KERNEL, Invocation::Export, &arguments)
+        let arguments = [call::word(cap), to | copy << 16];
+        let answer = call::invoke(call::KERNEL, Invocation::Export, &arguments)?;
+        Ok::<_, SysError>(answer[0])
     };
     let child = world.slot()?;
     call::retype(child.into(), ram, ObjectType::Frame, 0, PAGE_SIZE, 1)?;
@@ -674,34 +674,36 @@ fn export(world: &mut World) -> Outcome {
     )?;
     call::delete(child)?;
     check(export(ram, 5, 1).is_err(), "copying memory itself")?;
-    let nowhere = [call::word(ram), 0x123_4560, 5];
-    refused(
-        call::invoke(call::KERNEL, Invocation::Export, &nowhere),
-        SysError::BadPointer,
-        "a record nowhere",
-    )?;
     check(call::identify(ram)? == what, "nothing happened")?;
-    export(ram, 5, 0)?;
-    // It is gone, and its range is claimed.
+    let ticket = export(ram, 5, 0)?;
+    // It is on its way: its range is claimed, and nobody uses it.
     let back = world.slot()?;
-    check(
-        call::retype(back.into(), ram, ObjectType::Frame, 0, PAGE_SIZE, 1).is_err(),
-        "using what was moved",
-    )?;
-    let import = |target| {
-        call::invoke(
-            call::KERNEL,
-            Invocation::Import,
-            &[record, call::word(target)],
-        )
+    let used = || call::retype(back.into(), ram, ObjectType::Frame, 0, PAGE_SIZE, 1);
+    refused(used(), SysError::Locked, "using what is on its way")?;
+    let import = |ticket, target| {
+        let arguments = [ticket, call::word(target)];
+        call::invoke(call::KERNEL, Invocation::Import, &arguments)
     };
-    refused(
-        import(slot::DISPATCHER),
-        SysError::SlotInUse,
-        "into a slot in use",
-    )?;
-    poke(record, u64::MAX);
-    check(import(back).is_err(), "a forged record")
+    // What is offered to another kernel isn't ours to take, however the ticket is bent.
+    for forged in [
+        ticket,
+        ticket + (1 << 32),
+        ticket | 9,
+        0,
+        u64::MAX,
+        1 << 32 | 9,
+    ] {
+        let taken = import(forged, back);
+        refused(taken, SysError::NoSuchTransfer, "a forged ticket")?;
+    }
+    let settle =
+        |withdraw| call::invoke(call::KERNEL, Invocation::SettleExport, &[ticket, withdraw]);
+    check(settle(0)?[0] == 0, "nobody has taken it")?;
+    check(settle(1)?[0] == 2, "it is taken back")?;
+    refused(settle(1), SysError::NoSuchTransfer, "twice")?;
+    check(call::identify(ram)? == what, "all is as before")?;
+    used()?;
+    Ok(())
 }
 
 /// A dispatcher that loses its CSpace stops; nobody else does.

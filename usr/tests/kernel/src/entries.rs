@@ -341,9 +341,11 @@ fn kernel(world: &mut World, paths: &Paths) -> Outcome {
         let got = invoke(Invocation::MapLeaf, &[1 << 40]);
         let _ = refused(got, SysError::OutOfRange, "the last leaf");
     })?;
+    let ram = world.of_ram(ObjectType::Ram, PAGE_SIZE, PAGE_SIZE)?;
+    let free = world.slot()?;
     paths.any("export and import", || {
-        let _ = invoke(Invocation::Export, &[0, buffer, 1]);
-        let _ = invoke(Invocation::Import, &[buffer, 0]);
+        let _ = invoke(Invocation::Export, &[call::word(ram), 1]);
+        let _ = invoke(Invocation::Import, &[1 << 32 | 1, call::word(free)]);
     })?;
     let frame = world.frame(BLOCK, BLOCK)?;
     paths.of("seal", || invoke(Invocation::Seal, &[call::word(frame)]))?;

@@ -31,6 +31,9 @@ fn tests(suite: &mut Suite) {
     suite.test("isolation/probe-memory", probe_memory);
     suite.test("isolation/probe-arguments", |_| probe_arguments());
     suite.test("isolation/user-addresses", user_addresses);
+    suite.test("isolation/window-shows-no-home", window_shows_no_home);
+    suite.test("isolation/home-stays-home", home_stays_home);
+    suite.test("isolation/nothing-there", nothing_there);
 }
 
 fn leaf(number: u64) -> Result<Option<Leaf>, Failure> {
@@ -210,4 +213,68 @@ fn user_addresses(world: &mut World) -> Outcome {
     let last = buffer + PAGE_SIZE - 16;
     guest_harness::fault::poke(last, 0x55);
     refused(read_log(last), SysError::BadPointer, "over the end")
+}
+
+/// Looks at the map while a page is in the temporary window: a user's frame is there and
+/// nowhere else; home memory and what kernels share never are.
+fn window_shows_no_home(world: &mut World) -> Outcome {
+    let show = |page| call::invoke(call::KERNEL, Invocation::ProbeWindow, &[page]);
+    let frame = world.frame(PAGE_SIZE, PAGE_SIZE)?;
+    let (_, base, _) = call::identify(frame)?;
+    let [shown, kind, _] = show(base)?;
+    equal(shown, base, "what the window shows")?;
+    equal(kind, KernelLeaf::WRITE.bits(), "writable, not executable")?;
+    let home = world::home();
+    let of_home = (0..home.bytes / PAGE_SIZE).map(|page| home.base + page * PAGE_SIZE);
+    for page in of_home {
+        refused(
+            show(page),
+            SysError::RangeInUse,
+            "home memory in the window",
+        )?;
+    }
+    // The first page before and behind it may be anybody's.
+    for beside in [home.base - PAGE_SIZE, home.base + home.bytes] {
+        let beside = show(beside);
+        check(beside != Err(SysError::RangeInUse), "memory beside it")?;
+    }
+    // What kernels share, wherever the map has it, but for this kernel's own pages.
+    each(|leaf| {
+        if leaf.kind.contains(KernelLeaf::DOORBELL) {
+            refused(
+                show(leaf.target),
+                SysError::RangeInUse,
+                "what kernels share",
+            )?;
+        }
+        Ok(())
+    })?;
+    refused(show(base + 8), SysError::Unaligned, "no page")
+}
+
+/// A frame of home memory is of this kernel alone: no other gets to map it, uncached or
+/// executable.
+fn home_stays_home(world: &mut World) -> Outcome {
+    let frame = world.of_home(ObjectType::Frame, PAGE_SIZE)?;
+    for copy in [0, 1 << 16] {
+        let arguments = [call::word(frame), 5 | copy];
+        let exported = call::invoke(call::KERNEL, Invocation::Export, &arguments);
+        refused(exported, SysError::RangeInUse, "exporting home memory")?;
+    }
+    Ok(())
+}
+
+/// Where nothing answers, the CPU driver gets a typed error, and its caller goes on.
+fn nothing_there(_: &mut World) -> Outcome {
+    let hole = (1 << 44) - PAGE_SIZE;
+    for _ in 0..3 {
+        let shown = call::invoke(call::KERNEL, Invocation::ProbeWindow, &[hole]);
+        refused(shown, SysError::NoSuchMemory, "a hole in the window")?;
+    }
+    // No address that a descriptor holds.
+    for address in [1 << 52, !0xfff] {
+        let shown = call::invoke(call::KERNEL, Invocation::ProbeWindow, &[address]);
+        check(shown.is_err(), "no physical address")?;
+    }
+    Ok(())
 }

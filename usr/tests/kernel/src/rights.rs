@@ -172,7 +172,9 @@ impl Stage {
             | I::PowerOff
             | I::Reboot
             | I::Probe
-            | I::MapLeaf => self.of_kernel(world, invocation),
+            | I::MapLeaf
+            | I::SettleExport
+            | I::ProbeWindow => self.of_kernel(world, invocation),
             _ => self.of_dispatcher(world, invocation),
         }
     }
@@ -329,8 +331,11 @@ impl Stage {
                 call::invoke(slot::KERNEL, I::Seal, &[image])?;
                 ([image, 1, 0], Then::Fails(SysError::InvalidArgument))
             }
-            I::Export => ([frame(world)?, buffer, 1 | 1 << 16], Then::Either),
-            I::Import => ([buffer, to, 0], Then::Either),
+            I::Export => ([frame(world)?, 1 | 1 << 16, 0], Then::Works),
+            // A ticket of kernel 1's, which nobody has started.
+            I::Import => ([1 << 32 | 1, to, 0], Then::Fails(SysError::NoSuchTransfer)),
+            I::SettleExport => ([0; 3], Then::Fails(SysError::NoSuchTransfer)),
+            I::ProbeWindow => ([home, 0, 0], Then::Fails(SysError::RangeInUse)),
             I::AffinityInfo => ([0; 3], Then::Either),
             I::Probe => ([home, 0, 0], Then::Works),
             I::PowerOff | I::Reboot | I::ReleaseConsole => ([0; 3], Then::Ends),

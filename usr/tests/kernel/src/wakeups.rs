@@ -17,10 +17,10 @@ use guest_harness::{Child, Failure, Outcome, Suite, World, call, check, equal, s
 
 guest_harness::program!(tests);
 
-/// Offsets in the shared page: rings asked for, rings done, the record of the Notify.
+/// Offsets in the shared page: rings asked for, rings done, the ticket of the Notify.
 const ASKED: u64 = 0;
 const DONE: u64 = 8;
-const RECORD: u64 = 64;
+const TICKET: u64 = 64;
 /// The Notify's bit.
 const BIT: u64 = 5;
 /// Steps of the loop before which it may be rung.
@@ -63,7 +63,7 @@ fn ring_for_ever(world: &mut World) -> ! {
             continue;
         }
         if rung == 0 {
-            let import = [page + RECORD, call::word(bell)];
+            let import = [peek(page + TICKET), call::word(bell)];
             let _ = call::invoke(call::KERNEL, Invocation::Import, &import);
         }
         if asked == u64::from(u32::MAX) + STEPS {
@@ -83,7 +83,7 @@ fn prepare(world: &mut World) -> Result<u64, Failure> {
     let page = second::start(world)?;
     let bell = world.slot()?;
     call::invoke(call::SELF, Invocation::MakeNotify, &[BIT, call::word(bell)])?;
-    second::export_copy(bell, page + RECORD)?;
+    poke(page + TICKET, second::export_copy(bell)?);
     Ok(page)
 }
 

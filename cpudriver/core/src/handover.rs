@@ -1,0 +1,196 @@
+//! Capabilities between kernels (`docs/022-peers.md`).
+//!
+//! *Export* puts a record into this kernel's outbox and the capability in transit; user
+//! space gets a ticket. *Import*, on the kernel that it is offered to, reads the record
+//! from the sender's outbox, checks it against all that is known here, and takes it:
+//! from then on it is the importer's. *Settle* on the sender's side ends the transfer,
+//! or takes an offer back; what has been taken is settled by later exports, too, so that
+//! nobody has to ask.
+//!
+//! A record comes from a CPU driver, so what is checked here guards against a core that
+//! lies or errs, not against user space: nothing that user space writes is read.
+
+use capelin_abi::{KernelId, ObjectType, PhysAddr, SysError, Ticket};
+use capelin_cap::{CapRecord, Capability, ExportMode, SlotIndex};
+use capelin_peers::outbox::{RECORD_WORDS, Settled};
+use capelin_peers::{Offer, OfferState};
+
+use crate::machine::Machine;
+use crate::state::Core;
+
+/// Offers settled by one export: each brings up to this many to their end.
+const SETTLED_AT_ONCE: usize = 4;
+
+/// What has become of an offer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u64)]
+pub enum Fate {
+    /// Nobody has taken it yet.
+    Offered = 0,
+    /// The receiver has it; its entry is free again.
+    Taken = 1,
+    /// It was taken back: all is as before the export.
+    Withdrawn = 2,
+}
+
+/// Whether an offer is taken back if it can be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Patience {
+    /// It stands.
+    Wait,
+    /// It ends now.
+    Withdraw,
+}
+
+/// Offers the capability in `slot` to kernel `to`.
+///
+/// # Errors
+/// As [`capelin_cap::export`]; `RangeInUse` for home memory; `NoResources` while as many
+/// offers stand as there can be. Nothing has changed then.
+pub fn export<M: Machine>(
+    core: &mut Core<M>,
+    slot: SlotIndex,
+    to: KernelId,
+    mode: ExportMode,
+) -> Result<Ticket, SysError> {
+    settle_taken(core);
+    let record = capelin_cap::export(&mut core.slots, &mut core.kcb.mdb, slot, to, mode)?;
+    let offered = keeps_homes(core, &record).and_then(|()| {
+        let offer = Offer {
+            to,
+            record: words(&record),
+        };
+        core.machine.own_shared().outbox.offer(core.kernel, &offer)
+    });
+    if offered.is_err() {
+        // It was put in transit just now.
+        capelin_cap::abort(&mut core.slots, &mut core.kcb.mdb, &record)?;
+    }
+    offered
+}
+
+/// Takes what `ticket` offers to this kernel into the empty slot `target`.
+///
+/// # Errors
+/// `NoSuchTransfer` for what isn't offered, here, or any more; `RangeInUse` for what
+/// contradicts what is known of homes; as [`capelin_cap::import`]. The offer stands then.
+pub fn import<M: Machine>(
+    core: &mut Core<M>,
+    ticket: Ticket,
+    target: SlotIndex,
+) -> Result<(), SysError> {
+    let own = core.kernel;
+    if ticket.kernel() == own {
+        return Err(SysError::NoSuchTransfer);
+    }
+    let pages = core
+        .machine
+        .map_shared(ticket.kernel())
+        .map_err(|_| SysError::NoSuchTransfer)?;
+    let found = pages.outbox.look(own, ticket)?;
+    let mut all = [0; 8];
+    for (to, from) in all.iter_mut().zip(found) {
+        *to = from;
+    }
+    let record = CapRecord::parse(&all)?;
+    if !says_who_may(&record, ticket.kernel(), own) {
+        return Err(SysError::InvalidArgument);
+    }
+    keeps_homes(core, &record)?;
+    capelin_cap::import_if(&mut core.slots, &mut core.kcb.mdb, &record, target, || {
+        pages.outbox.take(own, ticket)
+    })
+}
+
+/// Ends a transfer that this kernel began.
+///
+/// # Errors
+/// `InvalidArgument` for another kernel's; `NoSuchTransfer` for one that was settled
+/// before: then it was taken, unless somebody withdrew it.
+pub fn settle<M: Machine>(
+    core: &mut Core<M>,
+    ticket: Ticket,
+    patience: Patience,
+) -> Result<Fate, SysError> {
+    if ticket.kernel() != core.kernel {
+        return Err(SysError::InvalidArgument);
+    }
+    let outbox = &core.machine.own_shared().outbox;
+    if patience == Patience::Withdraw
+        && let Ok(settled) = outbox.withdraw(ticket)
+    {
+        let record = record_of(&settled)?;
+        capelin_cap::abort(&mut core.slots, &mut core.kcb.mdb, &record)?;
+        return Ok(Fate::Withdrawn);
+    }
+    match outbox.state(ticket)? {
+        (OfferState::Offered, _) => Ok(Fate::Offered),
+        (OfferState::Taken, settled) => {
+            end(core, settled);
+            Ok(Fate::Taken)
+        }
+    }
+}
+
+/// Settles some of what has been taken.
+fn settle_taken<M: Machine>(core: &mut Core<M>) {
+    let mut first = 0;
+    for _ in 0..SETTLED_AT_ONCE {
+        let Some(settled) = core.machine.own_shared().outbox.next_taken(first) else {
+            return;
+        };
+        first = settled.entry + 1;
+        end(core, settled);
+    }
+}
+
+fn end<M: Machine>(core: &mut Core<M>, settled: Settled) {
+    if let Ok(record) = record_of(&settled) {
+        // What isn't under way any more was a copy of something that is gone.
+        let _ = capelin_cap::commit(&mut core.slots, &mut core.kcb.mdb, &record);
+    }
+    core.machine.own_shared().outbox.free(settled);
+}
+
+fn record_of(settled: &Settled) -> Result<CapRecord, SysError> {
+    let mut all = [0; 8];
+    for (to, from) in all.iter_mut().zip(settled.offer.record) {
+        *to = from;
+    }
+    CapRecord::parse(&all)
+}
+
+fn words(record: &CapRecord) -> [u64; RECORD_WORDS] {
+    let [a, b, c, d, e, ..] = record.to_words();
+    [a, b, c, d, e]
+}
+
+/// Whether `sender` may say what the record says: what is moved becomes ours, and a
+/// copy of what is ours, or of the sender's or a third kernel's, stays whose it is.
+fn says_who_may(record: &CapRecord, sender: KernelId, own: KernelId) -> bool {
+    match record.mode {
+        ExportMode::Move => record.owner == own,
+        ExportMode::Copy => record.owner.0 < KernelId::LIMIT && sender.0 < KernelId::LIMIT,
+    }
+}
+
+/// Whether a record keeps what all kernels are promised: nobody names memory that is a
+/// kernel's home, or that kernels share, but a Notify, which names its owner's.
+fn keeps_homes<M: Machine>(core: &Core<M>, record: &CapRecord) -> Result<(), SysError> {
+    let Capability {
+        kind, base, size, ..
+    } = record.capability;
+    let base = PhysAddr(base);
+    let peers = core.machine.peers();
+    let is_sound = match kind {
+        ObjectType::Notify => peers
+            .home(record.owner)
+            .is_some_and(|home| home.contains(base, size)),
+        _ => !peers.meets_home(base, size) && !core.machine.is_peer_table(base, size),
+    };
+    if is_sound {
+        Ok(())
+    } else {
+        Err(SysError::RangeInUse)
+    }
+}

@@ -1,0 +1,209 @@
+//! Starting a core: what user space says decides nothing that a kernel believes.
+
+use capelin_abi::boot::{ARGS_MAGIC, CoreArgs, KERNEL_MAGIC, KernelHeader, PhysRegion};
+use capelin_abi::syscall::Invocation;
+use capelin_abi::{KernelId, Mpidr, ObjectType, PAGE_SIZE, PhysAddr, SysError};
+use capelin_kernel::invoke::ARGS_USED;
+use capelin_peers::{Home, PeerTable};
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
+
+use crate::host::{Asked, HOME, HOME_BYTES, IMAGE_BYTES, RAM};
+use crate::world::{World, cap, slot};
+
+const BYTES: u64 = 0x10_0000;
+/// Where the image of the new core lies.
+const AT: u64 = RAM + 0x20_0000;
+const CORE: u64 = 0x100;
+const SPINNING: u64 = 0x101;
+const RELEASE: u64 = RAM + 0x0f_00d8;
+
+/// A sound image's arguments.
+fn arguments() -> CoreArgs {
+    let mut args = CoreArgs::new_zeroed();
+    args.magic = ARGS_MAGIC;
+    args.abi_version = capelin_abi::ABI_VERSION;
+    args.kernel_id = 3;
+    args.mpidr = CORE;
+    args.home = PhysRegion {
+        base: AT,
+        bytes: BYTES,
+    };
+    args.domain_offset = IMAGE_BYTES + PAGE_SIZE;
+    args
+}
+
+/// A kernel that holds a sealed image with `args`, in slot 200; the table is its own.
+fn world(args: &CoreArgs) -> World {
+    let mut world = World::new();
+    let cores = [
+        (Mpidr(0), None),
+        (Mpidr(CORE), None),
+        (Mpidr(SPINNING), Some(PhysAddr(RELEASE))),
+    ];
+    let table: &'static PeerTable = Box::leak(Box::new(PeerTable::new(&cores)));
+    let home = Home {
+        base: PhysAddr(HOME),
+        bytes: HOME_BYTES,
+    };
+    let entered = table.enter(KernelId(0), Mpidr(0), home, true);
+    entered.expect("an empty table");
+    world.core.machine.peers = table;
+    let made = world.retype_ram(200, ObjectType::Frame, AT - RAM, BYTES);
+    made.expect("a frame");
+    let sealed = world.invoke(slot::KERNEL, Invocation::Seal, &[cap(200).to_word()]);
+    sealed.expect("sealed");
+    let mut header = KernelHeader::new_zeroed();
+    header.branch = 0x1400_0010;
+    header.magic = KERNEL_MAGIC;
+    header.abi_version = capelin_abi::ABI_VERSION;
+    header.memory_bytes = IMAGE_BYTES;
+    let pages = &mut world.core.machine.pages;
+    let words = |bytes: &[u8]| <[u64]>::ref_from_bytes(bytes).expect("words").to_vec();
+    pages.insert(AT, words(header.as_bytes()));
+    pages.insert(AT + IMAGE_BYTES, words(args.as_bytes()));
+    world.core.machine.asked();
+    world
+}
+
+fn start(world: &mut World, mpidr: u64, release: u64) -> Result<(), SysError> {
+    let arguments = [cap(200).to_word(), mpidr, release];
+    let started = world.invoke(slot::KERNEL, Invocation::StartCore, &arguments);
+    started.map(drop)
+}
+
+fn started(world: &World) -> bool {
+    let asked = world.core.machine.asked();
+    asked.iter().any(|asked| matches!(asked, Asked::CpuOn(_)))
+}
+
+fn told(world: &World) -> CoreArgs {
+    let words = &world.core.machine.pages[&(AT + IMAGE_BYTES)];
+    CoreArgs::read_from_bytes(words.as_bytes()).expect("arguments")
+}
+
+#[test]
+fn a_core_is_told_of_the_machine_by_the_kernel() {
+    let mut args = arguments();
+    // What would have it map memory as its interrupt controller's, call firmware by the
+    // wrong way, believe another table, or own memory that nobody gave it.
+    args.is_boot_core = 1;
+    args.gic.version = 2;
+    args.gic.distributor.base = HOME;
+    args.console.registers.base = HOME;
+    args.psci.method = 7;
+    args.timer_intid = 1;
+    args.peers.base = AT + 0x8_0000;
+    args.archive.base = HOME;
+    args.archive.bytes = PAGE_SIZE;
+    args.ram_count = 1;
+    args.monitor_words[3] = 5;
+    args.parent_ring = 77;
+    let mut world = world(&args);
+    assert_eq!(start(&mut world, CORE, 0), Ok(()));
+    assert!(started(&world));
+    let (told, own) = (told(&world), world.core.machine.args);
+    assert_eq!((told.magic, told.is_boot_core), (ARGS_USED, 0));
+    assert_eq!(
+        (told.gic, told.psci, told.console),
+        (own.gic, own.psci, own.console)
+    );
+    assert_eq!((told.timer_intid, told.peers), (own.timer_intid, own.peers));
+    assert_eq!((told.archive.bytes, told.ram_count), (0, 0));
+    // What is its parent's to say.
+    assert_eq!((told.monitor_words[3], told.parent_ring), (5, 77));
+    let home = world.core.machine.peers.home(KernelId(3)).expect("entered");
+    assert_eq!((home.base.0, home.bytes), (AT, BYTES));
+}
+
+#[test]
+fn only_this_kernels_own_image_is_started() {
+    for (page, word) in [(0, 0), (1, 7), (IMAGE_BYTES / PAGE_SIZE - 1, 511)] {
+        let mut world = world(&arguments());
+        let at = AT + page * PAGE_SIZE;
+        let words = world
+            .core
+            .machine
+            .pages
+            .entry(at)
+            .or_insert_with(|| vec![0; 512]);
+        words[word] ^= 1 << 40;
+        let refused = start(&mut world, CORE, 0);
+        assert_eq!(refused, Err(SysError::InvalidArgument), "page {page}");
+        assert!(!started(&world));
+        assert_eq!(world.core.machine.peers.home(KernelId(3)), None);
+    }
+    // Nor one of another size.
+    let mut world = world(&arguments());
+    let pages = &mut world.core.machine.pages;
+    pages.get_mut(&AT).expect("the header")[4] += PAGE_SIZE;
+    assert_eq!(start(&mut world, CORE, 0), Err(SysError::InvalidArgument));
+}
+
+#[test]
+fn release_addresses_are_the_device_trees() {
+    let mut args = arguments();
+    args.mpidr = SPINNING;
+    let mut world = world(&args);
+    let others = [0, RELEASE + 8, RELEASE & !0xfff, HOME, AT, u64::MAX, RAM];
+    for release in others {
+        let refused = start(&mut world, SPINNING, release);
+        assert_eq!(refused, Err(SysError::InvalidArgument), "{release:#x}");
+    }
+    assert!(!started(&world));
+    assert_eq!(start(&mut world, SPINNING, RELEASE), Ok(()));
+    assert!(started(&world));
+}
+
+#[test]
+fn a_core_that_the_tree_knows_not_or_that_runs_is_not_started() {
+    let mut args = arguments();
+    args.mpidr = 0x777;
+    let mut unknown = world(&args);
+    assert_eq!(
+        start(&mut unknown, 0x777, 0),
+        Err(SysError::InvalidArgument)
+    );
+    // The psci core isn't one that waits in a spin table.
+    let mut waiting = world(&arguments());
+    assert_eq!(
+        start(&mut waiting, CORE, RELEASE),
+        Err(SysError::InvalidArgument)
+    );
+    args.mpidr = CORE;
+    for kernel in [0, 512, u32::MAX] {
+        args.kernel_id = kernel;
+        let mut world = world(&args);
+        assert!(start(&mut world, CORE, 0).is_err(), "kernel {kernel}");
+        assert!(!started(&world));
+    }
+}
+
+/// A refusal of firmware leaves nothing behind: the same image starts another time.
+#[test]
+fn what_firmware_refuses_can_be_tried_again() {
+    let mut args = arguments();
+    args.mpidr = 0;
+    let mut world = world(&args);
+    let peers = world.core.machine.peers;
+    peers.withdraw(KernelId(0), Mpidr(0));
+    assert_eq!(start(&mut world, 0, 0), Err(SysError::AlreadyBound));
+    assert_eq!(peers.home(KernelId(3)), None);
+    assert_eq!(told(&world).magic, ARGS_MAGIC);
+    let home = Home {
+        base: PhysAddr(AT),
+        bytes: BYTES,
+    };
+    assert_eq!(peers.enter(KernelId(4), Mpidr(0), home, false), Ok(()));
+}
+
+/// A4: memory that isn't there is an error, and the caller goes on.
+#[test]
+fn an_image_over_a_hole_is_refused() {
+    for page in [0, 2, IMAGE_BYTES / PAGE_SIZE] {
+        let mut world = world(&arguments());
+        world.core.machine.holes.insert(AT + page * PAGE_SIZE);
+        let refused = start(&mut world, CORE, 0);
+        assert_eq!(refused, Err(SysError::NoSuchMemory), "page {page}");
+        assert!(!started(&world));
+    }
+}

@@ -1,0 +1,101 @@
+//! Capabilities to and from other kernels.
+//!
+//! Our kernel offers, and gives out a ticket; the peer's kernel takes. A ticket that
+//! doesn't reach its receiver, or is refused there, costs nothing but the offer, which
+//! is withdrawn: then the capability is ours as before.
+
+use core::time::Duration;
+
+use capelin_abi::{CapAddress, CapRef, KernelId, SysError, Ticket as KernelTicket};
+use capelin_monitor::Ticket;
+use capelin_rt::{
+    OwnedCap, RtError, memory, sys,
+    sys::kernel::{ExportMode, OfferFate, Settle},
+    time,
+};
+
+use crate::node::Node;
+
+/// How often an offer is tried again while the kernel has no room for it, and how long
+/// it is waited in between: receivers take what is offered to them before they ask on.
+const TRIES: u32 = 2000;
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// Offers a copy of `source` to the kernel of `core`.
+///
+/// # Errors
+/// What the kernel says.
+pub(crate) fn offer_copy(node: &Node, source: CapRef, core: u16) -> Result<Ticket, SysError> {
+    let to = KernelId(core);
+    let ticket = sys::kernel::export(node.kernel, source, to, ExportMode::Copy)?;
+    Ok(ticket.to_word())
+}
+
+/// Offers `cap` itself to the kernel of `core`. Its slot stays: what was moved out of
+/// memory of ours leaves a mark there.
+///
+/// # Errors
+/// What the kernel says; nothing has changed then.
+pub(crate) fn offer(node: &Node, cap: &OwnedCap, core: u16) -> Result<Ticket, SysError> {
+    let to = KernelId(core);
+    let ticket = sys::kernel::export(node.kernel, cap.reference(), to, ExportMode::Move)?;
+    Ok(ticket.to_word())
+}
+
+/// As [`offer`], but waits while the kernel has no room for more offers.
+///
+/// # Errors
+/// As [`offer`].
+pub(crate) async fn give(node: &Node, cap: OwnedCap, core: u16) -> Result<Ticket, SysError> {
+    let mut left = TRIES;
+    loop {
+        match offer(node, &cap, core) {
+            Err(SysError::NoResources) if left > 0 => {
+                left -= 1;
+                time::sleep(PAUSE).await;
+            }
+            Ok(ticket) => {
+                // The kernel empties or marks the slot when it has been taken.
+                let _ = cap.leak();
+                return Ok(ticket);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// What `ticket` offers to us.
+///
+/// # Errors
+/// No slots; what the kernel says: the offer stands then.
+pub(crate) fn take(node: &Node, ticket: Ticket) -> Result<OwnedCap, RtError> {
+    let ticket = KernelTicket::from_word(ticket).ok_or(SysError::NoSuchTransfer)?;
+    OwnedCap::make(|slot| sys::kernel::import(node.kernel, ticket, slot.into()))
+}
+
+/// Takes what `ticket` offers to us into `slot`, which is empty.
+///
+/// # Errors
+/// What the kernel says: the offer stands then.
+pub(crate) fn take_into(node: &Node, ticket: Ticket, slot: CapAddress) -> Result<(), SysError> {
+    let ticket = KernelTicket::from_word(ticket).ok_or(SysError::NoSuchTransfer)?;
+    sys::kernel::import(node.kernel, ticket, slot.into())
+}
+
+/// Takes an offer back, unless it has been taken. Whether it was taken back.
+pub(crate) fn withdraw(node: &Node, ticket: Ticket) -> bool {
+    KernelTicket::from_word(ticket).is_some_and(|ticket| {
+        sys::kernel::settle_export(node.kernel, ticket, Settle::Withdraw)
+            == Ok(OfferFate::Withdrawn)
+    })
+}
+
+/// Takes memory back that was offered, for our own use, unless it has been taken.
+pub(crate) fn withdraw_memory(node: &Node, ticket: Ticket, ram: OwnedCap) {
+    if withdraw(node, ticket) {
+        // Without room for it in the books it is lost to us, as if it had gone.
+        let _ = memory::add_ram(ram);
+    } else {
+        let _ = ram.leak();
+    }
+}
