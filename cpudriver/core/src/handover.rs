@@ -132,16 +132,28 @@ pub fn settle<M: Machine>(
     }
 }
 
-/// Settles some of what has been taken.
-fn settle_taken<M: Machine>(core: &mut Core<M>) {
+/// Whether more offers may have been taken than were settled.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Settling {
+    /// All that were taken are settled.
+    Complete,
+    /// Ask again.
+    Partial,
+}
+
+/// Settles some of what has been taken. An import asks until all is: what has gone to
+/// another kernel and isn't settled is in transit here, and would refuse parts of it
+/// that come back.
+pub(crate) fn settle_taken<M: Machine>(core: &mut Core<M>) -> Settling {
     let mut first = 0;
     for _ in 0..SETTLED_AT_ONCE {
         let Some(settled) = core.machine.own_shared().outbox.next_taken(first) else {
-            return;
+            return Settling::Complete;
         };
         first = settled.entry + 1;
         end(core, settled);
     }
+    Settling::Partial
 }
 
 fn end<M: Machine>(core: &mut Core<M>, settled: Settled) {

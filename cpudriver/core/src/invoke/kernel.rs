@@ -7,7 +7,7 @@ use capelin_cap::ExportMode;
 
 use super::call::{Call, DONE, Outcome};
 use super::start_core;
-use crate::handover::{self, Patience};
+use crate::handover::{self, Patience, Settling};
 use crate::machine::{LeafSearch, Machine, SaveContext};
 use crate::narrow::{index, low16};
 use crate::state::Core;
@@ -110,7 +110,11 @@ fn ticket<M: Machine>(call: &Call<M>) -> Result<Ticket, SysError> {
 
 fn import<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, SysError> {
     let target = call.own_slot(core, 2)?;
-    handover::import(core, ticket(call)?, target)?;
+    let ticket = ticket(call)?;
+    if handover::settle_taken(core) == Settling::Partial {
+        return Ok(Outcome::Again);
+    }
+    handover::import(core, ticket, target)?;
     Ok(DONE)
 }
 

@@ -92,6 +92,32 @@ fn memory_moves_once() {
     assert_eq!(settle(&mut a, ticket, 0), Err(SysError::NoSuchTransfer));
 }
 
+/// What was taken and hasn't been settled is gone all the same: a part of it may come back.
+#[test]
+fn a_part_comes_back_before_its_whole_was_settled() {
+    let [mut a, mut b] = kernels();
+    let count = 9;
+    for n in 0..count {
+        piece(&mut a, ObjectType::Ram, n.into(), 200 + n);
+        let ticket = export(&mut a, 200 + n, 1, 0).expect("offered");
+        import(&mut b, ticket, 200 + n).expect("taken");
+    }
+    let last = 199 + count;
+    let arguments = [
+        cap(220).to_word(),
+        cap(last).to_word(),
+        ObjectType::Frame as u64,
+        0,
+        PAGE_SIZE,
+        1,
+    ];
+    b.invoke(slot::L1CNODE, Invocation::Retype, &arguments)
+        .expect("a frame in it");
+    let ticket = export(&mut b, 220, 0, 1).expect("offered");
+    assert_eq!(import(&mut a, ticket, 230), Ok(()));
+    assert_eq!(kind(&a, 230), ObjectType::Frame);
+}
+
 /// B3: whatever an import fails for, the offer stands, and can be taken or withdrawn.
 #[test]
 fn a_failed_import_loses_nothing() {
