@@ -34,7 +34,7 @@ impl Default for Limits {
 /// On whose behalf something is asked, added or removed: the system's, or a client's.
 ///
 /// A client sees what the system knows, and has a namespace of its own for what it adds: nobody
-/// else sees that, and it ends with the client ([`KnowledgeBase::close_client`]). What the system
+/// else sees that, and it ends with the client (`KnowledgeBase::close_client`). What the system
 /// knows a client can't change: `permission_error(modify, static_procedure, Name/Arity)`. All that
 /// is the client's, clauses, names and open queries, counts against its share of memory.
 #[derive(Clone, Debug)]

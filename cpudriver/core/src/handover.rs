@@ -73,7 +73,7 @@ pub fn export<M: Machine>(
 ///
 /// # Errors
 /// `NoSuchTransfer` for what isn't offered, here, or any more; `RangeInUse` for what
-/// contradicts what is known of homes; as [`capelin_cap::import`]. The offer stands then.
+/// contradicts what is known of homes; as [`capelin_cap::import()`]. The offer stands then.
 pub fn import<M: Machine>(
     core: &mut Core<M>,
     ticket: Ticket,

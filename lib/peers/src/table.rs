@@ -12,7 +12,7 @@
 //! over as many entries as kernels have been started, and [`Gap`] makes that rare.
 //!
 //! Ordering: an entry's words are written before its state is released, and a home's
-//! coming and going changes [`PeerTable::generation`] afterwards.
+//! coming and going changes `PeerTable::generation` afterwards.
 
 use capelin_abi::{KernelId, Mpidr, PAGE_SIZE, PhysAddr};
 
