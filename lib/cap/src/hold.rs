@@ -102,11 +102,8 @@ impl Hold {
     /// Whether `slot` names the object, or for a mark, something made of it.
     fn covers(&self, slot: &Slot) -> bool {
         let object = self.probe();
-        let is_inside = || {
-            slot.base < object.end()
-                && slot.end() <= object.end()
-                && compare_objects(&object, slot) == Ordering::Less
-        };
+        let is_inside =
+            || slot.end() <= object.end() && compare_objects(&object, slot) == Ordering::Less;
         match self.kind {
             Kind::Lock => is_same(&object, slot),
             Kind::Mark => is_same(&object, slot) || is_inside(),

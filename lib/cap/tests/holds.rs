@@ -140,6 +140,41 @@ fn a_mark_holds_all_in_its_range() {
 }
 
 #[test]
+fn a_mark_ends_where_its_range_ends() {
+    let mut a = peer();
+    a.make(41, Ram, 4 * PAGE, 4 * PAGE, 42);
+    let object = Object::of(a.slot(42));
+    mark_range(&mut a.mdb, &object, ONE).expect("nothing is locked");
+    assert_eq!(a.retype(41, Frame, 3 * PAGE, PAGE, 43), Ok(()));
+    assert_eq!(a.retype(41, Frame, 8 * PAGE, PAGE, 44), Ok(()));
+    assert_eq!(a.retype(41, Frame, 2 * PAGE, 3 * PAGE, 45), DYING);
+    assert_eq!(a.copy(43, 45), Ok(()));
+    assert_eq!(a.copy(44, 46), Ok(()));
+}
+
+/// Interrupts are numbered in a space of their own.
+#[test]
+fn interrupts_are_held_like_memory() {
+    let mut a = peer();
+    let all = Capability::interrupts(ObjectType::IrqSource, 32, 16, Rights::all());
+    create(&mut a.arena, &mut a.mdb, all, SlotIndex(60)).expect("at boot");
+    a.make(60, ObjectType::IrqSource, 0, 4, 61);
+    a.make(60, ObjectType::IrqSource, 8, 4, 62);
+    lock(&mut a, 61, ONE).expect("it is ours");
+    assert_eq!(a.copy(61, 90), LOCKED);
+    assert_eq!(a.copy(62, 90), Ok(()));
+    let object = Object::of(a.slot(62));
+    mark_range(&mut a.mdb, &object, TWO).expect("it isn't locked");
+    assert_eq!(a.copy(62, 91), DYING);
+    assert_eq!(a.copy(41, 91), Ok(()));
+    assert_eq!(a.retype(60, ObjectType::IrqSource, 10, 4, 63), DYING);
+    // What is locked isn't marked.
+    assert_eq!(sweep(&mut a, ONE, 0), Err(SysError::InvalidArgument));
+    assert_eq!(sweep(&mut a, TWO, 62), Ok(()));
+    assert!(a.slot(90).is_empty());
+}
+
+#[test]
 fn a_mark_waits_for_locks_in_its_range() {
     let mut a = peer();
     a.make(41, Ram, 0, 16 * PAGE, 42);

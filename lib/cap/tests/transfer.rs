@@ -134,6 +134,9 @@ fn a_refused_transfer_loses_nothing() {
     let record = a.export(2, 2, MOVE).expect("it may go");
     let mut elsewhere = record;
     elsewhere.owner = capelin_abi::KernelId(1);
+    // Nobody takes what is moved to another.
+    let [_, _, mut c] = peers();
+    assert_eq!(c.import(&elsewhere, 2), Err(SysError::InvalidArgument));
     assert_eq!(a.commit(&elsewhere), Err(SysError::EmptySlot));
     assert_eq!(a.commit(&record), Ok(()));
     assert!(a.slot(2).is_tombstone());
@@ -249,6 +252,33 @@ fn an_import_that_is_not_agreed_to_changes_nothing() {
         assert_eq!(a.commit(&record), Ok(()));
         b.assert_sound();
     }
+}
+
+/// Each object's copies are counted by themselves, and those that arrived stay noted.
+#[test]
+fn copies_elsewhere_are_counted() {
+    let [mut a, ..] = peers();
+    a.make(1, Frame, 0, PAGE, 2);
+    a.make(1, Frame, PAGE, PAGE, 3);
+    let copies = [2, 2, 3].map(|at| a.export(at, 1, ExportMode::Copy).expect("a frame"));
+    assert_eq!(a.slot(2).remote_copies(), (2, false));
+    assert_eq!(a.slot(3).remote_copies(), (1, false));
+    for _ in 0..2 {
+        assert_eq!(a.commit(&copies[0]), Ok(()));
+    }
+    assert_eq!(a.slot(2).remote_copies(), (0, true));
+    // None is on its way.
+    assert_eq!(a.commit(&copies[0]), Err(SysError::EmptySlot));
+    assert_eq!(a.abort(&copies[0]), Err(SysError::EmptySlot));
+    let mut set = |at, exist| {
+        let Peer { arena, mdb, .. } = &mut a;
+        capelin_cap::set_remote_copies(arena, mdb, SlotIndex(at), exist).expect("a frame");
+        a.slot(at).remote_copies()
+    };
+    assert_eq!(set(3, true), (1, true));
+    assert_eq!(set(3, true), (1, true));
+    assert_eq!(set(3, false), (1, false));
+    assert_eq!(set(2, false), (0, false));
 }
 
 #[test]
