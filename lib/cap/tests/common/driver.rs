@@ -275,9 +275,19 @@ impl Driver {
         }
     }
 
+    /// Ends what slots, operations between kernels and transfers hold: nothing is refused
+    /// for their sake afterwards. The model isn't told.
     pub fn unlock_all(&mut self) {
         for index in self.world.walk() {
             let _ = unpin(&mut self.world.arena, index);
+        }
+        let World { arena, mdb, .. } = &mut self.world;
+        for operation in self.held.drain(..) {
+            unlock_object(mdb, OperationId(operation)).expect("it holds something");
+        }
+        for record in self.under_way.drain(..) {
+            // What has ended otherwise isn't under way.
+            let _ = abort(arena, mdb, &record);
         }
     }
 
