@@ -78,8 +78,11 @@ pub const REGISTER_BYTES: u64 = 0x48;
 const HALF: u32 = 0b010_010;
 /// The interrupts of reception: RECEIVE and RECEIVE_TIMEOUT.
 const RECEPTION: u32 = 1 << 4 | 1 << 6;
-/// Bytes that a FIFO of the device holds at most (revisions from r1p5 on).
-const FIFO_DEPTH: usize = 32;
+/// Looks at an empty receiver, one after the other, after which the line is at rest: longer than
+/// a byte takes at 115,200 Bd.
+const QUIET: u32 = 2_000;
+/// Bytes that are taken in before the FIFOs are switched on.
+const EARLY: usize = 256;
 /// Looks at the busy flag before the device is reprogrammed anyway.
 const PATIENCE: u32 = 100_000;
 
@@ -185,7 +188,9 @@ impl<R: Registers> Pl011<R> {
 
 /// Enables the device with its FIFOs, unless that has been done; gives what had been received, if
 /// it had to be. The line control register may change only while the device is disabled, and that
-/// only while it is idle (3.3.8).
+/// only while it is idle (3.3.8). To switch the FIFOs on empties them, so that waits until nothing
+/// has come for a while: right after a byte was taken, the next may be on its way. On a line that
+/// doesn't rest, a device that is enabled stays without FIFOs.
 fn enable<R: Registers>(registers: &R) -> VecDeque<u32> {
     let flags = || LocalRegisterCopy::<u32, Flags::Register>::new(registers.read(offset::FLAGS));
     let control = LocalRegisterCopy::<u32, Control::Register>::new(registers.read(offset::CONTROL));
@@ -193,7 +198,8 @@ fn enable<R: Registers>(registers: &R) -> VecDeque<u32> {
         LocalRegisterCopy::<u32, LineControl::Register>::new(registers.read(offset::LINE_CONTROL));
     let wanted =
         Control::UART_ENABLE::SET + Control::TRANSMIT_ENABLE::SET + Control::RECEIVE_ENABLE::SET;
-    if control.matches_all(wanted) && line.is_set(LineControl::FIFO_ENABLE) {
+    let is_enabled = control.matches_all(wanted);
+    if is_enabled && line.is_set(LineControl::FIFO_ENABLE) {
         return VecDeque::new();
     }
     // A device that stays busy for longer than its FIFO takes is stuck.
@@ -202,12 +208,20 @@ fn enable<R: Registers>(registers: &R) -> VecDeque<u32> {
             break;
         }
     }
+    let mut received = VecDeque::new();
+    let mut quiet = 0;
+    while quiet < QUIET && received.len() < EARLY {
+        if flags().is_set(Flags::RXFE) {
+            quiet += 1;
+        } else {
+            received.push_back(registers.read(offset::DATA));
+            quiet = 0;
+        }
+    }
+    if quiet < QUIET && is_enabled {
+        return received;
+    }
     registers.write(offset::CONTROL, 0);
-    let received = (0..FIFO_DEPTH).map_while(|_| {
-        let is_empty = flags().is_set(Flags::RXFE);
-        (!is_empty).then(|| registers.read(offset::DATA))
-    });
-    let received = received.collect();
     let line = LineControl::FIFO_ENABLE::SET + LineControl::WORD_LENGTH::Eight;
     registers.write(offset::LINE_CONTROL, line.value);
     registers.write(offset::CONTROL, wanted.value);
@@ -299,6 +313,8 @@ pub(crate) mod fake {
     use core::cell::RefCell;
 
     const DEPTH: usize = 16;
+    /// Looks at the flags that the next byte of a sender takes.
+    const SOON: u32 = 50;
 
     /// The device's inside.
     #[derive(Default)]
@@ -310,6 +326,11 @@ pub(crate) mod fake {
         pub(crate) line_control: u32,
         pub(crate) mask: u32,
         pub(crate) raw: u32,
+        /// What a sender has ready that minds whether there is room: the next byte comes some time
+        /// after the one before was taken.
+        pub(crate) ready: VecDeque<u32>,
+        /// Looks at the flags until then.
+        pub(crate) looks: u32,
         /// Line control was written while enabled, or control while busy.
         pub(crate) misused: bool,
     }
@@ -363,8 +384,27 @@ pub(crate) mod fake {
         }
     }
 
+    impl Fake {
+        /// Time passes for a sender that has bytes ready.
+        fn look(&self) {
+            let mut device = self.0.borrow_mut();
+            if device.received.is_empty() && !device.ready.is_empty() {
+                device.looks += 1;
+                if device.looks == SOON {
+                    device.looks = 0;
+                    let next = device.ready.pop_front();
+                    drop(device);
+                    next.into_iter().for_each(|data| self.receive(data));
+                }
+            }
+        }
+    }
+
     impl super::Registers for Fake {
         fn read(&self, register: usize) -> u32 {
+            if register == offset::FLAGS {
+                self.look();
+            }
             let mut device = self.0.borrow_mut();
             match register {
                 offset::DATA => {
@@ -453,6 +493,30 @@ mod tests {
         assert_eq!(uart.read(&mut buffer).unwrap(), 2);
         assert_eq!(&buffer[..2], b"kl");
         assert!(!uart.read_ready().unwrap());
+    }
+
+    /// What a device without FIFOs gives of `count` keys that are typed as fast as it takes them.
+    fn typed_ahead(count: u32) -> (Vec<u8>, u32) {
+        let fake = Fake::running();
+        fake.0.borrow_mut().line_control = 0x60;
+        fake.receive(0);
+        fake.0.borrow_mut().ready = (1..count).map(|key| key % 256).collect();
+        let mut uart = Pl011::take_over(fake.clone(), Kind::Pl011);
+        let mut keys = Vec::new();
+        for _ in 0..100 * count {
+            let mut buffer = [0; 8];
+            let more = uart.read(&mut buffer).unwrap();
+            keys.extend_from_slice(&buffer[..more]);
+        }
+        let line = fake.0.borrow().line_control;
+        (keys, line)
+    }
+
+    #[test]
+    fn to_switch_the_fifos_on_waits_for_a_line_at_rest() {
+        let all = |count: u32| (0..count).map(|key| key.to_le_bytes()[0]).collect();
+        assert_eq!(typed_ahead(24), (all(24), 0x70));
+        assert_eq!(typed_ahead(1000), (all(1000), 0x60));
     }
 
     #[test]
