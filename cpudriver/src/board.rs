@@ -124,7 +124,7 @@ impl Machine for Board {
 
     #[inline]
     fn entries_made(&mut self) {
-        tlb::entries_made();
+        tlb::user_entries_made();
     }
 
     #[inline]

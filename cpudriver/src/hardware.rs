@@ -79,7 +79,8 @@ pub(crate) fn set_user_root(root: PhysAddr, asid: u16) {
     // SAFETY: 1. `root` is a VNode that a dispatcher holds a capability to; its
     // entries are made by `invoke::vnode` with user permissions only; when it
     // goes, `use_empty_root` comes first. 2. The ASID was given to this root in
-    // the current generation.
+    // the current generation. 3. A switch comes after all that a request says in user
+    // memory.
     unsafe { mmu::set_user_root(root, asid) }
 }
 
@@ -87,5 +88,5 @@ pub(crate) fn set_user_root(root: PhysAddr, asid: u16) {
 pub(crate) fn use_empty_root(empty: PhysAddr) {
     // SAFETY: 1. `empty` is the pool's zeroed table. 2. It translates nothing, and
     // no address space has ASID 0.
-    unsafe { mmu::set_user_root(empty, 0) }
+    unsafe { mmu::replace_user_root(empty, 0) }
 }

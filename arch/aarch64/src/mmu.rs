@@ -12,12 +12,27 @@ use crate::sysreg;
 /// write: since ASID and root change together and both address spaces keep their
 /// own ASIDs, nothing needs invalidation (Arm ARM D8.16.3).
 ///
+/// The walker may use the root before until the context is synchronised: by the return
+/// to EL0 (`SCTLR_EL1.EOS`), or by [`tlb::invalidate_user_asid`](crate::tlb), which an
+/// address space goes by.
+///
 /// # Safety
 /// 1. `root` is a level 0 table that stays valid as long as it is installed, and
 ///    maps nothing to EL1.
 /// 2. No TLB entry of another address space carries `asid`.
+/// 3. EL1 makes no unprivileged access before it returns.
 #[inline]
 pub unsafe fn set_user_root(root: PhysAddr, asid: u16) {
+    TTBR0_EL1.set(root.0 | u64::from(asid) << 48);
+}
+
+/// As [`set_user_root`], at once: when this returns, nothing is looked up in the root
+/// before.
+///
+/// # Safety
+/// 1, 2. As there.
+#[inline]
+pub unsafe fn replace_user_root(root: PhysAddr, asid: u16) {
     TTBR0_EL1.set(root.0 | u64::from(asid) << 48);
     Processor.issue(Op::Isb);
 }

@@ -9,7 +9,9 @@
 //! 3. the invalidation completes: `DSB NSH`,
 //! 4. this core's later instructions see it: `ISB`.
 //!
-//! When a call returns, no access of this core goes through the old entry.
+//! When a call returns, no access of this core goes through the old entry. What only
+//! user space goes through leaves rule 4 to the return there, which synchronises
+//! the context (`SCTLR_EL1.EOS`), where that isn't far.
 //! ASIDs wider than the core has are the caller's mistake; the core ignores bits
 //! 15:8 where ASIDs have 8 bits.
 
@@ -26,6 +28,13 @@ const BY_ADDRESS_LIMIT: u64 = 64;
 #[inline]
 pub fn entries_made() {
     made(&mut Processor);
+}
+
+/// As [`entries_made`] in a domain's tables: for its own accesses, after the return to
+/// it.
+#[inline]
+pub fn user_entries_made() {
+    user_made(&mut Processor);
 }
 
 /// After a leaf or table entry of a domain's was cleared or changed: drops the
@@ -49,10 +58,12 @@ pub fn invalidate_user_leaves(address: VirtAddr, count: u64, span: u64, asid: u1
 }
 
 /// Drops everything of an ASID: when the ASID is given to another domain, or a
-/// table goes that may still hold leaves.
+/// table goes that may still hold leaves. The walker has the root that was installed
+/// last from here on ([`set_user_root`](crate::mmu::set_user_root)), so it fills in
+/// nothing from the one that goes.
 #[inline]
 pub fn invalidate_user_asid(asid: u16) {
-    maintain(&mut Processor, Op::TlbiAside1(u64::from(asid) << 48));
+    retire(&mut Processor, asid);
 }
 
 /// After an entry of the kernel's own tables was cleared or changed.
@@ -78,6 +89,17 @@ const fn operand(address: VirtAddr, asid: u16) -> u64 {
 fn made(issue: &mut impl Issue) {
     issue.issue(Op::DsbNshst);
     issue.issue(Op::Isb);
+}
+
+#[inline(always)]
+fn user_made(issue: &mut impl Issue) {
+    issue.issue(Op::DsbNshst);
+}
+
+#[inline(always)]
+fn retire(issue: &mut impl Issue, asid: u16) {
+    issue.issue(Op::Isb);
+    maintain(issue, Op::TlbiAside1(u64::from(asid) << 48));
 }
 
 #[inline(always)]
@@ -135,6 +157,21 @@ mod tests {
     #[test]
     fn a_new_entry_needs_no_invalidation() {
         assert_eq!(trace(made), ["dsb nshst", "isb"]);
+        assert_eq!(trace(user_made), ["dsb nshst"]);
+    }
+
+    #[test]
+    fn an_asid_goes_after_the_root_that_had_it() {
+        assert_eq!(
+            trace(|t| retire(t, 7)),
+            [
+                "isb",
+                "dsb nshst",
+                "tlbi aside1 0x7000000000000",
+                "dsb nsh",
+                "isb"
+            ]
+        );
     }
 
     #[test]

@@ -30,3 +30,13 @@ pub(crate) fn lookup_word<M: Machine>(
 ) -> Result<SlotIndex, SysError> {
     cspace::lookup_word(&core.slots, core.objects.dcb(dcb).l1, word)
 }
+
+/// [`lookup_word`] for a slot of an L2 CNode; `None` for all others.
+#[inline(always)]
+pub(crate) fn lookup_plain<M: Machine>(
+    core: &Core<M>,
+    dcb: DcbRef,
+    word: u64,
+) -> Option<SlotIndex> {
+    cspace::lookup_plain(&core.slots, core.objects.dcb(dcb).l1, word)
+}

@@ -21,14 +21,13 @@ use crate::scheduler::{NEVER, Nodes};
 use crate::state::Core;
 use crate::upcall::{entry_point, upcall};
 
-/// The current dispatcher is about to lose the processor: notes where it goes on.
-/// The caller has the scheduler take it off.
-pub(crate) fn leave_current<M: Machine>(core: &mut Core<M>, now: u64) {
+/// The current dispatcher, which is given, is about to lose the processor: notes where
+/// it goes on. The caller has the scheduler take it off.
+pub(crate) fn leave_current<M: Machine>(core: &mut Core<M>, now: u64) -> Option<DcbRef> {
+    let scheduler = &core.kcb.scheduler;
+    let dcb = scheduler.current?;
     save_thread_pointer(core, current_context(core));
     let scheduler = &core.kcb.scheduler;
-    let Some(dcb) = scheduler.current else {
-        return;
-    };
     let ran = now.wrapping_sub(scheduler.run_since);
     let resume = if core.kcb.current_disabled != 0 {
         Resume::Disabled
@@ -38,13 +37,13 @@ pub(crate) fn leave_current<M: Machine>(core: &mut Core<M>, now: u64) {
     let entry = core.objects.dcb_mut(dcb);
     entry.run_ticks = entry.run_ticks.wrapping_add(ran);
     entry.resume = resume;
+    Some(dcb)
 }
 
 /// The current dispatcher gives up the rest of its slice; the next runs.
 pub(crate) fn yield_current<M: Machine>(core: &mut Core<M>) {
     let now = core.machine.now();
-    let current = core.kcb.scheduler.current;
-    leave_current(core, now);
+    let current = leave_current(core, now);
     if let Some(next) = core.kcb.scheduler.alternate(&mut core.objects, now) {
         if !enter(core, next) {
             run_next(core, now);
@@ -174,6 +173,7 @@ fn run_next_or<M: Machine>(core: &mut Core<M>, mut now: u64, last: Option<DcbRef
 
 /// Enters `dcb`, which the scheduler has made current. False when it can't run: then
 /// it has ended, and nobody is current.
+#[inline(always)]
 fn enter<M: Machine>(core: &mut Core<M>, dcb: DcbRef) -> bool {
     core.kcb.count(KernelCounter::Switches);
     doorbell::take(core, dcb);

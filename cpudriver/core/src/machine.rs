@@ -94,13 +94,13 @@ pub trait Machine {
     // Translation.
 
     /// Makes the root table of a domain current, under an ASID given to it in this
-    /// generation.
+    /// generation; from the return to user space on.
     fn set_user_root(&mut self, root: PhysAddr, asid: u16);
 
     /// Has the core walk a table for user addresses that maps nothing.
     fn use_empty_root(&mut self);
 
-    /// After entries were made where none were.
+    /// After entries were made where none were: the domain sees them when it goes on.
     fn entries_made(&mut self);
 
     /// Drops `count` leaves of `span` bytes each from `address` on.

@@ -3,9 +3,9 @@
 //! Every call comes through [`handle`]: `Request::decode` takes all that the caller
 //! says out of its registers and refuses what means nothing; `perform` looks the
 //! capabilities up, checks them, and acts; `exit::leave` goes where the `Next` says.
-//! Two arms come before that, for what is done most: invocations, whose arguments
-//! depend on the capability ([`invoke`]), and the short way of a Call
-//! (`short`), which answers at once or not at all.
+//! Three arms come before that, for what is done most: invocations, whose arguments
+//! depend on the capability ([`invoke`]); the short way of a Call
+//! (`short`), which answers at once or not at all; and giving way to anybody.
 
 use capelin_abi::dispatcher::SaveArea;
 use capelin_abi::lmp::MESSAGE_WORDS;
@@ -38,8 +38,6 @@ enum Request {
     Call(Message, Until),
     /// [`Syscall::Wait`].
     Wait(Takes, Until),
-    /// [`Syscall::Yield`], to anybody.
-    Yield,
     /// [`Syscall::Yield`], to a dispatcher.
     YieldTo(CapRef),
     /// [`Syscall::Resume`].
@@ -67,7 +65,7 @@ impl Request {
             Syscall::Call => Self::Call(message(area)?, until(area)),
             Syscall::Wait if area.get(0) & 1 != 0 => Self::Wait(Takes::Registers, until(area)),
             Syscall::Wait => Self::Wait(Takes::Ring, until(area)),
-            Syscall::Yield if area.get(0) == 0 => Self::Yield,
+            // To anybody: see `give_way`.
             Syscall::Yield => {
                 Self::YieldTo(CapRef::from_word(area.get(0)).ok_or(SysError::NoSuchSlot)?)
             }
@@ -83,14 +81,16 @@ impl Request {
 /// Handles system call `number` (below 2^16) whose registers are in `area`.
 #[inline(always)]
 pub fn handle<M: Machine>(core: &mut Core<M>, area: M::Context, number: u64) -> Leave {
-    core.kcb.count(KernelCounter::Syscalls);
+    let kcb = &mut *core.kcb;
+    kcb.count(KernelCounter::Syscalls);
+    let current = kcb.scheduler.current;
     // The shortest call of all, and the measure of the way in and out: kept apart
     // so that it pays for nobody's registers. Then the two that matter most.
     if number == Syscall::Nop as u64 {
         area.set(0, ABI_VERSION);
         return exit::leave(core, area, Next::Caller);
     }
-    let Some(current) = core.kcb.scheduler.current else {
+    let Some(current) = current else {
         return nobody(core, area);
     };
     if number == Syscall::Call as u64 {
@@ -99,7 +99,21 @@ pub fn handle<M: Machine>(core: &mut Core<M>, area: M::Context, number: u64) -> 
     if number == Syscall::Invoke as u64 {
         return invoke::handle(core, current, area);
     }
+    if number == Syscall::Yield as u64 && area.get(0) == 0 {
+        return give_way(core, area);
+    }
     request(core, current, area, number)
+}
+
+/// A Yield to anybody.
+#[inline(never)]
+fn give_way<M: Machine>(core: &mut Core<M>, area: M::Context) -> Leave {
+    area.set(0, 0);
+    if core.kcb.scheduler.is_empty() {
+        return exit::leave(core, area, Next::Caller);
+    }
+    dispatch::yield_current(core);
+    exit::leave(core, area, Next::Switch)
 }
 
 /// [`handle`] for a [`Syscall::Call`] that isn't to take the short way: what that has
@@ -160,14 +174,6 @@ fn perform<M: Machine>(
         Request::Send(message) => send(core, caller, area, &message),
         Request::Call(message, until) => send_and_wait(core, caller, area, &message, &until),
         Request::Wait(takes, until) => Ok(wait(core, caller, area, takes, &until)),
-        Request::Yield => {
-            area.set(0, 0);
-            if core.kcb.scheduler.is_empty() {
-                return Ok(Next::Caller);
-            }
-            dispatch::yield_current(core);
-            Ok(Next::Switch)
-        }
         Request::YieldTo(reference) => yield_to(core, caller, area, reference),
         Request::Resume(which) => {
             upcall::resume(core, which);

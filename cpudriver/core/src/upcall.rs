@@ -36,23 +36,16 @@ pub(crate) fn upcall<M: Machine>(
     let words = core.objects.frame(frame);
     let was_disabled = u64::from(core.kcb.current_disabled != 0);
     let area = core.objects.context(frame + offset::DISABLED_AREA as u64);
-    area.set(0, frame_user);
-    area.set(
-        1,
-        if kind == Upcall::Trap {
-            was_disabled
-        } else {
-            delivered
-        },
-    );
-    area.set(2, address);
-    area.set(3, syndrome);
-    for word in 4..context::SP {
-        area.set(word, 0);
-    }
-    area.set(context::SP, words.read(offset::UPCALL_STACK));
-    area.set(context::PC, target.get());
-    area.set(context::SPSR, 0);
+    let state = if kind == Upcall::Trap {
+        was_disabled
+    } else {
+        delivered
+    };
+    area.set_pair::<0>([frame_user, state]);
+    area.set_pair::<2>([address, syndrome]);
+    clear_others(area);
+    area.set_pair::<{ context::SP - 1 }>([0, words.read(offset::UPCALL_STACK)]);
+    area.set_pair::<{ context::PC }>([target.get(), 0]);
     // TPIDR_EL0 is the thread's: the enabled area has it.
     area.set(
         context::TPIDR,
@@ -61,6 +54,27 @@ pub(crate) fn upcall<M: Machine>(
     words.write(offset::DISABLED, 1);
     core.kcb.current_area = area.address();
 }
+
+/// Zeroes x4 to x29 of a save area.
+#[inline(always)]
+fn clear_others(area: impl SaveContext) {
+    area.set_pair::<4>([0; 2]);
+    area.set_pair::<6>([0; 2]);
+    area.set_pair::<8>([0; 2]);
+    area.set_pair::<10>([0; 2]);
+    area.set_pair::<12>([0; 2]);
+    area.set_pair::<14>([0; 2]);
+    area.set_pair::<16>([0; 2]);
+    area.set_pair::<18>([0; 2]);
+    area.set_pair::<20>([0; 2]);
+    area.set_pair::<22>([0; 2]);
+    area.set_pair::<24>([0; 2]);
+    area.set_pair::<26>([0; 2]);
+    area.set_pair::<28>([0; 2]);
+}
+
+// PC and SPSR are a pair, and x30 with SP.
+const _: () = assert!(context::SPSR == context::PC + 1 && context::SP == 31);
 
 /// Continues from a save area of the current dispatcher.
 pub(crate) fn resume<M: Machine>(core: &mut Core<M>, area: SaveArea) {

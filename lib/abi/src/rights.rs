@@ -49,7 +49,14 @@ impl Kinds {
     #[inline]
     #[must_use]
     pub const fn contains(self, kind: ObjectType) -> bool {
-        self.0 >> kind as u32 & 1 != 0
+        self.contains_number(kind as u8)
+    }
+
+    /// Whether the type with the number `kind` is among them; no number of none is.
+    #[inline]
+    #[must_use]
+    pub const fn contains_number(self, kind: u8) -> bool {
+        (kind as u32) < u32::BITS && self.0 >> kind as u32 & 1 != 0
     }
 
     /// Those among [`ObjectType::ALL`].

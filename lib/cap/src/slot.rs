@@ -305,7 +305,7 @@ impl Slot {
     /// `EmptySlot`, `WrongType`, `MissingRight`.
     #[inline(always)]
     pub fn meets(&self, need: Need) -> Result<(), SysError> {
-        if need.kinds.contains(self.kind()) {
+        if need.kinds.contains_number(self.kind_number()) {
             self.require(need.rights)
         } else if self.is_occupied() {
             Err(SysError::WrongType)

@@ -24,7 +24,7 @@ use capelin_abi::{ObjectType, SysError};
 use capelin_cap::{SlotIndex, SlotStore};
 
 use self::call::{Call, DONE, Outcome};
-use crate::cspace::lookup_word;
+use crate::cspace::{lookup_plain, lookup_word};
 use crate::dcb::DcbRef;
 use crate::dispatch;
 use crate::doorbell::{self, Bell};
@@ -40,25 +40,30 @@ use crate::state::Core;
 /// to the vectors and not through several functions.
 #[inline(never)]
 pub(crate) fn handle<M: Machine>(core: &mut Core<M>, caller: DcbRef, area: M::Context) -> Leave {
-    let word = area.get(0);
-    let slot = match lookup_word(core, caller, word) {
-        Ok(slot) => slot,
-        Err(error) => return refuse(core, area, error),
+    let Some(slot) = lookup_plain(core, caller, area.get(0)) else {
+        return elsewhere(core, caller, area);
     };
-    if !core.slots.slot(slot).is_usable() {
-        // Only `perform` knows what may be asked of these.
-        return others(core, caller, slot, area);
-    }
-    if core.kcb.mdb.has_holds() {
-        return while_held(core, caller, slot, area);
+    if !core.slots.slot(slot).is_usable() || core.kcb.mdb.has_holds() {
+        return carefully(core, caller, slot, area);
     }
     dispatch_frequent(core, caller, slot, area)
 }
 
-/// [`handle`] while an operation between kernels holds something.
+/// [`handle`] for a capability in the L1 CNode itself, and for references to nothing.
 #[cold]
 #[inline(never)]
-fn while_held<M: Machine>(
+fn elsewhere<M: Machine>(core: &mut Core<M>, caller: DcbRef, area: M::Context) -> Leave {
+    match lookup_word(core, caller, area.get(0)) {
+        Ok(slot) => carefully(core, caller, slot, area),
+        Err(error) => refuse(core, area, error),
+    }
+}
+
+/// [`handle`] for what may be unusable, or held by an operation between kernels. Only
+/// [`perform`] knows what may be asked of these.
+#[cold]
+#[inline(never)]
+fn carefully<M: Machine>(
     core: &mut Core<M>,
     caller: DcbRef,
     slot: SlotIndex,

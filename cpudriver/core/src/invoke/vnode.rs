@@ -105,10 +105,8 @@ pub(crate) fn map<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outc
         offset: call.argument(3),
         mapping: call.argument(4),
     };
-    if request.count == 0
-        || request.first >= VNODE_ENTRIES
-        || request.count > VNODE_ENTRIES - request.first
-    {
+    // Both have 16 bits.
+    if request.count == 0 || request.first + request.count > VNODE_ENTRIES {
         return Err(SysError::OutOfRange);
     }
     let table = core.objects.vnode(request.table);
