@@ -10,7 +10,7 @@
 //! | `pl011` | [`REGISTERS`] | [`OFFSET`], [`BYTES`], [`INTID`], [`EDGE`] | the device's `compatible` names |
 //! | `mem_serv` | `ram0`, `ram1`, …: Ram, with all rights | under the same names: the region's NUMA node | |
 //! | `monitor` | [`KERNEL`], [`ARCHIVE`], [`BOOT_INFO`] | [`HAS_SKB`] | |
-//! | `fish` | | | those words of the kernel's command line that start with `capelin.` |
+//! | `fish` | [`KERNEL_ARGUMENTS`], if there are any | [`BYTES`] | |
 
 /// Frame: the device tree, read-only, from its first byte on.
 pub const DEVICE_TREE: &str = "device-tree";
@@ -27,13 +27,16 @@ pub const ARCHIVE: &str = "archive";
 /// Frame: the page of `capelin_abi::boot::BootInfo`, read-only.
 pub const BOOT_INFO: &str = "boot-info";
 
+/// Frame: the kernel's arguments (`/chosen/bootargs`), read-only, UTF-8 from its first byte on.
+pub const KERNEL_ARGUMENTS: &str = "kernel-arguments";
+
 /// Word: the affinity of the boot core.
 pub const MPIDR: &str = "mpidr";
 /// Word: 2 or 3.
 pub const GIC_VERSION: &str = "gic-version";
 /// Word: where the registers start in the DevFrame, in bytes; 0 when missing.
 pub const OFFSET: &str = "offset";
-/// Word: bytes of registers.
+/// Word: bytes of registers, or of the kernel's arguments.
 pub const BYTES: &str = "bytes";
 /// Word: the device's interrupt.
 pub const INTID: &str = "intid";

@@ -5,6 +5,8 @@
 //!
 //! Long, since it is a table: all guest cases are looked up here.
 
+use std::borrow::Cow;
+
 use capelin_archive::{Archive, ModuleSpec};
 
 /// How a guest must end.
@@ -238,7 +240,9 @@ pub(crate) struct GuestCase {
     /// Options of `scripts/run`, separated by spaces.
     pub(crate) options: String,
     /// What the shell is told.
-    pub(crate) exec: Option<&'static str>,
+    pub(crate) exec: Option<Cow<'static, str>>,
+    /// Kernel arguments.
+    pub(crate) append: Option<&'static str>,
     pub(crate) expected: Expected,
     /// Pieces of lines that must be printed in this order; `*` stands for anything.
     pub(crate) patterns: Vec<&'static str>,
@@ -265,6 +269,7 @@ impl GuestCase {
             name,
             options: options.into(),
             exec: None,
+            append: None,
             expected: Expected::Success,
             patterns: vec![],
             forbidden: vec!["panic"],
@@ -294,7 +299,7 @@ pub(crate) fn cases() -> Vec<GuestCase> {
 fn boots() -> Vec<GuestCase> {
     let boot =
         |(limit, name, options, cores): (u64, &'static str, &'static str, usize)| GuestCase {
-            exec: Some("cores"),
+            exec: Some("cores".into()),
             counts: vec![(" running ", cores)],
             within_s: Some(limit),
             timeout_s: limit + 30,
@@ -402,7 +407,7 @@ fn machines() -> Vec<GuestCase> {
         ),
         GuestCase {
             // Firmware is called by an instruction that this machine doesn't know, or that EL2 has no answer to.
-            exec: Some("cores; echo still here"),
+            exec: Some("cores; echo still here".into()),
             expected: Expected::StaysOn,
             patterns: vec![
                 "core 1 (MPIDR 0x1) cannot be started: this machine cannot do that",
@@ -414,7 +419,7 @@ fn machines() -> Vec<GuestCase> {
             ..GuestCase::new("machine/wrong-conduit", "--smp 2")
         },
         GuestCase {
-            exec: Some("cores; echo still here"),
+            exec: Some("cores; echo still here".into()),
             expected: Expected::StaysOn,
             patterns: vec![
                 "core 1 (MPIDR 0x1) cannot be started: this machine cannot do that",
@@ -427,7 +432,7 @@ fn machines() -> Vec<GuestCase> {
         },
         GuestCase {
             // With an EL3, HVC can't be switched off at EL2: it gets to the vectors there.
-            exec: Some("cores; echo still here"),
+            exec: Some("cores; echo still here".into()),
             expected: Expected::StaysOn,
             patterns: vec![
                 "core 1 (MPIDR 0x1) cannot be started: this machine cannot do that",
@@ -467,7 +472,7 @@ fn machines() -> Vec<GuestCase> {
         GuestCase {
             // The board has one UART, and no word says that it is the console.
             tree: tree(&[("stdout-path", "xtdout-path")]),
-            exec: Some("cores; echo still here"),
+            exec: Some("cores; echo still here".into()),
             patterns: vec!["capelin: boot driver on", "still here"],
             counts: vec![(" running ", 2)],
             ..GuestCase::new("machine/no-stdout-path", "--smp 2")
@@ -475,7 +480,7 @@ fn machines() -> Vec<GuestCase> {
         GuestCase {
             // The boot core, MPIDR 0, stands second, as on an Altra.
             tree: numbered(&[1, 0, 3, 2]),
-            exec: Some("cores; ping 0 10; oncore 2 hello; ping 3 10; echo still here"),
+            exec: Some("cores; ping 0 10; oncore 2 hello; ping 3 10; echo still here".into()),
             patterns: vec!["hello from core 2", "still here"],
             counts: vec![(" running ", 4)],
             ..GuestCase::new("machine/boot-core-second", "--smp 4")
@@ -483,14 +488,14 @@ fn machines() -> Vec<GuestCase> {
         GuestCase {
             // The boot core stands nowhere, and MPIDR 0x10 isn't there.
             tree: numbered(&[1, 0x10, 3, 2]),
-            exec: Some("cores; oncore 0 hello; echo still here"),
+            exec: Some("cores; oncore 0 hello; echo still here".into()),
             patterns: vec!["core 1 (MPIDR 0x10)", "hello from core 0", "still here"],
             counts: vec![(" running ", 4)],
             ..GuestCase::new("machine/boot-core-nowhere", "--smp 4")
         },
         fatal("machine/16-MiB", "--smp 1 --mem 16M", "fatal"),
         GuestCase {
-            exec: Some("cores; echo still here"),
+            exec: Some("cores; echo still here".into()),
             // How many fit depends on how large the programs are: some do, not all.
             patterns: vec![
                 "core 15 (MPIDR 0xf) is left out: no memory",
@@ -503,7 +508,7 @@ fn machines() -> Vec<GuestCase> {
             )
         },
         GuestCase {
-            exec: Some("cores; echo still here"),
+            exec: Some("cores; echo still here".into()),
             patterns: vec!["core 4 (MPIDR 0x4)", "still here"],
             counts: vec![(" running ", 4), (" failed ", 1)],
             tree: Some(TreeChange {
@@ -513,26 +518,26 @@ fn machines() -> Vec<GuestCase> {
             ..GuestCase::new("machine/a-core-that-is-not-there", "--smp 4")
         },
         GuestCase {
-            exec: Some("cores; echo still here"),
+            exec: Some("cores; echo still here".into()),
             patterns: vec![" running ", "still here"],
             ..GuestCase::new("machine/secure", "--smp 4 --qemu-args -M secure=on")
         },
         GuestCase {
-            exec: Some("echo still here; hello"),
+            exec: Some("echo still here; hello".into()),
             expected: Expected::Failures(1),
             patterns: vec!["still here", "hello"],
             damage: Some(Damage::Missing("hello")),
             ..GuestCase::new("machine/missing-program", "--smp 2")
         },
         GuestCase {
-            exec: Some("echo still here; hello"),
+            exec: Some("echo still here; hello".into()),
             expected: Expected::Failures(1),
             patterns: vec!["still here", "error: "],
             damage: Some(Damage::OtherMachine("hello")),
             ..GuestCase::new("machine/program-for-another-machine", "--smp 2")
         },
         GuestCase {
-            exec: Some("echo still here"),
+            exec: Some("echo still here".into()),
             patterns: vec!["init: skb does not run", "still here"],
             damage: Some(Damage::Missing("skb")),
             ..GuestCase::new("machine/missing-service", "--smp 2")
@@ -649,7 +654,8 @@ fn programs() -> Vec<GuestCase> {
         GuestCase {
             exec: Some(
                 "wild calls; wild memory; wild overflow; wild panic; wild unmap; wild cspace; wild frame; dmesg; \
-                 oncore 1 wild overflow; oncore 1 wild calls; echo still here; oncore 1 hello",
+                 oncore 1 wild overflow; oncore 1 wild calls; echo still here; oncore 1 hello"
+                    .into(),
             ),
             expected: Expected::Failures(6),
             patterns: vec![
@@ -676,7 +682,7 @@ fn programs() -> Vec<GuestCase> {
             ..GuestCase::new("programs/wild", "--image test-programs --smp 2")
         },
         GuestCase {
-            exec: Some("fp; oncore 1 fp"),
+            exec: Some("fp; oncore 1 fp".into()),
             patterns: vec!["fp: 3 of 3 sums are right", "fp: 3 of 3 sums are right"],
             ..GuestCase::new("programs/fp", "--image test-programs --smp 2")
         },
@@ -689,7 +695,7 @@ fn programs() -> Vec<GuestCase> {
         },
         GuestCase {
             // Nothing of a hundred programs, crashed ones among them, is left behind.
-            exec: Some(LEAKS),
+            exec: Some(LEAKS.into()),
             expected: Expected::Failures(10),
             patterns: vec!["still here"],
             forbidden: vec!["panic", "out of memory", "out of resources"],
@@ -711,10 +717,19 @@ const LEAKS: &str = "hello; hello; hello; hello; hello; hello; hello; hello; wil
      hello; hello; hello; hello; hello; hello; hello; hello; wild cspace; oncore 1 hello; \
      hello; hello; hello; hello; hello; hello; hello; hello; oncore 1 wild unmap; echo still here";
 
+/// A script that takes 60 KB as a kernel argument.
+fn long_script() -> String {
+    let mut script = "# It says little.\n".to_owned();
+    for line in 1..1500 {
+        script.push_str(&format!("echo line {line}\n"));
+    }
+    script + "echo the last of 1500 lines"
+}
+
 /// The shell tells how many of its commands failed, and goes on after one that did.
 fn shell() -> Vec<GuestCase> {
-    let told = |name, options, exec, expected, patterns| GuestCase {
-        exec: Some(exec),
+    let told = |name, options, exec: &'static str, expected, patterns| GuestCase {
+        exec: Some(exec.into()),
         expected,
         patterns,
         ..GuestCase::new(name, options)
@@ -789,6 +804,47 @@ fn shell() -> Vec<GuestCase> {
                 vec!["<1:19>"],
             )
         },
+        GuestCase {
+            counts: vec![
+                ("hello from core 0", 6),
+                ("hello from core 1", 2),
+                ("error: nothing: no such command", 7),
+                ("rounds failed", 4),
+            ],
+            ..told(
+                "shell/repeat",
+                "--smp 2",
+                "repeat 3 repeat 2 (run hello x; echo 'a;b'); repeat 2 oncore 1 hello; \
+                 repeat 3 (echo twice; nothing); repeat 2 repeat 2 nothing; repeat 0 ps; repeat 5 poweroff",
+                Expected::Failures(3),
+                vec![
+                    "argument 1: x",
+                    "error: 3 of 3 rounds failed",
+                    "error: 2 of 2 rounds failed",
+                    "error: 2 of 2 rounds failed",
+                    "error: 2 of 2 rounds failed",
+                    "error: 0 is not a number of times, 1 or more; usage: repeat N COMMAND",
+                ],
+            )
+        },
+        GuestCase {
+            // Written by hand, without the encoding that the runner makes.
+            append: Some("capelin.nonsense capelin.exec=echo a%20b; bogus; echo c"),
+            expected: Expected::Failures(1),
+            patterns: vec![
+                "error: capelin.nonsense: no such kernel argument",
+                "a b",
+                "error: bogus: no such command",
+                "c",
+            ],
+            ..GuestCase::new("shell/exec-with-spaces", "--smp 1")
+        },
+        GuestCase {
+            // More than a page by far, and more than once in a line.
+            exec: Some(long_script().into()),
+            counts: vec![("the last of 1500 lines", 2)],
+            ..GuestCase::new("shell/long-script", "--smp 1")
+        },
         told(
             "shell/programs",
             "--smp 2",
@@ -819,8 +875,8 @@ fn bad_inputs() -> Vec<GuestCase> {
         ..GuestCase::new(name, "")
     };
     // What some service is missing for is said, and the rest goes on.
-    let missing = |name, module, exec, expected, patterns| GuestCase {
-        exec: Some(exec),
+    let missing = |name, module, exec: &'static str, expected, patterns| GuestCase {
+        exec: Some(exec.into()),
         expected,
         patterns,
         damage: Some(Damage::Module(module)),

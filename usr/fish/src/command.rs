@@ -12,6 +12,8 @@ use crate::words::{self, WordsError};
 pub const DEFAULT_ROUNDS: u32 = 1000;
 /// Round trips that `ping` makes at most.
 pub const MAX_ROUNDS: u32 = 10_000;
+/// `repeat`s within each other at most.
+pub const MAX_DEPTH: usize = 8;
 
 /// What to do.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -46,6 +48,13 @@ pub enum Command {
         /// It was called by its name alone, like a command.
         is_bare: bool,
     },
+    /// Run commands several times.
+    Repeat {
+        /// How many times, at least once.
+        count: u32,
+        /// The commands, at least one.
+        body: Vec<Self>,
+    },
     /// Print words.
     Echo(String),
     /// The kernel log of a core, or of this one.
@@ -78,6 +87,8 @@ pub enum CommandError {
     TooMany(&'static Usage, String),
     /// An argument that should be something else.
     NotA(&'static Usage, String, &'static str),
+    /// More than [`MAX_DEPTH`] commands hold each other.
+    TooDeep(&'static Usage),
 }
 
 impl From<WordsError> for CommandError {
@@ -94,6 +105,9 @@ impl fmt::Display for CommandError {
             Self::TooMany(usage, word) => write!(f, "{word} is too much; usage: {usage}"),
             Self::NotA(usage, word, expected) => {
                 write!(f, "{word} is not {expected}; usage: {usage}")
+            }
+            Self::TooDeep(usage) => {
+                write!(f, "more than {MAX_DEPTH} within each other; usage: {usage}")
             }
         }
     }
@@ -171,6 +185,11 @@ pub static COMMANDS: &[Usage] = &[
     usage("ps", "", "list the domains of all cores"),
     usage("reboot", "", "start the machine again"),
     usage(
+        "repeat",
+        "N COMMAND",
+        "run a command N times, or several: repeat N (COMMAND; COMMAND); Ctrl-C ends it",
+    ),
+    usage(
         "run",
         "PROGRAM [ARGUMENT]...",
         "run a program here and wait for it; its name alone does, too",
@@ -193,13 +212,18 @@ pub fn find(name: &str) -> Option<&'static Usage> {
 /// # Errors
 /// See [`CommandError`].
 pub fn parse(text: &str) -> Result<Command, CommandError> {
+    parse_within(text, 0)
+}
+
+/// As [`parse`], within so many other commands.
+fn parse_within(text: &str, depth: usize) -> Result<Command, CommandError> {
     let (name, rest) = words::split_first(text);
-    // A goal's quotes and backslashes are its own.
-    if name == "skb" {
-        return match (rest, find(name)) {
-            ("", Some(usage)) => Err(CommandError::Missing(usage)),
-            _ => Ok(Command::Skb(rest.to_string())),
-        };
+    // Quotes and backslashes of a goal, or of another command, are its own.
+    match (name, find(name)) {
+        ("skb", Some(usage)) if rest.is_empty() => return Err(CommandError::Missing(usage)),
+        ("skb", _) => return Ok(Command::Skb(rest.to_string())),
+        ("repeat", Some(usage)) => return repeat(usage, rest, depth),
+        _ => {}
     }
     let mut words = words::words(text)?.into_iter();
     let name = words.next().unwrap_or_default();
@@ -217,6 +241,30 @@ pub fn parse(text: &str) -> Result<Command, CommandError> {
         Some(word) => Err(CommandError::TooMany(usage, word)),
         None => Ok(command),
     }
+}
+
+/// Reads what follows `repeat`.
+fn repeat(usage: &'static Usage, text: &str, depth: usize) -> Result<Command, CommandError> {
+    let (count, text) = words::split_first(text);
+    if text.is_empty() {
+        return Err(CommandError::Missing(usage));
+    }
+    let number = count.parse().ok().filter(|&number| number > 0);
+    let count = number.ok_or_else(|| {
+        CommandError::NotA(usage, count.to_string(), "a number of times, 1 or more")
+    })?;
+    if depth == MAX_DEPTH {
+        return Err(CommandError::TooDeep(usage));
+    }
+    let commands = words::group(text).unwrap_or_else(|| alloc::vec![text]);
+    let body: Vec<_> = commands
+        .into_iter()
+        .map(|command| parse_within(command, depth + 1))
+        .collect::<Result<_, _>>()?;
+    if body.is_empty() {
+        return Err(CommandError::Missing(usage));
+    }
+    Ok(Command::Repeat { count, body })
 }
 
 struct Arguments<I> {
@@ -257,7 +305,7 @@ impl<I: Iterator<Item = String>> Arguments<I> {
                 arguments: self.words.by_ref().collect(),
                 is_bare: false,
             },
-            // `skb` has been read before.
+            // `skb` and `repeat` have been read before.
             _ => Command::Echo(self.words.by_ref().collect::<Vec<_>>().join(" ")),
         })
     }
@@ -397,6 +445,62 @@ mod tests {
     }
 
     #[test]
+    fn repetitions_hold_commands() {
+        let run = |program: &str| Command::Run {
+            core: None,
+            program: program.into(),
+            arguments: Vec::new(),
+            is_bare: false,
+        };
+        let repeated = |count, body| Ok(Command::Repeat { count, body });
+        assert_eq!(
+            parse("repeat 600 run hello"),
+            repeated(600, alloc::vec![run("hello")])
+        );
+        assert_eq!(
+            parse("repeat 2 repeat 3 skb (a;b), X = 'c d'"),
+            repeated(
+                2,
+                alloc::vec![Command::Repeat {
+                    count: 3,
+                    body: alloc::vec![Command::Skb("(a;b), X = 'c d'".into())],
+                }]
+            )
+        );
+        assert_eq!(
+            parse("repeat 2 (run a; repeat 3 (ps); echo ')')"),
+            repeated(
+                2,
+                alloc::vec![
+                    run("a"),
+                    Command::Repeat {
+                        count: 3,
+                        body: alloc::vec![Command::Ps],
+                    },
+                    Command::Echo(")".into()),
+                ]
+            )
+        );
+        let text = |line: &str| parse(line).unwrap_err().to_string();
+        for line in ["repeat", "repeat 3", "repeat 3 ()", "repeat 3 (;)"] {
+            assert!(text(line).starts_with("an argument is missing"), "{line}");
+        }
+        for line in [
+            "repeat 0 ps",
+            "repeat -1 ps",
+            "repeat ps ps",
+            "repeat 4294967296 ps",
+        ] {
+            assert!(text(line).contains("is not a number of times"), "{line}");
+        }
+        assert_eq!(text("repeat 2 cores all"), "all is too much; usage: cores");
+        let deep = |depth: usize| parse(&("repeat 1 ".repeat(depth) + "ps"));
+        assert!(deep(MAX_DEPTH).is_ok());
+        assert!(matches!(deep(MAX_DEPTH + 1), Err(CommandError::TooDeep(_))));
+        assert!(matches!(deep(100_000), Err(CommandError::TooDeep(_))));
+    }
+
+    #[test]
     fn wrong_arguments_are_named() {
         let text = |line: &str| parse(line).unwrap_err().to_string();
         assert_eq!(
@@ -427,6 +531,7 @@ mod tests {
                 "oncore" => "1 hello",
                 "ping" => "1",
                 "probe" => "1 1",
+                "repeat" => "2 ps",
                 "run" => "hello",
                 "skb" => "true",
                 _ => "",
@@ -453,7 +558,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_line_makes_it_panic(line in "(caps|ping|probe|echo|run|skb|x) [0-9a-fx'\\\\ ]*") {
+        fn no_line_makes_it_panic(line in "(caps|ping|probe|echo|run|skb|repeat 2|x) [0-9a-fx'\\\\ ]*") {
             if let Err(error) = parse(&line) {
                 prop_assert!(!error.to_string().is_empty());
             }

@@ -36,6 +36,13 @@ pub(crate) enum Failure {
     NoSuchDomain(String),
     /// A program ended otherwise than well.
     Ended(String, DomainState),
+    /// Of so many rounds, so many failed; the failures have been told.
+    Rounds {
+        /// Rounds in which a command failed.
+        failed: u32,
+        /// All rounds.
+        count: u32,
+    },
 }
 
 impl Failure {
@@ -76,6 +83,7 @@ impl fmt::Display for Failure {
             Self::Ended(name, DomainState::Exited(code)) => write!(f, "{name} exited with {code}"),
             Self::Ended(name, DomainState::Faulted) => write!(f, "{name} ended by a fault"),
             Self::Ended(name, _) => write!(f, "{name} was stopped"),
+            Self::Rounds { failed, count } => write!(f, "{failed} of {count} rounds failed"),
         }
     }
 }

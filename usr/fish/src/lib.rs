@@ -12,13 +12,14 @@
 //! | [`editor`], [`history`] | a line being edited; lines entered before |
 //! | [`words`] | a line to commands, a command to words |
 //! | [`command`] | words to typed commands; what is wrong with them, and hints |
-//! | [`percent`] | the `capelin.exec` argument |
+//! | [`arguments`], [`percent`] | the `capelin.exec` argument |
 //! | [`report`] | results as text |
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
+pub mod arguments;
 pub mod command;
 pub mod editor;
 pub mod history;

@@ -1,7 +1,7 @@
 //! The shell (`docs/090-shell.md`).
 //!
-//! With an argument `capelin.exec=COMMANDS` it runs these, tells how many failed, and turns the
-//! machine off; else it takes commands from the console for ever.
+//! With a kernel argument `capelin.exec=COMMANDS` it runs these, tells how many failed, and turns
+//! the machine off; else it takes commands from the console for ever.
 //!
 //! | module | does |
 //! | --- | --- |
@@ -19,14 +19,12 @@ mod input;
 mod services;
 mod shell;
 
-use alloc::{
-    format,
-    string::{String, ToString},
-};
+use alloc::{format, string::String, vec};
 
-use capelin_rt::{Env, ExitCode};
+use capelin_interfaces::handover;
+use capelin_rt::{Env, ExitCode, RtError, vspace::mapped};
 use fish::{
-    PROMPT,
+    PROMPT, arguments,
     editor::{Editor, Event, MAX_LINE},
     percent,
 };
@@ -39,16 +37,37 @@ use crate::{
 capelin_rt::main!(run);
 
 async fn run(env: Env) -> ExitCode {
-    let exec = env
-        .arguments()
-        .iter()
-        .find_map(|argument| argument.strip_prefix(percent::EXEC))
-        .map(str::to_string);
-    let shell = Shell::start(env.core()).await;
-    match exec {
-        Some(encoded) => execute(shell, &encoded).await,
+    let mut shell = Shell::start(env.core()).await;
+    let text = match kernel_arguments(&env) {
+        Ok(text) => text,
+        Err(error) => {
+            let message = format!("error: the kernel's arguments: {error}\n");
+            shell.write(&message).await;
+            String::new()
+        }
+    };
+    let arguments = arguments::parse(&text);
+    for word in &arguments.unknown {
+        let message = format!("error: {word}: no such kernel argument\n");
+        shell.write(&message).await;
+    }
+    match arguments.exec {
+        Some(encoded) => execute(shell, encoded).await,
         None => converse(shell).await,
     }
+}
+
+/// The kernel's arguments, as `init` hands them over; empty when there are none.
+fn kernel_arguments(env: &Env) -> Result<String, RtError> {
+    let Some(frame) = env.capability(handover::KERNEL_ARGUMENTS) else {
+        return Ok(String::new());
+    };
+    let bytes = env.word(handover::BYTES).unwrap_or(0);
+    let bytes = usize::try_from(bytes).map_err(|_| RtError::InvalidSize)?;
+    let mut text = vec![0; bytes];
+    mapped::peek(frame, 0, &mut text)?;
+    // It was a text when init wrote it.
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// Runs the commands of the kernel argument and turns the machine off.
@@ -57,7 +76,7 @@ async fn execute(mut shell: Shell, encoded: &str) -> ExitCode {
     let mut ending = Outcome::PowerOff;
     match percent::decode(encoded) {
         Ok(text) => {
-            for command in fish::words::commands(&text) {
+            for command in fish::words::script(&text) {
                 shell.write(&format!("{PROMPT}{command}\n")).await;
                 match shell.run(command).await {
                     Ok(Outcome::Done) => {}
@@ -75,7 +94,7 @@ async fn execute(mut shell: Shell, encoded: &str) -> ExitCode {
         Err(error) => {
             failed = 1;
             shell
-                .write(&format!("error: {}: {error}\n", percent::EXEC))
+                .write(&format!("error: {} {error}\n", arguments::EXEC))
                 .await;
         }
     }

@@ -3,9 +3,6 @@
 
 use alloc::{string::String, vec::Vec};
 
-/// Starts the argument that brings commands.
-pub const EXEC: &str = "capelin.exec=";
-
 /// Why a text can't be decoded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PercentError {

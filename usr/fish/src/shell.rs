@@ -1,11 +1,13 @@
 //! Runs commands: asks the services, writes what they answer.
 
 use alloc::{
+    boxed::Box,
     collections::BTreeMap,
     format,
     string::{String, ToString},
     vec::Vec,
 };
+use core::{future::Future, pin::Pin};
 
 use capelin_interfaces::{
     console::ConsoleClient,
@@ -13,7 +15,7 @@ use capelin_interfaces::{
     monitor::{CoreInfo, CoreState, DomainId, DomainInfo, DomainState, MonitorError, THIS_CORE},
     system::KernelStats,
 };
-use capelin_rt::{Lmp, print};
+use capelin_rt::{Lmp, executor::yield_now, print};
 use fish::{
     command::{self, COMMANDS, Command},
     report,
@@ -137,7 +139,44 @@ impl Shell {
 
     /// Runs one command.
     pub(crate) async fn run(&mut self, text: &str) -> Result<Outcome, Failure> {
-        match command::parse(text)? {
+        self.perform(command::parse(text)?).await
+    }
+
+    /// Runs `body` `count` times, or until the machine is to end; tells of each failure. On the heap,
+    /// since repetitions hold each other.
+    fn repeat(
+        &mut self,
+        count: u32,
+        body: Vec<Command>,
+    ) -> Pin<Box<dyn Future<Output = Result<Outcome, Failure>> + '_>> {
+        Box::pin(async move {
+            let mut failed = 0;
+            for _ in 0..count {
+                let mut is_sound = true;
+                for command in &body {
+                    match self.perform(command.clone()).await {
+                        Ok(Outcome::Done) => {}
+                        Ok(outcome) => return Ok(outcome),
+                        Err(failure) => {
+                            is_sound = false;
+                            self.report(&failure).await;
+                        }
+                    }
+                }
+                failed += u32::from(!is_sound);
+                // Ctrl-C is seen whatever the commands are.
+                yield_now().await;
+            }
+            if failed > 0 {
+                return Err(Failure::Rounds { failed, count });
+            }
+            Ok(Outcome::Done)
+        })
+    }
+
+    async fn perform(&mut self, command: Command) -> Result<Outcome, Failure> {
+        match command {
+            Command::Repeat { count, body } => return self.repeat(count, body).await,
             Command::PowerOff => return Ok(Outcome::PowerOff),
             Command::Reboot => return Ok(Outcome::Reboot),
             Command::Help(topic) => self.help(topic).await?,

@@ -2,7 +2,8 @@
 //!
 //! `;` ends a command. It doesn't within quotes, nor within brackets that are closed again: so
 //! that `skb (a; b)` is one command. `'` and `"` quote; within `"`, a backslash makes the next
-//! character ordinary. Outside of quotes a backslash does so, too.
+//! character ordinary. Outside of quotes a backslash does so, too. A `#` where a command would start
+//! makes the rest of the line a comment.
 
 use alloc::{string::String, vec::Vec};
 
@@ -26,6 +27,18 @@ impl core::fmt::Display for WordsError {
 
 impl core::error::Error for WordsError {}
 
+/// The commands of a text of several lines, each read as if it had been typed.
+pub fn script(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().flat_map(commands)
+}
+
+/// The commands in brackets, if `text` is nothing but a pair of them.
+#[must_use]
+pub fn group(text: &str) -> Option<Vec<&str>> {
+    let inner = text.strip_prefix('(')?.strip_suffix(')')?;
+    (closed(text)? == text.len()).then(|| commands(inner))
+}
+
 /// The commands in `line`, trimmed, without empty ones.
 #[must_use]
 pub fn commands(line: &str) -> Vec<&str> {
@@ -40,6 +53,10 @@ pub fn commands(line: &str) -> Vec<&str> {
                 commands.push(&line[start..at]);
                 start = at + 1;
                 at += 1;
+            }
+            '#' if line[start..at].trim().is_empty() => {
+                start = line.len();
+                break;
             }
             '\\' => at += 1 + rest[1..].chars().next().map_or(0, char::len_utf8),
             '(' | '[' | '{' => at += closed(rest).unwrap_or(1),
@@ -161,6 +178,27 @@ mod tests {
     }
 
     #[test]
+    fn a_script_is_lines_and_comments() {
+        let text = "# first\necho a; echo b # c\r\n\n  skb (x;\n  # last; echo d\necho e; # f; g";
+        let commands: Vec<_> = script(text).collect();
+        assert_eq!(
+            commands,
+            ["echo a", "echo b # c", "skb (x", "echo e"],
+            "each line is read alone"
+        );
+    }
+
+    #[test]
+    fn a_group_is_one_pair_of_brackets() {
+        assert_eq!(group("(a; b c)"), Some(alloc::vec!["a", "b c"]));
+        assert_eq!(group("((a; b))"), Some(alloc::vec!["(a; b)"]));
+        assert_eq!(group("()"), Some(Vec::new()));
+        for other in ["a", "(a) (b)", "(a", "a)", "(a; ')')x", ""] {
+            assert_eq!(group(other), None, "{other}");
+        }
+    }
+
+    #[test]
     fn quotes_make_words() {
         assert_eq!(
             words("a  'b c'd \"e\\\"\" '' \\ f").unwrap(),
@@ -176,6 +214,7 @@ mod tests {
         fn no_line_makes_it_panic(line in "[a-c ;'\"\\\\()\\[\\]{}ü]*") {
             for command in commands(&line) {
                 let _ = words(command);
+                let _ = group(command);
             }
         }
 

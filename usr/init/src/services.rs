@@ -46,8 +46,10 @@ const MEMORY_BYTES: u64 = 8 << 20;
 const DRIVER_BYTES: u64 = 512 << 10;
 /// Alignment of what is fetched, in bytes.
 const BLOCK_BYTES: u64 = 2 << 20;
-/// Kernel arguments that begin so are the shell's.
-const OURS: &str = "capelin.";
+/// Memory that the shell starts with for its own frames, in bytes, and how much more for each byte
+/// of the kernel's arguments, of which it makes several texts.
+const SHELL_BYTES: u64 = 1 << 20;
+const SHELL_BYTES_PER_BYTE: u64 = 4;
 /// The module that is the shell.
 const SHELL: &str = "fish";
 
@@ -97,6 +99,14 @@ struct Start {
     /// By which programs reach the name service.
     names_cap: OwnedCap,
     memory: Option<MemoryClient<Lmp>>,
+    /// What the shell is to read.
+    kernel_arguments: Option<KernelArguments>,
+}
+
+/// The kernel's arguments, in a frame: they may be longer than a program's own.
+struct KernelArguments {
+    frame: OwnedCap,
+    bytes: u64,
 }
 
 /// Brings the system up.
@@ -124,6 +134,7 @@ pub(crate) async fn start(env: &Env) -> Result<(), Fatal> {
         names,
         names_cap,
         memory: None,
+        kernel_arguments: None,
     };
     start.memory_service(&regions).await?;
     let has_skb = start.report("skb", start.skb().await);
@@ -131,6 +142,8 @@ pub(crate) async fn start(env: &Env) -> Result<(), Fatal> {
     let has_driver = start.report("irqd", start.irqd().await)
         && start.report("pl011", start.console_driver().await);
     // Before the cores take what there is.
+    let arguments = start.kernel_arguments().await;
+    start.kernel_arguments = arguments.map_err(|error| Fatal::Shell(error.into()))?;
     start.set_aside().await?;
     let has_monitor = start.report("monitor", start.monitor(has_skb).await);
     if has_driver {
@@ -386,14 +399,34 @@ impl Start {
     }
 
     fn shell_program(&self) -> Program {
-        let arguments = self
-            .machine
-            .as_ref()
-            .and_then(|machine| machine.chosen.bootargs.as_deref())
-            .unwrap_or_default();
-        let ours = arguments
-            .split_ascii_whitespace()
-            .filter(|word| word.starts_with(OURS));
-        self.program(SHELL).arguments(ours).ram_bytes(1 << 20)
+        let program = self.program(SHELL);
+        let Some(arguments) = &self.kernel_arguments else {
+            return program.ram_bytes(SHELL_BYTES);
+        };
+        program
+            .capability_with(
+                handover::KERNEL_ARGUMENTS,
+                arguments.frame.address(),
+                Rights::READ,
+            )
+            .word(handover::BYTES, arguments.bytes)
+            .ram_bytes(SHELL_BYTES + SHELL_BYTES_PER_BYTE * arguments.bytes)
+    }
+
+    /// A frame with the kernel's arguments; `None` when there are none.
+    async fn kernel_arguments(&self) -> Result<Option<KernelArguments>, RtError> {
+        let machine = self.machine.as_ref();
+        let text = machine.and_then(|machine| machine.chosen.bootargs.as_deref());
+        let text = text.unwrap_or_default().as_bytes();
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let bytes = text.len() as u64;
+        let mut frame = memory::frame(bytes).await?.map()?;
+        if let Some(start) = frame.as_mut_slice().get_mut(..text.len()) {
+            start.copy_from_slice(text);
+        }
+        let (frame, _) = frame.unmap().into_shared();
+        Ok(Some(KernelArguments { frame, bytes }))
     }
 }

@@ -6,6 +6,8 @@
 
 use std::fmt::Write as _;
 
+/// Starts the kernel argument that brings commands.
+pub(crate) const ARGUMENT: &str = "capelin.exec=";
 /// Starts the line that tells how many commands failed.
 const STATUS: &str = "capelin: exec status ";
 /// Starts the line by which the guest gives up.
@@ -13,7 +15,7 @@ const FATAL: &str = "capelin: fatal: ";
 
 /// The kernel argument that hands `commands` to the shell.
 pub(crate) fn argument(commands: &str) -> String {
-    let mut argument = "capelin.exec=".to_owned();
+    let mut argument = ARGUMENT.to_owned();
     for byte in commands.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             argument.push(char::from(byte));

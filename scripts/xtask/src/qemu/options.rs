@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::exec;
 use super::numa::NumaSpec;
 use super::size::Size;
 use crate::args::{Arg, Args};
@@ -10,6 +11,8 @@ use crate::error::{Error, Result};
 
 /// Time that `--exec` gives the guest unless `--timeout` says otherwise.
 const EXEC_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bytes of kernel arguments: Linux hands no longer word to a program (`MAX_ARG_STRLEN`, 32 pages).
+const MAX_APPEND_BYTES: usize = 32 * 4096 - 2;
 /// QEMU's `virt` board has no more.
 const MAX_CORES: u32 = 512;
 /// A GICv2 has eight CPU interfaces.
@@ -37,6 +40,7 @@ what runs
   --image NAME      images/NAME.toml (qemu-virt)
   --kernel FILE     this boot image instead of one built here
   --exec \"A; B\"     give these commands to the shell, power off, and exit with 0 only if all succeeded
+  --script FILE     likewise with the lines of a file; what follows # on a line is a comment
   --append ARGS     more kernel arguments
   --initrd FILE     an initrd
 
@@ -135,7 +139,13 @@ impl RunOptions {
             "icount" => self.icount = true,
             "image" => self.image = args.value(name)?,
             "kernel" => self.kernel = Some(args.value(name)?.into()),
-            "exec" => self.exec = Some(args.value(name)?),
+            "exec" => self.set_commands(name, args.value(name)?)?,
+            "script" => {
+                let path = PathBuf::from(args.value(name)?);
+                let text = std::fs::read_to_string(&path);
+                let text = text.map_err(|error| Error::File(path, error))?;
+                self.set_commands(name, text)?;
+            }
             "append" => self.append = Some(args.value(name)?),
             "initrd" => self.initrd = Some(args.value(name)?.into()),
             "timeout" => {
@@ -150,6 +160,15 @@ impl RunOptions {
             "help" => self.help = true,
             "qemu-args" => self.qemu_args = args.take_rest(),
             _ => return Err(Error::Usage(format!("unknown option --{name}"))),
+        }
+        Ok(())
+    }
+
+    fn set_commands(&mut self, name: &str, commands: String) -> Result<()> {
+        if self.exec.replace(commands).is_some() {
+            return Err(Error::Usage(format!(
+                "--{name} is the second list of commands"
+            )));
         }
         Ok(())
     }
@@ -176,6 +195,18 @@ impl RunOptions {
         }
         if self.memory.is_some() && matches!(self.numa, Some(NumaSpec::Nodes(_))) {
             return refuse("--mem and memory in --numa exclude each other");
+        }
+        if let Some(commands) = &self.exec {
+            let bytes = exec::argument(commands).len();
+            let appended = self.append.as_deref().unwrap_or_default();
+            if appended.contains(exec::ARGUMENT) {
+                return refuse("--append brings commands, and so does --exec or --script");
+            }
+            if bytes + appended.len() > MAX_APPEND_BYTES {
+                return Err(Error::Usage(format!(
+                    "the commands take {bytes} bytes as a kernel argument, and QEMU takes {MAX_APPEND_BYTES}"
+                )));
+            }
         }
         if self.kernel.is_some() {
             self.build = false;
@@ -229,6 +260,29 @@ mod tests {
     }
 
     #[test]
+    fn scripts_are_read() {
+        let path = std::env::temp_dir().join(format!("capelin-script-{}", std::process::id()));
+        std::fs::write(&path, "echo a # b\nps\n").unwrap();
+        let line = format!("--script {}", path.display());
+        let options = parse(&line);
+        let twice = parse(&format!("{line} --exec ps"));
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(options.unwrap().exec.as_deref(), Some("echo a # b\nps\n"));
+        assert!(matches!(twice, Err(Error::Usage(_))));
+        assert!(matches!(parse(&line), Err(Error::File(..))), "it is gone");
+    }
+
+    #[test]
+    fn commands_that_qemu_cannot_take_are_refused() {
+        let parse =
+            |commands: String| RunOptions::parse(Args::new(["--exec".to_owned(), commands]));
+        let room = MAX_APPEND_BYTES - exec::ARGUMENT.len();
+        assert!(parse("x".repeat(room)).is_ok());
+        assert!(matches!(parse("x".repeat(room + 1)), Err(Error::Usage(_))));
+        assert!(matches!(parse(" ".repeat(room / 2)), Err(Error::Usage(_))));
+    }
+
+    #[test]
     fn qemu_takes_the_rest_as_it_stands() {
         let options = parse("--smp 2 --qemu-args -d int --smp 9").unwrap();
         assert_eq!(options.cores, 2);
@@ -257,6 +311,8 @@ mod tests {
             "--mem 0",
             "--mem lots",
             "--mem 1G --numa 0:mem=1G,cpus=0-3",
+            "--exec ps --exec ps",
+            "--exec ps --append capelin.exec=ps",
             "--platform toaster",
             "--timeout -1",
             "--timeout soon",
@@ -282,6 +338,7 @@ mod tests {
             "image",
             "kernel",
             "exec",
+            "script",
             "append",
             "initrd",
             "timeout",

@@ -87,7 +87,8 @@ fn run(context: &Context, case: &GuestCase) -> Result<Outcome> {
 
 fn options(case: &GuestCase) -> Result<RunOptions> {
     let mut options = RunOptions::parse(Args::new(case.options.split_whitespace()))?;
-    options.exec = case.exec.map(str::to_owned);
+    options.exec = case.exec.as_deref().map(str::to_owned);
+    options.append = case.append.map(str::to_owned);
     options.timeout = Some(Duration::from_secs(case.timeout_s));
     Ok(options)
 }

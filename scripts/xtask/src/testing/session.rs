@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -80,6 +80,11 @@ impl Session {
     /// # Errors
     /// If it ends or says nothing more.
     pub(super) fn until_prompt(&mut self) -> Result<String, String> {
+        self.until(|text| text.strip_suffix(PROMPT).map(str::to_owned))
+    }
+
+    /// Reads on until `found` finds what it seeks in what was said since this was called.
+    fn until<T>(&mut self, found: impl Fn(&str) -> Option<T>) -> Result<T, String> {
         let end = Instant::now() + LIMIT;
         let mut text = String::new();
         loop {
@@ -88,16 +93,27 @@ impl Session {
                 Ok(piece) => {
                     let _ = self.log.write_all(&piece);
                     text.push_str(&String::from_utf8_lossy(&piece));
-                    if let Some(text) = text.strip_suffix(PROMPT) {
-                        return Ok(text.to_owned());
+                    if let Some(found) = found(&text) {
+                        return Ok(found);
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => return Err("never came to a prompt".to_owned()),
+                Err(RecvTimeoutError::Timeout) => {
+                    return Err("said nothing more of what was expected".to_owned());
+                }
                 Err(RecvTimeoutError::Disconnected) => {
-                    return Err("ended before a prompt".to_owned());
+                    return Err("ended before its time".to_owned());
                 }
             }
         }
+    }
+
+    /// Waits until the guest has said `line` after its last prompt.
+    ///
+    /// # Errors
+    /// If it ends or says nothing more.
+    pub(super) fn until_line(&mut self, line: &str) -> Result<(), String> {
+        let line = format!("\n{line}\r\n");
+        self.until(|text| text.contains(&line).then_some(()))
     }
 
     /// Types `text`, whether or not anybody listens yet.
@@ -119,12 +135,13 @@ impl Session {
 }
 
 fn listen(mut output: impl std::io::Read + Send + 'static) -> Receiver<Vec<u8>> {
-    let (sender, pieces) = sync_channel(1024);
+    // Without a bound: what this host is slow to read must not be lost.
+    let (sender, pieces) = channel();
     thread::spawn(move || {
         let mut buffer = [0; 4096];
         while let Ok(count @ 1..) = output.read(&mut buffer) {
             // When nobody listens any more, what the machine says is drained all the same.
-            let _ = sender.try_send(buffer[..count].to_vec());
+            let _ = sender.send(buffer[..count].to_vec());
         }
     });
     pieces

@@ -35,6 +35,11 @@ fn talk(session: &mut Session) -> Result<(), String> {
         "x".repeat(2000)
     ))?;
     let refusal = answered(session, &["done".to_owned()])?;
+    // Each of the commands is short; all of them would take days.
+    session.type_ahead("repeat 4000000000 repeat 2 echo and again\n")?;
+    session.until_line("and again")?;
+    session.type_ahead("\u{3}echo given up\n")?;
+    answered(session, &["^C".to_owned(), "given up".to_owned()])?;
     if refusal.contains("error: the line has more than") && !refusal.contains("\nkept") {
         Ok(())
     } else {
