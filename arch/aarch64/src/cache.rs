@@ -199,16 +199,18 @@ fn publish(issue: &mut impl Issue, sizes: LineSizes) {
     issue.issue(Op::Isb);
 }
 
-/// `block` divides 4096. Usual ones go by eight, since the loop would cost more than
-/// the work.
+/// Blocks that are zeroed in a row.
+const TOGETHER: u64 = 32;
+
+/// `block` divides 4096. Usual ones go by 32, since the loop would cost more than the
+/// work.
 #[inline(always)]
 pub(crate) fn zero_blocks(issue: &mut impl Issue, page: VirtAddr, block: u64) {
     let mut at = page.0;
     let end = at.wrapping_add(4096);
-    let together = if block <= 512 { 8 } else { 1 };
     while at != end {
-        if together == 8 {
-            for _ in 0..8 {
+        if block <= 4096 / TOGETHER {
+            for _ in 0..TOGETHER {
                 issue.issue(Op::DcZva(at));
                 at = at.wrapping_add(block);
             }

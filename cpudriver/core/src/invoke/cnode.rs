@@ -220,7 +220,7 @@ enum Zeroed {
 
 /// Zeroes what is left of an object in progress and makes it live, unless `pages`, how
 /// many more this entry may zero, run out, or an interrupt waits.
-#[inline(never)]
+#[inline(always)]
 fn zero<M: Machine>(
     core: &mut Core<M>,
     slot: SlotIndex,
