@@ -11,6 +11,7 @@
 //! All leaves are global: there is one kernel map per core, and it never changes
 //! but for other kernels' shared pages (added) and the window.
 
+use capelin_abi::boot::HOME_ALIGNMENT;
 use capelin_abi::{KernelId, PhysAddr, VirtAddr};
 use capelin_peers::SharedPages;
 
@@ -18,8 +19,6 @@ use capelin_peers::SharedPages;
 pub(crate) const LINEAR: u64 = 0xffff_0000_0000_0000;
 /// The image's linked address.
 pub(crate) const IMAGE: u64 = 0xffff_ffff_8000_0000;
-/// Bytes of the image's window.
-pub(crate) const IMAGE_BYTES: u64 = 0x20_0000;
 /// First device page.
 pub(crate) const DEVICES: u64 = 0xffff_ffff_8020_0000;
 /// Shared pages of kernel 0; the others' follow, each [`SharedPages::BYTES`].
@@ -29,6 +28,8 @@ pub(crate) const WINDOW: u64 = 0xffff_ffff_80c0_0000;
 /// The table of all kernels.
 pub(crate) const PEERS: u64 = 0xffff_ffff_80d0_0000;
 
+// The image's window is the block that the entry code maps.
+const _: () = assert!(IMAGE + HOME_ALIGNMENT == DEVICES);
 const _: () = assert!(SHARED + KernelId::LIMIT as u64 * SharedPages::BYTES == WINDOW);
 
 /// Where `address` lies in the linear map, if it is home memory.

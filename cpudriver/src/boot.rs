@@ -28,14 +28,14 @@ use capelin_aarch64::psci::Psci;
 use capelin_aarch64::timer::Timer;
 use capelin_aarch64::user::Fault;
 use capelin_aarch64::{atomic, cpu, fp, guarded, mmu};
-use capelin_abi::boot::{ARGS_MAGIC, CoreArgs, PhysRegion};
+use capelin_abi::boot::{ARGS_MAGIC, ArgsError, CoreArgs, PhysRegion};
 use capelin_abi::capability::KCB_BYTES;
 use capelin_abi::syscall::KernelCounter;
 use capelin_abi::{KernelId, Mpidr, PAGE_SIZE, PhysAddr, VirtAddr};
 use capelin_peers::{Home, PeerTable};
 use capelin_vspace::Permissions;
 
-use crate::address::{DEVICES, IMAGE, IMAGE_BYTES, linear};
+use crate::address::{DEVICES, IMAGE, linear};
 use crate::board::Board;
 use crate::entry::{SCTLR, SCTLR_WXN};
 use crate::first_domain::{self, Bump};
@@ -199,21 +199,13 @@ fn check(args: &CoreArgs, image: PhysAddr, image_bytes: u64) -> Result<(), BootE
     if args.abi_version != capelin_abi::ABI_VERSION {
         return bad("version");
     }
-    if args.home.base != image.0
-        || !image.is_aligned(IMAGE_BYTES)
-        || !args.home.bytes.is_multiple_of(PAGE_SIZE)
-    {
+    if args.home.base != image.0 {
         return bad("home memory");
     }
-    let end = args.domain_offset.checked_add(args.domain_bytes);
-    if !args.domain_offset.is_multiple_of(PAGE_SIZE)
-        || args.domain_offset < image_bytes + PAGE_SIZE
-        || end.is_none_or(|end| end > args.home.bytes)
-    {
-        return bad("first program");
-    }
-    if args.home.base >= 1 << 47 || args.home.bytes > 1 << 37 {
-        return bad("home memory is out of reach");
+    match args.used_bytes(image_bytes) {
+        Err(ArgsError::Home) => return bad("home memory"),
+        Err(ArgsError::Domain) => return bad("first program"),
+        Ok(_) => {}
     }
     if args.kernel_id >= u32::from(KernelId::LIMIT) {
         return bad("kernel id");

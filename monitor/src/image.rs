@@ -9,15 +9,14 @@
 //! monitor's flat image stays where it is, in the module archive: all cores map its
 //! text from there.
 
-use capelin_abi::boot::{ARGS_MAGIC, BootInfo, CoreArgs, KERNEL_MAGIC, KernelHeader, PhysRegion};
+use capelin_abi::boot::{
+    ARGS_MAGIC, BootInfo, CoreArgs, HOME_ALIGNMENT, KERNEL_MAGIC, KernelHeader, PhysRegion,
+};
 use capelin_abi::flat::{FlatError, FlatHeader};
 use capelin_abi::{ABI_VERSION, PAGE_SIZE};
 use zerocopy::{FromBytes, FromZeros};
 
 use crate::{Ticket, plan::PlannedCore};
-
-/// Home memory must be a multiple of this, and start at one.
-pub const HOME_ALIGNMENT: u64 = 2 << 20;
 
 /// Home memory that must be left for kernel objects when a core starts, in bytes.
 pub const OBJECT_BYTES: u64 = 1 << 20;

@@ -17,7 +17,7 @@
 use alloc::vec::Vec;
 
 use capelin_abi::PAGE_SIZE;
-use capelin_abi::boot::{KernelHeader, MAX_RAM_REGIONS, RamRegion};
+use capelin_abi::boot::{HOME_ALIGNMENT, KernelHeader, MAX_RAM_REGIONS, RamRegion};
 use capelin_dt::early::usable;
 use capelin_dt::{EnableMethod, Machine, MemoryRegion, NumaId, Region};
 use capelin_peers::PeerTable;
@@ -27,8 +27,6 @@ use crate::BootError;
 /// Home memory of a core, in bytes, unless what it must hold is large or memory is
 /// small.
 pub const HOME_BYTES: u64 = 4 << 20;
-/// The alignment of home memory, in bytes.
-pub const HOME_ALIGNMENT: u64 = 2 << 20;
 /// What home memory should hold beside the images, in bytes: kernel objects.
 const OBJECT_BYTES: u64 = 2 << 20;
 /// What it must hold at least.

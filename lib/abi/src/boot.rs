@@ -18,12 +18,18 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::PAGE_SIZE;
+
 /// Identifies the header of a CPU driver's flat image: "CAPELKRN".
 pub const KERNEL_MAGIC: u64 = u64::from_le_bytes(*b"CAPELKRN");
 /// Identifies [`CoreArgs`]: "CAPEARGS".
 pub const ARGS_MAGIC: u64 = u64::from_le_bytes(*b"CAPEARGS");
 /// Identifies [`BootInfo`]: "CAPEINFO".
 pub const INFO_MAGIC: u64 = u64::from_le_bytes(*b"CAPEINFO");
+
+/// What a core's home memory is aligned to, in bytes: the entry code maps the block of
+/// that size in which it begins.
+pub const HOME_ALIGNMENT: u64 = 2 << 20;
 
 /// Regions of redistributors that [`CoreArgs`] has room for (hip07 has 4, the
 /// largest tree seen 32).
@@ -220,6 +226,47 @@ pub struct CoreArgs {
     /// Memory that is free: neither reserved nor used by what was loaded
     /// (boot core), by ascending address.
     pub ram: [RamRegion; MAX_RAM_REGIONS],
+}
+
+/// Why a core can't start with its arguments.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ArgsError {
+    /// The home memory is unaligned, not in whole pages, or out of the kernel's reach.
+    Home,
+    /// The first domain's image doesn't lie in the home memory behind the arguments.
+    Domain,
+}
+
+impl CoreArgs {
+    /// The end of what the home memory holds when the core starts, in bytes from its
+    /// beginning, whole pages: a CPU driver of `image_bytes` bytes, these arguments and
+    /// the first domain.
+    ///
+    /// # Errors
+    /// See [`ArgsError`].
+    pub fn used_bytes(&self, image_bytes: u64) -> Result<u64, ArgsError> {
+        let home = &self.home;
+        if !home.base.is_multiple_of(HOME_ALIGNMENT)
+            || !home.bytes.is_multiple_of(PAGE_SIZE)
+            || home.base >= 1 << 47
+            || home.bytes > 1 << 37
+        {
+            return Err(ArgsError::Home);
+        }
+        let after_args = image_bytes.checked_add(PAGE_SIZE);
+        let end = self.domain_offset.checked_add(self.domain_bytes);
+        let end = end.and_then(|end| end.checked_next_multiple_of(PAGE_SIZE));
+        match (after_args, end) {
+            (Some(start), Some(end))
+                if self.domain_offset >= start
+                    && self.domain_offset.is_multiple_of(PAGE_SIZE)
+                    && end <= home.bytes =>
+            {
+                Ok(end)
+            }
+            _ => Err(ArgsError::Domain),
+        }
+    }
 }
 
 /// What a CPU driver tells its first domain. One page, read-only.

@@ -21,7 +21,7 @@ pub const MAX_SEGMENTS: usize = 8;
 pub struct FlatSegment {
     /// Virtual address, page-aligned.
     pub address: u64,
-    /// Where its bytes lie in the image, page-aligned.
+    /// Where its bytes lie in the image, page-aligned, behind those of the segments before.
     pub offset: u64,
     /// Bytes in the image, whole pages (0 for a segment of zeros).
     pub file_bytes: u64,
@@ -59,7 +59,8 @@ pub enum FlatError {
     /// Built for another version of the system call ABI.
     WrongVersion,
     /// A segment is unaligned, out of order, outside of the image or of the
-    /// program's address range, or both writable and executable.
+    /// program's address range, both writable and executable, or shares its bytes with
+    /// another, which may be mapped where they lie.
     BadSegment,
 }
 
@@ -100,6 +101,7 @@ impl FlatHeader {
             return Err(FlatError::BadSegment);
         }
         let mut floor = layout::IMAGE_START.0;
+        let mut file_floor = 0;
         for segment in self.segments() {
             let words = [
                 segment.address,
@@ -112,6 +114,7 @@ impl FlatHeader {
             let flags = segment.flags;
             let sound = words.iter().all(|word| word % PAGE_SIZE == 0)
                 && segment.address >= floor
+                && (segment.offset >= file_floor || segment.file_bytes == 0)
                 && segment.memory_bytes >= segment.file_bytes
                 && file_end.is_some_and(|end| end <= image_bytes)
                 && end.is_some_and(|end| end <= layout::IMAGE_END.0)
@@ -121,6 +124,7 @@ impl FlatHeader {
                 return Err(FlatError::BadSegment);
             }
             floor = segment.address + segment.memory_bytes;
+            file_floor = file_floor.max(segment.offset + segment.file_bytes);
         }
         Ok(())
     }
@@ -178,10 +182,12 @@ mod tests {
 
     #[test]
     fn each_fault_is_found() {
-        let faults: [fn(&mut FlatHeader); 7] = [
+        let faults: [fn(&mut FlatHeader); 8] = [
             |h| h.segments[1].flags = 7,
             |h| h.segments[1].address = 0x20_0000,
             |h| h.segments[1].memory_bytes = 0,
+            // The first's text, writable.
+            |h| h.segments[1].offset = 4096,
             |h| h.segments[1].offset = u64::MAX - 4095,
             |h| h.segments[0].address = 4096,
             |h| h.segments[1].memory_bytes = 1 << 40,

@@ -5,6 +5,8 @@
 //!
 //! 1. The image is a CoreImage without copies, so nobody can write it any more.
 //! 2. The kernel in it is this kernel's own, word by word; what isn't constant is zero.
+//!    It begins the block that its entry code maps, and the arguments, which say how much
+//!    there is to look at, can't say that it is less ([`CoreArgs::used_bytes`]).
 //! 3. Of the arguments, what is told of the machine (interrupt controller, timer,
 //!    firmware, console, the table of all kernels) is replaced by what this kernel was
 //!    told itself. What is left names the first program and its tickets.
@@ -75,11 +77,9 @@ pub(super) fn start_core<M: Machine>(
     }
     let args_at = PhysAddr(home.base.0 + header.memory_bytes);
     let mut args: CoreArgs = read_image(core, args_at)?;
-    let used = args.domain_offset.checked_add(args.domain_bytes);
-    let used = used.and_then(|end| end.checked_next_multiple_of(PAGE_SIZE));
-    let used = used
-        .filter(|&end| end <= home.bytes)
-        .ok_or(SysError::InvalidArgument)?;
+    // What is used comes behind the kernel and its arguments: all of both is looked at.
+    let used = args.used_bytes(header.memory_bytes);
+    let used = used.map_err(|_| SysError::InvalidArgument)?;
     if args.magic != ARGS_MAGIC
         || args.home.base != home.base.0
         || args.home.bytes != home.bytes
@@ -113,17 +113,22 @@ pub(super) fn start_core<M: Machine>(
     write_args(core, args_at, &args)?;
     let kernel = KernelId(low16(u64::from(args.kernel_id)));
     let peers = core.machine.peers();
-    peers.enter(kernel, mpidr, home, false).map_err(refusal)?;
     // From here on the window doesn't show the image any more.
-    let started = match release {
-        None => core.machine.cpu_on(mpidr, home.base, home.base.0),
-        Some(at) => release_spin_table(core, at, home.base),
-    };
+    let entered = peers.enter(kernel, mpidr, home, false).map_err(refusal);
+    let started = entered.and_then(|()| {
+        let released = match release {
+            None => core.machine.cpu_on(mpidr, home.base, home.base.0),
+            Some(at) => release_spin_table(core, at, home.base),
+        };
+        if released.is_err() {
+            peers.withdraw(kernel, mpidr);
+        }
+        released
+    });
     match started {
         // The core lives there now: nobody deletes or revokes its memory.
         Ok(()) => capelin_cap::pin(&mut core.slots, &core.kcb.mdb, image_slot)?,
         Err(error) => {
-            core.machine.peers().withdraw(kernel, mpidr);
             // It can be tried again.
             args.magic = ARGS_MAGIC;
             write_args(core, args_at, &args)?;

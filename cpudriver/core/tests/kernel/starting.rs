@@ -1,6 +1,8 @@
 //! Starting a core: what user space says decides nothing that a kernel believes.
 
-use capelin_abi::boot::{ARGS_MAGIC, CoreArgs, KERNEL_MAGIC, KernelHeader, PhysRegion};
+use capelin_abi::boot::{
+    ARGS_MAGIC, CoreArgs, HOME_ALIGNMENT, KERNEL_MAGIC, KernelHeader, PhysRegion,
+};
 use capelin_abi::syscall::Invocation;
 use capelin_abi::{KernelId, Mpidr, ObjectType, PAGE_SIZE, PhysAddr, SysError};
 use capelin_kernel::invoke::ARGS_USED;
@@ -48,7 +50,8 @@ fn world(args: &CoreArgs) -> World {
     let entered = table.enter(KernelId(0), Mpidr(0), home, true);
     entered.expect("an empty table");
     world.core.machine.peers = table;
-    let made = world.retype_ram(200, ObjectType::Frame, AT - RAM, BYTES);
+    let at = args.home.base;
+    let made = world.retype_ram(200, ObjectType::Frame, at - RAM, BYTES);
     made.expect("a frame");
     let sealed = world.invoke(slot::KERNEL, Invocation::Seal, &[cap(200).to_word()]);
     sealed.expect("sealed");
@@ -59,8 +62,8 @@ fn world(args: &CoreArgs) -> World {
     header.memory_bytes = IMAGE_BYTES;
     let pages = &mut world.core.machine.pages;
     let words = |bytes: &[u8]| <[u64]>::ref_from_bytes(bytes).expect("words").to_vec();
-    pages.insert(AT, words(header.as_bytes()));
-    pages.insert(AT + IMAGE_BYTES, words(args.as_bytes()));
+    pages.insert(at, words(header.as_bytes()));
+    pages.insert(at + IMAGE_BYTES, words(args.as_bytes()));
     world.core.machine.asked();
     world
 }
@@ -139,6 +142,46 @@ fn only_this_kernels_own_image_is_started() {
     assert_eq!(start(&mut world, CORE, 0), Err(SysError::InvalidArgument));
 }
 
+/// All of the kernel is compared, wherever the arguments say that the first program lies.
+#[test]
+fn arguments_take_nothing_from_what_is_compared() {
+    let places = [
+        (0, 0),
+        (0, PAGE_SIZE),
+        (PAGE_SIZE, PAGE_SIZE),
+        (IMAGE_BYTES, PAGE_SIZE),
+        (IMAGE_BYTES + PAGE_SIZE - 8, PAGE_SIZE),
+        (IMAGE_BYTES + PAGE_SIZE + 8, PAGE_SIZE),
+        (BYTES, PAGE_SIZE),
+        (!0xfff, 2 * PAGE_SIZE),
+    ];
+    for (offset, bytes) in places {
+        let mut args = arguments();
+        args.domain_offset = offset;
+        args.domain_bytes = bytes;
+        let mut world = world(&args);
+        let last = AT + IMAGE_BYTES - PAGE_SIZE;
+        world.core.machine.pages.insert(last, vec![1; 512]);
+        let refused = start(&mut world, CORE, 0);
+        assert_eq!(refused, Err(SysError::InvalidArgument), "{offset:#x}");
+        assert!(!started(&world), "{offset:#x} + {bytes:#x}");
+    }
+}
+
+/// The entry code maps the block that the image begins: what lies before it there
+/// would run as the kernel.
+#[test]
+fn a_core_starts_at_the_beginning_of_a_block() {
+    for offset in [PAGE_SIZE, 0x10_0000, HOME_ALIGNMENT - PAGE_SIZE] {
+        let mut args = arguments();
+        args.home.base += offset;
+        let mut world = world(&args);
+        let refused = start(&mut world, CORE, 0);
+        assert_eq!(refused, Err(SysError::InvalidArgument), "{offset:#x}");
+        assert!(!started(&world));
+    }
+}
+
 #[test]
 fn release_addresses_are_the_device_trees() {
     let mut args = arguments();
@@ -194,6 +237,22 @@ fn what_firmware_refuses_can_be_tried_again() {
         bytes: BYTES,
     };
     assert_eq!(peers.enter(KernelId(4), Mpidr(0), home, false), Ok(()));
+}
+
+/// Nor does a refusal of the table.
+#[test]
+fn what_the_table_refuses_can_be_tried_again() {
+    let mut world = world(&arguments());
+    let peers = world.core.machine.peers;
+    let home = Home {
+        base: PhysAddr(RAM),
+        bytes: PAGE_SIZE,
+    };
+    assert_eq!(peers.enter(KernelId(3), Mpidr(CORE), home, false), Ok(()));
+    assert_eq!(start(&mut world, CORE, 0), Err(SysError::AlreadyBound));
+    peers.withdraw(KernelId(3), Mpidr(CORE));
+    assert_eq!(start(&mut world, CORE, 0), Ok(()));
+    assert!(started(&world));
 }
 
 /// A4: memory that isn't there is an error, and the caller goes on.

@@ -3,7 +3,7 @@
 use alloc::{rc::Rc, vec::Vec};
 use core::{cell::RefCell, time::Duration};
 
-use capelin_abi::boot::BootInfo;
+use capelin_abi::boot::{BootInfo, HOME_ALIGNMENT};
 use capelin_archive::Archive;
 use capelin_interfaces::{
     console::ConsoleClient,
@@ -13,7 +13,6 @@ use capelin_interfaces::{
     skb::{SkbClient, SkbError, Solution},
 };
 use capelin_monitor::{
-    image::HOME_ALIGNMENT,
     membership::{Failure, Fate, Membership, Report, answer_deadline_ms},
     plan::{CORES_QUERY, Plan, TREE_QUERY},
 };
