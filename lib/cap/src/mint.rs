@@ -10,7 +10,7 @@ use crate::create::has_rival;
 use crate::decode::{usable, vacant};
 use crate::key::{is_paged, is_same};
 use crate::mdb::Mdb;
-use crate::slot::{Slot, SlotFlags, SlotIndex};
+use crate::slot::{Slot, SlotFlags, SlotIndex, State};
 use crate::store::SlotStore;
 
 /// What sets the new capability apart from its source.
@@ -34,7 +34,8 @@ pub enum Mint {
 /// For `src` and `dst` as [`crate::copy()`]. Badge: `WrongType`,
 /// `InvalidArgument` for zero, `AlreadyBound` where there is one. Sub-range:
 /// `WrongType`, `OutOfRange`, `Unaligned`, and `RangeInUse` where it overlaps a
-/// descendant (Ram, `PhysAddr`, `IrqSource`), or crosses one (Frame, `DevFrame`).
+/// descendant (Ram, `PhysAddr`, `IrqSource`), or crosses one or is one that was moved
+/// away or is under way (Frame, `DevFrame`).
 pub fn mint<S: SlotStore>(
     store: &mut S,
     mdb: &mut Mdb,
@@ -112,9 +113,10 @@ fn insert_part<S: SlotStore>(
     slot.set_flags(SlotFlags::HAS_ANCESTOR, true);
     if slot.is_kind(ObjectType::Frame) || slot.is_kind(ObjectType::DevFrame) {
         let before = mdb.last_not_after(store, &slot);
-        let was_moved = !before.is_none()
-            && is_same(store.slot(before), &slot)
-            && store.slot(before).is_tombstone();
+        // Gone to another kernel, or on its way: this would make another owner of it.
+        let is_away = |other: &Slot| other.is_tombstone() || other.state() == State::InTransit;
+        let was_moved =
+            !before.is_none() && is_same(store.slot(before), &slot) && is_away(store.slot(before));
         if was_moved
             || has_rival(store, mdb, before, &slot)
             || mdb.crosses(store, slot.base, slot.end())

@@ -159,6 +159,31 @@ fn what_is_under_way_survives_its_cnode() {
     assert_eq!(a.slot(kept).base(), RAM);
 }
 
+/// The frame around a part makes no other of it while that is under way, as it makes none
+/// when it is gone: there would be two owners, and nobody could end the transfer.
+#[test]
+fn a_part_under_way_is_not_made_again() {
+    let [mut a, mut b, _] = peers();
+    a.make(1, Frame, 0, 4 * PAGE, 2);
+    a.part(2, 3, PAGE, PAGE).expect("a part");
+    for end in [Peer::abort, Peer::commit] {
+        let record = a.export(3, 1, MOVE).expect("it may go");
+        assert_eq!(a.part(2, 4, PAGE, PAGE), Err(SysError::RangeInUse));
+        // What is in it, or around, can be made of the frame in any case.
+        a.part(2, 5, 0, 2 * PAGE).expect("around it");
+        a.delete(5).expect("a part");
+        assert_eq!(end(&mut a, &record), Ok(()));
+        a.assert_sound();
+        if a.slot(3).is_tombstone() {
+            b.import(&record, 3).expect("it is ours");
+            assert_eq!(a.part(2, 4, PAGE, PAGE), Err(SysError::RangeInUse));
+        } else {
+            a.part(2, 4, PAGE, PAGE).expect("all is as before");
+            a.delete(4).expect("a copy");
+        }
+    }
+}
+
 #[test]
 fn a_refused_copy_leaves_no_mark() {
     let [mut a, mut b, c] = peers();

@@ -366,7 +366,8 @@ impl Model {
                     false
                 } else if matches!(cap.kind, Frame | DevFrame) {
                     self.caps.iter().any(|c| {
-                        crosses(c, &new) || is_rival(c, &new) || (c.is_same(&new) && c.tombstone)
+                        let is_away = c.tombstone || c.state == State::InTransit;
+                        crosses(c, &new) || is_rival(c, &new) || (c.is_same(&new) && is_away)
                     })
                 } else {
                     self.is_range_used(&cap, offset, size)
