@@ -8,7 +8,7 @@
 use alloc::vec::Vec;
 
 use capelin_abi::{
-    PAGE_SIZE, VirtAddr,
+    CapRef, PAGE_SIZE, VirtAddr,
     flat::{FLAT_MAGIC, FlatError, FlatHeader},
     layout::{IMAGE_END, IMAGE_START},
     syscall::MapFlags,
@@ -37,6 +37,10 @@ pub struct Segment<'a> {
     pub lead: usize,
     /// What lies there; zeros follow, and come before.
     pub data: &'a [u8],
+    /// Where in the file, a page's start, pages begin that can be mapped as this segment: it isn't
+    /// writable, nothing has to be zero but what follows the file, and it lies in its pages as the
+    /// file in its own. They may show neighbouring parts of the file.
+    pub file_pages: Option<u64>,
 }
 
 impl Segment<'_> {
@@ -47,6 +51,16 @@ impl Segment<'_> {
     }
 }
 
+/// Where an executable lies: in a frame that nobody can write to, zeros behind it up to the next
+/// page boundary.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Source {
+    /// The frame, executable.
+    pub frame: CapRef,
+    /// Bytes from its start to the file, a multiple of the page size.
+    pub offset: u64,
+}
+
 /// An executable.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Image<'a> {
@@ -54,6 +68,8 @@ pub struct Image<'a> {
     pub entry: VirtAddr,
     /// By ascending address, without overlap.
     pub segments: Vec<Segment<'a>>,
+    /// Where it can be mapped from; without, all of it is copied.
+    pub source: Option<Source>,
 }
 
 /// Why an executable is refused.
@@ -154,12 +170,16 @@ impl<'a> Image<'a> {
             .filter(|segment| segment.memory_bytes > 0)
             .map(|segment| {
                 let flags = u32::try_from(segment.flags).unwrap_or(0);
+                let flags = MapFlags::from_bits_truncate(flags) | MapFlags::READ;
+                let is_as_the_file = segment.memory_bytes == segment.file_bytes;
                 Ok(Segment {
                     start: VirtAddr(segment.address),
                     bytes: segment.memory_bytes,
-                    flags: MapFlags::from_bits_truncate(flags) | MapFlags::READ,
+                    flags,
                     lead: 0,
                     data: part(file, segment.offset, segment.file_bytes)?,
+                    file_pages: (is_as_the_file && !flags.contains(MapFlags::WRITE))
+                        .then_some(segment.offset),
                 })
             })
             .collect::<Result<_, ImageError>>()?;
@@ -187,14 +207,35 @@ impl<'a> Image<'a> {
         if !is_code || !entry.is_aligned(4) {
             return Err(ImageError::BadEntry);
         }
-        Ok(Self { entry, segments })
+        Ok(Self {
+            entry,
+            segments,
+            source: None,
+        })
     }
 
-    /// Bytes of memory that its segments take, whole pages.
+    /// Says where the file lies, so that what can be is mapped from there.
+    #[must_use]
+    pub fn lies_in(mut self, source: Source) -> Self {
+        self.source = source.offset.is_multiple_of(PAGE_SIZE).then_some(source);
+        self
+    }
+
+    /// Where `segment` is mapped from; `None` if it needs memory of its own.
+    #[must_use]
+    pub fn shared(&self, segment: &Segment<'_>) -> Option<Source> {
+        let source = self.source?;
+        let offset = source.offset.checked_add(segment.file_pages?)?;
+        Some(Source { offset, ..source })
+    }
+
+    /// Bytes of memory that its segments take, whole pages; without those that are mapped from
+    /// where the file lies.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
+        let own = self.segments.iter().filter(|s| self.shared(s).is_none());
         // They don't overlap, so the sum is below `IMAGE_END`.
-        self.segments.iter().map(|segment| segment.bytes).sum()
+        own.map(|segment| segment.bytes).sum()
     }
 }
 
@@ -223,12 +264,16 @@ fn elf_segment<'a>(file: &'a [u8], header: &ProgramHeader) -> Result<Segment<'a>
     if flags.contains(MapFlags::WRITE | MapFlags::EXECUTE) {
         return Err(ImageError::WritableCode);
     }
+    let lead = address.0 - start.0;
+    let is_as_the_file = header.p_filesz == header.p_memsz && !flags.contains(MapFlags::WRITE);
+    let pages = header.p_offset.checked_sub(lead);
     Ok(Segment {
         start,
         bytes: end.0 - start.0,
         flags,
         // Less than a page.
-        lead: usize::try_from(address.0 - start.0).map_err(|_| ImageError::BadAddress)?,
+        lead: usize::try_from(lead).map_err(|_| ImageError::BadAddress)?,
         data,
+        file_pages: pages.filter(|pages| is_as_the_file && pages.is_multiple_of(PAGE_SIZE)),
     })
 }

@@ -8,6 +8,7 @@
 //! | module | concept |
 //! | --- | --- |
 //! | [`image`] | an executable, checked: segments to be mapped |
+//! | [`executables`] | those of the module archive |
 //! | [`program`] | what a domain is to be given |
 //! | [`chunk`] | memory that can be taken back whole |
 //! | [`loader`] | makes the domain, by `capelin_abi::layout` |
@@ -36,6 +37,7 @@ extern crate alloc;
 pub mod chunk;
 pub mod domain;
 mod error;
+pub mod executables;
 pub mod image;
 pub mod loader;
 pub mod program;
@@ -43,5 +45,6 @@ pub mod program;
 pub use chunk::Chunk;
 pub use domain::Domain;
 pub use error::SpawnError;
+pub use executables::{Executables, ModuleError};
 pub use image::{Image, ImageError};
 pub use program::Program;

@@ -4,8 +4,9 @@
 //!    tables, the dispatcher and its frame. The task and loader CNodes are, meanwhile, in L1 slots
 //!    of ours too: so what is mapped for the child, whose mapping capability the kernel puts into
 //!    the *caller's* CSpace, comes to lie in the child's.
-//! 2. From the front of the RAM chunk: a frame for each segment, for stack, upcall stack and
-//!    arguments. Each is mapped here to be filled, unmapped, and mapped there.
+//! 2. From the front of the RAM chunk: a frame for each segment that can't be mapped from where the
+//!    file lies, for stack, upcall stack and arguments. What isn't all zero is mapped here to be
+//!    filled, unmapped, and mapped there.
 //! 3. What is left of both chunks becomes the child's own.
 //! 4. The frame is filled with what the first entry needs: `_start`, the upcall stack, *disabled*.
 
@@ -188,22 +189,28 @@ impl<'a> Loader<'a> {
         self.make_cspace()?;
         self.make_tables(image)?;
         for segment in &image.segments {
+            let (start, bytes, flags) = (segment.start.0, segment.bytes, segment.flags);
+            if let Some(source) = image.shared(segment) {
+                self.map(source.frame, source.offset, start, bytes, flags)?;
+                continue;
+            }
             let frame = self.frame(segment.bytes)?;
             fill(frame, segment.lead, segment.data)?;
-            if segment.flags.contains(MapFlags::EXECUTE) {
+            if flags.contains(MapFlags::EXECUTE) {
                 // Written once; from now on nobody can, not the child and not we.
                 sys::vnode::make_executable(frame)?;
             }
-            self.map(frame, segment.start.0, segment.bytes, segment.flags)?;
+            self.map(frame.into(), 0, start, bytes, flags)?;
         }
         let writable = MapFlags::READ | MapFlags::WRITE;
         for (top, bytes) in STACKS {
             let frame = self.frame(bytes)?;
-            self.map(frame, top.0 - bytes, bytes, writable)?;
+            self.map(frame.into(), 0, top.0 - bytes, bytes, writable)?;
         }
         let arguments = self.frame(PAGE_SIZE)?;
         fill(arguments, 0, page)?;
-        self.map(arguments, layout::ARGUMENTS.0, PAGE_SIZE, MapFlags::READ)?;
+        let at = layout::ARGUMENTS.0;
+        self.map(arguments.into(), 0, at, PAGE_SIZE, MapFlags::READ)?;
         let read_only = Rights::READ | Rights::GRANT;
         self.copy_to_task(slot::ARGUMENTS, arguments, read_only)?;
 
@@ -264,7 +271,8 @@ impl<'a> Loader<'a> {
             }
         }
         let writable = MapFlags::READ | MapFlags::WRITE;
-        self.map(frame, layout::DISPATCHER_FRAME.0, FRAME_BYTES, writable)?;
+        let at = layout::DISPATCHER_FRAME.0;
+        self.map(frame.into(), 0, at, FRAME_BYTES, writable)?;
 
         let kind = ObjectType::Dispatcher;
         let dispatcher = own_object(self.home, &mut self.home_used, kind, DISPATCHER_BYTES)?;
@@ -376,10 +384,11 @@ impl<'a> Loader<'a> {
         )?)
     }
 
-    /// Maps a frame in the child, table by table.
+    /// Maps `bytes` bytes of a frame, from byte `offset` on, in the child, table by table.
     fn map(
         &mut self,
-        frame: CapAddress,
+        frame: CapRef,
+        offset: u64,
         start: u64,
         bytes: u64,
         flags: MapFlags,
@@ -395,7 +404,8 @@ impl<'a> Loader<'a> {
                 .and_then(|first| Ok((first, u16::try_from(here / PAGE_SIZE)?)));
             let (first, count) = numbers.map_err(|_| RtError::InvalidSize)?;
             let slot = self.next_slot()?;
-            sys::vnode::map(table.into(), frame.into(), first, count, flags, done, slot)?;
+            let from = offset + done;
+            sys::vnode::map(table.into(), frame, first, count, flags, from, slot)?;
             done += here;
         }
         Ok(())

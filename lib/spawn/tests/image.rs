@@ -1,11 +1,15 @@
 //! Executables, sound and otherwise.
 
 use capelin_abi::{
-    ABI_VERSION, VirtAddr,
+    ABI_VERSION, CapRef, VirtAddr,
     flat::{FLAT_MAGIC, FlatError, FlatHeader, FlatSegment},
     syscall::MapFlags,
 };
-use capelin_spawn::{Image, ImageError, Program, image::MAX_SEGMENTS, loader};
+use capelin_spawn::{
+    Image, ImageError, Program,
+    image::{MAX_SEGMENTS, Source},
+    loader,
+};
 use proptest::prelude::*;
 use zerocopy::IntoBytes;
 
@@ -191,6 +195,81 @@ fn needs_count_a_table_for_each_two_mebibytes() {
     let image = Image::parse(&image).unwrap();
     let greedy = Program::new("x").ram_bytes(u64::MAX);
     assert!(loader::needs(&greedy, &image).is_err());
+}
+
+#[test]
+fn what_is_as_in_the_file_is_mapped_from_it() {
+    let pages = |header: Header| {
+        let file = elf(
+            183,
+            2,
+            ENTRY + 0x10_0000,
+            &[
+                Header {
+                    address: 0x30_0000,
+                    ..TEXT
+                },
+                header,
+            ],
+        );
+        Image::parse(&file).unwrap().segments[0].file_pages
+    };
+    let read_only = Header {
+        flags: READ,
+        memory_bytes: 0x100,
+        ..DATA
+    };
+    assert_eq!(pages(read_only), Some(0));
+    // Writable; zeros behind; in other places of their pages; before the file's first page.
+    assert_eq!(
+        pages(Header {
+            flags: READ | WRITE,
+            ..read_only
+        }),
+        None
+    );
+    assert_eq!(
+        pages(Header {
+            memory_bytes: 0x101,
+            ..read_only
+        }),
+        None
+    );
+    assert_eq!(
+        pages(Header {
+            address: 0x20_1400,
+            ..read_only
+        }),
+        None
+    );
+    assert_eq!(
+        pages(Header {
+            offset: 0x200,
+            ..read_only
+        }),
+        None
+    );
+}
+
+#[test]
+fn only_what_is_not_mapped_from_the_file_needs_memory() {
+    let file = sound();
+    let copied = Image::parse(&file).unwrap();
+    let source = |offset| Source {
+        frame: CapRef::l1(0),
+        offset,
+    };
+    let shared = copied.clone().lies_in(source(0x5000));
+    let [text, data] = shared.segments[..] else {
+        panic!("two segments");
+    };
+    assert_eq!(shared.shared(&text), Some(source(0x5000)));
+    assert_eq!(shared.shared(&data), None);
+    assert_eq!(copied.memory_bytes() - shared.memory_bytes(), text.bytes);
+    let ram = |image: &Image<'_>| loader::needs(&Program::new("x"), image).unwrap().ram;
+    assert_eq!(ram(&copied) - ram(&shared), text.bytes);
+    // A file that doesn't begin with a page shares none.
+    assert_eq!(copied.clone().lies_in(source(0x5100)), copied);
 }
 
 proptest! {

@@ -250,6 +250,17 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
     Ok(())
 }
 
+/// The figures that a guest printed, each by its name.
+///
+/// # Errors
+/// If one can't be read.
+pub(crate) fn figures(output: &str) -> Result<Vec<(String, f64)>> {
+    let figures = output.lines().filter_map(Figure::parse);
+    let pairs = figures.map(|figure| figure.map(|figure| (figure.name, figure.value)));
+    let malformed = |what| Error::Malformed("the guest's output".into(), what);
+    pairs.collect::<Result<_, _>>().map_err(malformed)
+}
+
 /// Gives each figure of a marked path (lines `path: NUMBER NAME OPERATIONS`) what was counted there.
 fn attach(figures: &mut [Figure], output: &str, events: &Events) {
     for (number, text) in events::named(output, "path") {

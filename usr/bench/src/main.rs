@@ -3,6 +3,8 @@
 //! ```text
 //! bench          all figures but those of `bench boot`
 //! bench boot     from the CPU driver's entry to here, and memory in use
+//! bench spawn    what it costs to start a program
+//! bench spawn N  starts N programs, one after the other
 //! bench serve N  (for itself) answers N calls and ends
 //! bench nothing  (for itself) ends at once
 //! ```
@@ -39,13 +41,20 @@ async fn run(env: Env) -> ExitCode {
         ["nothing"] => return ExitCode::SUCCESS,
         ["serve", count] => calls::serve(count.parse().unwrap_or(1)).await,
         ["boot"] => machine::run().await,
+        ["spawn"] => started().await,
+        ["spawn", count] => programs::repeat(count.parse().unwrap_or(1)).await,
         [] => all().await,
         _ => {
-            println!("usage: bench [boot]");
+            println!("usage: bench [boot | spawn [COUNT]]");
             return ExitCode::FAILURE;
         }
     };
     ExitCode::from(outcome)
+}
+
+async fn started() -> Result<(), RtError> {
+    services::console().await?;
+    programs::start().await
 }
 
 async fn all() -> Result<(), RtError> {

@@ -53,24 +53,36 @@ pub(crate) async fn memory() -> Result<(), RtError> {
 /// From asking for a program until it has run and its memory is back.
 pub(crate) async fn start() -> Result<(), RtError> {
     let monitor: MonitorClient<Lmp> = services::connect(service::MONITOR).await?;
-    let arguments = vec!["nothing".to_string()];
     let mut figures = Figures::new("spawn", PROGRAMS);
     for _ in 0..BATCHES {
         let start = time::now();
-        for _ in 0..PROGRAMS {
-            let program = monitor.spawn(THIS_CORE, "bench", &arguments).await;
-            let ended = match program {
-                Ok(program) => monitor.wait(program).await.is_ok(),
-                Err(_) => false,
-            };
-            if !ended {
-                println!("bench: a program didn't run");
-                return Ok(());
-            }
-        }
+        run(&monitor, PROGRAMS).await?;
         figures.note(start);
     }
     figures.print();
+    Ok(())
+}
+
+/// Starts `count` programs, one after the other: to see where the instructions go, which takes the
+/// difference of two runs.
+pub(crate) async fn repeat(count: u64) -> Result<(), RtError> {
+    let monitor: MonitorClient<Lmp> = services::connect(service::MONITOR).await?;
+    run(&monitor, count).await
+}
+
+async fn run(monitor: &MonitorClient<Lmp>, count: u64) -> Result<(), RtError> {
+    let arguments = vec!["nothing".to_string()];
+    for _ in 0..count {
+        let program = monitor.spawn(THIS_CORE, "bench", &arguments).await;
+        let ended = match program {
+            Ok(program) => monitor.wait(program).await.is_ok(),
+            Err(_) => false,
+        };
+        if !ended {
+            println!("bench: a program didn't run");
+            return Err(RtError::NoService);
+        }
+    }
     Ok(())
 }
 

@@ -9,8 +9,8 @@ use core::{cell::RefCell, fmt};
 
 use capelin_abi::{layout::slot, syscall::DispatcherState};
 use capelin_archive::{Archive, Module};
-use capelin_rt::{RtError, checksum, endpoint::Endpoint, println, spawn, sync::Queue};
-use capelin_spawn::{Domain, Image, ImageError, Program, SpawnError, loader};
+use capelin_rt::{RtError, endpoint::Endpoint, println, spawn, sync::Queue};
+use capelin_spawn::{Domain, Executables, ModuleError, Program, SpawnError, loader};
 
 /// Messages that the endpoint for ends holds: one for each program.
 const CAPACITY: usize = 16;
@@ -18,16 +18,18 @@ const CAPACITY: usize = 16;
 /// Why a module doesn't run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum StartError {
-    /// The archive has no module of that name.
-    Missing,
-    /// Its checksum is wrong.
-    Damaged,
-    /// It is no program for this machine.
-    Image(ImageError),
+    /// What the archive has isn't a program that runs here.
+    Module(ModuleError),
     /// The domain couldn't be made.
     Spawn(SpawnError),
     /// Something that it needs couldn't be had.
     Runtime(RtError),
+}
+
+impl From<ModuleError> for StartError {
+    fn from(error: ModuleError) -> Self {
+        Self::Module(error)
+    }
 }
 
 impl From<SpawnError> for StartError {
@@ -45,9 +47,7 @@ impl From<RtError> for StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Missing => f.write_str("the archive has no such module"),
-            Self::Damaged => f.write_str("the module's checksum is wrong"),
-            Self::Image(error) => error.fmt(f),
+            Self::Module(error) => error.fmt(f),
             Self::Spawn(error) => error.fmt(f),
             Self::Runtime(error) => error.fmt(f),
         }
@@ -57,6 +57,7 @@ impl fmt::Display for StartError {
 /// The modules, and the programs that run.
 pub(crate) struct Programs {
     archive: Archive<'static>,
+    executables: Executables,
     deaths: Rc<Endpoint>,
     running: Rc<RefCell<BTreeMap<u64, Domain>>>,
     next: RefCell<u64>,
@@ -68,6 +69,7 @@ impl Programs {
     /// Programs from `archive`.
     pub(crate) fn new(archive: Archive<'static>) -> Result<Self, RtError> {
         let programs = Self {
+            executables: Executables::new(archive, slot::ARCHIVE.into(), slot::KERNEL.into()),
             archive,
             deaths: Rc::new(Endpoint::new(CAPACITY)?),
             running: Rc::default(),
@@ -89,27 +91,20 @@ impl Programs {
 
     /// Bytes of RAM that it takes to start module `name` as `program`.
     pub(crate) fn ram_needed(&self, name: &str, program: &Program) -> Result<u64, StartError> {
-        let module = self.archive.find(name).ok_or(StartError::Missing)?;
-        let image = Image::parse(module.data()).map_err(StartError::Image)?;
-        Ok(loader::needs(program, &image)?.ram)
+        let executable = self.executables.find(name)?;
+        Ok(loader::needs(program, &executable.image)?.ram)
     }
 
     /// Starts module `name` as `program`.
     pub(crate) async fn start(&self, name: &str, program: Program) -> Result<(), StartError> {
-        let module = self.archive.find(name).ok_or(StartError::Missing)?;
-        let checked = match checksum::by_instruction(slot::KERNEL.into()) {
-            Some(crc32c) => module.verify_with(crc32c),
-            None => module.verify(),
-        };
-        checked.map_err(|_| StartError::Damaged)?;
-        let image = Image::parse(module.data()).map_err(StartError::Image)?;
+        let executable = self.executables.find(name)?;
         let number = {
             let mut next = self.next.borrow_mut();
             *next += 1;
             *next
         };
         let program = program.death(self.deaths.badged(number)?);
-        let domain = program.make(&image).await?;
+        let domain = program.make(&executable.image).await?;
         domain.run()?;
         self.running.borrow_mut().insert(number, domain);
         Ok(())

@@ -21,7 +21,7 @@ use capelin_monitor::names::NameService;
 use capelin_rt::{
     Env, Listener, Lmp, OwnedCap, RtError, bind, boot, memory, print, println, spawn, sys, time,
 };
-use capelin_spawn::Program;
+use capelin_spawn::{ModuleError, Program};
 
 use crate::{
     machine,
@@ -316,7 +316,7 @@ impl Start {
         let args = &self.boot.console;
         if args.kind != ConsoleArgs::PL011 {
             // Without a driver of its own, output goes through the CPU driver's.
-            return Err(StartError::Missing);
+            return Err(ModuleError::Missing.into());
         }
         let registers = machine::registers(self.boot, args.registers)?;
         let console = self.machine.as_ref().and_then(|m| m.console.as_ref());

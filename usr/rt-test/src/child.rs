@@ -6,7 +6,7 @@ use core::task::{Context, Waker};
 use capelin_abi::{
     CapAddress,
     layout::{l1, slot},
-    syscall::SendFlags,
+    syscall::{MapFlags, SendFlags},
 };
 use capelin_rt::{Env, ExitCode, Listener, Lmp, bind, memory::Frame, println, sys};
 
@@ -23,6 +23,7 @@ pub(crate) async fn run(env: &Env) -> ExitCode {
         Some("fault") => fault(),
         Some("overflow") => ExitCode(overflow(1)),
         Some("lost") => lost(),
+        Some("writable") => writable(),
         Some("spin") => spin(),
         Some("arguments") => arguments(env),
         Some("client") => client(env).await,
@@ -45,6 +46,14 @@ fn fault() -> ExitCode {
         let _ = sys::vnode::unmap(CapAddress::new(l1::FREE, slot));
     }
     ExitCode(u32::from(core::hint::black_box(mapped.as_slice())[0]))
+}
+
+/// How many of the loader's mappings can be made writable.
+fn writable() -> ExitCode {
+    let flags = MapFlags::READ | MapFlags::WRITE;
+    let slots = (0..=255).map(|slot| CapAddress::new(l1::LOADER, slot));
+    let count = slots.filter(|&slot| sys::vnode::protect(slot, flags).is_ok());
+    ExitCode(u32::try_from(count.count()).unwrap_or(u32::MAX))
 }
 
 /// Takes its whole address space away: not even its upcalls can run.

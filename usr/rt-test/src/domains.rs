@@ -3,10 +3,13 @@
 use alloc::string::String;
 use core::time::Duration;
 
-use capelin_abi::syscall::DispatcherState;
+use capelin_abi::{
+    layout::slot,
+    syscall::{DispatcherState, MapFlags},
+};
 use capelin_archive::Archive;
 use capelin_rt::{ExitCode, boot, endpoint::Endpoint, memory, println, time};
-use capelin_spawn::{Domain, Image, ImageError, Program, SpawnError};
+use capelin_spawn::{Domain, Executables, Image, ImageError, Program, SpawnError};
 
 use crate::report::{Outcome, Report, ensure, why};
 
@@ -20,6 +23,7 @@ pub(crate) async fn run(report: &mut Report) {
     report.tell("spawn_running_child_is_reclaimed", reclaim_running().await);
     report.tell("spawn_refuses_bad_images", bad_images().await);
     report.tell("spawn_is_undone_when_it_fails", undone().await);
+    report.tell("spawn_maps_text_from_the_archive", from_archive().await);
 }
 
 /// Our own executable, from the archive.
@@ -115,6 +119,42 @@ async fn reclaim_running() -> Outcome {
 async fn bad_images() -> Outcome {
     let text = Image::parse(b"hello, world");
     ensure!(text == Err(ImageError::UnknownFormat), "{text:?}");
+    Ok(())
+}
+
+/// Text and constants need no memory, and can't be made writable.
+async fn from_archive() -> Outcome {
+    let archive = boot::archive().ok_or("no archive")?;
+    let archive = Archive::parse(archive).map_err(why)?;
+    let executables = Executables::new(archive, slot::ARCHIVE.into(), slot::KERNEL.into());
+    let before = memory::left();
+    let (copied, shared) = (image()?, executables.find("rt-test").map_err(why)?);
+    let is_code = |flags: MapFlags| flags.contains(MapFlags::EXECUTE);
+    let read_only = copied.segments.iter();
+    let read_only = read_only.filter(|segment| !segment.flags.contains(MapFlags::WRITE));
+    let saved: u64 = read_only.clone().map(|segment| segment.bytes).sum();
+    let constants = read_only.filter(|segment| !is_code(segment.flags)).count() as u64;
+    let (with, without) = (copied.memory_bytes(), shared.image.memory_bytes());
+    ensure!(saved > 0 && with - without == saved, "{with}, {without}");
+    let writable = async |image: &Image<'_>| -> Result<u64, String> {
+        let deaths = Endpoint::new(2).map_err(why)?;
+        let program = Program::new("child").argument("writable");
+        let program = program.death(deaths.badged(5).map_err(why)?);
+        let domain = program.spawn(image).await.map_err(why)?;
+        let ended = time::timeout(LIMIT, deaths.receive()).await;
+        domain.reclaim().map_err(why)?;
+        Ok(ended.map_err(|_| "the child doesn't end")?.words[1])
+    };
+    let of_copies = writable(&copied).await?;
+    let of_shared = writable(&shared.image).await?;
+    // Its own copy of the constants is no one else's business.
+    ensure!(of_copies > constants, "{of_copies} can be made writable");
+    ensure!(
+        of_shared == of_copies - constants,
+        "{of_shared} of {of_copies}"
+    );
+    let after = memory::left();
+    ensure!(after == before, "{before:?} became {after:?}");
     Ok(())
 }
 

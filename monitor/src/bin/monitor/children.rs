@@ -79,7 +79,7 @@ struct Child {
 }
 
 /// Checks a module, by the core's own instruction where it has one.
-pub(crate) fn verify(node: &Node, module: &Module<'_>) -> Result<(), BadChecksum> {
+fn verify(node: &Node, module: &Module<'_>) -> Result<(), BadChecksum> {
     match checksum::by_instruction(node.kernel) {
         Some(crc32c) => module.verify_with(crc32c),
         None => module.verify(),

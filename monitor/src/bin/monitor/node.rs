@@ -24,6 +24,7 @@ use capelin_rt::{
     sync::Event,
     urpc::Urpc,
 };
+use capelin_spawn::Executables;
 
 use crate::{
     children::{Expected, Images, Memories},
@@ -67,6 +68,8 @@ pub(crate) struct Node {
     pub(crate) info: &'static BootInfo,
     /// The modules.
     pub(crate) archive: Archive<'static>,
+    /// Those of them that are programs.
+    pub(crate) executables: Executables,
     /// The archive's frame, of which other kernels get copies.
     pub(crate) archive_frame: CapRef,
     /// Node of this core's home and working memory.
@@ -143,6 +146,7 @@ impl Node {
             boot_core: with.boot_core,
             kernel: with.kernel,
             info: with.info,
+            executables: Executables::new(with.archive, with.archive_frame, with.kernel),
             archive: with.archive,
             archive_frame: with.archive_frame,
             home_node: with.home_node,

@@ -16,14 +16,13 @@ use capelin_abi::{
     layout::{l1, slot},
     syscall::DispatcherState,
 };
-use capelin_archive::ModuleKind;
 use capelin_interfaces::monitor::{
     CapabilityInfo, DomainId, DomainInfo, DomainState, MonitorError,
 };
 use capelin_rt::{ExitCode, OwnedCap, RtError, spawn, sys, time};
-use capelin_spawn::{Domain, Image, Program, SpawnError, loader};
+use capelin_spawn::{Domain, Image, ModuleError, Program, SpawnError, loader};
 
-use crate::{children, error::Error, log, node::Node, ram};
+use crate::{error::Error, log, node::Node, ram};
 
 /// Home memory that a program has for its own kernel objects, in bytes.
 const HOME_BYTES: u64 = 96 << 10;
@@ -108,13 +107,11 @@ pub(crate) async fn start(
     program: &str,
     arguments: &[String],
 ) -> Result<DomainId, MonitorError> {
-    let module = node
-        .archive
-        .find(program)
-        .filter(|module| matches!(module.kind(), ModuleKind::Elf | ModuleKind::Flat))
-        .ok_or(MonitorError::NoSuchProgram)?;
-    children::verify(node, &module).map_err(|_| MonitorError::BadProgram)?;
-    let image = Image::parse(module.data()).map_err(|_| MonitorError::BadProgram)?;
+    let found = node.executables.find(program);
+    let executable = found.map_err(|error| match error {
+        ModuleError::Missing => MonitorError::NoSuchProgram,
+        ModuleError::Damaged | ModuleError::Image(_) => MonitorError::BadProgram,
+    })?;
     let id = node.programs.borrow().next_id();
     let death = node
         .deaths
@@ -129,7 +126,7 @@ pub(crate) async fn start(
     for (name, endpoint) in node.passed() {
         wanted = wanted.capability(name, endpoint);
     }
-    if module.uses_fp() {
+    if executable.uses_fp {
         wanted = wanted.with_fp();
     }
     // The number is ours before anything waits: others may start programs, too.
@@ -146,7 +143,7 @@ pub(crate) async fn start(
         .borrow_mut()
         .insert(program.to_string(), entry);
     let id = inserted.map_err(|(error, _)| error)?;
-    match make(node, wanted, &image).await {
+    match make(node, wanted, &executable.image).await {
         Ok(domain) => {
             let run = domain.run();
             let mut programs = node.programs.borrow_mut();

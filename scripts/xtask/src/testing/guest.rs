@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::{Case, Context, Outcome, events, idle, isolation, typing};
+use super::{Case, Context, Outcome, cost, events, idle, isolation, typing};
 use crate::args::Args;
 use crate::error::{Error, Result};
 use crate::matrix::{self, Damage, Expected, GuestCase, TreeChange};
@@ -43,6 +43,11 @@ pub(super) fn cases() -> Vec<Case> {
         name: "qemu/events/no-broadcast".to_owned(),
         is_long: false,
         run: Box::new(|context| events::no_broadcast(context, "qemu/events/no-broadcast")),
+    });
+    cases.push(Case {
+        name: "qemu/cost/one-core".to_owned(),
+        is_long: false,
+        run: Box::new(|context| cost::one_core(context, "qemu/cost/one-core")),
     });
     for (name, cores, options) in [
         ("qemu/isolation/4-cores-2-nodes", 4, "--numa 2"),
