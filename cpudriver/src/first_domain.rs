@@ -74,6 +74,16 @@ struct Maker<'a> {
     root: PhysAddr,
     l1_table: PhysAddr,
     cnodes: [PhysAddr; 3],
+    /// A page for slots that no CNode has: whatever users do, they stay.
+    own: PhysAddr,
+}
+
+/// The kernel's own slots.
+mod own {
+    /// The lost-and-found.
+    pub(super) const LOST_AND_FOUND: u32 = 0;
+    /// The core package.
+    pub(super) const CORE_PACKAGE: u32 = 1;
 }
 
 /// Makes the first domain and queues its dispatcher.
@@ -95,12 +105,14 @@ pub(crate) fn make(
     let l1_table = bump.take(objects, VNODE_BYTES)?;
     let dispatcher = bump.take(objects, DISPATCHER_BYTES)?;
     let frame = bump.take(objects, FRAME_BYTES)?;
+    let own = bump.take(objects, PAGE_SIZE)?;
     let mut maker = Maker {
         core,
         bump,
         root,
         l1_table,
         cnodes,
+        own,
     };
     maker.attach(root, 0, l1_table, VirtAddr(0))?;
 
@@ -260,12 +272,11 @@ impl Maker<'_> {
     }
 
     /// Makes the CNode to which capabilities go that mustn't be lost. The kernel holds
-    /// it in a slot of its own, that no CNode has: whatever users do with their copy,
-    /// it stays.
+    /// it in a slot of its own: whatever users do with their copy, it stays.
     fn make_lost_and_found(&mut self, l1_cnode: PhysAddr) -> Result<(), BootError> {
-        let own = self.bump.take(&mut self.core.objects, PAGE_SIZE)?;
         let cnode = self.bump.take(&mut self.core.objects, CNODE_BYTES)?;
-        let (own, first) = (self.index(own, 0)?, self.index(cnode, 0)?);
+        let own = self.index(self.own, own::LOST_AND_FOUND)?;
+        let first = self.index(cnode, 0)?;
         self.create_at(
             Capability::memory(ObjectType::L2CNode, cnode, CNODE_BYTES, Rights::all()),
             own,
@@ -579,6 +590,11 @@ impl Maker<'_> {
         let at = self.slot(slot::CORE_PACKAGE)?;
         if args.core_package != 0 && !self.core.slots.slot(at).is_executable() {
             return Err(BootError::Arguments("first program"));
+        }
+        if args.core_package != 0 && args.domain_bytes == 0 {
+            // No mapping capability is made for what the first domain runs from there.
+            let own = self.index(self.own, own::CORE_PACKAGE)?;
+            handover::keep(self.core, at, own)?;
         }
         info.core_package_bytes = package.bytes;
         Ok(package)

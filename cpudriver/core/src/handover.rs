@@ -10,7 +10,7 @@
 //! A record comes from a CPU driver, so what is checked here guards against a core that
 //! lies or errs, not against user space: nothing that user space writes is read.
 
-use capelin_abi::{KernelId, ObjectType, PhysAddr, SysError, Ticket};
+use capelin_abi::{KernelId, ObjectType, PhysAddr, Rights, SysError, Ticket};
 use capelin_cap::{CapRecord, Capability, ExportMode, SlotIndex};
 use capelin_peers::outbox::{RECORD_WORDS, Settled};
 use capelin_peers::{Offer, OfferState};
@@ -100,6 +100,22 @@ pub fn import<M: Machine>(
     capelin_cap::import_if(&mut core.slots, &mut core.kcb.mdb, &record, target, || {
         pages.outbox.take(own, ticket)
     })
+}
+
+/// Keeps what is in `slot` by a copy in the kernel's own slot `keep`, which nobody can
+/// name: for what the kernel maps without a capability that says so. As long as the
+/// kernel runs, it isn't moved on, nor taken back, and its memory becomes nothing else.
+///
+/// # Errors
+/// As [`capelin_cap::copy()`].
+pub fn keep<M: Machine>(
+    core: &mut Core<M>,
+    slot: SlotIndex,
+    keep: SlotIndex,
+) -> Result<(), SysError> {
+    let (slots, mdb) = (&mut core.slots, &mut core.kcb.mdb);
+    capelin_cap::copy(slots, mdb, slot, keep, Rights::empty())?;
+    capelin_cap::pin(slots, mdb, keep)
 }
 
 /// Ends a transfer that this kernel began.

@@ -4,6 +4,7 @@
 use capelin_abi::syscall::Invocation;
 use capelin_abi::{KernelId, Mpidr, ObjectType, PAGE_SIZE, PhysAddr, SysError, Ticket};
 use capelin_cap::SlotStore;
+use capelin_kernel::handover;
 use capelin_kernel::machine::Machine;
 use capelin_peers::{Home, Offer, PeerTable, SharedPages};
 
@@ -175,6 +176,42 @@ fn forged_and_stale_tickets_get_nothing() {
     assert_eq!(of_next.entry(), real.entry());
     assert_eq!(import(&mut b, ticket, 211), refused);
     assert_eq!(import(&mut b, next, 211), Ok(()));
+}
+
+/// What the kernel maps by itself stays what it is, whatever becomes of the capability
+/// that it came by.
+#[test]
+fn what_the_kernel_keeps_is_not_given_away() {
+    for copy in [0, 1] {
+        let [mut a, mut b] = kernels();
+        piece(&mut a, ObjectType::Frame, 0, 200);
+        let ticket = export(&mut a, 200, 1, copy).expect("offered");
+        import(&mut b, ticket, 210).expect("taken");
+        let [given, kept] = [210, 211].map(|slot| b.index(slot));
+        assert_eq!(handover::keep(&mut b.core, given, kept), Ok(()));
+        // It may be used and passed on as a copy, but not moved, nor taken apart.
+        let away = export(&mut b, 210, 0, 0);
+        assert_eq!(
+            away,
+            Err(if copy == 0 {
+                SysError::HasRelations
+            } else {
+                SysError::Foreign
+            })
+        );
+        let arguments = [cap(212).to_word(), cap(210).to_word(), 0b1];
+        let copied = b.invoke(slot::L1CNODE, Invocation::Copy, &arguments);
+        assert!(copied.is_ok());
+        for gone in [210, 212] {
+            let deleted = b.invoke(slot::L1CNODE, Invocation::Delete, &[cap(gone).to_word()]);
+            assert!(deleted.is_ok());
+        }
+        // (The slot is in a CNode here, as none of the kernel's own is.)
+        let deleted = b.invoke(slot::L1CNODE, Invocation::Delete, &[cap(211).to_word()]);
+        assert_eq!(deleted.map(drop), Err(SysError::Locked));
+        assert_eq!(export(&mut b, 211, 0, 1), Err(SysError::MissingRight));
+        assert_eq!(kind(&b, 211), ObjectType::Frame);
+    }
 }
 
 /// Rights come from the sender's kernel: none are won by a journey.
