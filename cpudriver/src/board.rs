@@ -15,9 +15,9 @@ use capelin_peers::{PeerTable, SharedPages};
 use capelin_wake::Page;
 
 use crate::address::linear;
-use crate::boot;
 use crate::doorbell_page;
 use crate::hardware::{self, Window};
+use crate::image;
 use crate::map::KernelMap;
 use crate::memory::{Context, FrameWords, Objects, Slots};
 
@@ -176,7 +176,7 @@ impl Machine for Board {
 
     fn is_own_image(&mut self, page: PhysAddr, offset: u64) -> Result<bool, SysError> {
         self.map
-            .with_window(page, |window| boot::is_own_image(window, offset))
+            .with_window(page, |window| image::is_own_image(window, offset))
     }
 
     fn show(&mut self, page: PhysAddr) -> Result<(PhysAddr, KernelLeaf), SysError> {
@@ -202,7 +202,7 @@ impl Machine for Board {
     }
 
     fn image_bytes(&self) -> u64 {
-        boot::image_bytes()
+        image::image_bytes()
     }
 
     fn peers(&self) -> &'static PeerTable {

@@ -17,8 +17,6 @@
 
 #![expect(unsafe_code, reason = "reads the arguments, makes the per-core tokens")]
 
-use core::fmt;
-use core::mem::MaybeUninit;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -26,8 +24,7 @@ use capelin_aarch64::console::EarlyConsole;
 use capelin_aarch64::gic::{self, Gic, GicMapping};
 use capelin_aarch64::psci::Psci;
 use capelin_aarch64::timer::Timer;
-use capelin_aarch64::user::Fault;
-use capelin_aarch64::{atomic, cpu, fp, guarded, mmu};
+use capelin_aarch64::{atomic, cpu, fp, mmu};
 use capelin_abi::boot::{ARGS_MAGIC, ArgsError, CoreArgs, PhysRegion};
 use capelin_abi::capability::KCB_BYTES;
 use capelin_abi::syscall::KernelCounter;
@@ -37,134 +34,19 @@ use capelin_vspace::Permissions;
 
 use crate::address::{DEVICES, IMAGE, linear};
 use crate::board::Board;
+use crate::boot_error::BootError;
+use crate::early_console::{boot_console, say};
 use crate::entry::{SCTLR, SCTLR_WXN};
 use crate::first_domain::{self, Bump};
-use crate::hardware::Window;
+use crate::image::{self, image_bytes};
 use crate::map::KernelMap;
 use crate::memory::{Objects, Slots};
 use crate::per_core::{Core, install, log_buffer};
 use crate::trap;
-use capelin_kernel::dcb::Dcb;
 use capelin_kernel::invoke::ARGS_USED;
 use capelin_kernel::kcb::Kcb;
 use capelin_kernel::log::Log;
-use capelin_kernel::machine::VNode;
 use capelin_kernel::narrow::{index, low16};
-
-/// Hash of what a KCB reaches: sizes and places of its parts. A kernel adopts
-/// only a KCB with its own.
-pub(crate) const LAYOUT_HASH: u64 = {
-    let parts = [
-        size_of::<Kcb>(),
-        core::mem::offset_of!(Kcb, mdb),
-        core::mem::offset_of!(Kcb, doorbells),
-        core::mem::offset_of!(Kcb, irqs),
-        size_of::<Dcb>(),
-        core::mem::offset_of!(Dcb, fp),
-        core::mem::offset_of!(Dcb, endpoints),
-        size_of::<VNode>(),
-        size_of::<capelin_cap::Slot>(),
-    ];
-    // FNV-1a (64 bits) over the words.
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    let mut at = 0;
-    while at < parts.len() {
-        hash = (hash ^ parts[at] as u64).wrapping_mul(0x100_0000_01b3);
-        at += 1;
-    }
-    hash
-};
-
-unsafe extern "C" {
-    static __image_end: u8;
-    static __rodata_start: u8;
-    static __data_start: u8;
-    static __bss_start: u8;
-    static __file_end: u8;
-    static __stack_guard: u8;
-    static __stack_bottom: u8;
-}
-
-fn address_of(symbol: &u8) -> u64 {
-    ptr::from_ref(symbol).expose_provenance() as u64
-}
-
-macro_rules! linked {
-    ($symbol:ident) => {
-        // SAFETY: only the address of the symbol is taken.
-        address_of(unsafe { &$symbol })
-    };
-}
-
-/// Distance of the shared pages from the image's start.
-#[inline]
-pub(crate) fn shared_offset() -> u64 {
-    linked!(__bss_start) - IMAGE
-}
-
-/// The image's bytes in memory; the arguments' page follows.
-pub(crate) fn image_bytes() -> u64 {
-    linked!(__image_end) - IMAGE
-}
-
-/// Whether the window shows what this image held at `offset` when it started: its text
-/// and constants, and zeros behind them. (The linker script sees to it that there is
-/// nothing else.)
-pub(crate) fn is_own_image(window: Window, offset: u64) -> Result<bool, Fault> {
-    const CHUNK: u64 = 512;
-    let constants = linked!(__file_end) - IMAGE;
-    for at in (0..PAGE_SIZE).step_by(index(CHUNK)) {
-        let (mut theirs, mut ours) = ([0; 64], [0; 64]);
-        window.read(index(at), &mut theirs)?;
-        let left = constants.saturating_sub(offset + at).min(CHUNK);
-        if let Some(ours) = ours.get_mut(..index(left / 8)) {
-            guarded::read_words(ours, VirtAddr(IMAGE + offset + at))?;
-        }
-        if theirs != ours {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-/// Why a core can't start.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum BootError {
-    /// The arguments are malformed, or those of another ABI.
-    Arguments(&'static str),
-    /// Home memory is too small for what has to lie in it.
-    HomeTooSmall,
-    /// The kernel's or the first domain's tables can't be made.
-    Tables(capelin_abi::SysError),
-    /// The interrupt controller.
-    Gic(gic::GicError),
-    /// The first domain's image.
-    Image(capelin_abi::flat::FlatError),
-}
-
-impl fmt::Display for BootError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Arguments(what) => write!(f, "bad boot arguments: {what}"),
-            Self::HomeTooSmall => f.write_str("the home memory is too small"),
-            Self::Tables(error) => write!(f, "cannot make its tables: {error}"),
-            Self::Gic(error) => write!(f, "interrupt controller: {error}"),
-            Self::Image(error) => write!(f, "first program: {error}"),
-        }
-    }
-}
-
-impl From<capelin_abi::SysError> for BootError {
-    fn from(error: capelin_abi::SysError) -> Self {
-        Self::Tables(error)
-    }
-}
-
-impl From<gic::GicError> for BootError {
-    fn from(error: gic::GicError) -> Self {
-        Self::Gic(error)
-    }
-}
 
 /// Entered from `entry.S` at the linked address, on the boot stack, with the
 /// image's physical base and the counter at entry.
@@ -433,24 +315,15 @@ fn make_state(
 }
 
 fn map_image(map: &mut KernelMap, image: PhysAddr) -> Result<(), BootError> {
-    let mut part = |from: u64, to: u64, permissions| {
-        map.map_pages(
-            VirtAddr(from),
-            PhysAddr(image.0 + (from - IMAGE)),
-            to - from,
-            permissions,
-        )
+    let mut part = |from: VirtAddr, to: VirtAddr, permissions| {
+        let target = PhysAddr(image.0 + (from.0 - IMAGE));
+        map.map_pages(from, target, to.0 - from.0, permissions)
     };
-    let (rodata, data) = (linked!(__rodata_start), linked!(__data_start));
-    part(IMAGE, rodata, Permissions::KERNEL_TEXT)?;
-    part(rodata, data, Permissions::KERNEL_RODATA)?;
-    // The pages of the guard stay unmapped: a stack overflow faults.
-    part(data, linked!(__stack_guard), Permissions::KERNEL_DATA)?;
-    part(
-        linked!(__stack_bottom),
-        linked!(__image_end),
-        Permissions::KERNEL_DATA,
-    )?;
+    let parts = image::parts();
+    part(VirtAddr(IMAGE), parts.constants, Permissions::KERNEL_TEXT)?;
+    part(parts.constants, parts.data, Permissions::KERNEL_RODATA)?;
+    part(parts.data, parts.stack_guard, Permissions::KERNEL_DATA)?;
+    part(parts.stack, parts.end, Permissions::KERNEL_DATA)?;
     Ok(())
 }
 
@@ -512,47 +385,5 @@ fn set_control(control: u64, has_pan: bool) {
     unsafe { mmu::set_control(control) };
     if has_pan {
         cpu::set_pan();
-    }
-}
-
-/// The console for messages before the state is installed. It begins as zeros, as all
-/// that isn't constant here does (`is_own_image`).
-struct BootConsole {
-    is_set: bool,
-    console: MaybeUninit<EarlyConsole>,
-}
-
-impl BootConsole {
-    fn set(&mut self, console: Option<EarlyConsole>) {
-        self.is_set = console.is_some();
-        if let Some(console) = console {
-            self.console.write(console);
-        }
-    }
-
-    fn get(&mut self) -> Option<&mut EarlyConsole> {
-        if self.is_set {
-            // SAFETY: `set` has written it.
-            Some(unsafe { self.console.assume_init_mut() })
-        } else {
-            None
-        }
-    }
-}
-
-fn boot_console() -> &'static mut BootConsole {
-    static CONSOLE: crate::per_core::BootCell<BootConsole> =
-        crate::per_core::BootCell::new(BootConsole {
-            is_set: false,
-            console: MaybeUninit::zeroed(),
-        });
-    // SAFETY: boot is single-threaded, and no reference outlives a statement.
-    unsafe { &mut *CONSOLE.get() }
-}
-
-/// Says something on the console, before the log exists.
-pub(crate) fn say(what: fmt::Arguments<'_>) {
-    if let Some(console) = boot_console().get() {
-        let _ = fmt::Write::write_fmt(console, format_args!("capelin: {what}\n"));
     }
 }

@@ -10,7 +10,9 @@ use capelin_abi::dispatcher::offset;
 use capelin_vspace::{Descriptor, MAIR_EL1, Permissions};
 
 use crate::map::EARLY_TABLES;
+use capelin_kernel::dcb::Dcb;
 use capelin_kernel::kcb::Kcb;
+use capelin_kernel::machine::VNode;
 
 /// `TCR_EL1` without what depends on the core (IPS, AS): see `capelin_vspace`.
 const TCR: u64 = capelin_vspace::tcr_el1(capelin_vspace::PhysicalRange::from_mmfr0(0), false);
@@ -46,11 +48,35 @@ const FIRST_BLOCK: u64 = match Descriptor::leaf(
     Err(_) => panic!("address 0 is aligned"),
 };
 
+/// Hash of what a KCB reaches: sizes and places of its parts. A kernel adopts
+/// only a KCB with its own.
+const LAYOUT_HASH: u64 = {
+    let parts = [
+        size_of::<Kcb>(),
+        core::mem::offset_of!(Kcb, mdb),
+        core::mem::offset_of!(Kcb, doorbells),
+        core::mem::offset_of!(Kcb, irqs),
+        size_of::<Dcb>(),
+        core::mem::offset_of!(Dcb, fp),
+        core::mem::offset_of!(Dcb, endpoints),
+        size_of::<VNode>(),
+        size_of::<capelin_cap::Slot>(),
+    ];
+    // FNV-1a (64 bits) over the words.
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let mut at = 0;
+    while at < parts.len() {
+        hash = (hash ^ parts[at] as u64).wrapping_mul(0x100_0000_01b3);
+        at += 1;
+    }
+    hash
+};
+
 global_asm!(
     include_str!("entry.S"),
     kernel_magic = const KERNEL_MAGIC,
     abi_version = const capelin_abi::ABI_VERSION,
-    layout_hash = const crate::boot::LAYOUT_HASH,
+    layout_hash = const LAYOUT_HASH,
     early_tables = const EARLY_TABLES,
     block = const FIRST_BLOCK,
     mair = const MAIR_EL1,

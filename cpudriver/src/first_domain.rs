@@ -17,7 +17,7 @@ use capelin_vspace::{Descriptor, Entry, Permissions, TableLevel};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use crate::address::linear;
-use crate::boot::BootError;
+use crate::boot_error::BootError;
 use crate::memory::Objects;
 use crate::per_core::Core;
 use capelin_kernel::dcb::{Resume, held};

@@ -19,7 +19,8 @@
 //! | [`panic`] | its last words |
 //!
 //! No heap, no lock, no allocation after boot. `unsafe` is in `entry`, `boot`,
-//! `trap`, `per_core`, `memory`, `map`, `hardware`, `doorbell_page` and `panic`.
+//! `trap`, `per_core`, `memory`, `map`, `image`, `hardware`, `doorbell_page`,
+//! `early_console` and `panic`. No circle of imports: each builds on those below it.
 #![cfg_attr(target_os = "none", no_std)]
 #![cfg_attr(target_os = "none", no_main)]
 
@@ -30,13 +31,19 @@ mod board;
 #[cfg(target_os = "none")]
 mod boot;
 #[cfg(target_os = "none")]
+mod boot_error;
+#[cfg(target_os = "none")]
 mod doorbell_page;
+#[cfg(target_os = "none")]
+mod early_console;
 #[cfg(target_os = "none")]
 mod entry;
 #[cfg(target_os = "none")]
 mod first_domain;
 #[cfg(target_os = "none")]
 mod hardware;
+#[cfg(target_os = "none")]
+mod image;
 #[cfg(target_os = "none")]
 mod map;
 #[cfg(target_os = "none")]

@@ -24,8 +24,6 @@ use capelin_kernel::narrow::index;
 
 /// Tables of the entry code: three for each half, and one that stays empty.
 pub(crate) const EARLY_TABLES: usize = 7;
-/// The empty one, for when a half is to map nothing.
-const EMPTY: usize = EARLY_TABLES - 1;
 /// The root, two tables down to the high window, seven tables of pages there (image,
 /// devices, four of shared pages, window), and for the linear map one of level 1, two
 /// of level 2 and two of level 3 (home memory that crosses a GiB, and doesn't end at
@@ -42,12 +40,42 @@ unsafe impl Sync for Pool {}
 #[unsafe(link_section = ".capelin.tables")]
 static TABLES: Pool = Pool(UnsafeCell::new([[0; ENTRIES]; POOL]));
 
+/// A table of the pool, by its number.
+///
+/// Invariant: below [`POOL`].
+#[derive(Clone, Copy)]
+struct Table(usize);
+
+impl Table {
+    /// The root; what comes before it is the entry code's.
+    const ROOT: Self = Self(EARLY_TABLES);
+    /// The last of those, which stays empty: for when a half is to map nothing.
+    const EMPTY: Self = Self(EARLY_TABLES - 1);
+    /// The entry code's others.
+    const EARLY: [Self; EARLY_TABLES - 1] = {
+        let mut tables = [Self(0); EARLY_TABLES - 1];
+        let mut number = 0;
+        while number < tables.len() {
+            tables[number] = Self(number);
+            number += 1;
+        }
+        tables
+    };
+
+    /// Number `number`, if the pool has so many.
+    fn new(number: usize) -> Option<Self> {
+        (number < POOL).then_some(Self(number))
+    }
+}
+
+const _: () = assert!(EARLY_TABLES < POOL);
+
 /// The token for this core's map.
 pub(crate) struct KernelMap {
     image: PhysAddr,
     used: usize,
     /// The table of the window.
-    window: usize,
+    window: Table,
     /// The table of all kernels; 0 before it is mapped.
     peers: PhysAddr,
     /// Around the page that was last in the window.
@@ -63,7 +91,7 @@ impl KernelMap {
         Self {
             image,
             used: EARLY_TABLES + 1,
-            window: EARLY_TABLES,
+            window: Table::ROOT,
             peers: PhysAddr(0),
             gap: Gap::NONE,
         }
@@ -73,47 +101,43 @@ impl KernelMap {
         TABLES.0.get().expose_provenance() as u64
     }
 
-    fn physical(&self, table: usize) -> PhysAddr {
-        PhysAddr(self.image.0 + (Self::pool_address() - IMAGE) + (table * 4096) as u64)
+    fn physical(&self, table: Table) -> PhysAddr {
+        PhysAddr(self.image.0 + (Self::pool_address() - IMAGE) + (table.0 * 4096) as u64)
     }
 
-    fn index_of(&self, address: PhysAddr) -> Option<usize> {
-        let offset = address.0.checked_sub(self.physical(0).0)?;
-        usize::try_from(offset / 4096)
-            .ok()
-            .filter(|&index| index < POOL)
+    fn index_of(&self, address: PhysAddr) -> Option<Table> {
+        let offset = address.0.checked_sub(self.physical(Table::EARLY[0]).0)?;
+        Table::new(usize::try_from(offset / 4096).ok()?)
     }
 
-    fn read(&self, table: usize, index: usize) -> Descriptor {
+    fn read(&self, table: Table, index: usize) -> Descriptor {
         let entry = Self::entry(table, index);
         // SAFETY: `entry` points into the pool.
         Descriptor(unsafe { entry.read_volatile() })
     }
 
-    fn write(&mut self, table: usize, index: usize, descriptor: Descriptor) {
+    fn write(&mut self, table: Table, index: usize, descriptor: Descriptor) {
         let entry = Self::entry(table, index);
         // SAFETY: `entry` points into the pool, which `&mut self` alone changes.
         unsafe { entry.write_volatile(descriptor.0) }
     }
 
-    fn entry(table: usize, index: usize) -> *mut u64 {
+    fn entry(table: Table, index: usize) -> *mut u64 {
         let first = TABLES.0.get().cast::<u64>();
-        // No caller names another; and a remainder by POOL would be a division.
-        let table = if table < POOL { table } else { 0 };
-        first.wrapping_add(table * ENTRIES + index % ENTRIES)
+        first.wrapping_add(table.0 * ENTRIES + index % ENTRIES)
     }
 
     /// The table of `level` that translates `address`, made from the pool if it
     /// isn't there.
-    fn table_for(&mut self, address: VirtAddr, level: TableLevel) -> Result<usize, SysError> {
-        let mut table = EARLY_TABLES;
+    fn table_for(&mut self, address: VirtAddr, level: TableLevel) -> Result<Table, SysError> {
+        let mut table = Table::ROOT;
         let mut at = TableLevel::L0;
         while at != level {
             let index = at.index(address);
             table = match self.read(table, index).decode(at) {
                 Entry::Table(next) => self.index_of(next).ok_or(SysError::NoResources)?,
-                Entry::Invalid if self.used < POOL => {
-                    let fresh = self.used;
+                Entry::Invalid => {
+                    let fresh = Table::new(self.used).ok_or(SysError::NoResources)?;
                     self.used += 1;
                     let descriptor =
                         Descriptor::table(self.physical(fresh)).map_err(|_| SysError::Unaligned)?;
@@ -201,7 +225,7 @@ impl KernelMap {
     /// 2. The entry code's map holds the image at its physical address as well, and
     ///    `VBAR_EL1` lies there.
     pub(crate) unsafe fn activate(&self, vectors: VirtAddr) {
-        let (root, empty) = (self.physical(EARLY_TABLES), self.physical(EMPTY));
+        let (root, empty) = (self.physical(Table::ROOT), self.physical(Table::EMPTY));
         tlb::entries_made();
         // SAFETY: 1. the pool lives in the image for ever, and the map holds what is
         // referred to (1); the entry code set MAIR_EL1 and TCR_EL1 to what
@@ -232,7 +256,7 @@ impl KernelMap {
             return Err(SysError::InvalidArgument);
         }
         let address = VirtAddr(SHARED + u64::from(kernel.0) * SharedPages::BYTES);
-        let pages = PhysAddr(home.0 + crate::boot::shared_offset());
+        let pages = PhysAddr(home.0 + crate::image::shared_offset());
         let table = self.table_for(address, TableLevel::L3)?;
         // The last one is made last.
         let last = TableLevel::L3.index(VirtAddr(address.0 + SharedPages::BYTES - PAGE_SIZE));
@@ -351,14 +375,14 @@ impl KernelMap {
 
     /// A table that maps nothing, for when no domain's is in use.
     pub(crate) fn empty_root(&self) -> PhysAddr {
-        self.physical(EMPTY)
+        self.physical(Table::EMPTY)
     }
 
     /// Empties the entry code's tables.
     pub(crate) fn forget_early_tables(&mut self) {
         crate::hardware::use_empty_root(self.empty_root());
         for index in 0..ENTRIES {
-            for table in 0..EMPTY {
+            for table in Table::EARLY {
                 self.write(table, index, Descriptor::INVALID);
             }
         }
@@ -374,13 +398,13 @@ impl KernelMap {
             left: number,
             looks: LOOKS_AT_ONCE,
         };
-        self.leaf_in(EARLY_TABLES, TableLevel::L0, UPPER_HALF, &mut search)
+        self.leaf_in(Table::ROOT, TableLevel::L0, UPPER_HALF, &mut search)
             .unwrap_or(LeafSearch::Past)
     }
 
     fn leaf_in(
         &self,
-        table: usize,
+        table: Table,
         level: TableLevel,
         base: u64,
         search: &mut Search,
@@ -441,7 +465,7 @@ fn leaf_kind(
     kind.set(KernelLeaf::WRITE, permissions.is_writable());
     kind.set(KernelLeaf::EXECUTE, permissions.is_executable());
     kind.set(KernelLeaf::DEVICE, permissions.is_device());
-    let own = image.0 + crate::boot::shared_offset();
+    let own = image.0 + crate::image::shared_offset();
     let is_own = target.0.wrapping_sub(own) < SharedPages::BYTES;
     let is_table = address.wrapping_sub(PEERS) < PeerTable::BYTES;
     let is_shared = is_own || is_table || (SHARED..WINDOW).contains(&address);

@@ -12,6 +12,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use capelin_aarch64::cpu;
 
+use crate::early_console::say;
 use crate::per_core::{is_installed, with_core};
 
 static PANICKED: AtomicBool = AtomicBool::new(false);
@@ -36,7 +37,7 @@ fn die(reason: core::fmt::Arguments<'_>) -> ! {
                 let _ = write!(console, "\ncpu {kernel}: panic: {reason}\n");
             }
         } else {
-            crate::boot::say(reason);
+            say(reason);
         }
     }
     cpu::halt()

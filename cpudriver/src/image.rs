@@ -1,0 +1,90 @@
+//! The image that this core runs: where its parts are, as the linker script says.
+
+#![expect(unsafe_code, reason = "takes the addresses of the linker's symbols")]
+
+use core::ptr;
+
+use capelin_aarch64::guarded;
+use capelin_aarch64::user::Fault;
+use capelin_abi::{PAGE_SIZE, VirtAddr};
+use capelin_kernel::narrow::index;
+
+use crate::address::IMAGE;
+use crate::hardware::Window;
+
+unsafe extern "C" {
+    static __image_end: u8;
+    static __rodata_start: u8;
+    static __data_start: u8;
+    static __bss_start: u8;
+    static __file_end: u8;
+    static __stack_guard: u8;
+    static __stack_bottom: u8;
+}
+
+fn address_of(symbol: &u8) -> u64 {
+    ptr::from_ref(symbol).expose_provenance() as u64
+}
+
+macro_rules! linked {
+    ($symbol:ident) => {
+        // SAFETY: only the address of the symbol is taken.
+        VirtAddr(address_of(unsafe { &$symbol }))
+    };
+}
+
+/// Where the parts of the image begin.
+pub(crate) struct Parts {
+    /// Read-only data; text is before it.
+    pub(crate) constants: VirtAddr,
+    /// Writable data.
+    pub(crate) data: VirtAddr,
+    /// The pages below the stack, which stay unmapped: a stack overflow faults.
+    pub(crate) stack_guard: VirtAddr,
+    /// The stack.
+    pub(crate) stack: VirtAddr,
+    /// What follows the image.
+    pub(crate) end: VirtAddr,
+}
+
+/// See [`Parts`].
+pub(crate) fn parts() -> Parts {
+    Parts {
+        constants: linked!(__rodata_start),
+        data: linked!(__data_start),
+        stack_guard: linked!(__stack_guard),
+        stack: linked!(__stack_bottom),
+        end: linked!(__image_end),
+    }
+}
+
+/// Distance of the shared pages from the image's start.
+#[inline]
+pub(crate) fn shared_offset() -> u64 {
+    linked!(__bss_start).0 - IMAGE
+}
+
+/// The image's bytes in memory; the arguments' page follows.
+pub(crate) fn image_bytes() -> u64 {
+    linked!(__image_end).0 - IMAGE
+}
+
+/// Whether the window shows what this image held at `offset` when it started: its text
+/// and constants, and zeros behind them. (The linker script sees to it that there is
+/// nothing else.)
+pub(crate) fn is_own_image(window: Window, offset: u64) -> Result<bool, Fault> {
+    const CHUNK: u64 = 512;
+    let constants = linked!(__file_end).0 - IMAGE;
+    for at in (0..PAGE_SIZE).step_by(index(CHUNK)) {
+        let (mut theirs, mut ours) = ([0; 64], [0; 64]);
+        window.read(index(at), &mut theirs)?;
+        let left = constants.saturating_sub(offset + at).min(CHUNK);
+        if let Some(ours) = ours.get_mut(..index(left / 8)) {
+            guarded::read_words(ours, VirtAddr(IMAGE + offset + at))?;
+        }
+        if theirs != ours {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
