@@ -293,8 +293,13 @@ pub(crate) fn destroy<S: SlotStore, E: Effects>(
 ) -> Result<Step, SysError> {
     let slot = store.slot(index);
     let kind = slot.kind();
-    if mode != Mode::Revoked && kind != ObjectType::Mapping && mdb.holds.check(slot).is_err() {
-        return Err(SysError::Locked);
+    if mode != Mode::Revoked && kind != ObjectType::Mapping {
+        match (mdb.holds.check(slot), mode) {
+            // What is marked goes with its container: its revoke takes it, too, and that
+            // of the container waits for nobody who may wait for it.
+            (Ok(()), _) | (Err(SysError::Dying), Mode::Inside(_)) => {}
+            (Err(_), _) => return Err(SysError::Locked),
+        }
     }
     match slot.state() {
         State::Locked => return Err(SysError::Locked),

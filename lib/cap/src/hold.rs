@@ -13,6 +13,7 @@ use core::cmp::Ordering;
 use capelin_abi::{KernelId, ObjectType, Rights, SysError};
 
 use crate::key::{ADDRESS_BITS, ADDRESS_MASK, compare_objects, is_same, space_of};
+use crate::record::CapRecord;
 use crate::slot::{Capability, Slot};
 
 /// Names an operation between kernels; the monitors give them out.
@@ -39,6 +40,15 @@ impl Object {
             kind, base, size, ..
         } = slot.capability();
         Self { kind, base, size }
+    }
+
+    /// Whether what `record` carries is the object, or was made of it.
+    #[must_use]
+    pub fn contains(&self, record: &CapRecord) -> bool {
+        is_of(
+            &self.probe(),
+            &Slot::holding(&record.capability, record.owner),
+        )
     }
 
     /// A slot in the place that a capability to it would have.
@@ -101,15 +111,19 @@ impl Hold {
 
     /// Whether `slot` names the object, or for a mark, something made of it.
     fn covers(&self, slot: &Slot) -> bool {
-        let object = self.probe();
-        let is_inside =
-            || slot.end() <= object.end() && compare_objects(&object, slot) == Ordering::Less;
         match self.kind {
-            Kind::Lock => is_same(&object, slot),
-            Kind::Mark => is_same(&object, slot) || is_inside(),
+            Kind::Lock => is_same(&self.probe(), slot),
+            Kind::Mark => is_of(&self.probe(), slot),
             Kind::Absorbed => false,
         }
     }
+}
+
+/// Whether `slot` names the same object as `object`, or something made of it.
+fn is_of(object: &Slot, slot: &Slot) -> bool {
+    let is_inside =
+        || slot.end() <= object.end() && compare_objects(object, slot) == Ordering::Less;
+    is_same(object, slot) || is_inside()
 }
 
 impl Holds {
@@ -262,7 +276,8 @@ impl Holds {
         }
     }
 
-    /// Ends the hold of `operation`.
+    /// Ends the hold of `operation`. Marks that lay in it and in no other hold again: it
+    /// may have been given up before it swept.
     ///
     /// # Errors
     /// `InvalidArgument` when it has none.
@@ -272,6 +287,21 @@ impl Holds {
         let entry = self.entries.iter_mut().find(is_its);
         *entry.ok_or(SysError::InvalidArgument)? = None;
         self.count -= 1;
+        let left = self.entries;
+        for hold in self.entries.iter_mut().flatten() {
+            let contains = |other: &Hold| {
+                let around = Hold {
+                    kind: Kind::Mark,
+                    ..*other
+                };
+                other.operation != hold.operation
+                    && other.kind != Kind::Lock
+                    && around.covers(&hold.probe())
+            };
+            if hold.kind == Kind::Absorbed && !left.iter().flatten().any(contains) {
+                hold.kind = Kind::Mark;
+            }
+        }
         Ok(())
     }
 }

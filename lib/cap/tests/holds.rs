@@ -196,6 +196,39 @@ fn a_mark_waits_for_locks_in_its_range() {
     assert!(!a.mdb.has_holds());
 }
 
+/// A revoke that is given up before it sweeps, since another kernel couldn't mark,
+/// leaves the marks that it came over as they were.
+#[test]
+fn a_mark_given_up_leaves_those_within() {
+    let mut a = peer();
+    a.make(41, Ram, 0, 32 * PAGE, 42);
+    a.make(42, Ram, 0, 16 * PAGE, 43);
+    a.make(42, Ram, 16 * PAGE, PAGE, 44);
+    a.make(43, Frame, 0, PAGE, 45);
+    let [outer, middle, inner, beside] = [41, 42, 43, 44].map(|at| Object::of(a.slot(at)));
+    let (three, four) = (OperationId(3), OperationId(4));
+    assert_eq!(mark_range(&mut a.mdb, &inner, ONE), Ok(()));
+    assert_eq!(mark_range(&mut a.mdb, &beside, four), Ok(()));
+    assert_eq!(mark_range(&mut a.mdb, &middle, TWO), Ok(()));
+    assert_eq!(mark_range(&mut a.mdb, &outer, three), Ok(()));
+    assert_eq!(unmark(&mut a.mdb, three), Ok(()));
+    // The largest that is left holds for those within.
+    assert_eq!(a.copy(41, 90), Ok(()));
+    for at in 42..46 {
+        assert_eq!(a.copy(at, 91), DYING, "{at}");
+    }
+    assert_eq!(sweep(&mut a, ONE, 0), DYING);
+    assert_eq!(unmark(&mut a.mdb, four), Ok(()));
+    assert_eq!(unmark(&mut a.mdb, TWO), Ok(()));
+    for (at, held) in [(42, Ok(())), (43, DYING), (44, Ok(())), (45, DYING)] {
+        assert_eq!(a.copy(at, 50 + at), held, "{at}");
+    }
+    assert_eq!(sweep(&mut a, ONE, 43), Ok(()));
+    assert!(a.slot(45).is_empty());
+    assert_eq!(unmark(&mut a.mdb, ONE), Ok(()));
+    assert!(!a.mdb.has_holds());
+}
+
 /// A revoke over three kernels: everything made of it goes, wherever it went, also what
 /// alone kept memory elsewhere; and nothing else.
 #[test]
@@ -264,6 +297,33 @@ fn sweeping_empties_containers() {
     unmark(&mut a.mdb, ONE).expect("it is marked");
     a.drain().expect("nothing is locked");
     assert_eq!(a.all(), [40, 41]);
+}
+
+/// Two revokes whose containers hold capabilities to each other's objects, as those of
+/// two programs that talk do: neither waits for the other.
+#[test]
+fn two_sweeps_do_not_wait_for_each_other() {
+    let mut a = peer();
+    a.boot_home(40);
+    for (own, at) in [(42, 0), (43, 16 * PAGE)] {
+        a.make(40, ObjectType::HomeRam, at, 16 * PAGE, own);
+        a.make(own, L2CNode, 0, 0, own + 2);
+        a.make(own, Frame, 8 * PAGE, PAGE, own + 4);
+    }
+    for (cnode, others) in [(44, 47), (45, 46)] {
+        let inside = a.within(cnode, 5);
+        a.copy(others, inside).expect("an empty slot");
+    }
+    let objects = [42, 43].map(|at| Object::of(a.slot(at)));
+    assert_eq!(mark_range(&mut a.mdb, &objects[0], ONE), Ok(()));
+    assert_eq!(mark_range(&mut a.mdb, &objects[1], TWO), Ok(()));
+    assert_eq!(sweep(&mut a, ONE, 42), Ok(()));
+    assert_eq!(sweep(&mut a, TWO, 43), Ok(()));
+    for operation in [ONE, TWO] {
+        assert_eq!(unmark(&mut a.mdb, operation), Ok(()));
+    }
+    a.drain().expect("nothing is left that blocks");
+    assert_eq!(a.all(), [40, 42, 43, 41]);
 }
 
 #[test]
