@@ -11,7 +11,7 @@
 //! lies or errs, not against user space: nothing that user space writes is read.
 
 use capelin_abi::{KernelId, ObjectType, PhysAddr, Rights, SysError, Ticket};
-use capelin_cap::{CapRecord, Capability, ExportMode, SlotIndex};
+use capelin_cap::{CapRecord, Capability, ExportMode, Object, SlotIndex};
 use capelin_peers::outbox::{RECORD_WORDS, Settled};
 use capelin_peers::{Offer, OfferState};
 
@@ -148,10 +148,37 @@ pub fn settle<M: Machine>(
     }
 }
 
-/// Whether more offers may have been taken than were settled.
+/// Ends some of the transfers of `object`, and of what was made of it, that this kernel
+/// began: takes back what stands offered, and settles what was taken. To be asked until
+/// all are ended, after the range has been marked ([`capelin_cap::mark_range`]) and
+/// before that is answered: then nothing in it is on its way from here, and nothing will
+/// be. A copy that was passed on is noted nowhere else: its ticket, kept until the mark
+/// is gone, would bring back what has been revoked.
+pub fn recall<M: Machine>(core: &mut Core<M>, object: &Object) -> Settling {
+    let own = core.kernel;
+    let (mut first, mut ended) = (0, 0);
+    loop {
+        let outbox = &core.machine.own_shared().outbox;
+        let Some((ticket, open)) = outbox.next_open(own, first) else {
+            return Settling::Complete;
+        };
+        first = open.entry + 1;
+        if !record_of(&open).is_ok_and(|record| object.contains(&record)) {
+            continue;
+        }
+        if ended == SETTLED_AT_ONCE {
+            return Settling::Partial;
+        }
+        ended += 1;
+        // It was open just now, and only this kernel ends it.
+        let _ = settle(core, ticket, Patience::Withdraw);
+    }
+}
+
+/// Whether more offers are to be ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Settling {
-    /// All that were taken are settled.
+pub enum Settling {
+    /// All are.
     Complete,
     /// Ask again.
     Partial,

@@ -231,6 +231,21 @@ impl<const ENTRIES: usize> Outbox<ENTRIES> {
         None
     }
 
+    /// Sender: the first offer of `own` from entry `first` on that isn't settled, and its
+    /// entry.
+    pub fn next_open(&self, own: KernelId, first: u16) -> Option<(Ticket, Settled)> {
+        let entries = self.entries.iter().enumerate().skip(usize::from(first));
+        for (number, entry) in entries {
+            // Our own record: nothing is read that others write.
+            let (state, to, nonce) = parts(entry.state.load(Ordering::Relaxed));
+            if state != FREE {
+                let number = u16::try_from(number).ok()?;
+                return Some((Ticket::new(own, number, nonce), entry.settled(number, to)));
+            }
+        }
+        None
+    }
+
     /// Sender: the entry of an offer that was taken can be used again.
     pub fn free(&self, settled: Settled) {
         if let Some(entry) = self.entries.get(usize::from(settled.entry)) {
@@ -340,6 +355,23 @@ mod tests {
         outbox.free(settled);
         assert_eq!(outbox.next_taken(0), None);
         assert_eq!(outbox.offer(SENDER, &offer(3)).unwrap().entry(), 1);
+    }
+
+    #[test]
+    fn open_offers_are_found_until_they_are_settled() {
+        let outbox = Outbox::<3>::new();
+        let tickets = [1, 2, 3].map(|what| outbox.offer(SENDER, &offer(what)).unwrap());
+        outbox.withdraw(tickets[0]).unwrap();
+        outbox.take(RECEIVER, tickets[1]).unwrap();
+        for first in [0, 1] {
+            let (ticket, settled) = outbox.next_open(SENDER, first).unwrap();
+            assert_eq!((ticket, settled.offer), (tickets[1], offer(2)));
+        }
+        let (ticket, settled) = outbox.next_open(SENDER, 2).unwrap();
+        assert_eq!((ticket, settled.entry), (tickets[2], 2));
+        assert_eq!(outbox.next_open(SENDER, 3), None);
+        outbox.withdraw(tickets[2]).unwrap();
+        assert_eq!(outbox.next_open(SENDER, 2), None);
     }
 
     #[test]

@@ -3,8 +3,8 @@
 
 use capelin_abi::syscall::Invocation;
 use capelin_abi::{KernelId, Mpidr, ObjectType, PAGE_SIZE, PhysAddr, SysError, Ticket};
-use capelin_cap::SlotStore;
-use capelin_kernel::handover;
+use capelin_cap::{Object, SlotStore};
+use capelin_kernel::handover::{self, Settling};
 use capelin_kernel::machine::Machine;
 use capelin_peers::{Home, Offer, PeerTable, SharedPages};
 
@@ -212,6 +212,53 @@ fn what_the_kernel_keeps_is_not_given_away() {
         assert_eq!(export(&mut b, 211, 0, 1), Err(SysError::MissingRight));
         assert_eq!(kind(&b, 211), ObjectType::Frame);
     }
+}
+
+/// What is revoked doesn't come back by a ticket that somebody kept: marking a range ends
+/// the transfers of what is in it, also of copies that are noted nowhere.
+#[test]
+fn nothing_marked_is_on_its_way() {
+    let [mut a, mut b] = kernels();
+    piece(&mut a, ObjectType::Frame, 0, 200);
+    piece(&mut a, ObjectType::Frame, 2, 202);
+    piece(&mut a, ObjectType::Ram, 1, 201);
+    let ticket = export(&mut a, 200, 1, 1).expect("offered");
+    import(&mut b, ticket, 210).expect("a copy");
+    piece(&mut b, ObjectType::Frame, 9, 211);
+    let beside = export(&mut b, 211, 0, 0).expect("offered");
+    // Passed on to a third kernel; more of them than one step ends.
+    let kept: Vec<_> = (0..9)
+        .map(|_| export(&mut b, 210, 2, 1).expect("passed on"))
+        .collect();
+    let moved = export(&mut a, 201, 1, 0).expect("offered");
+    let taken = export(&mut a, 202, 1, 0).expect("offered");
+    import(&mut b, taken, 212).expect("taken");
+
+    let mark = |world: &mut World, of: &Object| {
+        let operation = capelin_cap::OperationId(7);
+        capelin_cap::mark_range(&mut world.core.kcb.mdb, of, operation).expect("marked");
+        let mut steps = 1;
+        while handover::recall(&mut world.core, of) == Settling::Partial {
+            steps += 1;
+        }
+        capelin_cap::unmark(&mut world.core.kcb.mdb, operation).expect("unmarked");
+        steps
+    };
+    let object = Object {
+        kind: ObjectType::Ram,
+        base: RAM,
+        size: 4 * PAGE_SIZE,
+    };
+    assert_eq!(mark(&mut b, &object), 3);
+    for ticket in kept {
+        assert_eq!(settle(&mut b, ticket, 0), Err(SysError::NoSuchTransfer));
+    }
+    assert_eq!(settle(&mut b, beside, 0), Ok(OFFERED), "not in the range");
+    assert_eq!(mark(&mut a, &object), 1);
+    assert!(usable(&a, 201), "as before the export");
+    assert_eq!(import(&mut b, moved, 213), Err(SysError::NoSuchTransfer));
+    assert!(!usable(&a, 202), "it was taken");
+    assert_eq!(settle(&mut a, taken, 0), Err(SysError::NoSuchTransfer));
 }
 
 /// Rights come from the sender's kernel: none are won by a journey.
