@@ -27,7 +27,7 @@ impl Intermon for IntermonService {
     async fn hello(&self, bell: Ticket) -> Result<Welcome, IntermonError> {
         let expected = self.node.expected.borrow_mut().remove(&self.from);
         let expected = expected.ok_or(IntermonError::NotExpected)?;
-        transfer::take_into(&self.node, bell, expected.peer).map_err(kernel)?;
+        transfer::take_into(&self.node, bell, self.from, expected.peer).map_err(kernel)?;
         let mut promised = self.node.promised.borrow_mut();
         promised.insert(self.from, expected.memories);
         expected.joined.set();
@@ -71,7 +71,7 @@ impl Intermon for IntermonService {
         let accepted = rings::own_memory()
             .and_then(|memory| rings::accept(&self.node, self.from, memory))
             .map_err(ram::kernel)?;
-        transfer::take_into(&self.node, bell, accepted.peer).map_err(kernel)?;
+        transfer::take_into(&self.node, bell, self.from, accepted.peer).map_err(kernel)?;
         self.node.overlay.add_direct(self.from, accepted.ring);
         Ok(Opened {
             ring: accepted.frame,

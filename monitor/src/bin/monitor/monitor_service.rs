@@ -69,8 +69,8 @@ impl MonitorService {
             let opened = opened
                 .map_err(|_| MonitorError::TimedOut)?
                 .map_err(|_| MonitorError::NoSuchCore)?;
-            let ring =
-                rings::attach(node, &opened, bell.notify).map_err(|_| MonitorError::Exhausted)?;
+            let ring = rings::attach(node, &opened, core, bell.notify)
+                .map_err(|_| MonitorError::Exhausted)?;
             node.overlay.add_direct(core, ring);
         }
         let core = if core == THIS_CORE { node.own } else { core };

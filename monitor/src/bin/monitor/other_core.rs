@@ -35,7 +35,7 @@ pub(crate) async fn begin(info: &'static BootInfo) -> Result<(), Error> {
         boot: None,
     })?;
     programs::list_self(&node)?;
-    let peer = transfer::take(&node, words.bell)?;
+    let peer = transfer::take(&node, words.bell, words.parent)?;
     let memory = SharedMapped::new(OwnedCap::adopt(slot::PARENT_RING), true)?;
     let bell = node.bell_for(words.parent)?;
     let ring = Urpc::attach(memory, bell.notify, peer)?;
@@ -50,8 +50,8 @@ pub(crate) async fn begin(info: &'static BootInfo) -> Result<(), Error> {
         }
         for allotment in allotments {
             let memory = CoreMemory {
-                home: transfer::take(&node, allotment.home)?,
-                ram: transfer::take(&node, allotment.ram)?,
+                home: transfer::take(&node, allotment.home, words.parent)?,
+                ram: transfer::take(&node, allotment.ram, words.parent)?,
             };
             memories.insert(allotment.core, memory);
         }

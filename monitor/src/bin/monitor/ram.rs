@@ -33,7 +33,7 @@ pub(crate) async fn allocate(
     }
     let client: IntermonClient<_> = node.remote(node.boot_core)?;
     let ticket = client.allocate(bytes, alignment, numa).await?;
-    Ok(transfer::take(node, ticket)?)
+    Ok(transfer::take(node, ticket, node.boot_core)?)
 }
 
 /// Sees to it that `bytes` bytes in one piece can be made into frames.

@@ -58,13 +58,19 @@ pub(crate) fn accept(node: &Node, core: u16, memory: SharedMapped) -> Result<Acc
     })
 }
 
-/// The other side of a ring that its accepting side has told about, and rings `own` for.
+/// The other side of a ring that its accepting side, core `from`, has told about, and
+/// rings `own` for.
 ///
 /// # Errors
 /// As [`transfer::take`]; [`RtError::BadChannel`].
-pub(crate) fn attach(node: &Node, opened: &Opened, own: Rc<Notify>) -> Result<Urpc, Error> {
-    let frame = transfer::take(node, opened.ring)?;
-    let peer = transfer::take(node, opened.bell)?;
+pub(crate) fn attach(
+    node: &Node,
+    opened: &Opened,
+    from: u16,
+    own: Rc<Notify>,
+) -> Result<Urpc, Error> {
+    let frame = transfer::take(node, opened.ring, from)?;
+    let peer = transfer::take(node, opened.bell, from)?;
     let memory = SharedMapped::new(frame, true)?;
     Ok(Urpc::attach(memory, own, peer)?)
 }

@@ -64,22 +64,37 @@ pub(crate) async fn give(node: &Node, cap: OwnedCap, core: u16) -> Result<Ticket
     }
 }
 
-/// What `ticket` offers to us.
+/// What `ticket`, which core `from` has sent, offers to us.
 ///
 /// # Errors
-/// No slots; what the kernel says: the offer stands then.
-pub(crate) fn take(node: &Node, ticket: Ticket) -> Result<OwnedCap, RtError> {
-    let ticket = KernelTicket::from_word(ticket).ok_or(SysError::NoSuchTransfer)?;
+/// No slots; as [`take_into`].
+pub(crate) fn take(node: &Node, ticket: Ticket, from: u16) -> Result<OwnedCap, RtError> {
+    let ticket = sent_by(ticket, from)?;
     OwnedCap::make(|slot| sys::kernel::import(node.kernel, ticket, slot.into()))
 }
 
-/// Takes what `ticket` offers to us into `slot`, which is empty.
+/// Takes what `ticket`, which core `from` has sent, offers to us into `slot`, which is
+/// empty.
 ///
 /// # Errors
-/// What the kernel says: the offer stands then.
-pub(crate) fn take_into(node: &Node, ticket: Ticket, slot: CapAddress) -> Result<(), SysError> {
-    let ticket = KernelTicket::from_word(ticket).ok_or(SysError::NoSuchTransfer)?;
+/// `NoSuchTransfer` for the ticket of another core; what the kernel says: the offer
+/// stands then.
+pub(crate) fn take_into(
+    node: &Node,
+    ticket: Ticket,
+    from: u16,
+    slot: CapAddress,
+) -> Result<(), SysError> {
+    let ticket = sent_by(ticket, from)?;
     sys::kernel::import(node.kernel, ticket, slot.into())
+}
+
+/// Tickets can be guessed. What another core offers to us isn't `from`'s to send: it
+/// would go to whom `from` says.
+fn sent_by(ticket: Ticket, from: u16) -> Result<KernelTicket, SysError> {
+    KernelTicket::from_word(ticket)
+        .filter(|ticket| ticket.kernel() == KernelId(from))
+        .ok_or(SysError::NoSuchTransfer)
 }
 
 /// Takes an offer back, unless it has been taken. Whether it was taken back.
