@@ -94,8 +94,8 @@ pub struct EndpointRecord {
     pub reserved: u16,
     /// Messages put in so far, modulo 2^32: the kernel's own count.
     pub head: u32,
-    /// Events in the ring or lost their place: how many of `reserved` are used.
-    pub spare: u32,
+    /// Events that found no room, modulo 2^32 ([`capelin_abi::lmp::MISSED`]).
+    pub missed: u32,
 }
 
 impl EndpointRecord {
@@ -105,7 +105,7 @@ impl EndpointRecord {
         capacity: 0,
         reserved: 0,
         head: 0,
-        spare: 0,
+        missed: 0,
     };
 }
 

@@ -7,7 +7,7 @@
 
 use capelin_abi::SysError;
 use capelin_abi::dispatcher::offset;
-use capelin_abi::lmp::{MESSAGE_WORDS, MessageHeader};
+use capelin_abi::lmp::{MESSAGE_WORDS, MISSED, MessageHeader};
 use capelin_abi::syscall::DispatcherState;
 use capelin_wake::Frame;
 
@@ -15,7 +15,7 @@ use crate::dcb::{DcbRef, Resume, Wait};
 use crate::endpoint::{Destination, put, used};
 use crate::log::CONSOLE_LOOKS_PER_SECOND;
 use crate::machine::{FrameWords, Machine, Objects, SaveContext};
-use crate::scheduler::NEVER;
+use crate::scheduler::{NEVER, Scheduler};
 use crate::state::Core;
 
 /// Ends the wait of `dcb`, if it waits, with `result` in its x0, and returns the
@@ -26,7 +26,18 @@ pub(crate) fn end_wait<M: Machine>(
     dcb: DcbRef,
     result: u64,
 ) -> Option<M::Context> {
-    let entry = core.objects.dcb_mut(dcb);
+    end_wait_in(&mut core.objects, &mut core.kcb.scheduler, dcb, result)
+}
+
+/// [`end_wait`] by the parts of a core that it takes.
+#[inline]
+fn end_wait_in<O: Objects>(
+    objects: &mut O,
+    scheduler: &mut Scheduler,
+    dcb: DcbRef,
+    result: u64,
+) -> Option<O::Context> {
+    let entry = objects.dcb_mut(dcb);
     let (area, resume) = match core::mem::replace(&mut entry.wait, Wait::Not) {
         Wait::Not => return None,
         Wait::Enabled | Wait::DirectEnabled => (offset::ENABLED, Resume::Run),
@@ -36,8 +47,8 @@ pub(crate) fn end_wait<M: Machine>(
     };
     entry.resume = resume;
     let area = entry.frame + area as u64;
-    let area = core.objects.context(area);
-    core.kcb.scheduler.remove_deadline(&mut core.objects, dcb);
+    let area = objects.context(area);
+    scheduler.remove_deadline(objects, dcb);
     area.set(0, result);
     Some(area)
 }
@@ -77,6 +88,59 @@ pub(crate) fn ready<M: Machine>(core: &mut Core<M>, dcb: DcbRef, cause: Cause) {
     }
 }
 
+/// What became of news that nobody kept room for ([`no_senders`]).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Told {
+    /// Nobody is there to be told.
+    Nobody,
+    /// The receiver has it, and runs or wants to run anyway.
+    Busy,
+    /// The receiver has it, and is runnable because of it: the timer has to see to its turn.
+    Woken,
+}
+
+/// Tells an endpoint that the last capability with the counted badge of `to` went: by an event,
+/// or, where the ring has no room that isn't kept for others, by its count of those missed.
+///
+/// Deletions come here, which have the core in parts.
+pub(crate) fn no_senders<O: Objects>(
+    objects: &mut O,
+    scheduler: &mut Scheduler,
+    to: Destination,
+    now: u64,
+) -> Told {
+    let entry = objects.dcb(to.dcb);
+    let may_run = matches!(
+        entry.state,
+        DispatcherState::Runnable | DispatcherState::Stopped
+    );
+    let record = entry.endpoints.get(to.index).copied().unwrap_or_default();
+    if !may_run || entry.frame == 0 || record.ring == 0 {
+        return Told::Nobody;
+    }
+    let frame = objects.frame(entry.frame);
+    let room = u32::from(record.capacity).saturating_sub(used(frame, &record));
+    if room > u32::from(record.reserved) {
+        let index = u16::try_from(to.index).unwrap_or(0);
+        put(
+            objects,
+            to,
+            MessageHeader::event(index),
+            &[0; MESSAGE_WORDS],
+        );
+    } else if let Some(record) = objects.dcb_mut(to.dcb).endpoints.get_mut(to.index) {
+        record.missed = record.missed.wrapping_add(1);
+        frame.write32(record.ring as usize + MISSED, record.missed);
+    }
+    objects.dcb_mut(to.dcb).delivered.add(Some(&Seen(frame)));
+    if end_wait_in(objects, scheduler, to.dcb, 0).is_none() {
+        return Told::Busy;
+    }
+    objects.dcb_mut(to.dcb).state = DispatcherState::Runnable;
+    scheduler.wake(objects, to.dcb, now);
+    Told::Woken
+}
+
 /// Puts an event into room that [`reserve`] kept. False when the receiver made
 /// the room disappear (it lied about its tail, or is gone): the caller keeps the
 /// event pending.
@@ -103,7 +167,7 @@ pub(crate) fn event<M: Machine>(
         return false;
     }
     let index = u16::try_from(to.index).unwrap_or(0);
-    put(core, to, MessageHeader::event(index), &words);
+    put(&mut core.objects, to, MessageHeader::event(index), &words);
     deliver(core, to.dcb, Cause::Interrupt);
     true
 }

@@ -9,6 +9,7 @@ use capelin_cap::{DeleteList, Effects, MappingData, Mdb, Shelter, Slot, SlotInde
 
 use crate::bound_irq;
 use crate::dcb::{DcbRef, Wait, held};
+use crate::delivery::{self, Told};
 use crate::doorbell_page::DoorbellOwners;
 use crate::kcb::{BoundIrq, Kcb};
 use crate::machine::{Machine, Objects};
@@ -34,6 +35,7 @@ pub(crate) struct KernelEffects<'a, M: Machine> {
     shelter: Shelter,
     orphans: &'a mut u64,
     cost: u32,
+    has_woken: bool,
 }
 
 // What the larger effects cost, in instructions, so that deletion knows when an entry
@@ -45,6 +47,8 @@ const ENTRY_COST: u32 = 8;
 const LOOK_COST: u32 = 4;
 /// A dispatcher: its interrupts, its queues.
 const DISPATCHER_COST: u32 = 1500;
+/// An event, and whom it wakes.
+const TELL_COST: u32 = 300;
 
 impl<'a, M: Machine> KernelEffects<'a, M> {
     /// Takes a core apart: the slots and the database for the operation, the rest
@@ -83,6 +87,7 @@ impl<'a, M: Machine> KernelEffects<'a, M> {
             shelter: *shelter,
             orphans,
             cost: 0,
+            has_woken: false,
         };
         (&mut core.slots, mdb, deletions, effects)
     }
@@ -90,6 +95,11 @@ impl<'a, M: Machine> KernelEffects<'a, M> {
     /// What the effects so far have cost beside what every step costs, in instructions.
     pub(crate) const fn cost(&self) -> u32 {
         self.cost
+    }
+
+    /// Whether somebody is runnable because of them: the timer has to see to that.
+    pub(crate) const fn has_woken(&self) -> bool {
+        self.has_woken
     }
 
     /// The ASID under which translations of the address space at `root` may be
@@ -241,6 +251,16 @@ impl<M: Machine> Effects for KernelEffects<'_, M> {
             }
             _ => {}
         }
+    }
+
+    fn no_senders(&mut self, last: &Slot) {
+        let Ok(to) = crate::endpoint::destination(last) else {
+            return;
+        };
+        self.cost += TELL_COST;
+        let now = self.machine.now();
+        let told = delivery::no_senders(self.objects, self.scheduler, to, now);
+        self.has_woken |= told == Told::Woken;
     }
 
     fn shelter(&mut self) -> Shelter {

@@ -67,13 +67,13 @@ pub(crate) fn used(frame: impl FrameWords, record: &EndpointRecord) -> u32 {
 }
 
 /// Writes a message that has room.
-pub(crate) fn put<M: Machine>(
-    core: &mut Core<M>,
+pub(crate) fn put(
+    objects: &mut impl Objects,
     to: Destination,
     header: MessageHeader,
     words: &[u64; MESSAGE_WORDS],
 ) {
-    let entry = core.objects.dcb_mut(to.dcb);
+    let entry = objects.dcb_mut(to.dcb);
     let Some(record) = entry.endpoints.get_mut(to.index) else {
         return;
     };
@@ -84,7 +84,7 @@ pub(crate) fn put<M: Machine>(
     record.head = record.head.wrapping_add(1);
     let head = record.head;
     let frame = entry.frame;
-    let frame = core.objects.frame(frame);
+    let frame = objects.frame(frame);
     frame.write(at, header.0);
     frame.write(at + 8, to.badge);
     for (word, &value) in words.iter().enumerate() {

@@ -7,7 +7,8 @@
 //! +4   tail: messages ever taken out (receiver writes; low 32 bits)
 //! +8   receive slot: reference of the slot for the next capability, 0 for none
 //!      (receiver writes; the kernel sets it to 0 when it has used it)
-//! +16  unused
+//! +16  missed: *no senders* events that found no room, ever (kernel writes; low 32 bits)
+//! +20  unused
 //! +64  message 0, message 1, … each 80 bytes
 //! ```
 //! A message is a header word, the badge, and eight words of payload.
@@ -24,6 +25,13 @@ pub const HEAD: usize = 0;
 pub const TAIL: usize = 4;
 /// Offset of the receive slot's word in the ring.
 pub const RECEIVE_SLOT: usize = 8;
+/// Offset of the count of missed events in the ring.
+pub const MISSED: usize = 16;
+/// A badge with this bit is *counted*: when the last capability with it goes, whoever held it,
+/// the endpoint gets an event with that badge, all words zero. It comes after every message that
+/// was sent through them. If the ring has no room, [`MISSED`] goes up instead, and that counts as
+/// a delivery, too: the receiver then looks after all whom it serves.
+pub const COUNTED_BADGE: u64 = 1 << 63;
 /// How many endpoints one dispatcher can have.
 pub const ENDPOINTS_PER_DISPATCHER: usize = 64;
 /// The largest capacity of a ring, in messages.
@@ -51,7 +59,7 @@ impl MessageHeader {
         Self((length as u64 & 0xff) | flag | (index as u64) << 32)
     }
 
-    /// The header of a kernel event (interrupt, end of a dispatcher).
+    /// The header of a kernel event (interrupt, end of a dispatcher, no senders).
     #[must_use]
     pub const fn event(index: u16) -> Self {
         Self(Self::EVENT | (index as u64) << 32)
@@ -70,7 +78,7 @@ impl MessageHeader {
         self.0 & Self::CAPABILITY != 0
     }
 
-    /// Whether the kernel sent it: an interrupt, or the end of a dispatcher.
+    /// Whether the kernel sent it: an interrupt, the end of a dispatcher, or of a badge's senders.
     #[must_use]
     pub const fn is_event(self) -> bool {
         self.0 & Self::EVENT != 0

@@ -43,7 +43,8 @@ pub(crate) fn copied(source: &Slot, mask: Rights) -> Slot {
     let kept = SlotFlags::HAS_ANCESTOR
         .union(SlotFlags::REMOTE_ANCESTORS)
         .union(SlotFlags::REMOTE_FRAME)
-        .union(SlotFlags::EXECUTABLE);
+        .union(SlotFlags::EXECUTABLE)
+        .union(SlotFlags::COUNTED);
     slot.keep_flags(kept);
     slot
 }

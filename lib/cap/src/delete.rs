@@ -511,7 +511,10 @@ fn unlink<S: SlotStore, E: Effects>(
     effects: &mut E,
 ) {
     let slot = store.slot(index);
-    if slot.has_flags(SlotFlags::WATCHED.union(SlotFlags::QUEUED)) {
+    let noted = SlotFlags::WATCHED
+        .union(SlotFlags::QUEUED)
+        .union(SlotFlags::COUNTED);
+    if slot.has_flags(noted) {
         return unlink_noted(store, mdb, list, index, effects);
     }
     mdb.remove(store, index);
@@ -531,6 +534,9 @@ fn unlink_noted<S: SlotStore, E: Effects>(
     let is_reserved = slot.has_flags(SlotFlags::RESERVES);
     if slot.has_flags(SlotFlags::WATCHED) {
         effects.lost(index, slot);
+    }
+    if slot.has_flags(SlotFlags::COUNTED) && mdb.copy_to_revoke(store, index).is_none() {
+        effects.no_senders(slot);
     }
     if slot.has_flags(SlotFlags::QUEUED) {
         list.leave(store, index);

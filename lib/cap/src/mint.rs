@@ -3,6 +3,7 @@
 //! A badge can be set once, so a badged capability can't be passed off as
 //! another client's. A sub-range is a descendant of its source.
 
+use capelin_abi::lmp::COUNTED_BADGE;
 use capelin_abi::{ObjectType, PAGE_SIZE, Rights, SysError};
 
 use crate::copy::copied;
@@ -51,6 +52,8 @@ pub fn mint<S: SlotStore>(
             check_badge(&source, badge)?;
             vacant(store, dst)?;
             slot.data[0] = badge;
+            let is_counted = slot.is_kind(ObjectType::EndpointLmp) && badge & COUNTED_BADGE != 0;
+            slot.set_flags(SlotFlags::COUNTED, is_counted);
             mdb.insert_near(store, src, dst, slot);
         }
         Mint::Range { offset, size } => {

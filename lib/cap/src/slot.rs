@@ -93,6 +93,10 @@ bitflags! {
         /// Of a frame: it may be mapped executable, and nobody can write to it, on any
         /// kernel; of a mapping: its frame is such ([`crate::make_executable`]).
         const EXECUTABLE = 1 << 10;
+        /// Of an endpoint: its badge is counted ([`capelin_abi::lmp::COUNTED_BADGE`]), so the
+        /// kernel is told when the last copy with that badge goes
+        /// ([`crate::Effects::no_senders`]).
+        const COUNTED = 1 << 11;
     }
 }
 

@@ -56,6 +56,13 @@ pub trait Effects {
         let _ = last;
     }
 
+    /// The last capability with the badge of `last`, a counted one
+    /// ([`crate::SlotFlags::COUNTED`]), goes now. Comes after [`Self::released`] when it was the
+    /// endpoint's last of all.
+    fn no_senders(&mut self, last: &Slot) {
+        let _ = last;
+    }
+
     /// A watched slot ([`Slot::watch`]) is emptied now: a dispatcher loses what
     /// it needs to run.
     fn lost(&mut self, index: SlotIndex, capability: &Slot) {

@@ -5,6 +5,7 @@
 
 mod common;
 
+use capelin_abi::lmp::COUNTED_BADGE;
 use capelin_abi::{CapAddress, CapRef, KernelId, ObjectType, PhysAddr, Rights, SysError};
 use capelin_cap::{
     CapRecord, Capability, ExportMode, MappingData, Mint, Retype, RetypeRequest, SlotIndex,
@@ -332,6 +333,80 @@ fn a_badge_is_revoked_alone() {
     // Whoever has it without a badge takes back all.
     assert_eq!(world.revoke_all(ID_SLOT), Ok(()));
     assert_eq!(left(&world), []);
+}
+
+/// A server hears when the last capability of one of its clients goes, however it goes, and not
+/// before; it isn't told of badges that aren't counted, nor of the others' ends.
+#[test]
+fn the_last_with_a_counted_badge_is_told_of() {
+    const FIRST: u64 = COUNTED_BADGE | 7;
+    const SECOND: u64 = COUNTED_BADGE | 8;
+    let mut world = World::new();
+    world.make(HOME_SLOT, ObjectType::Dispatcher, 0, PAGE, 20);
+    let base = world.slot(20).address();
+    let endpoint = Capability {
+        base: base.0 + 1024,
+        size: 1,
+        kind: ObjectType::EndpointLmp,
+        ..Capability::memory(ObjectType::EndpointLmp, base, 1, Rights::all())
+    };
+    derive(
+        &mut world.arena,
+        &mut world.mdb,
+        SlotIndex(20),
+        endpoint,
+        SlotIndex(21),
+    )
+    .expect("an endpoint");
+    for (at, badge) in [(22, FIRST), (23, SECOND), (24, 7), (25, FIRST)] {
+        assert_eq!(world.mint(21, at, Mint::Badge(badge)), Ok(()));
+    }
+    assert_eq!(world.copy(22, 26), Ok(()));
+    assert_eq!(world.copy(24, 27), Ok(()));
+    let told = |world: &mut World| core::mem::take(&mut world.kernel.no_senders);
+    for at in [22, 24, 25] {
+        assert_eq!(world.delete_all(at), Ok(()));
+        assert_eq!(told(&mut world), [], "after {at}");
+    }
+    // Moved, it is the same one.
+    capelin_cap::relocate(
+        &mut world.arena,
+        &mut world.mdb,
+        SlotIndex(26),
+        SlotIndex(28),
+        Rights::all(),
+    )
+    .expect("moved");
+    assert_eq!(told(&mut world), []);
+    assert_eq!(world.delete_all(28), Ok(()));
+    assert_eq!(told(&mut world), [FIRST]);
+    assert_eq!(world.delete_all(27), Ok(()));
+    assert_eq!(told(&mut world), []);
+    // With a CNode, or a revocation, it goes as well.
+    world.make(HOME_SLOT, ObjectType::L2CNode, 4 * PAGE, 4 * PAGE, 30);
+    let inner = world
+        .arena
+        .index_of(world.slot(30).address())
+        .expect("in the arena");
+    copy(
+        &mut world.arena,
+        &mut world.mdb,
+        SlotIndex(23),
+        SlotIndex(inner.0 + 9),
+        Rights::all(),
+    )
+    .expect("a copy");
+    assert_eq!(world.delete_all(23), Ok(()));
+    assert_eq!(told(&mut world), []);
+    assert_eq!(world.delete_all(30), Ok(()));
+    assert_eq!(told(&mut world), [SECOND]);
+    assert_eq!(world.mint(21, 22, Mint::Badge(FIRST)), Ok(()));
+    assert_eq!(world.mint(21, 23, Mint::Badge(SECOND)), Ok(()));
+    assert_eq!(world.revoke_all(21), Ok(()));
+    let mut both = told(&mut world);
+    both.sort_unstable();
+    assert_eq!(both, [FIRST, SECOND]);
+    world.assert_sound(false);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use capelin_abi::{CapAddress, CapRef, Level, ObjectType, PAGE_SIZE, PhysAddr, Ri
 use capelin_cap::{Mint, RetypeRequest, SlotIndex, SlotStore, State, Step, cspace};
 
 use super::call::{Call, DONE, Outcome};
+use crate::delivery::program_timer;
 use crate::effects::KernelEffects;
 use crate::machine::{Machine, Objects, SaveContext};
 use crate::state::Core;
@@ -262,17 +263,30 @@ macro_rules! in_steps {
     ($core:expr, $operation:path, $slot:expr) => {{
         let (slots, mdb, deletions, mut effects) = KernelEffects::split($core);
         let mut steps = 0;
-        loop {
-            match $operation(slots, mdb, deletions, $slot, &mut effects)? {
-                Step::Done => break Ok(DONE),
-                Step::Again => {}
+        let outcome = loop {
+            match $operation(slots, mdb, deletions, $slot, &mut effects) {
+                Ok(Step::Done) => break Ok(DONE),
+                Ok(Step::Again) => {}
+                Err(error) => break Err(error),
             }
             steps += STEP_COST;
             if effects.interrupt_pending() || steps + effects.cost() > DELETE_AT_ONCE {
                 break Ok(Outcome::Again);
             }
+        };
+        if effects.has_woken() {
+            woken($core);
         }
+        outcome
     }};
+}
+
+/// A deletion has made somebody runnable, who gets a turn within a quantum.
+#[cold]
+#[inline(never)]
+fn woken<M: Machine>(core: &mut Core<M>) {
+    let now = core.machine.now();
+    program_timer(core, now);
 }
 
 #[inline(always)]

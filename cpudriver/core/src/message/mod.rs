@@ -94,7 +94,7 @@ pub(crate) fn send<M: Machine>(
             into: Takes::Registers,
         });
     }
-    put(core, to, header, &message.words);
+    put(&mut core.objects, to, header, &message.words);
     delivery::deliver(core, to.dcb, Cause::Call);
     Ok(Sent {
         receiver: to.dcb,

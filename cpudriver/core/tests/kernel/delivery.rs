@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use capelin_abi::SysError;
 use capelin_abi::dispatcher::offset;
-use capelin_abi::lmp::MessageHeader;
+use capelin_abi::lmp::{COUNTED_BADGE, MISSED, MessageHeader};
 use capelin_abi::syscall::{Invocation, SendFlags};
 use capelin_kernel::dcb::Wait;
 use capelin_kernel::doorbell::SGI;
@@ -13,7 +13,7 @@ use capelin_wake::Ring;
 use proptest::prelude::*;
 
 use crate::host::Asked;
-use crate::world::{CAPACITY, Dispatcher, Left, NEVER, World, cap, slot};
+use crate::world::{CAPACITY, Dispatcher, Left, NEVER, RING, SLICE, World, cap, slot};
 
 /// Makes a Notify for `bit` of a dispatcher, in a free slot.
 fn notify(world: &mut World, of: Dispatcher, bit: u64, to: u8) {
@@ -193,6 +193,84 @@ fn an_interrupt_ends_with_its_endpoint() {
     let refused = world.invoke(200, Invocation::AcknowledgeIrq, &[]);
     assert_eq!(refused, Err(SysError::NotRunnable));
     delete(&mut world, 200).expect("the IrqDest, to which nothing is bound");
+}
+
+/// A server that waits hears that a client is gone; one whose ring is full finds a count; and
+/// neither takes the room that is kept for an interrupt.
+#[test]
+fn the_end_of_a_badges_senders_is_told_even_to_a_full_ring() {
+    const GONE: u64 = COUNTED_BADGE | 7;
+    let mut world = World::new();
+    let server = world.dispatcher();
+    let mint = |world: &mut World, target: u8| {
+        let to = cap(target).to_word();
+        let from = cap(server.endpoint).to_word();
+        let all = u64::from(capelin_abi::Rights::all().bits());
+        world
+            .invoke(slot::L1CNODE, Invocation::Mint, &[to, from, all, GONE])
+            .expect("minted");
+    };
+    let delete = |world: &mut World, which: u8| {
+        world
+            .invoke(slot::L1CNODE, Invocation::Delete, &[cap(which).to_word()])
+            .expect("deleted");
+    };
+    mint(&mut world, 210);
+    mint(&mut world, 211);
+    world.run(server);
+    world.wait(false, NEVER);
+    let before = world.delivered(server);
+    delete(&mut world, 210);
+    assert_eq!(world.receive(server), None, "somebody holds one");
+    assert_eq!(world.delivered(server), before);
+    world.core.machine.asked();
+    delete(&mut world, 211);
+    assert_eq!(world.delivered(server), before + 1);
+    let (header, badge, words) = world.receive(server).expect("the news");
+    assert!(MessageHeader(header).is_event());
+    assert_eq!((badge, words), (GONE, [0; 8]));
+    // It runs, within a quantum.
+    assert!(world.core.objects.dcb(server.dcb).node.is_queued());
+    world.pass(SLICE);
+    world.interrupt();
+    assert_eq!(world.current(), Some(server.dcb));
+
+    world.run(world.init);
+    let arguments = [cap(server.endpoint).to_word(), cap(200).to_word()];
+    world
+        .invoke(slot::IRQ, Invocation::BindIrq, &arguments)
+        .expect("bound");
+    let mut sent = 0;
+    while world.send(server.endpoint, SendFlags::empty(), &[sent], 0) == Left::Caller
+        && world.register(0) == 0
+    {
+        sent += 1;
+    }
+    let missed = |world: &World| {
+        let frame = world.core.objects.frame(server.frame);
+        frame.read32(RING + MISSED)
+    };
+    let before = world.delivered(server);
+    assert_eq!(missed(&world), 0);
+    for n in 1..=2 {
+        mint(&mut world, 210);
+        delete(&mut world, 210);
+        assert_eq!(
+            (missed(&world), world.delivered(server)),
+            (n, before + u64::from(n))
+        );
+    }
+    world.core.machine.pending.push_back(40);
+    world.interrupt();
+    for n in 0..sent {
+        assert_eq!(world.receive(server).map(|(_, _, words)| words[0]), Some(n));
+    }
+    let (_, badge, _) = world.receive(server).expect("the interrupt");
+    assert_eq!(badge, 40);
+    // A server that is being deleted itself is nobody to tell.
+    mint(&mut world, 210);
+    world.run(world.init);
+    delete(&mut world, server.slot);
 }
 
 /// What happens around a dispatcher that is about to wait.

@@ -83,6 +83,8 @@ pub struct Kernel {
     pub unbound: Vec<u64>,
     pub released: Vec<(ObjectType, u64, u64)>,
     pub lost: Vec<SlotIndex>,
+    /// Badges of which nobody holds a capability any more.
+    pub no_senders: Vec<u64>,
     pub orphaned: Vec<(ObjectType, u64, u64)>,
     pub unmapped: usize,
 }
@@ -132,6 +134,10 @@ impl Effects for Kernel {
 
     fn lost(&mut self, index: SlotIndex, _: &Slot) {
         self.lost.push(index);
+    }
+
+    fn no_senders(&mut self, last: &Slot) {
+        self.no_senders.push(last.data()[0]);
     }
 
     fn shelter(&mut self) -> Shelter {

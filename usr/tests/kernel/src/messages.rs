@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use guest_harness::abi::dispatcher::offset;
 use guest_harness::abi::layout::{DISPATCHER_FRAME, slot};
-use guest_harness::abi::lmp::{MessageHeader, ring_bytes};
+use guest_harness::abi::lmp::{COUNTED_BADGE, MessageHeader, ring_bytes};
 use guest_harness::abi::syscall::{
     DIRECT_MESSAGE, DispatcherState, Invocation, SendFlags, send_word,
 };
@@ -51,6 +51,7 @@ fn tests(suite: &mut Suite) {
     suite.test("messages/full-ring", |_| full(own));
     suite.test("messages/length", |_| length(own));
     suite.test("messages/badges-and-rights", |world| badges(world, own));
+    suite.test("messages/last-sender", |world| last_sender(world, own));
     suite.test("messages/capability", |world| capability(world, own));
     suite.test("messages/capability-all-or-nothing", |world| {
         nothing(world, own)
@@ -171,8 +172,8 @@ fn badges(world: &mut World, own: Endpoint) -> Outcome {
     let slots = world.slots(4)?;
     let at = |n| CapAddress(slots.0 + n);
     call::badge(at(0), own.cap, 11)?;
-    call::badge(at(1), own.cap, u64::MAX)?;
-    for (cap, badge) in [(at(0), 11), (at(1), u64::MAX), (own.cap, 0)] {
+    call::badge(at(1), own.cap, COUNTED_BADGE - 1)?;
+    for (cap, badge) in [(at(0), 11), (at(1), COUNTED_BADGE - 1), (own.cap, 0)] {
         call::send(cap, None, NONE, &[1])?;
         let message = own.take().ok_or(Failure::because("a message is missing"))?;
         equal(message.badge, badge, "the badge")?;
@@ -192,6 +193,24 @@ fn badges(world: &mut World, own: Endpoint) -> Outcome {
     }
     call::send(own.cap, None, NONE, &[2])?;
     check(own.take().is_some(), "the endpoint outlives its copies")
+}
+
+/// Who receives is told when the last capability with a counted badge goes, and not before.
+fn last_sender(world: &mut World, own: Endpoint) -> Outcome {
+    let slots = world.slots(2)?;
+    let at = |n| CapAddress(slots.0 + n);
+    call::badge(at(0), own.cap, u64::MAX)?;
+    call::copy(at(1), at(0))?;
+    call::send(at(0), None, NONE, &[1])?;
+    call::delete(at(0))?;
+    let message = own.take().ok_or(Failure::because("a message is missing"))?;
+    check(!message.header.is_event(), "the message comes first")?;
+    check(own.take().is_none(), "there is another")?;
+    call::delete(at(1))?;
+    let event = own.take().ok_or(Failure::because("no event"))?;
+    check(event.header.is_event(), "an event")?;
+    equal(event.badge, u64::MAX, "whose")?;
+    check(own.take().is_none(), "it is told once")
 }
 
 fn capability(world: &mut World, own: Endpoint) -> Outcome {
