@@ -18,8 +18,8 @@ use capelin_abi::{
     CapAddress, CapRef,
     dispatcher::{FRAME_BYTES, offset},
     lmp::{
-        self, ENDPOINTS_PER_DISPATCHER, MAX_CAPACITY, MESSAGE_BYTES, MESSAGE_WORDS, MessageHeader,
-        RING_HEADER_BYTES,
+        self, COUNTED_BADGE, ENDPOINTS_PER_DISPATCHER, MAX_CAPACITY, MESSAGE_BYTES, MESSAGE_WORDS,
+        MessageHeader, RING_HEADER_BYTES,
     },
 };
 
@@ -41,9 +41,20 @@ pub struct Received {
     pub length: usize,
     /// The capability that came along.
     pub cap: Option<OwnedCap>,
-    /// Whether the kernel sent it: an interrupt, or the end of a dispatcher (words: its
-    /// [`capelin_abi::syscall::DispatcherState`] and its exit code).
+    /// Whether the kernel sent it: an interrupt, the end of a dispatcher (words: its
+    /// [`capelin_abi::syscall::DispatcherState`] and its exit code), or of a badge's senders
+    /// ([`Received::news`]).
     pub is_event: bool,
+}
+
+/// What the kernel says of those who send to an endpoint.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum News {
+    /// Nobody holds a capability with this counted badge any more: nothing more will come through
+    /// it ([`capelin_abi::lmp::COUNTED_BADGE`]).
+    NoSenders(u64),
+    /// Such news found no room in the ring: look after all of them.
+    Missed,
 }
 
 impl Received {
@@ -52,6 +63,26 @@ impl Received {
     pub fn payload(&self) -> &[u64] {
         &self.words[..self.length.min(MESSAGE_WORDS)]
     }
+
+    /// What it says of those who send here; `None` for messages, and for other events.
+    #[must_use]
+    pub const fn news(&self) -> Option<News> {
+        match (self.is_event, self.badge) {
+            (false, _) => None,
+            (true, 0) => Some(News::Missed),
+            (true, badge) if badge & COUNTED_BADGE != 0 => Some(News::NoSenders(badge)),
+            (true, _) => None,
+        }
+    }
+
+    /// [`News::Missed`] as it is received, after all that lay in the ring.
+    const MISSED: Self = Self {
+        badge: 0,
+        words: [0; MESSAGE_WORDS],
+        length: 0,
+        cap: None,
+        is_event: true,
+    };
 }
 
 #[derive(Default)]
@@ -59,6 +90,8 @@ struct State {
     ring: usize,
     capacity: u32,
     tail: u32,
+    /// Of the kernel's count of missed news, how many we know.
+    missed: u32,
     posted: Option<CapAddress>,
     direct: VecDeque<Received>,
     waker: Option<Waker>,
@@ -100,7 +133,12 @@ impl State {
     }
 
     fn is_empty(&self) -> bool {
-        self.direct.is_empty() && self.head() == self.tail
+        self.direct.is_empty() && self.head() == self.tail && self.missed() == self.missed
+    }
+
+    fn missed(&self) -> u32 {
+        // Relaxed: it says nothing of other memory.
+        frame::half(self.ring + lmp::MISSED).load(Ordering::Relaxed)
     }
 
     /// Takes the capability that a message brought, and posts the next slot.
@@ -126,7 +164,10 @@ impl State {
             return Some(message);
         }
         if self.head() == self.tail {
-            return None;
+            let missed = self.missed();
+            let is_news = missed != self.missed;
+            self.missed = missed;
+            return is_news.then_some(Received::MISSED);
         }
         let index = (self.tail % self.capacity.max(1)) as usize;
         let at = self.ring + RING_HEADER_BYTES + index * MESSAGE_BYTES;
@@ -194,6 +235,7 @@ impl Endpoint {
     fn make(ring: usize, capacity: usize) -> Result<Self, RtError> {
         frame::half(ring + lmp::HEAD).store(0, Ordering::Relaxed);
         frame::half(ring + lmp::TAIL).store(0, Ordering::Relaxed);
+        frame::half(ring + lmp::MISSED).store(0, Ordering::Relaxed);
         frame::write(ring + lmp::RECEIVE_SLOT, 0);
         let mut index = usize::MAX;
         let cap = OwnedCap::make(|slot| {
@@ -395,6 +437,27 @@ mod tests {
         assert_eq!(message.cap.as_ref().map(OwnedCap::address), Some(slot));
         let next = frame::read(ring + lmp::RECEIVE_SLOT);
         assert!(next != 0 && next != posted);
+    }
+
+    #[test]
+    fn news_of_senders_comes_after_their_messages_and_isnt_lost() {
+        let (endpoint, ring) = endpoint(4, 2);
+        let gone = COUNTED_BADGE | 3;
+        put(ring, 2, MessageHeader::new(1, false, 4), gone, 0);
+        put(ring, 2, MessageHeader::event(4), gone, 0);
+        frame::half(ring + lmp::MISSED).store(2, Ordering::Relaxed);
+        assert_eq!(endpoint.try_receive().unwrap().news(), None);
+        let told = endpoint.try_receive().unwrap();
+        assert_eq!(told.news(), Some(News::NoSenders(gone)));
+        // Both that were missed are told of once.
+        assert!(!all_empty());
+        let told = endpoint.try_receive().unwrap();
+        assert_eq!((told.news(), told.cap), (Some(News::Missed), None));
+        assert_eq!(endpoint.try_receive(), None);
+        assert!(all_empty());
+        // An interrupt's or a death's event is none of that.
+        put(ring, 2, MessageHeader::event(4), 6, 0);
+        assert_eq!(endpoint.try_receive().unwrap().news(), None);
     }
 
     #[test]

@@ -253,6 +253,8 @@ pub(crate) struct GuestCase {
     pub(crate) timeout_s: u64,
     /// Pieces of lines, and how many lines must hold each.
     pub(crate) counts: Vec<(&'static str, usize)>,
+    /// Commands that must print the same the last time as the first.
+    pub(crate) steady: Vec<&'static str>,
     /// Seconds from the emulator's start to its end that it may take.
     pub(crate) within_s: Option<u64>,
     /// The device tree, if not QEMU's for this machine.
@@ -276,6 +278,7 @@ impl GuestCase {
             least_tests: 0,
             timeout_s: 60,
             counts: vec![],
+            steady: vec![],
             within_s: None,
             tree: None,
             is_long: false,
@@ -702,8 +705,38 @@ fn programs() -> Vec<GuestCase> {
             timeout_s: 120,
             ..GuestCase::new("programs/leave-nothing", "--image test-programs --smp 2")
         },
+        come_and_go("programs/come-and-go", COME_AND_GO, 303),
+        GuestCase {
+            is_long: true,
+            timeout_s: 1800,
+            ..come_and_go("programs/come-and-go-10000", COME_AND_GO_LONG, 10_003)
+        },
     ]
 }
+
+/// More programs, `count` on each of two cores, than any service keeps connections for: memory and capabilities stay as
+/// they are, and each of them gets to its console.
+fn come_and_go(name: &'static str, exec: &'static str, count: usize) -> GuestCase {
+    GuestCase {
+        exec: Some(exec.into()),
+        counts: vec![("hello from core 0", count), ("hello from core 1", count)],
+        steady: vec!["mem", "caps 0.1", "caps 0.4", "caps 0.5", "caps 1.1"],
+        forbidden: vec!["panic", "error", "allocation failed"],
+        timeout_s: 120,
+        ..GuestCase::new(name, "--smp 2")
+    }
+}
+
+/// What is there after a few programs on each core, and after many.
+const COME_AND_GO: &str = "repeat 3 run hello; repeat 3 oncore 1 hello; \
+     mem; caps 0.1; caps 0.4; caps 0.5; caps 1.1; \
+     repeat 300 run hello; repeat 300 oncore 1 hello; \
+     mem; caps 0.1; caps 0.4; caps 0.5; caps 1.1; dmesg";
+/// The same with as many as no bound of any table would let pass unseen.
+const COME_AND_GO_LONG: &str = "repeat 3 run hello; repeat 3 oncore 1 hello; \
+     mem; caps 0.1; caps 0.4; caps 0.5; caps 1.1; \
+     repeat 10000 run hello; repeat 10000 oncore 1 hello; \
+     mem; caps 0.1; caps 0.4; caps 0.5; caps 1.1; dmesg";
 
 /// Programs that end well and badly, a hundred times.
 const LEAKS: &str = "hello; hello; hello; hello; hello; hello; hello; hello; wild overflow; oncore 1 hello; \

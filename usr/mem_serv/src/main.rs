@@ -7,8 +7,9 @@
 //!
 //! What is still in use the kernel knows better than we: a piece is free when a
 //! capability to its range can be made again. So memory comes back without being given
-//! back when its holder is gone; when memory runs short, all that was given out is
-//! looked through.
+//! back when its holder is gone: what a client had is looked through when its connection
+//! ends, again with the next requests as long as somebody else holds some of it, and when
+//! memory runs short, all that was given out is.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![forbid(unsafe_code)]
 
@@ -37,6 +38,7 @@ async fn run(env: Env) -> Result<(), RtError> {
     let mut state = State {
         pool: Pool::new(),
         regions: Vec::new(),
+        left: Vec::new(),
     };
     for number in 0_u32.. {
         let name = format!("ram{number}");
@@ -59,6 +61,7 @@ async fn run(env: Env) -> Result<(), RtError> {
         .serve(move |_| {
             MemoryServer(Server {
                 state: Rc::clone(&state),
+                given: RefCell::default(),
             })
         })
         .await;
@@ -68,7 +71,12 @@ async fn run(env: Env) -> Result<(), RtError> {
 struct State {
     pool: Pool,
     regions: Vec<CapAddress>,
+    /// What clients that are gone had, and somebody holds some of.
+    left: Vec<Piece>,
 }
+
+/// Pieces of clients that are gone that one request looks at.
+const LOOKED_AT: usize = 8;
 
 impl State {
     /// A capability to the piece.
@@ -101,11 +109,29 @@ impl State {
         }
     }
 
-    fn allocate(&mut self, bytes: u64, alignment: u64, node: u32) -> Result<OwnedCap, MemoryError> {
+    /// Takes back what those who are gone have left, as far as nobody holds it any more: looks at
+    /// `limit` pieces, the one that was looked at longest ago first.
+    fn collect(&mut self, limit: usize) {
+        for _ in 0..limit.min(self.left.len()) {
+            let piece = self.left.remove(0);
+            if self.is_unused(&piece) {
+                self.pool.free(&piece);
+            } else {
+                self.left.push(piece);
+            }
+        }
+    }
+
+    fn allocate(
+        &mut self,
+        bytes: u64,
+        alignment: u64,
+        node: u32,
+    ) -> Result<(Piece, OwnedCap), MemoryError> {
         loop {
             let piece = self.pool.allocate(bytes, alignment, node)?;
             match self.make(&piece) {
-                Ok(cap) => return Ok(cap),
+                Ok(cap) => return Ok((piece, cap)),
                 // Somebody holds part of what we thought was free: it stays given out
                 // until a sweep finds it unused.
                 Err(RtError::System(SysError::RangeInUse)) => {}
@@ -118,20 +144,29 @@ impl State {
     }
 }
 
+/// Serves one client.
 struct Server {
     state: Rc<RefCell<State>>,
+    /// What it was given.
+    given: RefCell<Vec<Piece>>,
 }
 
 impl Memory for Server {
     async fn allocate(&self, bytes: u64, alignment: u64, node: u32) -> Result<Cap, MemoryError> {
         let mut state = self.state.borrow_mut();
-        let cap = match state.allocate(bytes, alignment, node) {
+        state.collect(LOOKED_AT);
+        let (piece, cap) = match state.allocate(bytes, alignment, node) {
             Err(MemoryError::Exhausted) => {
                 state.sweep();
                 state.allocate(bytes, alignment, node)?
             }
             other => other?,
         };
+        let mut given = self.given.borrow_mut();
+        // It may have had it before, and dropped it.
+        if !given.contains(&piece) {
+            given.push(piece);
+        }
         Ok(cap.give().keep_revoke())
     }
 
@@ -142,10 +177,27 @@ impl Memory for Server {
             return Err(MemoryError::InUse);
         }
         state.pool.free(&piece);
+        // Usually it is the client's own, and the last.
+        let mut given = self.given.borrow_mut();
+        if let Some(index) = given.iter().rposition(|one| *one == piece) {
+            given.swap_remove(index);
+        }
         Ok(())
     }
 
     async fn stats(&self, node: u32) -> Result<MemoryStats, MemoryError> {
-        self.state.borrow().pool.stats(node)
+        let mut state = self.state.borrow_mut();
+        state.collect(LOOKED_AT);
+        state.pool.stats(node)
+    }
+}
+
+impl Drop for Server {
+    /// The connection has ended.
+    fn drop(&mut self) {
+        let mut state = self.state.borrow_mut();
+        state.left.append(self.given.get_mut());
+        let all = state.left.len();
+        state.collect(all);
     }
 }

@@ -1,35 +1,33 @@
 //! The client's side of a connection.
 
 use core::{
-    cell::RefCell,
-    future::{Future, poll_fn},
-    pin::Pin,
+    cell::Cell,
+    future::poll_fn,
     task::{Context, Poll},
-    time::Duration,
 };
 
-use capelin_abi::CapAddress;
+use capelin_abi::{CapAddress, lmp::COUNTED_BADGE};
 use capelin_idc::{
     CallError, Cap, Client, Fragment, InterfaceId, Kind, RemoteError, Transport, TransportError,
     WireHeader, message::MAX_FRAGMENT_BYTES,
 };
 
 use super::{discard, fragment, sender::Sender};
-use crate::{OwnedCap, RtError, endpoint::Endpoint, time};
+use crate::{OwnedCap, RtError, endpoint::Endpoint};
 
 /// Messages that the ring of a client's endpoint holds.
 const CAPACITY: usize = 8;
-/// While replies are awaited, the server is looked after this often: nobody tells a client that
-/// its server has died.
-const LIVENESS: Duration = Duration::from_secs(3);
+/// The badge of the capability that the server replies through. The kernel counts it, and says
+/// when the server has dropped it or is gone.
+const REPLIES: u64 = COUNTED_BADGE | 1;
 
 /// A connection to a server on the same core.
 #[derive(Debug)]
 pub struct Lmp {
     sender: Sender,
     endpoint: Endpoint,
-    /// When the server is looked after next. It goes on from one call to the next.
-    watch: RefCell<time::Sleep>,
+    /// Whether the server is gone.
+    is_closed: Cell<bool>,
 }
 
 /// Binds to the service behind `server`, a capability to its endpoint.
@@ -50,20 +48,20 @@ impl Lmp {
         let endpoint = Endpoint::new(CAPACITY)?;
         endpoint.accept_caps();
         let header = WireHeader::new(interface, Kind::Bind, 0, 0);
-        // The body is empty; its length is two zero bytes.
-        let bind = Fragment::new(header, &[0, 0], Some(Cap::copy(endpoint.cap())));
+        // The server has the only capability that replies come through, so the kernel can tell when
+        // it is gone. The body is empty; its length is two zero bytes.
+        let replies = endpoint.badged(REPLIES)?.give();
+        let bind = Fragment::new(header, &[0, 0], Some(replies));
         let asking = Sender::new(OwnedCap::copy_of(server)?);
-        poll_fn(|context| asking.poll_send(context, &bind))
-            .await
-            .map_err(CallError::Transport)?;
+        if let Err(error) = poll_fn(|context| asking.poll_send(context, &bind)).await {
+            bind.cap().into_iter().for_each(discard);
+            return Err(CallError::Transport(error).into());
+        }
         loop {
-            let answer = match time::timeout(LIVENESS, endpoint.receive()).await {
-                Ok(answer) => answer,
-                Err(time::Elapsed) if asking.is_reachable() => continue,
-                Err(time::Elapsed) => {
-                    return Err(CallError::Transport(TransportError::Closed).into());
-                }
-            };
+            let answer = endpoint.receive().await;
+            if answer.news().is_some() {
+                return Err(CallError::Transport(TransportError::Closed).into());
+            }
             let Some(answer) = fragment(answer) else {
                 continue;
             };
@@ -71,7 +69,7 @@ impl Lmp {
                 (Kind::Bound, Some(cap)) => Ok(Self {
                     sender: Sender::new(OwnedCap::received(cap)),
                     endpoint,
-                    watch: RefCell::new(time::sleep(LIVENESS)),
+                    is_closed: Cell::new(false),
                 }),
                 (Kind::Failure, cap) => {
                     cap.into_iter().for_each(discard);
@@ -101,21 +99,19 @@ impl Transport for Lmp {
     }
 
     fn poll_receive(&self, context: &mut Context<'_>) -> Poll<Result<Fragment, TransportError>> {
+        if self.is_closed.get() {
+            return Poll::Ready(Err(TransportError::Closed));
+        }
         while let Poll::Ready(received) = self.endpoint.poll_receive(context) {
+            if received.news().is_some() {
+                self.is_closed.set(true);
+                return Poll::Ready(Err(TransportError::Closed));
+            }
             if let Some(fragment) = fragment(received) {
                 return Poll::Ready(Ok(fragment));
             }
         }
-        let mut watch = self.watch.borrow_mut();
-        loop {
-            if Pin::new(&mut *watch).poll(context).is_pending() {
-                return Poll::Pending;
-            }
-            *watch = time::sleep(LIVENESS);
-            if !self.sender.is_reachable() {
-                return Poll::Ready(Err(TransportError::Closed));
-            }
-        }
+        Poll::Pending
     }
 
     fn discard(&self, cap: Cap) {

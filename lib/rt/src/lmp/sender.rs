@@ -108,6 +108,11 @@ impl Sender {
         Ok(())
     }
 
+    /// Whether the receiver's endpoint is gone: the kernel takes the capabilities to it along.
+    pub(super) fn is_gone(&self) -> bool {
+        self.target.identify().is_err()
+    }
+
     /// Whether the receiver is alive. An empty message tells; receivers drop those.
     pub(super) fn is_reachable(&self) -> bool {
         let probe = sys::send(self.target.address(), None, SendFlags::empty(), &[]);

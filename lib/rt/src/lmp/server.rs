@@ -3,7 +3,8 @@
 //! One task takes messages from the endpoint and sorts them by badge into the queues of their
 //! connections; each connection has a task of its own, which runs [`capelin_idc::serve`]. A client
 //! that doesn't take its replies holds up only itself: its replies wait, then its requests, and
-//! when its queue is full its connection ends.
+//! when its queue is full its connection ends. So it does when the client is gone, which the kernel
+//! says: nobody holds the capability any more by which it called.
 
 use alloc::{
     boxed::Box,
@@ -16,16 +17,24 @@ use core::{
     task::{Context, Poll, Waker},
 };
 
+use capelin_abi::lmp::COUNTED_BADGE;
 use capelin_idc::{
     Cap, Fragment, InterfaceId, Kind, RemoteError, Service, Transport, TransportError, WireHeader,
     message::MAX_FRAGMENT_BYTES, serve,
 };
 
 use super::{discard, fragment, sender::Sender};
-use crate::{OwnedCap, RtError, endpoint::Endpoint, spawn};
+use crate::{
+    OwnedCap, RtError,
+    endpoint::{Endpoint, News},
+    spawn,
+};
 
-/// Badges from here on are connections; those below are whatever the server gives out.
-const CONNECTIONS: u64 = 1 << 32;
+/// Badges from here on are connections, which the kernel counts: it says when a client is gone.
+/// Those below are whatever the server gives out.
+const CONNECTIONS: u64 = COUNTED_BADGE;
+/// The first badge that a server can't give out.
+const FIRST_OTHER: u64 = 1 << 32;
 /// Fragments of one client that may wait.
 const MAX_WAITING: usize = 512;
 /// Connections of one listener.
@@ -75,7 +84,7 @@ impl Listener {
     /// # Errors
     /// [`RtError::InvalidSize`] for another badge; what the kernel says; no slots.
     pub fn capability(&self, badge: u64) -> Result<OwnedCap, RtError> {
-        if badge == 0 || badge >= CONNECTIONS {
+        if badge == 0 || badge >= FIRST_OTHER {
             return Err(RtError::InvalidSize);
         }
         self.endpoint.badged(badge)
@@ -94,6 +103,19 @@ impl Listener {
         loop {
             let received = self.endpoint.receive().await;
             let badge = received.badge;
+            match received.news() {
+                Some(News::NoSenders(gone)) => {
+                    if let Some(connection) = connections.borrow().get(&gone) {
+                        connection.end();
+                    }
+                }
+                Some(News::Missed) => {
+                    let connections = connections.borrow();
+                    let gone = connections.values().filter(|it| it.sender.is_gone());
+                    gone.for_each(|connection| connection.end());
+                }
+                None => {}
+            }
             let Some(fragment) = fragment(received) else {
                 continue;
             };
@@ -192,6 +214,14 @@ fn route(connections: &Connections, badge: u64, fragment: Fragment) {
 }
 
 impl Connection {
+    /// The client is gone: what it sent is still taken, and then nothing more.
+    fn end(&self) {
+        self.is_closed.set(true);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
     /// Tells the client, if it has room, and disposes of what it sent.
     fn close(&self, interface: InterfaceId) {
         self.is_closed.set(true);

@@ -113,6 +113,12 @@ fn judge(case: &GuestCase, report: &Report, seconds: f64) -> Outcome {
             ));
         }
     }
+    for command in &case.steady {
+        let printed = printed_by(&report.output, command);
+        if let Some(difference) = difference(&printed) {
+            failures.push(format!("{command}: {difference}"));
+        }
+    }
     let ended_well = match (&case.expected, &report.end) {
         (Expected::Success, End::PoweredOff(None | Some(0))) => true,
         (Expected::Failures(count), End::PoweredOff(Some(failed))) => count == failed,
@@ -169,6 +175,33 @@ fn judge(case: &GuestCase, report: &Report, seconds: f64) -> Outcome {
         Outcome::Failed(passed, failures)
     }
 }
+
+/// What the shell's command `command` printed, each time.
+fn printed_by(output: &str, command: &str) -> Vec<String> {
+    let turns = output
+        .split(PROMPT)
+        .filter_map(|turn| turn.split_once('\n'));
+    let of_command = turns.filter(|(typed, _)| typed.trim_end() == command);
+    of_command.map(|(_, printed)| printed.to_owned()).collect()
+}
+
+/// How the last of several outputs that must be the same differs from the first; `None` if it doesn't.
+fn difference(printed: &[String]) -> Option<String> {
+    let (first, last) = match printed {
+        [first, .., last] => (first, last),
+        _ => return Some(format!("printed {} times", printed.len())),
+    };
+    let (before, after) = (first.lines().count(), last.lines().count());
+    if before != after {
+        return Some(format!("{before} lines at first, {after} at last"));
+    }
+    let mut lines = first.lines().zip(last.lines());
+    let (before, after) = lines.find(|(before, after)| before != after)?;
+    Some(format!("{before:?} at first, {after:?} at last"))
+}
+
+/// What the shell prints before a command.
+const PROMPT: &str = "capelin> ";
 
 /// Where in `text` the first line ends that `pattern` matches: a piece of a line, in which `*` stands for anything.
 fn find(text: &str, pattern: &str) -> Option<usize> {
@@ -260,6 +293,20 @@ mod tests {
     }
 
     const OFF: End = End::PoweredOff(Some(0));
+
+    #[test]
+    fn what_must_stay_the_same_is_compared() {
+        let verdict = |second: &str| {
+            let mut case = case(Expected::Success, &[]);
+            case.steady = vec!["mem"];
+            let output = format!("capelin> mem\r\n1 MiB\ncapelin> memo\n3\ncapelin> {second}");
+            judge(&case, &report(OFF, &output), 1.0)
+        };
+        assert_eq!(verdict("mem\r\n1 MiB\n"), Outcome::Passed(1));
+        for wrong in ["mem\r\n2 MiB\n", "ps\r\n1 MiB\n"] {
+            assert!(matches!(verdict(wrong), Outcome::Failed(0, failures) if failures.len() == 1));
+        }
+    }
 
     #[test]
     fn patterns_are_sought_in_order() {
