@@ -210,7 +210,7 @@ fn identify(own: &OwnMap) -> Result<(Option<EarlyConsole>, Mpidr), BootError> {
             base: own.image,
             bytes: own.args.home.bytes,
         };
-        let entered = own.peers.enter(kernel_id(own.args), mpidr, home, true);
+        let entered = own.peers.enter(kernel_id(own.args), mpidr, home, None);
         entered.map_err(|_| BootError::Arguments("table of kernels"))?;
     }
     Ok((console, mpidr))

@@ -13,7 +13,7 @@
 use capelin_abi::{KernelId, ObjectType, PhysAddr, Rights, SysError, Ticket};
 use capelin_cap::{CapRecord, Capability, ExportMode, Object, SlotIndex};
 use capelin_peers::outbox::{RECORD_WORDS, Settled};
-use capelin_peers::{Offer, OfferState};
+use capelin_peers::{Offer, OfferState, Taker};
 
 use crate::machine::Machine;
 use crate::state::Core;
@@ -42,7 +42,7 @@ pub enum Patience {
     Withdraw,
 }
 
-/// Offers the capability in `slot` to kernel `to`.
+/// Offers the capability in `slot` to kernel `to`, to which of that id says `taker`.
 ///
 /// # Errors
 /// As [`capelin_cap::export`]; `RangeInUse` for home memory; `NoResources` while as many
@@ -51,6 +51,7 @@ pub fn export<M: Machine>(
     core: &mut Core<M>,
     slot: SlotIndex,
     to: KernelId,
+    taker: Taker,
     mode: ExportMode,
 ) -> Result<Ticket, SysError> {
     settle_taken(core);
@@ -58,6 +59,7 @@ pub fn export<M: Machine>(
     let offered = keeps_homes(core, &record).and_then(|()| {
         let offer = Offer {
             to,
+            taker,
             record: words(&record),
         };
         core.machine.own_shared().outbox.offer(core.kernel, &offer)
@@ -87,13 +89,18 @@ pub fn import<M: Machine>(
         .machine
         .map_shared(ticket.kernel())
         .map_err(|_| SysError::NoSuchTransfer)?;
-    let found = pages.outbox.look(own, ticket)?;
+    let offer = pages.outbox.look(own, ticket)?;
+    let sender = ticket.kernel();
+    if offer.taker == Taker::Child && !core.machine.peers().is_started_by(own, sender) {
+        // Somebody else took the id before the sender could start this kernel.
+        return Err(SysError::NoSuchTransfer);
+    }
     let mut all = [0; 8];
-    for (to, from) in all.iter_mut().zip(found) {
+    for (to, from) in all.iter_mut().zip(offer.record) {
         *to = from;
     }
     let record = CapRecord::parse(&all)?;
-    if !says_who_may(&record, ticket.kernel(), own) {
+    if !says_who_may(&record, sender, own) {
         return Err(SysError::InvalidArgument);
     }
     keeps_homes(core, &record)?;

@@ -184,7 +184,9 @@ numbered! {
         /// Kernel: PSCI `AFFINITY_INFO`. x1: MPIDR. x1 := 0 on, 1 off, 2 pending.
         AffinityInfo = 54,
         /// Kernel: offer a capability to another kernel, which must have been started
-        /// or be about to be. x1: source, x2: kernel id | 1 << 16 for a copy.
+        /// or be about to be. x1: source, x2: kernel id | 1 << 16 for a copy
+        /// | 1 << 17 for a kernel that this one starts: no other that has the id may take
+        /// it.
         /// x1 := [`crate::Ticket`], to be given to whoever imports it there. What is
         /// moved is in transit until it has been taken, or is withdrawn.
         /// [`crate::SysError::NoResources`] while as many are offered as can be.

@@ -37,7 +37,7 @@ pub mod outbox;
 pub mod shared;
 pub mod table;
 
-pub use outbox::{Offer, OfferState, Outbox};
+pub use outbox::{Offer, OfferState, Outbox, Taker};
 pub use shared::SharedPages;
 pub use table::{Gap, Home, PeerError, PeerTable};
 

@@ -42,7 +42,8 @@ const STATE: u64 = 0xffff;
 struct Entry {
     state: AtomicU64,
     record: [AtomicU64; RECORD_WORDS],
-    reserved: [u64; 2],
+    taker: AtomicU64,
+    reserved: u64,
 }
 
 /// A kernel's offers. Zeroed memory is an empty one.
@@ -52,11 +53,24 @@ pub struct Outbox<const ENTRIES: usize> {
     entries: [Entry; ENTRIES],
 }
 
+/// Which kernel of an id an offer is made to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u64)]
+pub enum Taker {
+    /// Whichever has the id.
+    Any = 0,
+    /// One that the sender has started. What is offered before is nobody else's who gets
+    /// the id.
+    Child = 1,
+}
+
 /// What is offered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Offer {
     /// To whom.
     pub to: KernelId,
+    /// To which of that id: for the receiver's kernel to check.
+    pub taker: Taker,
     /// What: the words of a record.
     pub record: [u64; RECORD_WORDS],
 }
@@ -105,7 +119,8 @@ impl<const ENTRIES: usize> Outbox<ENTRIES> {
                 Entry {
                     state: AtomicU64::new(0),
                     record: [const { AtomicU64::new(0) }; RECORD_WORDS],
-                    reserved: [0; 2],
+                    taker: AtomicU64::new(0),
+                    reserved: 0,
                 }
             }; ENTRIES],
         }
@@ -120,7 +135,8 @@ impl<const ENTRIES: usize> Outbox<ENTRIES> {
             entries: core::array::from_fn(|_| Entry {
                 state: AtomicU64::new(0),
                 record: core::array::from_fn(|_| AtomicU64::new(0)),
-                reserved: [0; 2],
+                taker: AtomicU64::new(0),
+                reserved: 0,
             }),
         }
     }
@@ -140,6 +156,7 @@ impl<const ENTRIES: usize> Outbox<ENTRIES> {
             for (to, from) in entry.record.iter().zip(offer.record) {
                 to.store(from, Ordering::Relaxed);
             }
+            entry.taker.store(offer.taker as u64, Ordering::Relaxed);
             // Pairs with the load in `look` and the exchange in `take`: whoever sees
             // the offer sees the record.
             let offered = word(OFFERED, offer.to, nonce);
@@ -154,13 +171,13 @@ impl<const ENTRIES: usize> Outbox<ENTRIES> {
     ///
     /// # Errors
     /// `NoSuchTransfer` for what isn't offered to `own`, or not any more.
-    pub fn look(&self, own: KernelId, ticket: Ticket) -> Result<[u64; RECORD_WORDS], SysError> {
+    pub fn look(&self, own: KernelId, ticket: Ticket) -> Result<Offer, SysError> {
         let entry = self.entry(ticket)?;
         // Pairs with the store in `offer`.
         if entry.state.load(Ordering::Acquire) != word(OFFERED, own, ticket.nonce()) {
             return Err(SysError::NoSuchTransfer);
         }
-        Ok(entry.record())
+        Ok(entry.offer(own))
     }
 
     /// Receiver: takes what `ticket` offers to kernel `own`: from now on it is the
@@ -277,12 +294,18 @@ impl Entry {
             .map(|word| word.load(Ordering::Relaxed))
     }
 
-    fn settled(&self, entry: u16, to: KernelId) -> Settled {
+    fn offer(&self, to: KernelId) -> Offer {
+        let taker = match self.taker.load(Ordering::Relaxed) {
+            0 => Taker::Any,
+            _ => Taker::Child,
+        };
         let record = self.record();
-        Settled {
-            entry,
-            offer: Offer { to, record },
-        }
+        Offer { to, taker, record }
+    }
+
+    fn settled(&self, entry: u16, to: KernelId) -> Settled {
+        let offer = self.offer(to);
+        Settled { entry, offer }
     }
 }
 
@@ -298,6 +321,7 @@ mod tests {
     fn offer(what: u64) -> Offer {
         Offer {
             to: RECEIVER,
+            taker: if what == 9 { Taker::Child } else { Taker::Any },
             record: [1, 2, 3, 4, what],
         }
     }
@@ -309,7 +333,7 @@ mod tests {
         assert_eq!(ticket.kernel(), SENDER);
         assert_eq!(outbox.look(OTHER, ticket).map(drop), GONE);
         assert_eq!(outbox.take(OTHER, ticket), GONE);
-        assert_eq!(outbox.look(RECEIVER, ticket), Ok([1, 2, 3, 4, 9]));
+        assert_eq!(outbox.look(RECEIVER, ticket), Ok(offer(9)));
         assert_eq!(outbox.take(RECEIVER, ticket), Ok(()));
         assert_eq!(outbox.take(RECEIVER, ticket), GONE);
         assert_eq!(outbox.look(RECEIVER, ticket).map(drop), GONE);
@@ -327,14 +351,14 @@ mod tests {
         assert_eq!(outbox.take(RECEIVER, first), GONE);
         assert_eq!(outbox.withdraw(first).map(drop), GONE);
         assert_eq!(outbox.state(first).map(drop), GONE);
-        assert_eq!(outbox.look(RECEIVER, second), Ok([1, 2, 3, 4, 2]));
+        assert_eq!(outbox.look(RECEIVER, second), Ok(offer(2)));
     }
 
     #[test]
     fn what_was_withdrawn_cannot_be_taken() {
         let outbox = Outbox::<1>::new();
         let ticket = outbox.offer(SENDER, &offer(5)).unwrap();
-        assert_eq!(outbox.look(RECEIVER, ticket), Ok([1, 2, 3, 4, 5]));
+        assert_eq!(outbox.look(RECEIVER, ticket), Ok(offer(5)));
         let settled = outbox.withdraw(ticket).unwrap();
         assert_eq!(settled.offer, offer(5));
         assert_eq!(outbox.take(RECEIVER, ticket), GONE);

@@ -51,7 +51,9 @@ struct KernelEntry {
     /// The core's bit in GICv2's target masks, which only it can find out: written by
     /// the kernel itself.
     gicv2_mask: AtomicU64,
-    reserved: [u64; 3],
+    /// 1 + the kernel that started it; 0 for none.
+    starter: AtomicU64,
+    reserved: [u64; 2],
 }
 
 /// See the module documentation.
@@ -170,7 +172,8 @@ impl PeerTable {
                 home_bytes: zero(),
                 mpidr: zero(),
                 gicv2_mask: zero(),
-                reserved: [0; 3],
+                starter: zero(),
+                reserved: [0; 2],
             }),
         }
     }
@@ -195,8 +198,9 @@ impl PeerTable {
             .map(|release| release.align_down(PAGE_SIZE))
     }
 
-    /// Enters `kernel`, which is to run on `mpidr` in `home`: from now on no other has
-    /// this id, this core, or a home there.
+    /// Enters `kernel`, which is to run on `mpidr` in `home`, started by `starter`: from
+    /// now on no other has this id, this core, or a home there. Nobody starts the boot
+    /// core.
     ///
     /// # Errors
     /// See [`PeerError`]; nothing has changed then. The boot core may be one that the
@@ -206,7 +210,7 @@ impl PeerTable {
         kernel: KernelId,
         mpidr: Mpidr,
         home: Home,
-        is_boot_core: bool,
+        starter: Option<KernelId>,
     ) -> Result<(), PeerError> {
         let entry = self.kernel(kernel).ok_or(PeerError::NoSuchKernel)?;
         if home.bytes == 0 || home.base.0.checked_add(home.bytes).is_none() {
@@ -214,7 +218,7 @@ impl PeerTable {
         }
         let core = match self.core(mpidr) {
             Ok(core) => Some(core),
-            Err(_) if is_boot_core => None,
+            Err(_) if starter.is_none() => None,
             Err(error) => return Err(error),
         };
         // Acquire: what an earlier holder of the entry wrote comes before what we write.
@@ -240,6 +244,8 @@ impl PeerTable {
         entry.home_bytes.store(home.bytes, Ordering::Relaxed);
         entry.mpidr.store(mpidr.0, Ordering::Relaxed);
         entry.gicv2_mask.store(0, Ordering::Relaxed);
+        let starter = starter.map_or(0, |starter| u64::from(starter.0) + 1);
+        entry.starter.store(starter, Ordering::Relaxed);
         let end = u64::from(kernel.0) + 1;
         self.end.fetch_max(end, Ordering::Relaxed);
         // Pairs with the loads in `known` and `homes`.
@@ -276,6 +282,14 @@ impl PeerTable {
         let mask = entry.gicv2_mask.load(Ordering::Relaxed);
         let mpidr = Mpidr(entry.mpidr.load(Ordering::Relaxed));
         Some((mpidr, u8::try_from(mask).unwrap_or(0)))
+    }
+
+    /// Whether `starter` has started `kernel`.
+    #[must_use]
+    pub fn is_started_by(&self, kernel: KernelId, starter: KernelId) -> bool {
+        let number = u64::from(starter.0) + 1;
+        self.known(kernel)
+            .is_some_and(|entry| entry.starter.load(Ordering::Relaxed) == number)
     }
 
     /// A kernel says which bit of `GICv2`'s target masks is its core's.
@@ -398,7 +412,7 @@ mod tests {
 
     fn enter(table: &PeerTable, kernel: u16, mpidr: u64, base: u64) -> Result<(), PeerError> {
         let home = home(base, 2 * MIB);
-        table.enter(KernelId(kernel), Mpidr(mpidr), home, false)
+        table.enter(KernelId(kernel), Mpidr(mpidr), home, Some(KernelId(9)))
     }
 
     #[test]
@@ -411,6 +425,10 @@ mod tests {
         assert_eq!(table.place(KernelId(4)), Some((Mpidr(0x100), 0)));
         table.set_gicv2_mask(KernelId(4), 0x80);
         assert_eq!(table.place(KernelId(4)), Some((Mpidr(0x100), 0x80)));
+        for (kernel, starter, is_so) in [(4, 9, true), (4, 8, false), (5, 9, false)] {
+            let started = table.is_started_by(KernelId(kernel), KernelId(starter));
+            assert_eq!(started, is_so, "{kernel} by {starter}");
+        }
         // Nobody whom nobody knows.
         table.set_gicv2_mask(KernelId(5), 1);
         for unknown in [0, 3, 5, 511, 512, u16::MAX] {
@@ -432,7 +450,7 @@ mod tests {
         }
         let nothing = [home(8 * MIB, 0), home(u64::MAX - MIB, 2 * MIB)];
         for home in nothing {
-            let entered = table.enter(KernelId(2), Mpidr(2), home, false);
+            let entered = table.enter(KernelId(2), Mpidr(2), home, Some(KernelId(9)));
             assert_eq!(entered, Err(PeerError::HomeInUse));
         }
         // A refusal leaves id and core free.
@@ -456,9 +474,10 @@ mod tests {
     fn the_boot_core_may_be_unknown_to_the_tree() {
         let table = table(&[]);
         let home = home(2 * MIB, 2 * MIB);
-        let entered = table.enter(KernelId(0), Mpidr(7), home, true);
+        let entered = table.enter(KernelId(0), Mpidr(7), home, None);
         assert_eq!(entered, Ok(()));
         assert_eq!(table.place(KernelId(0)), Some((Mpidr(7), 0)));
+        assert!((0..512).all(|starter| !table.is_started_by(KernelId(0), KernelId(starter))));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use capelin_abi::{KernelId, Ticket};
-use capelin_peers::outbox::{Offer, Outbox, RECORD_WORDS};
+use capelin_peers::outbox::{Offer, Outbox, RECORD_WORDS, Taker};
 use loom::sync::Arc;
 use loom::thread;
 
@@ -14,13 +14,14 @@ const RECEIVER: KernelId = KernelId(2);
 fn offer(what: u64) -> Offer {
     Offer {
         to: RECEIVER,
+        taker: Taker::Any,
         record: [what; RECORD_WORDS],
     }
 }
 
 /// The receiver's side: what it got, all of one offer.
 fn import(outbox: &Outbox<1>, ticket: Ticket) -> Option<u64> {
-    let record = outbox.look(RECEIVER, ticket).ok()?;
+    let record = outbox.look(RECEIVER, ticket).ok()?.record;
     outbox.take(RECEIVER, ticket).ok()?;
     assert_eq!(record, [record[0]; RECORD_WORDS], "parts of two offers");
     Some(record[0])

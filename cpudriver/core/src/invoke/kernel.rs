@@ -4,6 +4,7 @@ use capelin_abi::rights::Need;
 use capelin_abi::syscall::{HAS_CRC32, Invocation, KernelCounter};
 use capelin_abi::{KernelId, Mpidr, PAGE_SIZE, PhysAddr, SysError, Ticket, VirtAddr};
 use capelin_cap::ExportMode;
+use capelin_peers::Taker;
 
 use super::call::{Call, DONE, Outcome};
 use super::start_core;
@@ -95,12 +96,14 @@ fn read_log<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, S
 fn export<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, SysError> {
     let slot = call.capability(core, const { Need::invocation(Invocation::Export, 1) })?;
     let word = call.argument(2);
-    let mode = match word >> 16 {
-        0 => ExportMode::Move,
-        1 => ExportMode::Copy,
+    let (mode, taker) = match word >> 16 {
+        0 => (ExportMode::Move, Taker::Any),
+        1 => (ExportMode::Copy, Taker::Any),
+        2 => (ExportMode::Move, Taker::Child),
+        3 => (ExportMode::Copy, Taker::Child),
         _ => return Err(SysError::InvalidArgument),
     };
-    let ticket = handover::export(core, slot, KernelId(low16(word)), mode)?;
+    let ticket = handover::export(core, slot, KernelId(low16(word)), taker, mode)?;
     Ok(call.answer([ticket.to_word(), 0, 0]))
 }
 

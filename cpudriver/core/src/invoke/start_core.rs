@@ -114,7 +114,8 @@ pub(super) fn start_core<M: Machine>(
     let kernel = KernelId(low16(u64::from(args.kernel_id)));
     let peers = core.machine.peers();
     // From here on the window doesn't show the image any more.
-    let entered = peers.enter(kernel, mpidr, home, false).map_err(refusal);
+    let entered = peers.enter(kernel, mpidr, home, Some(core.kernel));
+    let entered = entered.map_err(refusal);
     let started = entered.and_then(|()| {
         let released = match release {
             None => core.machine.cpu_on(mpidr, home.base, home.base.0),

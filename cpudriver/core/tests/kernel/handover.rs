@@ -6,7 +6,7 @@ use capelin_abi::{KernelId, Mpidr, ObjectType, PAGE_SIZE, PhysAddr, SysError, Ti
 use capelin_cap::{Object, SlotStore};
 use capelin_kernel::handover::{self, Settling};
 use capelin_kernel::machine::Machine;
-use capelin_peers::{Home, Offer, PeerTable, SharedPages};
+use capelin_peers::{Home, Offer, PeerTable, SharedPages, Taker};
 
 use crate::host::{HOME, HOME_BYTES, PEERS_AT, RAM, RAM_BYTES};
 use crate::world::{World, cap, slot};
@@ -26,7 +26,12 @@ fn kernels() -> [World; 2] {
             base: PhysAddr(base),
             bytes: HOME_BYTES,
         };
-        let entered = table.enter(KernelId(kernel), Mpidr(kernel.into()), home, false);
+        let entered = table.enter(
+            KernelId(kernel),
+            Mpidr(kernel.into()),
+            home,
+            Some(KernelId(0)),
+        );
         entered.expect("an empty table");
     }
     let mut worlds = [0, 1].map(|id| World::of(KernelId(id)));
@@ -214,6 +219,29 @@ fn what_the_kernel_keeps_is_not_given_away() {
     }
 }
 
+/// What is offered to a kernel that is about to be started isn't for another that takes
+/// its id first.
+#[test]
+fn an_offer_to_a_child_is_for_that_child() {
+    const TO_CHILD: u64 = 2;
+    let [mut a, mut b] = kernels();
+    piece(&mut a, ObjectType::Ram, 0, 200);
+    piece(&mut a, ObjectType::Frame, 1, 201);
+    // Kernel 1 is 0's child, as `kernels` says; 0 isn't anybody's, least of all 1's.
+    for (of, copy, to) in [(200, 0, 210), (201, 1, 211)] {
+        let ticket = export(&mut a, of, 1, copy | TO_CHILD).expect("offered");
+        assert_eq!(import(&mut b, ticket, to), Ok(()));
+        let back = export(&mut b, to, 0, copy | TO_CHILD);
+        let Ok(back) = back else {
+            panic!("{of}: {back:?}");
+        };
+        assert_eq!(import(&mut a, back, 205), Err(SysError::NoSuchTransfer));
+        assert_eq!(settle(&mut b, back, 1), Ok(WITHDRAWN));
+        assert!(usable(&b, to), "it is offered still");
+    }
+    assert_eq!(export(&mut a, 201, 1, 4), Err(SysError::InvalidArgument));
+}
+
 /// What is revoked doesn't come back by a ticket that somebody kept: marking a range ends
 /// the transfers of what is in it, also of copies that are noted nowhere.
 #[test]
@@ -301,10 +329,11 @@ fn a_lying_kernel_names_no_home_and_no_foreign_word() {
     let ticket = export(&mut a, 200, 1, 1).expect("offered");
     let ticket = Ticket::from_word(ticket).expect("a ticket");
     let sound = a.core.machine.shared.outbox.look(KernelId(1), ticket);
-    let sound = sound.expect("what is offered");
+    let sound = sound.expect("what is offered").record;
     let mut lie = |record: [u64; 5]| {
         let offer = Offer {
             to: KernelId(1),
+            taker: Taker::Any,
             record,
         };
         let outbox = &a.core.machine.shared.outbox;

@@ -57,7 +57,7 @@ static PEERS: LazyLock<PeerTable> = LazyLock::new(|| {
             bytes: HOME_BYTES,
         };
         table
-            .enter(KernelId(kernel), Mpidr(mpidr), home, false)
+            .enter(KernelId(kernel), Mpidr(mpidr), home, Some(KernelId(0)))
             .expect("an empty table");
     }
     table

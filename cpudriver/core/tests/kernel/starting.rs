@@ -47,7 +47,7 @@ fn world(args: &CoreArgs) -> World {
         base: PhysAddr(HOME),
         bytes: HOME_BYTES,
     };
-    let entered = table.enter(KernelId(0), Mpidr(0), home, true);
+    let entered = table.enter(KernelId(0), Mpidr(0), home, None);
     entered.expect("an empty table");
     world.core.machine.peers = table;
     let at = args.home.base;
@@ -116,6 +116,8 @@ fn a_core_is_told_of_the_machine_by_the_kernel() {
     assert_eq!((told.monitor_words[3], told.parent_ring), (5, 77));
     let home = world.core.machine.peers.home(KernelId(3)).expect("entered");
     assert_eq!((home.base.0, home.bytes), (AT, BYTES));
+    let peers = world.core.machine.peers;
+    assert!(peers.is_started_by(KernelId(3), KernelId(0)));
 }
 
 #[test]
@@ -236,7 +238,10 @@ fn what_firmware_refuses_can_be_tried_again() {
         base: PhysAddr(AT),
         bytes: BYTES,
     };
-    assert_eq!(peers.enter(KernelId(4), Mpidr(0), home, false), Ok(()));
+    assert_eq!(
+        peers.enter(KernelId(4), Mpidr(0), home, Some(KernelId(0))),
+        Ok(())
+    );
 }
 
 /// Nor does a refusal of the table.
@@ -248,7 +253,10 @@ fn what_the_table_refuses_can_be_tried_again() {
         base: PhysAddr(RAM),
         bytes: PAGE_SIZE,
     };
-    assert_eq!(peers.enter(KernelId(3), Mpidr(CORE), home, false), Ok(()));
+    assert_eq!(
+        peers.enter(KernelId(3), Mpidr(CORE), home, Some(KernelId(0))),
+        Ok(())
+    );
     assert_eq!(start(&mut world, CORE, 0), Err(SysError::AlreadyBound));
     peers.withdraw(KernelId(3), Mpidr(CORE));
     assert_eq!(start(&mut world, CORE, 0), Ok(()));

@@ -146,7 +146,16 @@ pub enum ExportMode {
     Copy,
 }
 
-/// Offers `source` to kernel `to` ([`Invocation::Export`]): the ticket is for whoever
+/// To whom something is offered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Receiver {
+    /// The kernel with this id.
+    Kernel(KernelId),
+    /// The same, if this kernel starts it: nobody else who gets the id may take it.
+    Child(KernelId),
+}
+
+/// Offers `source` to `to` ([`Invocation::Export`]): the ticket is for whoever
 /// imports it there. What is moved is in transit until then, or until the offer is
 /// withdrawn ([`settle_export`]).
 ///
@@ -155,14 +164,18 @@ pub enum ExportMode {
 pub fn export(
     kernel: CapRef,
     source: CapRef,
-    to: KernelId,
+    to: Receiver,
     mode: ExportMode,
 ) -> Result<Ticket, SysError> {
     let copy = match mode {
         ExportMode::Move => 0,
         ExportMode::Copy => 1 << 16,
     };
-    let arguments = [source.to_word(), u64::from(to.0) | copy];
+    let (to, child) = match to {
+        Receiver::Kernel(to) => (to, 0),
+        Receiver::Child(to) => (to, 1 << 17),
+    };
+    let arguments = [source.to_word(), u64::from(to.0) | copy | child];
     let [ticket, ..] = invoke(kernel, Invocation::Export, &arguments)?;
     Ticket::from_word(ticket).ok_or(SysError::NoSuchTransfer)
 }

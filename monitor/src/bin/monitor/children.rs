@@ -316,12 +316,16 @@ fn fill(
         bytes: home.size,
     };
     let (ring, ram) = divide(core, memory.ram)?;
-    let ring = rings::accept(node, core.core, ring)?;
-    let moved = transfer::offer(node, &ram, core.core)?;
+    let ring = rings::accept(node, transfer::child(core.core), ring)?;
+    let moved = transfer::offer(node, &ram, transfer::child(core.core))?;
     offers.ram = Some((moved, ram));
     let hand_over = HandOver {
         ring: offers.copy(ring.frame),
-        archive: offers.copy(transfer::offer_copy(node, node.archive_frame, core.core)?),
+        archive: offers.copy(transfer::offer_copy(
+            node,
+            node.archive_frame,
+            transfer::child(core.core),
+        )?),
         ram: moved,
         words: MonitorWords {
             parent: node.own,

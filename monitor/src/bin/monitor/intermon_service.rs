@@ -69,7 +69,7 @@ impl Intermon for IntermonService {
 
     async fn open_ring(&self, bell: Ticket) -> Result<Opened, IntermonError> {
         let accepted = rings::own_memory()
-            .and_then(|memory| rings::accept(&self.node, self.from, memory))
+            .and_then(|memory| rings::accept(&self.node, transfer::running(self.from), memory))
             .map_err(ram::kernel)?;
         transfer::take_into(&self.node, bell, self.from, accepted.peer).map_err(kernel)?;
         self.node.overlay.add_direct(self.from, accepted.ring);

@@ -61,7 +61,9 @@ impl MonitorService {
         if !node.is_own(core) && !node.overlay.is_direct(core) {
             let client: IntermonClient<_> =
                 node.remote(core).map_err(|_| MonitorError::NoSuchCore)?;
-            let bell = node.bell_for(core).map_err(|_| MonitorError::Exhausted)?;
+            let bell = node
+                .bell_for(transfer::running(core))
+                .map_err(|_| MonitorError::Exhausted)?;
             let opened = time::timeout(PATIENCE, client.open_ring(bell.ticket)).await;
             if !matches!(opened, Ok(Ok(_))) {
                 transfer::withdraw(node, bell.ticket);

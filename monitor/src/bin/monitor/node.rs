@@ -22,6 +22,7 @@ use capelin_rt::{
     notify::{Bells, Notify},
     spawn,
     sync::Event,
+    sys::kernel::Receiver,
     urpc::Urpc,
 };
 use capelin_spawn::Executables;
@@ -168,13 +169,13 @@ impl Node {
         Ok(node)
     }
 
-    /// What the monitor of `core` is to ring for one ring.
+    /// What the monitor of the core of `to` is to ring for one ring.
     ///
     /// # Errors
     /// No slots; what the kernel says.
-    pub(crate) fn bell_for(&self, core: u16) -> Result<Bell, RtError> {
+    pub(crate) fn bell_for(&self, to: Receiver) -> Result<Bell, RtError> {
         let notify = self.bells.next()?;
-        let ticket = transfer::offer_copy(self, notify.cap().reference(), core)?;
+        let ticket = transfer::offer_copy(self, notify.cap().reference(), to)?;
         Ok(Bell { notify, ticket })
     }
 

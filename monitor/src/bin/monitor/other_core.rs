@@ -37,7 +37,7 @@ pub(crate) async fn begin(info: &'static BootInfo) -> Result<(), Error> {
     programs::list_self(&node)?;
     let peer = transfer::take(&node, words.bell, words.parent)?;
     let memory = SharedMapped::new(OwnedCap::adopt(slot::PARENT_RING), true)?;
-    let bell = node.bell_for(words.parent)?;
+    let bell = node.bell_for(transfer::running(words.parent))?;
     let ring = Urpc::attach(memory, bell.notify, peer)?;
     node.overlay.add_neighbour(words.parent, ring);
     let parent: IntermonClient<_> = node.remote(words.parent)?;

@@ -9,7 +9,10 @@ use alloc::rc::Rc;
 
 use capelin_abi::{CapAddress, PAGE_SIZE};
 use capelin_monitor::{Ticket, intermon::Opened};
-use capelin_rt::{OwnedCap, RtError, notify::Notify, slots, urpc::Urpc, vspace::SharedMapped};
+use capelin_rt::{
+    OwnedCap, RtError, notify::Notify, slots, sys::kernel::Receiver, urpc::Urpc,
+    vspace::SharedMapped,
+};
 
 use crate::{error::Error, node::Node, transfer};
 
@@ -38,14 +41,14 @@ pub(crate) fn own_memory() -> Result<SharedMapped, RtError> {
     SharedMapped::fresh(frame_bytes())
 }
 
-/// Makes a ring to `core` in `memory`.
+/// Makes a ring to the core of `to` in `memory`.
 ///
 /// # Errors
 /// No memory, slots or addresses; what the kernel says.
-pub(crate) fn accept(node: &Node, core: u16, memory: SharedMapped) -> Result<Accepted, RtError> {
+pub(crate) fn accept(node: &Node, to: Receiver, memory: SharedMapped) -> Result<Accepted, RtError> {
     let frame = memory.cap().into();
-    let frame = transfer::offer_copy(node, frame, core)?;
-    let bell = node.bell_for(core)?;
+    let frame = transfer::offer_copy(node, frame, to)?;
+    let bell = node.bell_for(to)?;
     let peer = slots::allocate()?;
     // Until something lies in the slot, ringing the peer does nothing; it hasn't been
     // sent anything then.

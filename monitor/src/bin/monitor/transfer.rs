@@ -10,7 +10,7 @@ use capelin_abi::{CapAddress, CapRef, KernelId, SysError, Ticket as KernelTicket
 use capelin_monitor::Ticket;
 use capelin_rt::{
     OwnedCap, RtError, memory, sys,
-    sys::kernel::{ExportMode, OfferFate, Settle},
+    sys::kernel::{ExportMode, OfferFate, Receiver, Settle},
     time,
 };
 
@@ -21,35 +21,43 @@ use crate::node::Node;
 const TRIES: u32 = 2000;
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Offers a copy of `source` to the kernel of `core`.
+/// The kernel of `core`, which runs.
+pub(crate) const fn running(core: u16) -> Receiver {
+    Receiver::Kernel(KernelId(core))
+}
+
+/// The kernel of `core`, which we are about to start.
+pub(crate) const fn child(core: u16) -> Receiver {
+    Receiver::Child(KernelId(core))
+}
+
+/// Offers a copy of `source` to the kernel `to`.
 ///
 /// # Errors
 /// What the kernel says.
-pub(crate) fn offer_copy(node: &Node, source: CapRef, core: u16) -> Result<Ticket, SysError> {
-    let to = KernelId(core);
+pub(crate) fn offer_copy(node: &Node, source: CapRef, to: Receiver) -> Result<Ticket, SysError> {
     let ticket = sys::kernel::export(node.kernel, source, to, ExportMode::Copy)?;
     Ok(ticket.to_word())
 }
 
-/// Offers `cap` itself to the kernel of `core`. Its slot stays: what was moved out of
+/// Offers `cap` itself to the kernel `to`. Its slot stays: what was moved out of
 /// memory of ours leaves a mark there.
 ///
 /// # Errors
 /// What the kernel says; nothing has changed then.
-pub(crate) fn offer(node: &Node, cap: &OwnedCap, core: u16) -> Result<Ticket, SysError> {
-    let to = KernelId(core);
+pub(crate) fn offer(node: &Node, cap: &OwnedCap, to: Receiver) -> Result<Ticket, SysError> {
     let ticket = sys::kernel::export(node.kernel, cap.reference(), to, ExportMode::Move)?;
     Ok(ticket.to_word())
 }
 
-/// As [`offer`], but waits while the kernel has no room for more offers.
+/// As [`offer`], to the kernel of `core`, which runs; but waits while the kernel has no room for more offers.
 ///
 /// # Errors
 /// As [`offer`].
 pub(crate) async fn give(node: &Node, cap: OwnedCap, core: u16) -> Result<Ticket, SysError> {
     let mut left = TRIES;
     loop {
-        match offer(node, &cap, core) {
+        match offer(node, &cap, running(core)) {
             Err(SysError::NoResources) if left > 0 => {
                 left -= 1;
                 time::sleep(PAUSE).await;
