@@ -490,10 +490,16 @@ impl Maker<'_> {
                 at,
             )?;
             if is_archive {
-                // Other cores' first domains run their text where it lies.
+                // Programs run their text where it lies, on every core: it is made ready for
+                // fetches here, once, and not when it is mapped.
                 let at = self.slot(at)?;
                 let Core { slots, kcb, .. } = &mut *self.core;
                 capelin_cap::make_executable(slots, &mut kcb.mdb, at)?;
+                let machine = &mut self.core.machine;
+                for page in (0..bytes).step_by(index(PAGE_SIZE)) {
+                    machine.clean_instructions_page(PhysAddr(region.base + page))?;
+                }
+                machine.publish_instructions();
             }
             self.map(address, PhysAddr(region.base), bytes, read_only)?;
         }
@@ -586,9 +592,12 @@ impl Maker<'_> {
         info.parent_ring_bytes = ring.map_or(0, |ring| ring.bytes);
         let package = self.take(args.core_package, ObjectType::Frame, slot::CORE_PACKAGE)?;
         let package = package.unwrap_or_default();
-        // Its text is mapped as it lies: nobody may be able to write to it.
+        // Its text is mapped as it lies: nobody may be able to write to it, and fetches see it.
         let at = self.slot(slot::CORE_PACKAGE)?;
-        if args.core_package != 0 && !self.core.slots.slot(at).is_executable() {
+        let is_archive = package.base == args.archive.base
+            && package.bytes == args.archive.bytes.next_multiple_of(PAGE_SIZE);
+        let is_ready = is_archive && self.core.slots.slot(at).is_executable();
+        if args.core_package != 0 && !is_ready {
             return Err(BootError::Arguments("first program"));
         }
         if args.core_package != 0 && args.domain_bytes == 0 {

@@ -14,6 +14,7 @@ use crate::doorbell_page::DoorbellOwners;
 use crate::kcb::{BoundIrq, Kcb};
 use crate::machine::{Machine, Objects};
 use crate::mapping::{TABLE, level_of};
+use crate::narrow::low32;
 use crate::scheduler::Scheduler;
 use crate::state::Core;
 
@@ -45,6 +46,8 @@ pub(crate) struct KernelEffects<'a, M: Machine> {
 const ENTRY_COST: u32 = 8;
 /// Each entry of a table that is looked at.
 const LOOK_COST: u32 = 4;
+/// Entries of a table that are looked at together.
+const GROUP: usize = 8;
 /// A dispatcher: its interrupts, its queues.
 const DISPATCHER_COST: u32 = 1500;
 /// An event, and whom it wakes.
@@ -151,9 +154,18 @@ impl<M: Machine> Effects for KernelEffects<'_, M> {
 
     fn next_mapping(&mut self, table: PhysAddr, from: u32) -> Option<(u32, SlotIndex)> {
         let mappings = &self.objects.vnode(table).mappings;
-        let found = (from..512).find_map(|index| {
-            let slot = mappings.get(index as usize).copied()?;
-            (!slot.is_none()).then_some((index, slot))
+        let rest = mappings.get(from as usize..).unwrap_or_default();
+        // Most entries of most tables are free: several at a time.
+        let free = rest.chunks_exact(GROUP).take_while(|group| {
+            let used = group.iter().fold(0, |used, slot| used | slot.0);
+            SlotIndex(used).is_none()
+        });
+        let passed = free.count() * GROUP;
+        let rest = rest.get(passed..).unwrap_or_default();
+        let found = rest.iter().position(|slot| !slot.is_none());
+        let found = found.and_then(|at| {
+            let index = from + low32((passed + at) as u64);
+            Some((index, *rest.get(at)?))
         });
         let end = found.map_or(512, |(index, _)| index);
         self.cost += end.saturating_sub(from) * LOOK_COST;

@@ -203,7 +203,8 @@ pub struct CoreArgs {
     pub psci: PsciArgs,
     /// The console.
     pub console: ConsoleArgs,
-    /// The module archive (boot core).
+    /// The module archive: read-only and executable for whoever gets it, since before the first
+    /// domain of the boot core, whose kernel has made it ready for instruction fetches.
     pub archive: PhysRegion,
     /// The device tree (boot core).
     pub device_tree: PhysRegion,

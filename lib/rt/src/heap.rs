@@ -7,6 +7,7 @@
 use core::{
     alloc::{GlobalAlloc, Layout},
     cell::UnsafeCell,
+    ops::RangeInclusive,
     ptr::{self, NonNull},
 };
 
@@ -18,12 +19,14 @@ use crate::{
     vspace::{self, Mapped},
 };
 
-/// Bytes of the arena in the image.
-const ARENA_BYTES: usize = 128 * 1024;
-/// The heap grows when less than this is left.
-const LOW_BYTES: usize = 32 * 1024;
-/// It grows by at least this.
-const GROWTH_BYTES: usize = 256 * 1024;
+/// Bytes of the arena in the image: most programs need no more, and each page costs time at the
+/// start.
+const ARENA_BYTES: usize = 32 * 1024;
+/// The heap grows when less than this is left: an eighth of it, within these bounds. The managers'
+/// lists, which grow while it does, are the longer the more there is.
+const LOW_BYTES: RangeInclusive<usize> = 12 * 1024..=32 * 1024;
+/// It grows by at least as much as there is, within these bounds.
+const GROWTH_BYTES: RangeInclusive<usize> = 64 * 1024..=256 * 1024;
 /// Blocks are at most 2^31 bytes.
 const ORDERS: usize = 32;
 
@@ -45,23 +48,26 @@ struct Allocator;
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator;
 
-fn left(heap: &Heap<ORDERS>) -> usize {
-    heap.stats_total_bytes() - heap.stats_alloc_actual()
+/// Whether the heap should grow before it is needed.
+fn is_low(heap: &Heap<ORDERS>) -> bool {
+    let total = heap.stats_total_bytes();
+    let left = total - heap.stats_alloc_actual();
+    left < (total / 8).clamp(*LOW_BYTES.start(), *LOW_BYTES.end())
 }
 
-/// Takes a block from what there is; says how much is left.
-fn take(layout: Layout) -> (Option<NonNull<u8>>, usize) {
+/// Takes a block from what there is; says whether little is left.
+fn take(layout: Layout) -> (Option<NonNull<u8>>, bool) {
     HEAP.with(|heap| {
         let Ok(mut heap) = heap.try_borrow_mut() else {
             // An upcall handler interrupted the allocator and allocates: it can't.
-            return (None, usize::MAX);
+            return (None, false);
         };
         if heap.stats_total_bytes() == 0 {
             let start = ARENA.0.get().expose_provenance();
             // SAFETY: the arena is this heap's alone, and added once: the heap was empty.
             unsafe { heap.add_to_heap(start, start + ARENA_BYTES) };
         }
-        (heap.alloc(layout).ok(), left(&heap))
+        (heap.alloc(layout).ok(), is_low(&heap))
     })
 }
 
@@ -73,7 +79,9 @@ fn grow(bytes: usize) {
     let Some(block) = bytes.checked_next_power_of_two() else {
         return;
     };
-    let block = block.max(GROWTH_BYTES);
+    let total = HEAP.with(|heap| heap.borrow().stats_total_bytes());
+    let usual = total.clamp(*GROWTH_BYTES.start(), *GROWTH_BYTES.end());
+    let block = block.max(usual.next_power_of_two());
     let mapped = Frame::new(block as u64).and_then(|frame| {
         let flags = MapFlags::READ | MapFlags::WRITE;
         // Aligned, so that it is one block of the buddy system.
@@ -93,12 +101,12 @@ fn grow(bytes: usize) {
 // SAFETY: blocks come from the buddy allocator, which keeps them apart; there is one thread.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let (mut block, left) = take(layout);
+        let (mut block, is_low) = take(layout);
         if block.is_none() {
             grow(layout.size().max(layout.align()));
             (block, _) = take(layout);
-        } else if left < LOW_BYTES {
-            grow(GROWTH_BYTES);
+        } else if is_low {
+            grow(1);
         }
         block.map_or(ptr::null_mut(), NonNull::as_ptr)
     }

@@ -159,8 +159,8 @@ fn tell_of_machine(own: &CoreArgs, args: &mut CoreArgs) {
     args.psci = own.psci;
     args.console = own.console;
     args.peers = own.peers;
+    args.archive = own.archive;
     // The boot core's alone.
-    args.archive = PhysRegion::default();
     args.device_tree = PhysRegion::default();
     args.ram_count = 0;
 }

@@ -168,7 +168,7 @@ fn map_frame<M: Machine>(
     if flags.contains(MapFlags::UNCACHED) && !is_device {
         return map_prepared(core, call, request, source, leaf, Preparation::Uncached);
     }
-    if flags.contains(MapFlags::EXECUTE) {
+    if flags.contains(MapFlags::EXECUTE) && !is_in_archive(core, base, bytes) {
         return map_prepared(core, call, request, source, leaf, Preparation::Executable);
     }
     if request.range == Range::Taken {
@@ -178,6 +178,14 @@ fn map_frame<M: Machine>(
     write_leaves(core, request, leaf.0);
     core.machine.entries_made();
     Ok(DONE)
+}
+
+/// Whether the memory is part of the module archive, which the boot core's kernel has made ready
+/// for instruction fetches as a whole, and which nobody could write to since.
+fn is_in_archive<M: Machine>(core: &Core<M>, base: PhysAddr, bytes: u64) -> bool {
+    let archive = core.machine.args().archive;
+    let offset = base.0.checked_sub(archive.base);
+    offset.is_some_and(|offset| offset < archive.bytes && bytes <= archive.bytes - offset)
 }
 
 /// Fills the entries of `request`: `leaf` in the first. The output address is the

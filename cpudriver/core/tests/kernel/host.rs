@@ -70,6 +70,10 @@ static ARGS: LazyLock<CoreArgs> = LazyLock::new(|| {
         base: PEERS_AT,
         bytes: PeerTable::BYTES,
     };
+    args.archive = PhysRegion {
+        base: 0xf_0000_0000,
+        bytes: 16 * PAGE_SIZE,
+    };
     args.timer_intid = TIMER;
     args.gic.version = 3;
     args.gic.distributor.base = 0x800_0000;

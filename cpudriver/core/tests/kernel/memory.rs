@@ -174,6 +174,32 @@ fn instructions_are_published_before_they_are_mapped() {
     assert_eq!(asked, [first, second, Asked::PublishInstructions]);
 }
 
+/// What lies in the module archive is ready since the boot.
+#[test]
+fn the_archive_is_not_made_ready_again() {
+    let flags = MapFlags::READ | MapFlags::EXECUTE;
+    let frame = RAM + 0x4000;
+    let work = |base: u64, bytes: u64| {
+        let mut world = World::new();
+        let mut args = *world.core.machine.args;
+        args.archive.base = base;
+        args.archive.bytes = bytes;
+        world.core.machine.args = Box::leak(Box::new(args));
+        tables(&mut world);
+        make_executable(&mut world, FRAME);
+        world.core.machine.asked();
+        map(&mut world, FRAME, 0, 2, flags).expect("mapped");
+        world.core.machine.asked().len()
+    };
+    assert_eq!(work(frame, 2 * PAGE_SIZE), 0);
+    assert_eq!(work(frame - PAGE_SIZE, 3 * PAGE_SIZE), 0);
+    // Two pages and the end of it, where one of them isn't part of the archive.
+    assert_eq!(work(frame, PAGE_SIZE), 3);
+    assert_eq!(work(frame + PAGE_SIZE, 2 * PAGE_SIZE), 3);
+    assert_eq!(work(frame + 2 * PAGE_SIZE, PAGE_SIZE), 3);
+    assert_eq!(work(0, 0), 3);
+}
+
 /// A large frame is made executable in several entries, without an interrupt: the
 /// mapping is there from the first on, no walk sees any of it before the last, and
 /// nobody else takes its entries or goes on with another mapping in its place.
