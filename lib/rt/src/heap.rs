@@ -38,9 +38,16 @@ unsafe impl Sync for Arena {}
 
 static ARENA: Arena = Arena(UnsafeCell::new([0; ARENA_BYTES]));
 
+/// The blocks, and when there should be more.
+struct Managed {
+    blocks: Heap<ORDERS>,
+    /// Bytes in use above which it grows.
+    high: usize,
+}
+
 local! {
     /// The heap.
-    static HEAP: Heap<ORDERS> = Heap::empty();
+    static HEAP: Managed = Managed { blocks: Heap::empty(), high: 0 };
 }
 
 struct Allocator;
@@ -48,11 +55,17 @@ struct Allocator;
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator;
 
-/// Whether the heap should grow before it is needed.
-fn is_low(heap: &Heap<ORDERS>) -> bool {
-    let total = heap.stats_total_bytes();
-    let left = total - heap.stats_alloc_actual();
-    left < (total / 8).clamp(*LOW_BYTES.start(), *LOW_BYTES.end())
+impl Managed {
+    /// Adds the `bytes` bytes at `start`.
+    ///
+    /// # Safety
+    /// They are mapped writable for good, and nobody else's.
+    unsafe fn add(&mut self, start: usize, bytes: usize) {
+        // SAFETY: the caller's.
+        unsafe { self.blocks.add_to_heap(start, start + bytes) };
+        let total = self.blocks.stats_total_bytes();
+        self.high = total - (total / 8).clamp(*LOW_BYTES.start(), *LOW_BYTES.end());
+    }
 }
 
 /// Takes a block from what there is; says whether little is left.
@@ -62,12 +75,13 @@ fn take(layout: Layout) -> (Option<NonNull<u8>>, bool) {
             // An upcall handler interrupted the allocator and allocates: it can't.
             return (None, false);
         };
-        if heap.stats_total_bytes() == 0 {
+        if heap.high == 0 {
             let start = ARENA.0.get().expose_provenance();
             // SAFETY: the arena is this heap's alone, and added once: the heap was empty.
-            unsafe { heap.add_to_heap(start, start + ARENA_BYTES) };
+            unsafe { heap.add(start, ARENA_BYTES) };
         }
-        (heap.alloc(layout).ok(), is_low(&heap))
+        let block = heap.blocks.alloc(layout).ok();
+        (block, heap.blocks.stats_alloc_actual() > heap.high)
     })
 }
 
@@ -79,7 +93,7 @@ fn grow(bytes: usize) {
     let Some(block) = bytes.checked_next_power_of_two() else {
         return;
     };
-    let total = HEAP.with(|heap| heap.borrow().stats_total_bytes());
+    let total = HEAP.with(|heap| heap.borrow().blocks.stats_total_bytes());
     let usual = total.clamp(*GROWTH_BYTES.start(), *GROWTH_BYTES.end());
     let block = block.max(usual.next_power_of_two());
     let mapped = Frame::new(block as u64).and_then(|frame| {
@@ -94,7 +108,7 @@ fn grow(bytes: usize) {
     let start = mapped.leak().expose_provenance();
     HEAP.with(|heap| {
         // SAFETY: fresh memory, mapped for good, and nobody else's.
-        unsafe { heap.borrow_mut().add_to_heap(start, start + length) };
+        unsafe { heap.borrow_mut().add(start, length) };
     });
 }
 
@@ -118,7 +132,7 @@ unsafe impl GlobalAlloc for Allocator {
         HEAP.with(|heap| {
             if let Ok(mut heap) = heap.try_borrow_mut() {
                 // SAFETY: the caller says that the block came from `alloc` with this layout.
-                unsafe { heap.dealloc(block, layout) };
+                unsafe { heap.blocks.dealloc(block, layout) };
             }
         });
     }
