@@ -40,7 +40,7 @@ use crate::entry::{SCTLR, SCTLR_WXN};
 use crate::first_domain::{self, Bump};
 use crate::image::{self, image_bytes};
 use crate::map::KernelMap;
-use crate::memory::{Objects, Slots};
+use crate::memory::{self, Objects, Slots};
 use crate::per_core::{Core, install, log_buffer};
 use crate::trap;
 use capelin_kernel::invoke::ARGS_USED;
@@ -259,10 +259,12 @@ fn make_state(
 ) -> Result<(), BootError> {
     let (args, image) = (own.args, own.image);
     let mpidr = Mpidr(args.mpidr);
+    // SAFETY: 1. Boot runs once.
+    let segments = unsafe { memory::name_home(image, args.home.bytes) };
     // SAFETY: 1. `make_map` mapped it. 2. Boot runs once.
-    let slots = unsafe { Slots::new(image, args.home.bytes) };
+    let slots = unsafe { Slots::new(segments) };
     // SAFETY: as for the slots.
-    let mut objects = unsafe { Objects::new(image, args.home.bytes) };
+    let mut objects = unsafe { Objects::new(segments) };
     let mut bump = Bump::new(&args.home, args.domain_offset + args.domain_bytes);
     let kcb = new_kcb(&mut bump, &mut objects, args, timer.frequency())?;
     // SAFETY: 1. the KCB's page is never moved while this kernel runs.

@@ -220,7 +220,9 @@ fn configure(
         (slot::VSPACE_ROOT, held::VSPACE),
     ];
     for (from, which) in held {
-        let source = SlotIndex(task.0 + u32::from(from.l2()));
+        let source = task
+            .checked_add(u32::from(from.l2()))
+            .ok_or(BootError::HomeTooSmall)?;
         let target = dcb.held(which);
         capelin_cap::copy(
             &mut core.slots,

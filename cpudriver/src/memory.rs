@@ -17,7 +17,6 @@
     reason = "the one place where the kernel makes references from addresses"
 )]
 
-use core::num::NonZeroU32;
 use core::ptr;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -26,59 +25,78 @@ use capelin_aarch64::{cache, fp};
 use capelin_abi::capability::SLOT_BYTES;
 use capelin_abi::dispatcher::context;
 use capelin_abi::{PAGE_SIZE, PhysAddr};
-use capelin_cap::{Slot, SlotIndex, SlotStore};
+use capelin_cap::segment::Home;
+use capelin_cap::{Segments, Slot, SlotIndex, SlotStore};
 use capelin_kernel::dcb::{Dcb, DcbRef, HELD_BYTES};
 use capelin_kernel::machine::{self as home, FrameWords as _, Objects as _, SaveContext, VNode};
-use capelin_kernel::narrow::{index as widen, low32};
+use capelin_kernel::narrow::index as widen;
 
 use crate::address::{LINEAR, linear};
+use crate::per_core::BootCell;
 
 /// The slots in this core's home memory.
 pub(crate) struct Slots {
-    base: u64,
-    bytes: u64,
+    home: Home,
     /// Linear address of slot 0.
     first: usize,
+    /// All home memory, what was adopted, too.
+    segments: &'static Segments,
 }
 
 /// The objects in this core's home memory.
 pub(crate) struct Objects {
-    base: u64,
-    bytes: u64,
-    /// Linear address of `base`, past the slots of a control block there.
+    home: Home,
+    /// Linear address of the base, past the slots of a control block there.
     first_dcb: usize,
+    segments: &'static Segments,
+}
+
+/// Notes where this core's home memory is: what [`Slots`] and [`Objects`] are made of.
+/// They hold what they use most, and this is behind them, so that the core's state stays
+/// small.
+///
+/// # Safety
+/// 1. Called once on this core.
+pub(crate) unsafe fn name_home(base: PhysAddr, bytes: u64) -> &'static Segments {
+    static SEGMENTS: BootCell<Segments> = BootCell::new(Segments::new(PhysAddr(0), 0));
+    // SAFETY: this is the only reference (1).
+    let segments = unsafe { &mut *SEGMENTS.get() };
+    *segments = Segments::new(base, bytes);
+    segments
 }
 
 impl Slots {
     /// # Safety
-    /// 1. `[base, base + bytes)` is this core's home memory, mapped linearly and
-    ///    writable from the end of the core image on, for as long as the kernel runs.
+    /// 1. What `segments` name is this core's home memory, mapped linearly and
+    ///    writable from the end of the core image on, for as long as the kernel runs;
+    ///    what was adopted, at its name's distance from the first.
     /// 2. No other `Slots` exists on this core.
-    pub(crate) const unsafe fn new(base: PhysAddr, bytes: u64) -> Self {
-        // A slot's number has 32 bits.
-        let nameable = (1 << 32) * SLOT_BYTES;
+    pub(crate) const unsafe fn new(segments: &'static Segments) -> Self {
+        let home = segments.home();
+        let base = home.base();
         Self {
-            base: base.0,
-            bytes: if bytes < nameable { bytes } else { nameable },
+            home,
+            segments,
             first: widen(LINEAR + base.0),
         }
     }
 
     #[inline]
     const fn linear_of(&self, index: SlotIndex) -> usize {
-        self.first + widen(index.0 as u64 * SLOT_BYTES)
+        self.first + widen(index.to_bits() as u64 * SLOT_BYTES)
     }
 }
 
 impl Objects {
     /// # Safety
-    /// 1. `[base, base + bytes)` is this core's home memory, mapped linearly and
-    ///    writable from the end of the core image on, for as long as the kernel runs.
+    /// 1. As condition 1 of [`Slots::new`].
     /// 2. No other `Objects` exists on this core.
-    pub(crate) const unsafe fn new(base: PhysAddr, bytes: u64) -> Self {
+    pub(crate) const unsafe fn new(segments: &'static Segments) -> Self {
+        let home = segments.home();
+        let base = home.base();
         Self {
-            base: base.0,
-            bytes,
+            home,
+            segments,
             first_dcb: widen(LINEAR + base.0 + HELD_BYTES),
         }
     }
@@ -100,8 +118,8 @@ impl Objects {
     }
 
     #[inline]
-    const fn linear_of(&self, units: u32) -> usize {
-        self.first_dcb + widen(units as u64 * SLOT_BYTES)
+    const fn linear_of(&self, dcb: DcbRef) -> usize {
+        self.first_dcb + widen(dcb.number() as u64 * SLOT_BYTES)
     }
 }
 
@@ -109,33 +127,27 @@ impl home::Objects for Objects {
     type Frame = FrameWords;
     type Context = Context;
 
-    /// First byte.
-    fn base(&self) -> PhysAddr {
-        PhysAddr(self.base)
-    }
-
     /// Whether all of `[address, address + bytes)` is home memory.
     fn contains(&self, address: PhysAddr, bytes: u64) -> bool {
-        let offset = address.0.wrapping_sub(self.base);
-        offset < self.bytes && bytes <= self.bytes - offset
+        self.home.contains(address, bytes) || self.segments.has_adopted(address, bytes)
     }
 
     /// The control block at `address`, the base of a Dispatcher capability.
     fn dcb_at(&self, address: PhysAddr) -> Option<DcbRef> {
-        let units = u32::try_from(address.0.checked_sub(self.base)? / SLOT_BYTES).ok()?;
-        NonZeroU32::new(units).map(DcbRef)
+        DcbRef::around(self.segments.index_of(address)?)
     }
 
     /// Where the control block lies.
     #[inline]
     fn dcb_address(&self, dcb: DcbRef) -> PhysAddr {
-        PhysAddr(self.base + dcb.0.get() as u64 * SLOT_BYTES)
+        let address = self.segments.address_of(dcb.first_slot());
+        address.expect("a control block is home memory")
     }
 
     /// The control block, to read.
     #[inline]
     fn dcb(&self, dcb: DcbRef) -> &Dcb {
-        let pointer = ptr::with_exposed_provenance::<Dcb>(self.linear_of(dcb.0.get()));
+        let pointer = ptr::with_exposed_provenance::<Dcb>(self.linear_of(dcb));
         // SAFETY: a DcbRef is made only for the base of a Dispatcher object, a page
         // of home memory that was zeroed (a valid Dcb) when it was made; `&self`
         // keeps it from changing, and its slots, which `Slots` lends, lie before it.
@@ -145,7 +157,7 @@ impl home::Objects for Objects {
     /// The control block, to change.
     #[inline]
     fn dcb_mut(&mut self, dcb: DcbRef) -> &mut Dcb {
-        let pointer = ptr::with_exposed_provenance_mut::<Dcb>(self.linear_of(dcb.0.get()));
+        let pointer = ptr::with_exposed_provenance_mut::<Dcb>(self.linear_of(dcb));
         // SAFETY: as in `dcb`; `&mut self` makes it the only reference.
         unsafe { &mut *pointer }
     }
@@ -232,13 +244,15 @@ impl SlotStore for Slots {
 
     #[inline]
     fn index_of(&self, address: PhysAddr) -> Option<SlotIndex> {
-        let offset = address.0.wrapping_sub(self.base);
-        if offset < self.bytes {
-            // What holds slots starts at a page; and all numbers fit (`new`).
-            Some(SlotIndex(low32(offset / SLOT_BYTES)))
-        } else {
-            None
+        match self.home.index_of(address) {
+            None => self.segments.index_of_adopted(address),
+            found => found,
         }
+    }
+
+    #[inline(always)]
+    fn index_near(&self, address: PhysAddr) -> Option<SlotIndex> {
+        self.home.index_of(address)
     }
 }
 

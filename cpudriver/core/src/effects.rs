@@ -1,8 +1,5 @@
 //! What the capability system asks the kernel to do when capabilities go.
 
-use core::num::NonZeroU32;
-
-use capelin_abi::capability::{DISPATCHER_BYTES, SLOT_BYTES};
 use capelin_abi::syscall::{DispatcherState, KernelCounter};
 use capelin_abi::{ObjectType, PhysAddr, SysError, VirtAddr};
 use capelin_cap::{DeleteList, Effects, MappingData, Mdb, Shelter, Slot, SlotIndex, Step};
@@ -17,10 +14,6 @@ use crate::mapping::{TABLE, level_of};
 use crate::narrow::low32;
 use crate::scheduler::Scheduler;
 use crate::state::Core;
-
-/// Slots in the size of a dispatcher control block.
-#[expect(clippy::cast_possible_truncation, reason = "64")]
-const SLOTS_PER_BLOCK: u32 = (DISPATCHER_BYTES / SLOT_BYTES) as u32;
 
 /// The parts of a core that deletion changes, beside the slots.
 pub(crate) struct KernelEffects<'a, M: Machine> {
@@ -204,7 +197,7 @@ impl<M: Machine> Effects for KernelEffects<'_, M> {
 
     fn lost(&mut self, index: SlotIndex, _capability: &Slot) {
         // A control block is a page, and its held slots are its first.
-        let Some(dcb) = NonZeroU32::new(index.0 & !(SLOTS_PER_BLOCK - 1)).map(DcbRef) else {
+        let Some(dcb) = DcbRef::around(index) else {
             return;
         };
         if dcb.held(held::DEATH) == index {
@@ -241,8 +234,12 @@ impl<M: Machine> Effects for KernelEffects<'_, M> {
     }
 
     fn released(&mut self, last: &Slot) {
-        let is_object = last.kind().fixed_size().is_some() || last.kind() == ObjectType::Frame;
-        if is_object && self.objects.contains(last.address(), last.size()) {
+        // All that has a size of its own is made of home memory.
+        let is_counted = match last.kind() {
+            ObjectType::Frame => self.objects.contains(last.address(), last.size()),
+            kind => kind.fixed_size().is_some(),
+        };
+        if is_counted {
             *self.object_bytes = self.object_bytes.saturating_sub(last.size());
         }
         match last.kind() {

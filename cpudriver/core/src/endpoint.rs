@@ -3,8 +3,6 @@
 //! The kernel's own `head` counts; of what the receiver writes, `tail` is read as a
 //! value to be checked. Whoever puts a message says so (`crate::dispatch::deliver`).
 
-use core::num::NonZeroU32;
-
 use capelin_abi::lmp::{
     HEAD, MESSAGE_BYTES, MESSAGE_WORDS, MessageHeader, RING_HEADER_BYTES, TAIL,
 };
@@ -29,7 +27,7 @@ pub(crate) const fn endpoint_name(dispatcher: u64, index: u64) -> u64 {
 /// What an `EndpointLmp` capability's second data word holds: the endpoint's index
 /// (below [`capelin_abi::lmp::ENDPOINTS_PER_DISPATCHER`]), and its dispatcher in bits 63:32.
 pub(crate) const fn endpoint_data(dcb: DcbRef, index: u64) -> u64 {
-    (dcb.0.get() as u64) << 32 | index
+    (dcb.number() as u64) << 32 | index
 }
 
 /// A checked destination.
@@ -52,9 +50,8 @@ pub(crate) fn destination(slot: &Slot) -> Result<Destination, SysError> {
     }
     // Only `MakeEndpoint` makes such capabilities, and they never leave a kernel.
     let [badge, data] = slot.data();
-    let dcb = NonZeroU32::new(low32(data >> 32)).ok_or(SysError::Foreign)?;
     Ok(Destination {
-        dcb: DcbRef(dcb),
+        dcb: DcbRef::from_number(low32(data >> 32)).ok_or(SysError::Foreign)?,
         index: index(data & 0xffff_ffff),
         badge,
     })
@@ -143,7 +140,7 @@ impl Destination {
 /// that is free.
 pub(crate) fn take_back_promise(objects: &mut impl Objects, dcb: DcbRef) {
     let promise = core::mem::take(&mut objects.dcb_mut(dcb).promise);
-    let Some(to) = NonZeroU32::new(low32(promise >> 32)).map(DcbRef) else {
+    let Some(to) = DcbRef::from_number(low32(promise >> 32)) else {
         return;
     };
     let records = &mut objects.dcb_mut(to).endpoints;

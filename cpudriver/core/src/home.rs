@@ -94,9 +94,6 @@ pub trait Objects {
     /// A save area in one.
     type Context: SaveContext;
 
-    /// First byte of home memory.
-    fn base(&self) -> PhysAddr;
-
     /// Whether all of `[address, address + bytes)` is home memory.
     fn contains(&self, address: PhysAddr, bytes: u64) -> bool;
 

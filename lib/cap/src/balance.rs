@@ -13,7 +13,8 @@
 //! as far as they change ([`raise`], [`refresh_up`]); rotations keep them.
 
 use crate::mdb::Mdb;
-use crate::slot::{Slot, SlotFlags, SlotIndex};
+use crate::segment::SlotIndex;
+use crate::slot::{Slot, SlotFlags};
 use crate::store::SlotStore;
 
 /// What a node caches about its subtree.

@@ -8,7 +8,8 @@ use capelin_abi::{ObjectType, PAGE_SIZE, SysError};
 use crate::decode::vacant;
 use crate::key::{is_divided, is_paged, is_rival, is_same};
 use crate::mdb::Mdb;
-use crate::slot::{Capability, Slot, SlotFlags, SlotIndex};
+use crate::segment::SlotIndex;
+use crate::slot::{Capability, Slot, SlotFlags};
 use crate::store::SlotStore;
 
 /// Puts `capability`, owned by this kernel and live, into the empty slot `dst`.

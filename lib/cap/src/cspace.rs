@@ -7,7 +7,8 @@
 use capelin_abi::capability::CNODE_SLOTS;
 use capelin_abi::{CapAddress, CapRef, Level, ObjectType, SysError};
 
-use crate::slot::{Slot, SlotIndex, State};
+use crate::segment::SlotIndex;
+use crate::slot::{Slot, State};
 use crate::store::{SlotStore, cnode_slot};
 
 /// The slot that `reference` names in the CSpace whose L1 CNode the capability
@@ -58,7 +59,7 @@ pub fn lookup_word<S: SlotStore>(
     }
 }
 
-/// [`lookup_word`] for a slot of an L2 CNode that can be used; `None` for all others.
+/// [`lookup_word`] for a slot of a near L2 CNode that can be used; `None` for all others.
 #[inline(always)]
 pub fn lookup_plain<S: SlotStore>(store: &S, first: SlotIndex, word: u64) -> Option<SlotIndex> {
     // Level 2, and an L1 slot that exists; not the null address.
@@ -66,15 +67,15 @@ pub fn lookup_plain<S: SlotStore>(store: &S, first: SlotIndex, word: u64) -> Opt
         return None;
     }
     let [number, l1, ..] = word.to_le_bytes();
-    let slot = store.slot(SlotIndex(first.0.wrapping_add(u32::from(l1))));
+    let slot = store.slot(first.within(u32::from(l1)));
     if !slot.is_usable_kind(ObjectType::L2CNode) {
         return None;
     }
-    let cnode = store.index_of(slot.address())?;
-    Some(SlotIndex(cnode.0.wrapping_add(u32::from(number))))
+    let cnode = store.index_near(slot.address())?;
+    Some(cnode.within(u32::from(number)))
 }
 
-/// [`lookup_word`] of slots of the L1 CNode, and errors.
+/// [`lookup_word`] of slots of the L1 CNode, of those far away, and errors.
 #[cold]
 #[inline(never)]
 fn lookup_rare<S: SlotStore>(
@@ -101,7 +102,7 @@ pub fn lookup_from<S: SlotStore>(
     if u64::from(number) >= CNODE_SLOTS {
         return Err(SysError::NoSuchSlot);
     }
-    let l1 = SlotIndex(first.0.wrapping_add(number));
+    let l1 = first.within(number);
     if reference.level == Level::L1 {
         return Ok(l1);
     }
@@ -113,9 +114,7 @@ pub fn lookup_from<S: SlotStore>(
         return check_cnode(store, l1).and(Err(SysError::NoSuchSlot));
     }
     let cnode = store.index_of(slot.address()).ok_or(SysError::NoSuchSlot)?;
-    Ok(SlotIndex(
-        cnode.0.wrapping_add(u32::from(reference.address.l2())),
-    ))
+    Ok(cnode.within(u32::from(reference.address.l2())))
 }
 
 #[inline]

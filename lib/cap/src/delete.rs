@@ -29,7 +29,8 @@ use capelin_abi::{ObjectType, SysError};
 use crate::delete_list::{DeleteList, is_leader};
 use crate::key::is_conserved;
 use crate::mdb::{Mdb, next};
-use crate::slot::{Slot, SlotFlags, SlotIndex, State};
+use crate::segment::SlotIndex;
+use crate::slot::{Slot, SlotFlags, State};
 use crate::store::{Effects, SlotStore, cnode_slot, cnode_slots, is_cnode};
 use crate::transfer::hand_on_copies;
 

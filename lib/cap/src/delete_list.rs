@@ -19,7 +19,8 @@
 //! and all changes are of constant time; links are in data words, since nobody uses
 //! those of what is dying.
 
-use crate::slot::{Slot, SlotFlags, SlotIndex, State};
+use crate::segment::SlotIndex;
+use crate::slot::{Slot, SlotFlags, State};
 use crate::store::SlotStore;
 
 /// The deletions that are under way; lies in the kernel control block.
@@ -52,13 +53,13 @@ impl Ring {
     fn links<S: SlotStore>(self, store: &S, at: SlotIndex) -> Links {
         let word = store.slot(at).data[self as usize];
         Links {
-            before: SlotIndex(word as u32),
-            after: SlotIndex((word >> 32) as u32),
+            before: SlotIndex::from_bits(word as u32),
+            after: SlotIndex::from_bits((word >> 32) as u32),
         }
     }
 
     fn set<S: SlotStore>(self, store: &mut S, at: SlotIndex, links: Links) {
-        let word = u64::from(links.before.0) | u64::from(links.after.0) << 32;
+        let word = u64::from(links.before.to_bits()) | u64::from(links.after.to_bits()) << 32;
         store.slot_mut(at).data[self as usize] = word;
     }
 

@@ -4,7 +4,8 @@ use capelin_abi::{KernelId, SysError};
 
 use crate::decode::occupied;
 use crate::mdb::Mdb;
-use crate::slot::{Capability, SlotIndex, State};
+use crate::segment::SlotIndex;
+use crate::slot::{Capability, State};
 use crate::store::SlotStore;
 
 /// What there is to know about a capability.

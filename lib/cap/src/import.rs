@@ -12,7 +12,8 @@ use crate::decode::vacant;
 use crate::key::{is_mapped_kind, is_same};
 use crate::mdb::Mdb;
 use crate::record::{CapRecord, ExportMode};
-use crate::slot::{Slot, SlotFlags, SlotIndex, State};
+use crate::segment::SlotIndex;
+use crate::slot::{Slot, SlotFlags, State};
 use crate::store::SlotStore;
 
 /// Puts the capability that `record` describes into the empty slot `dst`.

@@ -8,6 +8,7 @@
 //!
 //! | module | holds |
 //! | --- | --- |
+//! | [`segment`] | how slots are named, in home memory near and far |
 //! | [`slot`] | the 64-byte slot, its states and flags, [`Capability`] as a value |
 //! | [`key`] | the order of the mapping database |
 //! | [`store`] | the traits that the kernel implements |
@@ -45,6 +46,7 @@ pub mod relations;
 pub mod retype;
 pub mod revoke;
 pub mod seal;
+pub mod segment;
 pub mod slot;
 pub mod store;
 pub mod transfer;
@@ -68,6 +70,7 @@ pub use record::{CapRecord, ExportMode};
 pub use retype::{Retype, RetypeRequest, finish, retype, retype_first};
 pub use revoke::revoke;
 pub use seal::seal;
-pub use slot::{Capability, Slot, SlotFlags, SlotIndex, State};
+pub use segment::{Segments, SlotIndex};
+pub use slot::{Capability, Slot, SlotFlags, State};
 pub use store::{Effects, Shelter, SlotStore};
 pub use transfer::{abort, commit, export, pin, reclaim, set_remote_copies, unpin};

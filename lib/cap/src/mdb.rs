@@ -18,7 +18,8 @@ use crate::balance::{
 };
 use crate::hold::Holds;
 use crate::key::{ADDRESS_MASK, compare};
-use crate::slot::{Slot, SlotFlags, SlotIndex, State};
+use crate::segment::SlotIndex;
+use crate::slot::{Slot, SlotFlags, State};
 use crate::store::SlotStore;
 
 /// A kernel's mapping database: where its tree starts, and whose it is. Lies in

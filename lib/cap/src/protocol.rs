@@ -18,7 +18,8 @@ use crate::delete_list::DeleteList;
 use crate::hold::{Object, OperationId};
 use crate::key::{compare_objects, is_same};
 use crate::mdb::Mdb;
-use crate::slot::{Slot, SlotFlags, SlotIndex};
+use crate::segment::SlotIndex;
+use crate::slot::{Slot, SlotFlags};
 use crate::store::{Effects, SlotStore};
 
 /// Locks the object that the capability in `index` names: until [`unlock_object`],

@@ -12,7 +12,8 @@ use capelin_abi::{ObjectType, PAGE_SIZE, Rights, SysError};
 use crate::decode::{check_held, usable_unless_held};
 use crate::key::is_same;
 use crate::mdb::Mdb;
-use crate::slot::{Slot, SlotIndex, State};
+use crate::segment::SlotIndex;
+use crate::slot::{Slot, State};
 use crate::store::SlotStore;
 
 /// How many objects one retype makes at most: as many as a CNode has slots.
@@ -103,7 +104,7 @@ pub fn retype_first<S: SlotStore>(
         };
     }
     for number in 1..request.count {
-        if !store.slot(SlotIndex(dst.0 + number)).is_empty() {
+        if !store.slot(dst.within(number)).is_empty() {
             return Err(SysError::SlotInUse);
         }
     }
@@ -115,7 +116,7 @@ pub fn retype_first<S: SlotStore>(
         slot.set_state(State::InProgress);
     }
     for number in 0..request.count.min(limit) {
-        let index = SlotIndex(dst.0 + number);
+        let index = dst.within(number);
         mdb.insert_after(store, neighbour, index, slot);
         neighbour = index;
         slot.base += slot.size;
@@ -192,7 +193,7 @@ fn is_begun<S: SlotStore>(store: &S, first: &Slot, count: u32, dst: SlotIndex) -
     let mut expected = *first;
     let mut is_any_in_progress = false;
     for number in 0..count {
-        let slot = store.slot(SlotIndex(dst.0 + number));
+        let slot = store.slot(dst.within(number));
         match slot.state() {
             State::InProgress => is_any_in_progress = true,
             State::Live => {}

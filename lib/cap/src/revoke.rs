@@ -9,7 +9,8 @@ use crate::delete::{Mode, Step, destroy, go_on, remove_copy};
 use crate::delete_list::DeleteList;
 use crate::key::is_divided;
 use crate::mdb::Mdb;
-use crate::slot::{SlotFlags, SlotIndex, State};
+use crate::segment::SlotIndex;
+use crate::slot::{SlotFlags, State};
 use crate::store::{Effects, SlotStore};
 
 /// Does one step of revoking the capability in `index`: removes copies, then
@@ -77,6 +78,8 @@ fn lies_within<S: SlotStore>(store: &S, index: SlotIndex) -> bool {
     }
     store.index_of(slot.address()).is_some_and(|first| {
         let slots = slot.size() / SLOT_BYTES;
-        index >= first && u64::from(index.0 - first.0) < slots
+        index
+            .distance_from(first)
+            .is_some_and(|distance| u64::from(distance) < slots)
     })
 }

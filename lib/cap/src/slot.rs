@@ -11,40 +11,7 @@ use capelin_abi::rights::Need;
 use capelin_abi::{KernelId, ObjectType, PhysAddr, Rights, SysError};
 
 use crate::key::{ADDRESS_BITS, ADDRESS_MASK, space_of};
-
-/// Names a slot: its distance from the arena's base, in slots of 64 bytes.
-/// Zero is no slot.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-#[repr(transparent)]
-pub struct SlotIndex(pub u32);
-
-impl SlotIndex {
-    /// No slot.
-    pub const NONE: Self = Self(0);
-
-    /// Whether this names no slot.
-    #[inline]
-    #[must_use]
-    pub const fn is_none(self) -> bool {
-        self.0 == 0
-    }
-
-    /// The slot `count` further on, or `None` where the numbers end.
-    #[inline]
-    #[must_use]
-    pub const fn checked_add(self, count: u32) -> Option<Self> {
-        match self.0.checked_add(count) {
-            Some(sum) => Some(Self(sum)),
-            None => None,
-        }
-    }
-}
-
-impl fmt::Debug for SlotIndex {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "#{}", self.0)
-    }
-}
+use crate::segment::SlotIndex;
 
 /// What may be done with a slot at present.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -2,7 +2,8 @@
 
 use capelin_abi::{ObjectType, PhysAddr};
 
-use crate::slot::{Slot, SlotIndex};
+use crate::segment::SlotIndex;
+use crate::slot::Slot;
 
 /// The memory in which slots lie.
 ///
@@ -19,6 +20,12 @@ pub trait SlotStore {
     /// The index of the slot at a physical address (a multiple of 64); `None`
     /// outside the memory that this kernel holds slots in.
     fn index_of(&self, address: PhysAddr) -> Option<SlotIndex>;
+
+    /// [`Self::index_of`] where that takes a few instructions; `None` says nothing.
+    #[inline(always)]
+    fn index_near(&self, address: PhysAddr) -> Option<SlotIndex> {
+        self.index_of(address)
+    }
 }
 
 /// What deletion asks the kernel to do.

@@ -9,8 +9,8 @@
 mod peers;
 
 use capelin_abi::{ObjectType, PhysAddr, Rights, SysError};
-use capelin_cap::{Capability, ExportMode, SlotIndex, State, Step, create, pin, relocate, unpin};
-use peers::{PAGE, Peer, RAM};
+use capelin_cap::{Capability, ExportMode, State, Step, create, pin, relocate, unpin};
+use peers::{PAGE, Peer, RAM, at_index};
 
 use ObjectType::{Frame, HomeRam, L2CNode, Ram};
 
@@ -21,7 +21,7 @@ fn peer() -> Peer {
     let mut peer = Peer::new(0);
     peer.boot_home(40);
     let ram = Capability::memory(Ram, PhysAddr(RAM), 1024 * PAGE, Rights::all());
-    create(&mut peer.arena, &mut peer.mdb, ram, SlotIndex(41)).expect("at boot");
+    create(&mut peer.arena, &mut peer.mdb, ram, at_index(41)).expect("at boot");
     peer
 }
 
@@ -35,7 +35,7 @@ fn steps(peer: &mut Peer, at: u32) -> usize {
 fn an_orphan_blocks_nobody() {
     let (mut a, mut b) = (peer(), Peer::new(1));
     let far = Capability::memory(Ram, PhysAddr(RAM << 1), 16 * PAGE, Rights::all());
-    create(&mut b.arena, &mut b.mdb, far, SlotIndex(9)).expect("at boot");
+    create(&mut b.arena, &mut b.mdb, far, at_index(9)).expect("at boot");
     a.make(40, L2CNode, 0, 0, 50);
     let inside = a.within(50, 5);
     peers::hand_over(&mut b, 9, &mut a, inside).expect("nobody has it");
@@ -49,14 +49,7 @@ fn an_orphan_blocks_nobody() {
     a.make(40, L2CNode, 0, 0, 50);
     let inside = a.within(50, 5);
     let (arena, mdb) = (&mut a.arena, &mut a.mdb);
-    relocate(
-        arena,
-        mdb,
-        SlotIndex(kept),
-        SlotIndex(inside),
-        Rights::all(),
-    )
-    .expect("an empty slot");
+    relocate(arena, mdb, at_index(kept), at_index(inside), Rights::all()).expect("an empty slot");
     a.fill_shelter(0);
     assert_eq!(a.delete(50), Err(SysError::NoResources));
     for n in 1..4 {
@@ -97,8 +90,8 @@ fn a_request_waits_for_its_own() {
         relocate(
             arena,
             mdb,
-            SlotIndex(61 + n),
-            SlotIndex(inside),
+            at_index(61 + n),
+            at_index(inside),
             Rights::all(),
         )
         .expect("an empty slot");
@@ -122,8 +115,7 @@ fn what_nobody_continues_is_drained() {
         // A table's worth of steps, and a CNode in the first slot.
         let (first, second) = (a.within(50, 0), a.within(50, 7));
         let (arena, mdb) = (&mut a.arena, &mut a.mdb);
-        relocate(arena, mdb, SlotIndex(51), SlotIndex(first), Rights::all())
-            .expect("an empty slot");
+        relocate(arena, mdb, at_index(51), at_index(first), Rights::all()).expect("an empty slot");
         a.copy(41, second).expect("an empty slot");
         let mut is_over = false;
         for _ in 0..stop_after {
@@ -179,7 +171,7 @@ fn requests_take_turns_when_one_is_blocked() {
         let inside = a.within(50 + n, 3);
         a.copy(41, inside).expect("an empty slot");
     }
-    let locked = SlotIndex(a.within(50, 3));
+    let locked = at_index(a.within(50, 3));
     pin(&mut a.arena, &a.mdb, locked).expect("a capability");
     for at in 50..53 {
         assert_eq!(a.delete_step(at), Ok(Step::Again));
@@ -213,13 +205,13 @@ fn what_blocks_one_member_does_not_block_the_others() {
         relocate(
             arena,
             mdb,
-            SlotIndex(50 + n),
-            SlotIndex(inside),
+            at_index(50 + n),
+            at_index(inside),
             Rights::all(),
         )
         .expect("an empty slot");
     }
-    pin(&mut a.arena, &a.mdb, SlotIndex(locked)).expect("a capability");
+    pin(&mut a.arena, &a.mdb, at_index(locked)).expect("a capability");
     let mut errors = 0;
     for _ in 0..100 {
         errors += u32::from(a.delete_step(50).is_err());
@@ -227,7 +219,7 @@ fn what_blocks_one_member_does_not_block_the_others() {
     assert!(errors > 0);
     // Only the blocked one is left.
     assert_eq!(a.all().len(), 2 + 2);
-    unpin(&mut a.arena, SlotIndex(locked)).expect("it is locked");
+    unpin(&mut a.arena, at_index(locked)).expect("it is locked");
     a.delete(50).expect("nothing is locked");
     assert_eq!(a.all(), [40, 41]);
 }
@@ -238,7 +230,7 @@ fn a_root_in_its_own_descendant_is_refused() {
     a.make(40, L2CNode, 0, 0, 50);
     let inside = a.within(50, 3);
     let (arena, mdb) = (&mut a.arena, &mut a.mdb);
-    relocate(arena, mdb, SlotIndex(40), SlotIndex(inside), Rights::all()).expect("an empty slot");
+    relocate(arena, mdb, at_index(40), at_index(inside), Rights::all()).expect("an empty slot");
     let before = a.all();
     assert_eq!(a.revoke(inside), Err(SysError::InsideItself));
     assert_eq!(a.all(), before);
@@ -259,7 +251,7 @@ fn a_root_that_goes_along_is_kept() {
     let (inner, outer) = (a.within(51, 3), a.within(50, 3));
     for (from, to) in [(49, inner), (51, outer)] {
         let (arena, mdb) = (&mut a.arena, &mut a.mdb);
-        relocate(arena, mdb, SlotIndex(from), SlotIndex(to), Rights::all()).expect("an empty slot");
+        relocate(arena, mdb, at_index(from), at_index(to), Rights::all()).expect("an empty slot");
     }
     // It has an ancestor, so it simply goes; and everything else with it.
     let over = a.revoke(inner);

@@ -6,10 +6,10 @@ mod peers;
 
 use capelin_abi::{KernelId, ObjectType, PhysAddr, Rights, SysError};
 use capelin_cap::{
-    Capability, ExportMode, Object, OperationId, SlotIndex, State, Step, create, lock_object,
-    mark_range, set_owner, sweep_step, unlock_object, unmark,
+    Capability, ExportMode, Object, OperationId, State, Step, create, lock_object, mark_range,
+    set_owner, sweep_step, unlock_object, unmark,
 };
-use peers::{PAGE, Peer, RAM};
+use peers::{PAGE, Peer, RAM, at_index};
 
 use ObjectType::{EndpointUmp, Frame, L2CNode, Ram};
 
@@ -22,18 +22,18 @@ const DYING: Result<(), SysError> = Err(SysError::Dying);
 fn peer() -> Peer {
     let mut peer = Peer::new(0);
     let ram = Capability::memory(Ram, PhysAddr(RAM), 64 * PAGE, Rights::all());
-    create(&mut peer.arena, &mut peer.mdb, ram, SlotIndex(41)).expect("at boot");
+    create(&mut peer.arena, &mut peer.mdb, ram, at_index(41)).expect("at boot");
     peer
 }
 
 fn lock(peer: &mut Peer, at: u32, operation: OperationId) -> Result<Object, SysError> {
-    lock_object(&peer.arena, &mut peer.mdb, SlotIndex(at), operation)
+    lock_object(&peer.arena, &mut peer.mdb, at_index(at), operation)
 }
 
 fn sweep(peer: &mut Peer, operation: OperationId, keep: u32) -> Result<(), SysError> {
     for _ in 0..10_000 {
         let (arena, mdb, list) = (&mut peer.arena, &mut peer.mdb, &mut peer.list);
-        let keep = SlotIndex(keep);
+        let keep = at_index(keep);
         let step = sweep_step(arena, mdb, list, operation, keep, &mut peer.effects)?;
         peer.assert_sound();
         if step == Step::Done {
@@ -157,7 +157,7 @@ fn a_mark_ends_where_its_range_ends() {
 fn interrupts_are_held_like_memory() {
     let mut a = peer();
     let all = Capability::interrupts(ObjectType::IrqSource, 32, 16, Rights::all());
-    create(&mut a.arena, &mut a.mdb, all, SlotIndex(60)).expect("at boot");
+    create(&mut a.arena, &mut a.mdb, all, at_index(60)).expect("at boot");
     a.make(60, ObjectType::IrqSource, 0, 4, 61);
     a.make(60, ObjectType::IrqSource, 8, 4, 62);
     lock(&mut a, 61, ONE).expect("it is ours");

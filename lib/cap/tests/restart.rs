@@ -6,8 +6,8 @@ mod common;
 
 use capelin_abi::{ObjectType, Rights, SysError};
 use capelin_cap::{SlotStore, State, Step};
-use common::World;
 use common::driver::{Driver, ops, seen};
+use common::{World, number_of};
 use proptest::prelude::{ProptestConfig, any};
 
 const CASES: u32 = if cfg!(miri) { 2 } else { 600 };
@@ -18,7 +18,7 @@ fn contents(world: &World) -> (Vec<(ObjectType, u64, u64, Rights)>, usize) {
     let mut all: Vec<_> = world
         .walk()
         .iter()
-        .map(|index| seen(world, index.0))
+        .map(|index| seen(world, number_of(*index)))
         .map(|cap| (cap.kind, cap.base, cap.size, cap.rights))
         .collect();
     all.sort_unstable_by_key(|&(kind, base, size, rights)| (kind, base, size, rights.bits()));
@@ -52,7 +52,7 @@ proptest::proptest! {
         }
         driver.unlock_all();
         let all = driver.world.walk();
-        let at = all[usize::from(which) % all.len()].0;
+        let at = number_of(all[usize::from(which) % all.len()]);
         let mut alone = driver.world.clone();
         let mut shared = driver.world;
         let expected = repeat(|| alone.delete_step(at));

@@ -8,11 +8,11 @@ mod common;
 use capelin_abi::lmp::COUNTED_BADGE;
 use capelin_abi::{CapAddress, CapRef, KernelId, ObjectType, PhysAddr, Rights, SysError};
 use capelin_cap::{
-    CapRecord, Capability, ExportMode, MappingData, Mint, Retype, RetypeRequest, SlotIndex,
-    SlotStore, State, Step, abort, commit, copy, create, cspace, derive, export, finish, import,
-    make_executable, mint, reclaim, retype, seal,
+    CapRecord, Capability, ExportMode, MappingData, Mint, Retype, RetypeRequest, SlotStore, State,
+    Step, abort, commit, copy, create, cspace, derive, export, finish, import, make_executable,
+    mint, reclaim, retype, seal,
 };
-use common::{ARENA, HOME, RAM, RAM_BYTES, World};
+use common::{HOME, RAM, RAM_BYTES, World, address_of, at_index, number_of};
 
 const PAGE: u64 = 4096;
 const RAM_SLOT: u32 = 1;
@@ -36,9 +36,9 @@ impl World {
         retype(
             &mut self.arena,
             &mut self.mdb,
-            SlotIndex(src),
+            at_index(src),
             &request,
-            SlotIndex(dst),
+            at_index(dst),
         )
     }
 
@@ -49,7 +49,7 @@ impl World {
         let (base, size) = (self.slot(dst).base(), self.slot(dst).size());
         if self.slot(dst).state() == State::InProgress {
             self.zero(base, size);
-            finish(&mut self.arena, SlotIndex(dst)).expect("it is in progress");
+            finish(&mut self.arena, at_index(dst)).expect("it is in progress");
         }
     }
 
@@ -57,14 +57,14 @@ impl World {
         copy(
             &mut self.arena,
             &mut self.mdb,
-            SlotIndex(src),
-            SlotIndex(dst),
+            at_index(src),
+            at_index(dst),
             Rights::all(),
         )
     }
 
     fn mint(&mut self, src: u32, dst: u32, what: Mint) -> Result<(), SysError> {
-        let (src, dst) = (SlotIndex(src), SlotIndex(dst));
+        let (src, dst) = (at_index(src), at_index(dst));
         mint(
             &mut self.arena,
             &mut self.mdb,
@@ -83,7 +83,7 @@ impl World {
         export(
             &mut self.arena,
             &mut self.mdb,
-            SlotIndex(at),
+            at_index(at),
             KernelId(2),
             mode,
         )
@@ -98,7 +98,7 @@ impl World {
     }
 
     fn import(&mut self, record: &CapRecord, at: u32) -> Result<(), SysError> {
-        import(&mut self.arena, &mut self.mdb, record, SlotIndex(at))
+        import(&mut self.arena, &mut self.mdb, record, at_index(at))
     }
 
     /// Exports and commits: the record is on another kernel then.
@@ -123,10 +123,10 @@ impl World {
         }
         .with_data(data.to_words());
         let (arena, mdb) = (&mut self.arena, &mut self.mdb);
-        derive(arena, mdb, SlotIndex(frame), mapping, SlotIndex(dst)).expect("a mappable frame");
+        derive(arena, mdb, at_index(frame), mapping, at_index(dst)).expect("a mappable frame");
         self.kernel
             .tables
-            .insert((table.0, u32::from(entry)), SlotIndex(dst));
+            .insert((table.0, u32::from(entry)), at_index(dst));
     }
 
     /// The slot `number` of the CNode in `at`.
@@ -135,7 +135,7 @@ impl World {
             .arena
             .index_of(self.slot(at).address())
             .expect("in the arena");
-        first.0 + number
+        number_of(first) + number
     }
 }
 
@@ -228,7 +228,7 @@ fn what_was_put_around_others_is_seen() {
     // it that reaches further.
     world.make(RAM_SLOT, Ram, PAGE, PAGE, 20);
     let around = Capability::memory(Ram, PhysAddr(RAM), 4 * PAGE, Rights::all());
-    create(&mut world.arena, &mut world.mdb, around, SlotIndex(21)).expect("it nests");
+    create(&mut world.arena, &mut world.mdb, around, at_index(21)).expect("it nests");
     let inside = request(Ram, 3 * PAGE, PAGE, 1);
     assert_eq!(
         world.retype(RAM_SLOT, inside, 22),
@@ -244,10 +244,10 @@ fn a_retype_goes_on_where_it_stopped() {
     let three = request(ObjectType::Frame, 0, PAGE, 3);
     assert_eq!(world.retype(RAM_SLOT, three, 20), Ok(Retype::Fresh));
     assert_eq!(world.copy(20, 30), Err(SysError::Locked));
-    world.arena.slot_mut(SlotIndex(21)).set_zeroed_bytes(512);
-    assert_eq!(finish(&mut world.arena, SlotIndex(20)), Ok(()));
+    world.arena.slot_mut(at_index(21)).set_zeroed_bytes(512);
+    assert_eq!(finish(&mut world.arena, at_index(20)), Ok(()));
     assert_eq!(
-        finish(&mut world.arena, SlotIndex(20)),
+        finish(&mut world.arena, at_index(20)),
         Err(SysError::InvalidArgument)
     );
     assert_eq!(world.retype(RAM_SLOT, three, 20), Ok(Retype::Continue));
@@ -256,7 +256,7 @@ fn a_retype_goes_on_where_it_stopped() {
     let other = request(ObjectType::Frame, PAGE, PAGE, 3);
     assert_eq!(world.retype(RAM_SLOT, other, 20), Err(SysError::SlotInUse));
     for at in 21..23 {
-        assert_eq!(finish(&mut world.arena, SlotIndex(at)), Ok(()));
+        assert_eq!(finish(&mut world.arena, at_index(at)), Ok(()));
         assert_eq!(world.slot(at).data(), [0; 2]);
     }
     assert_eq!(world.retype(RAM_SLOT, three, 20), Err(SysError::SlotInUse));
@@ -353,9 +353,9 @@ fn the_last_with_a_counted_badge_is_told_of() {
     derive(
         &mut world.arena,
         &mut world.mdb,
-        SlotIndex(20),
+        at_index(20),
         endpoint,
-        SlotIndex(21),
+        at_index(21),
     )
     .expect("an endpoint");
     for (at, badge) in [(22, FIRST), (23, SECOND), (24, 7), (25, FIRST)] {
@@ -372,8 +372,8 @@ fn the_last_with_a_counted_badge_is_told_of() {
     capelin_cap::relocate(
         &mut world.arena,
         &mut world.mdb,
-        SlotIndex(26),
-        SlotIndex(28),
+        at_index(26),
+        at_index(28),
         Rights::all(),
     )
     .expect("moved");
@@ -391,8 +391,8 @@ fn the_last_with_a_counted_badge_is_told_of() {
     copy(
         &mut world.arena,
         &mut world.mdb,
-        SlotIndex(23),
-        SlotIndex(inner.0 + 9),
+        at_index(23),
+        at_index(number_of(inner) + 9),
         Rights::all(),
     )
     .expect("a copy");
@@ -413,7 +413,7 @@ fn the_last_with_a_counted_badge_is_told_of() {
 fn rights_only_shrink() {
     let mut world = World::new();
     let read = Rights::READ | Rights::REVOKE;
-    let (from, to) = (SlotIndex(RAM_SLOT), SlotIndex(20));
+    let (from, to) = (at_index(RAM_SLOT), at_index(20));
     assert_eq!(
         copy(&mut world.arena, &mut world.mdb, from, to, read),
         Ok(())
@@ -559,7 +559,7 @@ fn what_is_locked_blocks_only_what_holds_it() {
         let inside = world.within(dst, 7);
         assert_eq!(world.copy(ID_SLOT, inside), Ok(()));
     }
-    let locked = SlotIndex(world.within(21, 7));
+    let locked = at_index(world.within(21, 7));
     assert_eq!(
         capelin_cap::pin(&mut world.arena, &world.mdb, locked),
         Ok(())
@@ -583,12 +583,12 @@ fn a_locked_copy_stops_a_revocation() {
     let mut world = World::new();
     assert_eq!(world.copy(RAM_SLOT, 20), Ok(()));
     assert_eq!(
-        capelin_cap::pin(&mut world.arena, &world.mdb, SlotIndex(20)),
+        capelin_cap::pin(&mut world.arena, &world.mdb, at_index(20)),
         Ok(())
     );
     assert_eq!(world.revoke_all(RAM_SLOT), Err(SysError::Locked));
     assert_eq!(world.delete_all(20), Err(SysError::Locked));
-    assert_eq!(capelin_cap::unpin(&mut world.arena, SlotIndex(20)), Ok(()));
+    assert_eq!(capelin_cap::unpin(&mut world.arena, at_index(20)), Ok(()));
     assert_eq!(world.revoke_all(RAM_SLOT), Ok(()));
     assert!(world.slot(20).is_empty());
 }
@@ -610,17 +610,17 @@ fn a_range_is_of_one_mappable_type() {
         is_executable: false,
     };
     let (arena, mdb) = (&mut world.arena, &mut world.mdb);
-    assert_eq!(import(arena, mdb, &record, SlotIndex(20)), Ok(()));
+    assert_eq!(import(arena, mdb, &record, at_index(20)), Ok(()));
     record.capability.kind = ObjectType::EndpointUmp;
     assert_eq!(
-        import(arena, mdb, &record, SlotIndex(21)),
+        import(arena, mdb, &record, at_index(21)),
         Err(SysError::RangeInUse)
     );
     record.capability.base += PAGE;
-    assert_eq!(import(arena, mdb, &record, SlotIndex(21)), Ok(()));
+    assert_eq!(import(arena, mdb, &record, at_index(21)), Ok(()));
     record.capability.kind = ObjectType::Frame;
     assert_eq!(
-        import(arena, mdb, &record, SlotIndex(22)),
+        import(arena, mdb, &record, at_index(22)),
         Err(SysError::RangeInUse)
     );
 }
@@ -645,9 +645,9 @@ fn a_dispatcher_takes_its_endpoints_and_what_it_holds() {
     world.make(HOME_SLOT, ObjectType::Dispatcher, 0, 0, 20);
     world.make(HOME_SLOT, ObjectType::L1CNode, 0x4000, 0, 21);
     let base = world.slot(20).base();
-    let inner = common::inner_slots(base)[1].0;
+    let inner = number_of(common::inner_slots(base)[1]);
     assert_eq!(world.copy(21, inner), Ok(()));
-    world.arena.slot_mut(SlotIndex(inner)).watch();
+    world.arena.slot_mut(at_index(inner)).watch();
     let endpoint = Capability {
         kind: ObjectType::EndpointLmp,
         ..Capability::memory(
@@ -659,18 +659,18 @@ fn a_dispatcher_takes_its_endpoints_and_what_it_holds() {
     };
     let (arena, mdb) = (&mut world.arena, &mut world.mdb);
     assert_eq!(
-        derive(arena, mdb, SlotIndex(20), endpoint, SlotIndex(22)),
+        derive(arena, mdb, at_index(20), endpoint, at_index(22)),
         Ok(())
     );
-    let again = derive(arena, mdb, SlotIndex(20), endpoint, SlotIndex(23));
+    let again = derive(arena, mdb, at_index(20), endpoint, at_index(23));
     assert_eq!(again, Err(SysError::RangeInUse));
     assert_eq!(world.copy(22, 24), Ok(()));
     // Losing what it holds is told, once, while it runs.
     assert_eq!(world.delete_all(inner), Ok(()));
-    assert_eq!(world.kernel.lost, [SlotIndex(inner)]);
+    assert_eq!(world.kernel.lost, [at_index(inner)]);
     assert_eq!(world.copy(21, inner), Ok(()));
     assert_eq!(world.delete_all(21), Ok(()));
-    world.arena.slot_mut(SlotIndex(inner)).watch();
+    world.arena.slot_mut(at_index(inner)).watch();
     assert_eq!(world.delete_all(20), Ok(()));
     assert_eq!(world.kernel.stopped, [base]);
     assert_eq!(world.kernel.lost.len(), 1);
@@ -691,14 +691,14 @@ fn a_dispatcher_loses_a_cspace_that_dies_in_its_hands() {
     let mut world = World::new();
     world.make(HOME_SLOT, ObjectType::Dispatcher, 0, 0, 20);
     world.make(HOME_SLOT, ObjectType::L1CNode, 0x4000, 0, 21);
-    let inner = common::inner_slots(world.slot(20).base())[1].0;
+    let inner = number_of(common::inner_slots(world.slot(20).base())[1]);
     assert_eq!(world.copy(21, inner), Ok(()));
-    world.arena.slot_mut(SlotIndex(inner)).watch();
+    world.arena.slot_mut(at_index(inner)).watch();
     assert_eq!(world.delete_all(21), Ok(()));
     assert!(world.kernel.lost.is_empty());
     // The last capability moves into the CNode: what is told is the slot it left.
     assert_eq!(world.delete_all(inner), Ok(()));
-    assert_eq!(world.kernel.lost, [SlotIndex(inner)]);
+    assert_eq!(world.kernel.lost, [at_index(inner)]);
     world.assert_sound(false);
 }
 
@@ -720,9 +720,9 @@ fn what_moved_away_keeps_its_range() {
     part.owner = common::SELF;
     part.capability.size = PAGE;
     let (arena, mdb) = (&mut world.arena, &mut world.mdb);
-    assert_eq!(import(arena, mdb, &part, SlotIndex(22)), Ok(()));
+    assert_eq!(import(arena, mdb, &part, at_index(22)), Ok(()));
     assert_eq!(
-        reclaim(arena, mdb, SlotIndex(20)),
+        reclaim(arena, mdb, at_index(20)),
         Err(SysError::HasRelations)
     );
     assert_eq!(world.delete_all(22), Err(SysError::LastCopy));
@@ -760,7 +760,7 @@ fn a_mark_of_remote_copies_outlives_the_copy_that_has_it() {
     );
     assert_eq!(world.revoke_all(RAM_SLOT), Err(SysError::RemoteRelations));
     let cleared =
-        capelin_cap::set_remote_copies(&mut world.arena, &mut world.mdb, SlotIndex(21), false);
+        capelin_cap::set_remote_copies(&mut world.arena, &mut world.mdb, at_index(21), false);
     assert_eq!(cleared, Ok(()));
     assert_eq!(world.delete_all(21), Ok(()));
 }
@@ -769,7 +769,7 @@ fn a_mark_of_remote_copies_outlives_the_copy_that_has_it() {
 fn sealing_needs_that_nobody_can_touch_it() {
     let mut world = World::new();
     world.make(RAM_SLOT, ObjectType::Frame, 0, 2 * PAGE, 20);
-    let attempt = |world: &mut World, at| seal(&mut world.arena, &mut world.mdb, SlotIndex(at));
+    let attempt = |world: &mut World, at| seal(&mut world.arena, &mut world.mdb, at_index(at));
     assert_eq!(attempt(&mut world, RAM_SLOT), Err(SysError::WrongType));
     assert_eq!(world.part(20, 21, 0, PAGE), Ok(()));
     assert_eq!(attempt(&mut world, 20), Err(SysError::HasRelations));
@@ -798,7 +798,7 @@ fn what_is_executable_was_written_before() {
     use ObjectType::Frame;
     let mut world = World::new();
     let attempt =
-        |world: &mut World, at| make_executable(&mut world.arena, &mut world.mdb, SlotIndex(at));
+        |world: &mut World, at| make_executable(&mut world.arena, &mut world.mdb, at_index(at));
     world.make(RAM_SLOT, Frame, 0, 4 * PAGE, 20);
     world.make(HOME_SLOT, ObjectType::VNodeL3, 0, 0, 22);
     assert_eq!(attempt(&mut world, RAM_SLOT), Err(SysError::WrongType));
@@ -818,7 +818,7 @@ fn what_is_executable_was_written_before() {
     assert_eq!(world.commit(&record), Ok(()));
     assert_eq!(attempt(&mut world, 20), Err(SysError::RemoteRelations));
     let (arena, mdb) = (&mut world.arena, &mut world.mdb);
-    capelin_cap::set_remote_copies(arena, mdb, SlotIndex(20), false).expect("they are gone");
+    capelin_cap::set_remote_copies(arena, mdb, at_index(20), false).expect("they are gone");
     assert_eq!(attempt(&mut world, 20), Ok(()));
     assert_eq!(attempt(&mut world, 20), Ok(()));
     // Nothing that is made of it can be written to, here or elsewhere.
@@ -867,7 +867,7 @@ fn a_part_of_what_is_elsewhere_is_not_made_executable() {
     };
     assert_eq!(world.import(&part, 20), Ok(()));
     let (arena, mdb) = (&mut world.arena, &mut world.mdb);
-    let result = make_executable(arena, mdb, SlotIndex(20));
+    let result = make_executable(arena, mdb, at_index(20));
     assert_eq!(result, Err(SysError::RemoteRelations));
     let weak = CapRecord {
         capability: Capability {
@@ -880,7 +880,7 @@ fn a_part_of_what_is_elsewhere_is_not_made_executable() {
     };
     assert_eq!(world.import(&weak, 21), Ok(()));
     let (arena, mdb) = (&mut world.arena, &mut world.mdb);
-    let result = make_executable(arena, mdb, SlotIndex(21));
+    let result = make_executable(arena, mdb, at_index(21));
     assert_eq!(result, Err(SysError::MissingRight));
 }
 
@@ -892,10 +892,10 @@ fn addresses_lead_to_slots() {
     let l1 = world.within(20, 255);
     assert_eq!(world.copy(21, l1), Ok(()));
     let look =
-        |world: &World, root, reference| cspace::lookup(&world.arena, SlotIndex(root), reference);
+        |world: &World, root, reference| cspace::lookup(&world.arena, at_index(root), reference);
     let last = CapRef::l2(CapAddress::new(255, 255));
-    assert_eq!(look(&world, 20, last), Ok(SlotIndex(HOME + 256 + 255)));
-    assert_eq!(look(&world, 20, CapRef::l1(255)), Ok(SlotIndex(l1)));
+    assert_eq!(look(&world, 20, last), Ok(at_index(HOME + 256 + 255)));
+    assert_eq!(look(&world, 20, CapRef::l1(255)), Ok(at_index(l1)));
     assert_eq!(look(&world, 20, CapRef::l1(256)), Err(SysError::NoSuchSlot));
     let beyond = CapRef::l2(CapAddress::new(0xff_ffff, 0));
     assert_eq!(look(&world, 20, beyond), Err(SysError::NoSuchSlot));
@@ -911,12 +911,12 @@ fn addresses_lead_to_slots() {
     let first = world.within(20, 0);
     for reference in [last, CapRef::l1(255), CapRef::l1(256), beyond, empty] {
         assert_eq!(
-            cspace::lookup_from(&world.arena, SlotIndex(first), reference),
+            cspace::lookup_from(&world.arena, at_index(first), reference),
             look(&world, 20, reference),
             "{reference:?}"
         );
     }
-    assert_eq!(world.slot(HOME_SLOT).base(), ARENA + u64::from(HOME) * 64);
+    assert_eq!(world.slot(HOME_SLOT).base(), address_of(HOME));
     assert_eq!(world.slot(DEVICE_SLOT).kind(), ObjectType::PhysAddr);
 }
 
@@ -927,14 +927,14 @@ fn addresses_end_at_cnodes_that_cannot_be_used() {
     world.make(HOME_SLOT, ObjectType::L1CNode, 0, 0, 20);
     let l1 = world.within(20, 7);
     world.make(HOME_SLOT, ObjectType::L2CNode, 0x4000, 0, l1);
-    let (first, inner) = (SlotIndex(world.within(20, 0)), world.within(l1, 0));
+    let (first, inner) = (at_index(world.within(20, 0)), world.within(l1, 0));
     let reference = CapRef::l2(CapAddress::new(7, 9));
-    let target = SlotIndex(inner + 9);
+    let target = at_index(inner + 9);
     let ways = |world: &World| {
         let arena = &world.arena;
         let quick = cspace::lookup_plain(arena, first, reference.to_word());
         let word = cspace::lookup_word(arena, first, reference.to_word());
-        let from_root = cspace::lookup(arena, SlotIndex(20), reference);
+        let from_root = cspace::lookup(arena, at_index(20), reference);
         assert_eq!(word, from_root);
         assert_eq!(cspace::lookup_from(arena, first, reference), from_root);
         assert_eq!(quick, from_root.ok());
@@ -942,11 +942,11 @@ fn addresses_end_at_cnodes_that_cannot_be_used() {
     };
     assert_eq!(ways(&world), Ok(target));
     assert_eq!(
-        capelin_cap::pin(&mut world.arena, &world.mdb, SlotIndex(l1)),
+        capelin_cap::pin(&mut world.arena, &world.mdb, at_index(l1)),
         Ok(())
     );
     assert_eq!(ways(&world), Err(SysError::Locked));
-    assert_eq!(capelin_cap::unpin(&mut world.arena, SlotIndex(l1)), Ok(()));
+    assert_eq!(capelin_cap::unpin(&mut world.arena, at_index(l1)), Ok(()));
     // What lies in its first slot goes first: until then it is dying where it is.
     assert_eq!(world.copy(ID_SLOT, inner), Ok(()));
     assert_eq!(world.delete_step(l1), Ok(Step::Again));

@@ -11,7 +11,7 @@ use capelin_cap::{
     Capability, DeleteList, Mdb, RetypeRequest, SlotIndex, SlotStore, Step, check, copy, create,
     delete, retype,
 };
-use common::{Arena, Kernel};
+use common::{Arena, Kernel, at_index};
 
 const MANY: u32 = if cfg!(miri) { 64 } else { 100_000 };
 const PAGE: u64 = 4096;
@@ -37,7 +37,7 @@ impl Bench {
 
     fn slot(&mut self) -> SlotIndex {
         self.next += 1;
-        SlotIndex(self.next - 1)
+        at_index(self.next - 1)
     }
 
     fn root(&mut self, base: u64, pages: u64) -> SlotIndex {
@@ -55,7 +55,7 @@ impl Bench {
             count,
             is_privileged: false,
         };
-        let dst = SlotIndex(self.next);
+        let dst = at_index(self.next);
         retype(&mut self.arena, &mut self.mdb, ram, &request, dst).expect("a free range");
         self.next += count;
         dst
@@ -146,7 +146,7 @@ fn copies_are_not_walked_over() {
     let height = u64::from(MANY.ilog2()) * 3 / 2;
     let (used, cost) = bench.count(|bench| bench.mdb.is_range_used(&bench.arena, ram, 4096, 4096));
     assert!(!used && cost < 6 * height, "{cost}");
-    let (has, cost) = bench.count(|bench| bench.mdb.has_descendants(&bench.arena, SlotIndex(3)));
+    let (has, cost) = bench.count(|bench| bench.mdb.has_descendants(&bench.arena, at_index(3)));
     assert!(!has && cost < 6 * height, "{cost}");
     let (_, cost) = bench.count(|bench| bench.frames(ram, 8, 1));
     assert!(cost < 10 * height, "{cost}");

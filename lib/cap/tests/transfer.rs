@@ -5,8 +5,8 @@
 mod peers;
 
 use capelin_abi::{ObjectType, PhysAddr, Rights, SysError};
-use capelin_cap::{Capability, ExportMode, SlotIndex, SlotStore, State, check, create, seal};
-use peers::{PAGE, Peer, RAM};
+use capelin_cap::{Capability, ExportMode, SlotStore, State, check, create, seal};
+use peers::{PAGE, Peer, RAM, at_index};
 
 use ObjectType::{Frame, Ram};
 
@@ -17,7 +17,7 @@ fn peers() -> [Peer; 3] {
     let mut all = [Peer::new(0), Peer::new(1), Peer::new(2)];
     let ram = Capability::memory(Ram, PhysAddr(RAM), 1024 * PAGE, Rights::all());
     let Peer { arena, mdb, .. } = &mut all[0];
-    create(arena, mdb, ram, SlotIndex(1)).expect("at boot");
+    create(arena, mdb, ram, at_index(1)).expect("at boot");
     all
 }
 
@@ -113,7 +113,7 @@ fn a_refused_transfer_loses_nothing() {
     // The receiver knows something else about that range.
     let Peer { arena, mdb, .. } = &mut b;
     let other = Capability::memory(Ram, PhysAddr(RAM), PAGE, Rights::all());
-    create(arena, mdb, other, SlotIndex(1)).expect("at boot");
+    create(arena, mdb, other, at_index(1)).expect("at boot");
     let before = *a.slot(2);
     let record = a.export(2, 1, MOVE).expect("it may go");
     assert_eq!(a.slot(2).state(), State::InTransit);
@@ -205,7 +205,7 @@ fn a_refused_copy_leaves_no_mark() {
     assert_eq!(a.delete(3), Err(SysError::RemoteRelations));
     let Peer { arena, mdb, .. } = &mut a;
     assert_eq!(
-        capelin_cap::set_remote_copies(arena, mdb, SlotIndex(3), false),
+        capelin_cap::set_remote_copies(arena, mdb, at_index(3), false),
         Ok(())
     );
     assert_eq!(a.delete(3), Ok(()));
@@ -297,7 +297,7 @@ fn copies_elsewhere_are_counted() {
     assert_eq!(a.abort(&copies[0]), Err(SysError::EmptySlot));
     let mut set = |at, exist| {
         let Peer { arena, mdb, .. } = &mut a;
-        capelin_cap::set_remote_copies(arena, mdb, SlotIndex(at), exist).expect("a frame");
+        capelin_cap::set_remote_copies(arena, mdb, at_index(at), exist).expect("a frame");
         a.slot(at).remote_copies()
     };
     assert_eq!(set(3, true), (1, true));
@@ -312,7 +312,7 @@ fn a_part_whose_frame_is_elsewhere_is_not_sealed() {
     a.make(1, Frame, 0, 8 * PAGE, 2);
     a.part(2, 3, 0, 4 * PAGE).expect("a part");
     peers::hand_over(&mut a, 3, &mut b, 3).expect("nobody has it");
-    let attempt = |peer: &mut Peer, at| seal(&mut peer.arena, &mut peer.mdb, SlotIndex(at));
+    let attempt = |peer: &mut Peer, at| seal(&mut peer.arena, &mut peer.mdb, at_index(at));
     // The frame around it can be mapped, written to, on kernel 0.
     assert_eq!(attempt(&mut b, 3), Err(SysError::RemoteRelations));
     assert_eq!(b.copy(3, 4), Ok(()));
@@ -362,5 +362,5 @@ fn tombstones_and_transfers_are_counted_in_the_tree() {
     assert_eq!(a.revoke(1), Ok(()));
     assert_eq!((a.count(), b.count()), (1, 0));
     check(&a.arena, &a.mdb).expect("a sound database");
-    assert!(a.arena.slot(SlotIndex(1)).is_occupied());
+    assert!(a.arena.slot(at_index(1)).is_occupied());
 }

@@ -7,6 +7,7 @@ use capelin_abi::{CapAddress, CapRef, Level, ObjectType, PAGE_SIZE, PhysAddr, Ri
 use capelin_cap::{Mint, RetypeRequest, SlotIndex, SlotStore, State, Step, cspace};
 
 use super::call::{Call, DONE, Outcome};
+use crate::dcb::held;
 use crate::delivery::program_timer;
 use crate::effects::KernelEffects;
 use crate::machine::{Machine, Objects, SaveContext};
@@ -37,7 +38,23 @@ fn target<M: Machine>(core: &Core<M>, call: &Call<M>, n: usize) -> Result<SlotIn
 /// A reference to a slot of the invoked CSpace.
 #[inline(always)]
 fn target_of<M: Machine>(core: &Core<M>, call: &Call<M>, word: u64) -> Result<SlotIndex, SysError> {
-    let cnode = core.slots.index_of(core.slots.slot(call.slot).address());
+    let cnode = core.slots.slot(call.slot).address();
+    let near = core.slots.index_near(cnode);
+    match near.and_then(|cnode| cspace::lookup_plain(&core.slots, cnode, word)) {
+        Some(slot) => Ok(slot),
+        None => rare_target(core, call.slot, word),
+    }
+}
+
+/// [`target_of`] for all but slots of near L2 CNodes.
+#[cold]
+#[inline(never)]
+fn rare_target<M: Machine>(
+    core: &Core<M>,
+    root: SlotIndex,
+    word: u64,
+) -> Result<SlotIndex, SysError> {
+    let cnode = core.slots.index_of(core.slots.slot(root).address());
     cspace::lookup_word(&core.slots, cnode.ok_or(SysError::Foreign)?, word)
 }
 
@@ -50,8 +67,8 @@ fn check_grant<M: Machine>(
     from: SlotIndex,
     need: Need,
 ) -> Result<(), SysError> {
-    let cnode = core.slots.index_of(core.slots.slot(call.slot).address());
-    if cnode == Some(core.objects.dcb(call.caller).l1) {
+    let own = core.slots.slot(call.caller.held(held::CSPACE));
+    if core.slots.slot(call.slot).address() == own.address() {
         return Ok(());
     }
     core.slots
@@ -184,7 +201,7 @@ pub(super) fn retype<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<O
     let made = count.min(RETYPE_AT_ONCE);
     let mut pages = ZERO_AT_ONCE;
     for number in 0..made {
-        let slot = SlotIndex(first.0 + number);
+        let slot = first.checked_add(number).ok_or(SysError::OutOfRange)?;
         if core.slots.slot(slot).state() != State::InProgress {
             continue;
         }

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::vec::Vec;
 
-use core::num::NonZeroU32;
 use proptest::prelude::*;
 
 use super::heap::Heap;
@@ -28,11 +27,11 @@ impl Nodes for Table {
 }
 
 fn name(number: usize) -> DcbRef {
-    DcbRef(NonZeroU32::new(u32::try_from(number + 1).unwrap()).unwrap())
+    DcbRef::from_number(64 * u32::try_from(number + 1).unwrap()).unwrap()
 }
 
 fn at(dcb: DcbRef) -> usize {
-    usize::try_from(dcb.0.get()).unwrap() - 1
+    usize::try_from(dcb.number() / 64).unwrap() - 1
 }
 
 /// How many are in a sound heap.

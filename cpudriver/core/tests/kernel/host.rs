@@ -6,17 +6,15 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::num::NonZeroU32;
 use std::sync::LazyLock;
 use std::sync::atomic::AtomicU64;
 
 use capelin_aarch64::gic::SgiTarget;
 use capelin_abi::boot::{CoreArgs, PhysRegion};
-use capelin_abi::capability::SLOT_BYTES;
 use capelin_abi::dispatcher::context;
 use capelin_abi::syscall::KernelLeaf;
 use capelin_abi::{KernelId, Mpidr, PAGE_SIZE, PhysAddr, SysError, VirtAddr};
-use capelin_cap::{Slot, SlotIndex, SlotStore};
+use capelin_cap::{Segments, Slot, SlotIndex, SlotStore};
 use capelin_kernel::dcb::{Dcb, DcbRef};
 use capelin_kernel::doorbell::SGI;
 use capelin_kernel::machine::{FrameWords, LeafSearch, Machine, Objects, SaveContext, VNode};
@@ -28,6 +26,8 @@ use zerocopy::FromZeros;
 pub const HOME: u64 = 0x4000_0000;
 /// Its bytes.
 pub const HOME_BYTES: u64 = 0x10_0000;
+/// Where more of it begins, on another node.
+pub const FAR_HOME: u64 = 0x400_0000_0000;
 /// Where home memory lies in the linear map.
 pub const LINEAR: u64 = 0xffff_0000_0000_0000;
 /// INTID of the timer.
@@ -80,8 +80,29 @@ static ARGS: LazyLock<CoreArgs> = LazyLock::new(|| {
     args
 });
 
-const WORDS: usize = (HOME_BYTES / 8) as usize;
-const PAGES: usize = (HOME_BYTES / PAGE_SIZE) as usize;
+const WORDS: usize = (2 * HOME_BYTES / 8) as usize;
+const PAGES: usize = (2 * HOME_BYTES / PAGE_SIZE) as usize;
+const SLOTS: usize = (2 * HOME_BYTES / 64) as usize;
+
+/// Names in home memory, both pieces of it.
+fn segments() -> Segments {
+    let mut segments = Segments::new(PhysAddr(HOME), HOME_BYTES);
+    let far = segments.adopt(PhysAddr(FAR_HOME), HOME_BYTES);
+    assert_eq!(far.map(SlotIndex::segment), Ok(15));
+    segments
+}
+
+/// How far into home memory an address is, the far piece behind the near one.
+fn offset_of(address: u64) -> usize {
+    let near = address.wrapping_sub(HOME);
+    let far = address.wrapping_sub(FAR_HOME);
+    assert!(near < HOME_BYTES || far < HOME_BYTES, "{address:#x}");
+    small(if near < HOME_BYTES {
+        near
+    } else {
+        HOME_BYTES + far
+    })
+}
 
 fn small(value: u64) -> usize {
     usize::try_from(value).expect("a small number")
@@ -145,7 +166,7 @@ impl Words {
     }
 
     fn at(&self, linear: u64, offset: usize) -> &Cell<u64> {
-        let at = small(linear - LINEAR - HOME) + offset;
+        let at = offset_of(linear - LINEAR) + offset;
         assert_eq!(at % 8, 0, "an aligned word");
         &self.words[at / 8]
     }
@@ -240,22 +261,27 @@ impl SaveContext for Context {
 }
 
 /// Capability slots of all home memory.
-pub struct Slots(Vec<Slot>);
+pub struct Slots(Vec<Slot>, Segments);
+
+impl Slots {
+    fn position(&self, index: SlotIndex) -> usize {
+        assert!(!index.is_none(), "slot 0 asked for");
+        offset_of(self.1.address_of(index).expect("a slot's name").0) / 64
+    }
+}
 
 impl SlotStore for Slots {
     fn slot(&self, index: SlotIndex) -> &Slot {
-        assert!(!index.is_none(), "slot 0 asked for");
-        &self.0[index.0 as usize]
+        &self.0[self.position(index)]
     }
 
     fn slot_mut(&mut self, index: SlotIndex) -> &mut Slot {
-        assert!(!index.is_none(), "slot 0 asked for");
-        &mut self.0[index.0 as usize]
+        let position = self.position(index);
+        &mut self.0[position]
     }
 
     fn index_of(&self, address: PhysAddr) -> Option<SlotIndex> {
-        let index = u32::try_from(address.0.checked_sub(HOME)? / SLOT_BYTES).ok()?;
-        (index < u32::try_from(self.0.len()).ok()?).then_some(SlotIndex(index))
+        self.1.index_of(address)
     }
 }
 
@@ -263,6 +289,7 @@ impl SlotStore for Slots {
 pub struct Home {
     dcbs: Vec<Option<Box<Dcb>>>,
     vnodes: Vec<Option<Box<VNode>>>,
+    segments: Segments,
     words: &'static Words,
     asked: std::rc::Rc<RefCell<Vec<Asked>>>,
 }
@@ -276,7 +303,7 @@ impl Drop for Home {
 impl Home {
     fn page(address: PhysAddr) -> usize {
         assert!(address.is_aligned(PAGE_SIZE), "{address:?} isn't a page");
-        small((address.0 - HOME) / PAGE_SIZE)
+        offset_of(address.0) / small(PAGE_SIZE)
     }
 
     /// Has user space's writes to frames disturb what the kernel reads of them.
@@ -300,22 +327,17 @@ impl Objects for Home {
     type Frame = Frame;
     type Context = Context;
 
-    fn base(&self) -> PhysAddr {
-        PhysAddr(HOME)
-    }
-
     fn contains(&self, address: PhysAddr, bytes: u64) -> bool {
-        let offset = address.0.wrapping_sub(HOME);
-        offset < HOME_BYTES && bytes <= HOME_BYTES - offset
+        self.segments.contains(address, bytes)
     }
 
     fn dcb_at(&self, address: PhysAddr) -> Option<DcbRef> {
-        let units = u32::try_from(address.0.checked_sub(HOME)? / SLOT_BYTES).ok()?;
-        NonZeroU32::new(units).map(DcbRef)
+        DcbRef::around(self.segments.index_of(address)?)
     }
 
     fn dcb_address(&self, dcb: DcbRef) -> PhysAddr {
-        PhysAddr(HOME + u64::from(dcb.0.get()) * SLOT_BYTES)
+        let address = self.segments.address_of(dcb.first_slot());
+        address.expect("the name of a control block")
     }
 
     fn dcb(&self, dcb: DcbRef) -> &Dcb {
@@ -366,11 +388,11 @@ impl Objects for Home {
     }
 
     fn save_fp(&mut self, dcb: DcbRef) {
-        self.asked.borrow_mut().push(Asked::SaveFp(dcb.0.get()));
+        self.asked.borrow_mut().push(Asked::SaveFp(dcb.number()));
     }
 
     fn load_fp(&self, dcb: DcbRef) {
-        self.asked.borrow_mut().push(Asked::LoadFp(dcb.0.get()));
+        self.asked.borrow_mut().push(Asked::LoadFp(dcb.number()));
     }
 }
 
@@ -414,6 +436,7 @@ impl Host {
         let home = Home {
             dcbs: (0..PAGES).map(|_| None).collect(),
             vnodes: (0..PAGES).map(|_| None).collect(),
+            segments: segments(),
             words: Words::take(),
             asked: asked.clone(),
         };
@@ -434,7 +457,7 @@ impl Host {
             console_room: usize::MAX,
             asked,
         };
-        let slots = Slots(vec![Slot::EMPTY; small(HOME_BYTES / SLOT_BYTES)]);
+        let slots = Slots(vec![Slot::EMPTY; SLOTS], segments());
         (host, slots, home)
     }
 
@@ -689,7 +712,7 @@ impl Machine for Host {
     }
 
     fn reaches(&mut self, address: PhysAddr) -> bool {
-        address.0.wrapping_sub(HOME) < HOME_BYTES
+        segments().contains(address, 8)
     }
 
     fn args(&self) -> &'static CoreArgs {

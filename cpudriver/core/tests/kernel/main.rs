@@ -12,5 +12,6 @@ mod lifecycle;
 mod memory;
 mod messages;
 mod scheduling;
+mod segments;
 mod starting;
 mod world;

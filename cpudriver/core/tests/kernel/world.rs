@@ -12,7 +12,7 @@ use capelin_abi::syscall::{
 use capelin_abi::{
     CapAddress, CapRef, KernelId, Mpidr, ObjectType, PAGE_SIZE, PhysAddr, Rights, SysError,
 };
-use capelin_cap::{Capability, SlotIndex, SlotStore, create};
+use capelin_cap::{Capability, Segments, SlotIndex, SlotStore, create};
 use capelin_kernel::check::check;
 use capelin_kernel::dcb::{DcbRef, held};
 use capelin_kernel::kcb::Kcb;
@@ -21,7 +21,9 @@ use capelin_kernel::machine::{FrameWords, Machine, Objects, SaveContext};
 use capelin_kernel::state::Core;
 use capelin_kernel::{dispatch, exit, fault, preempt, syscall};
 
-use crate::host::{Context, HOME, HOME_BYTES, Host, RAM, RAM_BYTES, SleepsForEver, TIMER};
+use crate::host::{
+    Context, FAR_HOME, HOME, HOME_BYTES, Host, RAM, RAM_BYTES, SleepsForEver, TIMER,
+};
 
 /// Ticks in a time slice.
 pub const SLICE: u64 = 10_000;
@@ -44,6 +46,7 @@ pub mod slot {
     pub const DISPATCHER: u8 = 3;
     pub const FRAME: u8 = 4;
     pub const HOME: u8 = 5;
+    pub const FIRST_HOME: u8 = 250;
     pub const KERNEL: u8 = 6;
     pub const IRQ: u8 = 7;
     pub const RAM: u8 = 8;
@@ -142,9 +145,10 @@ impl World {
         let all = Rights::all();
         let memory = |kind, base, bytes| Capability::memory(kind, base, bytes, all);
         use ObjectType as T;
+        let named = Segments::new(PhysAddr(HOME), HOME_BYTES);
         let at = |cnode: PhysAddr, slot: u8| {
-            let units = (cnode.0 - HOME) / SLOT_BYTES + u64::from(slot);
-            SlotIndex(u32::try_from(units).expect("a small number"))
+            let address = PhysAddr(cnode.0 + u64::from(slot) * SLOT_BYTES);
+            named.index_of(address).expect("home memory")
         };
         let Core { slots, kcb, .. } = &mut core;
         for (capability, target) in [
@@ -214,6 +218,19 @@ impl World {
         world
             .invoke(slot::DISPATCHER, Invocation::MakeEndpoint, &ring)
             .expect("an endpoint");
+        world
+    }
+
+    /// As [`World::new`], with home memory on another node in the place of the rest of
+    /// the first.
+    pub fn far() -> Self {
+        let mut world = Self::new();
+        let (home, aside) = (world.index(slot::HOME), world.index(slot::FIRST_HOME));
+        let all = Rights::all();
+        let Core { slots, kcb, .. } = &mut world.core;
+        capelin_cap::relocate(slots, &mut kcb.mdb, home, aside, all).expect("room");
+        let far = Capability::memory(ObjectType::HomeRam, PhysAddr(FAR_HOME), HOME_BYTES, all);
+        create(slots, &mut kcb.mdb, far, home).expect("room");
         world
     }
 

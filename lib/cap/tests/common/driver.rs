@@ -11,14 +11,14 @@ use std::collections::BTreeMap;
 use capelin_abi::{KernelId, ObjectType, PhysAddr, Rights, SysError};
 use capelin_cap::{
     CapRecord, Capability, ExportMode, MappingData, Mint, Object, OperationId, Retype,
-    RetypeRequest, SlotFlags, SlotIndex, SlotStore, State, Step, abort, commit, copy, derive,
-    derive_mapping, export, finish, identify, import, lock_object, make_executable, mark_range,
-    mint, pin, reclaim, relocate, retype, seal, set_remote_copies, unlock_object, unpin,
+    RetypeRequest, SlotFlags, SlotStore, State, Step, abort, commit, copy, derive, derive_mapping,
+    export, finish, identify, import, lock_object, make_executable, mark_range, mint, pin, reclaim,
+    relocate, retype, seal, set_remote_copies, unlock_object, unpin,
 };
 use proptest::prelude::{Strategy, any};
 
 use super::model::{Cap, Closure, Model, NONE, Outcome, key};
-use super::{BOOT_SLOTS, HOME, World, inner_slots};
+use super::{BOOT_SLOTS, HOME, World, at_index, inner_slots, number_of};
 use ObjectType::{
     DevFrame, Dispatcher, EndpointLmp, EndpointUmp, Frame, HomeRam, IrqDest, IrqSource,
     KernelControlBlock, L1CNode, L2CNode, Mapping, Notify, Ram, VNodeL0, VNodeL1, VNodeL3,
@@ -77,7 +77,7 @@ impl Driver {
     pub fn new() -> Self {
         let mut model = Model::default();
         for (slot, capability) in World::first_capabilities() {
-            model.create(slot.0, &capability);
+            model.create(number_of(slot), &capability);
         }
         Self {
             world: World::new(),
@@ -106,7 +106,7 @@ impl Driver {
         let caps = self.world.walk();
         match n % 32 {
             0 => BOOT_SLOTS.start + u32::from(n / 32) % 48,
-            _ => caps[usize::from(n / 32) % caps.len()].0,
+            _ => number_of(caps[usize::from(n / 32) % caps.len()]),
         }
     }
 
@@ -116,7 +116,7 @@ impl Driver {
             .world
             .walk()
             .iter()
-            .map(|index| index.0)
+            .map(|index| number_of(*index))
             .filter(|&at| kinds.contains(&self.world.slot(at).kind()))
             .collect();
         if of_kind.is_empty() || n % 16 == 0 {
@@ -128,7 +128,7 @@ impl Driver {
 
     /// Whether a slot isn't in a container that is going away, or gone.
     fn is_nameable(&self, at: u32) -> bool {
-        let address = super::ARENA + u64::from(at) * 64;
+        let address = super::address_of(at);
         at < HOME
             || self
                 .world
@@ -158,13 +158,13 @@ impl Driver {
                         .arena
                         .index_of(slot.address())
                         .expect("in the arena");
-                    candidates.extend([0, 1, 2, 3, 100, 255].map(|n| first.0 + n));
+                    candidates.extend([0, 1, 2, 3, 100, 255].map(|n| number_of(first) + n));
                 }
                 Dispatcher => {
                     candidates.extend(
                         inner_slots(slot.base())
                             .iter()
-                            .map(|s| s.0)
+                            .map(|s| number_of(*s))
                             .filter(|&s| s != 0),
                     );
                 }
@@ -249,7 +249,7 @@ impl Driver {
         let number = usize::from(op.b) % (self.pending.len() + 1);
         match (op.code % 32, self.pending.get(number).copied()) {
             (29, _) if op.c % 4 == 0 => {
-                let _ = pin(&mut self.world.arena, &self.world.mdb, SlotIndex(at));
+                let _ = pin(&mut self.world.arena, &self.world.mdb, at_index(at));
             }
             (29, _) => self.unlock_all(),
             (24, _) => {
@@ -300,7 +300,7 @@ impl Driver {
         };
         let mask = mask_of(op.c);
         let World { arena, mdb, .. } = &mut self.world;
-        let real = copy(arena, mdb, SlotIndex(src), SlotIndex(dst), mask);
+        let real = copy(arena, mdb, at_index(src), at_index(dst), mask);
         same!(self, real, self.model.copy(src, dst, mask));
         self.note("copy", &real);
     }
@@ -309,7 +309,7 @@ impl Driver {
         let (src, dst) = (self.source(op.a), self.destination(op.b));
         let World { arena, mdb, .. } = &mut self.world;
         let mask = mask_of(op.c);
-        let real = relocate(arena, mdb, SlotIndex(src), SlotIndex(dst), mask);
+        let real = relocate(arena, mdb, at_index(src), at_index(dst), mask);
         same!(self, real, self.model.relocate(src, dst, mask));
         self.note("relocate", &real);
         if real.is_ok() {
@@ -340,7 +340,7 @@ impl Driver {
         };
         let mask = mask_of(op.d);
         let World { arena, mdb, .. } = &mut self.world;
-        let real = mint(arena, mdb, SlotIndex(src), SlotIndex(dst), mask, what);
+        let real = mint(arena, mdb, at_index(src), at_index(dst), mask, what);
         same!(
             self,
             real,
@@ -369,7 +369,7 @@ impl Driver {
             (src, request, dst)
         });
         let World { arena, mdb, .. } = &mut self.world;
-        let real = retype(arena, mdb, SlotIndex(src), &request, SlotIndex(dst));
+        let real = retype(arena, mdb, at_index(src), &request, at_index(dst));
         same!(
             self,
             real,
@@ -395,14 +395,14 @@ impl Driver {
         if slot.is_occupied() && slot.state() == State::InProgress {
             self.world.zero(base, size);
         }
-        let real = finish(&mut self.world.arena, SlotIndex(at));
+        let real = finish(&mut self.world.arena, at_index(at));
         same!(self, real, self.model.finish(at));
     }
 
     fn finish_all(&mut self) {
         for index in self.world.walk() {
             if self.world.arena.slot(index).state() == State::InProgress {
-                self.finish(index.0);
+                self.finish(number_of(index));
             }
         }
         self.begun.clear();
@@ -433,7 +433,7 @@ impl Driver {
             data: [0, 9],
         };
         let World { arena, mdb, .. } = &mut self.world;
-        let real = derive(arena, mdb, SlotIndex(parent), new, SlotIndex(dst));
+        let real = derive(arena, mdb, at_index(parent), new, at_index(dst));
         same!(self, real, self.model.derive(parent, &new, dst));
         self.note("derive", &real);
     }
@@ -468,17 +468,17 @@ impl Driver {
         } = &mut self.world;
         let real = if is_direct {
             // What can't be mapped has the wrong type here, and isn't derived there.
-            derive_mapping(arena, mdb, SlotIndex(parent), data, SlotIndex(dst)).map_err(|error| {
+            derive_mapping(arena, mdb, at_index(parent), data, at_index(dst)).map_err(|error| {
                 match error {
                     SysError::WrongType => SysError::InvalidRetype,
                     error => error,
                 }
             })
         } else {
-            derive(arena, mdb, SlotIndex(parent), new, SlotIndex(dst))
+            derive(arena, mdb, at_index(parent), new, at_index(dst))
         };
         if real.is_ok() {
-            kernel.tables.insert((data.table.0, entry), SlotIndex(dst));
+            kernel.tables.insert((data.table.0, entry), at_index(dst));
         }
         if self.world.slot(parent).is_occupied() {
             same!(self, real, self.model.derive(parent, &new, dst));
@@ -575,25 +575,20 @@ impl Driver {
         // What was saved is one of the capabilities to the object, in a slot that
         // the model doesn't know yet.
         for candidates in expected.rescued.drain(..) {
-            let new = self
-                .world
-                .walk()
-                .into_iter()
-                .map(|index| index.0)
-                .find(|&at| {
-                    let here = seen(&self.world, at);
-                    let is_candidate = |c: &Cap| {
-                        Cap {
-                            at,
-                            remote_copies: NONE,
-                            ..c.clone()
-                        } == Cap {
-                            remote_copies: NONE,
-                            ..here.clone()
-                        }
-                    };
-                    self.model.get(at).is_none() && candidates.iter().any(is_candidate)
-                });
+            let new = self.world.walk().into_iter().map(number_of).find(|&at| {
+                let here = seen(&self.world, at);
+                let is_candidate = |c: &Cap| {
+                    Cap {
+                        at,
+                        remote_copies: NONE,
+                        ..c.clone()
+                    } == Cap {
+                        remote_copies: NONE,
+                        ..here.clone()
+                    }
+                };
+                self.model.get(at).is_none() && candidates.iter().any(is_candidate)
+            });
             let at = new.unwrap_or_else(|| panic!("lost: {candidates:?}"));
             self.model.caps.push(seen(&self.world, at));
             self.note("rescue", &Ok(()));
@@ -622,7 +617,7 @@ impl Driver {
             return;
         }
         let World { arena, mdb, .. } = &mut self.world;
-        let real = export(arena, mdb, SlotIndex(at), KernelId(to), mode);
+        let real = export(arena, mdb, at_index(at), KernelId(to), mode);
         same!(self, real, self.model.export(at, to, mode));
         self.note(&format!("export {mode:?}"), &real);
         if let Ok(record) = real {
@@ -695,7 +690,7 @@ impl Driver {
         }
         if let Err(error) = CapRecord::parse(&record.to_words()) {
             let World { arena, mdb, .. } = &mut self.world;
-            let real = import(arena, mdb, &record, SlotIndex(dst));
+            let real = import(arena, mdb, &record, at_index(dst));
             assert!(real == Err(error) || real == Err(SysError::SlotInUse));
             return;
         }
@@ -708,7 +703,7 @@ impl Driver {
             return;
         }
         let World { arena, mdb, .. } = &mut self.world;
-        let real = import(arena, mdb, &record, SlotIndex(dst));
+        let real = import(arena, mdb, &record, at_index(dst));
         same!(self, real, self.model.import(&record, dst), "{record:?}");
         self.note(&format!("import {:?}", record.mode), &real);
     }
@@ -730,13 +725,13 @@ impl Driver {
         }
         let World { arena, mdb, .. } = &mut self.world;
         let (what, real) = if op.c % 4 == 1 && self.model.get(at).is_some() {
-            let object = Object::of(arena.slot(SlotIndex(at)));
+            let object = Object::of(arena.slot(at_index(at)));
             let real = mark_range(mdb, &object, OperationId(operation));
             let cap = self.model.get(at).expect("it is there").clone();
             same!(self, real, self.model.mark_range(&cap, operation));
             ("mark", real)
         } else {
-            let real = lock_object(arena, mdb, SlotIndex(at), OperationId(operation));
+            let real = lock_object(arena, mdb, at_index(at), OperationId(operation));
             let real = real.map(|_| ());
             same!(self, real, self.model.lock_object(at, operation));
             ("lock", real)
@@ -756,7 +751,7 @@ impl Driver {
         match op.c % 8 {
             0 => {
                 let at = self.source(op.a);
-                let real = pin(&mut self.world.arena, &self.world.mdb, SlotIndex(at));
+                let real = pin(&mut self.world.arena, &self.world.mdb, at_index(at));
                 same!(self, real, self.model.lock(at));
             }
             1..=3 => {
@@ -764,14 +759,14 @@ impl Driver {
                 let at = locked
                     .map_or(op.a.into(), |c| c.at)
                     .clamp(1, arena.len() - 1);
-                let real = unpin(arena, SlotIndex(at));
+                let real = unpin(arena, at_index(at));
                 same!(self, real, self.model.unlock(at));
             }
             4 => self.settle(op),
             5 => {
                 let tombstone = self.model.caps.iter().find(|c| c.tombstone);
                 let at = tombstone.map_or(1, |c| c.at);
-                let real = reclaim(arena, mdb, SlotIndex(at));
+                let real = reclaim(arena, mdb, at_index(at));
                 same!(self, real, self.model.reclaim(at));
             }
             _ => {
@@ -779,7 +774,7 @@ impl Driver {
                 let Some(cap) = self.model.caps.iter().find(has_copies).cloned() else {
                     return;
                 };
-                let real = set_remote_copies(arena, mdb, SlotIndex(cap.at), false);
+                let real = set_remote_copies(arena, mdb, at_index(cap.at), false);
                 assert_eq!(real, Ok(()));
                 for other in self.model.caps.iter_mut().filter(|c| c.is_same(&cap)) {
                     other.remote_copies.1 = false;
@@ -792,12 +787,12 @@ impl Driver {
         let at = self.source_of(op.a, &[Frame]);
         let World { arena, mdb, .. } = &mut self.world;
         if op.b % 2 == 0 {
-            let real = make_executable(arena, mdb, SlotIndex(at));
+            let real = make_executable(arena, mdb, at_index(at));
             same!(self, real, self.model.make_executable(at));
             self.note("make executable", &real);
             return;
         }
-        let real = seal(arena, mdb, SlotIndex(at));
+        let real = seal(arena, mdb, at_index(at));
         same!(self, real, self.model.seal(at));
         self.note("seal", &real);
     }
@@ -805,7 +800,7 @@ impl Driver {
     fn queries(&mut self, op: Op) {
         let at = self.source(op.a);
         let World { arena, mdb, .. } = &self.world;
-        let real = identify(arena, mdb, SlotIndex(at));
+        let real = identify(arena, mdb, at_index(at));
         let Some(cap) = self.model.get(at) else {
             assert_eq!(real, Err(SysError::EmptySlot));
             return;
@@ -834,13 +829,13 @@ impl Driver {
         let offset = u64::from(op.c) % cap.size;
         let size = 1 + u64::from(op.d) * 7 % (cap.size - offset);
         assert_eq!(
-            mdb.is_range_used(arena, SlotIndex(at), offset, size),
+            mdb.is_range_used(arena, at_index(at), offset, size),
             self.model.is_range_used(cap, offset, size)
         );
         for address in [cap.base, cap.base + offset, cap.end()] {
             let found = mdb
                 .find(arena, PhysAddr(address))
-                .map(|index| seen(&self.world, index.0));
+                .map(|index| seen(&self.world, number_of(index)));
             assert_eq!(found.as_ref().map(key), self.model.find(address).map(key));
         }
     }
@@ -852,7 +847,7 @@ impl Driver {
             .world
             .walk()
             .iter()
-            .map(|index| seen(&self.world, index.0))
+            .map(|index| seen(&self.world, number_of(*index)))
             .collect();
         let mut expected = self.model.caps.clone();
         for caps in [&mut real, &mut expected] {

@@ -12,15 +12,18 @@ pub mod model;
 use std::collections::BTreeMap;
 
 use capelin_abi::{KernelId, ObjectType, PhysAddr, Rights, SysError};
+use capelin_cap::segment::SEGMENTS;
 use capelin_cap::{
-    Capability, DeleteList, Effects, MappingData, Mdb, Shelter, Slot, SlotIndex, SlotStore, Step,
-    check, create, delete, drain, revoke,
+    Capability, DeleteList, Effects, MappingData, Mdb, Segments, Shelter, Slot, SlotIndex,
+    SlotStore, Step, check, create, delete, drain, revoke,
 };
 
 /// This kernel.
 pub const SELF: KernelId = KernelId(1);
 /// Where the arena lies.
-pub const ARENA: u64 = 0x4000_0000;
+const ARENA: u64 = 0x4000_0000;
+/// Where home memory lies: on another node.
+const FAR: u64 = 0x400_0000_0000;
 /// Slots that belong to nobody's CNode, for the first capabilities.
 pub const BOOT_SLOTS: std::ops::Range<u32> = 1..49;
 /// Slots for what must not be lost.
@@ -36,12 +39,19 @@ pub const DEVICES: u64 = 0x0900_0000;
 #[derive(Clone)]
 pub struct Arena {
     slots: Vec<Slot>,
+    segments: Segments,
     pub accesses: std::cell::Cell<u64>,
 }
 
 impl Arena {
+    /// Slots of which the first [`HOME`] aren't home memory.
     pub fn new(slots: usize) -> Self {
+        let mut segments = Segments::new(PhysAddr(ARENA), u64::from(HOME) * 64);
+        let far = (slots as u64).saturating_sub(u64::from(HOME)) * 64;
+        let adopted = segments.adopt(PhysAddr(FAR), far.next_multiple_of(4096));
+        assert_eq!(adopted, Ok(at_index(HOME)));
         Self {
+            segments,
             slots: vec![Slot::EMPTY; slots],
             accesses: std::cell::Cell::new(0),
         }
@@ -52,23 +62,48 @@ impl Arena {
     }
 }
 
+/// The index of slot `number`: home memory lies in another segment than the rest.
+pub fn at_index(number: u32) -> SlotIndex {
+    let (segment, offset) = match number.checked_sub(HOME) {
+        // A name that nothing has, near the end of them.
+        Some(offset) if offset > 1 << 30 => return SlotIndex::from_bits(number),
+        Some(offset) => (SEGMENTS - 1, offset),
+        None => (0, number),
+    };
+    SlotIndex::in_segment(segment, offset).expect("a small number")
+}
+
+/// Where slot `number` lies.
+pub fn address_of(number: u32) -> u64 {
+    match number.checked_sub(HOME) {
+        Some(offset) => FAR + u64::from(offset) * 64,
+        None => ARENA + u64::from(number) * 64,
+    }
+}
+
+/// The number of the slot `index`.
+pub fn number_of(index: SlotIndex) -> u32 {
+    match index.segment() {
+        0 => index.offset(),
+        _ => HOME + index.offset(),
+    }
+}
+
 impl SlotStore for Arena {
     fn slot(&self, index: SlotIndex) -> &Slot {
         assert!(!index.is_none(), "slot 0 asked for");
         self.accesses.set(self.accesses.get() + 1);
-        &self.slots[index.0 as usize]
+        &self.slots[number_of(index) as usize]
     }
 
     fn slot_mut(&mut self, index: SlotIndex) -> &mut Slot {
         assert!(!index.is_none(), "slot 0 asked for");
         self.accesses.set(self.accesses.get() + 1);
-        &mut self.slots[index.0 as usize]
+        &mut self.slots[number_of(index) as usize]
     }
 
     fn index_of(&self, address: PhysAddr) -> Option<SlotIndex> {
-        let offset = address.0.checked_sub(ARENA)?;
-        let index = u32::try_from(offset / 64).ok()?;
-        (offset % 64 == 0 && (index as usize) < self.slots.len()).then_some(SlotIndex(index))
+        self.segments.index_of(address)
     }
 }
 
@@ -91,12 +126,12 @@ pub struct Kernel {
 
 /// The slots inside a dispatcher's control block.
 pub fn inner_slots(dispatcher: u64) -> [SlotIndex; 4] {
-    let first = u32::try_from((dispatcher - ARENA) / 64).expect("in the arena");
+    let first = HOME + u32::try_from((dispatcher - FAR) / 64).expect("in the arena");
     [
         SlotIndex::NONE,
-        SlotIndex(first + 8),
-        SlotIndex(first + 9),
-        SlotIndex(first + 10),
+        at_index(first + 8),
+        at_index(first + 9),
+        at_index(first + 10),
     ]
 }
 
@@ -169,7 +204,7 @@ impl World {
             list: DeleteList::new(),
             kernel: Kernel {
                 shelter: Shelter {
-                    first: SlotIndex(SHELTER.start),
+                    first: at_index(SHELTER.start),
                     slots: SHELTER.end - SHELTER.start,
                 },
                 ..Kernel::default()
@@ -185,27 +220,23 @@ impl World {
         let all = Rights::all();
         let memory = |kind, base, size| Capability::memory(kind, PhysAddr(base), size, all);
         [
-            (SlotIndex(1), memory(ObjectType::Ram, RAM, RAM_BYTES)),
+            (at_index(1), memory(ObjectType::Ram, RAM, RAM_BYTES)),
             (
-                SlotIndex(2),
-                memory(
-                    ObjectType::HomeRam,
-                    ARENA + u64::from(HOME) * 64,
-                    HOME_BYTES,
-                ),
+                at_index(2),
+                memory(ObjectType::HomeRam, address_of(HOME), HOME_BYTES),
             ),
-            (SlotIndex(3), memory(ObjectType::PhysAddr, DEVICES, 0x8000)),
+            (at_index(3), memory(ObjectType::PhysAddr, DEVICES, 0x8000)),
             (
-                SlotIndex(4),
+                at_index(4),
                 Capability::interrupts(ObjectType::IrqSource, 32, 16, all),
             ),
-            (SlotIndex(5), Capability::plain(ObjectType::Id, 7, all)),
-            (SlotIndex(6), Capability::plain(ObjectType::Kernel, 0, all)),
+            (at_index(5), Capability::plain(ObjectType::Id, 7, all)),
+            (at_index(6), Capability::plain(ObjectType::Kernel, 0, all)),
         ]
     }
 
     pub fn slot(&self, index: u32) -> &Slot {
-        self.arena.slot(SlotIndex(index))
+        self.arena.slot(at_index(index))
     }
 
     /// The slot of every capability, in order.
@@ -255,9 +286,9 @@ impl World {
         let mut is_node = vec![false; self.arena.slots.len()];
         let mut mappings = BTreeMap::new();
         for &index in &nodes {
-            is_node[index.0 as usize] = true;
-            if index.0 >= HOME {
-                let address = ARENA + u64::from(index.0) * 64;
+            is_node[number_of(index) as usize] = true;
+            if number_of(index) >= HOME {
+                let address = address_of(number_of(index));
                 let claimed = containers
                     .iter()
                     .any(|c| c.base() <= address && address < c.base() + c.size());
@@ -288,7 +319,7 @@ impl World {
             list,
             kernel,
         } = self;
-        delete(arena, mdb, list, SlotIndex(index), kernel)
+        delete(arena, mdb, list, at_index(index), kernel)
     }
 
     pub fn revoke_step(&mut self, index: u32) -> Result<Step, SysError> {
@@ -298,7 +329,7 @@ impl World {
             list,
             kernel,
         } = self;
-        revoke(arena, mdb, list, SlotIndex(index), kernel)
+        revoke(arena, mdb, list, at_index(index), kernel)
     }
 
     pub fn drain_step(&mut self) -> Result<Step, SysError> {
@@ -352,8 +383,8 @@ impl World {
             return;
         };
         let count = u32::try_from(size / 64).expect("small");
-        for number in first.0..first.0 + count {
-            let slot = self.arena.slot_mut(SlotIndex(number));
+        for number in number_of(first)..number_of(first) + count {
+            let slot = self.arena.slot_mut(at_index(number));
             assert!(
                 !slot.is_occupied(),
                 "a new object lies over capability {number}"

@@ -578,11 +578,14 @@ impl Model {
             }
         };
         for other in &self.caps {
-            let address = super::ARENA + u64::from(other.at) * 64;
+            let address = super::address_of(other.at);
             let goes = match cap.kind {
                 L1CNode | L2CNode => cap.base <= address && address < cap.end(),
                 Dispatcher => {
-                    is_ancestor(cap, other) || inner_slots(cap.base).iter().any(|s| s.0 == other.at)
+                    is_ancestor(cap, other)
+                        || inner_slots(cap.base)
+                            .iter()
+                            .any(|s| super::number_of(*s) == other.at)
                 }
                 VNodeL0 | VNodeL1 | VNodeL2 | VNodeL3 => {
                     other.kind == Mapping
@@ -643,7 +646,7 @@ impl Model {
         if self.has_remote_relations(&cap) {
             return Err(SysError::RemoteRelations);
         }
-        let at = super::ARENA + u64::from(cap.at) * 64;
+        let at = super::address_of(cap.at);
         if matches!(cap.kind, Ram | HomeRam | PhysAddr) && cap.base <= at && at < cap.end() {
             return Err(SysError::InsideItself);
         }

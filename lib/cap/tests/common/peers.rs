@@ -6,16 +6,19 @@
 )]
 
 use capelin_abi::{KernelId, ObjectType, PhysAddr, Rights, SysError};
+use capelin_cap::segment::SEGMENTS;
 use capelin_cap::{
     CapRecord, Capability, DeleteList, Effects, ExportMode, Mdb, Mint, Retype, RetypeRequest,
-    Shelter, Slot, SlotIndex, SlotStore, Step, abort, check, commit, copy, create, delete, drain,
-    export, finish, import, import_if, mint, retype, revoke,
+    Segments, Shelter, Slot, SlotIndex, SlotStore, Step, abort, check, commit, copy, create,
+    delete, drain, export, finish, import, import_if, mint, retype, revoke,
 };
 
 pub const PAGE: u64 = 4096;
 pub const RAM: u64 = 0x80_0000_0000;
 /// Where the first kernel's slots lie; the others' follow.
 const ARENA: u64 = 0x4000_0000;
+/// Where their home memory lies: on another node.
+const FAR: u64 = 0x44_0000_0000;
 const SLOTS: u32 = 4096;
 /// Slots for what must not be lost.
 const SHELTER: std::ops::Range<u32> = 192..256;
@@ -25,23 +28,39 @@ const HOME: u32 = 256;
 #[derive(Clone)]
 pub struct Arena {
     slots: Vec<Slot>,
-    base: u64,
+    segments: Segments,
+}
+
+/// The index of slot `number`: home memory lies in another segment than the rest.
+pub fn at_index(number: u32) -> SlotIndex {
+    let (segment, offset) = match number.checked_sub(HOME) {
+        Some(offset) => (SEGMENTS - 1, offset),
+        None => (0, number),
+    };
+    SlotIndex::in_segment(segment, offset).expect("a small number")
+}
+
+/// The number of the slot `index`.
+pub fn number_of(index: SlotIndex) -> u32 {
+    match index.segment() {
+        0 => index.offset(),
+        _ => HOME + index.offset(),
+    }
 }
 
 impl SlotStore for Arena {
     fn slot(&self, index: SlotIndex) -> &Slot {
         assert!(!index.is_none(), "slot 0 asked for");
-        &self.slots[index.0 as usize]
+        &self.slots[number_of(index) as usize]
     }
 
     fn slot_mut(&mut self, index: SlotIndex) -> &mut Slot {
         assert!(!index.is_none(), "slot 0 asked for");
-        &mut self.slots[index.0 as usize]
+        &mut self.slots[number_of(index) as usize]
     }
 
     fn index_of(&self, address: PhysAddr) -> Option<SlotIndex> {
-        let index = u32::try_from(address.0.checked_sub(self.base)? / 64).ok()?;
-        (index < SLOTS).then_some(SlotIndex(index))
+        self.segments.index_of(address)
     }
 }
 
@@ -61,7 +80,7 @@ impl Effects for Quiet {
     fn unbind_irq(&mut self, _: &Slot) {}
     fn shelter(&mut self) -> Shelter {
         Shelter {
-            first: SlotIndex(SHELTER.start),
+            first: at_index(SHELTER.start),
             slots: SHELTER.end - SHELTER.start,
         }
     }
@@ -77,10 +96,14 @@ pub struct Peer {
 
 impl Peer {
     pub fn new(id: u16) -> Self {
+        let own = u64::from(id) * u64::from(SLOTS) * 64;
+        let mut segments = Segments::new(PhysAddr(ARENA + own), u64::from(HOME) * 64);
+        let far = segments.adopt(PhysAddr(FAR + own), u64::from(SLOTS - HOME) * 64);
+        assert_eq!(far, Ok(at_index(HOME)));
         Self {
             arena: Arena {
                 slots: vec![Slot::EMPTY; SLOTS as usize],
-                base: ARENA + u64::from(id) * u64::from(SLOTS) * 64,
+                segments,
             },
             mdb: Mdb::new(KernelId(id)),
             list: DeleteList::new(),
@@ -89,21 +112,22 @@ impl Peer {
     }
 
     pub fn slot(&self, at: u32) -> &Slot {
-        self.arena.slot(SlotIndex(at))
+        self.arena.slot(at_index(at))
     }
 
     /// Home memory, in slot `at`.
     pub fn boot_home(&mut self, at: u32) {
-        let base = PhysAddr(self.arena.base + u64::from(HOME) * 64);
+        let base = self.arena.segments.address_of(at_index(HOME));
+        let base = base.expect("the far segment");
         let bytes = u64::from(SLOTS - HOME) * 64;
         let home = Capability::memory(ObjectType::HomeRam, base, bytes, Rights::all());
-        create(&mut self.arena, &mut self.mdb, home, SlotIndex(at)).expect("at boot");
+        create(&mut self.arena, &mut self.mdb, home, at_index(at)).expect("at boot");
     }
 
     /// The slot `number` of the CNode in `at`.
     pub fn within(&self, at: u32, number: u32) -> u32 {
         let first = self.arena.index_of(self.slot(at).address());
-        first.expect("home memory").0 + number
+        number_of(first.expect("home memory")) + number
     }
 
     pub fn retype(
@@ -122,9 +146,9 @@ impl Peer {
             is_privileged: false,
         };
         let (arena, mdb) = (&mut self.arena, &mut self.mdb);
-        let made = retype(arena, mdb, SlotIndex(src), &request, SlotIndex(dst))?;
+        let made = retype(arena, mdb, at_index(src), &request, at_index(dst))?;
         if made != Retype::Done {
-            finish(arena, SlotIndex(dst))?;
+            finish(arena, at_index(dst))?;
         }
         Ok(())
     }
@@ -136,19 +160,19 @@ impl Peer {
 
     pub fn copy(&mut self, src: u32, dst: u32) -> Result<(), SysError> {
         let (arena, mdb) = (&mut self.arena, &mut self.mdb);
-        copy(arena, mdb, SlotIndex(src), SlotIndex(dst), Rights::all())
+        copy(arena, mdb, at_index(src), at_index(dst), Rights::all())
     }
 
     pub fn part(&mut self, src: u32, dst: u32, offset: u64, size: u64) -> Result<(), SysError> {
         let (arena, mdb) = (&mut self.arena, &mut self.mdb);
         let part = Mint::Range { offset, size };
-        let (src, dst) = (SlotIndex(src), SlotIndex(dst));
+        let (src, dst) = (at_index(src), at_index(dst));
         mint(arena, mdb, src, dst, Rights::all(), part)
     }
 
     pub fn export(&mut self, at: u32, to: u16, mode: ExportMode) -> Result<CapRecord, SysError> {
         let (arena, mdb) = (&mut self.arena, &mut self.mdb);
-        export(arena, mdb, SlotIndex(at), KernelId(to), mode)
+        export(arena, mdb, at_index(at), KernelId(to), mode)
     }
 
     pub fn commit(&mut self, record: &CapRecord) -> Result<(), SysError> {
@@ -165,23 +189,23 @@ impl Peer {
         at: u32,
         take: impl FnOnce() -> Result<(), SysError>,
     ) -> Result<(), SysError> {
-        import_if(&mut self.arena, &mut self.mdb, record, SlotIndex(at), take)
+        import_if(&mut self.arena, &mut self.mdb, record, at_index(at), take)
     }
 
     pub fn import(&mut self, record: &CapRecord, at: u32) -> Result<(), SysError> {
-        import(&mut self.arena, &mut self.mdb, record, SlotIndex(at))
+        import(&mut self.arena, &mut self.mdb, record, at_index(at))
     }
 
     pub fn delete_step(&mut self, at: u32) -> Result<Step, SysError> {
         let (arena, mdb, list) = (&mut self.arena, &mut self.mdb, &mut self.list);
-        let result = delete(arena, mdb, list, SlotIndex(at), &mut self.effects);
+        let result = delete(arena, mdb, list, at_index(at), &mut self.effects);
         self.assert_sound();
         result
     }
 
     pub fn revoke_step(&mut self, at: u32) -> Result<Step, SysError> {
         let (arena, mdb, list) = (&mut self.arena, &mut self.mdb, &mut self.list);
-        let result = revoke(arena, mdb, list, SlotIndex(at), &mut self.effects);
+        let result = revoke(arena, mdb, list, at_index(at), &mut self.effects);
         self.assert_sound();
         result
     }
@@ -210,7 +234,7 @@ impl Peer {
         for at in SHELTER.start..SHELTER.end - but {
             if self.slot(at).is_empty() {
                 let filler = Capability::plain(ObjectType::Id, u64::from(at), Rights::all());
-                create(&mut self.arena, &mut self.mdb, filler, SlotIndex(at)).expect("empty");
+                create(&mut self.arena, &mut self.mdb, filler, at_index(at)).expect("empty");
             }
         }
     }
@@ -247,7 +271,7 @@ impl Peer {
         let mut all = Vec::new();
         let mut node = self.mdb.first(&self.arena);
         while let Some(index) = node {
-            all.push(index.0);
+            all.push(number_of(index));
             node = self.mdb.next(&self.arena, index);
         }
         all
