@@ -10,7 +10,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::tree::{NodeId, Tree};
-use crate::types::{Interrupt, Intid, PhysAddr, Reg, Status};
+use crate::types::{Interrupt, Intid, PhysAddr, Reg, Region, Status};
 
 /// What `/chosen` holds.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -27,6 +27,18 @@ pub struct Chosen {
     pub initrd_start: Option<PhysAddr>,
     /// First address after it.
     pub initrd_end: Option<PhysAddr>,
+}
+
+impl Chosen {
+    /// The initial ramdisk, if there is a sensible one.
+    #[must_use]
+    pub fn initrd(&self) -> Option<Region> {
+        let (start, end) = (self.initrd_start?, self.initrd_end?);
+        (start < end).then(|| Region {
+            base: start,
+            size: end.0 - start.0,
+        })
+    }
 }
 
 /// What programs a console.

@@ -16,17 +16,40 @@ use crate::types::{PhysAddr, Region};
 
 /// The first word of a blob.
 pub const MAGIC: u32 = 0xd00d_feed;
+/// Where a header holds `totalsize`, in bytes from the blob's start.
+pub const TOTAL_SIZE_OFFSET: u64 = 4;
 /// Bytes of a version 17 header.
 pub const HEADER_SIZE: usize = 40;
-/// Largest blob that is read, in bytes. The largest tree in Linux 6.12 has 152 KB, and
-/// the arm64 boot protocol allows 2 MiB; but QEMU pads its trees to 1 MiB, and doubles
-/// that when such a tree is given to it again.
-pub const MAX_SIZE: usize = 8 << 20;
+/// Largest blob that is read, in bytes up to the end of its last block: what the arm64
+/// boot protocol allows. The largest tree in Linux 6.12 has 152 KB, that of a real
+/// RK3588 board, as U-Boot hands it over, 280 KB.
+pub const MAX_SIZE: usize = 2 << 20;
+/// Largest `totalsize`, in bytes. What follows the last block isn't read, and isn't
+/// copied either; QEMU pads its own trees to 1 MiB, and any tree that it is given to
+/// twice the size and 10,000 bytes.
+pub const MAX_TOTAL_SIZE: usize = 8 << 20;
+
+/// Bytes of a buddy heap that [`crate::Machine::parse_without_devices`] takes at most
+/// for a blob of `used` bytes ([`used_size`]), whatever they are. A real tree takes less
+/// than its own size.
+#[must_use]
+pub const fn heap_bytes(used: usize) -> usize {
+    FIXED_BYTES + 24 * used
+}
+
+/// As [`heap_bytes`], for [`crate::console`].
+#[must_use]
+pub const fn lean_heap_bytes(used: usize) -> usize {
+    FIXED_BYTES + 8 * used
+}
+
+/// What reading takes of a heap for the smallest blob, in bytes.
+const FIXED_BYTES: usize = 128 << 10;
 
 /// A blob's header: offsets and sizes in bytes, not yet checked against the blob.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Header {
-    /// Size of the whole blob: 36 to [`MAX_SIZE`].
+    /// Size of the whole blob: 36 to [`MAX_TOTAL_SIZE`].
     pub total_size: usize,
     /// Offset of the structure block.
     pub structure_offset: usize,
@@ -63,10 +86,19 @@ pub fn total_size(bytes: &[u8]) -> Result<usize, DtError> {
     }
     let total = size as usize;
     // Version 16 headers have 36 bytes.
-    if !(36..=MAX_SIZE).contains(&total) {
+    if !(36..=MAX_TOTAL_SIZE).contains(&total) {
         return Err(DtError::BadTotalSize { total_size: size });
     }
     Ok(total)
+}
+
+/// Bytes of `blob` to the end of its last block, which is all that anybody reads.
+///
+/// # Errors
+///
+/// Why the bytes are no well-formed tree.
+pub fn used_size(blob: &[u8]) -> Result<usize, DtError> {
+    crate::validate::validate(blob).map(|blob| blob.used)
 }
 
 /// Reads the header from a blob's first [`HEADER_SIZE`] bytes (36 suffice for
@@ -102,6 +134,27 @@ pub fn header(bytes: &[u8]) -> Result<Header, DtError> {
             None
         },
     })
+}
+
+/// The memory that the tree gives, without its reservations and `extra`, as
+/// [`usable`] cuts it: found before there is memory enough for the whole
+/// [`crate::Machine`]. Of a real tree, that takes about half of what the blob has; never
+/// more than [`heap_bytes`].
+///
+/// # Errors
+///
+/// Why the bytes are no well-formed tree.
+pub fn free_memory(blob: &[u8], extra: &[Region]) -> Result<Vec<MemoryRegion>, DtError> {
+    let blob = crate::validate::validate(blob)?;
+    let tree = crate::tree::Tree::new(&blob);
+    let memory = crate::memory::memory(&tree);
+    let mut reserved = blob.reservations;
+    crate::memory::reserved_nodes(&tree, &mut reserved);
+    if tree.is_exhausted() {
+        return Err(DtError::TooComplex);
+    }
+    drop(tree);
+    Ok(usable(&memory, &reserved, extra))
 }
 
 /// The whole 4 KiB pages of `memory` in which no byte is in `reservations` or

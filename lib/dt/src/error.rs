@@ -44,10 +44,16 @@ pub enum DtError {
         /// `last_comp_version`.
         last_compatible: u32,
     },
-    /// `totalsize` is smaller than the header or larger than [`crate::early::MAX_SIZE`].
+    /// `totalsize` is smaller than the header or larger than
+    /// [`crate::early::MAX_TOTAL_SIZE`].
     BadTotalSize {
         /// `totalsize`, in bytes.
         total_size: u32,
+    },
+    /// The blob's blocks end behind its first [`crate::early::MAX_SIZE`] bytes.
+    TooLarge {
+        /// Where they end, in bytes.
+        used: usize,
     },
     /// The blob's bytes end before its `totalsize`.
     Truncated {
@@ -122,6 +128,11 @@ impl fmt::Display for DtError {
             Self::BadTotalSize { total_size } => {
                 write!(f, "the header gives an impossible size, {total_size} bytes")
             }
+            Self::TooLarge { used } => write!(
+                f,
+                "it has {used} bytes, the arm64 boot protocol allows {}",
+                crate::early::MAX_SIZE
+            ),
             Self::Truncated { total_size, length } => write!(
                 f,
                 "truncated: the header says {total_size} bytes, there are {length}"

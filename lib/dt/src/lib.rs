@@ -6,16 +6,17 @@
 //! The design note is `docs/050-device-tree.md`.
 //!
 //! ```text
-//! bytes ── validate ──▶ fdt crate ──▶ tree (arena) ──▶ cpu, gic, timer, ... ──▶ Machine ──▶ bootability
-//!          strict, own                 parents, phandles, translation
+//! bytes ── validate ──▶ tree (arena) ──▶ cpu, gic, timer, ... ──▶ Machine ──▶ bootability
+//!          strict       parents, phandles, translation
 //! ```
 //!
 //! | module | holds |
 //! | --- | --- |
 //! | [`early`] | a blob's size from its first bytes; usable memory |
-//! | [`validate`] | the structural check in front of the `fdt` crate |
+//! | [`validate`] | the structural check in front of everything else |
 //! | `tree`, `address`, `interrupt` | nodes, `ranges`, `interrupt-map` |
 //! | [`cpu`], [`cache`], [`gic`], [`timer`], [`memory`], [`psci`], [`chosen`], [`device`] | one subject each |
+//! | `grow` (with the feature of that name) | large trees of small ones, for tests |
 //! | [`mod@bootability`] | what of all that keeps Capelin from booting, or from using it |
 //!
 //! Nothing here panics, loops or takes more than bounded time and memory,
@@ -40,6 +41,8 @@ pub mod device;
 pub mod early;
 pub mod error;
 pub mod gic;
+#[cfg(feature = "grow")]
+pub mod grow;
 mod interrupt;
 pub mod memory;
 pub mod psci;
@@ -97,6 +100,22 @@ pub struct Machine {
     pub devices: Vec<Device>,
 }
 
+/// What firmware says, and the console, alone: for whoever needs no more of a tree,
+/// whatever its size ([`early::lean_heap_bytes`]).
+///
+/// # Errors
+///
+/// As [`Machine::parse`].
+pub fn console(blob: &[u8]) -> Result<(Chosen, Option<Console>), DtError> {
+    let blob = validate::validate(blob)?;
+    let tree = tree::Tree::new(&blob);
+    let found = chosen::read(&tree);
+    if tree.is_exhausted() {
+        return Err(DtError::TooComplex);
+    }
+    Ok(found)
+}
+
 impl Machine {
     /// Reads a flattened device tree. Bytes after its `totalsize` are ignored.
     ///
@@ -105,13 +124,42 @@ impl Machine {
     /// Why the bytes are no well-formed tree. What is merely missing or odd in a
     /// well-formed one is no error: see [`bootability()`].
     pub fn parse(blob: &[u8]) -> Result<Self, DtError> {
+        Self::parse_counting(blob).map(|(machine, _)| machine)
+    }
+
+    /// As [`Machine::parse`], with the steps of work that it took: at most a
+    /// million, and two for each byte of the blob.
+    ///
+    /// # Errors
+    ///
+    /// As [`Machine::parse`].
+    pub fn parse_counting(blob: &[u8]) -> Result<(Self, u64), DtError> {
+        Self::parse_with(blob, device::read)
+    }
+
+    /// As [`Machine::parse`], but for [`Machine::devices`], which stays empty: they
+    /// are most of what a large tree becomes, and whoever only boots needs none.
+    /// [`early::heap_bytes`] says how much memory that takes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Machine::parse`].
+    pub fn parse_without_devices(blob: &[u8]) -> Result<Self, DtError> {
+        Self::parse_with(blob, |_| Vec::new()).map(|(machine, _)| machine)
+    }
+
+    fn parse_with(
+        blob: &[u8],
+        devices: fn(&tree::Tree<'_>) -> Vec<Device>,
+    ) -> Result<(Self, u64), DtError> {
         let blob = validate::validate(blob)?;
-        let tree = tree::Tree::new(&blob.bytes)?;
-        let machine = Self::read(&tree, &blob);
+        let tree = tree::Tree::new(&blob);
+        let mut machine = Self::read(&tree, &blob);
+        machine.devices = devices(&tree);
         if tree.is_exhausted() {
             return Err(DtError::TooComplex);
         }
-        Ok(machine)
+        Ok((machine, tree.steps()))
     }
 
     fn read(tree: &tree::Tree<'_>, blob: &validate::Blob<'_>) -> Self {
@@ -132,7 +180,7 @@ impl Machine {
             chosen,
             console,
             distances: memory::distances(tree),
-            devices: device::read(tree),
+            devices: Vec::new(),
         }
     }
 
@@ -193,11 +241,7 @@ impl Machine {
     /// The initial ramdisk, if `/chosen` gives a sensible one.
     #[must_use]
     pub fn initrd(&self) -> Option<Region> {
-        let (start, end) = (self.chosen.initrd_start?, self.chosen.initrd_end?);
-        (start < end).then(|| Region {
-            base: start,
-            size: end.0 - start.0,
-        })
+        self.chosen.initrd()
     }
 
     /// The memory that neither a reservation nor `extra` takes: see

@@ -137,35 +137,46 @@ fn memory_nodes(tree: &Tree<'_>) -> Vec<MemoryRegion> {
 
 /// Every reservation: the block's first, then `/reserved-memory`'s.
 pub(crate) fn reservations(tree: &Tree<'_>, block: &[Region]) -> Vec<Reservation> {
-    let mut found: Vec<Reservation> = block
-        .iter()
-        .map(|&region| Reservation {
-            name: String::new(),
-            compatible: Vec::new(),
-            regions: [region].into(),
-            kind: ReservationKind::ReservationBlock,
-            no_map: false,
-            reusable: false,
-            status: Status::Okay,
-        })
-        .collect();
-    if let Some(parent) = tree.child(Tree::ROOT, "reserved-memory") {
-        found.extend(
-            tree.children(parent)
-                .map(|node| reservation(tree, parent, node)),
-        );
+    let parent = tree.child(Tree::ROOT, "reserved-memory");
+    let nodes = || parent.into_iter().flat_map(|parent| tree.children(parent));
+    // Counted first, so that no more memory is taken than they need.
+    let mut found = Vec::with_capacity(block.len() + nodes().count());
+    found.extend(block.iter().map(|&region| Reservation {
+        name: String::new(),
+        compatible: Vec::new(),
+        regions: [region].into(),
+        kind: ReservationKind::ReservationBlock,
+        no_map: false,
+        reusable: false,
+        status: Status::Okay,
+    }));
+    if let Some(parent) = parent {
+        found.extend(nodes().map(|node| reservation(tree, parent, node)));
     }
     found
 }
 
-fn reservation(tree: &Tree<'_>, parent: NodeId, node: NodeId) -> Reservation {
+/// Adds what `/reserved-memory` takes away to `found`.
+pub(crate) fn reserved_nodes(tree: &Tree<'_>, found: &mut Vec<Region>) {
+    let parent = tree.child(Tree::ROOT, "reserved-memory");
+    let nodes = || parent.into_iter().flat_map(|parent| tree.children(parent));
+    for node in nodes().filter(|&node| tree.status(node).is_okay()) {
+        found.extend(fixed_places(tree, node));
+    }
+}
+
+/// Where a child of `/reserved-memory` is fixed to. Real trees forget `ranges` on
+/// `/reserved-memory`, though it must be there and empty; the addresses are meant to be
+/// the CPU's all the same.
+fn fixed_places(tree: &Tree<'_>, node: NodeId) -> Vec<Region> {
     let regs = tree.reg(node);
-    // Real trees forget `ranges` on `/reserved-memory`, though it must be there
-    // and empty; the addresses are meant to be the CPU's all the same.
-    let regions: Vec<Region> = regs
-        .iter()
+    regs.iter()
         .map(|reg| Region::new(reg.base.map_or(reg.bus, |base| base.0), reg.size))
-        .collect();
+        .collect()
+}
+
+fn reservation(tree: &Tree<'_>, parent: NodeId, node: NodeId) -> Reservation {
+    let regions = fixed_places(tree, node);
     let size = tree.u64(node, "size").filter(|_| regions.is_empty());
     Reservation {
         name: String::from(tree.name(node)),

@@ -1,53 +1,57 @@
-//! The gate in front of the `fdt` crate: a strict structural check of a blob.
+//! The gate: a strict structural check of a blob, which everything behind it relies
+//! on (devicetree specification, chapter 5):
 //!
-//! `fdt` 0.1.5 indexes without bounds and panics on what it doesn't expect, so it
-//! sees a blob only after this module has found that (devicetree specification,
-//! chapter 5)
-//!
-//! * all blocks lie inside the blob and are aligned,
+//! * all blocks lie inside the blob, within its first [`MAX_SIZE`] bytes, and are
+//!   aligned,
 //! * the memory reservation block ends with its empty entry,
 //! * the structure block is one tree: properties before subnodes, names
 //!   terminated and printable, values inside the block, at most [`MAX_DEPTH`]
 //!   levels, [`MAX_NODES`] nodes and [`MAX_PATH`] bytes of path, `FDT_END` last,
 //! * every property name is a terminated string inside the strings block.
 //!
-//! Two things are legal but too much for `fdt`: `FDT_NOP` tokens between
-//! properties (firmware overwrites what it deletes with them) and version 16,
-//! which has no `size_dt_struct`. Such a blob is rewritten to a plain version 17
-//! blob first; see [`Blob`].
+//! `FDT_NOP` tokens, with which firmware overwrites what it deletes, may stand
+//! anywhere; in version 16, which has no `size_dt_struct`, the structure block ends
+//! with its `FDT_END`.
 //!
 //! ```text
 //! header (40) | reservations ..., {0, 0} | structure ..., END | strings ...
 //! ```
 
-use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
-use crate::early::{Header, header};
+use crate::early::{Header, MAX_SIZE, header};
 use crate::error::{Block, DtError};
 use crate::types::Region;
 
 /// Levels of nodes, the root included.
 pub const MAX_DEPTH: usize = 64;
-/// Nodes; the largest tree in Linux 6.12 has 1,112.
-pub const MAX_NODES: usize = 1 << 14;
+/// Nodes: four times as many as a tree of 2 MiB has whose nodes are as large as real
+/// ones (138 bytes, the largest tree in Linux 6.12: 1,112 nodes).
+pub const MAX_NODES: usize = 1 << 16;
 /// Bytes in a node's path.
 pub const MAX_PATH: usize = 1024;
 /// Bytes in a node's or property's name. The specification says 31, which many
 /// real trees exceed.
 pub const MAX_NAME: usize = 255;
 
-const BEGIN_NODE: u32 = 1;
-const END_NODE: u32 = 2;
-const PROP: u32 = 3;
-const NOP: u32 = 4;
-const END: u32 = 9;
+pub(crate) const BEGIN_NODE: u32 = 1;
+pub(crate) const END_NODE: u32 = 2;
+pub(crate) const PROP: u32 = 3;
+pub(crate) const NOP: u32 = 4;
+pub(crate) const END: u32 = 9;
 
 /// A checked blob.
 pub struct Blob<'a> {
-    /// The bytes to hand on, without `FDT_NOP`s and with a version 17 header:
-    /// those given, or where they weren't so, a rewritten copy.
-    pub bytes: Cow<'a, [u8]>,
+    /// The structure block, up to and with its `FDT_END`.
+    pub(crate) structure: &'a [u8],
+    /// The strings block.
+    pub(crate) strings: &'a [u8],
+    /// How many nodes there are.
+    pub(crate) nodes: usize,
+    /// How many properties they have together.
+    pub(crate) properties: usize,
+    /// Bytes from the blob's start to the end of its last block.
+    pub(crate) used: usize,
     /// The header of the blob that was given.
     pub header: Header,
     /// The memory reservation block's entries, in order.
@@ -90,17 +94,29 @@ pub fn validate(blob: &[u8]) -> Result<Blob<'_>, DtError> {
         strings,
         base: header.structure_offset,
         at: 0,
+        nodes: 0,
+        properties: 0,
     };
-    let nops = walk.tree()?;
-    let length = walk.at;
-    let bytes = if nops == 0 && header.structure_size.is_some() {
-        Cow::Borrowed(blob)
-    } else {
-        let structure = structure.get(..length).unwrap_or(structure);
-        Cow::Owned(rewrite(&header, structure, strings))
-    };
+    walk.tree()?;
+    let (nodes, properties) = (walk.nodes, walk.properties);
+    let structure = structure.get(..walk.at).unwrap_or(structure);
+    let reserved = 16 * (reservations.len() + 1);
+    let used = [
+        crate::early::HEADER_SIZE.min(blob.len()),
+        header.reservations_offset + reserved,
+        header.structure_offset + structure.len(),
+        header.strings_offset + strings.len(),
+    ];
+    let used = used.into_iter().max().unwrap_or(blob.len());
+    if used > MAX_SIZE {
+        return Err(DtError::TooLarge { used });
+    }
     Ok(Blob {
-        bytes,
+        structure,
+        strings,
+        nodes,
+        properties,
+        used,
         header,
         reservations,
     })
@@ -127,18 +143,24 @@ fn reservations(blob: &[u8], header: &Header) -> Result<Vec<Region>, DtError> {
     let bytes = blob
         .get(start..)
         .ok_or(DtError::BlockOutside(Block::Reservations))?;
-    let mut found = Vec::new();
-    for entry in bytes.chunks_exact(16) {
-        let half = |at: usize| {
-            u64::from(word(entry, at).unwrap_or(0)) << 32
-                | u64::from(word(entry, at + 4).unwrap_or(0))
-        };
-        match (half(0), half(8)) {
-            (0, 0) => return Ok(found),
-            (base, size) => found.push(Region::new(base, size)),
-        }
-    }
-    Err(DtError::Unterminated(Block::Reservations))
+    let half = |entry: &[u8], at: usize| {
+        u64::from(word(entry, at).unwrap_or(0)) << 32 | u64::from(word(entry, at + 4).unwrap_or(0))
+    };
+    let entries = bytes
+        .chunks_exact(16)
+        .map(|entry| (half(entry, 0), half(entry, 8)));
+    // Counted first, so that no more memory is taken than they need.
+    let count = entries
+        .clone()
+        .position(|entry| entry == (0, 0))
+        .ok_or(DtError::Unterminated(Block::Reservations))?;
+    let mut found = Vec::with_capacity(count);
+    found.extend(
+        entries
+            .take(count)
+            .map(|(base, size)| Region::new(base, size)),
+    );
+    Ok(found)
 }
 
 struct Walk<'a> {
@@ -148,12 +170,14 @@ struct Walk<'a> {
     base: usize,
     /// Offset of the next token in the structure block; a multiple of 4.
     at: usize,
+    /// Nodes and properties so far.
+    nodes: usize,
+    properties: usize,
 }
 
 impl Walk<'_> {
-    /// Walks to `FDT_END` and returns how many `FDT_NOP`s there were.
-    fn tree(&mut self) -> Result<usize, DtError> {
-        let (mut nops, mut nodes) = (0, 0);
+    /// Walks to `FDT_END`.
+    fn tree(&mut self) -> Result<(), DtError> {
         // Path length up to and with each open node; its number is the depth.
         let mut open: Vec<usize> = Vec::new();
         let mut may_have_properties = false;
@@ -161,15 +185,15 @@ impl Walk<'_> {
             let offset = self.base + self.at;
             let token = self.next_word()?;
             match token {
-                NOP => nops += 1,
+                NOP => {}
                 BEGIN_NODE => {
-                    if open.is_empty() && nodes != 0 {
+                    if open.is_empty() && self.nodes != 0 {
                         return Err(DtError::NoSingleRoot);
                     }
                     if open.len() == MAX_DEPTH {
                         return Err(DtError::TooDeep { offset });
                     }
-                    if nodes == MAX_NODES {
+                    if self.nodes == MAX_NODES {
                         return Err(DtError::TooManyNodes);
                     }
                     let name = self.node_name(open.is_empty(), offset)?;
@@ -177,7 +201,7 @@ impl Walk<'_> {
                     if path > MAX_PATH {
                         return Err(DtError::PathTooLong { offset });
                     }
-                    nodes += 1;
+                    self.nodes += 1;
                     open.push(path);
                     may_have_properties = true;
                 }
@@ -187,10 +211,10 @@ impl Walk<'_> {
                     may_have_properties = false;
                 }
                 END if open.is_empty() => {
-                    return if nodes == 0 {
+                    return if self.nodes == 0 {
                         Err(DtError::NoSingleRoot)
                     } else {
-                        Ok(nops)
+                        Ok(())
                     };
                 }
                 _ => return Err(DtError::BadToken { offset, token }),
@@ -220,6 +244,7 @@ impl Walk<'_> {
 
     /// Steps over what follows `FDT_PROP`: length, name offset, value, padding.
     fn property(&mut self, offset: usize) -> Result<(), DtError> {
+        self.properties += 1;
         let length = self.next_word()? as usize;
         let name = self.next_word()? as usize;
         let bad_name = DtError::BadName { offset };
@@ -242,53 +267,8 @@ impl Walk<'_> {
 }
 
 /// The length of the name that `bytes` start with, without its terminator.
-fn name_length(bytes: &[u8]) -> Option<usize> {
+pub(crate) fn name_length(bytes: &[u8]) -> Option<usize> {
     let length = bytes.iter().take(MAX_NAME + 1).position(|&b| b == 0)?;
     let name = bytes.get(..length)?;
     name.iter().all(u8::is_ascii_graphic).then_some(length)
-}
-
-/// Makes a version 17 blob of a checked structure block, without its
-/// `FDT_NOP`s. Its reservation block is empty: those were read already.
-fn rewrite(header: &Header, structure: &[u8], strings: &[u8]) -> Vec<u8> {
-    const HEADER: usize = 40;
-    const RESERVATIONS: usize = 16;
-    let mut out = Vec::with_capacity(HEADER + RESERVATIONS + structure.len() + strings.len());
-    out.resize(HEADER + RESERVATIONS, 0);
-    let mut at = 0;
-    while let Some(token) = word(structure, at) {
-        let length = match token {
-            BEGIN_NODE => {
-                let name = structure.get(at + 4..).and_then(name_length).unwrap_or(0);
-                4 + (name + 1).next_multiple_of(4)
-            }
-            PROP => 12 + (word(structure, at + 4).unwrap_or(0) as usize).next_multiple_of(4),
-            _ => 4,
-        };
-        if token != NOP {
-            out.extend_from_slice(structure.get(at..at + length).unwrap_or(&[]));
-        }
-        at += length;
-    }
-    let strings_offset = out.len();
-    out.extend_from_slice(strings);
-    // No value exceeds the blob's own size, which the header gave in 32 bits,
-    // but for the 16 bytes of reservations.
-    let field = |value: usize| u32::try_from(value).unwrap_or(u32::MAX).to_be_bytes();
-    let fields = [
-        crate::early::MAGIC.to_be_bytes(),
-        field(out.len()),
-        field(HEADER + RESERVATIONS),
-        field(strings_offset),
-        field(HEADER),
-        field(17),
-        field(16),
-        header.boot_cpu.to_be_bytes(),
-        field(strings.len()),
-        field(strings_offset - HEADER - RESERVATIONS),
-    ];
-    for (to, from) in out.iter_mut().zip(fields.as_flattened()) {
-        *to = *from;
-    }
-    out
 }
