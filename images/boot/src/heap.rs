@@ -11,6 +11,7 @@ use core::ptr::NonNull;
 
 use buddy_system_allocator::Heap;
 use capelin_boot::HEAP_BYTES;
+use capelin_dt::Region;
 
 /// Blocks up to 2^31 bytes: more than there is.
 const ORDERS: usize = 32;
@@ -32,6 +33,24 @@ unsafe impl Sync for BootHeap {}
 
 #[global_allocator]
 static HEAP: BootHeap = BootHeap(UnsafeCell::new(Heap::new()));
+
+/// Gives memory besides the arena to the heap.
+///
+/// # Safety
+/// 1. It is memory that nobody else uses from now on, below the end of the address
+///    space, and no other part of this heap.
+pub(crate) unsafe fn add(region: Region) {
+    let (Ok(start), Ok(end)) = (
+        usize::try_from(region.base.0),
+        usize::try_from(region.end()),
+    ) else {
+        return;
+    };
+    // SAFETY: as in `init`.
+    let heap = unsafe { &mut *HEAP.0.get() };
+    // SAFETY: it is ours (1).
+    unsafe { heap.add_to_heap(start, end) };
+}
 
 /// Gives the arena to the heap. Once, before anything is allocated.
 pub(crate) fn init() {

@@ -25,8 +25,9 @@ pub mod hardware;
 pub mod modules;
 pub mod place;
 
-/// Bytes of the heap on which the device tree is parsed: measured in
-/// `tests/heap.rs`, with room.
+/// Bytes of the heap that the image brings, on which the device tree is parsed: twice
+/// what a tree of the largest size takes whose nodes are like real ones. For a large
+/// tree that takes more, [`place::heap_pieces`] finds more.
 pub const HEAP_BYTES: usize = 4 << 20;
 /// The alignment of the largest block that the heap hands out, and so its own.
 pub const HEAP_ALIGNMENT: usize = 64;

@@ -9,6 +9,7 @@
 //! boot driver  taken           free
 //! archive      taken           taken
 //! tree, given  taken           free
+//! heap grown   taken           free
 //! tree, copy   placed          taken
 //! kernels      placed          taken      the table of all kernels (capelin_peers)
 //! home memory  placed          taken
@@ -22,7 +23,7 @@ use capelin_dt::early::usable;
 use capelin_dt::{EnableMethod, Machine, MemoryRegion, NumaId, Region};
 use capelin_peers::PeerTable;
 
-use crate::BootError;
+use crate::{BootError, HEAP_BYTES};
 
 /// Home memory of a core, in bytes, unless what it must hold is large or memory is
 /// small.
@@ -36,13 +37,42 @@ const PHYSICAL_END: u64 = 1 << 48;
 
 /// What lies where when the boot driver starts.
 #[derive(Clone, Copy, Debug)]
-pub struct Given {
-    /// The boot driver with its heap and stack, without the archive.
+pub struct Given<'a> {
+    /// The boot driver with the heap that it brings and its stack, without the archive.
     pub boot_driver: Region,
     /// The device tree as firmware gave it.
     pub device_tree: Region,
+    /// What of the tree is copied: its bytes to the end of the last block.
+    pub device_tree_bytes: u64,
     /// The module archive.
     pub archive: Region,
+    /// Memory that the boot driver's heap has besides ([`heap_pieces`]).
+    pub heap: &'a [Region],
+}
+
+/// The memory by which the boot driver's heap must grow so that it has `bytes` bytes in
+/// all: of the largest regions in `free`, at most the upper half of each. Less where
+/// there is less.
+#[must_use]
+pub fn heap_pieces(free: &[MemoryRegion], bytes: u64) -> Vec<Region> {
+    let mut missing = bytes.saturating_sub(HEAP_BYTES as u64);
+    let mut largest: Vec<Region> = free.iter().map(|memory| memory.region).collect();
+    largest.sort_unstable_by_key(|region| core::cmp::Reverse(region.size));
+    let mut pieces = Vec::new();
+    for region in largest {
+        if missing == 0 {
+            break;
+        }
+        let bytes = missing
+            .checked_next_multiple_of(PAGE_SIZE)
+            .unwrap_or(u64::MAX)
+            .min(region.size / 2 / PAGE_SIZE * PAGE_SIZE);
+        if bytes != 0 {
+            pieces.push(Region::new(region.end() - bytes, bytes));
+        }
+        missing = missing.saturating_sub(bytes);
+    }
+    pieces
 }
 
 /// Where things go.
@@ -69,7 +99,7 @@ pub struct Placement {
 /// [`BootError::NoHomeMemory`], [`BootError::NoRoomForTree`].
 pub fn place(
     machine: &Machine,
-    given: &Given,
+    given: &Given<'_>,
     node: u64,
     kernel: &KernelHeader,
     domain_bytes: u64,
@@ -84,18 +114,14 @@ pub fn place(
         ])
         .collect();
     let free = |extra: &[Region]| usable(&machine.memory, &fixed, extra);
-    let busy = [given.boot_driver, given.device_tree, given.archive];
-
-    let (home, home_is_local) = home(&free(&busy), node, kernel, domain_bytes)?;
-    let device_tree = {
-        let taken = [busy[0], busy[1], busy[2], home];
-        tree_copy(&free(&taken), node, given.device_tree.size)?
-    };
-    let peers = {
-        let taken = [busy[0], busy[1], busy[2], home, device_tree];
-        piece(&free(&taken), node, PeerTable::BYTES)
-            .ok_or(BootError::NoRoomForTree(PeerTable::BYTES))?
-    };
+    let mut taken = Vec::from([given.boot_driver, given.device_tree, given.archive]);
+    taken.extend(given.heap);
+    let (home, home_is_local) = home(&free(&taken), node, kernel, domain_bytes)?;
+    taken.push(home);
+    let device_tree = tree_copy(&free(&taken), node, given.device_tree_bytes)?;
+    taken.push(device_tree);
+    let peers = piece(&free(&taken), node, PeerTable::BYTES)
+        .ok_or(BootError::NoRoomForTree(PeerTable::BYTES))?;
     let (ram, left_out) = regions(&free(&[given.archive, device_tree, home, peers]));
     Ok(Placement {
         home,
@@ -267,12 +293,14 @@ pub(crate) mod tests {
     }
 
     /// The boot driver 2 MiB into memory, the archive behind it, the tree after 128 MiB.
-    fn given(machine: &Machine) -> Option<Given> {
+    fn given(machine: &Machine) -> Option<Given<'static>> {
         let base = machine.memory.iter().map(|m| m.region.base.0).min()?;
         Some(Given {
             boot_driver: Region::new(base + 0x20_0000, 0x30_0000),
             archive: Region::new(base + 0x50_0000, 0x40_0000),
             device_tree: Region::new(base + 0x800_0000, 0x1_0123),
+            device_tree_bytes: 0x8123,
+            heap: &[],
         })
     }
 
@@ -339,10 +367,12 @@ pub(crate) mod tests {
         Some(machine)
     }
 
-    const SMALL: Given = Given {
+    const SMALL: Given<'_> = Given {
         boot_driver: Region::new(0x4020_0000, 0x30_0000),
         archive: Region::new(0x4050_0000, 0x10_0000),
         device_tree: Region::new(0x4060_0000, 0x1000),
+        device_tree_bytes: 0x1000,
+        heap: &[],
     };
 
     #[test]
@@ -383,6 +413,56 @@ pub(crate) mod tests {
                 needed: 2 << 20,
                 largest: 1 << 20,
             })
+        );
+    }
+
+    #[test]
+    fn the_heap_grows_by_what_is_missing_and_is_left_alone() {
+        let free = |sizes: &[u64]| -> Vec<MemoryRegion> {
+            let regions = sizes.iter().zip(1..);
+            regions
+                .map(|(&size, n)| MemoryRegion {
+                    region: Region::new(n << 30, size),
+                    numa: None,
+                })
+                .collect()
+        };
+        let one = free(&[64 << 20]);
+        let has = HEAP_BYTES as u64;
+        assert_eq!(heap_pieces(&one, has), []);
+        let piece = Region::new((1 << 30) + (64 << 20) - PAGE_SIZE, PAGE_SIZE);
+        assert_eq!(heap_pieces(&one, has + 1), [piece]);
+        // The largest first, half of each, until there is enough or nothing more.
+        let several = free(&[8 << 20, 16 << 20, 4096]);
+        let pieces = heap_pieces(&several, has + (10 << 20));
+        assert_eq!(
+            pieces,
+            [
+                Region::new((2 << 30) + (8 << 20), 8 << 20),
+                Region::new((1 << 30) + (6 << 20), 2 << 20),
+            ]
+        );
+        let sum = |pieces: &[Region]| pieces.iter().map(|piece| piece.size).sum::<u64>();
+        assert_eq!(sum(&heap_pieces(&several, u64::MAX)), 12 << 20);
+
+        // What the heap uses isn't handed out before it is done.
+        let Some(machine) = machine_with(&[(0x4000_0000, 0x1000_0000, 0)]) else {
+            return;
+        };
+        let heap = [Region::new(0x4080_0000, 0x20_0000)];
+        let given = Given {
+            heap: &heap,
+            ..SMALL
+        };
+        let placed = place(&machine, &given, 0, &kernel(0x4000), 0x1000).unwrap();
+        for place in [placed.home, placed.device_tree, placed.peers] {
+            assert!(!overlaps(place, heap[0]), "{place}");
+        }
+        assert!(
+            placed
+                .ram
+                .iter()
+                .any(|ram| ram.base <= 0x4080_0000 && 0x40a0_0000 <= ram.base + ram.bytes)
         );
     }
 

@@ -2,6 +2,7 @@
 
 #![expect(unsafe_code, reason = "memory that firmware filled")]
 
+use alloc::vec::Vec;
 use core::convert::Infallible;
 
 use capelin_aarch64::{cpu, timer};
@@ -10,8 +11,8 @@ use capelin_abi::boot::PsciArgs;
 use capelin_archive::HEADER_LEN;
 use capelin_boot::arguments::{BootCore, core_args, domain_offset};
 use capelin_boot::modules::{self, Modules};
-use capelin_boot::place::{Given, place};
-use capelin_boot::{BootError, hardware};
+use capelin_boot::place::{Given, heap_pieces, place};
+use capelin_boot::{BootError, HEAP_BYTES, hardware};
 use capelin_dt::{DtError, Machine, Region, Severity, bootability, early};
 use capelin_peers::table::CORES_OFFSET;
 use zerocopy::IntoBytes;
@@ -40,7 +41,11 @@ fn boot(
     image_end: u64,
 ) -> Result<Infallible, BootError> {
     let blob = device_tree_blob(device_tree)?;
-    let machine = Machine::parse(blob)?;
+    let boot_driver = Region::new(image, image_end - image);
+    let given_tree = Region::new(device_tree, blob.len() as u64);
+    let used = early::used_size(blob)?;
+    let heap = grow_heap(blob, used, boot_driver, given_tree)?;
+    let machine = Machine::parse_without_devices(blob)?;
     use_console(
         &hardware::console(&machine),
         hardware::console_may_be_enabled(&machine),
@@ -49,14 +54,15 @@ fn boot(
     introduce(&machine, &core);
     check_machine(&machine, &core)?;
 
-    let boot_driver = Region::new(image, image_end - image);
     let (archive_bytes, archive) = find_archive(&machine, boot_driver)?;
     let modules = modules::check(archive_bytes)?;
 
     let given = Given {
         boot_driver,
-        device_tree: Region::new(device_tree, blob.len() as u64),
+        device_tree: given_tree,
+        device_tree_bytes: used as u64,
         archive,
+        heap: &heap,
     };
     let domain_bytes = modules.domain_file.len() as u64;
     let placement = place(&machine, &given, core.node, &modules.kernel, domain_bytes)?;
@@ -78,14 +84,17 @@ fn boot(
         &modules.kernel,
         domain_bytes,
         archive,
-        blob.len() as u64,
+        used as u64,
         &placement,
     )?;
 
     // SAFETY: `place` found it to be memory that nothing uses (1), whole pages (2).
     let mut tree = unsafe { Room::take(placement.device_tree.base.0, placement.device_tree.size) };
-    tree.write(0, blob);
-    tree.zero(blob.len() as u64, placement.device_tree.size);
+    tree.write(0, blob.get(..used).unwrap_or(blob));
+    // Nobody after us looks for what firmware left behind the last block.
+    let total = u32::try_from(used).unwrap_or(u32::MAX);
+    tree.write(early::TOTAL_SIZE_OFFSET, &total.to_be_bytes());
+    tree.zero(used as u64, placement.device_tree.size);
     tree.finish();
     fill_home(placement.home, &modules, args.as_bytes());
     fill_peers(placement.peers, &hardware::cores(&machine));
@@ -121,6 +130,31 @@ fn device_tree_blob(address: u64) -> Result<&'static [u8], BootError> {
     }
     // SAFETY: as above; magic and size are plausible.
     Ok(unsafe { slice(address, size) })
+}
+
+/// Sees to it that the heap has room for what the first `used` bytes of the tree, which
+/// are all that is read, become. Answers which memory the heap has got.
+fn grow_heap(
+    blob: &[u8],
+    used: usize,
+    boot_driver: Region,
+    device_tree: Region,
+) -> Result<Vec<Region>, BootError> {
+    let needed = early::heap_bytes(used);
+    if needed <= HEAP_BYTES {
+        return Ok(Vec::new());
+    }
+    let (chosen, _) = capelin_dt::console(blob)?;
+    let mut taken = Vec::from([boot_driver, archive_behind(boot_driver), device_tree]);
+    taken.extend(chosen.initrd());
+    let free = early::free_memory(blob, &taken)?;
+    let pieces = heap_pieces(&free, needed as u64);
+    for &piece in &pieces {
+        // SAFETY: memory that is free of what firmware, the image, the tree and the
+        // initrd need, and that `place` leaves alone; pieces don't overlap (1).
+        unsafe { heap::add(piece) };
+    }
+    Ok(pieces)
 }
 
 fn introduce(machine: &Machine, core: &BootCore) {
@@ -166,15 +200,7 @@ fn find_archive(
     machine: &Machine,
     boot_driver: Region,
 ) -> Result<(&'static [u8], Region), BootError> {
-    // SAFETY: our own header (1), which nobody writes (2).
-    let image_size = unsafe { slice(boot_driver.base.0 + IMAGE_SIZE_OFFSET, 8) };
-    let image_size = image_size
-        .first_chunk()
-        .map_or(0, |bytes| u64::from_le_bytes(*bytes));
-    let behind = Region::new(
-        boot_driver.end(),
-        image_size.saturating_sub(boot_driver.size),
-    );
+    let behind = archive_behind(boot_driver);
     let candidates = [Some(behind), machine.initrd()];
     let mut reason = BootError::NoArchive;
     for region in candidates.into_iter().flatten() {
@@ -185,6 +211,19 @@ fn find_archive(
         }
     }
     Err(reason)
+}
+
+/// Where the image's header says that there is more of it than the boot driver.
+fn archive_behind(boot_driver: Region) -> Region {
+    // SAFETY: our own header (1), which nobody writes (2).
+    let image_size = unsafe { slice(boot_driver.base.0 + IMAGE_SIZE_OFFSET, 8) };
+    let image_size = image_size
+        .first_chunk()
+        .map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    Region::new(
+        boot_driver.end(),
+        image_size.saturating_sub(boot_driver.size),
+    )
 }
 
 fn archive_in(

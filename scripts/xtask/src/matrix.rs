@@ -158,6 +158,9 @@ pub(crate) struct TreeChange {
     pub(crate) replace: &'static [(&'static str, &'static str)],
     /// MPIDRs for the cores, in the tree's order, in place of their own; none for no change.
     pub(crate) mpidrs: &'static [u32],
+    /// Bytes that the tree has when it reaches the boot driver, thousands of devices more; none for no change. (QEMU adds
+    /// some to any tree that it is given; that is counted in.)
+    pub(crate) bytes: Option<usize>,
 }
 
 impl TreeChange {
@@ -175,20 +178,24 @@ impl TreeChange {
             }
         }
         set_mpidrs(tree, self.mpidrs);
-        // Devicetree Specification 5.2: total size, offsets and sizes of structure and strings, big endian.
-        let word = |tree: &[u8], at: usize| {
-            tree.get(at..at + 4)
-                .and_then(|bytes| <[u8; 4]>::try_from(bytes).ok())
-                .map_or(0, u32::from_be_bytes)
-        };
-        let structure = word(tree, 8).saturating_add(word(tree, 36));
-        let strings = word(tree, 12).saturating_add(word(tree, 32));
-        let end = structure.max(strings);
-        tree.truncate(end as usize);
-        if let Some(size) = tree.get_mut(4..8) {
+        let end = used_bytes(tree);
+        tree.truncate(end);
+        if let (Some(size), Ok(end)) = (tree.get_mut(4..8), u32::try_from(end)) {
             size.copy_from_slice(&end.to_be_bytes());
         }
     }
+}
+
+/// Where structure and strings of `tree` end (Devicetree Specification 5.2: offsets and sizes, big endian).
+pub(crate) fn used_bytes(tree: &[u8]) -> usize {
+    let word = |at: usize| {
+        tree.get(at..at + 4)
+            .and_then(|bytes| <[u8; 4]>::try_from(bytes).ok())
+            .map_or(0, u32::from_be_bytes)
+    };
+    let structure = word(8).saturating_add(word(36));
+    let strings = word(12).saturating_add(word(32));
+    structure.max(strings) as usize
 }
 
 /// Writes `mpidrs` into the one-cell `reg` of the nodes `cpu@…`, one after the other (Devicetree Specification 5.4).
@@ -382,6 +389,19 @@ fn machines() -> Vec<GuestCase> {
             ..TreeChange::default()
         })
     };
+    let large = |bytes| {
+        Some(TreeChange {
+            bytes: Some(bytes),
+            ..TreeChange::default()
+        })
+    };
+    let all_four = |name| GuestCase {
+        exec: Some("cores; echo still here".into()),
+        patterns: vec!["still here"],
+        forbidden: vec!["panic", "warning", "the device tree", "no such"],
+        counts: vec![(" running ", 4)],
+        ..GuestCase::new(name, "--smp 4")
+    };
     let other_gic = |name, options, version, pattern| GuestCase {
         tree: Some(TreeChange {
             gic: Some(version),
@@ -519,6 +539,32 @@ fn machines() -> Vec<GuestCase> {
                 ..TreeChange::default()
             }),
             ..GuestCase::new("machine/a-core-that-is-not-there", "--smp 4")
+        },
+        GuestCase {
+            tree: large(280 << 10),
+            ..all_four("machine/280-KiB-tree")
+        },
+        GuestCase {
+            tree: large(425 << 10),
+            ..all_four("machine/425-KiB-tree")
+        },
+        GuestCase {
+            tree: large(2 << 20),
+            exec: Some("cores; skb device('/bus@10/engine@10020000', C); echo still here".into()),
+            ..all_four("machine/2-MiB-tree")
+        },
+        GuestCase {
+            tree: large(2 << 20),
+            options: "--smp 4 --mem 256M".to_owned(),
+            ..all_four("machine/2-MiB-tree-256-MiB")
+        },
+        GuestCase {
+            tree: large((2 << 20) + 1),
+            ..fatal(
+                "machine/larger-tree",
+                "--smp 2",
+                "cannot boot: device tree: it has 2097153 bytes, the arm64 boot protocol allows 2097152",
+            )
         },
         GuestCase {
             exec: Some("cores; echo still here".into()),

@@ -3,11 +3,18 @@
 use alloc::{format, vec::Vec};
 
 use capelin_abi::{CapAddress, ObjectType, PAGE_SIZE, Rights, boot::BootInfo, layout::slot};
+use capelin_dt::early;
 use capelin_rt::{OwnedCap, RtError, memory, sys};
 use capelin_spawn::Program;
 
-/// Bytes that `init` keeps to start `mem_serv` with.
-const OWN_BYTES: u64 = 2 << 20;
+/// Bytes that `init` keeps, whole pages: to start `mem_serv` with, and to read the device tree.
+fn own_bytes(boot: &BootInfo) -> u64 {
+    const WITH_ANY_TREE: u64 = 2 << 20;
+    let tree = usize::try_from(boot.device_tree_bytes).unwrap_or(usize::MAX);
+    let heap = early::lean_heap_bytes(tree.min(early::MAX_SIZE)) - early::lean_heap_bytes(0);
+    // The heap grows by powers of two (`capelin_rt`): what it lacks may be twice as much.
+    (WITH_ANY_TREE + 2 * heap as u64).next_multiple_of(PAGE_SIZE)
+}
 
 /// A region for the memory service: its capability and its NUMA node.
 pub(crate) struct Region {
@@ -15,17 +22,18 @@ pub(crate) struct Region {
     node: u64,
 }
 
-/// Takes [`OWN_BYTES`] off the largest region; all others, and the rest of that one,
+/// Takes [`own_bytes`] off the largest region; all others, and the rest of that one,
 /// are the memory service's.
 ///
 /// # Errors
 /// [`RtError::OutOfMemory`] when no region is large enough; what the kernel says.
 pub(crate) fn divide(boot: &BootInfo) -> Result<Vec<Region>, RtError> {
+    let own_bytes = own_bytes(boot);
     let count = usize::try_from(boot.ram_count).unwrap_or(usize::MAX);
     let known = || (0_u32..).zip(boot.ram.iter().take(count));
     let (largest, region) = known()
         .max_by_key(|(_, region)| region.bytes)
-        .filter(|(_, region)| region.bytes >= OWN_BYTES + PAGE_SIZE)
+        .filter(|(_, region)| region.bytes >= own_bytes + PAGE_SIZE)
         .ok_or(RtError::OutOfMemory)?;
     let source = CapAddress(slot::RAM_REGIONS.0 + largest);
     let part = |offset, bytes| {
@@ -42,8 +50,8 @@ pub(crate) fn divide(boot: &BootInfo) -> Result<Vec<Region>, RtError> {
             )
         })
     };
-    memory::add_ram(part(0, OWN_BYTES)?)?;
-    let rest = part(OWN_BYTES, region.bytes - OWN_BYTES)?;
+    memory::add_ram(part(0, own_bytes)?)?;
+    let rest = part(own_bytes, region.bytes - own_bytes)?;
     let regions = known().map(|(number, ram)| Region {
         cap: if number == largest {
             rest.address()

@@ -7,7 +7,7 @@ use capelin_abi::Rights;
 use capelin_abi::boot::{BootInfo, ConsoleArgs};
 use capelin_abi::{PAGE_SIZE, layout::slot};
 use capelin_archive::{Archive, ArchiveError};
-use capelin_dt::Machine;
+use capelin_dt::{Chosen, Console};
 use capelin_idc::{Cap, Client};
 use capelin_interfaces::{
     console::ConsoleClient,
@@ -92,8 +92,8 @@ impl fmt::Display for Fatal {
 /// What is common to the start of all services.
 struct Start {
     boot: &'static BootInfo,
-    /// `None` when the device tree can't be read, which is reported.
-    machine: Option<Machine>,
+    /// What the device tree says of it; `None` when that can't be read, which is reported.
+    chosen: Option<(Chosen, Option<Console>)>,
     programs: Programs,
     names: NameService,
     /// By which programs reach the name service.
@@ -123,13 +123,13 @@ pub(crate) async fn start(env: &Env) -> Result<(), Fatal> {
     let names_cap = listener.capability(1)?;
     let served = names.clone();
     spawn(listener.serve(move |_| NamesServer(served.clone())));
-    let machine = boot::device_tree().map(Machine::parse);
-    if !matches!(machine, Some(Ok(_))) {
+    let chosen = boot::device_tree().map(capelin_dt::console);
+    if !matches!(chosen, Some(Ok(_))) {
         println!("init: the device tree cannot be read");
     }
     let mut start = Start {
         boot,
-        machine: machine.and_then(Result::ok),
+        chosen: chosen.and_then(Result::ok),
         programs: Programs::new(archive)?,
         names,
         names_cap,
@@ -319,7 +319,10 @@ impl Start {
             return Err(ModuleError::Missing.into());
         }
         let registers = machine::registers(self.boot, args.registers)?;
-        let console = self.machine.as_ref().and_then(|m| m.console.as_ref());
+        let console = self
+            .chosen
+            .as_ref()
+            .and_then(|(_, console)| console.as_ref());
         let is_edge = console
             .and_then(|console| console.interrupts.iter().find(|one| one.intid.is_some()))
             .is_some_and(|interrupt| interrupt.trigger.is_edge());
@@ -415,8 +418,8 @@ impl Start {
 
     /// A frame with the kernel's arguments; `None` when there are none.
     async fn kernel_arguments(&self) -> Result<Option<KernelArguments>, RtError> {
-        let machine = self.machine.as_ref();
-        let text = machine.and_then(|machine| machine.chosen.bootargs.as_deref());
+        let chosen = self.chosen.as_ref().map(|(chosen, _)| chosen);
+        let text = chosen.and_then(|chosen| chosen.bootargs.as_deref());
         let text = text.unwrap_or_default().as_bytes();
         if text.is_empty() {
             return Ok(None);

@@ -13,6 +13,18 @@ use capelin_skb::Limits;
 
 use crate::QUERY_STEPS;
 
+/// Memory that the server asks for with any device tree, in bytes: facts of 512 cores, and a
+/// few long queries.
+pub const MEMORY_BYTES: u64 = 8 << 20;
+
+/// Memory that it asks for besides, for a device tree of `bytes` bytes. Its facts take 8 times
+/// what it has, and may take 3/8 of all there is; while they are made, what was read of the
+/// tree takes 6 times as much.
+#[must_use]
+pub const fn for_tree(bytes: u64) -> u64 {
+    bytes.saturating_mul(32)
+}
+
 /// Bounds for the knowledge base and queries, with `ram` bytes in all.
 #[must_use]
 pub fn limits(ram: u64) -> Limits {

@@ -122,6 +122,35 @@ mod tests {
     }
 
     #[test]
+    fn a_tree_of_the_largest_size_becomes_facts() {
+        use crate::bounds;
+        use capelin_dt::{early::MAX_SIZE, grow::grow};
+        let ram = bounds::MEMORY_BYTES + bounds::for_tree(MAX_SIZE as u64);
+        let blob = grow(SMALLEST, MAX_SIZE).unwrap();
+        let mut kb = KnowledgeBase::with_rules();
+        kb.set_limits(bounds::limits(ram));
+        device_tree(&mut kb, &blob, None).unwrap();
+        let machine = Machine::parse(&blob).unwrap();
+        assert!(machine.devices.len() > 8_000);
+        for device in [machine.devices.first(), machine.devices.last()] {
+            let goal = alloc::format!("device('{}', C)", device.unwrap().path);
+            assert!(kb.first(&goal).unwrap().is_some(), "{goal}");
+        }
+        // There is as much room for others as with a small tree.
+        let limits = bounds::limits(bounds::MEMORY_BYTES);
+        let left = bounds::limits(ram).database_bytes - kb.memory();
+        assert!(left > limits.database_bytes, "{left}");
+    }
+
+    /// A tree that is nothing but its root (devicetree specification, chapter 5).
+    const SMALLEST: &[u8] = &[
+        0xd0, 0x0d, 0xfe, 0xed, 0, 0, 0, 72, 0, 0, 0, 56, 0, 0, 0, 72, 0, 0, 0, 40, 0, 0, 0, 17, 0,
+        0, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 16, // header
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, // reservations
+        0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 9, // structure
+    ];
+
+    #[test]
     fn a_recorded_tree_becomes_facts() {
         let data = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data/dtb");
         let Some(blob) = std::fs::read_dir(data)

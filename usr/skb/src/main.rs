@@ -35,8 +35,6 @@ capelin_rt::main!(run);
 
 /// Messages of all clients that may wait.
 const RING: usize = 32;
-/// Memory that the server asks for: facts of 512 cores, and a few long queries.
-const MEMORY_BYTES: u64 = 8 << 20;
 /// The badge of the capability that everybody finds. It gives no right to change what the system
 /// knows.
 const ANYBODY: u64 = 1;
@@ -169,8 +167,7 @@ impl Skb for Session {
 }
 
 async fn run(env: Env) -> ExitCode {
-    // Without it, the bounds below are tighter.
-    let _ = memory::ensure(MEMORY_BYTES).await;
+    fetch(&env).await;
     let mut kb = KnowledgeBase::with_rules();
     let ram = memory::left().ram;
     kb.set_limits(bounds::limits(ram));
@@ -197,6 +194,17 @@ async fn run(env: Env) -> ExitCode {
             println!("{}: {error}", env.name());
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Fetches memory, by the size of the device tree. Where there is less, the bounds are tighter.
+async fn fetch(env: &Env) {
+    let tree = env.capability(handover::DEVICE_TREE);
+    let tree =
+        tree.and_then(|frame| sys::cspace::identify_slot(sys::cspace::OWN, frame.into()).ok());
+    let mut bytes = bounds::MEMORY_BYTES + bounds::for_tree(tree.map_or(0, |frame| frame.size));
+    while memory::ensure(bytes).await.is_err() && bytes > bounds::MEMORY_BYTES {
+        bytes = (bytes / 2).max(bounds::MEMORY_BYTES);
     }
 }
 

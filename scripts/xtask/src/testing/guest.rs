@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use capelin_dt::grow::grow;
+
 use super::{Case, Context, Outcome, cost, events, idle, isolation, typing};
 use crate::args::Args;
 use crate::error::{Error, Result};
@@ -226,6 +228,8 @@ fn find(text: &str, pattern: &str) -> Option<usize> {
 /// QEMU's own tree for the machine that `options` ask for, with `change` done to it.
 fn changed_tree(context: &Context, options: &RunOptions, change: TreeChange) -> Result<PathBuf> {
     let path = context.folder.join("changed.dtb");
+    let write =
+        |tree: &[u8]| fs::write(&path, tree).map_err(|error| Error::File(path.clone(), error));
     let mut shape = options.clone();
     if let Some(cores) = change.cores {
         shape.cores = cores;
@@ -233,8 +237,28 @@ fn changed_tree(context: &Context, options: &RunOptions, change: TreeChange) -> 
     if let Some(gic) = change.gic {
         shape.gic = gic;
     }
-    let kernel = shape.kernel.clone().unwrap_or_default();
-    let arguments = qemu::command::arguments(&shape, &kernel, Console::Plain)?;
+    let mut tree = dump(&shape, &path)?;
+    change.apply(&mut tree);
+    if let Some(bytes) = change.bytes {
+        let grown = |bytes| {
+            grow(&tree, bytes).map_err(|error| Error::Malformed(path.clone(), error.to_string()))
+        };
+        // What QEMU adds is seen in what it makes of a tree of half the size.
+        let half = grown(bytes / 2)?;
+        write(&half)?;
+        let mut given = options.clone();
+        given.dtb = Some(path.clone());
+        let added = matrix::used_bytes(&dump(&given, &path)?).saturating_sub(half.len());
+        tree = grown(bytes.saturating_sub(added))?;
+    }
+    write(&tree)?;
+    Ok(path)
+}
+
+/// The tree that QEMU hands over on the machine that `options` ask for, by way of `path`.
+fn dump(options: &RunOptions, path: &Path) -> Result<Vec<u8>> {
+    let kernel = options.kernel.clone().unwrap_or_default();
+    let arguments = qemu::command::arguments(options, &kernel, Console::Plain)?;
     let status = Command::new(qemu::command::QEMU)
         .args(arguments)
         .arg("-M")
@@ -247,11 +271,7 @@ fn changed_tree(context: &Context, options: &RunOptions, change: TreeChange) -> 
     if !status.success() {
         return Err(Error::Program(qemu::command::QEMU.to_owned(), status));
     }
-    let failed = |error| Error::File(path.clone(), error);
-    let mut tree = fs::read(&path).map_err(failed)?;
-    change.apply(&mut tree);
-    fs::write(&path, tree).map_err(failed)?;
-    Ok(path)
+    fs::read(path).map_err(|error| Error::File(path.to_owned(), error))
 }
 
 /// A copy of the image at `path` with `damage` done to it.
