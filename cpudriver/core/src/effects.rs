@@ -150,8 +150,8 @@ impl<M: Machine> Effects for KernelEffects<'_, M> {
         let rest = mappings.get(from as usize..).unwrap_or_default();
         // Most entries of most tables are free: several at a time.
         let free = rest.chunks_exact(GROUP).take_while(|group| {
-            let used = group.iter().fold(0, |used, slot| used | slot.0);
-            SlotIndex(used).is_none()
+            let used = group.iter().fold(0, |used, slot| used | slot.to_bits());
+            used == 0
         });
         let passed = free.count() * GROUP;
         let rest = rest.get(passed..).unwrap_or_default();

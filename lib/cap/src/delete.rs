@@ -270,7 +270,7 @@ fn pass_empty<S: SlotStore>(store: &S, head: SlotIndex, from: u32) -> u32 {
     let Some(first) = first else { return from };
     let end = cnode_slots(slot).min(from + SCAN);
     (from..end)
-        .find(|&number| !store.slot(SlotIndex(first.0 + number)).is_empty())
+        .find(|&number| !store.slot(first.within(number)).is_empty())
         .unwrap_or(end.max(from))
 }
 
