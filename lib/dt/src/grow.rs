@@ -16,6 +16,7 @@ use alloc::vec::Vec;
 
 use crate::early::HEADER_SIZE;
 use crate::error::DtError;
+use crate::types::Region;
 use crate::validate::{BEGIN_NODE, END, END_NODE, NOP, PROP, validate, word};
 
 /// Devices on a bus.
@@ -154,8 +155,23 @@ pub fn grow(blob: &[u8], bytes: usize) -> Result<Vec<u8>, DtError> {
     ))
 }
 
+/// The tree of `blob` with `regions` in its memory reservation block besides.
+///
+/// # Errors
+///
+/// Why `blob` is no well-formed tree.
+pub fn reserve(blob: &[u8], regions: &[Region]) -> Result<Vec<u8>, DtError> {
+    let given = validate(blob)?;
+    let writer = Writer {
+        structure: given.structure.to_vec(),
+        strings: given.strings.to_vec(),
+    };
+    let all = [given.reservations.as_slice(), regions].concat();
+    Ok(assemble(&writer, &all, given.header.boot_cpu))
+}
+
 /// A version 17 blob.
-fn assemble(writer: &Writer, reservations: &[crate::Region], boot_cpu: u32) -> Vec<u8> {
+fn assemble(writer: &Writer, reservations: &[Region], boot_cpu: u32) -> Vec<u8> {
     let structure = HEADER_SIZE + 16 * (reservations.len() + 1);
     let strings = structure + writer.structure.len();
     let fields = [

@@ -161,6 +161,8 @@ pub(crate) struct TreeChange {
     /// Bytes that the tree has when it reaches the boot driver, thousands of devices more; none for no change. (QEMU adds
     /// some to any tree that it is given; that is counted in.)
     pub(crate) bytes: Option<usize>,
+    /// Addresses of 4 KiB that are reserved: the first, the first that isn't any more, and their distance.
+    pub(crate) reserved: Option<(u64, u64, u64)>,
 }
 
 impl TreeChange {
@@ -516,7 +518,16 @@ fn machines() -> Vec<GuestCase> {
             counts: vec![(" running ", 4)],
             ..GuestCase::new("machine/boot-core-nowhere", "--smp 4")
         },
-        fatal("machine/16-MiB", "--smp 1 --mem 16M", "fatal"),
+        // As little memory as the boot driver accepts, and a tree that leaves too little of it. (With a small one, it
+        // depends on who asks first whether the shell gets enough.)
+        GuestCase {
+            tree: large(1 << 20),
+            ..fatal(
+                "machine/16-MiB",
+                "--smp 1 --mem 16M",
+                "cannot boot: too little memory: ",
+            )
+        },
         GuestCase {
             exec: Some("cores; echo still here".into()),
             // How many fit depends on how large the programs are: some do, not all.
@@ -552,6 +563,17 @@ fn machines() -> Vec<GuestCase> {
             tree: large(2 << 20),
             exec: Some("cores; skb device('/bus@10/engine@10020000', C); echo still here".into()),
             ..all_four("machine/2-MiB-tree")
+        },
+        // A page at the start of each 4 MiB from where nothing lies when the machine starts.
+        GuestCase {
+            tree: Some(TreeChange {
+                reserved: Some((0x4100_0000, 0x5000_0000, 4 << 20)),
+                ..TreeChange::default()
+            }),
+            options: "--smp 4 --mem 256M".to_owned(),
+            exec: Some("cores; run hello; oncore 3 hello; mem; echo still here".into()),
+            forbidden: vec!["panic", "left out", "warning"],
+            ..all_four("machine/reserved-in-each-4-MiB")
         },
         GuestCase {
             tree: large(2 << 20),

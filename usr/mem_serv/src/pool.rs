@@ -56,19 +56,19 @@ impl Pool {
 
     /// Adds a region; what isn't whole pages at its ends is left out. Its number.
     ///
-    /// The last page isn't used: a capability is never made into one of the same type
-    /// and range, so the whole region couldn't be given out at once.
+    /// A capability is never made into one of the same type and range, so the whole region
+    /// is never given out as one piece, and one of a single page isn't used.
     pub fn add(&mut self, base: u64, bytes: u64, node: u32) -> usize {
         let start = base.checked_next_multiple_of(PAGE_SIZE).unwrap_or(base);
         let end = base.saturating_add(bytes) / PAGE_SIZE * PAGE_SIZE;
-        let usable = end.saturating_sub(start).saturating_sub(PAGE_SIZE);
+        let usable = end.saturating_sub(start);
         let mut free = BTreeMap::new();
-        if usable > 0 {
+        if usable > PAGE_SIZE {
             free.insert(start, usable);
         }
         self.regions.push(Region {
             base,
-            bytes: usable,
+            bytes: free.values().sum(),
             node,
             free,
         });
@@ -99,6 +99,8 @@ impl Pool {
             .iter()
             .enumerate()
             .filter(|(_, region)| node == ANY_NODE || region.node == node)
+            // Never the whole of it (`add`).
+            .filter(|(_, region)| bytes < region.bytes)
             .flat_map(|(number, region)| {
                 let free = region.free.iter();
                 free.map(move |(&base, &length)| (number, base, length))
@@ -186,9 +188,8 @@ impl Pool {
             total_bytes: regions().map(|region| region.bytes).sum(),
             free_bytes: regions().flat_map(|r| r.free.values()).sum(),
             largest_bytes: regions()
-                .flat_map(|r| r.free.values())
+                .flat_map(|r| r.free.values().map(|&free| free.min(r.bytes - PAGE_SIZE)))
                 .max()
-                .copied()
                 .unwrap_or(0),
             allocations: given.count() as u64,
         })
@@ -233,7 +234,7 @@ mod tests {
         // The smallest range that holds it is the one before the home memory.
         assert_eq!(small.base, 0x401f_f000);
         let megabyte = pool.allocate(MIB, 4096, ANY_NODE).unwrap();
-        assert_eq!(megabyte.base, 0x4110_0000 - 4096 - MIB);
+        assert_eq!(megabyte.base, 0x4110_0000 - MIB);
     }
 
     #[test]
@@ -245,9 +246,28 @@ mod tests {
         assert_eq!(pool.allocate(3 * MIB, 4096, 0), Err(MemoryError::Exhausted));
         let piece = pool.allocate(3 * MIB, 4096, ANY_NODE).unwrap();
         assert_eq!((piece.region, piece.offset), (1, 0));
-        assert_eq!(pool.stats(2).unwrap().free_bytes, MIB - 4096);
+        assert_eq!(pool.stats(2).unwrap().free_bytes, MIB);
         assert_eq!(pool.stats(0).unwrap().allocations, 0);
         assert_eq!(pool.stats(7), Err(MemoryError::NoSuchNode));
+    }
+
+    /// What is left of memory with a page reserved at the start of each 4 MiB still has
+    /// room for 2 MiB at a multiple of 2 MiB, up to its last byte.
+    #[test]
+    fn the_end_of_a_region_is_used() {
+        let mut pool = Pool::new();
+        pool.add(0x4000_1000, 4 * MIB - 4096, 0);
+        assert_eq!(pool.stats(0).unwrap().largest_bytes, 4 * MIB - 8192);
+        let home = pool.allocate(2 * MIB, 2 * MIB, 0).unwrap();
+        assert_eq!(home.base, 0x4020_0000);
+        let rest = pool.allocate(2 * MIB - 4096, 4096, 0).unwrap();
+        assert_eq!(rest.base, 0x4000_1000);
+        assert_eq!(pool.stats(0).unwrap().free_bytes, 0);
+        // But never all of it at once.
+        pool.free(&home);
+        pool.free(&rest);
+        let all = pool.allocate(4 * MIB - 4096, 4096, 0);
+        assert_eq!(all, Err(MemoryError::Exhausted));
     }
 
     #[test]
@@ -294,7 +314,8 @@ mod tests {
                 if let Ok(piece) = pool.allocate(u64::from(pages) * 4096, 1 << alignment, node) {
                     let (base, bytes, of) = regions[piece.region];
                     prop_assert!(piece.base.is_multiple_of(1 << alignment));
-                    prop_assert!(piece.base >= base && piece.base + piece.bytes < base + bytes);
+                    prop_assert!(piece.base >= base && piece.base + piece.bytes <= base + bytes);
+                    prop_assert!(piece.bytes < bytes);
                     prop_assert_eq!(piece.base, base + piece.offset);
                     prop_assert!(node == ANY_NODE || node == of);
                     let apart = |p: &Piece| {

@@ -14,7 +14,9 @@ use capelin_abi::CapAddress;
 use capelin_dt::Mpidr;
 use capelin_idc::{BoxFuture, InterfaceId, RemoteError, Request, Response, Service};
 use capelin_interfaces::{
-    handover, service,
+    handover,
+    memory::ANY_NODE,
+    service,
     skb::{Skb, SkbError, SkbServer, Solutions},
 };
 use capelin_rt::{
@@ -197,14 +199,29 @@ async fn run(env: Env) -> ExitCode {
     }
 }
 
-/// Fetches memory, by the size of the device tree. Where there is less, the bounds are tighter.
+/// Fetches memory, by the size of the device tree: in pieces, where there is no piece so
+/// large, but no more than half of what is free, so that others can start. Where there is
+/// less, the bounds are tighter.
 async fn fetch(env: &Env) {
+    const LEAST: u64 = 1 << 20;
     let tree = env.capability(handover::DEVICE_TREE);
-    let tree =
-        tree.and_then(|frame| sys::cspace::identify_slot(sys::cspace::OWN, frame.into()).ok());
-    let mut bytes = bounds::MEMORY_BYTES + bounds::for_tree(tree.map_or(0, |frame| frame.size));
-    while memory::ensure(bytes).await.is_err() && bytes > bounds::MEMORY_BYTES {
-        bytes = (bytes / 2).max(bounds::MEMORY_BYTES);
+    let tree = tree.and_then(|it| sys::cspace::identify_slot(sys::cspace::OWN, it.into()).ok());
+    let wanted = bounds::MEMORY_BYTES + bounds::for_tree(tree.map_or(0, |frame| frame.size));
+    let free = match services::memory().await {
+        Ok(service) => service.stats(ANY_NODE).await.map_or(0, |it| it.free_bytes),
+        Err(_) => 0,
+    };
+    let wanted = wanted.min(memory::left().ram + free / 2);
+    let mut piece = wanted;
+    while piece >= LEAST {
+        let before = memory::left().ram;
+        let missing = wanted.saturating_sub(before);
+        piece = piece.min(missing);
+        let fetched = memory::ensure(piece).await;
+        // It has a piece so large, or there is none.
+        if fetched.is_err() || memory::left().ram <= before {
+            piece /= 2;
+        }
     }
 }
 

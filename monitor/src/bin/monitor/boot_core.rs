@@ -3,7 +3,10 @@
 use alloc::{rc::Rc, vec::Vec};
 use core::{cell::RefCell, time::Duration};
 
-use capelin_abi::boot::{BootInfo, HOME_ALIGNMENT};
+use capelin_abi::{
+    PAGE_SIZE,
+    boot::{BootInfo, HOME_ALIGNMENT},
+};
 use capelin_archive::Archive;
 use capelin_interfaces::{
     console::ConsoleClient,
@@ -16,7 +19,9 @@ use capelin_monitor::{
     membership::{Failure, Fate, Membership, Report, answer_deadline_ms},
     plan::{CORES_QUERY, Plan, TREE_QUERY},
 };
-use capelin_rt::{Env, Lmp, OwnedCap, boot, print, println, services, spawn, sync::Event, time};
+use capelin_rt::{
+    Env, Lmp, OwnedCap, RtError, boot, print, println, services, spawn, sync::Event, time,
+};
 use zerocopy::FromBytes;
 
 use crate::{
@@ -192,21 +197,20 @@ async fn allot(node: &Node, boot: &BootCore, mut plan: Plan) -> (Plan, Memories)
     let free = |stats: MemoryStats| stats.free_bytes;
     let total_free = boot.memory.stats(ANY_NODE).await.map_or(0, free);
     let per_core = total_free / (plan.cores().len() as u64 + 1);
-    let (home, working) = if per_core >= PLENTY {
-        (least + PLENTY_HOME, PLENTY_RAM)
-    } else {
-        (least, SCARCE_RAM)
-    };
+    let sizes = [
+        (least + PLENTY_HOME, PLENTY_RAM),
+        // Also where there is plenty, but in pieces.
+        (least, SCARCE_RAM),
+    ];
+    let sizes = sizes
+        .get(usize::from(per_core < PLENTY)..)
+        .unwrap_or_default();
     let mut budget = total_free - RESERVE.min(total_free / 4);
     for core in plan.cores().to_vec() {
-        let memory = if budget >= home + working {
-            fetch(node, home, working, core.home_node).await
-        } else {
-            Err(Error::Runtime(capelin_rt::RtError::OutOfMemory))
-        };
+        let memory = fetch(node, sizes, budget, core.home_node).await;
         match memory {
-            Ok(memory) => {
-                budget -= home + working;
+            Ok((memory, bytes)) => {
+                budget -= bytes;
                 memories.insert(core.core, memory);
             }
             Err(_) => {
@@ -222,11 +226,33 @@ async fn allot(node: &Node, boot: &BootCore, mut plan: Plan) -> (Plan, Memories)
     (plan, memories)
 }
 
-async fn fetch(node: &Node, home: u64, working: u64, numa: u32) -> Result<CoreMemory, Error> {
-    Ok(CoreMemory {
-        home: near(node, home, HOME_ALIGNMENT, numa).await?,
-        ram: near(node, working, working, numa).await?,
-    })
+/// A core's memory, at most `budget` bytes, and how many they are. `sizes`: bytes of home
+/// memory and of working memory, of which the first that can be had are taken: memory may
+/// be there, and in pieces.
+async fn fetch(
+    node: &Node,
+    sizes: &[(u64, u64)],
+    budget: u64,
+    numa: u32,
+) -> Result<(CoreMemory, u64), Error> {
+    let mut last = Error::Runtime(RtError::OutOfMemory);
+    for &(home, working) in sizes {
+        let bytes = home + working;
+        if bytes > budget {
+            continue;
+        }
+        let both = async {
+            Ok(CoreMemory {
+                home: near(node, home, HOME_ALIGNMENT, numa).await?,
+                ram: near(node, working, PAGE_SIZE, numa).await?,
+            })
+        };
+        match both.await {
+            Ok(memory) => return Ok((memory, bytes)),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 /// Memory on node `numa`, or, when that is full, on any.

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use capelin_dt::grow::grow;
+use capelin_dt::grow::{grow, reserve};
+use capelin_dt::{DtError, Region};
 
 use super::{Case, Context, Outcome, cost, events, idle, isolation, typing};
 use crate::args::Args;
@@ -239,10 +240,14 @@ fn changed_tree(context: &Context, options: &RunOptions, change: TreeChange) -> 
     }
     let mut tree = dump(&shape, &path)?;
     change.apply(&mut tree);
+    let malformed = |error: DtError| Error::Malformed(path.clone(), error.to_string());
+    if let Some((first, end, distance)) = change.reserved {
+        let places = (first..end).step_by(usize::try_from(distance).unwrap_or(usize::MAX));
+        let regions: Vec<_> = places.map(|base| Region::new(base, 4096)).collect();
+        tree = reserve(&tree, &regions).map_err(malformed)?;
+    }
     if let Some(bytes) = change.bytes {
-        let grown = |bytes| {
-            grow(&tree, bytes).map_err(|error| Error::Malformed(path.clone(), error.to_string()))
-        };
+        let grown = |bytes| grow(&tree, bytes).map_err(malformed);
         // What QEMU adds is seen in what it makes of a tree of half the size.
         let half = grown(bytes / 2)?;
         write(&half)?;
