@@ -16,6 +16,20 @@ pub(crate) unsafe fn slice<'a>(base: u64, bytes: usize) -> &'a [u8] {
     unsafe { core::slice::from_raw_parts(pointer::to::<u8>(VirtAddr(base)), bytes) }
 }
 
+/// As [`slice`], of bytes that a loader wrote and needn't have cleaned: what caches hold
+/// of them is written back first, and dropped. (The boot protocol promises that of the
+/// image alone: `docs/045-boot.md`.)
+///
+/// # Safety
+/// As [`slice`]; and
+/// 3. what the caches hold of the bytes' lines, also of others in the first and last, is
+///    at least as new as what memory holds.
+pub(crate) unsafe fn given<'a>(base: u64, bytes: usize) -> &'a [u8] {
+    cache::clean_invalidate_to_poc(VirtAddr(base), bytes as u64);
+    // SAFETY: 1., 2. the caller's.
+    unsafe { slice(base, bytes) }
+}
+
 /// A piece of memory that is being filled past the caches.
 #[derive(Debug)]
 pub(crate) struct Room {

@@ -17,7 +17,7 @@ use capelin_dt::{DtError, Machine, Region, Severity, bootability, early};
 use capelin_peers::table::CORES_OFFSET;
 use zerocopy::IntoBytes;
 
-use crate::memory::{Room, slice};
+use crate::memory::{Room, given, slice};
 use crate::report::{say, use_console};
 use crate::{entry, heap};
 
@@ -119,8 +119,9 @@ fn device_tree_blob(address: u64) -> Result<&'static [u8], BootError> {
         return Err(BootError::MisplacedDeviceTree(address));
     }
     // SAFETY: firmware says that there is a device tree (1); nobody writes to it
-    // while we run (2).
-    let prefix = unsafe { slice(address, 8) };
+    // while we run (2). Whoever wrote it did so through the caches, or saw to it that they
+    // hold nothing older (3).
+    let prefix = unsafe { given(address, 8) };
     let size = early::total_size(prefix)?;
     if address.checked_add(size as u64).is_none() {
         return Err(BootError::DeviceTree(DtError::Truncated {
@@ -129,7 +130,7 @@ fn device_tree_blob(address: u64) -> Result<&'static [u8], BootError> {
         }));
     }
     // SAFETY: as above; magic and size are plausible.
-    Ok(unsafe { slice(address, size) })
+    Ok(unsafe { given(address, size) })
 }
 
 /// Sees to it that the heap has room for what the first `used` bytes of the tree, which
@@ -201,10 +202,14 @@ fn find_archive(
     boot_driver: Region,
 ) -> Result<(&'static [u8], Region), BootError> {
     let behind = archive_behind(boot_driver);
-    let candidates = [Some(behind), machine.initrd()];
+    let candidates = [
+        (Some(behind), Loaded::WithTheImage),
+        (machine.initrd(), Loaded::ByItself),
+    ];
     let mut reason = BootError::NoArchive;
-    for region in candidates.into_iter().flatten() {
-        match archive_in(region, &machine.memory) {
+    for (region, loaded) in candidates {
+        let Some(region) = region else { continue };
+        match archive_in(region, loaded, &machine.memory) {
             Ok(found) => return Ok(found),
             Err(BootError::NoArchive) => {}
             Err(error) => reason = error,
@@ -226,8 +231,18 @@ fn archive_behind(boot_driver: Region) -> Region {
     )
 }
 
+/// What is known of where an archive's bytes are.
+#[derive(Clone, Copy)]
+enum Loaded {
+    /// It is part of the image, which the loader has cleaned to the point of coherency.
+    WithTheImage,
+    /// In memory or in caches.
+    ByItself,
+}
+
 fn archive_in(
     region: Region,
+    loaded: Loaded,
     memory: &[capelin_dt::MemoryRegion],
 ) -> Result<(&'static [u8], Region), BootError> {
     let is_memory = memory
@@ -236,9 +251,14 @@ fn archive_in(
     if region.size < HEADER_LEN as u64 || !is_memory {
         return Err(BootError::NoArchive);
     }
-    // SAFETY: it lies in memory (1), as an image or initrd that a loader put there
-    // (2).
-    let prefix = unsafe { slice(region.base.0, HEADER_LEN) };
+    let read = |bytes| match loaded {
+        // SAFETY: it lies in memory (1), as an image that a loader put there (2).
+        Loaded::WithTheImage => unsafe { slice(region.base.0, bytes) },
+        // SAFETY: it lies in memory (1), as an initrd that a loader put there (2), through
+        // the caches or so that they hold nothing older (3).
+        Loaded::ByItself => unsafe { given(region.base.0, bytes) },
+    };
+    let prefix = read(HEADER_LEN);
     let length = match capelin_archive::total_length(prefix) {
         Ok(length) => length,
         Err(capelin_archive::ArchiveError::BadMagic) => return Err(BootError::NoArchive),
@@ -255,8 +275,7 @@ fn archive_in(
     if length > region.size {
         return Err(too_long);
     }
-    // SAFETY: as above, within the region.
-    let archive = unsafe { slice(region.base.0, bytes) };
+    let archive = read(bytes);
     Ok((archive, Region::new(region.base.0, length)))
 }
 
