@@ -63,10 +63,11 @@ errors! {
     Dying = 14, "the capability is going away";
     /// The capability is locked by an operation that is under way.
     Locked = 15, "the capability is locked";
-    /// The operation needs the owner of the object, which is on another core.
+    /// Only the owner of the object can do that, which is on another core, and nobody can
+    /// do it for the caller.
     Foreign = 16, "the object is owned by another core";
-    /// Copies or descendants on other cores stand in the way.
-    RemoteRelations = 17, "copies or descendants exist on other cores";
+    /// Kernels on other cores have a part in it: the monitor can do it with theirs.
+    ThroughMonitor = 17, "other cores have a part in it: the monitor can ask them";
     /// The capability has copies, descendants or mappings, and must have none.
     HasRelations = 18, "copies, descendants or mappings exist";
     /// Deleting it would lose the last capability to that memory.

@@ -40,7 +40,7 @@ pub use error::SysError;
 pub use ticket::Ticket;
 
 /// The version of the system call ABI, returned by [`syscall::Syscall::Nop`].
-pub const ABI_VERSION: u64 = 2;
+pub const ABI_VERSION: u64 = 3;
 
 /// Bytes in the smallest page that the system maps, and the alignment of every
 /// object that user space can map.

@@ -71,7 +71,7 @@ const SCAN: u32 = 128;
 /// # Errors
 /// `NoSuchSlot`, `EmptySlot`; `Locked` for what is locked or in transit; `LastCopy`
 /// for the last capability to memory or interrupts without a local ancestor;
-/// `RemoteRelations` for a tombstone, and for the last owned copy of what has copies
+/// `Foreign` for a tombstone; `ThroughMonitor` for the last owned copy of what has copies
 /// elsewhere. While a container is emptied also `Locked` or `NoResources` (the
 /// [`Effects::shelter`] is full) for something in it: the deletion stays begun and
 /// can be continued.
@@ -342,15 +342,7 @@ pub(crate) fn destroy<S: SlotStore, E: Effects>(
         return Ok(Step::Done);
     }
     if slot.is_tombstone() {
-        return rescue(
-            store,
-            mdb,
-            list,
-            index,
-            effects,
-            mode,
-            SysError::RemoteRelations,
-        );
+        return rescue(store, mdb, list, index, effects, mode, SysError::Foreign);
     }
     let after = next(store, index);
     let copy = mdb.copy_beside(store, index, after);
@@ -369,7 +361,7 @@ pub(crate) fn destroy<S: SlotStore, E: Effects>(
                 index,
                 effects,
                 mode,
-                SysError::RemoteRelations,
+                SysError::ThroughMonitor,
             );
         }
         if is_conserved(kind) && !mdb.has_ancestors(store, index) {

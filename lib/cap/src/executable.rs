@@ -46,7 +46,7 @@ pub fn make_executable<S: SlotStore>(
 /// Whether the frame in `index` can be reached by this capability only, on all kernels.
 ///
 /// # Errors
-/// `Foreign`; `RemoteRelations` with copies or parts on other kernels, or a frame
+/// `Foreign`; `ThroughMonitor` with copies or parts on other kernels, or a frame
 /// around it on one; `HasRelations` with copies, mappings or parts here, or a frame
 /// around it.
 pub(crate) fn check_sole<S: SlotStore>(
@@ -60,7 +60,7 @@ pub(crate) fn check_sole<S: SlotStore>(
     }
     // Whoever has a frame around it, here or on another kernel, can map it.
     if slot.has_flags(SlotFlags::REMOTE_FRAME) || mdb.has_remote_relations(store, index) {
-        return Err(SysError::RemoteRelations);
+        return Err(SysError::ThroughMonitor);
     }
     if mdb.is_in_frame(store, slot)
         || mdb.has_copies(store, index)

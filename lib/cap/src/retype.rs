@@ -50,7 +50,7 @@ pub enum Retype {
 /// `dst` on. The caller has checked that these are slots of one CNode.
 ///
 /// # Errors
-/// For `src` and the slots as [`crate::copy()`]; `Foreign` for an object that
+/// For `src` and the slots as [`crate::copy()`]; `ThroughMonitor` for an object that
 /// another kernel owns; `MissingRight` without RETYPE; `InvalidRetype` for a type that
 /// can't be made from the source's, or for the same type and range;
 /// `InvalidArgument` for a count or size that isn't allowed; `Unaligned`;
@@ -85,7 +85,7 @@ pub fn retype_first<S: SlotStore>(
     check_held(store, mdb, src)?;
     let source = usable_unless_held(store, src)?;
     if !mdb.owns(source) {
-        return Err(SysError::Foreign);
+        return Err(SysError::ThroughMonitor);
     }
     if !source.rights().contains(Rights::RETYPE) {
         return Err(SysError::MissingRight);

@@ -20,7 +20,7 @@ use crate::store::{Effects, SlotStore};
 ///
 /// # Errors
 /// For the slot as [`crate::copy()`]; `WrongType` for a mapping; `MissingRight`
-/// without REVOKE; `Foreign` for what another kernel owns; `RemoteRelations`
+/// without REVOKE; `ThroughMonitor` for what another kernel owns, and
 /// when it, a copy or a descendant has copies elsewhere or was moved away.
 /// `InsideItself` when the slot lies in the memory that the capability names: it
 /// would go itself. `Locked` or `NoResources` for something in the way: what is gone
@@ -42,10 +42,10 @@ pub fn revoke<S: SlotStore, E: Effects>(
         return Err(SysError::MissingRight);
     }
     if !mdb.owns(slot) {
-        return Err(SysError::Foreign);
+        return Err(SysError::ThroughMonitor);
     }
     if mdb.has_remote_relations(store, index) {
-        return Err(SysError::RemoteRelations);
+        return Err(SysError::ThroughMonitor);
     }
     if lies_within(store, index) {
         return Err(SysError::InsideItself);

@@ -15,7 +15,7 @@ use crate::store::SlotStore;
 ///
 /// # Errors
 /// For the slot as [`crate::copy()`]; `WrongType`; `Foreign`;
-/// `RemoteRelations` with copies on other kernels, or a frame around it on one;
+/// `ThroughMonitor` with copies on other kernels, or a frame around it on one;
 /// `HasRelations` with copies, mappings or sub-ranges here, or when it lies in a frame itself, through which
 /// it could be mapped.
 pub fn seal<S: SlotStore>(store: &mut S, mdb: &mut Mdb, index: SlotIndex) -> Result<(), SysError> {

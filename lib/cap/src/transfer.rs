@@ -38,7 +38,7 @@ use crate::store::SlotStore;
 /// # Errors
 /// For the slot as [`crate::copy()`]; `InvalidArgument` for a receiver that is
 /// this kernel or can't exist; `WrongType` for a type that doesn't travel so;
-/// `Foreign` for moving what another kernel owns. Move: `RemoteRelations` with copies
+/// `Foreign` for moving what another kernel owns. Move: `ThroughMonitor` with copies
 /// elsewhere or parts moved away, `HasRelations` with local copies, mappings or
 /// other descendants. Copy: `NoResources` with 2^31 on their way.
 pub fn export<S: SlotStore>(
@@ -88,7 +88,7 @@ pub fn export<S: SlotStore>(
         }
         ExportMode::Move => {
             if mdb.has_remote_relations(store, index) {
-                return Err(SysError::RemoteRelations);
+                return Err(SysError::ThroughMonitor);
             }
             if mdb.has_copies(store, index) || mdb.has_descendants(store, index) {
                 return Err(SysError::HasRelations);

@@ -268,5 +268,5 @@ fn a_transfer_ends_where_the_cnode_went() {
     assert_eq!(a.delete(45), Err(SysError::Locked));
     a.commit(&record).expect("it is under way");
     assert!(a.slot(45).is_tombstone());
-    assert_eq!(a.delete(45), Err(SysError::RemoteRelations));
+    assert_eq!(a.delete(45), Err(SysError::Foreign));
 }

@@ -49,14 +49,14 @@ fn the_sequences_reach_every_operation() {
     let wanted = "copy, relocate, badge, part, retype Ok(Done), retype Ok(Fresh), \
         retype Ok(Continue), retype Err(RangeInUse) RangeInUse, derive, derive RangeInUse, \
         map Frame, map DevFrame, map EndpointUmp, map VNodeL1, map VNodeL3, \
-        delete Mapping, delete Frame LastCopy, delete Ram RemoteRelations, unmapped, \
+        delete Mapping, delete Frame LastCopy, delete Ram Foreign, unmapped, \
         emptied containers, rescue, released Dispatcher, released L1CNode, released L2CNode, \
         released VNodeL0, released VNodeL1, released EndpointLmp, released Notify, \
-        revoke, revoke several, revoke RemoteRelations, export Move, export Copy, \
+        revoke, revoke several, revoke ThroughMonitor, export Move, export Copy, \
         commit Move, commit Copy, abort Move, abort Copy, commit Move EmptySlot, \
         import Move, import Move RangeInUse, import Copy, import Copy RangeInUse, \
-        seal, seal HasRelations, seal RemoteRelations, make executable, \
-        make executable HasRelations, make executable RemoteRelations, \
+        seal, seal HasRelations, seal ThroughMonitor, make executable, \
+        make executable HasRelations, make executable ThroughMonitor, \
         make executable MissingRight, mark, lock, copy Dying, \
         retype Err(Dying) Dying, retype Err(Locked) Locked";
     for what in wanted.split(", ") {

@@ -710,8 +710,8 @@ fn what_moved_away_keeps_its_range() {
     let record = world.move_away(20);
     assert!(record.has_ancestors);
     assert_eq!(world.copy(20, 21), Err(SysError::Foreign));
-    assert_eq!(world.delete_all(20), Err(SysError::RemoteRelations));
-    assert_eq!(world.revoke_all(RAM_SLOT), Err(SysError::RemoteRelations));
+    assert_eq!(world.delete_all(20), Err(SysError::Foreign));
+    assert_eq!(world.revoke_all(RAM_SLOT), Err(SysError::ThroughMonitor));
     let frame = request(ObjectType::Frame, 2 * PAGE, PAGE, 1);
     assert_eq!(world.retype(RAM_SLOT, frame, 21), Err(SysError::RangeInUse));
     // A part comes back: there is no way to delete it, since its ancestor isn't
@@ -753,12 +753,12 @@ fn a_mark_of_remote_copies_outlives_the_copy_that_has_it() {
             .intersects(Rights::REVOKE | Rights::RETYPE)
     );
     assert_eq!(world.delete_all(20), Ok(()));
-    assert_eq!(world.delete_all(21), Err(SysError::RemoteRelations));
+    assert_eq!(world.delete_all(21), Err(SysError::ThroughMonitor));
     assert_eq!(
         world.export(21, ExportMode::Move),
-        Err(SysError::RemoteRelations)
+        Err(SysError::ThroughMonitor)
     );
-    assert_eq!(world.revoke_all(RAM_SLOT), Err(SysError::RemoteRelations));
+    assert_eq!(world.revoke_all(RAM_SLOT), Err(SysError::ThroughMonitor));
     let cleared =
         capelin_cap::set_remote_copies(&mut world.arena, &mut world.mdb, at_index(21), false);
     assert_eq!(cleared, Ok(()));
@@ -814,9 +814,9 @@ fn what_is_executable_was_written_before() {
     assert_eq!(world.delete_all(21), Ok(()));
     // A copy that is elsewhere, or on its way.
     let record = world.export(20, ExportMode::Copy).expect("a frame");
-    assert_eq!(attempt(&mut world, 20), Err(SysError::RemoteRelations));
+    assert_eq!(attempt(&mut world, 20), Err(SysError::ThroughMonitor));
     assert_eq!(world.commit(&record), Ok(()));
-    assert_eq!(attempt(&mut world, 20), Err(SysError::RemoteRelations));
+    assert_eq!(attempt(&mut world, 20), Err(SysError::ThroughMonitor));
     let (arena, mdb) = (&mut world.arena, &mut world.mdb);
     capelin_cap::set_remote_copies(arena, mdb, at_index(20), false).expect("they are gone");
     assert_eq!(attempt(&mut world, 20), Ok(()));
@@ -868,7 +868,7 @@ fn a_part_of_what_is_elsewhere_is_not_made_executable() {
     assert_eq!(world.import(&part, 20), Ok(()));
     let (arena, mdb) = (&mut world.arena, &mut world.mdb);
     let result = make_executable(arena, mdb, at_index(20));
-    assert_eq!(result, Err(SysError::RemoteRelations));
+    assert_eq!(result, Err(SysError::ThroughMonitor));
     let weak = CapRecord {
         capability: Capability {
             base: 0x3_0000_0000,

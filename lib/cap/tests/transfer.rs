@@ -189,7 +189,7 @@ fn a_refused_copy_leaves_no_mark() {
     let [mut a, mut b, c] = peers();
     a.make(1, Frame, 0, PAGE, 2);
     let record = a.export(2, 1, ExportMode::Copy).expect("a frame");
-    assert_eq!(a.delete(2), Err(SysError::RemoteRelations));
+    assert_eq!(a.delete(2), Err(SysError::ThroughMonitor));
     assert_eq!(a.abort(&record), Ok(()));
     assert_eq!(a.abort(&record), Err(SysError::EmptySlot));
     // Two on their way, one arrives; the slot that they were made from goes.
@@ -202,7 +202,7 @@ fn a_refused_copy_leaves_no_mark() {
     assert_eq!(a.abort(&second), Ok(()));
     assert_eq!(c.count(), 0);
     assert_eq!(a.slot(3).remote_copies(), (0, true));
-    assert_eq!(a.delete(3), Err(SysError::RemoteRelations));
+    assert_eq!(a.delete(3), Err(SysError::ThroughMonitor));
     let Peer { arena, mdb, .. } = &mut a;
     assert_eq!(
         capelin_cap::set_remote_copies(arena, mdb, at_index(3), false),
@@ -314,15 +314,15 @@ fn a_part_whose_frame_is_elsewhere_is_not_sealed() {
     peers::hand_over(&mut a, 3, &mut b, 3).expect("nobody has it");
     let attempt = |peer: &mut Peer, at| seal(&mut peer.arena, &mut peer.mdb, at_index(at));
     // The frame around it can be mapped, written to, on kernel 0.
-    assert_eq!(attempt(&mut b, 3), Err(SysError::RemoteRelations));
+    assert_eq!(attempt(&mut b, 3), Err(SysError::ThroughMonitor));
     assert_eq!(b.copy(3, 4), Ok(()));
     b.delete(3).expect("a copy");
-    assert_eq!(attempt(&mut b, 4), Err(SysError::RemoteRelations));
+    assert_eq!(attempt(&mut b, 4), Err(SysError::ThroughMonitor));
     b.part(4, 5, 0, PAGE).expect("a part");
-    assert_eq!(attempt(&mut b, 5), Err(SysError::RemoteRelations));
+    assert_eq!(attempt(&mut b, 5), Err(SysError::ThroughMonitor));
     b.delete(5).expect("a part");
     peers::hand_over(&mut b, 4, &mut c, 4).expect("nobody has it");
-    assert_eq!(attempt(&mut c, 4), Err(SysError::RemoteRelations));
+    assert_eq!(attempt(&mut c, 4), Err(SysError::ThroughMonitor));
     // At home, the frame is seen itself; without it there is nothing in the way.
     peers::hand_over(&mut c, 4, &mut a, 4).expect("it comes home");
     assert_eq!(attempt(&mut a, 4), Err(SysError::HasRelations));
@@ -350,12 +350,12 @@ fn tombstones_and_transfers_are_counted_in_the_tree() {
         .map(|at| a.export(at, 1, MOVE).expect("it may go"))
         .collect();
     a.assert_sound();
-    assert_eq!(a.revoke(1), Err(SysError::RemoteRelations));
+    assert_eq!(a.revoke(1), Err(SysError::ThroughMonitor));
     for (record, at) in records.iter().zip(10..) {
         b.import(record, at).expect("nobody has it");
         a.commit(record).expect("it is under way");
     }
-    assert_eq!(a.revoke(1), Err(SysError::RemoteRelations));
+    assert_eq!(a.revoke(1), Err(SysError::ThroughMonitor));
     for at in 10..30 {
         peers::hand_over(&mut b, at, &mut a, at + 20).expect("it comes home");
     }

@@ -384,7 +384,7 @@ impl Model {
     pub fn retype(&mut self, src: u32, r: &RetypeRequest, dst: u32) -> Result<Retype, SysError> {
         let cap = self.usable(src)?;
         if !cap.is_own() {
-            return Err(SysError::Foreign);
+            return Err(SysError::ThroughMonitor);
         }
         if !cap.rights.contains(Rights::RETYPE) {
             return Err(SysError::MissingRight);
@@ -618,13 +618,13 @@ impl Model {
             _ => {}
         }
         if cap.tombstone {
-            return Err(SysError::RemoteRelations);
+            return Err(SysError::Foreign);
         }
         if cap.kind == Mapping || self.has_copies(cap) || !cap.is_own() {
             return Ok(());
         }
         if cap.remote_copies != NONE && cap.kind != Notify {
-            return Err(SysError::RemoteRelations);
+            return Err(SysError::ThroughMonitor);
         }
         if is_conserved(cap.kind) && !self.has_ancestors(cap) {
             return Err(SysError::LastCopy);
@@ -641,10 +641,10 @@ impl Model {
             return Err(SysError::MissingRight);
         }
         if !cap.is_own() {
-            return Err(SysError::Foreign);
+            return Err(SysError::ThroughMonitor);
         }
         if self.has_remote_relations(&cap) {
-            return Err(SysError::RemoteRelations);
+            return Err(SysError::ThroughMonitor);
         }
         let at = super::address_of(cap.at);
         if matches!(cap.kind, Ram | HomeRam | PhysAddr) && cap.base <= at && at < cap.end() {
@@ -693,7 +693,7 @@ impl Model {
             return Err(SysError::Foreign);
         }
         if cap.remote_frame || self.has_remote_relations(cap) {
-            return Err(SysError::RemoteRelations);
+            return Err(SysError::ThroughMonitor);
         }
         if self.is_in_frame(cap) || self.has_copies(cap) || self.has_descendants(cap) {
             return Err(SysError::HasRelations);
@@ -773,7 +773,7 @@ impl Model {
             return Ok(record);
         }
         if self.has_remote_relations(&cap) {
-            return Err(SysError::RemoteRelations);
+            return Err(SysError::ThroughMonitor);
         }
         if self.has_copies(&cap) || self.has_descendants(&cap) {
             return Err(SysError::HasRelations);
