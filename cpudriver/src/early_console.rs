@@ -7,7 +7,7 @@ use core::mem::MaybeUninit;
 
 use capelin_aarch64::console::EarlyConsole;
 
-use crate::per_core::BootCell;
+use crate::boot_cell::BootCell;
 
 /// The console for messages before the state is installed. It begins as zeros, as all
 /// that isn't constant here does ([`is_own_image`](crate::image::is_own_image)).

@@ -13,13 +13,13 @@
 //! | --- | --- |
 //! | [`entry`], [`boot`], [`first_domain`] | from the first instruction to the first program |
 //! | [`trap`] | exception entries |
-//! | [`per_core`], [`memory`] | state, and the only way to reach it |
+//! | [`boot_cell`], [`per_core`], [`memory`] | state, and the only way to reach it |
 //! | [`board`], [`hardware`], [`doorbell_page`] | what the kernel asks of the machine |
 //! | [`address`], [`map`] | this core's address space |
 //! | [`panic`] | its last words |
 //!
 //! No heap, no lock, no allocation after boot. `unsafe` is in `entry`, `boot`,
-//! `trap`, `per_core`, `memory`, `map`, `image`, `hardware`, `doorbell_page`,
+//! `trap`, `boot_cell`, `per_core`, `memory`, `map`, `image`, `hardware`, `doorbell_page`,
 //! `early_console` and `panic`. No circle of imports: each builds on those below it.
 #![cfg_attr(target_os = "none", no_std)]
 #![cfg_attr(target_os = "none", no_main)]
@@ -30,6 +30,8 @@ mod address;
 mod board;
 #[cfg(target_os = "none")]
 mod boot;
+#[cfg(target_os = "none")]
+mod boot_cell;
 #[cfg(target_os = "none")]
 mod boot_error;
 #[cfg(target_os = "none")]

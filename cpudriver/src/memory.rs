@@ -32,7 +32,7 @@ use capelin_kernel::machine::{self as home, FrameWords as _, Objects as _, SaveC
 use capelin_kernel::narrow::index as widen;
 
 use crate::address::{LINEAR, linear};
-use crate::per_core::BootCell;
+use crate::boot_cell::BootCell;
 
 /// The slots in this core's home memory.
 pub(crate) struct Slots {

@@ -19,27 +19,10 @@ use capelin_kernel::log::LOG_BYTES;
 use capelin_kernel::state;
 
 use crate::board::Board;
+use crate::boot_cell::BootCell;
 
 /// The kernel's state on this machine.
 pub(crate) type Core = state::Core<Board>;
-
-/// A static for boot, before the state is installed.
-pub(crate) struct BootCell<T>(UnsafeCell<T>);
-
-// SAFETY: as for `CoreCell`.
-unsafe impl<T> Sync for BootCell<T> {}
-
-impl<T> BootCell<T> {
-    /// A cell that holds `value`.
-    pub(crate) const fn new(value: T) -> Self {
-        Self(UnsafeCell::new(value))
-    }
-
-    /// A pointer to the value, for single-threaded use.
-    pub(crate) const fn get(&self) -> *mut T {
-        self.0.get()
-    }
-}
 
 /// The log's memory; boot takes it once.
 pub(crate) fn log_buffer() -> &'static mut [u8; LOG_BYTES] {
