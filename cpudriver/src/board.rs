@@ -47,6 +47,16 @@ fn firmware(error: PsciError) -> SysError {
     }
 }
 
+impl Board {
+    /// Switches this core off; returns where firmware can't, and then no interrupt comes any more.
+    pub(crate) fn switch_off(&mut self) {
+        self.timer.disarm();
+        self.gic.shut();
+        // It returns only when it fails, and then sleeping is what is left.
+        let _ = self.psci.cpu_off();
+    }
+}
+
 impl Machine for Board {
     type Owned<T: 'static> = &'static mut T;
     type Slots = Slots;
@@ -253,6 +263,11 @@ impl Machine for Board {
 
     fn power_off(&mut self) -> SysError {
         firmware(self.psci.system_off())
+    }
+
+    fn panic(&mut self) -> SysError {
+        // By way of the panic handler, as any other.
+        panic!("asked for")
     }
 
     fn reboot(&mut self) -> SysError {

@@ -1,5 +1,8 @@
 //! The end of a CPU driver. It takes down its own core only: it says why on the
-//! console, which it may write to now whoever owns it, and sleeps.
+//! console, which it may write to now whoever owns it, and has the core switched off: then
+//! firmware tells others that it is (PSCI `AFFINITY_INFO`). Where firmware can't, the core is cut
+//! off from all interrupts and sleeps: one that is pending would end every WFI at once, masked or
+//! not (Arm ARM D1.6.2).
 
 #![expect(
     unsafe_code,
@@ -24,6 +27,7 @@ pub(crate) fn exception(what: &str, syndrome: u64, pc: u64, address: u64, sp: u6
     ))
 }
 
+/// Says why, and switches the core off.
 fn die(reason: core::fmt::Arguments<'_>) -> ! {
     // Per-core: guards against a panic in here.
     if !PANICKED.swap(true, Ordering::Relaxed) {
@@ -36,6 +40,7 @@ fn die(reason: core::fmt::Arguments<'_>) -> ! {
             if let Some(console) = &mut core.machine.console {
                 let _ = write!(console, "\ncpu {kernel}: panic: {reason}\n");
             }
+            core.machine.switch_off();
         } else {
             say(reason);
         }

@@ -8,7 +8,7 @@
 //!    └──────────┴─────▶ Failed(reason)
 //! ```
 //! and never back, so reports may arrive in any order between cores, and a late
-//! one changes nothing.
+//! one changes nothing. One that runs fails later only by [`Failure::Stopped`].
 
 use alloc::{collections::BTreeMap, vec::Vec};
 use core::fmt;
@@ -35,6 +35,8 @@ pub enum Failure {
     NoImage,
     /// The core that was to start it is gone.
     Orphaned,
+    /// It ran, and firmware says that it is off.
+    Stopped,
 }
 
 impl fmt::Display for Failure {
@@ -49,6 +51,7 @@ impl fmt::Display for Failure {
             Self::NoAnswer => f.write_str("does not answer"),
             Self::StillOff => f.write_str("does not answer: firmware says that it is off"),
             Self::NoImage => f.write_str("cannot be started: no sound image"),
+            Self::Stopped => f.write_str("has stopped"),
             Self::Orphaned => f.write_str("is left out: the core that starts it failed"),
         }
     }
@@ -81,7 +84,9 @@ impl Fate {
         match self {
             Self::Planned => 0,
             Self::Starting => 1,
-            Self::Running { .. } | Self::Failed(_) => 2,
+            Self::Running { .. } => 2,
+            Self::Failed(Failure::Stopped) => 3,
+            Self::Failed(_) => 2,
         }
     }
 }
@@ -155,6 +160,23 @@ impl Membership {
         self.members.get(&core)
     }
 
+    /// The cores that messages from the boot core `root` to `core` come through, from `core`
+    /// upwards, without `root`.
+    #[must_use]
+    pub fn path(&self, core: u16, root: u16) -> Vec<Member> {
+        let mut path = Vec::new();
+        let mut next = core;
+        // No path is longer than there are members, whatever was reported.
+        while next != root
+            && path.len() <= self.members.len()
+            && let Some(member) = self.members.get(&next)
+        {
+            path.push(*member);
+            next = member.planned.parent;
+        }
+        path
+    }
+
     /// Whether every core runs or has failed.
     #[must_use]
     pub fn is_settled(&self) -> bool {
@@ -222,6 +244,27 @@ mod tests {
             parent: core / 2,
             fate,
         }
+    }
+
+    #[test]
+    fn one_that_ran_may_stop_and_is_on_the_path_of_those_below() {
+        let mut table = Membership::new(&plan(5));
+        assert!(!table.apply(report(9, Fate::Failed(Failure::Stopped))));
+        for core in 1..=5 {
+            assert!(table.apply(report(core, READY)));
+        }
+        assert!(!table.apply(report(2, Fate::Failed(Failure::NoAnswer))));
+        assert!(table.apply(report(2, Fate::Failed(Failure::Stopped))));
+        assert!(!table.apply(report(2, Fate::Failed(Failure::Stopped))));
+        assert!(!table.apply(report(2, READY)));
+        assert_eq!((table.running(), table.is_settled()), (4, true));
+        let path = |core| -> Vec<u16> {
+            let path = table.path(core, 0);
+            path.iter().map(|member| member.planned.core).collect()
+        };
+        assert_eq!(path(5), [5, 2, 1]);
+        assert_eq!(path(0), []);
+        assert_eq!(path(9), []);
     }
 
     #[test]

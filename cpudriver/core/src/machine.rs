@@ -253,6 +253,9 @@ pub trait Machine {
     /// Starts the machine anew, or says why not.
     fn reboot(&mut self) -> SysError;
 
+    /// Ends this CPU driver as a panic does, or says why not.
+    fn panic(&mut self) -> SysError;
+
     // The console.
 
     /// Writes to the early console what it takes without being waited for: how many

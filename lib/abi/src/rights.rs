@@ -314,6 +314,7 @@ pub const TABLE: &[Row] = table! {
     Invoke(Invocation::MapLeaf) => [0 KERNEL: READ],
     Invoke(Invocation::SettleExport) => [0 KERNEL: GRANT],
     Invoke(Invocation::ProbeWindow) => [0 KERNEL: READ],
+    Invoke(Invocation::Panic) => [0 KERNEL: EXECUTE],
     Send => [0 ENDPOINT: WRITE] [1 ANY: GRANT],
     Yield => [0 DISPATCHER: EXECUTE],
 };

@@ -218,6 +218,10 @@ numbered! {
         /// Fails as every use of the window does:
         /// [`crate::SysError::RangeInUse`] for home memory, whosever it is.
         ProbeWindow = 62,
+        /// Kernel: end this CPU driver as a panic of its own does: it says so on the console, and
+        /// its core is switched off. For tests of what the others do then. Returns only where it
+        /// isn't done.
+        Panic = 63,
     }
 }
 

@@ -19,8 +19,8 @@ crate::service_error! {
         Exhausted = "out of resources",
         /// The core was asked and didn't answer in time.
         TimedOut = "the core did not answer",
-        /// The core can't be started or stopped.
-        CoreFailed = "the core did not start or stop",
+        /// The core has stopped, or one that its messages come through.
+        CoreFailed = "the core has stopped",
         /// The kernel refused an operation.
         Kernel = "the kernel refused an operation",
         /// This client may not do that.
@@ -102,7 +102,7 @@ pub enum CoreState {
     Starting,
     /// Part of the overlay.
     Running,
-    /// Didn't start.
+    /// Didn't start, or has stopped.
     Failed,
 }
 

@@ -13,6 +13,10 @@ crate::service_error! {
         NoSuchCore = "no such core",
         /// This client may not do that.
         NotAllowed = "not allowed",
+        /// The core was asked and didn't answer in time.
+        TimedOut = "the core did not answer",
+        /// The core has stopped.
+        CoreFailed = "the core has stopped",
     }
 }
 
@@ -71,6 +75,10 @@ pub trait System {
 
     /// The counters of `core`.
     async fn kernel_stats(&self, core: u16) -> Result<KernelStats, SystemError>;
+
+    /// Ends the CPU driver of `core` as a panic of its own does, to see what becomes of the others.
+    /// The answer comes when firmware says that the core is off.
+    async fn panic(&self, core: u16) -> Result<(), SystemError>;
 
     /// Whether the CPU driver of `core` faults when it reads the linear address of
     /// physical address `physical`.

@@ -843,6 +843,52 @@ fn shell() -> Vec<GuestCase> {
             Expected::Failures(2),
             vec!["no-such-command", "still here", "no-other-command"],
         ),
+        // A core that stops takes nobody along: who asks it is told so, and the others answer.
+        GuestCase {
+            forbidden: vec!["cpu 0: panic", "cpu 1: panic"],
+            within_s: Some(45),
+            ..told(
+                "shell/a-core-stops",
+                "--smp 4",
+                "oncore 2 hello; core panic 2; cores; ps; mem; caps 2.1; oncore 2 hello; ping 2 3; dmesg 2; kmap 2; \
+                 core panic 2; oncore 1 hello; echo still here",
+                Expected::Failures(6),
+                vec![
+                    "hello from core 2",
+                    "core 2 (MPIDR 0x2) has stopped",
+                    "2    0x2     0  failed       -",
+                    "0.1  mem_serv",
+                    "core  node   home",
+                    "error: 2.1: no such domain",
+                    "error: the core has stopped",
+                    "error: the core has stopped",
+                    "error: the core has stopped",
+                    "error: the core has stopped",
+                    "hello from core 1",
+                    "still here",
+                ],
+            )
+        },
+        // Those whose messages came through it can't be reached any more, and are named.
+        GuestCase {
+            forbidden: vec!["cpu 0: panic"],
+            within_s: Some(45),
+            ..told(
+                "shell/a-core-in-between-stops",
+                "--smp 12",
+                "core panic 1; cores; ps; mem",
+                Expected::Success,
+                vec![
+                    "core 1 (MPIDR 0x1) has stopped",
+                    "1    0x1     0  failed       -",
+                    ": the core has stopped",
+                    "0.1  mem_serv",
+                    ": the core has stopped",
+                    "core  node   home",
+                    ": the core has stopped",
+                ],
+            )
+        },
         told(
             "shell/hints",
             "--smp 1",

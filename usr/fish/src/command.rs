@@ -70,6 +70,8 @@ pub enum Command {
     },
     /// List a CPU driver's own map.
     KernelMap(u16),
+    /// End a core's CPU driver by a panic.
+    PanicCore(u16),
     /// Start the machine again.
     Reboot,
     /// Turn the machine off.
@@ -150,6 +152,11 @@ pub static COMMANDS: &[Usage] = &[
         "caps",
         "[DOMAIN]",
         "list the capabilities of this domain, or of one named or numbered as in ps",
+    ),
+    usage(
+        "core",
+        "panic CORE",
+        "end the CPU driver of a core by a panic, to see what becomes of the others",
     ),
     usage(
         "cores",
@@ -276,6 +283,12 @@ impl<I: Iterator<Item = String>> Arguments<I> {
     fn command(&mut self) -> Result<Command, CommandError> {
         Ok(match self.usage.name {
             "caps" => Command::Caps(self.words.next()),
+            "core" => match self.word()?.as_str() {
+                "panic" => Command::PanicCore(self.core()?),
+                other => {
+                    return Err(CommandError::NotA(self.usage, other.into(), "panic"));
+                }
+            },
             "cores" => Command::Cores,
             "dmesg" => Command::Dmesg(self.optional_core()?),
             "help" => Command::Help(self.words.next()),

@@ -15,7 +15,7 @@ use capelin_interfaces::{
     monitor::{CoreInfo, CoreState, DomainId, DomainInfo, DomainState, MonitorError, THIS_CORE},
     system::KernelStats,
 };
-use capelin_rt::{Lmp, executor::yield_now, print};
+use capelin_rt::{Lmp, executor::yield_now, print, spawn};
 use fish::{
     command::{self, COMMANDS, Command},
     report,
@@ -223,6 +223,10 @@ impl Shell {
                     .await;
             }
             Command::KernelMap(core) => self.kernel_map(core).await?,
+            Command::PanicCore(core) => {
+                let system = self.services.system().await?;
+                system.panic(core).await?;
+            }
         }
         Ok(Outcome::Done)
     }
@@ -243,19 +247,33 @@ impl Shell {
     }
 
     async fn cores(&mut self) -> Result<(), Failure> {
-        let monitor = self.services.monitor().await?;
+        let cores = self.services.monitor().await?.cores().await?;
         let system = self.services.system().await?;
-        let mut lines = Vec::new();
-        for core in monitor.cores().await? {
-            let stats = match core.state {
-                CoreState::Running => system.kernel_stats(core.core).await.ok(),
-                _ => None,
-            };
-            let stats = stats.map(|stats| (stats, self.upcall_rate(&core, &stats)));
+        let (running, others): (Vec<_>, Vec<_>) =
+            (cores.into_iter()).partition(|core| core.state == CoreState::Running);
+        let (told, silent) = ask_each(running.clone(), move |core| {
+            let system = system.clone();
+            async move { system.kernel_stats(core).await }
+        })
+        .await;
+        let mut lines: Vec<_> = others.into_iter().map(|core| (core, None)).collect();
+        for core in running {
+            let stats = told.iter().find(|(known, _)| known.core == core.core);
+            let stats = stats.map(|(_, stats)| (*stats, self.upcall_rate(&core, stats)));
             lines.push((core, stats));
         }
+        lines.sort_unstable_by_key(|(core, _)| core.core);
         self.write(&report::cores(&lines)).await;
+        self.tell_silent(&silent).await;
         Ok(())
+    }
+
+    /// Says who didn't answer, and why.
+    async fn tell_silent(&mut self, silent: &[(CoreInfo, Failure)]) {
+        for (core, failure) in silent {
+            self.write(&format!("core {}: {failure}\n", core.core))
+                .await;
+        }
     }
 
     /// Upcalls each second since the core was last listed, or since it started.
@@ -273,28 +291,35 @@ impl Shell {
         Ok(cores)
     }
 
-    async fn all_domains(&mut self) -> Result<Vec<DomainInfo>, Failure> {
+    /// The domains of all cores, and the cores that didn't answer.
+    async fn all_domains(&mut self) -> Result<(Vec<DomainInfo>, Silent), Failure> {
         let monitor = self.services.monitor().await?;
-        let mut domains = Vec::new();
-        for core in self.running_cores().await? {
-            domains.extend(monitor.domains(core.core).await?);
-        }
-        Ok(domains)
+        let cores = self.running_cores().await?;
+        let (told, silent) = ask_each(cores, move |core| {
+            let monitor = monitor.clone();
+            async move { monitor.domains(core).await }
+        })
+        .await;
+        let domains = told.into_iter().flat_map(|(_, domains)| domains);
+        Ok((domains.collect(), silent))
     }
 
     async fn domains(&mut self) -> Result<(), Failure> {
-        let domains = self.all_domains().await?;
+        let (domains, silent) = self.all_domains().await?;
         self.write(&report::domains(&domains)).await;
+        self.tell_silent(&silent).await;
         Ok(())
     }
 
     async fn memory(&mut self) -> Result<(), Failure> {
         let memory = self.services.memory().await?;
         let system = self.services.system().await?;
-        let mut cores = Vec::new();
-        for core in self.running_cores().await? {
-            cores.push((core, system.kernel_stats(core.core).await?));
-        }
+        let running = self.running_cores().await?;
+        let (cores, silent) = ask_each(running, move |core| {
+            let system = system.clone();
+            async move { system.kernel_stats(core).await }
+        })
+        .await;
         let last = cores.iter().map(|(core, _)| core.node).max().unwrap_or(0);
         let mut nodes = Vec::new();
         for node in 0..MAX_NODES.max(last.saturating_add(1)) {
@@ -305,6 +330,7 @@ impl Shell {
             }
         }
         self.write(&report::memory(&nodes, &cores)).await;
+        self.tell_silent(&silent).await;
         Ok(())
     }
 
@@ -313,7 +339,7 @@ impl Shell {
             self.write(&report::capabilities(&caps::own())).await;
             return Ok(());
         };
-        let domains = self.all_domains().await?;
+        let (domains, _) = self.all_domains().await?;
         let Some(domain) = domains
             .iter()
             .find(|domain| domain.id.to_string() == wanted || domain.name == wanted)
@@ -411,4 +437,37 @@ impl Shell {
         self.write(&report::kernel_map(&leaves)).await;
         Ok(())
     }
+}
+
+/// Cores that didn't answer, and what was said instead.
+type Silent = Vec<(CoreInfo, Failure)>;
+
+/// Cores that are asked at a time.
+const ASKED_AT_ONCE: usize = 32;
+
+/// Asks each core at the same time as others, so that those that don't answer are waited for
+/// together: what was answered, by core, and who didn't.
+async fn ask_each<T, E, F>(
+    cores: Vec<CoreInfo>,
+    ask: impl Fn(u16) -> F,
+) -> (Vec<(CoreInfo, T)>, Silent)
+where
+    T: 'static,
+    E: Into<Failure> + 'static,
+    F: Future<Output = Result<T, E>> + 'static,
+{
+    let (mut told, mut silent) = (Vec::new(), Vec::new());
+    for some in cores.chunks(ASKED_AT_ONCE) {
+        let asked: Vec<_> = some
+            .iter()
+            .map(|core| (*core, spawn(ask(core.core))))
+            .collect();
+        for (core, answer) in asked {
+            match answer.await {
+                Ok(answer) => told.push((core, answer)),
+                Err(error) => silent.push((core, error.into())),
+            }
+        }
+    }
+    (told, silent)
 }

@@ -197,6 +197,15 @@ impl Gic {
         }
     }
 
+    /// Lets no interrupt come to this core any more, not even as an event that ends a WFI: its CPU
+    /// interface is shut (IHI 0048 4.4.1, IHI 0069 12.2.17).
+    pub fn shut(&mut self) {
+        match self {
+            Self::V2(gic) => gic.shut(),
+            Self::V3(gic) => gic.shut(),
+        }
+    }
+
     /// Lets interrupt `intid` through.
     ///
     /// # Errors

@@ -112,6 +112,12 @@ impl GicV2 {
         Fiq::NotOurs
     }
 
+    pub(super) fn shut(&mut self) {
+        self.interface.control.set(0);
+        // The write has arrived when it can be read back.
+        let _ = self.interface.control.get();
+    }
+
     #[inline]
     pub(super) fn enable(&self, intid: u32) {
         set_bit(&self.distributor.set_enable, intid);

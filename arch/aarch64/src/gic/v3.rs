@@ -98,6 +98,11 @@ impl GicV3 {
         Processor.issue(Op::Isb);
     }
 
+    pub(super) fn shut(&mut self) {
+        sysreg::write!("ICC_IGRPEN1_EL1", 0);
+        Processor.issue(Op::Isb);
+    }
+
     pub(super) fn silence_fiq(&mut self) -> Fiq {
         if !self.has_group0 {
             return Fiq::NotOurs;

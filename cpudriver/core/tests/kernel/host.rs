@@ -761,6 +761,10 @@ impl Machine for Host {
         SysError::Unsupported
     }
 
+    fn panic(&mut self) -> SysError {
+        SysError::Unsupported
+    }
+
     fn reboot(&mut self) -> SysError {
         SysError::Unsupported
     }

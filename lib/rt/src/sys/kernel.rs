@@ -240,6 +240,14 @@ pub fn reboot(kernel: CapRef) -> SysError {
     }
 }
 
+/// Ends this core's CPU driver as a panic does ([`Invocation::Panic`]); returns only on error.
+pub fn panic(kernel: CapRef) -> SysError {
+    match invoke(kernel, Invocation::Panic, &[]) {
+        Ok(_) => SysError::Firmware,
+        Err(error) => error,
+    }
+}
+
 /// Whether the CPU driver's own read at the linear address of `physical` faulted
 /// ([`Invocation::Probe`]).
 ///

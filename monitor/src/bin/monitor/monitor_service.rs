@@ -4,7 +4,7 @@
 //! over the overlay, for its own core only.
 
 use alloc::{rc::Rc, string::String, vec::Vec};
-use core::{future::Future, time::Duration};
+use core::future::Future;
 
 use capelin_idc::Cap;
 use capelin_interfaces::monitor::{
@@ -20,12 +20,10 @@ use capelin_monitor::{
 use capelin_rt::{OwnedCap, time};
 
 use crate::{
-    node::{Node, Remote},
+    node::{Node, PATIENCE, Remote, Unreachable},
     programs, rings, transfer,
 };
 
-/// How long another core may take for an answer that it needn't wait for itself.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// Round trips that one ping may have.
 const MAX_ROUNDS: u32 = 10_000;
 
@@ -36,15 +34,42 @@ pub(crate) struct MonitorService {
     pub(crate) is_remote: bool,
 }
 
-/// What `call` gives, if it does in time.
-pub(crate) async fn in_time<T>(
-    call: impl Future<Output = Result<T, MonitorError>>,
-) -> Result<T, MonitorError> {
-    let result = time::timeout(PATIENCE, call).await;
-    result.unwrap_or(Err(MonitorError::TimedOut))
+const fn unreachable(why: Unreachable) -> MonitorError {
+    match why {
+        Unreachable::Stopped => MonitorError::CoreFailed,
+        Unreachable::Silent => MonitorError::TimedOut,
+    }
+}
+
+/// How long `rounds` round trips take, in ticks.
+async fn measure(client: &IntermonClient<Remote>, rounds: u32) -> Result<Vec<u64>, MonitorError> {
+    let mut ticks = Vec::new();
+    for round in 0..rounds {
+        let start = time::now();
+        let word = u64::from(round);
+        let answer = time::timeout(PATIENCE, client.echo(word)).await;
+        let end = time::now();
+        match answer {
+            Ok(Ok(answer)) if answer == word => ticks.push(end.saturating_sub(start)),
+            Ok(Ok(_)) => return Err(MonitorError::CoreFailed),
+            Ok(Err(_)) => return Err(MonitorError::NoSuchCore),
+            Err(_) => return Err(MonitorError::TimedOut),
+        }
+    }
+    Ok(ticks)
 }
 
 impl MonitorService {
+    /// What `call` to `core` gives, if it does in time and the core doesn't stop meanwhile.
+    async fn in_time<T>(
+        &self,
+        core: u16,
+        call: impl Future<Output = Result<T, MonitorError>>,
+    ) -> Result<T, MonitorError> {
+        let answer = self.node.in_time(core, call).await;
+        answer.unwrap_or_else(|why| Err(unreachable(why)))
+    }
+
     /// A client of the monitor of `core`, which isn't this one.
     fn other(&self, core: u16) -> Result<MonitorClient<Remote>, MonitorError> {
         if self.is_remote {
@@ -64,12 +89,12 @@ impl MonitorService {
             let bell = node
                 .bell_for(transfer::running(core))
                 .map_err(|_| MonitorError::Exhausted)?;
-            let opened = time::timeout(PATIENCE, client.open_ring(bell.ticket)).await;
+            let opened = node.in_time(core, client.open_ring(bell.ticket)).await;
             if !matches!(opened, Ok(Ok(_))) {
                 transfer::withdraw(node, bell.ticket);
             }
             let opened = opened
-                .map_err(|_| MonitorError::TimedOut)?
+                .map_err(unreachable)?
                 .map_err(|_| MonitorError::NoSuchCore)?;
             let ring = rings::attach(node, &opened, core, bell.notify)
                 .map_err(|_| MonitorError::Exhausted)?;
@@ -109,15 +134,18 @@ impl Monitor for MonitorService {
             return programs::start(&self.node, program, arguments).await;
         }
         let client = self.other(core)?;
-        in_time(client.spawn(THIS_CORE, program, arguments)).await
+        self.in_time(core, client.spawn(THIS_CORE, program, arguments))
+            .await
     }
 
     async fn wait(&self, domain: DomainId) -> Result<DomainState, MonitorError> {
         if self.node.is_own(domain.core()) {
             return programs::wait(&self.node, domain).await;
         }
-        // As long as it takes; a core that vanishes ends it.
-        self.other(domain.core())?.wait(domain).await
+        // As long as it takes; a core that stops ends it.
+        let client = self.other(domain.core())?;
+        let waiting = self.node.while_it_runs(domain.core(), client.wait(domain));
+        waiting.await.unwrap_or_else(|why| Err(unreachable(why)))
     }
 
     async fn kill(&self, domain: DomainId) -> Result<(), MonitorError> {
@@ -125,7 +153,7 @@ impl Monitor for MonitorService {
             return programs::kill(&self.node, domain);
         }
         let client = self.other(domain.core())?;
-        in_time(client.kill(domain)).await
+        self.in_time(domain.core(), client.kill(domain)).await
     }
 
     async fn domains(&self, core: u16) -> Result<Vec<DomainInfo>, MonitorError> {
@@ -133,15 +161,16 @@ impl Monitor for MonitorService {
             return Ok(programs::list(&self.node));
         }
         let client = self.other(core)?;
-        in_time(client.domains(THIS_CORE)).await
+        self.in_time(core, client.domains(THIS_CORE)).await
     }
 
     async fn cores(&self) -> Result<Vec<CoreInfo>, MonitorError> {
         let node = &self.node;
         let Some(boot) = &node.boot else {
             let client = self.other(node.boot_core)?;
-            return in_time(client.cores()).await;
+            return self.in_time(node.boot_core, client.cores()).await;
         };
+        boot.look_after_all(node);
         let mut cores: Vec<CoreInfo> = boot
             .membership
             .borrow()
@@ -170,24 +199,18 @@ impl Monitor for MonitorService {
             return programs::capabilities(&self.node, domain, first, limit);
         }
         let client = self.other(domain.core())?;
-        in_time(client.capabilities(domain, first, limit)).await
+        self.in_time(domain.core(), client.capabilities(domain, first, limit))
+            .await
     }
 
     async fn ping(&self, core: u16, rounds: u32) -> Result<PingStats, MonitorError> {
         let client = self.direct(core).await?;
-        let mut ticks = Vec::new();
-        for round in 0..rounds.clamp(1, MAX_ROUNDS) {
-            let start = time::now();
-            let word = u64::from(round);
-            let answer = time::timeout(PATIENCE, client.echo(word)).await;
-            let end = time::now();
-            match answer {
-                Ok(Ok(answer)) if answer == word => ticks.push(end.saturating_sub(start)),
-                Ok(Ok(_)) => return Err(MonitorError::CoreFailed),
-                Ok(Err(_)) => return Err(MonitorError::NoSuchCore),
-                Err(_) => return Err(MonitorError::TimedOut),
-            }
-        }
+        let rounds = rounds.clamp(1, MAX_ROUNDS);
+        let measured = self
+            .node
+            .while_it_runs(core, measure(&client, rounds))
+            .await;
+        let ticks = measured.unwrap_or_else(|why| Err(unreachable(why)))?;
         Ok(ping::statistics(ticks, time::frequency()))
     }
 

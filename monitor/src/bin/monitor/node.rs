@@ -1,9 +1,13 @@
 //! What a monitor has.
 
 use alloc::{boxed::Box, collections::BTreeMap, rc::Rc, string::String, vec::Vec};
-use core::cell::{Cell, RefCell};
+use core::{
+    cell::{Cell, RefCell},
+    future::Future,
+    time::Duration,
+};
 
-use capelin_abi::{CapAddress, CapRef, KernelId, boot::BootInfo};
+use capelin_abi::{CapAddress, CapRef, KernelId, Mpidr, boot::BootInfo};
 use capelin_archive::Archive;
 use capelin_idc::{Client, TransportError};
 use capelin_interfaces::{console::ConsoleClient, memory::MemoryClient, service, skb::SkbClient};
@@ -11,18 +15,20 @@ use capelin_monitor::{
     Ticket,
     domains::Domains,
     intermon::IntermonClient,
-    membership::{Membership, Report},
+    membership::{Failure, Fate, Member, Membership, Report},
     overlay::{Hop, Overlay, Way},
     plan::Plan,
 };
 use capelin_rt::{
     Listener, Lmp, OwnedCap, RtError,
     endpoint::Endpoint,
+    future::{Either, race},
     memory::Place,
     notify::{Bells, Notify},
     spawn,
     sync::Event,
-    sys::kernel::Receiver,
+    sys::{self, kernel::Receiver},
+    time,
     urpc::Urpc,
 };
 use capelin_spawn::Executables;
@@ -240,14 +246,123 @@ impl Node {
     }
 }
 
+/// Why another core can't be asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Unreachable {
+    /// It has stopped, or one has that its messages come through.
+    Stopped,
+    /// It didn't answer in time.
+    Silent,
+}
+
+/// How long another core may take for an answer that it needn't wait for itself.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// After so long without an answer, firmware is asked whether the core is off: at first, and then
+/// twice as long each time, up to the last.
+const FIRST_LOOK: Duration = Duration::from_millis(50);
+const LAST_LOOK: Duration = Duration::from_secs(1);
+
+impl Node {
+    /// What `call` to `core` gives, if it does in time and the core doesn't stop meanwhile.
+    ///
+    /// # Errors
+    /// [`Unreachable`].
+    pub(crate) async fn in_time<T>(
+        &self,
+        core: u16,
+        call: impl Future<Output = T>,
+    ) -> Result<T, Unreachable> {
+        let answer = time::timeout(PATIENCE, self.while_it_runs(core, call)).await;
+        answer.unwrap_or(Err(Unreachable::Silent))
+    }
+
+    /// What `call` to `core` gives, however long it takes, as long as the core doesn't stop.
+    ///
+    /// # Errors
+    /// [`Unreachable::Stopped`].
+    pub(crate) async fn while_it_runs<T>(
+        &self,
+        core: u16,
+        call: impl Future<Output = T>,
+    ) -> Result<T, Unreachable> {
+        let stops = async {
+            let boot = self.boot.as_ref();
+            let is_known = || boot.is_some_and(|boot| boot.is_known_cut_off(self, core));
+            let is_cut_off = || boot.is_some_and(|boot| boot.is_cut_off(self, core));
+            let mut pause = FIRST_LOOK;
+            // Most answers come before firmware is asked.
+            if !is_known() {
+                loop {
+                    time::sleep(pause).await;
+                    if is_cut_off() {
+                        break;
+                    }
+                    pause = (pause * 2).min(LAST_LOOK);
+                }
+            }
+        };
+        match race(call, stops).await {
+            Either::First(answer) => Ok(answer),
+            Either::Second(()) => Err(Unreachable::Stopped),
+        }
+    }
+}
+
 impl BootCore {
+    /// Whether it is known that `core` doesn't run, or one that its messages come through.
+    fn is_known_cut_off(&self, node: &Node, core: u16) -> bool {
+        let path = self.membership.borrow().path(core, node.own);
+        path.iter()
+            .any(|member| matches!(member.fate, Fate::Failed(_)))
+    }
+
+    /// Whether `core` has stopped, or one that its messages come through. What firmware says of
+    /// each is noted, and told on the console when it is new.
+    pub(crate) fn is_cut_off(&self, node: &Node, core: u16) -> bool {
+        let path = self.membership.borrow().path(core, node.own);
+        // All are looked at: each that has stopped is told of.
+        path.iter()
+            .filter(|member| self.has_stopped(node, member))
+            .count()
+            > 0
+    }
+
+    fn has_stopped(&self, node: &Node, member: &Member) -> bool {
+        match member.fate {
+            Fate::Failed(_) => return true,
+            Fate::Planned | Fate::Starting => return false,
+            Fate::Running { .. } => {}
+        }
+        let mpidr = Mpidr(member.planned.mpidr);
+        let is_off = matches!(
+            sys::kernel::affinity_info(node.kernel, mpidr),
+            Ok(sys::kernel::Affinity::Off)
+        );
+        if is_off {
+            self.apply(Report {
+                core: member.planned.core,
+                parent: member.planned.parent,
+                fate: Fate::Failed(Failure::Stopped),
+            });
+        }
+        is_off
+    }
+
+    /// Looks after all cores.
+    pub(crate) fn look_after_all(&self, node: &Node) {
+        let members: Vec<Member> = self.membership.borrow().members().copied().collect();
+        for member in members {
+            let _ = self.has_stopped(node, &member);
+        }
+    }
+
     /// Takes a report in.
     pub(crate) fn apply(&self, report: Report) {
         let mut membership = self.membership.borrow_mut();
         if !membership.apply(report) {
             return;
         }
-        if let capelin_monitor::membership::Fate::Failed(failure) = report.fate {
+        if let Fate::Failed(failure) = report.fate {
             let mpidr = membership.get(report.core).map_or(0, |m| m.planned.mpidr);
             capelin_rt::println!("core {} (MPIDR {mpidr:#x}) {failure}", report.core);
         }

@@ -6,7 +6,7 @@ use alloc::{
     string::{String, ToString},
     vec::Vec,
 };
-use core::{future::Future, time::Duration};
+use core::future::Future;
 
 use capelin_abi::{PhysAddr, SysError, syscall::KernelCounter};
 use capelin_archive::ModuleKind;
@@ -18,11 +18,9 @@ use capelin_rt::{sys, time};
 
 use crate::{
     log,
-    node::{Node, Remote},
+    node::{Node, Remote, Unreachable},
 };
 
-/// How long another core may take to answer.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// Bytes of log that are answered at most.
 const MAX_LOG: u32 = 32 << 10;
 /// Leaves that are answered at most.
@@ -48,6 +46,16 @@ impl SystemService {
         client.map_err(|_| SystemError::NoSuchCore)
     }
 
+    /// What `call` to `core` gives, if it does in time and the core doesn't stop meanwhile.
+    async fn in_time<T>(
+        &self,
+        core: u16,
+        call: impl Future<Output = Result<T, SystemError>>,
+    ) -> Result<T, SystemError> {
+        let answer = self.node.in_time(core, call).await;
+        answer.unwrap_or_else(|why| Err(unreachable(why)))
+    }
+
     fn counter(&self, counter: KernelCounter) -> u64 {
         sys::kernel::read_counter(self.node.kernel, counter).unwrap_or(0)
     }
@@ -58,9 +66,11 @@ impl SystemService {
     }
 }
 
-async fn in_time<T>(call: impl Future<Output = Result<T, SystemError>>) -> Result<T, SystemError> {
-    let result = time::timeout(PATIENCE, call).await;
-    result.unwrap_or(Err(SystemError::NoSuchCore))
+const fn unreachable(why: Unreachable) -> SystemError {
+    match why {
+        Unreachable::Stopped => SystemError::CoreFailed,
+        Unreachable::Silent => SystemError::TimedOut,
+    }
 }
 
 fn microseconds(ticks: u64) -> u64 {
@@ -76,18 +86,35 @@ impl System for SystemService {
         Err(firmware(sys::kernel::reboot(self.node.kernel)))
     }
 
+    async fn panic(&self, core: u16) -> Result<(), SystemError> {
+        if self.node.is_own(core) {
+            return Err(firmware(sys::kernel::panic(self.node.kernel)));
+        }
+        let client = self.other(core)?;
+        let boot = self.node.boot.as_ref();
+        if boot.is_some_and(|boot| boot.is_cut_off(&self.node, core)) {
+            return Err(SystemError::CoreFailed);
+        }
+        match self.in_time(core, client.panic(THIS_CORE)).await {
+            // No answer comes: firmware's word is it.
+            Err(SystemError::CoreFailed) => Ok(()),
+            other => other,
+        }
+    }
+
     async fn kernel_log(&self, core: u16, limit: u32) -> Result<String, SystemError> {
         if self.node.is_own(core) {
             return self.own_log(limit).map_err(firmware);
         }
         let client = self.other(core)?;
-        in_time(client.kernel_log(THIS_CORE, limit)).await
+        self.in_time(core, client.kernel_log(THIS_CORE, limit))
+            .await
     }
 
     async fn kernel_stats(&self, core: u16) -> Result<KernelStats, SystemError> {
         if !self.node.is_own(core) {
             let client = self.other(core)?;
-            return in_time(client.kernel_stats(THIS_CORE)).await;
+            return self.in_time(core, client.kernel_stats(THIS_CORE)).await;
         }
         use KernelCounter as Counter;
         let entered = self.counter(Counter::EntryTicks);
@@ -118,7 +145,7 @@ impl System for SystemService {
     async fn probe(&self, core: u16, physical: u64) -> Result<bool, SystemError> {
         if !self.node.is_own(core) {
             let client = self.other(core)?;
-            return in_time(client.probe(THIS_CORE, physical)).await;
+            return self.in_time(core, client.probe(THIS_CORE, physical)).await;
         }
         let probed = sys::kernel::probe(self.node.kernel, PhysAddr(physical));
         probed.map_err(|_| SystemError::NotAllowed)
@@ -132,7 +159,9 @@ impl System for SystemService {
     ) -> Result<Vec<KernelMapping>, SystemError> {
         if !self.node.is_own(core) {
             let client = self.other(core)?;
-            return in_time(client.kernel_map(THIS_CORE, first, limit)).await;
+            return self
+                .in_time(core, client.kernel_map(THIS_CORE, first, limit))
+                .await;
         }
         let mut leaves = Vec::new();
         for index in first..first.saturating_add(limit.min(MAX_LEAVES)) {

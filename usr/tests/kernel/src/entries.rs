@@ -405,6 +405,7 @@ fn nonsense(world: &mut World, paths: &Paths) -> Outcome {
         let ends = [
             Invocation::PowerOff,
             Invocation::Reboot,
+            Invocation::Panic,
             Invocation::ReleaseConsole,
         ];
         if ends.contains(&invocation) {

@@ -248,7 +248,7 @@ fn exists(invocation: Invocation, kind: ObjectType) -> bool {
 const fn is_final(invocation: Invocation) -> bool {
     matches!(
         invocation,
-        Invocation::PowerOff | Invocation::Reboot | Invocation::ReleaseConsole
+        Invocation::PowerOff | Invocation::Reboot | Invocation::ReleaseConsole | Invocation::Panic
     )
 }
 

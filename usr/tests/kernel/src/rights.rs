@@ -171,6 +171,7 @@ impl Stage {
             | I::Import
             | I::PowerOff
             | I::Reboot
+            | I::Panic
             | I::Probe
             | I::MapLeaf
             | I::SettleExport
@@ -338,7 +339,7 @@ impl Stage {
             I::ProbeWindow => ([home, 0, 0], Then::Fails(SysError::RangeInUse)),
             I::AffinityInfo => ([0; 3], Then::Either),
             I::Probe => ([home, 0, 0], Then::Works),
-            I::PowerOff | I::Reboot | I::ReleaseConsole => ([0; 3], Then::Ends),
+            I::PowerOff | I::Reboot | I::ReleaseConsole | I::Panic => ([0; 3], Then::Ends),
             _ => ([0; 3], Then::Works),
         };
         let fills = (invocation == I::Import).then_some((slot::L1CNODE, to));
