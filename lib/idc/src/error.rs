@@ -31,7 +31,7 @@ pub enum RemoteError {
     Malformed = 4,
     /// The message is longer than 65,535 bytes.
     TooLong = 5,
-    /// Too many requests of this client are at work.
+    /// Too many requests are at work: the server has no memory for another.
     Busy = 6,
     /// The operation needs a capability and none came.
     MissingCapability = 7,

@@ -26,6 +26,7 @@ pub struct Loopback {
     capacity: usize,
     fragment_bytes: usize,
     refuses_capabilities: Cell<bool>,
+    has_room: Cell<bool>,
     discarded: RefCell<Vec<Cap>>,
 }
 
@@ -41,6 +42,7 @@ pub fn pair(capacity: usize, fragment_bytes: usize) -> (Loopback, Loopback) {
         capacity,
         fragment_bytes,
         refuses_capabilities: Cell::new(false),
+        has_room: Cell::new(true),
         discarded: RefCell::default(),
     };
     (side(&one, &other), side(&other, &one))
@@ -56,6 +58,11 @@ impl Loopback {
     #[must_use]
     pub fn discarded(&self) -> Vec<Cap> {
         self.discarded.borrow().clone()
+    }
+
+    /// From now on, this side says whether it has memory for more requests.
+    pub fn set_room(&self, has_room: bool) {
+        self.has_room.set(has_room);
     }
 
     /// Puts any words into the other side's queue, whatever its capacity.
@@ -134,6 +141,10 @@ impl Transport for Loopback {
         }
         inward.reader = Some(context.waker().clone());
         Poll::Pending
+    }
+
+    fn has_room(&self) -> bool {
+        self.has_room.get()
     }
 
     fn discard(&self, cap: Cap) {

@@ -209,11 +209,11 @@ pub struct Progress {
 
 impl Progress {
     fn breaks(&mut self, header: WireHeader, cap: Option<Cap>) {
-        self.broken.push(Broken {
-            header,
-            error: RemoteError::Malformed,
-            cap,
-        });
+        self.fails(header, RemoteError::Malformed, cap);
+    }
+
+    fn fails(&mut self, header: WireHeader, error: RemoteError, cap: Option<Cap>) {
+        self.broken.push(Broken { header, error, cap });
     }
 }
 
@@ -221,6 +221,8 @@ impl Progress {
 #[derive(Debug, Default)]
 pub struct Reassembler {
     partial: Option<Partial>,
+    /// The message for which there was no memory: what is left of it is passed over.
+    refused: Option<WireHeader>,
 }
 
 #[derive(Debug)]
@@ -238,15 +240,23 @@ impl Reassembler {
             if let Some(old) = self.partial.take() {
                 progress.breaks(old.message.header, old.message.cap);
             }
+            self.refused = None;
             match fragment.payload().split_first_chunk() {
                 Some((length, bytes)) => {
+                    let length = usize::from(u16::from_le_bytes(*length));
+                    let mut body = Vec::new();
+                    if body.try_reserve_exact(length).is_err() {
+                        self.refused = header.has_more().then_some(header);
+                        progress.fails(header, RemoteError::Busy, fragment.cap());
+                        return progress;
+                    }
                     let partial = Partial {
                         message: Message {
                             header: header.at(true, false),
-                            body: Vec::new(),
+                            body,
                             cap: fragment.cap(),
                         },
-                        length: usize::from(u16::from_le_bytes(*length)),
+                        length,
                     };
                     self.extend(partial, bytes, header.has_more(), &mut progress);
                 }
@@ -263,6 +273,10 @@ impl Reassembler {
                 header.has_more(),
                 &mut progress,
             ),
+            None if fragment.cap().is_none()
+                && self
+                    .refused
+                    .is_some_and(|refused| header.is_of_same_message(refused)) => {}
             // What is under way stays: this fragment belongs to nothing.
             None => progress.breaks(header, fragment.cap()),
         }

@@ -197,6 +197,9 @@ impl<T: Transport> Server<'_, T> {
             };
             return self.reply(header, Response::failure(error, message.cap));
         }
+        if !self.transport.has_room() {
+            return self.reply(header, Response::failure(RemoteError::Busy, message.cap));
+        }
         let future = self.service.handle(Request {
             operation: header.operation(),
             body: message.body,

@@ -32,6 +32,12 @@ pub trait Transport {
     /// [`TransportError::Closed`], once all that arrived before has been taken.
     fn poll_receive(&self, context: &mut Context<'_>) -> Poll<Result<Fragment, TransportError>>;
 
+    /// Whether there is memory to take on another request. A server that says no answers
+    /// [`crate::RemoteError::Busy`] instead, and lives.
+    fn has_room(&self) -> bool {
+        true
+    }
+
     /// Everything to be sent for now has been sent: wakes the peer where sending
     /// alone doesn't. Called before a side waits.
     fn flush(&self) {}

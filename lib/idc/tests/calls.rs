@@ -254,3 +254,25 @@ fn a_service_hears_of_its_clients_end_while_requests_are_at_work() {
     runner.settle();
     assert_eq!((runner.running(), echo.finished.get()), (0, 1));
 }
+
+#[test]
+fn a_server_without_memory_says_so_and_goes_on() {
+    let (near, far) = loopback::pair(4, 56);
+    let (runner, echo) = (Runner::default(), shared());
+    let (far, service) = (Rc::new(far), EchoServer(Rc::clone(&echo)));
+    let side = Rc::clone(&far);
+    runner.spawn(async move { serve(&*side, &service).await });
+    let client: EchoClient<Loopback> = EchoClient::new(near);
+    runner.run(async {
+        assert_eq!(client.add(1, 2).await, Ok(3));
+        far.set_room(false);
+        let busy = CallError::Remote(RemoteError::Busy);
+        assert_eq!(client.add(1, 2).await, Err(busy));
+        // Nothing came of it, and the capability that came along isn't kept.
+        let given = Cap::give(CapAddress(9));
+        assert_eq!(client.maybe(Some(given), true).await, Err(busy));
+        assert_eq!(far.discarded().len(), 1);
+        far.set_room(true);
+        assert_eq!(client.add(1, 2).await, Ok(3));
+    });
+}

@@ -66,6 +66,11 @@ impl Managed {
         let total = self.blocks.stats_total_bytes();
         self.high = total - (total / 8).clamp(*LOW_BYTES.start(), *LOW_BYTES.end());
     }
+
+    /// Whether it should grow.
+    fn is_low(&self) -> bool {
+        self.blocks.stats_alloc_actual() > self.high
+    }
 }
 
 /// Takes a block from what there is; says whether little is left.
@@ -81,7 +86,7 @@ fn take(layout: Layout) -> (Option<NonNull<u8>>, bool) {
             unsafe { heap.add(start, ARENA_BYTES) };
         }
         let block = heap.blocks.alloc(layout).ok();
-        (block, heap.blocks.stats_alloc_actual() > heap.high)
+        (block, heap.is_low())
     })
 }
 
@@ -110,6 +115,17 @@ fn grow(bytes: usize) {
         // SAFETY: fresh memory, mapped for good, and nobody else's.
         unsafe { heap.borrow_mut().add(start, length) };
     });
+}
+
+/// Whether there is memory to take on something new: what is left below the bound at which the heap
+/// grows is for what is at work already, so that no allocation of that fails for it. The heap grows
+/// first if it can.
+pub(crate) fn has_room() -> bool {
+    let is_low = || HEAP.with(|heap| heap.borrow().is_low());
+    if is_low() {
+        grow(1);
+    }
+    !is_low()
 }
 
 // SAFETY: blocks come from the buddy allocator, which keeps them apart; there is one thread.

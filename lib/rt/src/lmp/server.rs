@@ -27,7 +27,7 @@ use super::{discard, fragment, sender::Sender};
 use crate::{
     OwnedCap, RtError,
     endpoint::{Endpoint, News},
-    spawn,
+    heap, spawn,
 };
 
 /// Badges from here on are connections, which the kernel counts: it says when a client is gone.
@@ -37,6 +37,8 @@ const CONNECTIONS: u64 = COUNTED_BADGE;
 const FIRST_OTHER: u64 = 1 << 32;
 /// Fragments of one client that may wait.
 const MAX_WAITING: usize = 512;
+/// So many may wait even while memory is short: the flood is somebody else's.
+const FEW_WAITING: usize = 64;
 /// Connections of one listener.
 const MAX_CONNECTIONS: usize = 512;
 
@@ -145,7 +147,8 @@ impl Listener {
         // Without an endpoint there is nobody to answer.
         let Some(reply) = bind.cap() else { return };
         let sender = Sender::new(OwnedCap::received(reply));
-        let accepted = if connections.borrow().len() >= MAX_CONNECTIONS {
+        let is_full = connections.borrow().len() >= MAX_CONNECTIONS;
+        let accepted = if is_full || !heap::has_room() {
             Err(RemoteError::Busy)
         } else {
             make(caller).and_then(|service| {
@@ -202,7 +205,8 @@ fn route(connections: &Connections, badge: u64, fragment: Fragment) {
         fragment.cap().into_iter().for_each(discard);
         return;
     };
-    if connection.waiting.borrow().len() >= MAX_WAITING {
+    let waiting = connection.waiting.borrow().len();
+    if waiting >= MAX_WAITING || (waiting >= FEW_WAITING && !heap::has_room()) {
         connection.is_closed.set(true);
         fragment.cap().into_iter().for_each(discard);
     } else {
@@ -237,6 +241,10 @@ impl Connection {
 impl Transport for Connection {
     fn fragment_bytes(&self) -> usize {
         MAX_FRAGMENT_BYTES
+    }
+
+    fn has_room(&self) -> bool {
+        heap::has_room()
     }
 
     fn poll_send(
