@@ -265,9 +265,9 @@ impl Machine for Board {
         firmware(self.psci.system_off())
     }
 
-    fn panic(&mut self) -> SysError {
+    fn panic(&mut self, why: &'static str) -> SysError {
         // By way of the panic handler, as any other.
-        panic!("asked for")
+        panic!("{why}")
     }
 
     fn reboot(&mut self) -> SysError {

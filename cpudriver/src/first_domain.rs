@@ -248,6 +248,7 @@ fn configure(
     words.write(offset::ENABLED + context::PC * 8, entry);
     core.objects.dcb_mut(dcb).state = DispatcherState::Runnable;
     let now = core.machine.now();
+    core.kcb.first = Some(dcb);
     core.kcb.scheduler.wake(&mut core.objects, dcb, now);
     Ok(())
 }

@@ -57,6 +57,8 @@ pub struct Kcb {
     pub scheduler: Scheduler,
     /// Whose FP registers the core holds.
     pub fp_owner: Option<DcbRef>,
+    /// The first domain, without which nothing is done here: its end is the CPU driver's.
+    pub first: Option<DcbRef>,
     /// The last ASID given out.
     pub asid_last: u32,
     /// The generation of ASIDs; at its end all are forgotten.
@@ -91,6 +93,7 @@ impl Kcb {
             magic: KCB_MAGIC,
             scheduler: Scheduler::new(frequency),
             fp_owner: None,
+            first: None,
             asid_last: 0,
             asid_generation: 1,
             mdb: Mdb::new(kernel),

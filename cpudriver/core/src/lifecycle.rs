@@ -10,7 +10,7 @@ use crate::machine::{Machine, Objects};
 use crate::state::Core;
 
 /// Ends `dcb` for good and tells its death endpoint. If it was current, nobody
-/// is: the caller runs the next.
+/// is: the caller runs the next. With the first domain, the CPU driver ends.
 pub(crate) fn end<M: Machine>(core: &mut Core<M>, dcb: DcbRef, state: DispatcherState, code: u32) {
     let now = core.machine.now();
     if core.kcb.scheduler.current == Some(dcb) {
@@ -25,6 +25,11 @@ pub(crate) fn end<M: Machine>(core: &mut Core<M>, dcb: DcbRef, state: Dispatcher
     entry.exit_code = code;
     entry.wait = Wait::Not;
     report_end(core, dcb, state, code);
+    if core.kcb.first == Some(dcb) {
+        // Nobody is there any more to start anything, or to be told: this core is of no use, and
+        // says so rather than to sleep. (It returns in tests only.)
+        core.machine.panic("the first domain has ended");
+    }
 }
 
 /// Whether `dcb` still has its frame, its CSpace and its VSpace. One that is dying

@@ -253,8 +253,8 @@ pub trait Machine {
     /// Starts the machine anew, or says why not.
     fn reboot(&mut self) -> SysError;
 
-    /// Ends this CPU driver as a panic does, or says why not.
-    fn panic(&mut self) -> SysError;
+    /// Ends this CPU driver as a panic does, or says why not. `why` is told on the console.
+    fn panic(&mut self, why: &'static str) -> SysError;
 
     // The console.
 

@@ -265,7 +265,9 @@ impl Start {
     async fn keep_up(&'static self, monitor: Option<MonitorClient<Lmp>>) {
         let (mut started, mut delay) = (time::now(), Duration::ZERO);
         loop {
-            if self.programs.next_end().await != service::SKB {
+            let ended = self.programs.next_end().await;
+            if ended != service::SKB {
+                self.retire(&ended);
                 continue;
             }
             self.names.remove(service::SKB);
@@ -280,6 +282,24 @@ impl Start {
                 self.introduce(monitor, |name| name == service::SKB).await;
             }
         }
+    }
+
+    /// A service that holds what nobody else knows has ended: nobody finds it any more, and what
+    /// that means is said. Others go on with what they have.
+    fn retire(&self, name: &str) {
+        let (registered, consequence): (&[&str], &str) = match name {
+            "mem_serv" => (
+                &[service::MEMORY],
+                "nothing that needs new memory can be started any more",
+            ),
+            "monitor" => (
+                &[service::MONITOR, service::SYSTEM],
+                "this core starts no programs any more, and hears from no other core",
+            ),
+            _ => return,
+        };
+        registered.iter().for_each(|name| self.names.remove(name));
+        println!("init: without {name}, {consequence}: the machine has to be started again");
     }
 
     async fn monitor(&self, has_skb: bool) -> Result<(), StartError> {

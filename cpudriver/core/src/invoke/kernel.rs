@@ -53,7 +53,7 @@ pub(crate) fn invoke<M: Machine>(
         Invocation::ProbeWindow => probe_window(core, call),
         Invocation::PowerOff => Err(core.machine.power_off()),
         Invocation::Reboot => Err(core.machine.reboot()),
-        Invocation::Panic => Err(core.machine.panic()),
+        Invocation::Panic => Err(core.machine.panic("asked for")),
         Invocation::Probe => probe(core, call),
         Invocation::MapLeaf => {
             let from = VirtAddr(call.argument(2));

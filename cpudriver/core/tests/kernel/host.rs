@@ -426,6 +426,8 @@ pub struct Host {
     pub console: Vec<u8>,
     /// Bytes that it takes before it is busy.
     pub console_room: usize,
+    /// Why it was asked to end as by a panic, each time.
+    pub panics: Vec<&'static str>,
     asked: std::rc::Rc<RefCell<Vec<Asked>>>,
 }
 
@@ -455,6 +457,7 @@ impl Host {
             pages: BTreeMap::new(),
             console: Vec::new(),
             console_room: usize::MAX,
+            panics: Vec::new(),
             asked,
         };
         let slots = Slots(vec![Slot::EMPTY; SLOTS], segments());
@@ -761,7 +764,8 @@ impl Machine for Host {
         SysError::Unsupported
     }
 
-    fn panic(&mut self) -> SysError {
+    fn panic(&mut self, why: &'static str) -> SysError {
+        self.panics.push(why);
         SysError::Unsupported
     }
 

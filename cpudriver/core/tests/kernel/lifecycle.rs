@@ -108,6 +108,24 @@ fn the_end_is_told_even_to_a_full_ring() {
 }
 
 #[test]
+fn the_cpu_driver_ends_with_its_first_domain_alone() {
+    let mut world = World::new();
+    let other = world.dispatcher();
+    world.core.kcb.first = Some(world.init.dcb);
+    world.run(other);
+    world
+        .invoke(other.slot, Invocation::Exit, &[3])
+        .expect("it ends");
+    assert_eq!(world.core.machine.panics, [""; 0]);
+    assert_eq!(world.current(), Some(world.init.dcb));
+    let third = world.dispatcher();
+    world.run(world.init);
+    world.invoke_once(slot::DISPATCHER, Invocation::Exit, &[3]);
+    assert_eq!(world.core.machine.panics, ["the first domain has ended"]);
+    assert_eq!(world.current(), Some(third.dcb));
+}
+
+#[test]
 fn a_fault_goes_to_its_dispatcher_and_a_second_one_ends_it() {
     let mut world = World::new();
     let other = world.dispatcher();
