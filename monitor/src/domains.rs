@@ -1,12 +1,17 @@
 //! The programs on a core, and who waits for them.
 
-use alloc::{collections::BTreeMap, string::String, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    string::String,
+    vec::Vec,
+};
 use core::task::Waker;
 
 use capelin_interfaces::monitor::{DomainId, DomainState, MonitorError};
 
-/// Programs that one monitor keeps at a time, ended ones included.
-pub const MAX_DOMAINS: usize = 128;
+/// Ends that nobody has waited for yet and that are kept: with one more, the oldest is forgotten.
+/// How many programs live at a time, only memory bounds.
+pub const MAX_ENDED: usize = 64;
 
 /// One program; `D` is what the monitor keeps of it.
 #[derive(Debug)]
@@ -26,6 +31,8 @@ pub struct Domains<D> {
     core: u16,
     next: u64,
     entries: BTreeMap<u64, Entry<D>>,
+    /// The numbers of those that have ended, the oldest end first.
+    ended: VecDeque<u64>,
 }
 
 impl<D> Domains<D> {
@@ -36,6 +43,7 @@ impl<D> Domains<D> {
             core,
             next: 1,
             entries: BTreeMap::new(),
+            ended: VecDeque::new(),
         }
     }
 
@@ -46,13 +54,7 @@ impl<D> Domains<D> {
     }
 
     /// Puts a program in, under [`Domains::next_id`].
-    ///
-    /// # Errors
-    /// [`MonitorError::Exhausted`], with the data.
-    pub fn insert(&mut self, name: String, data: D) -> Result<DomainId, (MonitorError, D)> {
-        if self.entries.len() >= MAX_DOMAINS {
-            return Err((MonitorError::Exhausted, data));
-        }
+    pub fn insert(&mut self, name: String, data: D) -> DomainId {
         let id = self.next_id();
         self.next += 1;
         let entry = Entry {
@@ -62,7 +64,7 @@ impl<D> Domains<D> {
             waiting: Vec::new(),
         };
         self.entries.insert(id.number(), entry);
-        Ok(id)
+        id
     }
 
     /// One program.
@@ -86,11 +88,23 @@ impl<D> Domains<D> {
         found.filter(|_| is_ours).ok_or(MonitorError::NoSuchDomain)
     }
 
-    /// A program ended: remembers how, and wakes who waits. The first word counts.
+    /// A program ended: remembers how, and wakes who waits. The first word counts. Of those that
+    /// nobody waits for, the oldest beyond [`MAX_ENDED`] is forgotten.
     pub fn end(&mut self, id: DomainId, state: DomainState) {
-        if let Ok(entry) = self.get_mut(id) {
-            entry.ended.get_or_insert(state);
-            entry.waiting.drain(..).for_each(Waker::wake);
+        let Ok(entry) = self.get_mut(id) else { return };
+        let is_news = entry.ended.is_none();
+        entry.ended.get_or_insert(state);
+        // Whoever waits takes it out when next polled.
+        let is_awaited = !entry.waiting.is_empty();
+        entry.waiting.drain(..).for_each(Waker::wake);
+        if !is_news || is_awaited {
+            return;
+        }
+        self.ended.push_back(id.number());
+        if self.ended.len() > MAX_ENDED
+            && let Some(oldest) = self.ended.pop_front()
+        {
+            self.entries.remove(&oldest);
         }
     }
 
@@ -112,6 +126,7 @@ impl<D> Domains<D> {
             return Ok(None);
         };
         let taken = self.entries.remove(&id.number());
+        self.ended.retain(|&number| number != id.number());
         taken
             .map(|mut entry| {
                 // Others that wait learn that it is gone.
@@ -137,7 +152,7 @@ mod tests {
     #[test]
     fn ends_are_kept_until_waited_for_once() {
         let mut domains = Domains::new(3);
-        let id = domains.insert("hello".into(), 'a').unwrap();
+        let id = domains.insert("hello".into(), 'a');
         assert_eq!((id.core(), id.number()), (3, 1));
         let waker = Waker::noop();
         assert!(matches!(domains.take_ended(id, waker), Ok(None)));
@@ -156,7 +171,7 @@ mod tests {
     #[test]
     fn other_cores_domains_are_not_here() {
         let mut domains = Domains::new(3);
-        let id = domains.insert("x".into(), ()).unwrap();
+        let id = domains.insert("x".into(), ());
         let elsewhere = DomainId::new(4, id.number());
         assert!(domains.get(elsewhere).is_err());
         domains.end(elsewhere, DomainState::Faulted);
@@ -164,12 +179,25 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_bounded() {
+    fn ends_that_nobody_waits_for_are_bounded_and_lives_are_not() {
         let mut domains = Domains::new(0);
-        for n in 0..MAX_DOMAINS {
-            assert!(domains.insert("x".into(), n).is_ok());
+        let lives: Vec<_> = (0..1000).map(|n| domains.insert("x".into(), n)).collect();
+        let waker = Waker::noop();
+        // The first is waited for while it lives, so its end isn't one of those.
+        assert!(matches!(domains.take_ended(lives[0], waker), Ok(None)));
+        for &id in &lives[..=MAX_ENDED] {
+            domains.end(id, DomainState::Exited(7));
+            domains.end(id, DomainState::Faulted);
         }
-        let refused = domains.insert("x".into(), 9).map_err(|(error, _)| error);
-        assert_eq!(refused, Err(MonitorError::Exhausted));
+        assert_eq!(domains.iter().count(), 1000);
+        // One more, and the oldest goes; one that was taken out makes room.
+        domains.end(lives[100], DomainState::Exited(1));
+        assert!(domains.get(lives[1]).is_err());
+        assert!(matches!(domains.take_ended(lives[2], waker), Ok(Some(_))));
+        domains.end(lives[101], DomainState::Exited(1));
+        assert_eq!(domains.iter().count(), 998);
+        for id in [lives[0], lives[3]] {
+            assert!(matches!(domains.take_ended(id, waker), Ok(Some(_))));
+        }
     }
 }

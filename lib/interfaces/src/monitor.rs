@@ -182,7 +182,8 @@ pub trait Monitor {
     /// Waits until a domain has ended, and takes its memory back.
     async fn wait(&self, domain: DomainId) -> Result<DomainState, MonitorError>;
 
-    /// Ends a domain; its state stays until it is waited for.
+    /// Ends a domain; how it ended is kept until it is waited for, or until nobody has waited for
+    /// 64 that have ended since.
     async fn kill(&self, domain: DomainId) -> Result<(), MonitorError>;
 
     /// The domains on `core`.

@@ -230,7 +230,7 @@ impl Monitor for MonitorService {
         dispatcher: Cap,
     ) -> Result<DomainId, MonitorError> {
         let dispatcher = OwnedCap::received(dispatcher);
-        programs::adopt(&self.node, name, memory_bytes, dispatcher)
+        Ok(programs::adopt(&self.node, name, memory_bytes, dispatcher))
     }
 
     async fn adopt_cspace(&self, domain: DomainId, cspace: Cap) -> Result<(), MonitorError> {

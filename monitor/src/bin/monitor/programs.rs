@@ -91,11 +91,10 @@ pub(crate) fn list_self(node: &Node) -> Result<(), Error> {
         last: (0, 0),
         log_start: 0,
     };
-    let listed = node
-        .programs
+    node.programs
         .borrow_mut()
         .insert("monitor".to_string(), own);
-    listed.map(drop).map_err(|_| RtError::OutOfSlots.into())
+    Ok(())
 }
 
 /// Starts module `program` here.
@@ -138,11 +137,10 @@ pub(crate) async fn start(
         last: (0, 0),
         log_start: log::end(node).unwrap_or(0),
     };
-    let inserted = node
+    let id = node
         .programs
         .borrow_mut()
         .insert(program.to_string(), entry);
-    let id = inserted.map_err(|(error, _)| error)?;
     match make(node, wanted, &executable.image).await {
         Ok(domain) => {
             let run = domain.run();
@@ -187,15 +185,7 @@ const fn runtime(error: &RtError) -> MonitorError {
 }
 
 /// Lists a program that another has made.
-///
-/// # Errors
-/// [`MonitorError::Exhausted`].
-pub(crate) fn adopt(
-    node: &Node,
-    name: &str,
-    memory_bytes: u64,
-    dispatcher: OwnedCap,
-) -> Result<DomainId, MonitorError> {
+pub(crate) fn adopt(node: &Node, name: &str, memory_bytes: u64, dispatcher: OwnedCap) -> DomainId {
     let entry = Local {
         domain: None,
         dispatcher: Some(dispatcher),
@@ -204,8 +194,7 @@ pub(crate) fn adopt(
         last: (0, 0),
         log_start: 0,
     };
-    let inserted = node.programs.borrow_mut().insert(name.to_string(), entry);
-    inserted.map_err(|(error, _)| error)
+    node.programs.borrow_mut().insert(name.to_string(), entry)
 }
 
 /// What [`adopt`] can't take: a message carries one capability.
