@@ -843,6 +843,26 @@ fn shell() -> Vec<GuestCase> {
             Expected::Failures(2),
             vec!["no-such-command", "still here", "no-other-command"],
         ),
+        told(
+            "shell/jobs",
+            "--image test-services --smp 2",
+            "test-services sleep &; oncore 1 test-services sleep &; jobs; kill %1; wait %1; kill %2; wait; jobs; \
+             wait %7; cores &; echo still here",
+            Expected::Failures(4),
+            vec![
+                "[1] 0.",
+                "[2] 1.",
+                "%1*0.*test-services",
+                "%2*1.*test-services",
+                "error: test-services ended by a fault",
+                "error: test-services ended by a fault",
+                "error: 1 of 1 jobs failed",
+                "job  domain  program  state",
+                "error: no job %7; jobs lists them",
+                "error: only programs go on by themselves",
+                "still here",
+            ],
+        ),
         // A core that stops takes nobody along: who asks it is told so, and the others answer.
         GuestCase {
             forbidden: vec!["cpu 0: panic", "cpu 1: panic"],

@@ -48,6 +48,21 @@ pub enum Command {
         /// It was called by its name alone, like a command.
         is_bare: bool,
     },
+    /// Start a program, and don't wait for it.
+    Start {
+        /// Kernel id.
+        core: Option<u16>,
+        /// A module's name.
+        program: String,
+        /// Its arguments.
+        arguments: Vec<String>,
+    },
+    /// List the programs that were started so.
+    Jobs,
+    /// Wait for one of them, or for all.
+    Wait(Option<Target>),
+    /// End a program.
+    Kill(Target),
     /// Run commands several times.
     Repeat {
         /// How many times, at least once.
@@ -78,6 +93,25 @@ pub enum Command {
     PowerOff,
 }
 
+/// A program that a command is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Target {
+    /// A job of this shell's, by its number: `%1`.
+    Job(u32),
+    /// Any domain, by core and number: `0.7`.
+    Domain(u16, u64),
+}
+
+impl Target {
+    fn read(word: &str) -> Option<Self> {
+        if let Some(job) = word.strip_prefix('%') {
+            return job.parse().ok().map(Self::Job);
+        }
+        let (core, number) = word.split_once('.')?;
+        Some(Self::Domain(core.parse().ok()?, number.parse().ok()?))
+    }
+}
+
 /// What is wrong with a command.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum CommandError {
@@ -91,6 +125,8 @@ pub enum CommandError {
     NotA(&'static Usage, String, &'static str),
     /// More than [`MAX_DEPTH`] commands hold each other.
     TooDeep(&'static Usage),
+    /// `&` after what isn't a program.
+    NotStarted,
 }
 
 impl From<WordsError> for CommandError {
@@ -108,6 +144,7 @@ impl fmt::Display for CommandError {
             Self::NotA(usage, word, expected) => {
                 write!(f, "{word} is not {expected}; usage: {usage}")
             }
+            Self::NotStarted => f.write_str("only programs go on by themselves: PROGRAM &"),
             Self::TooDeep(usage) => {
                 write!(f, "more than {MAX_DEPTH} within each other; usage: {usage}")
             }
@@ -167,6 +204,16 @@ pub static COMMANDS: &[Usage] = &[
     usage("echo", "[WORD]...", "print the words"),
     usage("help", "[COMMAND]", "explain the commands"),
     usage(
+        "jobs",
+        "",
+        "list the programs that were started by PROGRAM &, which isn't waited for",
+    ),
+    usage(
+        "kill",
+        "JOB|DOMAIN",
+        "end a program: a job (%1), or one numbered as in ps (0.7)",
+    ),
+    usage(
         "kmap",
         "CORE",
         "list what the CPU driver of a core has mapped",
@@ -206,6 +253,11 @@ pub static COMMANDS: &[Usage] = &[
         "GOAL",
         "solve a goal over the facts of the machine, as: skb core(C, Mpidr, Node)",
     ),
+    usage(
+        "wait",
+        "[JOB|DOMAIN]",
+        "wait until a program has ended (%1, 0.7), or all jobs have",
+    ),
 ];
 
 /// How the command `name` is used.
@@ -231,6 +283,21 @@ fn parse_within(text: &str, depth: usize) -> Result<Command, CommandError> {
         ("skb", _) => return Ok(Command::Skb(rest.to_string())),
         ("repeat", Some(usage)) => return repeat(usage, rest, depth),
         _ => {}
+    }
+    if let Some(text) = text.strip_suffix('&').filter(|text| !text.ends_with('\\')) {
+        return match parse_within(text.trim_end(), depth)? {
+            Command::Run {
+                core,
+                program,
+                arguments,
+                ..
+            } if !program.is_empty() => Ok(Command::Start {
+                core,
+                program,
+                arguments,
+            }),
+            _ => Err(CommandError::NotStarted),
+        };
     }
     let mut words = words::words(text)?.into_iter();
     let name = words.next().unwrap_or_default();
@@ -292,6 +359,11 @@ impl<I: Iterator<Item = String>> Arguments<I> {
             "cores" => Command::Cores,
             "dmesg" => Command::Dmesg(self.optional_core()?),
             "help" => Command::Help(self.words.next()),
+            "jobs" => Command::Jobs,
+            "kill" => {
+                let target = self.target()?;
+                Command::Kill(target.ok_or(CommandError::Missing(self.usage))?)
+            }
             "kmap" => Command::KernelMap(self.core()?),
             "mem" => Command::Mem,
             "modules" => Command::Modules,
@@ -318,6 +390,7 @@ impl<I: Iterator<Item = String>> Arguments<I> {
                 arguments: self.words.by_ref().collect(),
                 is_bare: false,
             },
+            "wait" => Command::Wait(self.target()?),
             // `skb` and `repeat` have been read before.
             _ => Command::Echo(self.words.by_ref().collect::<Vec<_>>().join(" ")),
         })
@@ -325,6 +398,16 @@ impl<I: Iterator<Item = String>> Arguments<I> {
 
     fn word(&mut self) -> Result<String, CommandError> {
         self.words.next().ok_or(CommandError::Missing(self.usage))
+    }
+
+    fn target(&mut self) -> Result<Option<Target>, CommandError> {
+        let Some(word) = self.words.next() else {
+            return Ok(None);
+        };
+        match Target::read(&word) {
+            Some(target) => Ok(Some(target)),
+            None => Err(CommandError::NotA(self.usage, word, "a job or a domain")),
+        }
     }
 
     fn core(&mut self) -> Result<u16, CommandError> {
@@ -376,7 +459,8 @@ pub fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Opti
         .into_iter()
         .map(|name| (distance(word, name), name))
         .filter(|(distance, _)| *distance <= limit)
-        .min_by_key(|(distance, _)| *distance)
+        // Of two that are as near, letters swapped are likelier than letters missing.
+        .min_by_key(|(distance, name)| (*distance, name.len().abs_diff(word.len())))
         .map(|(_, name)| name)
 }
 
@@ -540,6 +624,8 @@ mod tests {
         assert!(COMMANDS.is_sorted_by_key(|usage| usage.name));
         for usage in COMMANDS {
             let sample = match usage.name {
+                "core" => "panic 1",
+                "kill" => "%1",
                 "kmap" => "1",
                 "oncore" => "1 hello",
                 "ping" => "1",
@@ -581,6 +667,44 @@ mod tests {
         fn distance_is_a_metric(a in "[abc]{0,6}", b in "[abc]{0,6}") {
             prop_assert_eq!(distance(&a, &b), distance(&b, &a));
             prop_assert_eq!(distance(&a, &b) == 0, a == b);
+        }
+    }
+
+    #[test]
+    fn programs_go_on_by_themselves() {
+        let started = |core, name: &str, arguments: &[&str]| {
+            Ok(Command::Start {
+                core,
+                program: name.into(),
+                arguments: arguments.iter().map(|&word| word.into()).collect(),
+            })
+        };
+        assert_eq!(parse("hello &"), started(None, "hello", &[]));
+        assert_eq!(parse("hello a&"), started(None, "hello", &["a"]));
+        assert_eq!(
+            parse("oncore 3 hello b &"),
+            started(Some(3), "hello", &["b"])
+        );
+        for wrong in ["cores &", "&", "hello & &", "repeat 2 cores &"] {
+            assert_eq!(parse(wrong), Err(CommandError::NotStarted), "{wrong}");
+        }
+        // Not what is quoted or escaped.
+        for whole in ["hello '&'", "hello \\&"] {
+            assert!(matches!(parse(whole), Ok(Command::Run { .. })), "{whole}");
+        }
+        assert_eq!(parse("jobs"), Ok(Command::Jobs));
+        assert_eq!(parse("wait"), Ok(Command::Wait(None)));
+        assert_eq!(parse("wait %2"), Ok(Command::Wait(Some(Target::Job(2)))));
+        assert_eq!(parse("kill 3.17"), Ok(Command::Kill(Target::Domain(3, 17))));
+        for wrong in [
+            "kill",
+            "kill x",
+            "kill 3",
+            "kill %",
+            "kill 1.2.3",
+            "wait -1.2",
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong}");
         }
     }
 }

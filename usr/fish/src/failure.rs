@@ -34,6 +34,15 @@ pub(crate) enum Failure {
     Skb(SkbError),
     /// No domain has this name or id.
     NoSuchDomain(String),
+    /// No job has this number.
+    NoSuchJob(u32),
+    /// Of so many jobs, so many didn't end well; each has been told.
+    Jobs {
+        /// Those.
+        failed: usize,
+        /// All.
+        count: usize,
+    },
     /// A program ended otherwise than well.
     Ended(String, DomainState),
     /// Of so many rounds, so many failed; the failures have been told.
@@ -80,6 +89,8 @@ impl fmt::Display for Failure {
             Self::Memory(error) => error.fmt(f),
             Self::Skb(error) => error.fmt(f),
             Self::NoSuchDomain(name) => write!(f, "{name}: no such domain; ps lists them"),
+            Self::NoSuchJob(number) => write!(f, "no job %{number}; jobs lists them"),
+            Self::Jobs { failed, count } => write!(f, "{failed} of {count} jobs failed"),
             Self::Ended(name, DomainState::Exited(code)) => write!(f, "{name} exited with {code}"),
             Self::Ended(name, DomainState::Faulted) => write!(f, "{name} ended by a fault"),
             Self::Ended(name, _) => write!(f, "{name} was stopped"),

@@ -10,7 +10,7 @@ use core::fmt::Write as _;
 use capelin_abi::{CapAddress, ObjectType, Rights, syscall::KernelLeaf};
 use capelin_interfaces::{
     memory::MemoryStats,
-    monitor::{CapabilityInfo, CoreInfo, CoreState, DomainInfo, DomainState, PingStats},
+    monitor::{CapabilityInfo, CoreInfo, CoreState, DomainId, DomainInfo, DomainState, PingStats},
     skb::Solution,
     system::{KernelMapping, KernelStats},
 };
@@ -87,6 +87,23 @@ fn domain_state(state: DomainState) -> String {
         DomainState::Exited(code) => format!("exited {code}"),
         DomainState::Faulted => "faulted".into(),
     }
+}
+
+/// One line a job: its number, its domain, its program, and how that is doing, if it is known.
+#[must_use]
+pub fn jobs(jobs: &[(u32, DomainId, &str, Option<&DomainInfo>)]) -> String {
+    let mut rows = Vec::from([row(["job", "domain", "program", "state"])]);
+    for (number, domain, program, info) in jobs {
+        let state = info.map_or_else(|| "gone".into(), |info| domain_state(info.state));
+        let number = format!("%{number}");
+        rows.push(Vec::from([
+            number,
+            domain.to_string(),
+            (*program).into(),
+            state,
+        ]));
+    }
+    table(&rows)
 }
 
 /// One line a core; `stats` holds for each what its CPU driver has counted, if it answered, and

@@ -17,7 +17,7 @@ use capelin_interfaces::{
 };
 use capelin_rt::{Lmp, executor::yield_now, print, spawn};
 use fish::{
-    command::{self, COMMANDS, Command},
+    command::{self, COMMANDS, Command, Target},
     report,
 };
 
@@ -54,6 +54,18 @@ pub(crate) struct Shell {
     running: Option<DomainId>,
     /// A query that has more answers.
     cursor: Option<u64>,
+    /// The programs that go on by themselves, in the order in which they were started.
+    jobs: Vec<Job>,
+    /// The number of the last one.
+    last_job: u32,
+}
+
+/// A program that was started and isn't waited for.
+#[derive(Clone)]
+struct Job {
+    number: u32,
+    domain: DomainId,
+    program: String,
 }
 
 impl Shell {
@@ -66,6 +78,8 @@ impl Shell {
             seen: BTreeMap::new(),
             running: None,
             cursor: None,
+            jobs: Vec::new(),
+            last_job: 0,
         }
     }
 
@@ -197,6 +211,21 @@ impl Shell {
                 is_bare,
             } => {
                 self.program(core, program, &arguments, is_bare).await?;
+            }
+            Command::Start {
+                core,
+                program,
+                arguments,
+            } => self.start_job(core, program, &arguments).await?,
+            Command::Jobs => self.list_jobs().await?,
+            Command::Wait(Some(target)) => {
+                let domain = self.domain_of(target)?;
+                self.wait_for(domain).await?;
+            }
+            Command::Wait(None) => self.wait_for_all().await?,
+            Command::Kill(target) => {
+                let domain = self.domain_of(target)?;
+                self.services.monitor().await?.kill(domain).await?;
             }
             Command::Dmesg(core) => {
                 let system = self.services.system().await?;
@@ -408,6 +437,86 @@ impl Shell {
         match state? {
             DomainState::Exited(0) => Ok(()),
             state => Err(Failure::Ended(program, state)),
+        }
+    }
+
+    async fn start_job(
+        &mut self,
+        core: Option<u16>,
+        program: String,
+        arguments: &[String],
+    ) -> Result<(), Failure> {
+        let monitor = self.services.monitor().await?;
+        let core = core.unwrap_or(self.core);
+        let domain = match monitor.spawn(core, &program, arguments).await {
+            Err(MonitorError::NoSuchProgram) => return Err(self.unknown(program).await),
+            other => other?,
+        };
+        self.last_job += 1;
+        let number = self.last_job;
+        self.jobs.push(Job {
+            number,
+            domain,
+            program,
+        });
+        self.write(&format!("[{number}] {domain}\n")).await;
+        Ok(())
+    }
+
+    async fn list_jobs(&mut self) -> Result<(), Failure> {
+        let (domains, silent) = self.all_domains().await?;
+        let state = |job: &Job| domains.iter().find(|one| one.id == job.domain);
+        let lines: Vec<_> = self
+            .jobs
+            .iter()
+            .map(|job| (job.number, job.domain, job.program.as_str(), state(job)))
+            .collect();
+        let text = report::jobs(&lines);
+        self.write(&text).await;
+        self.tell_silent(&silent).await;
+        Ok(())
+    }
+
+    fn domain_of(&self, target: Target) -> Result<DomainId, Failure> {
+        match target {
+            Target::Domain(core, number) => Ok(DomainId::new(core, number)),
+            Target::Job(number) => self
+                .jobs
+                .iter()
+                .find(|job| job.number == number)
+                .map(|job| job.domain)
+                .ok_or(Failure::NoSuchJob(number)),
+        }
+    }
+
+    /// Waits for a domain, which is no job any more then.
+    async fn wait_for(&mut self, domain: DomainId) -> Result<(), Failure> {
+        let monitor = self.services.monitor().await?;
+        let state = monitor.wait(domain).await;
+        let job = self.jobs.iter().position(|job| job.domain == domain);
+        let job = job.map(|index| self.jobs.remove(index));
+        match state? {
+            DomainState::Exited(0) => Ok(()),
+            state => {
+                let name = job.map_or_else(|| domain.to_string(), |job| job.program);
+                Err(Failure::Ended(name, state))
+            }
+        }
+    }
+
+    /// Waits for all jobs; tells of each that didn't end well.
+    async fn wait_for_all(&mut self) -> Result<(), Failure> {
+        let (mut failed, count) = (0, self.jobs.len());
+        while let Some(job) = self.jobs.first().cloned() {
+            if let Err(failure) = self.wait_for(job.domain).await {
+                failed += 1;
+                self.report(&failure).await;
+                self.jobs.retain(|other| other.number != job.number);
+            }
+        }
+        match failed {
+            0 => Ok(()),
+            failed => Err(Failure::Jobs { failed, count }),
         }
     }
 
