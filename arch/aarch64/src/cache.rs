@@ -50,12 +50,23 @@ impl LineSizes {
             instruction_bytes: 4 << (ctr & 0xf),
             data_is_coherent: ctr >> 28 & 1 != 0,
             instructions_are_coherent: ctr >> 29 & 1 != 0,
-            zero_bytes: if dczid >> 4 & 1 != 0 {
-                None
-            } else {
-                Some(4 << (dczid & 0xf))
-            },
+            zero_bytes: zero_bytes(dczid),
         }
+    }
+}
+
+/// What `DC ZVA` zeroes at once on this core, in bytes; `None` where it isn't allowed.
+#[inline]
+pub(crate) fn zero_block() -> Option<u64> {
+    zero_bytes(sysreg::read!("DCZID_EL0"))
+}
+
+#[inline]
+const fn zero_bytes(dczid: u64) -> Option<u64> {
+    if dczid >> 4 & 1 != 0 {
+        None
+    } else {
+        Some(4 << (dczid & 0xf))
     }
 }
 
@@ -120,7 +131,7 @@ pub fn publish_instructions() {
 ///    memory; `DC ZVA` on device memory, and so with the MMU off, faults.
 /// 2. No reference to anything in the page is live.
 pub unsafe fn zero_page(page: VirtAddr) {
-    match LineSizes::read().zero_bytes {
+    match zero_block() {
         Some(block @ 16..=4096) => zero_blocks(&mut Processor, page, block),
         _ => {
             let first = crate::pointer::to::<u64>(page);
@@ -200,9 +211,9 @@ fn publish(issue: &mut impl Issue, sizes: LineSizes) {
 }
 
 /// Blocks that are zeroed in a row.
-const TOGETHER: u64 = 32;
+const TOGETHER: u64 = 64;
 
-/// `block` divides 4096. Usual ones go by 32, since the loop would cost more than the
+/// `block` divides 4096. Usual ones go by 64, since the loop would cost more than the
 /// work.
 #[inline(always)]
 pub(crate) fn zero_blocks(issue: &mut impl Issue, page: VirtAddr, block: u64) {

@@ -149,7 +149,7 @@ pub unsafe fn zero_page(page: VirtAddr) -> Result<(), Fault> {
     try_to(|| {
         // The load tells, where the stores' abort came too late.
         load(page.0);
-        match LineSizes::read().zero_bytes {
+        match cache::zero_block() {
             Some(block @ 16..=4096) => cache::zero_blocks(&mut Guarded, page, block),
             _ => {
                 for offset in (0..4096).step_by(8) {

@@ -33,6 +33,8 @@ struct Request {
     level: TableLevel,
     first: u64,
     count: u64,
+    /// What is asked for, as the caller has it.
+    flags: u64,
     range: Range,
     /// First byte of the source that is mapped.
     offset: u64,
@@ -101,6 +103,7 @@ pub(crate) fn map<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outc
         level,
         first: word & 0xffff,
         count: word >> 16 & 0xffff,
+        flags: word >> 32,
         range: Range::Free,
         offset: call.argument(3),
         mapping: call.argument(4),
@@ -145,7 +148,7 @@ fn map_frame<M: Machine>(
     source: SlotIndex,
 ) -> Result<Outcome, SysError> {
     let frame = core.slots.slot(source);
-    let flags = flags(call.argument(2) >> 32)?;
+    let flags = flags(request.flags)?;
     let offset = request.offset;
     let span = request.level.entry_span();
     check_rights(frame, SOURCE, flags)?;
@@ -361,7 +364,7 @@ fn map_table<M: Machine>(
     if request.range == Range::Taken {
         return Err(SysError::EntryInUse);
     }
-    if request.count != 1 || request.offset != 0 || call.argument(2) >> 32 != 0 {
+    if request.count != 1 || request.offset != 0 || request.flags != 0 {
         return Err(SysError::InvalidArgument);
     }
     let below = core.objects.vnode(child);
