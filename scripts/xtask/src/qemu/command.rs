@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use super::exec;
-use super::numa::{self, NumaSpec};
+use super::numa::{self, Node};
 use super::options::RunOptions;
 use crate::error::Result;
 
@@ -46,7 +46,10 @@ pub(crate) fn arguments(
     let mut line = Line::default();
     line.add("-M", machine);
     line.add("-cpu", options.cpu.as_str());
-    line.add("-smp", topology(options));
+    line.add(
+        "-smp",
+        topology(options.cores, nodes.as_deref().unwrap_or_default()),
+    );
     line.add("-m", memory.to_string());
     line.0.extend(
         numa::arguments(&nodes.unwrap_or_default())
@@ -91,15 +94,23 @@ pub(crate) fn arguments(
     Ok(line.0)
 }
 
-/// The cores; for even nodes one socket a node, which is how servers are built and what QEMU wants.
-fn topology(options: &RunOptions) -> String {
-    let cores = options.cores;
-    match options.numa {
-        Some(NumaSpec::Even(nodes)) if cores.is_multiple_of(nodes) => {
-            format!("{cores},sockets={nodes},cores={},threads=1", cores / nodes)
-        }
-        _ => cores.to_string(),
+/// The cores, in sockets as large as can be of which none has cores of two nodes, as servers are built: of each two
+/// cores that share a socket and not a node, QEMU says in a line that guests may misbehave. All its sockets are of one
+/// size, so with odd numbers they are small.
+fn topology(cores: u32, nodes: &[Node]) -> String {
+    if nodes.is_empty() {
+        return cores.to_string();
     }
+    let ranges = nodes.iter().flat_map(|node| &node.cores);
+    // Where a node starts or ends, a socket does.
+    let each = ranges.fold(cores, |each, &(first, last)| {
+        gcd(gcd(each, first), last + 1)
+    });
+    format!("{cores},sockets={},cores={each},threads=1", cores / each)
+}
+
+fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 #[derive(Default)]
@@ -178,7 +189,16 @@ mod tests {
         let even = line(&["--smp", "8", "--numa", "2"]);
         assert!(even.contains("-smp 8,sockets=2,cores=4,threads=1 "));
         let odd = line(&["--smp", "3", "--numa", "2"]);
-        assert!(odd.contains("-smp 3 -m"));
+        assert!(odd.contains("-smp 3,sockets=3,cores=1,threads=1 "));
+        let uneven = line(&[
+            "--smp",
+            "12",
+            "--numa",
+            "0:mem=1G,cpus=0-3+8-9;1:cpus=4-7+10-11",
+        ]);
+        assert!(uneven.contains("-smp 12,sockets=6,cores=2,threads=1 "));
+        let one = line(&["--smp", "6", "--numa", "1"]);
+        assert!(one.contains("-smp 6,sockets=1,cores=6,threads=1 "));
     }
 
     #[test]

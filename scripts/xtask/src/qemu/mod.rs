@@ -205,6 +205,35 @@ mod tests {
     }
 
     #[test]
+    fn qemu_has_nothing_to_say_of_any_shape() {
+        for shape in [
+            "--smp 4",
+            "--smp 200 --numa 6",
+            "--smp 2 --numa 4",
+            "--smp 7 --numa 3",
+            "--smp 300 --numa 7",
+            "--smp 5 --numa 0:mem=1G,cpus=0+2;1:mem=1G,cpus=1+3-4",
+            "--smp 4 --numa 0:mem=512M,cpus=0-2;1:mem=1G,cpus=3;2:mem=256M",
+            "--smp 4 --numa 0:mem=1G,cpus=0-2;1:cpus=3",
+        ] {
+            let options = RunOptions::parse(Args::new(shape.split_whitespace())).unwrap();
+            let arguments = command::arguments(&options, "/dev/null".as_ref(), Console::Plain);
+            // It makes the machine, and doesn't run it.
+            let output = Command::new(command::QEMU)
+                .args(arguments.unwrap())
+                .args(["-M", "dumpdtb=/dev/null"])
+                .stdin(Stdio::null())
+                .output();
+            let Ok(output) = output else {
+                println!("skipped: this machine has no {}", command::QEMU);
+                return;
+            };
+            assert!(output.status.success(), "{shape}: {output:?}");
+            assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{shape}");
+        }
+    }
+
+    #[test]
     fn a_machine_that_qemu_refuses() {
         let options = ["--exec", "x", "--cpu", "no-such-core"];
         if let Some((end, output)) = booted("refused", "", true, &options) {
