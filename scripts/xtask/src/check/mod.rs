@@ -74,7 +74,7 @@ pub(crate) fn violations() -> Result<Vec<Violation>> {
         violations.extend(source::package_violations(package)?);
         violations.extend(imports::violations(package.folder())?);
     }
-    violations.extend(docs::violations(workspace::root())?);
+    violations.extend(docs::violations(workspace::root(), &metadata.packages)?);
     Ok(violations)
 }
 
