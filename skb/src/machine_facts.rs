@@ -189,11 +189,13 @@ fn memory(kb: &mut KnowledgeBase, machine: &Machine) -> Result<(), Error> {
     Ok(())
 }
 
+/// What can be driven: enabled, and not a core, which has facts of its own (Devicetree Specification
+/// 3.7: they stand in `/cpus`).
 fn devices(kb: &mut KnowledgeBase, machine: &Machine) -> Result<(), Error> {
     for device in machine
         .devices
         .iter()
-        .filter(|device| device.status.is_okay())
+        .filter(|device| device.status.is_okay() && !device.path.starts_with("/cpus/"))
     {
         let path = || String::from(&*device.path);
         kb.assert_fact(&schema::Device {

@@ -154,6 +154,9 @@ fn devices_of_qemu_virt_have_registers_and_interrupts() {
     );
     assert_eq!(count(&mut kb, "core_affinity(_, 0, 0, 0, _)"), 4);
     assert_eq!(count(&mut kb, "core_start(_, psci, 0)"), 4);
+    // Cores have facts of their own.
+    let cores = "core_type(_, T), device(_, T)";
+    assert_eq!(count(&mut kb, cores), 0);
 }
 
 #[test]
