@@ -40,15 +40,11 @@ const LONG_LIFE: Duration = Duration::from_secs(60);
 /// Before a service that worked only shortly is started anew: at first, and at most.
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const LAST_DELAY: Duration = Duration::from_secs(10);
-/// Bytes of memory fetched at a time, to start programs with.
-const MEMORY_BYTES: u64 = 8 << 20;
 /// Memory that a driver starts with for its own frames, in bytes.
 const DRIVER_BYTES: u64 = 512 << 10;
-/// Alignment of what is fetched, in bytes.
-const BLOCK_BYTES: u64 = 2 << 20;
 /// Memory that the shell starts with for its own frames, in bytes, and how much more for each byte
 /// of the kernel's arguments, of which it makes several texts.
-const SHELL_BYTES: u64 = 1 << 20;
+const SHELL_BYTES: u64 = 768 << 10;
 const SHELL_BYTES_PER_BYTE: u64 = 4;
 /// The module that is the shell.
 const SHELL: &str = "fish";
@@ -208,12 +204,7 @@ impl Start {
         if let Some(client) = &self.memory
             && memory::left().largest_ram < needed
         {
-            // For several programs at once if there is that much, else for this one.
-            let several = client.allocate(MEMORY_BYTES.max(needed), BLOCK_BYTES, ANY_NODE);
-            let fetched = match several.await {
-                Ok(ram) => Ok(ram),
-                Err(_) => client.allocate(needed, PAGE_SIZE, ANY_NODE).await,
-            };
+            let fetched = client.allocate(needed, PAGE_SIZE, ANY_NODE).await;
             let ram = fetched.map_err(|_| RtError::OutOfMemory)?;
             memory::add_ram(OwnedCap::received(ram))?;
         }

@@ -12,10 +12,9 @@ use capelin_rt::{
 
 use crate::{error::Error, node::Node, transfer};
 
-/// Fetched at least at a time, in bytes.
-const AT_LEAST: u64 = 4 << 20;
-/// Alignment of what is fetched, in bytes.
-const ALIGNMENT: u64 = 2 << 20;
+/// Fetched at least at a time, in bytes: about what a program starts with, since it is used again
+/// for the next one.
+const AT_LEAST: u64 = 1 << 20;
 
 /// A `Ram` capability, the only one to `bytes` bytes.
 ///
@@ -46,17 +45,13 @@ pub(crate) async fn ensure(node: &Node, bytes: u64) -> Result<(), Error> {
     if memory::left().largest_ram >= bytes {
         return Ok(());
     }
-    let much = bytes.max(AT_LEAST).next_multiple_of(ALIGNMENT);
     let exact = bytes.next_multiple_of(PAGE_SIZE);
+    let much = exact.max(AT_LEAST);
     // The nearest may be full, and there may be no more than what is needed.
-    let tries = [
-        (much, ALIGNMENT, node.home_node),
-        (much, ALIGNMENT, ANY_NODE),
-        (exact, PAGE_SIZE, ANY_NODE),
-    ];
+    let tries = [(much, node.home_node), (much, ANY_NODE), (exact, ANY_NODE)];
     let mut last = Error::Runtime(RtError::OutOfMemory);
-    for (bytes, alignment, numa) in tries {
-        match allocate(node, bytes, alignment, numa).await {
+    for (bytes, numa) in tries {
+        match allocate(node, bytes, PAGE_SIZE, numa).await {
             Ok(ram) => return Ok(memory::add_ram(ram)?),
             Err(error) => last = error,
         }
