@@ -146,9 +146,9 @@ pub fn header(bytes: &[u8]) -> Result<Header, DtError> {
 /// Why the bytes are no well-formed tree.
 pub fn free_memory(blob: &[u8], extra: &[Region]) -> Result<Vec<MemoryRegion>, DtError> {
     let blob = crate::validate::validate(blob)?;
-    let tree = crate::tree::Tree::new(&blob);
+    let tree = crate::tree::Tree::new(&blob)?;
     let memory = crate::memory::memory(&tree);
-    let mut reserved = blob.reservations;
+    let mut reserved = blob.reservations.clone();
     crate::memory::reserved_nodes(&tree, &mut reserved);
     if tree.is_exhausted() {
         return Err(DtError::TooComplex);

@@ -106,14 +106,14 @@ fn short(number: usize) -> u32 {
 pub fn grow(blob: &[u8], bytes: usize) -> Result<Vec<u8>, DtError> {
     let given = validate(blob)?;
     // Behind the root's last child, or its last property.
-    let mut end = given.structure.len().saturating_sub(4);
-    while end >= 4 && word(given.structure, end - 4) == Some(NOP) {
+    let mut end = given.structure().len().saturating_sub(4);
+    while end >= 4 && word(given.structure(), end - 4) == Some(NOP) {
         end -= 4;
     }
-    let inside = given.structure.get(..end.saturating_sub(4));
+    let inside = given.structure().get(..end.saturating_sub(4));
     let mut writer = Writer {
         structure: inside.unwrap_or_default().to_vec(),
-        strings: given.strings.to_vec(),
+        strings: given.strings().to_vec(),
     };
     let reservations = 16 * (given.reservations.len() + 1);
     let size = |writer: &Writer| {
@@ -163,8 +163,8 @@ pub fn grow(blob: &[u8], bytes: usize) -> Result<Vec<u8>, DtError> {
 pub fn reserve(blob: &[u8], regions: &[Region]) -> Result<Vec<u8>, DtError> {
     let given = validate(blob)?;
     let writer = Writer {
-        structure: given.structure.to_vec(),
-        strings: given.strings.to_vec(),
+        structure: given.structure().to_vec(),
+        strings: given.strings().to_vec(),
     };
     let all = [given.reservations.as_slice(), regions].concat();
     Ok(assemble(&writer, &all, given.header.boot_cpu))

@@ -108,7 +108,7 @@ pub struct Machine {
 /// As [`Machine::parse`].
 pub fn console(blob: &[u8]) -> Result<(Chosen, Option<Console>), DtError> {
     let blob = validate::validate(blob)?;
-    let tree = tree::Tree::new(&blob);
+    let tree = tree::Tree::new(&blob)?;
     let found = chosen::read(&tree);
     if tree.is_exhausted() {
         return Err(DtError::TooComplex);
@@ -153,7 +153,7 @@ impl Machine {
         devices: fn(&tree::Tree<'_>) -> Vec<Device>,
     ) -> Result<(Self, u64), DtError> {
         let blob = validate::validate(blob)?;
-        let tree = tree::Tree::new(&blob);
+        let tree = tree::Tree::new(&blob)?;
         let mut machine = Self::read(&tree, &blob);
         machine.devices = devices(&tree);
         if tree.is_exhausted() {

@@ -1,7 +1,8 @@
-//! The tree as an arena of nodes, built once, in one pass over the blob.
+//! The tree as an arena of nodes, built once through the `fdt` crate.
 //!
-//! Everything that reads asks for parents, children and phandles constantly, so the
-//! tree is laid out once: nodes in document order, each with its parent and its
+//! `fdt` finds nodes by stepping over those before and has no parents; everything below
+//! asks for parents, children and phandles constantly, so the tree is laid out once:
+//! nodes in document order, each with its parent and its
 //! properties, and a list of phandles. Names and values stay in the blob; the arena
 //! holds offsets:
 //!
@@ -24,13 +25,22 @@ use alloc::vec::Vec;
 use core::cell::Cell;
 use core::ops::Range;
 
+use fdt::Fdt;
+use fdt::node::FdtNode;
+
+use crate::error::DtError;
 use crate::types::{NumaId, Status};
-use crate::validate::{BEGIN_NODE, Blob, END_NODE, NOP, PROP, name_length, word};
+use crate::validate::{Blob, word};
 
 /// Steps that reading one tree may take, whatever its size.
 const BUDGET: u64 = 1_000_000;
 /// Steps that it may take besides for each byte. Real trees take below one.
 const BUDGET_PER_BYTE: u64 = 2;
+
+/// What counts as a step of the `fdt` crate's, which steps over all of a node to find
+/// the next: bytes, once for each node around them. Real trees have up to nine around a
+/// byte.
+const NESTED_BYTES_A_STEP: u64 = 16;
 
 /// Steps that reading a tree of `bytes` bytes may take.
 pub(crate) const fn budget(bytes: usize) -> u64 {
@@ -79,63 +89,70 @@ fn short(number: usize) -> u32 {
 
 impl<'a> Tree<'a> {
     /// Lays out the tree in `blob`.
-    pub(crate) fn new(blob: &Blob<'a>) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// [`DtError::NoSingleRoot`] where the `fdt` crate finds no root node;
+    /// [`DtError::TooComplex`] where nodes are so deep in one another that it would take
+    /// too long to find them.
+    pub(crate) fn new(blob: &'a Blob<'_>) -> Result<Self, DtError> {
         let full = budget(blob.used);
         let mut tree = Self {
-            structure: blob.structure,
-            strings: blob.strings,
+            structure: blob.structure(),
+            strings: blob.strings(),
             nodes: Vec::with_capacity(blob.nodes),
             properties: Vec::with_capacity(blob.properties),
             phandles: Vec::new(),
             full,
             budget: Cell::new(full),
         };
-        tree.lay_out();
+        let walk = usize::try_from(blob.nested_bytes / NESTED_BYTES_A_STEP);
+        if !tree.step(walk.unwrap_or(usize::MAX)) {
+            return Err(DtError::TooComplex);
+        }
+        let fdt = Fdt::new(blob.bytes()).map_err(|_| DtError::NoSingleRoot)?;
+        let root = fdt.find_node("/").ok_or(DtError::NoSingleRoot)?;
+        tree.lay_out(&root, NONE, 0);
         tree.number();
-        tree
+        Ok(tree)
     }
 
-    /// Adds all nodes and properties. The blob is checked, so every token is one of
-    /// the five, and `FDT_END` comes last.
-    fn lay_out(&mut self) {
-        let (mut at, mut open) = (0, NONE);
-        let mut depth = 0;
-        while let Some(token) = word(self.structure, at) {
-            at += 4;
-            match token {
-                BEGIN_NODE => {
-                    let bytes = self.structure.get(at..).and_then(name_length).unwrap_or(0);
-                    let number = short(self.nodes.len());
-                    self.nodes.push(Node {
-                        name: short(at),
-                        parent: open,
-                        end: number + 1,
-                        properties: short(self.properties.len()),
-                        name_bytes: u8::try_from(bytes).unwrap_or(u8::MAX),
-                        depth,
-                    });
-                    open = number;
-                    depth = depth.saturating_add(1);
-                    at += (bytes + 1).next_multiple_of(4);
-                }
-                END_NODE => {
-                    let end = short(self.nodes.len());
-                    let Some(node) = self.nodes.get_mut(open as usize) else {
-                        return;
-                    };
-                    node.end = end;
-                    open = node.parent;
-                    depth = depth.saturating_sub(1);
-                }
-                PROP => {
-                    self.properties.push(short(at));
-                    let bytes = word(self.structure, at).unwrap_or(0) as usize;
-                    at += 8 + bytes.next_multiple_of(4);
-                }
-                NOP => {}
-                _ => return,
-            }
+    /// Adds a node and all below it, at most [`MAX_DEPTH`](crate::validate::MAX_DEPTH)
+    /// levels.
+    fn lay_out(&mut self, node: &FdtNode<'_, 'a>, parent: u32, depth: u8) {
+        let number = short(self.nodes.len());
+        self.nodes.push(Node {
+            // The root's is a constant of the crate's, not in the blob: empty.
+            name: self.offset_of(node.name.as_bytes()).unwrap_or(0),
+            parent,
+            end: number + 1,
+            properties: short(self.properties.len()),
+            name_bytes: match depth {
+                0 => 0,
+                _ => u8::try_from(node.name.len()).unwrap_or(u8::MAX),
+            },
+            depth,
+        });
+        for property in node.properties() {
+            // Its length and name come before its value.
+            let value = self.offset_of(property.value);
+            self.properties
+                .extend(value.and_then(|value| value.checked_sub(8)));
         }
+        for child in node.children() {
+            self.lay_out(&child, number, depth.saturating_add(1));
+        }
+        let end = short(self.nodes.len());
+        if let Some(node) = self.nodes.get_mut(number as usize) {
+            node.end = end;
+        }
+    }
+
+    /// Where `part` begins in the structure block, which it is a part of.
+    fn offset_of(&self, part: &[u8]) -> Option<u32> {
+        let start = part.as_ptr().addr();
+        let offset = start.checked_sub(self.structure.as_ptr().addr())?;
+        (offset <= self.structure.len()).then_some(short(offset))
     }
 
     /// Lists the phandles.
@@ -409,7 +426,7 @@ mod tests {
         for file in files {
             let bytes = fs::read(&file).unwrap();
             let blob = validate(&bytes).unwrap();
-            let tree = Tree::new(&blob);
+            let tree = Tree::new(&blob).unwrap();
             crate::Machine::read(&tree, &blob);
             most = most.max(tree.steps());
             share = share.max(tree.steps() * 1000 / tree.full);

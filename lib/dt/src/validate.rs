@@ -9,15 +9,17 @@
 //!   levels, [`MAX_NODES`] nodes and [`MAX_PATH`] bytes of path, `FDT_END` last,
 //! * every property name is a terminated string inside the strings block.
 //!
-//! `FDT_NOP` tokens, with which firmware overwrites what it deletes, may stand
-//! anywhere; in version 16, which has no `size_dt_struct`, the structure block ends
-//! with its `FDT_END`.
+//! Two things are legal but too much for the `fdt` crate: `FDT_NOP` tokens between
+//! properties, with which firmware overwrites what it deletes, and version 16, which has
+//! no `size_dt_struct`. Such a blob is rewritten to a plain version 17 one.
 //!
 //! ```text
 //! header (40) | reservations ..., {0, 0} | structure ..., END | strings ...
 //! ```
 
+use alloc::borrow::Cow;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use crate::early::{Header, MAX_SIZE, header};
 use crate::error::{Block, DtError};
@@ -42,10 +44,16 @@ pub(crate) const END: u32 = 9;
 
 /// A checked blob.
 pub struct Blob<'a> {
-    /// The structure block, up to and with its `FDT_END`.
-    pub(crate) structure: &'a [u8],
-    /// The strings block.
-    pub(crate) strings: &'a [u8],
+    /// The bytes to hand on, without `FDT_NOP`s and with a version 17 header: those
+    /// given, or where they weren't so, a rewritten copy.
+    bytes: Cow<'a, [u8]>,
+    /// The structure block in `bytes`, up to and with its `FDT_END`.
+    structure: Range<usize>,
+    /// The strings block in `bytes`.
+    strings: Range<usize>,
+    /// Bytes of the structure block, each as often as there are nodes around it: what a
+    /// reader looks at that finds a node's children by stepping over what is in them.
+    pub(crate) nested_bytes: u64,
     /// How many nodes there are.
     pub(crate) nodes: usize,
     /// How many properties they have together.
@@ -56,6 +64,23 @@ pub struct Blob<'a> {
     pub header: Header,
     /// The memory reservation block's entries, in order.
     pub reservations: Vec<Region>,
+}
+
+impl Blob<'_> {
+    /// The whole of it, without `FDT_NOP`s, version 17.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The structure block, up to and with its `FDT_END`.
+    pub(crate) fn structure(&self) -> &[u8] {
+        self.bytes.get(self.structure.clone()).unwrap_or_default()
+    }
+
+    /// The strings block.
+    pub(crate) fn strings(&self) -> &[u8] {
+        self.bytes.get(self.strings.clone()).unwrap_or_default()
+    }
 }
 
 /// Checks `blob`, of which bytes after its `totalsize` are ignored.
@@ -96,9 +121,12 @@ pub fn validate(blob: &[u8]) -> Result<Blob<'_>, DtError> {
         at: 0,
         nodes: 0,
         properties: 0,
+        nops: 0,
+        nested_bytes: 0,
     };
     walk.tree()?;
     let (nodes, properties) = (walk.nodes, walk.properties);
+    let (nops, nested_bytes) = (walk.nops, walk.nested_bytes);
     let structure = structure.get(..walk.at).unwrap_or(structure);
     let reserved = 16 * (reservations.len() + 1);
     let used = [
@@ -111,9 +139,23 @@ pub fn validate(blob: &[u8]) -> Result<Blob<'_>, DtError> {
     if used > MAX_SIZE {
         return Err(DtError::TooLarge { used });
     }
+    let (bytes, structure, strings) = if nops == 0 && header.structure_size.is_some() {
+        let part = |start: usize, part: &[u8]| start..start + part.len();
+        (
+            Cow::Borrowed(blob),
+            part(header.structure_offset, structure),
+            part(header.strings_offset, strings),
+        )
+    } else {
+        let (bytes, split) = rewrite(&header, structure, strings, nops);
+        let end = bytes.len();
+        (Cow::Owned(bytes), HEADER + RESERVATIONS..split, split..end)
+    };
     Ok(Blob {
+        bytes,
         structure,
         strings,
+        nested_bytes,
         nodes,
         properties,
         used,
@@ -173,6 +215,10 @@ struct Walk<'a> {
     /// Nodes and properties so far.
     nodes: usize,
     properties: usize,
+    /// `FDT_NOP`s so far.
+    nops: usize,
+    /// See [`Blob`].
+    nested_bytes: u64,
 }
 
 impl Walk<'_> {
@@ -183,9 +229,10 @@ impl Walk<'_> {
         let mut may_have_properties = false;
         loop {
             let offset = self.base + self.at;
+            let (before, around) = (self.at, open.len());
             let token = self.next_word()?;
             match token {
-                NOP => {}
+                NOP => self.nops += 1,
                 BEGIN_NODE => {
                     if open.is_empty() && self.nodes != 0 {
                         return Err(DtError::NoSingleRoot);
@@ -219,6 +266,7 @@ impl Walk<'_> {
                 }
                 _ => return Err(DtError::BadToken { offset, token }),
             }
+            self.nested_bytes += ((self.at - before) * around) as u64;
         }
     }
 
@@ -271,4 +319,53 @@ pub(crate) fn name_length(bytes: &[u8]) -> Option<usize> {
     let length = bytes.iter().take(MAX_NAME + 1).position(|&b| b == 0)?;
     let name = bytes.get(..length)?;
     name.iter().all(u8::is_ascii_graphic).then_some(length)
+}
+
+/// Bytes of a version 17 header, and of a memory reservation block with no entries.
+const HEADER: usize = 40;
+const RESERVATIONS: usize = 16;
+
+/// Makes a version 17 blob of a checked structure block, without its `nops`
+/// `FDT_NOP`s, and tells where its strings begin. Its reservation block is empty:
+/// those were read already.
+fn rewrite(header: &Header, structure: &[u8], strings: &[u8], nops: usize) -> (Vec<u8>, usize) {
+    let kept = structure.len() - 4 * nops + strings.len();
+    let mut out = Vec::with_capacity(HEADER + RESERVATIONS + kept);
+    out.resize(HEADER + RESERVATIONS, 0);
+    let mut at = 0;
+    while let Some(token) = word(structure, at) {
+        let length = match token {
+            BEGIN_NODE => {
+                let name = structure.get(at + 4..).and_then(name_length).unwrap_or(0);
+                4 + (name + 1).next_multiple_of(4)
+            }
+            PROP => 12 + (word(structure, at + 4).unwrap_or(0) as usize).next_multiple_of(4),
+            _ => 4,
+        };
+        if token != NOP {
+            out.extend_from_slice(structure.get(at..at + length).unwrap_or(&[]));
+        }
+        at += length;
+    }
+    let strings_offset = out.len();
+    out.extend_from_slice(strings);
+    // No value exceeds the blob's own size, which the header gave in 32 bits,
+    // but for the 16 bytes of reservations.
+    let field = |value: usize| u32::try_from(value).unwrap_or(u32::MAX).to_be_bytes();
+    let fields = [
+        crate::early::MAGIC.to_be_bytes(),
+        field(out.len()),
+        field(HEADER + RESERVATIONS),
+        field(strings_offset),
+        field(HEADER),
+        field(17),
+        field(16),
+        header.boot_cpu.to_be_bytes(),
+        field(strings.len()),
+        field(strings_offset - HEADER - RESERVATIONS),
+    ];
+    for (to, from) in out.iter_mut().zip(fields.as_flattened()) {
+        *to = *from;
+    }
+    (out, strings_offset)
 }

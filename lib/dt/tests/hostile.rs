@@ -345,6 +345,14 @@ fn malicious_trees_are_bounded() {
         assert_eq!(read(&b.finish()), Err(DtError::TooComplex));
     }
 
+    // So deep that to step over what is in a node, level by level, takes too long.
+    let mut b = Builder::new();
+    for _ in 0..60 {
+        b.begin("d");
+    }
+    b.cells("large", &vec![0; 400_000]);
+    assert_eq!(read(&b.finish()), Err(DtError::TooComplex));
+
     // As many nodes as there may be, and one more.
     let mut b = Builder::new();
     for _ in 1..MAX_NODES {
