@@ -35,7 +35,7 @@ use capelin_vspace::Permissions;
 use crate::address::{DEVICES, IMAGE, linear};
 use crate::board::Board;
 use crate::boot_error::BootError;
-use crate::early_console::{boot_console, say};
+use crate::early_console::{self, say};
 use crate::entry::{SCTLR, SCTLR_WXN};
 use crate::first_domain::{self, Bump};
 use crate::image::{self, image_bytes};
@@ -199,7 +199,9 @@ fn kernel_id(args: &CoreArgs) -> KernelId {
 fn identify(own: &OwnMap) -> Result<(Option<EarlyConsole>, Mpidr), BootError> {
     // SAFETY: 1. `make_map` mapped it as device memory, for good.
     let console = unsafe { EarlyConsole::new(&own.args.console, own.console) };
-    boot_console().set(console);
+    if let Some(console) = console {
+        early_console::set(console);
+    }
     let mpidr = cpu::mpidr();
     if mpidr != Mpidr(own.args.mpidr) {
         return Err(BootError::Arguments("these are another core's"));

@@ -20,7 +20,7 @@
 //!
 //! No heap, no lock, no allocation after boot. `unsafe` is in `entry`, `boot`,
 //! `trap`, `boot_cell`, `per_core`, `memory`, `map`, `image`, `hardware`, `doorbell_page`,
-//! `early_console` and `panic`. No circle of imports: each builds on those below it.
+//! and `panic`. No circle of imports: each builds on those below it.
 #![cfg_attr(target_os = "none", no_std)]
 #![cfg_attr(target_os = "none", no_main)]
 

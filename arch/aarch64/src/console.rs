@@ -10,10 +10,12 @@ use tock_registers::interfaces::{Readable, Writeable};
 use tock_registers::{register_bitfields, register_structs};
 
 use crate::mmio::{ReadWrite, Word};
+use crate::timer::{self, CounterDelay};
 
-/// How often the transmitter is looked at before a byte is dropped: at 115,200
-/// baud a byte takes 87 µs, and a look at a device at least some 50 ns.
-const PATIENCE: u32 = 20_000;
+/// How long the transmitter is waited for before a byte is dropped, in microseconds: at
+/// 115,200 baud a byte takes 87. (So many looks, of some 50 ns at least, where the
+/// counter's frequency isn't known.)
+const PATIENCE_US: u32 = 5_000;
 
 register_bitfields![u32,
     Flags [
@@ -76,6 +78,12 @@ pub struct EarlyConsole {
     uart: Uart,
 }
 
+// SAFETY: an access of a device's register is one load or store, which the device
+// orders; two who write at once mix their text, and nothing else.
+unsafe impl Send for EarlyConsole {}
+// SAFETY: as above.
+unsafe impl Sync for EarlyConsole {}
+
 impl EarlyConsole {
     /// The console that `args` describes, its registers at `base`; `None` where
     /// there is none, or of a kind that isn't known.
@@ -132,11 +140,8 @@ impl EarlyConsole {
 
     /// Writes one byte, or drops it when the transmitter stays busy.
     pub fn write_byte(&self, byte: u8) {
-        for _ in 0..PATIENCE {
-            if self.has_room() {
-                return self.put(byte);
-            }
-            crate::cpu::relax();
+        if timer::poll(&mut CounterDelay, PATIENCE_US, || self.has_room()) {
+            self.put(byte);
         }
     }
 

@@ -10,6 +10,8 @@
     expect(unsafe_code, reason = "the timer's registers")
 )]
 
+use embedded_hal::delay::DelayNs;
+
 use crate::sysreg;
 
 /// How often the event stream wakes cores from WFE, in nanoseconds, about.
@@ -105,6 +107,34 @@ pub fn frequency() -> u64 {
     sysreg::read!("CNTFRQ_EL0")
 }
 
+/// Waits by the virtual counter, without sleeping; for what lasts microseconds, before
+/// there is anybody else to run. Where firmware left `CNTFRQ_EL0` at 0 it doesn't wait.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CounterDelay;
+
+impl DelayNs for CounterDelay {
+    fn delay_ns(&mut self, ns: u32) {
+        let ticks = (u64::from(ns) * frequency()).div_ceil(1_000_000_000);
+        let start = now();
+        while now().wrapping_sub(start) < ticks {
+            crate::cpu::relax();
+        }
+    }
+}
+
+/// Looks whether `done`, every microsecond by `delay`, for at most `limit_us`
+/// microseconds, and once more. Whether it was.
+#[must_use]
+pub(crate) fn poll(delay: &mut impl DelayNs, limit_us: u32, done: impl Fn() -> bool) -> bool {
+    for _ in 0..limit_us {
+        if done() {
+            return true;
+        }
+        delay.delay_us(1);
+    }
+    done()
+}
+
 /// Ticks per second, at least 1: what the device tree tells goes before the register,
 /// since it is told only where firmware leaves that at 0 or wrong (binding
 /// `arm,armv8-timer`, `clock-frequency`).
@@ -178,6 +208,48 @@ use registers::{read_physical, sysreg_write_control, write_physical, write_virtu
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Time as a number: it only passes in delays.
+    #[derive(Default)]
+    struct Clock(u64);
+
+    impl DelayNs for Clock {
+        fn delay_ns(&mut self, ns: u32) {
+            self.0 += u64::from(ns);
+        }
+    }
+
+    #[test]
+    fn what_is_done_is_not_waited_for() {
+        let mut clock = Clock::default();
+        assert!(poll(&mut clock, 1000, || true));
+        assert_eq!(clock.0, 0);
+    }
+
+    #[test]
+    fn what_takes_its_time_is_found_done() {
+        for looks in 1..=5_u32 {
+            let mut clock = Clock::default();
+            let left = core::cell::Cell::new(looks);
+            let done = || left.replace(left.get().saturating_sub(1)) == 0;
+            // The fifth is the look when the time is over.
+            assert_eq!(poll(&mut clock, 4, done), looks <= 4, "{looks}");
+            assert_eq!(clock.0, u64::from(looks.min(4)) * 1000);
+        }
+    }
+
+    #[test]
+    fn what_never_comes_is_given_up_in_time() {
+        let mut clock = Clock::default();
+        assert!(!poll(&mut clock, 1_000_000, || false));
+        assert_eq!(clock.0, 1_000_000_000);
+    }
+
+    #[test]
+    fn an_unknown_frequency_is_no_wait_for_ever() {
+        // There is no counter on a host: both registers read as 0.
+        CounterDelay.delay_ns(u32::MAX);
+    }
 
     #[test]
     fn events_come_about_every_hundred_microseconds() {

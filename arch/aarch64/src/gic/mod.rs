@@ -40,13 +40,15 @@ pub use v3::{REDISTRIBUTOR_BYTES, find_redistributor};
 
 use capelin_abi::{Mpidr, SysError, VirtAddr};
 
+use crate::timer::{self, CounterDelay};
+
 /// Interrupt numbers from here on are special (1020–1023) or LPIs.
 pub const FIRST_SPECIAL: u32 = 1020;
 /// The first SPI; below are 16 SGIs and 16 PPIs, banked for each core.
 pub const FIRST_SPI: u32 = 32;
 
-/// How often a status bit is looked at before [`GicError::Stuck`].
-const PATIENCE: u32 = 1_000_000;
+/// How long a status bit is waited for before [`GicError::Stuck`], in microseconds.
+const PATIENCE_US: u32 = 1_000_000;
 
 /// Why the interrupt controller can't do that.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -279,13 +281,11 @@ const fn check(intid: u32) -> Result<(), GicError> {
     }
 }
 
-/// Polls until `done`, a bounded number of times.
+/// Waits until `done`, for a bounded time.
 fn wait_until(done: impl Fn() -> bool) -> Result<(), GicError> {
-    for _ in 0..PATIENCE {
-        if done() {
-            return Ok(());
-        }
-        crate::cpu::relax();
+    if timer::poll(&mut CounterDelay, PATIENCE_US, done) {
+        Ok(())
+    } else {
+        Err(GicError::Stuck)
     }
-    Err(GicError::Stuck)
 }
