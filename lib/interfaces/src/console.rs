@@ -11,6 +11,8 @@ crate::service_error! {
         NotForeground = "another program has the input",
         /// The device failed.
         Device = "the console device failed",
+        /// Nobody drives the device, so nothing can be read.
+        NoInput = "the console has no input",
     }
 }
 

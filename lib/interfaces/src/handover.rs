@@ -1,7 +1,8 @@
 //! What `init` hands to the programs that it starts: the names of capabilities,
 //! of words of the environment, and the arguments (`docs/085-console-and-interrupts.md`,
 //! `docs/090-shell.md`). Every program gets the name service
-//! ([`crate::service::NAMES`]) and the memory service ([`crate::service::MEMORY`]), too.
+//! ([`crate::service::NAMES`]) and the memory service ([`crate::service::MEMORY`]), too, and all but
+//! the shell get [`LOG`].
 //!
 //! | program | capabilities | words | arguments |
 //! | --- | --- | --- | --- |
@@ -42,5 +43,7 @@ pub const BYTES: &str = "bytes";
 pub const INTID: &str = "intid";
 /// Word: 1 when the interrupt is edge-triggered; 0 when missing.
 pub const EDGE: &str = "edge";
+/// Word: 1 for a system service, whose text is for the kernel's log; 0 when missing.
+pub const LOG: &str = "log";
 /// Word: 0 when the knowledge base doesn't run, so that nobody need wait for it.
 pub const HAS_SKB: &str = "has-skb";

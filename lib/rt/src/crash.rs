@@ -9,7 +9,12 @@
 
 use capelin_abi::dispatcher::{SaveArea, context, offset};
 
-use crate::{ExitCode, env, frame, print::to_log, process, sys, vspace::lazy};
+use crate::{
+    ExitCode, env, frame,
+    print::{self, to_log},
+    process, sys,
+    vspace::lazy,
+};
 
 /// The dispatcher has the processor again.
 pub(crate) extern "C" fn run() -> ! {
@@ -89,6 +94,7 @@ const fn status(syndrome: u64) -> &'static str {
 
 /// Reports what lies in the save area at `area`, and ends the program.
 fn report(area: usize, address: u64, syndrome: u64) -> ! {
+    print::abandon();
     let register = |index: usize| frame::read(area + index * 8);
     env::with_name(|name| {
         to_log(format_args!(

@@ -91,6 +91,15 @@ pub fn capability(name: &str) -> Option<CapAddress> {
     ARGUMENTS.with(|known| known.borrow().as_ref()?.capability(name))
 }
 
+/// A word of the environment.
+pub(crate) fn word(key: &str) -> Option<u64> {
+    ARGUMENTS.with(|known| {
+        let known = known.borrow();
+        let mut words = known.as_ref()?.environment.iter();
+        words.find_map(|(name, word)| (name == key).then_some(*word))
+    })
+}
+
 /// The program's name, if it is known yet and nobody is changing it.
 pub(crate) fn with_name(use_name: impl FnOnce(&str)) {
     ARGUMENTS.with(|known| match known.try_borrow() {

@@ -34,18 +34,18 @@ pub(crate) use imp::Local;
 
 #[cfg(target_os = "none")]
 macro_rules! local {
-    ($(#[$doc:meta])* static $name:ident: $ty:ty = $value:expr;) => {
+    ($(#[$doc:meta])* $vis:vis static $name:ident: $ty:ty = $value:expr;) => {
         $(#[$doc])*
-        static $name: $crate::local::Local<$ty> = $crate::local::Local::new($value);
+        $vis static $name: $crate::local::Local<$ty> = $crate::local::Local::new($value);
     };
 }
 
 #[cfg(not(target_os = "none"))]
 macro_rules! local {
-    ($(#[$doc:meta])* static $name:ident: $ty:ty = $value:expr;) => {
+    ($(#[$doc:meta])* $vis:vis static $name:ident: $ty:ty = $value:expr;) => {
         std::thread_local! {
             $(#[$doc])*
-            static $name: core::cell::RefCell<$ty> = const { core::cell::RefCell::new($value) };
+            $vis static $name: core::cell::RefCell<$ty> = const { core::cell::RefCell::new($value) };
         }
     };
 }

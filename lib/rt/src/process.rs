@@ -15,6 +15,9 @@ impl ExitCode {
     pub const PANIC: Self = Self(101);
     /// The program made a fault that it couldn't take (a signal's number, as shells show it).
     pub const FAULT: Self = Self(139);
+    /// Text went to the kernel's log that was meant for the console, and all went well otherwise
+    /// (`EX_IOERR`, as other systems have it).
+    pub const NO_CONSOLE: Self = Self(74);
     /// The program couldn't be started: its arguments can't be read, or its kernel is of another
     /// ABI.
     pub const BAD_START: Self = Self(126);
@@ -43,14 +46,19 @@ impl<T, E: core::fmt::Display> From<Result<T, E>> for ExitCode {
     }
 }
 
-/// Ends the program when its output has been taken.
+/// Ends the program when its output has been taken; with [`ExitCode::NO_CONSOLE`] instead of
+/// success if it couldn't be.
 pub async fn exit(code: ExitCode) -> ! {
     print::flush().await;
+    if code == ExitCode::SUCCESS && print::is_lost() {
+        abort(ExitCode::NO_CONSOLE)
+    }
     abort(code)
 }
 
-/// Ends the program at once.
+/// Ends the program at once. Text that waits for the end of its line goes to the kernel's log.
 pub fn abort(code: ExitCode) -> ! {
+    print::abandon();
     loop {
         // It returns only if the kernel doesn't know us any more; then nothing else will do.
         let _ = sys::dispatcher::exit(code.0);

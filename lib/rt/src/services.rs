@@ -11,7 +11,7 @@ use capelin_interfaces::{
     service,
 };
 
-use crate::{Listener, Lmp, OwnedCap, RtError, bind, env, print};
+use crate::{Listener, Lmp, OwnedCap, RtError, bind, env};
 
 struct Bound {
     names: Option<NamesClient<Lmp>>,
@@ -90,14 +90,12 @@ pub async fn memory() -> Result<MemoryClient<Lmp>, RtError> {
     Ok(memory)
 }
 
-/// Binds to the console, and sends text output there from now on.
+/// The console, to read from it, or to write bytes. `println!` binds to it by itself.
 ///
 /// # Errors
 /// As [`connect`].
 pub async fn console() -> Result<ConsoleClient<Lmp>, RtError> {
-    let console: ConsoleClient<Lmp> = connect(service::CONSOLE).await?;
-    print::to_console(console.clone());
-    Ok(console)
+    connect(service::CONSOLE).await
 }
 
 fn from_names(error: NamesError) -> RtError {

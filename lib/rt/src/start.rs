@@ -121,6 +121,7 @@ mod imp {
 
     #[panic_handler]
     fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+        print::abandon();
         env::with_name(|name| {
             print::to_log(format_args!("{name}: {info}\n"));
         });

@@ -15,7 +15,6 @@ pub(crate) async fn run() -> Result<(), RtError> {
     let stats = stats.map_err(|_| RtError::NoService)?;
     let memory = services::memory().await?.stats(ANY_NODE).await;
     let memory = memory.map_err(|_| RtError::NoService)?;
-    services::console().await?;
     let boot = stats.uptime_us.saturating_sub(stats.idle_us) * 1000;
     println!("bench: boot {boot} instructions n=1");
     let given = memory.total_bytes.saturating_sub(memory.free_bytes);

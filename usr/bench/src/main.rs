@@ -31,7 +31,7 @@ mod rings;
 
 use alloc::vec::Vec;
 
-use capelin_rt::{Env, ExitCode, RtError, println, services};
+use capelin_rt::{Env, ExitCode, RtError, println};
 
 capelin_rt::main!(run);
 
@@ -53,12 +53,10 @@ async fn run(env: Env) -> ExitCode {
 }
 
 async fn started() -> Result<(), RtError> {
-    services::console().await?;
     programs::start().await
 }
 
 async fn all() -> Result<(), RtError> {
-    services::console().await?;
     rings::run();
     programs::tasks().await;
     calls::run().await?;

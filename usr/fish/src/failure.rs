@@ -10,7 +10,7 @@ use capelin_interfaces::{
     skb::SkbError,
     system::SystemError,
 };
-use capelin_rt::RtError;
+use capelin_rt::{ExitCode, RtError};
 use fish::command::CommandError;
 
 /// Why a command failed.
@@ -91,6 +91,9 @@ impl fmt::Display for Failure {
             Self::NoSuchDomain(name) => write!(f, "{name}: no such domain; ps lists them"),
             Self::NoSuchJob(number) => write!(f, "no job %{number}; jobs lists them"),
             Self::Jobs { failed, count } => write!(f, "{failed} of {count} jobs failed"),
+            Self::Ended(name, DomainState::Exited(code)) if *code == ExitCode::NO_CONSOLE.0 => {
+                write!(f, "{name} reached no console; dmesg shows what it said")
+            }
             Self::Ended(name, DomainState::Exited(code)) => write!(f, "{name} exited with {code}"),
             Self::Ended(name, DomainState::Faulted) => write!(f, "{name} ended by a fault"),
             Self::Ended(name, _) => write!(f, "{name} was stopped"),

@@ -20,12 +20,14 @@
 //! | [`own`] | the memory that `init` works with; the rest for `mem_serv` |
 //! | [`programs`] | starting modules of the archive, and hearing of their ends |
 //! | [`machine`] | device registers and interrupts as capabilities |
+//! | [`fallback`] | the console without a driver |
 //! | [`services`] | what each service is handed, and the order of it all |
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
+mod fallback;
 mod machine;
 mod own;
 mod programs;

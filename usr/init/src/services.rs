@@ -24,7 +24,7 @@ use capelin_rt::{
 use capelin_spawn::{ModuleError, Program};
 
 use crate::{
-    machine,
+    fallback, machine,
     own::{self, Region},
     programs::{Programs, StartError},
 };
@@ -142,8 +142,10 @@ pub(crate) async fn start(env: &Env) -> Result<(), Fatal> {
     start.kernel_arguments = arguments.map_err(|error| Fatal::Shell(error.into()))?;
     start.set_aside().await?;
     let has_monitor = start.report("monitor", start.monitor(has_skb).await);
-    if has_driver {
-        start.take_console().await;
+    if !(has_driver && start.take_console().await)
+        && let Err(error) = fallback::serve(&start.names)
+    {
+        println!("init: no console: {error}");
     }
     let monitor = if has_monitor {
         start.settle().await
@@ -177,6 +179,12 @@ impl Start {
             println!("init: {name} does not run: {error}");
         }
         result.is_ok()
+    }
+
+    /// A system service, with what all get. The console comes after most of them, and depends on
+    /// them, so what they say goes to the kernel's log.
+    fn service(&self, name: &str) -> Program {
+        self.program(name).word(handover::LOG, 1)
     }
 
     /// A program with what all get.
@@ -232,7 +240,7 @@ impl Start {
     }
 
     async fn memory_service(&mut self, regions: &[Region]) -> Result<(), Fatal> {
-        let program = self.program("mem_serv").ram_bytes(512 << 10);
+        let program = self.service("mem_serv").ram_bytes(512 << 10);
         let program = own::pass(program, regions);
         let started = self.launch("mem_serv", program).await;
         started.map_err(Fatal::Memory)?;
@@ -244,7 +252,7 @@ impl Start {
         let modules = self.programs.modules();
         let sizes = modules.map(|module| format!("{}={}", module.name(), module.data().len()));
         let program = self
-            .program("skb")
+            .service("skb")
             .capability(handover::DEVICE_TREE, slot::DEVICE_TREE)
             .word(handover::MPIDR, self.boot.mpidr)
             .arguments(sizes);
@@ -298,7 +306,7 @@ impl Start {
     }
 
     fn monitor_program(&self, has_skb: bool) -> Program {
-        self.program("monitor")
+        self.service("monitor")
             .capability(handover::KERNEL, slot::KERNEL)
             .capability(handover::ARCHIVE, slot::ARCHIVE)
             .capability(handover::BOOT_INFO, slot::BOOT_INFO)
@@ -311,7 +319,7 @@ impl Start {
     async fn irqd(&self) -> Result<(), StartError> {
         let registers = machine::registers(self.boot, self.boot.gic.distributor)?;
         let program = self
-            .program("irqd")
+            .service("irqd")
             .capability(handover::DISTRIBUTOR, registers.frame.address())
             // It takes back what it gave to clients that are gone.
             .capability_with(handover::IRQ, slot::IRQ, Rights::all())
@@ -339,7 +347,7 @@ impl Start {
             .is_some_and(|interrupt| interrupt.trigger.is_edge());
         let compatible = console.map(|console| console.compatible.as_slice());
         let program = self
-            .program("pl011")
+            .service("pl011")
             .capability(handover::REGISTERS, registers.frame.address())
             .word(handover::OFFSET, registers.offset)
             .word(handover::BYTES, registers.bytes)
@@ -350,8 +358,8 @@ impl Start {
         self.launch("pl011", program).await
     }
 
-    /// From now on the driver writes the console, and the CPU driver doesn't.
-    async fn take_console(&self) {
+    /// From now on the driver writes the console, and the CPU driver doesn't. Whether that is so.
+    async fn take_console(&self) -> bool {
         let console: Result<ConsoleClient<Lmp>, _> = self.client(service::CONSOLE).await;
         match console {
             Ok(console) => {
@@ -359,8 +367,12 @@ impl Start {
                     println!("init: the CPU driver keeps the console: {error}");
                 }
                 print::to_console(console);
+                true
             }
-            Err(error) => println!("init: no console driver: {error}"),
+            Err(error) => {
+                println!("init: no console driver: {error}");
+                false
+            }
         }
     }
 

@@ -18,6 +18,10 @@ use crate::{
 pub(crate) async fn run(env: &Env) -> ExitCode {
     match env.arguments().first().map(|role| &**role) {
         Some("succeed") => ExitCode::SUCCESS,
+        Some("print") => {
+            println!("child: this is for the console");
+            ExitCode::SUCCESS
+        }
         Some("seven") => ExitCode(7),
         Some("panic") => panic!("as asked"),
         Some("fault") => fault(),

@@ -8,7 +8,9 @@ use capelin_abi::{
     syscall::{DispatcherState, MapFlags},
 };
 use capelin_archive::Archive;
-use capelin_rt::{ExitCode, boot, endpoint::Endpoint, memory, println, time};
+use capelin_idc::RemoteError;
+use capelin_interfaces::service;
+use capelin_rt::{ExitCode, Listener, boot, endpoint::Endpoint, memory, println, spawn, time};
 use capelin_spawn::{Domain, Executables, Image, ImageError, Program, SpawnError};
 
 use crate::report::{Outcome, Report, ensure, why};
@@ -19,6 +21,7 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 pub(crate) async fn run(report: &mut Report) {
     report.tell("spawn_arguments", arguments().await);
     report.tell("spawn_exit_codes", exit_codes().await);
+    report.tell("output_without_a_console", no_console().await);
     report.tell("spawn_memory_comes_back", memory_comes_back().await);
     report.tell("spawn_running_child_is_reclaimed", reclaim_running().await);
     report.tell("spawn_refuses_bad_images", bad_images().await);
@@ -81,6 +84,23 @@ async fn exit_codes() -> Outcome {
     let (domain, state, _) = run_child(Program::new("child").argument("lost")).await?;
     domain.reclaim().map_err(why)?;
     ensure!(state == DispatcherState::Faulted as u64, "state {state}");
+    Ok(())
+}
+
+/// Who was given nobody to ask for a console writes to the log; who was, and finds none, doesn't
+/// end with success.
+async fn no_console() -> Outcome {
+    expect_code("print", ExitCode::SUCCESS).await?;
+    let listener = Listener::new(4).map_err(why)?;
+    let names = listener.capability(1).map_err(why)?;
+    let refusing = spawn(listener.serve_any(|_| Err(RemoteError::Refused)));
+    let program = Program::new("child")
+        .argument("print")
+        .capability(service::NAMES, names.address());
+    let (domain, _, code) = run_child(program).await?;
+    domain.reclaim().map_err(why)?;
+    drop(refusing);
+    ensure!(code == u64::from(ExitCode::NO_CONSOLE.0), "{code}");
     Ok(())
 }
 

@@ -20,6 +20,7 @@ use core::{
 use capelin_abi::{SysError, dispatcher::offset};
 
 use crate::{endpoint, frame, notify, sys, time};
+pub(crate) use task::TaskId;
 use task::{Tasks, ready};
 
 local! {
@@ -118,7 +119,27 @@ where
         if let Some(result) = main.0.borrow_mut().result.take() {
             return result;
         }
-        idle();
+        idle(&mut Dispatcher { only: None });
+    }
+}
+
+/// As [`spawn`], for a task that [`run_alone`] runs.
+pub(crate) fn spawn_writer(future: impl Future<Output = ()> + 'static) -> TaskId {
+    Tasks::add(Box::pin(future))
+}
+
+/// Runs nothing but `task` until `is_done`, or until it has ended: for callers that can't wait
+/// otherwise. It must need no other task of this program. From within `task` itself it does nothing.
+///
+/// What wakes other tasks meanwhile puts them into the ready queue, as ever. `task` may stand there,
+/// or in the batch of a turn: it is polled once more then, for nothing.
+pub(crate) fn run_alone(task: TaskId, is_done: impl Fn() -> bool) {
+    while !is_done() {
+        match Tasks::is_woken(task) {
+            Some(true) => Tasks::poll(task),
+            Some(false) => idle(&mut Dispatcher { only: Some(task) }),
+            None => return,
+        }
     }
 }
 
@@ -131,8 +152,8 @@ fn turn() {
 }
 
 /// Looks at the sources; waits when nothing is ready.
-fn idle() {
-    match capelin_wake::idle(&mut Dispatcher) {
+fn idle(dispatcher: &mut Dispatcher) {
+    match capelin_wake::idle(dispatcher) {
         Some(Ok(sys::Wake::Message(message))) => endpoint::deliver(&message),
         // No such system call: on the host. Let time pass for those who wait for it.
         Some(Err(_)) => core::hint::spin_loop(),
@@ -141,7 +162,10 @@ fn idle() {
 }
 
 /// This dispatcher, as [`capelin_wake::idle`] sees it.
-struct Dispatcher;
+struct Dispatcher {
+    /// The task that alone is to run, if not all.
+    only: Option<TaskId>,
+}
 
 impl capelin_wake::Runtime for Dispatcher {
     type Wake = Result<sys::Wake, SysError>;
@@ -156,7 +180,10 @@ impl capelin_wake::Runtime for Dispatcher {
     }
 
     fn is_ready(&mut self) -> bool {
-        !ready::is_empty()
+        match self.only {
+            Some(task) => Tasks::is_woken(task) != Some(false),
+            None => !ready::is_empty(),
+        }
     }
 
     fn wait(&mut self, seen: u64) -> Self::Wake {

@@ -12,7 +12,7 @@ type Body = Pin<Box<dyn Future<Output = ()>>>;
 
 /// Names a task. A place in the table is used again, with another generation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct TaskId {
+pub(crate) struct TaskId {
     place: usize,
     generation: u64,
 }
@@ -56,28 +56,40 @@ local! {
 
 impl Tasks {
     /// Adds a task, ready to run.
-    pub(super) fn add(body: Body) {
+    pub(super) fn add(body: Body) -> TaskId {
         TASKS.with(|tasks| {
             let mut tasks = tasks.borrow_mut();
             let place = tasks.free.pop().unwrap_or_else(|| {
                 tasks.places.push(Place::default());
                 tasks.places.len() - 1
             });
-            let Some(entry) = tasks.places.get_mut(place) else {
-                return;
-            };
+            let entry = &mut tasks.places[place];
             entry.generation += 1;
+            let id = TaskId {
+                place,
+                generation: entry.generation,
+            };
             let waker = Arc::new(TaskWaker {
-                id: TaskId {
-                    place,
-                    generation: entry.generation,
-                },
+                id,
                 queued: AtomicBool::new(false),
             });
             entry.body = Some(body);
             waker.wake_by_ref();
             entry.waker = Some(waker);
-        });
+            id
+        })
+    }
+
+    /// Whether task `id` has been woken and not been polled since. `None` while it is polled, and
+    /// once it has ended.
+    pub(super) fn is_woken(id: TaskId) -> Option<bool> {
+        TASKS.with(|tasks| {
+            let tasks = tasks.borrow();
+            let place = tasks.places.get(id.place)?;
+            let waits = place.generation == id.generation && place.body.is_some();
+            let waker = place.waker.as_ref().filter(|_| waits)?;
+            Some(waker.queued.load(Ordering::Relaxed))
+        })
     }
 
     /// Polls task `id`, if there still is one.

@@ -20,7 +20,9 @@ use capelin_monitor::{
     plan::{CORES_QUERY, Plan, TREE_QUERY},
 };
 use capelin_rt::{
-    Env, Lmp, OwnedCap, RtError, boot, print, println, services, spawn, sync::Event, time,
+    Env, Lmp, OwnedCap, RtError, boot, print, println, services, spawn,
+    sync::{Event, Mutex},
+    time,
 };
 use zerocopy::FromBytes;
 
@@ -61,6 +63,7 @@ pub(crate) async fn begin(env: &Env) -> Result<(), Error> {
         memory: services::memory().await?,
         skb: RefCell::new(None),
         console: RefCell::new(None),
+        console_turn: Rc::new(Mutex::new(())),
         names: passed(service::NAMES)?,
         membership: RefCell::default(),
         settled: Event::new(),

@@ -26,7 +26,7 @@ use capelin_rt::{
     memory::Place,
     notify::{Bells, Notify},
     spawn,
-    sync::Event,
+    sync::{Event, Mutex},
     sys::{self, kernel::Receiver},
     time,
     urpc::Urpc,
@@ -55,6 +55,8 @@ pub(crate) struct BootCore {
     pub(crate) skb: RefCell<Option<SkbClient<Lmp>>>,
     /// The console; `None` until a driver has it.
     pub(crate) console: RefCell<Option<ConsoleClient<Lmp>>>,
+    /// Whose write it is, of the programs on other cores.
+    pub(crate) console_turn: Rc<Mutex<()>>,
     /// The name service of the boot core.
     pub(crate) names: CapAddress,
     /// What has become of all other cores.

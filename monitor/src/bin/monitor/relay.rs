@@ -22,7 +22,7 @@ use capelin_monitor::{
     intermon::{IntermonClient, IntermonError, IntermonServer},
     names::NameService,
 };
-use capelin_rt::{Listener, OwnedCap, spawn};
+use capelin_rt::{Listener, Lmp, OwnedCap, spawn, sync::Mutex};
 
 use crate::{
     error::Error, intermon_service::IntermonService, monitor_service::MonitorService, node::Node,
@@ -31,6 +31,13 @@ use crate::{
 
 /// Passes calls on to another client's service.
 struct Relay<C>(C);
+
+/// The console for programs on other cores. To its driver all of them are one client, this monitor;
+/// so their writes go one after the other, or the lines of one might end within another's.
+struct OneByOne {
+    console: ConsoleClient<Lmp>,
+    turn: Rc<Mutex<()>>,
+}
 
 /// Serves local programs and other monitors from now on.
 pub(crate) fn serve(node: &Rc<Node>, listener: Listener) {
@@ -118,7 +125,10 @@ fn for_remote(node: &Rc<Node>, from: u16, wanted: InterfaceId) -> Option<Box<dyn
         let console = boot.console.borrow().clone();
         let skb = boot.skb.borrow().clone();
         console
-            .and_then(|console| offer(ConsoleServer(Relay(console)), wanted))
+            .and_then(|console| {
+                let turn = Rc::clone(&boot.console_turn);
+                offer(ConsoleServer(OneByOne { console, turn }), wanted)
+            })
             .or_else(|| skb.and_then(|skb| offer(SkbServer(Relay(skb)), wanted)))
     };
     own.or_else(of_boot)
@@ -139,6 +149,25 @@ impl<T: Transport> Console for Relay<ConsoleClient<T>> {
 
     async fn flush(&self) -> Result<(), ConsoleError> {
         self.0.flush().await
+    }
+}
+
+impl Console for OneByOne {
+    async fn write(&self, bytes: &[u8]) -> Result<(), ConsoleError> {
+        let _turn = self.turn.lock().await;
+        self.console.write(bytes).await
+    }
+
+    async fn read(&self, limit: u32) -> Result<Vec<u8>, ConsoleError> {
+        self.console.read(limit).await
+    }
+
+    async fn set_mode(&self, mode: ConsoleMode) -> Result<(), ConsoleError> {
+        self.console.set_mode(mode).await
+    }
+
+    async fn flush(&self) -> Result<(), ConsoleError> {
+        self.console.flush().await
     }
 }
 

@@ -21,7 +21,6 @@ capelin_rt::main!(run);
 const STEPS: u32 = 400;
 
 async fn run(env: Env) -> ExitCode {
-    let _ = services::console().await;
     match env.arguments().first().and_then(|word| word.parse().ok()) {
         Some(seed) => ExitCode::from(is_right(seed)),
         None => ExitCode::from(together().await),

@@ -18,7 +18,7 @@ mod interrupt;
 mod knowledge;
 mod report;
 
-use capelin_rt::{Env, ExitCode, services};
+use capelin_rt::{Env, ExitCode};
 
 capelin_rt::main!(run);
 
@@ -26,8 +26,6 @@ async fn run(env: Env) -> ExitCode {
     if env.arguments().iter().any(|argument| argument == "sleep") {
         core::future::pending::<()>().await;
     }
-    // Without a console, text goes to the kernel's log.
-    let _ = services::console().await;
     let mut report = report::Report::default();
     console::run(&mut report).await;
     knowledge::run(&mut report).await;

@@ -20,12 +20,11 @@ use core::hint::black_box;
 use capelin_rt::abi::layout::{l1, slot};
 use capelin_rt::abi::syscall::Invocation;
 use capelin_rt::abi::{CapAddress, CapRef};
-use capelin_rt::{Env, ExitCode, memory::Frame, println, services, sys};
+use capelin_rt::{Env, ExitCode, memory::Frame, println, sys};
 
 capelin_rt::main!(run);
 
 async fn run(env: Env) -> ExitCode {
-    let _ = services::console().await;
     let misdeed = env.arguments().first().map_or("", |word| &**word);
     println!("wild: {misdeed}");
     capelin_rt::print::flush().await;
