@@ -76,10 +76,10 @@ impl ConsoleKind {
         matches!(self, Self::Pl011 | Self::Ns16550 | Self::Bcm2835Aux)
     }
 
-    /// Whether Capelin has a driver for it that reads from it.
+    /// Whether Capelin has a driver for it that reads from it (`usr/drivers`): all kinds by now.
     #[must_use]
     pub const fn takes_input(self) -> bool {
-        matches!(self, Self::Pl011)
+        self.is_supported()
     }
 }
 

@@ -9,6 +9,7 @@
 //! | `skb` | [`DEVICE_TREE`] | [`MPIDR`] | one `NAME=BYTES` for each module of the archive |
 //! | `irqd` | [`DISTRIBUTOR`], [`IRQ`] | [`MPIDR`], [`GIC_VERSION`], [`OFFSET`] | |
 //! | `pl011` | [`REGISTERS`] | [`OFFSET`], [`BYTES`], [`INTID`], [`EDGE`] | the device's `compatible` names |
+//! | `ns16550` | the same | and [`REGISTER_SHIFT`], [`ACCESS_BYTES`] | the same |
 //! | `mem_serv` | `ram0`, `ram1`, …: Ram, with all rights | under the same names: the region's NUMA node | |
 //! | `monitor` | [`KERNEL`], [`ARCHIVE`], [`BOOT_INFO`] | [`HAS_SKB`] | |
 //! | `fish` | [`KERNEL_ARGUMENTS`], if there are any | [`BYTES`] | |
@@ -41,6 +42,10 @@ pub const OFFSET: &str = "offset";
 pub const BYTES: &str = "bytes";
 /// Word: the device's interrupt.
 pub const INTID: &str = "intid";
+/// Word: log2 of the distance of a 16550's registers in bytes.
+pub const REGISTER_SHIFT: &str = "register-shift";
+/// Word: bytes of an access to a 16550's registers, 1, 2 or 4.
+pub const ACCESS_BYTES: &str = "access-bytes";
 /// Word: 1 when the interrupt is edge-triggered; 0 when missing.
 pub const EDGE: &str = "edge";
 /// Word: 1 for a system service, whose text is for the kernel's log; 0 when missing.

@@ -5,7 +5,7 @@
 //! init ─┬─ mem_serv   memory, one pool a node
 //!       ├─ skb        facts from the device tree
 //!       ├─ irqd       the interrupt controller's distributor
-//!       ├─ pl011      the console; the CPU driver lets go of it
+//!       ├─ pl011      the console, or ns16550; the CPU driver lets go of it
 //!       ├─ monitor    starts the other cores, and programs
 //!       └─ fish       the shell, when the cores have settled
 //! ```

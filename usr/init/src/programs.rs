@@ -24,6 +24,10 @@ pub(crate) enum StartError {
     Spawn(SpawnError),
     /// Something that it needs couldn't be had.
     Runtime(RtError),
+    /// The device tree names no console that could be driven.
+    NoConsole,
+    /// The console's device has no interrupt: nothing would tell of a key.
+    NoInterrupt,
 }
 
 impl From<ModuleError> for StartError {
@@ -50,6 +54,8 @@ impl fmt::Display for StartError {
             Self::Module(error) => error.fmt(f),
             Self::Spawn(error) => error.fmt(f),
             Self::Runtime(error) => error.fmt(f),
+            Self::NoConsole => f.write_str("the device tree names no console that it knows"),
+            Self::NoInterrupt => f.write_str("the device has no interrupt"),
         }
     }
 }

@@ -21,7 +21,7 @@ use capelin_monitor::names::NameService;
 use capelin_rt::{
     Env, Listener, Lmp, OwnedCap, RtError, bind, boot, memory, print, println, spawn, sys, time,
 };
-use capelin_spawn::{ModuleError, Program};
+use capelin_spawn::Program;
 
 use crate::{
     fallback, machine,
@@ -136,7 +136,7 @@ pub(crate) async fn start(env: &Env) -> Result<(), Fatal> {
     let has_skb = start.report("skb", start.skb().await);
     // The driver needs its interrupt; without either, output stays with the CPU driver.
     let has_driver = start.report("irqd", start.irqd().await)
-        && start.report("pl011", start.console_driver().await);
+        && start.report(start.driver_name(), start.console_driver().await);
     // Before the cores take what there is.
     let arguments = start.kernel_arguments().await;
     start.kernel_arguments = arguments.map_err(|error| Fatal::Shell(error.into()))?;
@@ -330,12 +330,24 @@ impl Start {
         self.launch("irqd", program).await
     }
 
-    /// The driver of the console that the CPU driver writes to.
+    /// The module that drives the console's device.
+    fn driver_name(&self) -> &'static str {
+        match self.boot.console.kind {
+            ConsoleArgs::PL011 => "pl011",
+            ConsoleArgs::NS16550 => "ns16550",
+            _ => "a console driver",
+        }
+    }
+
+    /// The driver of the console that the CPU driver writes to. Without one, output goes through
+    /// the CPU driver's.
     async fn console_driver(&self) -> Result<(), StartError> {
         let args = &self.boot.console;
-        if args.kind != ConsoleArgs::PL011 {
-            // Without a driver of its own, output goes through the CPU driver's.
-            return Err(ModuleError::Missing.into());
+        if ![ConsoleArgs::PL011, ConsoleArgs::NS16550].contains(&args.kind) {
+            return Err(StartError::NoConsole);
+        }
+        if args.intid == 0 {
+            return Err(StartError::NoInterrupt);
         }
         let registers = machine::registers(self.boot, args.registers)?;
         let console = self
@@ -347,15 +359,17 @@ impl Start {
             .is_some_and(|interrupt| interrupt.trigger.is_edge());
         let compatible = console.map(|console| console.compatible.as_slice());
         let program = self
-            .service("pl011")
+            .service(self.driver_name())
             .capability(handover::REGISTERS, registers.frame.address())
             .word(handover::OFFSET, registers.offset)
             .word(handover::BYTES, registers.bytes)
             .word(handover::INTID, u64::from(args.intid))
             .word(handover::EDGE, u64::from(is_edge))
+            .word(handover::REGISTER_SHIFT, u64::from(args.register_shift))
+            .word(handover::ACCESS_BYTES, u64::from(args.access_bytes))
             .arguments(compatible.unwrap_or_default())
             .ram_bytes(DRIVER_BYTES);
-        self.launch("pl011", program).await
+        self.launch(self.driver_name(), program).await
     }
 
     /// From now on the driver writes the console, and the CPU driver doesn't. Whether that is so.

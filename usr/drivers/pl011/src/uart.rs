@@ -8,12 +8,13 @@
 //! fit.
 //!
 //! Reception: the interrupt comes with a byte that arrives, not for those that lie there. So
-//! whoever clears it, or masks it, empties the FIFO afterwards: [`crate::console::Console`] does
+//! whoever clears it, or masks it, empties the FIFO afterwards: [`console_driver::console::Console`] does
 //! when it takes the device over, at each interrupt, and when it has room again.
 
 use alloc::collections::VecDeque;
 use core::convert::Infallible;
 
+use console_driver::uart::Uart;
 use embedded_io::{ErrorType, Read, ReadReady, Write, WriteReady};
 use tock_registers::{LocalRegisterCopy, register_bitfields};
 
@@ -73,7 +74,7 @@ pub mod offset {
 }
 
 /// Bytes that the driver needs of the registers.
-pub const REGISTER_BYTES: u64 = 0x48;
+pub const REGISTER_BYTES: usize = 0x48;
 /// Both FIFOs trigger at half (UARTIFLS: `010` twice), the reset value.
 const HALF: u32 = 0b010_010;
 /// The interrupts of reception: RECEIVE and RECEIVE_TIMEOUT.
@@ -112,21 +113,6 @@ impl Kind {
             _ => None,
         })
     }
-}
-
-/// What a UART's interrupt is about, beyond the bytes that it moves.
-pub trait Uart:
-    Read<Error = Infallible> + Write<Error = Infallible> + ReadReady + WriteReady
-{
-    /// Takes note of the interrupts that stand, so that the device drops its line.
-    fn acknowledge(&mut self);
-    /// Whether there is to be an interrupt when room for more bytes comes.
-    fn want_room(&mut self, want: bool);
-    /// Whether there is to be an interrupt when bytes arrive. Those that arrived meanwhile have
-    /// to be asked for.
-    fn want_bytes(&mut self, want: bool);
-    /// Whether all bytes have left the device.
-    fn is_drained(&self) -> bool;
 }
 
 /// A UART with its registers.

@@ -5,7 +5,8 @@ use core::{cell::RefCell, time::Duration};
 
 use capelin_interfaces::console::{Console as Interface, ConsoleError, ConsoleMode};
 use capelin_rt::{sync::Event, time};
-use pl011::{ClientId, console::Console, output::Accepted, uart::Uart};
+
+use crate::{ClientId, console::Console, output::Accepted, uart::Uart};
 
 /// How often the device is looked at until its last byte has left: no interrupt tells.
 const DRAIN_STEP: Duration = Duration::from_millis(1);
@@ -13,7 +14,7 @@ const DRAIN_STEP: Duration = Duration::from_millis(1);
 const MAX_READ: usize = 4096;
 
 /// The console, and the tasks that wait for it.
-pub(crate) struct Shared<U> {
+pub struct Shared<U> {
     console: RefCell<Console<U>>,
     /// Set, and made anew, when there may be room, or a line was finished.
     output: RefCell<Event>,
@@ -26,7 +27,8 @@ fn announce(event: &RefCell<Event>) {
 }
 
 impl<U: Uart> Shared<U> {
-    pub(crate) fn new(console: Console<U>) -> Self {
+    /// Of `console`, for which nobody waits yet.
+    pub fn new(console: Console<U>) -> Self {
         Self {
             console: RefCell::new(console),
             output: RefCell::default(),
@@ -35,7 +37,7 @@ impl<U: Uart> Shared<U> {
     }
 
     /// The device has interrupted.
-    pub(crate) fn interrupt(&self) {
+    pub fn interrupt(&self) {
         let received = self.console.borrow_mut().interrupt();
         announce(&self.output);
         if received {
@@ -50,13 +52,14 @@ impl<U: Uart> Shared<U> {
 }
 
 /// What one client sees of the console.
-pub(crate) struct Session<U: Uart> {
+pub struct Session<U: Uart> {
     shared: Rc<Shared<U>>,
     client: ClientId,
 }
 
 impl<U: Uart> Session<U> {
-    pub(crate) fn new(shared: Rc<Shared<U>>, client: ClientId) -> Self {
+    /// What `client` sees of `shared`.
+    pub fn new(shared: Rc<Shared<U>>, client: ClientId) -> Self {
         Self { shared, client }
     }
 
