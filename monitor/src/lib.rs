@@ -4,7 +4,7 @@
 //! One monitor runs on each core. Together they start the cores, form the overlay
 //! that carries messages between any two of them, and do for programs what takes
 //! more than one core. This library holds what can be tested without a kernel; the
-//! program beside it (`src/main.rs`) adds capabilities, memory and time.
+//! program beside it (`src/bin/monitor/main.rs`) adds capabilities, memory and time.
 //!
 //! | module | concept |
 //! | --- | --- |

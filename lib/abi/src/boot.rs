@@ -290,16 +290,15 @@ pub struct BootInfo {
     pub home: PhysRegion,
     /// What of it the capability in [`crate::layout::slot::HOME`] covers.
     pub home_free: PhysRegion,
-    /// The module archive as mapped at [`crate::layout::ARCHIVE`]; `base` is
-    /// its offset there (0).
+    /// Bytes of the module archive, which is mapped at [`crate::layout::ARCHIVE`].
     pub archive_bytes: u64,
     /// Bytes of the device tree at [`crate::layout::DEVICE_TREE`].
     pub device_tree_bytes: u64,
     /// Counter value when firmware entered the boot driver, or this CPU driver
     /// was entered on cores started later.
     pub entry_ticks: u64,
-    /// Memory that the grants in [`CoreArgs`] gave, in slots
-    /// [`crate::layout::slot::RAM_REGIONS`] on (every core), and their count.
+    /// How many slots from [`crate::layout::slot::RAM_REGIONS`] on hold memory: the
+    /// machine's regions on the boot core, what the grants in [`CoreArgs`] gave on others.
     pub ram_count: u64,
     /// Device regions in slots [`crate::layout::slot::DEVICES`] on.
     pub device_count: u64,
