@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use capelin_dt::grow::{grow, reserve};
 use capelin_dt::{DtError, Region};
 
-use super::{Case, Context, Outcome, cost, events, idle, isolation, typing};
+use super::{Case, Context, Outcome, cost, events, idle, isolation, processor, typing};
 use crate::args::Args;
 use crate::error::{Error, Result};
 use crate::matrix::{self, Damage, Expected, GuestCase, TreeChange};
@@ -84,13 +84,18 @@ fn run(context: &Context, case: &GuestCase) -> Result<Outcome> {
     let log_path = context.log_path(&format!("qemu/{}", case.name));
     let failed = |error| Error::File(log_path.clone(), error);
     let mut log = fs::File::create(&log_path).map_err(failed)?;
-    let start = Instant::now();
+    let (start, before) = (Instant::now(), processor::ended_children());
     let report = qemu::boot(&options, Console::Plain, &mut log)?;
-    let seconds = start.elapsed().as_secs_f64();
+    let took = Took {
+        seconds: start.elapsed().as_secs_f64(),
+        processor: processor::ended_children()
+            .zip(before)
+            .map(|(after, before)| after - before),
+    };
     if matches!(report.end, End::Interrupted(_)) {
         return Err(Error::Guest(report.end));
     }
-    Ok(judge(case, &report, seconds))
+    Ok(judge(case, &report, &took))
 }
 
 fn options(case: &GuestCase) -> Result<RunOptions> {
@@ -101,11 +106,25 @@ fn options(case: &GuestCase) -> Result<RunOptions> {
     Ok(options)
 }
 
+/// How long the emulator ran, in seconds.
+struct Took {
+    seconds: f64,
+    /// Of the host's processors; unknown where there is no `/proc`.
+    processor: Option<f64>,
+}
+
 /// Holds what the guest did against what the case expects.
-fn judge(case: &GuestCase, report: &Report, seconds: f64) -> Outcome {
+fn judge(case: &GuestCase, report: &Report, took: &Took) -> Outcome {
     let mut failures = Vec::new();
+    let seconds = took.seconds;
     if let Some(limit) = case.within_s.filter(|&limit| seconds > limit as f64) {
         failures.push(format!("took {seconds:.1} s instead of {limit}"));
+    }
+    let processor = took.processor.unwrap_or(0.0);
+    if let Some(limit) = case.processor_s.filter(|&limit| processor > limit as f64) {
+        failures.push(format!(
+            "took {processor:.1} s of the host's processors instead of {limit}"
+        ));
     }
     for &(pattern, wanted) in &case.counts {
         let found = report.output.lines().filter(|line| line.contains(pattern));
@@ -314,10 +333,21 @@ mod tests {
     }
 
     fn passes(case: &GuestCase, end: End, output: &str) -> bool {
-        matches!(judge(case, &report(end, output), 1.0), Outcome::Passed(_))
+        matches!(
+            judge(case, &report(end, output), &QUICK),
+            Outcome::Passed(_)
+        )
     }
 
     const OFF: End = End::PoweredOff(Some(0));
+    const QUICK: Took = took(1.0, 1.0);
+
+    const fn took(seconds: f64, processor: f64) -> Took {
+        Took {
+            seconds,
+            processor: Some(processor),
+        }
+    }
 
     #[test]
     fn what_must_stay_the_same_is_compared() {
@@ -325,7 +355,7 @@ mod tests {
             let mut case = case(Expected::Success, &[]);
             case.steady = vec!["mem"];
             let output = format!("capelin> mem\r\n1 MiB\ncapelin> memo\n3\ncapelin> {second}");
-            judge(&case, &report(OFF, &output), 1.0)
+            judge(&case, &report(OFF, &output), &QUICK)
         };
         assert_eq!(verdict("mem\r\n1 MiB\n"), Outcome::Passed(1));
         for wrong in ["mem\r\n2 MiB\n", "ps\r\n1 MiB\n"] {
@@ -381,8 +411,17 @@ mod tests {
         let output = "0 running x\n1 running y\n2 failed z\n";
         assert!(passes(&two, OFF, output));
         assert!(!passes(&two, OFF, "0 running x\n"));
-        let late = judge(&two, &report(OFF, output), 3.5);
+        let late = judge(&two, &report(OFF, output), &took(3.5, 1.0));
         assert!(matches!(late, Outcome::Failed(..)));
+        // The host was busy with others, or it was the emulator.
+        let boot = GuestCase {
+            processor_s: Some(3),
+            ..case(Expected::Success, &[])
+        };
+        let waited = judge(&boot, &report(OFF, output), &took(30.0, 2.5));
+        assert_eq!(waited, Outcome::Passed(1));
+        let worked = judge(&boot, &report(OFF, output), &took(3.6, 3.5));
+        assert!(matches!(worked, Outcome::Failed(..)));
     }
 
     #[test]
@@ -394,11 +433,11 @@ mod tests {
         let judged = judge(
             &tests,
             &report(OFF, "test a ... ok\r\ntest b ... ok\ntest tube\n"),
-            1.0,
+            &QUICK,
         );
         assert_eq!(judged, Outcome::Passed(3));
         let output = "test a ... ok\ntest b ... FAILED\n";
-        let judged = judge(&tests, &report(OFF, output), 1.0);
+        let judged = judge(&tests, &report(OFF, output), &QUICK);
         assert_eq!(judged, Outcome::Failed(1, vec!["b".to_owned()]));
         assert!(!passes(&tests, OFF, "test a ... ok\n"));
     }

@@ -15,6 +15,7 @@ mod guest;
 mod host;
 mod idle;
 mod isolation;
+mod processor;
 mod session;
 mod typing;
 
