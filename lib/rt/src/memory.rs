@@ -248,18 +248,27 @@ pub fn left() -> Left {
 }
 
 /// Sees to it that a frame of `bytes` bytes can be made: asks the memory service when our own RAM
-/// isn't enough, for at least 1 MiB at a time.
+/// isn't enough, for at least 256 KiB at a time.
 ///
 /// # Errors
 /// [`RtError::NoService`] when this program was given no memory service, [`RtError::Call`],
 /// [`RtError::OutOfMemory`].
 pub async fn ensure(bytes: u64) -> Result<(), RtError> {
-    if left().largest_ram >= bytes.saturating_add(BLOCK_BYTES) {
+    // Frames of blocks are aligned as these are.
+    let waste = if bytes >= BLOCK_BYTES { BLOCK_BYTES } else { 0 };
+    if left().largest_ram >= bytes.saturating_add(waste) {
         return Ok(());
     }
-    const AT_LEAST: u64 = 1 << 20;
+    const AT_LEAST: u64 = 256 << 10;
+    fetch(bytes.max(AT_LEAST)).await
+}
+
+/// Asks the memory service for `bytes` bytes more (rounded up to whole pages), in one piece.
+///
+/// # Errors
+/// As [`ensure`].
+pub async fn fetch(bytes: u64) -> Result<(), RtError> {
     let bytes = bytes
-        .max(AT_LEAST)
         .checked_next_multiple_of(PAGE_SIZE)
         .ok_or(RtError::InvalidSize)?;
     let alignment = if bytes >= BLOCK_BYTES {

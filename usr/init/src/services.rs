@@ -42,6 +42,13 @@ const FIRST_DELAY: Duration = Duration::from_millis(100);
 const LAST_DELAY: Duration = Duration::from_secs(10);
 /// Memory that a driver starts with for its own frames, in bytes.
 const DRIVER_BYTES: u64 = 512 << 10;
+/// Memory that the knowledge base starts with, which fetches more by itself.
+const SKB_BYTES: u64 = 1 << 20;
+/// Memory that the monitor starts with, how much more for each byte of the device tree, and how
+/// much more at most: it keeps the plan and the fate of each core, which takes a tree 150 bytes.
+const MONITOR_BYTES: u64 = 1 << 20;
+const MONITOR_BYTES_PER_BYTE: u64 = 16;
+const MONITOR_BYTES_FOR_TREE: u64 = 1 << 20;
 /// Memory that the shell starts with for its own frames, in bytes, and how much more for each byte
 /// of the kernel's arguments, of which it makes several texts.
 const SHELL_BYTES: u64 = 768 << 10;
@@ -253,6 +260,7 @@ impl Start {
         let sizes = modules.map(|module| format!("{}={}", module.name(), module.data().len()));
         let program = self
             .service("skb")
+            .ram_bytes(SKB_BYTES)
             .capability(handover::DEVICE_TREE, slot::DEVICE_TREE)
             .word(handover::MPIDR, self.boot.mpidr)
             .arguments(sizes);
@@ -306,6 +314,9 @@ impl Start {
     }
 
     fn monitor_program(&self, has_skb: bool) -> Program {
+        let tree = boot::device_tree().map_or(0, <[u8]>::len) as u64;
+        let for_tree = tree.saturating_mul(MONITOR_BYTES_PER_BYTE);
+        let bytes = MONITOR_BYTES + for_tree.min(MONITOR_BYTES_FOR_TREE);
         self.service("monitor")
             .capability(handover::KERNEL, slot::KERNEL)
             .capability(handover::ARCHIVE, slot::ARCHIVE)
@@ -313,7 +324,7 @@ impl Start {
             .word(handover::HAS_SKB, u64::from(has_skb))
             // The kernel keeps some of what a power of two would leave.
             .home_bytes((1 << 20) - (128 << 10))
-            .ram_bytes(2 << 20)
+            .ram_bytes(bytes)
     }
 
     async fn irqd(&self) -> Result<(), StartError> {

@@ -125,10 +125,12 @@ mod tests {
     fn a_tree_of_the_largest_size_becomes_facts() {
         use crate::bounds;
         use capelin_dt::{early::MAX_SIZE, grow::grow};
-        let ram = bounds::MEMORY_BYTES + bounds::for_tree(MAX_SIZE as u64);
+        let most = bounds::most(MAX_SIZE as u64, u64::MAX);
+        // What there is before it is read.
+        let ram = bounds::at_start(MAX_SIZE as u64, most);
         let blob = grow(SMALLEST, MAX_SIZE).unwrap();
         let mut kb = KnowledgeBase::with_rules();
-        kb.set_limits(bounds::limits(ram));
+        kb.set_limits(bounds::limits(most, ram));
         device_tree(&mut kb, &blob, None).unwrap();
         let machine = Machine::parse(&blob).unwrap();
         assert!(machine.devices.len() > 8_000);
@@ -137,8 +139,8 @@ mod tests {
             assert!(kb.first(&goal).unwrap().is_some(), "{goal}");
         }
         // There is as much room for others as with a small tree.
-        let limits = bounds::limits(bounds::MEMORY_BYTES);
-        let left = bounds::limits(ram).database_bytes - kb.memory();
+        let limits = bounds::limits(bounds::MEMORY_BYTES, bounds::MEMORY_BYTES);
+        let left = bounds::limits(most, ram).database_bytes - kb.memory();
         assert!(left > limits.database_bytes, "{left}");
     }
 

@@ -10,7 +10,7 @@ extern crate alloc;
 use alloc::{boxed::Box, rc::Rc};
 use core::cell::{Cell, RefCell};
 
-use capelin_abi::CapAddress;
+use capelin_abi::{CapAddress, PAGE_SIZE};
 use capelin_dt::Mpidr;
 use capelin_idc::{BoxFuture, InterfaceId, RemoteError, Request, Response, Service};
 use capelin_interfaces::{
@@ -41,9 +41,42 @@ const RING: usize = 32;
 /// knows.
 const ANYBODY: u64 = 1;
 
+/// The knowledge base and the memory that there is for it.
+struct Base {
+    kb: RefCell<KnowledgeBase>,
+    /// Bytes that there may be in the end.
+    most: u64,
+    /// Bytes that are there, those in use included.
+    ram: Cell<u64>,
+    /// Up to so many bytes in use, there is room.
+    enough: Cell<usize>,
+}
+
+impl Base {
+    /// Sees to it that there is memory for a piece of work, as far as the server may have more.
+    async fn make_room(&self) {
+        let used = self.kb.borrow().memory();
+        // What is freed goes back to the heap, so the most that ever was in use counts.
+        if used < self.enough.get() {
+            return;
+        }
+        self.enough.set(used.saturating_add(bounds::LOOK_BYTES));
+        let ram = self.ram.get();
+        let more = bounds::more(used, self.most, ram, memory::left().largest_ram);
+        let fetched = fetch(more).await;
+        if fetched > 0 {
+            // Others may have fetched meanwhile.
+            let ram = self.ram.get() + fetched;
+            self.ram.set(ram);
+            let limits = bounds::limits(self.most, ram);
+            self.kb.borrow_mut().set_limits(limits);
+        }
+    }
+}
+
 /// What one client sees.
 struct Session {
-    kb: Rc<RefCell<KnowledgeBase>>,
+    base: Rc<Base>,
     scope: Scope,
     cursors: RefCell<Cursors>,
     /// Nobody waits for answers any more.
@@ -54,7 +87,7 @@ impl Drop for Session {
     /// The client is gone, and with it its queries and all that it has added.
     fn drop(&mut self) {
         self.cursors.borrow_mut().close_all();
-        self.kb.borrow_mut().close_client(&self.scope);
+        self.base.kb.borrow_mut().close_client(&self.scope);
     }
 }
 
@@ -93,7 +126,8 @@ impl Session {
         limit: u32,
     ) -> Result<Solutions, SkbError> {
         loop {
-            let step = search.step(&mut self.kb.borrow_mut(), limit);
+            self.base.make_room().await;
+            let step = search.step(&mut self.base.kb.borrow_mut(), limit);
             if !self.cursors.borrow().is_wanted(cursor) {
                 return Err(SkbError::NoSuchCursor);
             }
@@ -116,7 +150,7 @@ impl Session {
 
     /// Reads one clause.
     fn clause(&self, text: &str) -> Result<capelin_skb::Term, SkbError> {
-        let read = self.kb.borrow().read_as(&self.scope, text);
+        let read = self.base.kb.borrow().read_as(&self.scope, text);
         read.map(|read| read.term).map_err(|error| to_wire(&error))
     }
 }
@@ -124,7 +158,7 @@ impl Session {
 impl Skb for Session {
     async fn query(&self, goal: &str, limit: u32) -> Result<Solutions, SkbError> {
         let cursor = self.cursors.borrow_mut().begin();
-        let opened = Search::new(&mut self.kb.borrow_mut(), &self.scope, goal);
+        let opened = Search::new(&mut self.base.kb.borrow_mut(), &self.scope, goal);
         match opened {
             Ok(search) => self.search(cursor, search, limit).await,
             Err(error) => {
@@ -144,21 +178,23 @@ impl Skb for Session {
     }
 
     async fn assert_clause(&self, clause: &str) -> Result<(), SkbError> {
+        self.base.make_room().await;
         let clause = self.clause(clause)?;
-        let added = self.kb.borrow_mut().assertz_as(&self.scope, &clause);
+        let added = self.base.kb.borrow_mut().assertz_as(&self.scope, &clause);
         added.map_err(|error| to_wire_of_change(&error))
     }
 
     async fn retract_clause(&self, clause: &str) -> Result<bool, SkbError> {
         let clause = self.clause(clause)?;
-        let removed = self.kb.borrow_mut().retract_as(&self.scope, &clause);
+        let removed = self.base.kb.borrow_mut().retract_as(&self.scope, &clause);
         removed.map_err(|error| to_wire_of_change(&error))
     }
 
     async fn consult(&self, program: &str) -> Result<u32, SkbError> {
-        let mut program = Program::new(&self.kb.borrow(), &self.scope, program)?;
+        let mut program = Program::new(&self.base.kb.borrow(), &self.scope, program)?;
         loop {
-            let done = program.step(&mut self.kb.borrow_mut())?;
+            self.base.make_room().await;
+            let done = program.step(&mut self.base.kb.borrow_mut())?;
             match done {
                 Some(added) => return Ok(added),
                 None if self.is_closed.get() => return Err(SkbError::NoSuchCursor),
@@ -169,21 +205,38 @@ impl Skb for Session {
 }
 
 async fn run(env: Env) -> ExitCode {
-    fetch(&env).await;
+    let tree = env.capability(handover::DEVICE_TREE);
+    let tree = tree.and_then(|it| sys::cspace::identify_slot(sys::cspace::OWN, it.into()).ok());
+    let tree = tree.map_or(0, |frame| frame.size);
+    let had = memory::left().ram;
+    let free = match services::memory().await {
+        Ok(service) => service.stats(ANY_NODE).await.map_or(0, |it| it.free_bytes),
+        Err(_) => 0,
+    };
+    // No more than half of what is free, so that others can start. Where there is less, the
+    // bounds are tighter.
+    let most = bounds::most(tree, had + free / 2);
+    let missing = bounds::at_start(tree, most).saturating_sub(had);
+    let ram = had + fetch(missing).await;
     let mut kb = KnowledgeBase::with_rules();
-    let ram = memory::left().ram;
-    kb.set_limits(bounds::limits(ram));
+    kb.set_limits(bounds::limits(most, ram));
     fill(&env, &mut kb);
-    let kb = Rc::new(RefCell::new(kb));
+    let base = Rc::new(Base {
+        kb: RefCell::new(kb),
+        most,
+        ram: Cell::new(ram),
+        enough: Cell::new(0),
+    });
     match start().await {
         Ok(listener) => {
             listener
                 .serve_any(move |_| -> Result<Box<dyn Service>, RemoteError> {
-                    let client = kb.borrow_mut().open_client(bounds::share(ram));
+                    let share = bounds::share(most);
+                    let client = base.kb.borrow_mut().open_client(share);
                     // Others have filled the memory.
                     let scope = client.map_err(|_| RemoteError::Busy)?;
                     Ok(Box::new(Watched(SkbServer(Session {
-                        kb: Rc::clone(&kb),
+                        base: Rc::clone(&base),
                         scope,
                         cursors: RefCell::default(),
                         is_closed: Cell::new(false),
@@ -199,30 +252,20 @@ async fn run(env: Env) -> ExitCode {
     }
 }
 
-/// Fetches memory, by the size of the device tree: in pieces, where there is no piece so
-/// large, but no more than half of what is free, so that others can start. Where there is
-/// less, the bounds are tighter.
-async fn fetch(env: &Env) {
-    const LEAST: u64 = 1 << 20;
-    let tree = env.capability(handover::DEVICE_TREE);
-    let tree = tree.and_then(|it| sys::cspace::identify_slot(sys::cspace::OWN, it.into()).ok());
-    let wanted = bounds::MEMORY_BYTES + bounds::for_tree(tree.map_or(0, |frame| frame.size));
-    let free = match services::memory().await {
-        Ok(service) => service.stats(ANY_NODE).await.map_or(0, |it| it.free_bytes),
-        Err(_) => 0,
-    };
-    let wanted = wanted.min(memory::left().ram + free / 2);
-    let mut piece = wanted;
-    while piece >= LEAST {
-        let before = memory::left().ram;
-        let missing = wanted.saturating_sub(before);
-        piece = piece.min(missing);
-        let fetched = memory::ensure(piece).await;
-        // It has a piece so large, or there is none.
-        if fetched.is_err() || memory::left().ram <= before {
-            piece /= 2;
+/// Fetches `bytes` bytes of memory: in pieces, where there is no piece so large. Gives how many it
+/// got.
+async fn fetch(bytes: u64) -> u64 {
+    const LEAST: u64 = 256 << 10;
+    let mut missing = bytes.next_multiple_of(PAGE_SIZE);
+    let mut piece = missing;
+    while missing > 0 && piece >= LEAST.min(missing) {
+        match memory::fetch(piece).await {
+            Ok(()) => missing -= piece,
+            Err(_) => piece = piece / 2 / PAGE_SIZE * PAGE_SIZE,
         }
+        piece = piece.min(missing);
     }
+    bytes.next_multiple_of(PAGE_SIZE) - missing
 }
 
 async fn start() -> Result<Listener, RtError> {

@@ -22,7 +22,7 @@ type Bound = (&'static str, f64);
 const ONE_CORE: [Bound; 3] = [
     ("spawn", 157_000.0),
     ("boot", 14_500_000.0),
-    ("memory", 14_100.0),
+    ("memory", 8_192.0),
 ];
 
 /// Boots one core and has it measure itself.
