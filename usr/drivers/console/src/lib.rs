@@ -11,6 +11,7 @@
 //! | --- | --- |
 //! | [`uart`] | what is asked of a device |
 //! | [`output`] | bytes of many writers, in order, lines unmixed |
+//! | [`rest`] | when a device may be switched over without losing a byte |
 //! | [`input`] | who gets the input, and whether it is edited first |
 //! | [`console`] | the three together; what an interrupt does |
 //! | [`service`] | the interface, one session a client |
@@ -24,6 +25,7 @@ pub mod console;
 pub mod driver;
 pub mod input;
 pub mod output;
+pub mod rest;
 pub mod service;
 pub mod uart;
 

@@ -8,7 +8,7 @@ use embedded_io::{Read, ReadReady, Write, WriteReady};
 
 use crate::{
     fake::Fake,
-    uart::{Kind, Ns16550},
+    uart::{Kind, Ns16550, Registers, register},
 };
 
 const KINDS: [Kind; 3] = [Kind::Plain, Kind::DesignWare, Kind::Mini];
@@ -79,6 +79,26 @@ fn to_switch_the_fifos_on_loses_no_key() {
     let all = |count: u32| (0..count).map(|key| key.to_le_bytes()[0]).collect();
     assert_eq!(typed_ahead(24), (all(24), true));
     assert_eq!(typed_ahead(1000), (all(1000), false));
+}
+
+/// A line that is held low: a BREAK after the other, which are no bytes.
+struct HeldLow;
+
+impl Registers for HeldLow {
+    fn read(&self, number: usize) -> u8 {
+        match number {
+            register::LINE_STATUS => 0x71,
+            _ => 0,
+        }
+    }
+
+    fn write(&self, _: usize, _: u8) {}
+}
+
+#[test]
+fn a_line_held_low_keeps_nobody_from_starting() {
+    let mut uart = Ns16550::take_over(HeldLow, Kind::Plain);
+    assert!(uart.write_ready().unwrap(), "it can be written to");
 }
 
 #[test]
@@ -227,7 +247,7 @@ fn the_quirks_of_designware_end() {
 #[test]
 fn a_device_that_never_stops_interrupting_stops_nobody() {
     struct Mad;
-    impl crate::uart::Registers for Mad {
+    impl Registers for Mad {
         fn read(&self, _: usize) -> u8 {
             0
         }

@@ -15,7 +15,7 @@
 use alloc::collections::VecDeque;
 use core::{cell::Cell, convert::Infallible};
 
-use console_driver::uart::Uart;
+use console_driver::{rest, uart::Uart};
 use embedded_io::{ErrorType, Read, ReadReady, Write, WriteReady};
 
 /// Registers by number; the distance between them is the board's.
@@ -70,13 +70,6 @@ const IDLE: u8 = 1 << 6;
 const DAMAGE: u8 = PARITY | FRAMING | BREAK;
 /// Bytes that fit an empty FIFO.
 const DEPTH: usize = 16;
-/// Looks at an empty receiver, one after the other, after which the line is at rest: longer than
-/// a byte takes at 115,200 Bd.
-const QUIET: u32 = 2_000;
-/// Bytes that are taken in before the FIFOs are switched on.
-const EARLY: usize = 256;
-/// Looks at the transmitter before the FIFOs are switched on anyway.
-const PATIENCE: u32 = 100_000;
 /// Interrupts that one look takes note of; a device that always has one more is broken.
 const MOST_INTERRUPTS: usize = 16;
 
@@ -189,22 +182,11 @@ impl<R: Registers> Ns16550<R> {
     fn enable_fifos(&mut self) -> bool {
         let are_on = |uart: &Self| uart.registers.read(register::INTERRUPT) & FIFOS_ON == FIFOS_ON;
         if !are_on(self) {
-            for _ in 0..PATIENCE {
-                if self.status() & IDLE != 0 {
-                    break;
-                }
-            }
-            let mut quiet = 0;
-            while quiet < QUIET && self.early.len() < EARLY {
-                match self.receive() {
-                    Some((byte, is_sound)) => {
-                        self.early.extend(is_sound.then_some(byte));
-                        quiet = 0;
-                    }
-                    None => quiet += 1,
-                }
-            }
-            if quiet < QUIET {
+            rest::until_idle(|| self.status() & IDLE != 0);
+            let early = rest::until_rest(|| self.receive());
+            let sound = |(byte, is_sound): (u8, bool)| is_sound.then_some(byte);
+            self.early.extend(early.taken.into_iter().filter_map(sound));
+            if !early.is_at_rest {
                 return false;
             }
         }

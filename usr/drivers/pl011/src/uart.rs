@@ -14,7 +14,7 @@
 use alloc::collections::VecDeque;
 use core::convert::Infallible;
 
-use console_driver::uart::Uart;
+use console_driver::{rest, uart::Uart};
 use embedded_io::{ErrorType, Read, ReadReady, Write, WriteReady};
 use tock_registers::{LocalRegisterCopy, register_bitfields};
 
@@ -79,14 +79,6 @@ pub const REGISTER_BYTES: usize = 0x48;
 const HALF: u32 = 0b010_010;
 /// The interrupts of reception: RECEIVE and RECEIVE_TIMEOUT.
 const RECEPTION: u32 = 1 << 4 | 1 << 6;
-/// Looks at an empty receiver, one after the other, after which the line is at rest: longer than
-/// a byte takes at 115,200 Bd.
-const QUIET: u32 = 2_000;
-/// Bytes that are taken in before the FIFOs are switched on.
-const EARLY: usize = 256;
-/// Looks at the busy flag before the device is reprogrammed anyway.
-const PATIENCE: u32 = 100_000;
-
 /// A device's registers.
 pub trait Registers {
     /// Reads the 32-bit register at byte `offset`, one of [`offset`]'s.
@@ -188,30 +180,17 @@ fn enable<R: Registers>(registers: &R) -> VecDeque<u32> {
     if is_enabled && line.is_set(LineControl::FIFO_ENABLE) {
         return VecDeque::new();
     }
-    // A device that stays busy for longer than its FIFO takes is stuck.
-    for _ in 0..PATIENCE {
-        if !flags().is_set(Flags::BUSY) {
-            break;
-        }
-    }
-    let mut received = VecDeque::new();
-    let mut quiet = 0;
-    while quiet < QUIET && received.len() < EARLY {
-        if flags().is_set(Flags::RXFE) {
-            quiet += 1;
-        } else {
-            received.push_back(registers.read(offset::DATA));
-            quiet = 0;
-        }
-    }
-    if quiet < QUIET && is_enabled {
-        return received;
+    rest::until_idle(|| !flags().is_set(Flags::BUSY));
+    let early =
+        rest::until_rest(|| (!flags().is_set(Flags::RXFE)).then(|| registers.read(offset::DATA)));
+    if !early.is_at_rest && is_enabled {
+        return early.taken;
     }
     registers.write(offset::CONTROL, 0);
     let line = LineControl::FIFO_ENABLE::SET + LineControl::WORD_LENGTH::Eight;
     registers.write(offset::LINE_CONTROL, line.value);
     registers.write(offset::CONTROL, wanted.value);
-    received
+    early.taken
 }
 
 impl<R: Registers> ErrorType for Pl011<R> {
