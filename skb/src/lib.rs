@@ -33,6 +33,7 @@
 //! | `machine`, `builtins`, `library.pl` | resolution, built-in predicates, the library |
 //! | `knowledge_base`, `scope`, `query`, `error` | the interface |
 //! | [`schema`], `rules.pl`, `machine_facts` | facts and rules of the machine |
+//! | [`server`] | what the program beside it (`src/bin/skb/main.rs`) serves with, as far as no kernel is needed |
 //!
 //! # Bad input
 //!
@@ -56,7 +57,6 @@ mod fault;
 mod knowledge_base;
 mod lexer;
 mod machine;
-#[cfg(feature = "dt")]
 mod machine_facts;
 mod memory;
 mod operators;
@@ -64,6 +64,7 @@ mod query;
 mod reader;
 pub mod schema;
 mod scope;
+pub mod server;
 mod store;
 mod symbol;
 mod term;
@@ -71,7 +72,6 @@ mod writer;
 
 pub use error::{Error, Position, Resource, SyntaxError, SyntaxErrorKind};
 pub use knowledge_base::{KnowledgeBase, RULES};
-#[cfg(feature = "dt")]
 pub use machine_facts::{facts_from_machine, set_running_core};
 pub use query::{Progress, Query, Solution};
 pub use reader::{ReadTerm, Reader, read_term};

@@ -1,6 +1,5 @@
 //! The facts of recorded device trees, checked against what an independent
 //! reader found in the same trees (`../shared/data/dtb/*.json`).
-#![cfg(feature = "dt")]
 
 use std::fs;
 use std::path::PathBuf;

@@ -5,7 +5,7 @@
 //! is; the compiler itself never pairs atomics.
 //!
 //! The model checker and Miri step the compiled words of `payload` in its place. That both move the
-//! same words to the same places is what `usr/rt-test` checks on the guest, word by word.
+//! same words to the same places is what `tests/runtime` checks on the guest, word by word.
 
 use super::atomics::Word;
 use crate::PAYLOAD_WORDS;

@@ -13,7 +13,7 @@ const REASONS: &str = "docs/005-dependencies.md";
 const OVERVIEW: &str = "docs/000-overview.md";
 
 /// Folders whose paths are held against the tree.
-const FOLDERS: [&str; 12] = [
+const FOLDERS: [&str; 13] = [
     "arch/",
     "cpudriver/",
     "docs/",
@@ -23,6 +23,7 @@ const FOLDERS: [&str; 12] = [
     "platforms/",
     "scripts/",
     "skb/",
+    "tests/",
     "urpc/",
     "usr/",
     ".ci/",

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! pure lib/* < arch < platforms, cpudriver/core < cpudriver, boot driver          (kernel side)
-//! pure lib/* < urpc < idc < interfaces, rt < spawn < monitor, skb < usr      (user side)
+//! pure lib/* < urpc < idc < interfaces, rt < spawn < monitor, skb < usr, tests      (user side)
 //! ```
 //! Kernel side and user side share the pure libraries only: so `cpudriver` never depends on `urpc`. The build tools may
 //! use the pure libraries. Dependencies for tests only are free.
@@ -37,7 +37,7 @@ fn layer(folder: &str) -> Option<Layer> {
         "monitor" | "skb" => Layer::User(6),
         "scripts/xtask" => Layer::Tool,
         _ if folder.starts_with("platforms/") => Layer::Kernel(2),
-        _ if folder.starts_with("usr/") => Layer::User(7),
+        _ if folder.starts_with("usr/") || folder.starts_with("tests/") => Layer::User(7),
         // A new library stands where it is used, until it gets a line of its own: between idc and the services.
         _ if folder.starts_with("lib/") => Layer::User(5),
         _ if folder.starts_with("images/") => Layer::Kernel(3),

@@ -13,11 +13,11 @@ const UNSAFE_MEMBERS: [&str; 6] = [
     "urpc",
     "lib/rt",
     "images/boot",
-    "usr/tests/harness",
+    "tests/harness",
 ];
 /// Programs' entry points need an unsafe attribute, which the runtime's macro puts there: they deny (through the
 /// workspace's lints) instead of forbidding, and have no unsafe block.
-const PROGRAMS: [&str; 3] = ["usr/", "monitor", "skb"];
+const PROGRAMS: [&str; 4] = ["usr/", "tests/", "monitor", "skb"];
 /// Members in which a lock would be shared between cores or wait in a handler.
 const LOCKLESS_MEMBERS: [&str; 3] = ["cpudriver", "cpudriver/core", "arch/aarch64"];
 /// Words that mean a lock.
@@ -49,7 +49,7 @@ const VOLATILE_MEMORY: [&str; 7] = [
     "cpudriver/src/map.rs",
     "cpudriver/src/memory.rs",
     "lib/abi/src/mmio.rs",
-    "usr/tests/harness/src/fault.rs",
+    "tests/harness/src/fault.rs",
 ];
 
 /// The rules that `package` breaks.

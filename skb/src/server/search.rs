@@ -2,10 +2,10 @@
 
 use alloc::{string::String, string::ToString, vec::Vec};
 
+use crate::{KnowledgeBase, Progress, Query, Reservation, Scope, View};
 use capelin_interfaces::skb::{SkbError, Solution};
-use capelin_skb::{KnowledgeBase, Progress, Query, Reservation, Scope, View};
 
-use crate::{SLICE, error::to_wire};
+use super::{SLICE, error::to_wire};
 
 /// Text of one batch, in bytes. A message holds 65,535, of which names and lengths take some.
 pub const BATCH_BYTES: usize = 16 * 1024;
@@ -144,7 +144,7 @@ impl Search {
 
 /// The bindings as text, unbound variables left out, and the bytes that takes; none if it is too
 /// long to be told.
-fn to_text(solution: &capelin_skb::Solution) -> Option<(Solution, usize)> {
+fn to_text(solution: &crate::Solution) -> Option<(Solution, usize)> {
     let terms = solution.bindings().iter();
     let least = terms.map(|(_, term)| term.least_text_bytes());
     if least.fold(0, usize::saturating_add) > SOLUTION_BYTES {

@@ -2,8 +2,8 @@
 
 use alloc::string::ToString;
 
+use crate::{Error, Term, TermRef, View};
 use capelin_interfaces::skb::SkbError;
-use capelin_skb::{Error, Term, TermRef, View};
 
 /// What the interface says of an error of the engine.
 #[must_use]
@@ -48,7 +48,7 @@ fn is_refused(term: &Term) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use capelin_skb::KnowledgeBase;
+    use crate::KnowledgeBase;
 
     fn error(goal: &str) -> SkbError {
         let mut kb = KnowledgeBase::new();
@@ -63,7 +63,7 @@ mod tests {
         let mut kb = KnowledgeBase::with_rules();
         let client = kb.open_client(1 << 20).unwrap();
         let told = |kb: &mut KnowledgeBase, clause: &str| {
-            let clause = capelin_skb::read_term(clause).unwrap().term;
+            let clause = crate::read_term(clause).unwrap().term;
             to_wire_of_change(&kb.assertz_as(&client, &clause).unwrap_err())
         };
         assert_eq!(told(&mut kb, "core(1, 2, 3)"), SkbError::ReadOnly);

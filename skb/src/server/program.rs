@@ -5,10 +5,10 @@
 
 use alloc::{collections::VecDeque, vec::Vec};
 
+use crate::{KnowledgeBase, ReadTerm, Reservation, Scope, View};
 use capelin_interfaces::skb::SkbError;
-use capelin_skb::{KnowledgeBase, ReadTerm, Reservation, Scope, View};
 
-use crate::{
+use super::{
     error::{to_wire, to_wire_of_change},
     search::{Search, Step},
 };

@@ -12,10 +12,6 @@
 //! | [`program`] | a program text being consulted |
 //! | [`facts`] | what the machine is: device tree, modules |
 //! | [`error`] | the engine's errors as the interface tells them |
-#![no_std]
-#![forbid(unsafe_code)]
-
-extern crate alloc;
 
 pub mod bounds;
 pub mod cursors;

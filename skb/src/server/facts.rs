@@ -2,8 +2,8 @@
 
 use alloc::string::ToString;
 
+use crate::{Error, KnowledgeBase, facts_from_machine, schema, set_running_core};
 use capelin_dt::{DtError, Machine, Mpidr};
-use capelin_skb::{Error, KnowledgeBase, facts_from_machine, schema, set_running_core};
 
 /// Why facts are missing.
 #[derive(Debug)]
@@ -117,13 +117,17 @@ mod tests {
                 count += 1;
             }
             assert_eq!(count, 512, "{goal}");
-            assert!(query.steps() < crate::QUERY_STEPS / 4, "{}", query.steps());
+            assert!(
+                query.steps() < crate::server::QUERY_STEPS / 4,
+                "{}",
+                query.steps()
+            );
         }
     }
 
     #[test]
     fn a_tree_of_the_largest_size_becomes_facts() {
-        use crate::bounds;
+        use crate::server::bounds;
         use capelin_dt::{early::MAX_SIZE, grow::grow};
         let most = bounds::most(MAX_SIZE as u64, u64::MAX);
         // What there is before it is read.

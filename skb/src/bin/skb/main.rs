@@ -23,8 +23,7 @@ use capelin_rt::{
     Env, ExitCode, Listener, OwnedCap, RtError, boot, executor::yield_now, memory, println,
     services, sys,
 };
-use capelin_skb::{KnowledgeBase, Scope};
-use skb_server::{
+use capelin_skb::server::{
     bounds,
     cursors::Cursors,
     error::{to_wire, to_wire_of_change},
@@ -32,6 +31,7 @@ use skb_server::{
     program::Program,
     search::{Search, Step},
 };
+use capelin_skb::{KnowledgeBase, Scope};
 
 capelin_rt::main!(run);
 

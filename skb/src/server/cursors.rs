@@ -8,7 +8,7 @@ use alloc::{boxed::Box, collections::VecDeque};
 
 use capelin_interfaces::skb::SkbError;
 
-use crate::search::Search;
+use super::search::Search;
 
 /// Queries that one client may leave open: each holds memory.
 pub const MAX_CURSORS: usize = 4;
@@ -108,7 +108,7 @@ impl Cursors {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use capelin_skb::KnowledgeBase;
+    use crate::KnowledgeBase;
 
     fn search() -> Search {
         let mut kb = KnowledgeBase::new();

@@ -13,9 +13,9 @@
 //! ([`at_start`]) and fetches more before a piece of work that might need it ([`more`]); until then
 //! "all" is 3/4 of what it has.
 
-use capelin_skb::Limits;
+use crate::Limits;
 
-use crate::QUERY_STEPS;
+use super::QUERY_STEPS;
 
 /// Memory that the server may come to with any device tree, in bytes: facts of 512 cores, and a
 /// few long queries.
@@ -97,10 +97,10 @@ pub fn share(ram: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::search::{Search, Step};
+    use crate::server::search::{Search, Step};
+    use crate::{KnowledgeBase, Scope};
     use alloc::vec::Vec;
     use capelin_interfaces::skb::SkbError;
-    use capelin_skb::{KnowledgeBase, Scope};
 
     const RAM: u64 = MEMORY_BYTES;
 
