@@ -191,7 +191,7 @@ impl Need {
 }
 
 /// One more than the largest number that an invocation can have in [`INVOKED`].
-const INVOCATION_LIMIT: usize = 64;
+const INVOCATION_LIMIT: usize = 80;
 
 /// What each invocation asks of the capability invoked, by its number; types and rights
 /// are empty for numbers that no invocation has.
@@ -315,6 +315,7 @@ pub const TABLE: &[Row] = table! {
     Invoke(Invocation::SettleExport) => [0 KERNEL: GRANT],
     Invoke(Invocation::ProbeWindow) => [0 KERNEL: READ],
     Invoke(Invocation::Panic) => [0 KERNEL: EXECUTE],
+    Invoke(Invocation::TakeOrphan) => [0 KERNEL: GRANT],
     Send => [0 ENDPOINT: WRITE] [1 ANY: GRANT],
     Yield => [0 DISPATCHER: EXECUTE],
 };

@@ -222,6 +222,10 @@ numbered! {
         /// its core is switched off. For tests of what the others do then. Returns only where it
         /// isn't done.
         Panic = 63,
+        /// Kernel: take what was sheltered, since it lay in a CNode that died and
+        /// mustn't be lost. x1: target (in the caller's CSpace).
+        /// [`crate::SysError::EmptySlot`] when there is nothing (more) to take.
+        TakeOrphan = 64,
     }
 }
 

@@ -14,7 +14,7 @@
 //! | [`store`] | the traits that the kernel implements |
 //! | [`mdb`] | the tree: neighbours, insertion, removal, range queries |
 //! | [`relations`] | copies, ancestors and descendants of a capability |
-//! | [`mod@create`], [`mod@copy`], [`mod@mint`], [`mod@retype`], [`mod@derive`], [`mod@delete`], [`mod@revoke`], [`mod@transfer`], [`mod@import`], [`mod@seal`], [`mod@executable`], [`mod@identify`] | one operation each |
+//! | [`mod@create`], [`mod@copy`], [`mod@mint`], [`mod@retype`], [`mod@derive`], [`mod@delete`], [`mod@revoke`], [`mod@transfer`], [`mod@import`], [`mod@seal`], [`mod@executable`], [`mod@identify`], [`mod@shelter`] | one operation each |
 //! | [`hold`], [`protocol`] | what operations between kernels lock and mark, and this kernel's part in them |
 //! | [`cspace`] | from a capability address to a slot |
 //! | [`mapping`] | what a mapping capability holds in its data words |
@@ -47,6 +47,7 @@ pub mod retype;
 pub mod revoke;
 pub mod seal;
 pub mod segment;
+pub mod shelter;
 pub mod slot;
 pub mod store;
 pub mod transfer;
@@ -71,6 +72,7 @@ pub use retype::{Retype, RetypeRequest, finish, retype, retype_first};
 pub use revoke::revoke;
 pub use seal::seal;
 pub use segment::{Segments, SlotIndex};
+pub use shelter::take_orphan;
 pub use slot::{Capability, Slot, SlotFlags, State};
 pub use store::{Effects, Shelter, SlotStore};
 pub use transfer::{abort, commit, export, pin, reclaim, set_remote_copies, unpin};

@@ -270,3 +270,38 @@ fn a_transfer_ends_where_the_cnode_went() {
     assert!(a.slot(45).is_tombstone());
     assert_eq!(a.delete(45), Err(SysError::Foreign));
 }
+
+/// What is in the shelter can be taken out, one by one, but for what only claims its
+/// range there.
+#[test]
+fn what_was_sheltered_is_taken_out() {
+    let (mut a, mut b) = (peer(), Peer::new(1));
+    let far = Capability::memory(Ram, PhysAddr(RAM << 1), 16 * PAGE, Rights::all());
+    create(&mut b.arena, &mut b.mdb, far, at_index(9)).expect("at boot");
+    assert_eq!(a.take_orphan(60), Err(SysError::EmptySlot));
+    assert_eq!(a.take_orphan(40), Err(SysError::SlotInUse));
+    a.make(40, L2CNode, 0, 0, 50);
+    let inside = [3, 5].map(|number| a.within(50, number));
+    // Memory of another kernel's, and a tombstone.
+    a.make(41, Frame, 0, PAGE, inside[0]);
+    peers::hand_over(&mut a, inside[0], &mut b, 10).expect("nobody has it");
+    peers::hand_over(&mut b, 9, &mut a, inside[1]).expect("nobody has it");
+    let rights = a.slot(inside[1]).rights();
+    a.delete(50).expect("the shelter takes both");
+    assert_eq!(a.take_orphan(40), Err(SysError::SlotInUse));
+    assert_eq!(a.take_orphan(0), Err(SysError::NoSuchSlot));
+    assert_eq!(a.take_orphan(60), Ok(()));
+    a.assert_sound();
+    let taken = a.slot(60);
+    assert_eq!(
+        (taken.kind(), taken.base(), taken.rights()),
+        (Ram, RAM << 1, rights)
+    );
+    // It is used as ever, and its slot in the shelter is free again.
+    a.make(60, Frame, 0, PAGE, 61);
+    assert_eq!(a.take_orphan(62), Err(SysError::EmptySlot));
+    let left = a.all().into_iter().filter(|&at| a.slot(at).is_tombstone());
+    assert_eq!(left.count(), 1);
+    peers::hand_over(&mut b, 10, &mut a, 62).expect("it comes home");
+    assert_eq!(a.take_orphan(63), Err(SysError::EmptySlot));
+}

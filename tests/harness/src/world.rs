@@ -161,6 +161,10 @@ impl World {
         if (first & 0xff) + count > 256 {
             first = (first | 0xff) + 1;
         }
+        if CapAddress(first).l1() == l1::LOST_AND_FOUND {
+            // What is there is the kernel's to give back.
+            first = CapAddress::new(l1::DYNAMIC, 0).0;
+        }
         let address = CapAddress(first);
         if address.l2() == 0 && address.l1() >= l1::DYNAMIC {
             let offset = self.home.take(CNODE_BYTES, PAGE_SIZE);

@@ -35,6 +35,7 @@ fn tests(suite: &mut Suite) {
     suite.test("capabilities/devices-are-not-zeroed", devices);
     suite.test("capabilities/memory-comes-back", comes_back);
     suite.test("capabilities/last-copy", last_copy);
+    suite.test("capabilities/lost-and-found", lost_and_found);
     suite.test("capabilities/revoke-a-tree", revoke_tree);
     suite.test("capabilities/revoke-needs-the-right", revoke_right);
     suite.test("capabilities/cnode-cycle", cnode_cycle);
@@ -387,6 +388,32 @@ fn last_copy(world: &mut World) -> Outcome {
     let copy = world.slot()?;
     call::copy(copy, world.ram_cap)?;
     call::delete(copy)?;
+    Ok(())
+}
+
+/// Interrupts that nobody else has lie in a CNode that goes, and are taken out of where
+/// the kernel keeps them.
+fn lost_and_found(world: &mut World) -> Outcome {
+    let take = |to: CapAddress| {
+        let target = [call::word(to)];
+        call::invoke(call::KERNEL, Invocation::TakeOrphan, &target)
+    };
+    refused(take(world.slot()?), SysError::EmptySlot, "nothing was lost")?;
+    let before = call::identify(slot::IRQ)?;
+    let home = world.of_home(ObjectType::HomeRam, CNODE_BYTES)?;
+    let cnode = CapRef::l1(L1_BASE);
+    call::retype(cnode, home, ObjectType::L2CNode, 0, CNODE_BYTES, 1)?;
+    call::copy(CapAddress::new(L1_BASE, 5), slot::IRQ)?;
+    call::delete(slot::IRQ)?;
+    call::invoke(call::CSPACE, Invocation::Delete, &[cnode.to_word()])?;
+    refused(
+        take(slot::DISPATCHER),
+        SysError::SlotInUse,
+        "into what is used",
+    )?;
+    take(slot::IRQ)?;
+    check(call::identify(slot::IRQ)? == before, "as it was")?;
+    refused(take(world.slot()?), SysError::EmptySlot, "there was one")?;
     Ok(())
 }
 

@@ -175,7 +175,8 @@ impl Stage {
             | I::Probe
             | I::MapLeaf
             | I::SettleExport
-            | I::ProbeWindow => self.of_kernel(world, invocation),
+            | I::ProbeWindow
+            | I::TakeOrphan => self.of_kernel(world, invocation),
             _ => self.of_dispatcher(world, invocation),
         }
     }
@@ -337,6 +338,8 @@ impl Stage {
             I::Import => ([1 << 32 | 1, to, 0], Then::Fails(SysError::NoSuchTransfer)),
             I::SettleExport => ([0; 3], Then::Fails(SysError::NoSuchTransfer)),
             I::ProbeWindow => ([home, 0, 0], Then::Fails(SysError::RangeInUse)),
+            // Nothing was lost.
+            I::TakeOrphan => ([to, 0, 0], Then::Fails(SysError::EmptySlot)),
             I::AffinityInfo => ([0; 3], Then::Either),
             I::Probe => ([home, 0, 0], Then::Works),
             I::PowerOff | I::Reboot | I::ReleaseConsole | I::Panic => ([0; 3], Then::Ends),

@@ -51,6 +51,12 @@ pub(crate) fn invoke<M: Machine>(
         Invocation::Import => import(core, call),
         Invocation::SettleExport => settle(core, call),
         Invocation::ProbeWindow => probe_window(core, call),
+        Invocation::TakeOrphan => {
+            let target = call.own_slot(core, 1)?;
+            let shelter = core.kcb.shelter;
+            capelin_cap::take_orphan(&mut core.slots, &mut core.kcb.mdb, shelter, target)?;
+            Ok(DONE)
+        }
         Invocation::PowerOff => Err(core.machine.power_off()),
         Invocation::Reboot => Err(core.machine.reboot()),
         Invocation::Panic => Err(core.machine.panic("asked for")),

@@ -1,10 +1,12 @@
 //! How dispatchers end, and what is left of them.
 
-use capelin_abi::SysError;
 use capelin_abi::dispatcher::{Upcall, context, offset};
 use capelin_abi::lmp::MessageHeader;
 use capelin_abi::syscall::{DispatcherState, Invocation, Syscall, invoke_word};
+use capelin_abi::{ObjectType, Rights, SysError};
+use capelin_cap::{Shelter, SlotStore, check, relocate};
 use capelin_kernel::machine::{FrameWords, Objects};
+use capelin_kernel::state::Core;
 
 use crate::host::Asked;
 use crate::world::{Left, NEVER, RUN, World, cap, slot};
@@ -221,4 +223,48 @@ fn who_is_ended_by_another_is_in_no_queue() {
         world.pass(200);
         assert_eq!(world.give_way(), Left::Caller);
     }
+}
+
+#[test]
+fn who_has_the_kernel_takes_out_what_was_sheltered() {
+    let mut world = World::new();
+    let take = |world: &mut World, to: u8| {
+        let target = [cap(to).to_word()];
+        world.invoke(slot::KERNEL, Invocation::TakeOrphan, &target)
+    };
+    assert_eq!(take(&mut world, 200), Err(SysError::EmptySlot));
+    // The shelter is a CNode like any other; the memory that is to be kept lies in one.
+    for (to, offset) in [(200, 0), (201, 0x4000)] {
+        let made = world.retype(to, ObjectType::L2CNode, 0x4_0000 + offset, 0, 1);
+        made.expect("a CNode");
+    }
+    let first = |world: &World, cnode: u8| {
+        let address = world.address_of(cnode);
+        world.core.slots.index_of(address).expect("home memory")
+    };
+    let shelter = Shelter {
+        first: first(&world, 200),
+        slots: 256,
+    };
+    world.core.kcb.shelter = shelter;
+    let inside = first(&world, 201)
+        .checked_add(77)
+        .expect("one of its slots");
+    let ram = world.index(slot::RAM);
+    let Core { slots, kcb, .. } = &mut world.core;
+    relocate(slots, &mut kcb.mdb, ram, inside, Rights::all()).expect("an empty slot");
+    assert_eq!(take(&mut world, slot::RAM), Err(SysError::EmptySlot));
+    let delete = [cap(201).to_word()];
+    world
+        .invoke(slot::L1CNODE, Invocation::Delete, &delete)
+        .expect("the shelter has room");
+    assert_eq!(world.core.slots.slot(shelter.first).kind(), ObjectType::Ram);
+    assert_eq!(take(&mut world, slot::HOME), Err(SysError::SlotInUse));
+    assert_eq!(take(&mut world, slot::RAM).map(drop), Ok(()));
+    assert_eq!(world.core.slots.slot(ram).kind(), ObjectType::Ram);
+    assert_eq!(take(&mut world, 202), Err(SysError::EmptySlot));
+    check(&world.core.slots, &world.core.kcb.mdb).expect("a sound database");
+    world
+        .retype_ram(202, ObjectType::Frame, 0, 0x1000)
+        .expect("memory as ever");
 }

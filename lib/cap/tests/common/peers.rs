@@ -10,7 +10,7 @@ use capelin_cap::segment::SEGMENTS;
 use capelin_cap::{
     CapRecord, Capability, DeleteList, Effects, ExportMode, Mdb, Mint, Retype, RetypeRequest,
     Segments, Shelter, Slot, SlotIndex, SlotStore, Step, abort, check, commit, copy, create,
-    delete, drain, export, finish, import, import_if, mint, retype, revoke,
+    delete, drain, export, finish, import, import_if, mint, retype, revoke, take_orphan,
 };
 
 pub const PAGE: u64 = 4096;
@@ -215,6 +215,11 @@ impl Peer {
         let result = drain(arena, mdb, list, &mut self.effects);
         self.assert_sound();
         result
+    }
+
+    pub fn take_orphan(&mut self, at: u32) -> Result<(), SysError> {
+        let shelter = self.effects.shelter();
+        take_orphan(&mut self.arena, &mut self.mdb, shelter, at_index(at))
     }
 
     pub fn delete(&mut self, at: u32) -> Result<(), SysError> {
