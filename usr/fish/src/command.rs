@@ -6,7 +6,10 @@ use alloc::{
 };
 use core::fmt;
 
-use crate::words::{self, WordsError};
+use crate::{
+    usage::{Usage, find},
+    words::{self, WordsError},
+};
 
 /// Round trips that `ping` makes unless told otherwise.
 pub const DEFAULT_ROUNDS: u32 = 1000;
@@ -153,118 +156,6 @@ impl fmt::Display for CommandError {
 }
 
 impl core::error::Error for CommandError {}
-
-/// How a command is used.
-#[derive(PartialEq, Eq, Debug)]
-pub struct Usage {
-    /// Its name.
-    pub name: &'static str,
-    /// Its arguments.
-    pub arguments: &'static str,
-    /// What it does, in a line.
-    pub summary: &'static str,
-}
-
-impl fmt::Display for Usage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name)?;
-        if self.arguments.is_empty() {
-            return Ok(());
-        }
-        write!(f, " {}", self.arguments)
-    }
-}
-
-const fn usage(name: &'static str, arguments: &'static str, summary: &'static str) -> Usage {
-    Usage {
-        name,
-        arguments,
-        summary,
-    }
-}
-
-/// All commands, sorted by name.
-pub static COMMANDS: &[Usage] = &[
-    usage(
-        "caps",
-        "[DOMAIN]",
-        "list the capabilities of this domain, or of one named or numbered as in ps",
-    ),
-    usage(
-        "core",
-        "panic CORE",
-        "end the CPU driver of a core by a panic, to see what becomes of the others",
-    ),
-    usage(
-        "cores",
-        "",
-        "list the cores: id, MPIDR, node, state, home memory, upcalls per second",
-    ),
-    usage("dmesg", "[CORE]", "show the kernel log of a core"),
-    usage("echo", "[WORD]...", "print the words"),
-    usage("help", "[COMMAND]", "explain the commands"),
-    usage(
-        "jobs",
-        "",
-        "list the programs that were started by PROGRAM &, which isn't waited for",
-    ),
-    usage(
-        "kill",
-        "JOB|DOMAIN",
-        "end a program: a job (%1), or one numbered as in ps (0.7)",
-    ),
-    usage(
-        "kmap",
-        "CORE",
-        "list what the CPU driver of a core has mapped",
-    ),
-    usage("mem", "", "show memory by node and by core"),
-    usage("modules", "", "list the programs that can be run"),
-    usage(
-        "oncore",
-        "CORE PROGRAM [ARGUMENT]...",
-        "run a program on a core and wait for it",
-    ),
-    usage(
-        "ping",
-        "CORE [ROUNDS]",
-        "measure round trips to the monitor of a core (1000, at most 10000)",
-    ),
-    usage("poweroff", "", "turn the machine off"),
-    usage(
-        "probe",
-        "CORE ADDRESS",
-        "tell whether the CPU driver of a core can read a physical address",
-    ),
-    usage("ps", "", "list the domains of all cores"),
-    usage("reboot", "", "start the machine again"),
-    usage(
-        "repeat",
-        "N COMMAND",
-        "run a command N times, or several: repeat N (COMMAND; COMMAND); Ctrl-C ends it",
-    ),
-    usage(
-        "run",
-        "PROGRAM [ARGUMENT]...",
-        "run a program here and wait for it; its name alone does, too",
-    ),
-    usage(
-        "skb",
-        "GOAL",
-        "solve a goal over the facts of the machine, as: skb core(C, Mpidr, Node)",
-    ),
-    usage(
-        "wait",
-        "[JOB|DOMAIN]",
-        "wait until a program has ended (%1, 0.7), or all jobs have",
-    ),
-];
-
-/// How the command `name` is used.
-#[must_use]
-pub fn find(name: &str) -> Option<&'static Usage> {
-    COMMANDS.iter().find(|usage| usage.name == name)
-}
 
 /// Reads a command, which isn't empty. A name that isn't a command's is a program's.
 ///
@@ -451,46 +342,10 @@ impl<I: Iterator<Item = String>> Arguments<I> {
     }
 }
 
-/// The name among `names` that `word` is likely to have been meant for.
-pub fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    // A third of the letters may be wrong.
-    let limit = (word.chars().count() / 3).max(1);
-    names
-        .into_iter()
-        .map(|name| (distance(word, name), name))
-        .filter(|(distance, _)| *distance <= limit)
-        // Of two that are as near, letters swapped are likelier than letters missing.
-        .min_by_key(|(distance, name)| (*distance, name.len().abs_diff(word.len())))
-        .map(|(_, name)| name)
-}
-
-/// The least number of letters to insert, delete, replace, or swap with the next, to make one word
-/// of the other (optimal string alignment).
-fn distance(one: &str, other: &str) -> usize {
-    let one: Vec<char> = one.chars().collect();
-    let other: Vec<char> = other.chars().collect();
-    let mut before_last: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=other.len()).collect();
-    for (i, &a) in one.iter().enumerate() {
-        let mut row = Vec::with_capacity(last.len());
-        row.push(i + 1);
-        for (j, &b) in other.iter().enumerate() {
-            let mut least = (last[j] + usize::from(a != b))
-                .min(last[j + 1] + 1)
-                .min(row[j] + 1);
-            if i > 0 && j > 0 && a == other[j - 1] && b == one[i - 1] {
-                least = least.min(before_last[j - 1] + 1);
-            }
-            row.push(least);
-        }
-        before_last = core::mem::replace(&mut last, row);
-    }
-    last.last().copied().unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::usage::COMMANDS;
     use proptest::prelude::*;
 
     #[test]
@@ -643,30 +498,12 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_nearest_command_is_hinted_at() {
-        let hint = |word| nearest(word, COMMANDS.iter().map(|usage| usage.name));
-        assert_eq!(hint("corse"), Some("cores"));
-        assert_eq!(hint("power-off"), Some("poweroff"));
-        assert_eq!(hint("pign"), Some("ping"));
-        assert_eq!(hint("xyzzy"), None);
-        assert_eq!(hint("hello"), None, "help is something else");
-        assert_eq!(hint(""), None);
-        assert_eq!(distance("kitten", "sitting"), 3);
-    }
-
     proptest! {
         #[test]
         fn no_line_makes_it_panic(line in "(caps|ping|probe|echo|run|skb|repeat 2|x) [0-9a-fx'\\\\ ]*") {
             if let Err(error) = parse(&line) {
                 prop_assert!(!error.to_string().is_empty());
             }
-        }
-
-        #[test]
-        fn distance_is_a_metric(a in "[abc]{0,6}", b in "[abc]{0,6}") {
-            prop_assert_eq!(distance(&a, &b), distance(&b, &a));
-            prop_assert_eq!(distance(&a, &b) == 0, a == b);
         }
     }
 

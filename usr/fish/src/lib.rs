@@ -11,7 +11,8 @@
 //! | [`keys`] | bytes from a terminal to keys |
 //! | [`editor`], [`history`] | a line being edited; lines entered before |
 //! | [`words`] | a line to commands, a command to words |
-//! | [`command`] | words to typed commands; what is wrong with them, and hints |
+//! | [`command`], [`usage`] | words to typed commands, what is wrong with them; how each is used |
+//! | [`spelling`] | what a misspelt name was likely meant for |
 //! | [`arguments`], [`percent`] | the `capelin.exec` argument |
 //! | [`report`] | results as text |
 #![no_std]
@@ -26,6 +27,8 @@ pub mod history;
 pub mod keys;
 pub mod percent;
 pub mod report;
+pub mod spelling;
+pub mod usage;
 pub mod words;
 
 /// What the shell shows when it is ready for a command.

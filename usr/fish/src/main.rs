@@ -6,6 +6,7 @@
 //! | module | does |
 //! | --- | --- |
 //! | [`input`] | reads the console beside everything else; tells Ctrl-C apart |
+//! | [`jobs`] | programs that go on by themselves |
 //! | [`services`] | binds to the system services when they are first needed |
 //! | [`shell`] | runs commands |
 #![cfg_attr(target_os = "none", no_std, no_main)]
@@ -16,6 +17,7 @@ extern crate alloc;
 mod caps;
 mod failure;
 mod input;
+mod jobs;
 mod services;
 mod shell;
 

@@ -15,7 +15,7 @@ use capelin_interfaces::{
     system::{KernelMapping, KernelStats},
 };
 
-use crate::command::{COMMANDS, Usage};
+use crate::usage::{COMMANDS, Usage};
 
 /// Columns, each as wide as its widest cell; numbers stand to the right.
 #[must_use]

@@ -17,11 +17,12 @@ use capelin_interfaces::{
 };
 use capelin_rt::{Lmp, executor::yield_now, print, spawn};
 use fish::{
-    command::{self, COMMANDS, Command, Target},
-    report,
+    command::{self, Command},
+    report, spelling,
+    usage::{self, COMMANDS},
 };
 
-use crate::{caps, failure::Failure, services::Services};
+use crate::{caps, failure::Failure, jobs::Jobs, services::Services};
 
 /// Bytes of a kernel log that are shown.
 const LOG_BYTES: u32 = 32 * 1024;
@@ -47,25 +48,15 @@ pub(crate) enum Outcome {
 pub(crate) struct Shell {
     core: u16,
     console: Option<ConsoleClient<Lmp>>,
-    services: Services,
+    pub(crate) services: Services,
     /// Upcalls and uptime in microseconds of each core when it was last listed.
     seen: BTreeMap<u16, (u64, u64)>,
     /// The program being waited for.
     running: Option<DomainId>,
     /// A query that has more answers.
     cursor: Option<u64>,
-    /// The programs that go on by themselves, in the order in which they were started.
-    jobs: Vec<Job>,
-    /// The number of the last one.
-    last_job: u32,
-}
-
-/// A program that was started and isn't waited for.
-#[derive(Clone)]
-struct Job {
-    number: u32,
-    domain: DomainId,
-    program: String,
+    /// The programs that go on by themselves.
+    pub(crate) jobs: Jobs,
 }
 
 impl Shell {
@@ -78,8 +69,7 @@ impl Shell {
             seen: BTreeMap::new(),
             running: None,
             cursor: None,
-            jobs: Vec::new(),
-            last_job: 0,
+            jobs: Jobs::default(),
         }
     }
 
@@ -263,10 +253,10 @@ impl Shell {
     async fn help(&mut self, topic: Option<String>) -> Result<(), Failure> {
         let text = match topic {
             None => report::help(),
-            Some(name) => match command::find(&name) {
+            Some(name) => match usage::find(&name) {
                 Some(usage) => report::help_for(usage),
                 None => {
-                    let hint = command::nearest(&name, COMMANDS.iter().map(|usage| usage.name));
+                    let hint = spelling::nearest(&name, COMMANDS.iter().map(|usage| usage.name));
                     return Err(Failure::NoHelp(name, hint));
                 }
             },
@@ -298,7 +288,7 @@ impl Shell {
     }
 
     /// Says who didn't answer, and why.
-    async fn tell_silent(&mut self, silent: &[(CoreInfo, Failure)]) {
+    pub(crate) async fn tell_silent(&mut self, silent: &[(CoreInfo, Failure)]) {
         for (core, failure) in silent {
             self.write(&format!("core {}: {failure}\n", core.core))
                 .await;
@@ -321,7 +311,7 @@ impl Shell {
     }
 
     /// The domains of all cores, and the cores that didn't answer.
-    async fn all_domains(&mut self) -> Result<(Vec<DomainInfo>, Silent), Failure> {
+    pub(crate) async fn all_domains(&mut self) -> Result<(Vec<DomainInfo>, Silent), Failure> {
         let monitor = self.services.monitor().await?;
         let cores = self.running_cores().await?;
         let (told, silent) = ask_each(cores, move |core| {
@@ -408,6 +398,7 @@ impl Shell {
         Ok(())
     }
 
+    /// Runs a program and waits for it.
     async fn program(
         &mut self,
         core: Option<u16>,
@@ -419,18 +410,14 @@ impl Shell {
             Ok(monitor) => monitor,
             Err(failure) => {
                 // Without a monitor no program can be run; it may be a mistyped command, though.
-                let hint = command::nearest(&program, COMMANDS.iter().map(|usage| usage.name));
+                let hint = spelling::nearest(&program, COMMANDS.iter().map(|usage| usage.name));
                 return Err(match hint {
                     Some(hint) if is_bare => Failure::Unknown(program, Some(hint.into())),
                     _ => failure,
                 });
             }
         };
-        let core = core.unwrap_or(self.core);
-        let domain = match monitor.spawn(core, &program, arguments).await {
-            Err(MonitorError::NoSuchProgram) => return Err(self.unknown(program).await),
-            other => other?,
-        };
+        let domain = self.spawn_program(core, &program, arguments).await?;
         self.running = Some(domain);
         let state = monitor.wait(domain).await;
         self.running = None;
@@ -440,83 +427,18 @@ impl Shell {
         }
     }
 
-    async fn start_job(
+    /// Starts a program, on this core unless told otherwise.
+    pub(crate) async fn spawn_program(
         &mut self,
         core: Option<u16>,
-        program: String,
+        program: &str,
         arguments: &[String],
-    ) -> Result<(), Failure> {
+    ) -> Result<DomainId, Failure> {
         let monitor = self.services.monitor().await?;
         let core = core.unwrap_or(self.core);
-        let domain = match monitor.spawn(core, &program, arguments).await {
-            Err(MonitorError::NoSuchProgram) => return Err(self.unknown(program).await),
-            other => other?,
-        };
-        self.last_job += 1;
-        let number = self.last_job;
-        self.jobs.push(Job {
-            number,
-            domain,
-            program,
-        });
-        self.write(&format!("[{number}] {domain}\n")).await;
-        Ok(())
-    }
-
-    async fn list_jobs(&mut self) -> Result<(), Failure> {
-        let (domains, silent) = self.all_domains().await?;
-        let state = |job: &Job| domains.iter().find(|one| one.id == job.domain);
-        let lines: Vec<_> = self
-            .jobs
-            .iter()
-            .map(|job| (job.number, job.domain, job.program.as_str(), state(job)))
-            .collect();
-        let text = report::jobs(&lines);
-        self.write(&text).await;
-        self.tell_silent(&silent).await;
-        Ok(())
-    }
-
-    fn domain_of(&self, target: Target) -> Result<DomainId, Failure> {
-        match target {
-            Target::Domain(core, number) => Ok(DomainId::new(core, number)),
-            Target::Job(number) => self
-                .jobs
-                .iter()
-                .find(|job| job.number == number)
-                .map(|job| job.domain)
-                .ok_or(Failure::NoSuchJob(number)),
-        }
-    }
-
-    /// Waits for a domain, which is no job any more then.
-    async fn wait_for(&mut self, domain: DomainId) -> Result<(), Failure> {
-        let monitor = self.services.monitor().await?;
-        let state = monitor.wait(domain).await;
-        let job = self.jobs.iter().position(|job| job.domain == domain);
-        let job = job.map(|index| self.jobs.remove(index));
-        match state? {
-            DomainState::Exited(0) => Ok(()),
-            state => {
-                let name = job.map_or_else(|| domain.to_string(), |job| job.program);
-                Err(Failure::Ended(name, state))
-            }
-        }
-    }
-
-    /// Waits for all jobs; tells of each that didn't end well.
-    async fn wait_for_all(&mut self) -> Result<(), Failure> {
-        let (mut failed, count) = (0, self.jobs.len());
-        while let Some(job) = self.jobs.first().cloned() {
-            if let Err(failure) = self.wait_for(job.domain).await {
-                failed += 1;
-                self.report(&failure).await;
-                self.jobs.retain(|other| other.number != job.number);
-            }
-        }
-        match failed {
-            0 => Ok(()),
-            failed => Err(Failure::Jobs { failed, count }),
+        match monitor.spawn(core, program, arguments).await {
+            Err(MonitorError::NoSuchProgram) => Err(self.unknown(program.into()).await),
+            other => Ok(other?),
         }
     }
 
@@ -528,7 +450,7 @@ impl Shell {
         };
         let commands = COMMANDS.iter().map(|usage| usage.name);
         let modules = modules.iter().map(|(name, _)| name.as_str());
-        let hint = command::nearest(&name, commands.chain(modules)).map(String::from);
+        let hint = spelling::nearest(&name, commands.chain(modules)).map(String::from);
         Failure::Unknown(name, hint)
     }
 
@@ -549,7 +471,7 @@ impl Shell {
 }
 
 /// Cores that didn't answer, and what was said instead.
-type Silent = Vec<(CoreInfo, Failure)>;
+pub(crate) type Silent = Vec<(CoreInfo, Failure)>;
 
 /// Cores that are asked at a time.
 const ASKED_AT_ONCE: usize = 32;

@@ -1,0 +1,115 @@
+//! How each command is used.
+
+use core::fmt;
+
+/// How a command is used.
+#[derive(PartialEq, Eq, Debug)]
+pub struct Usage {
+    /// Its name.
+    pub name: &'static str,
+    /// Its arguments.
+    pub arguments: &'static str,
+    /// What it does, in a line.
+    pub summary: &'static str,
+}
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)?;
+        if self.arguments.is_empty() {
+            return Ok(());
+        }
+        write!(f, " {}", self.arguments)
+    }
+}
+
+const fn usage(name: &'static str, arguments: &'static str, summary: &'static str) -> Usage {
+    Usage {
+        name,
+        arguments,
+        summary,
+    }
+}
+
+/// All commands, sorted by name.
+pub static COMMANDS: &[Usage] = &[
+    usage(
+        "caps",
+        "[DOMAIN]",
+        "list the capabilities of this domain, or of one named or numbered as in ps",
+    ),
+    usage(
+        "core",
+        "panic CORE",
+        "end the CPU driver of a core by a panic, to see what becomes of the others",
+    ),
+    usage(
+        "cores",
+        "",
+        "list the cores: id, MPIDR, node, state, home memory, upcalls per second",
+    ),
+    usage("dmesg", "[CORE]", "show the kernel log of a core"),
+    usage("echo", "[WORD]...", "print the words"),
+    usage("help", "[COMMAND]", "explain the commands"),
+    usage(
+        "jobs",
+        "",
+        "list the programs that were started by PROGRAM &, which isn't waited for",
+    ),
+    usage(
+        "kill",
+        "JOB|DOMAIN",
+        "end a program: a job (%1), or one numbered as in ps (0.7)",
+    ),
+    usage(
+        "kmap",
+        "CORE",
+        "list what the CPU driver of a core has mapped",
+    ),
+    usage("mem", "", "show memory by node and by core"),
+    usage("modules", "", "list the programs that can be run"),
+    usage(
+        "oncore",
+        "CORE PROGRAM [ARGUMENT]...",
+        "run a program on a core and wait for it",
+    ),
+    usage(
+        "ping",
+        "CORE [ROUNDS]",
+        "measure round trips to the monitor of a core (1000, at most 10000)",
+    ),
+    usage("poweroff", "", "turn the machine off"),
+    usage(
+        "probe",
+        "CORE ADDRESS",
+        "tell whether the CPU driver of a core can read a physical address",
+    ),
+    usage("ps", "", "list the domains of all cores"),
+    usage("reboot", "", "start the machine again"),
+    usage(
+        "repeat",
+        "N COMMAND",
+        "run a command N times, or several: repeat N (COMMAND; COMMAND); Ctrl-C ends it",
+    ),
+    usage(
+        "run",
+        "PROGRAM [ARGUMENT]...",
+        "run a program here and wait for it; its name alone does, too",
+    ),
+    usage(
+        "skb",
+        "GOAL",
+        "solve a goal over the facts of the machine, as: skb core(C, Mpidr, Node)",
+    ),
+    usage(
+        "wait",
+        "[JOB|DOMAIN]",
+        "wait until a program has ended (%1, 0.7), or all jobs have",
+    ),
+];
+
+/// How the command `name` is used.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Usage> {
+    COMMANDS.iter().find(|usage| usage.name == name)
+}
