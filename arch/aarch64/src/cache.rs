@@ -9,9 +9,8 @@
 //! inner shareable domain; operations to the PoC end with `DSB SY`, since their
 //! observers are outside.
 //!
-//! Code that runs with the MMU off writes past the caches. What may lie in a
-//! cache for those addresses must neither be written back later nor be hit later:
-//! [`prepare_uncached_writes`] before, [`discard_after_uncached_writes`] after.
+//! Code that runs with the MMU off writes past the caches: `translation.S` has what must be
+//! done before and after.
 
 #![expect(unsafe_code, reason = "zeroes and discards memory by line")]
 
@@ -82,24 +81,6 @@ pub fn clean_to_poc(address: VirtAddr, bytes: u64) {
 pub fn clean_invalidate_to_poc(address: VirtAddr, bytes: u64) {
     let line = LineSizes::read().data_bytes;
     data_lines(&mut Processor, address, bytes, line, Op::DcCivac);
-}
-
-/// Before code with the MMU off writes there: no dirty line is left that could
-/// overwrite it later.
-pub fn prepare_uncached_writes(address: VirtAddr, bytes: u64) {
-    clean_invalidate_to_poc(address, bytes);
-}
-
-/// After code with the MMU off wrote there: drops lines that were fetched
-/// speculatively meanwhile.
-///
-/// # Safety
-/// 1. All of the cache lines that the range touches were subject to
-///    [`prepare_uncached_writes`], and have been written past the caches only
-///    since: what caches hold of them is lost.
-pub unsafe fn discard_after_uncached_writes(address: VirtAddr, bytes: u64) {
-    let line = LineSizes::read().data_bytes;
-    data_lines(&mut Processor, address, bytes, line, Op::DcIvac);
 }
 
 /// After instructions were written there: this core and all of its inner

@@ -23,16 +23,16 @@
 )]
 
 /// `HCR_EL2.E2H`.
-const E2H_BIT: u32 = 34;
+pub(crate) const E2H_BIT: u32 = 34;
 /// `HCR_EL2` (Arm ARM D24.2.50): EL1 is `AArch64` (RW), HVC is undefined where there
 /// is no EL3 (HCD), pointer authentication isn't trapped (API, APK). No stage 2, no
 /// routing of interrupts, no traps; E2H clear.
 const HCR: u64 = 1 << 31 | 1 << 29 | 1 << 40 | 1 << 41;
 /// `SCTLR_EL2` (D24.2.121): the bits that are RES1, so MMU and caches off and little
 /// endian: EL2's vectors run so.
-const SCTLR_EL2: u64 = 0x30c5_0830;
+pub(crate) const SCTLR_EL2: u64 = 0x30c5_0830;
 /// `SCTLR_EL1` (D24.2.120) until translation is on: the bits that are RES1.
-const SCTLR_EL1: u64 = 0x30d0_0800;
+pub(crate) const SCTLR_EL1: u64 = 0x30d0_0800;
 /// `CPTR_EL2` (D24.2.34) with E2H clear: the bits that are RES1, which trap SVE (TZ)
 /// and SME (TSM) where those exist; FP, trace and activity monitors not.
 const CPTR: u64 = 0x33ff;

@@ -35,8 +35,6 @@ pub(crate) enum Op {
     DcCvac(u64),
     /// Clean and invalidate a data line to the point of coherency.
     DcCivac(u64),
-    /// Invalidate a data line to the point of coherency.
-    DcIvac(u64),
     /// Clean a data line to the point of unification.
     DcCvau(u64),
     /// Zero a block.
@@ -65,7 +63,6 @@ impl fmt::Display for Op {
             Self::TlbiVmalle1 => f.write_str("tlbi vmalle1"),
             Self::DcCvac(x) => write!(f, "dc cvac {x:#x}"),
             Self::DcCivac(x) => write!(f, "dc civac {x:#x}"),
-            Self::DcIvac(x) => write!(f, "dc ivac {x:#x}"),
             Self::DcCvau(x) => write!(f, "dc cvau {x:#x}"),
             Self::DcZva(x) => write!(f, "dc zva {x:#x}"),
             Self::IcIvau(x) => write!(f, "ic ivau {x:#x}"),
@@ -124,7 +121,6 @@ mod real {
                 Op::TlbiVmalle1 => plain!("tlbi vmalle1"),
                 Op::DcCvac(x) => plain!("dc cvac", x),
                 Op::DcCivac(x) => plain!("dc civac", x),
-                Op::DcIvac(x) => plain!("dc ivac", x),
                 Op::DcCvau(x) => plain!("dc cvau", x),
                 Op::DcZva(x) => plain!("dc zva", x),
                 Op::IcIvau(x) => plain!("ic ivau", x),

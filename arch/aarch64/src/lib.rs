@@ -10,6 +10,7 @@
 //! | [`atomic`] | read-modify-write in a bounded number of steps |
 //! | [`tlb`], [`cache`] | named maintenance operations |
 //! | [`mmu`], `translation` | switching address spaces, turning translation on |
+//! | [`identity`] | translation with addresses as they are, for the boot driver |
 //! | `exception_levels` | leaving EL2, and what firmware left at EL2 and EL1 |
 //! | [`mmio`] | device registers: the one accessor, and cells for register blocks |
 //! | [`user`] | access to user memory that survives faults |
@@ -37,6 +38,7 @@ mod exception_levels;
 pub mod fp;
 pub mod gic;
 pub mod guarded;
+pub mod identity;
 mod issue;
 pub mod mmio;
 pub mod mmu;

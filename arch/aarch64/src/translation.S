@@ -24,6 +24,26 @@ capelin_discard_lines:
     ret
 .popsection
 
+// Writes back and drops the data lines of [x0, x1), before they are written with the MMU
+// off: nothing older is left that could overwrite that later (D7.5.9.4, B2.8.1).
+.pushsection .text.capelin_write_back_lines, "ax"
+.globl capelin_write_back_lines
+capelin_write_back_lines:
+    mrs     x2, ctr_el0
+    ubfx    x2, x2, #16, #4             // DminLine: log2 of words
+    mov     x3, #4
+    lsl     x2, x3, x2
+    sub     x3, x2, #1
+    bic     x0, x0, x3
+1:  cmp     x0, x1
+    b.hs    2f
+    dc      civac, x0
+    add     x0, x0, x2
+    b       1b
+2:  dsb     sy
+    ret
+.popsection
+
 // Turns translation on: x0 = TTBR0_EL1, x1 = TTBR1_EL1, x2 = SCTLR_EL1, x3 = MAIR_EL1,
 // x4 = TCR_EL1. The caller's code is mapped at its physical address. Stores to the
 // tables complete before any walk (D8.17.1), nothing older is left in the TLB, and
@@ -43,6 +63,65 @@ capelin_enable_translation:
     msr     sctlr_el1, x2
     isb
     ret
+.popsection
+
+// The same at EL2: x0 = TTBR0_EL2, x2 = SCTLR_EL2, x3 = MAIR_EL2, x4 = TCR_EL2. With
+// HCR_EL2.E2H set, `tlbi alle2` empties both halves (D8.17.5).
+.pushsection .text.capelin_enable_translation_el2, "ax"
+.globl capelin_enable_translation_el2
+capelin_enable_translation_el2:
+    msr     mair_el2, x3
+    msr     tcr_el2, x4
+    msr     ttbr0_el2, x0
+    dsb     sy
+    tlbi    alle2
+    ic      iallu
+    dsb     nsh
+    isb
+    msr     sctlr_el2, x2
+    isb
+    ret
+.popsection
+
+// Turns translation and caches off at EL1, where this code is mapped at its physical
+// address, and goes to x4 with x0 = x4: x0 = SCTLR_EL1 from then on; what was written
+// in [x1, x2) is written back, and dropped, once nothing can be cached any more
+// (D7.5.9.4, B2.8.1), so that neither an old line overwrites what is written there past the
+// caches, nor hides it. What was translated (D8.17.1) or fetched (B2.7.4) until now is
+// forgotten. Nothing is on the stack.
+.pushsection .text.capelin_leave_translation, "ax"
+.globl capelin_leave_translation
+capelin_leave_translation:
+    isb
+    msr     sctlr_el1, x0
+    isb
+    mov     x0, x1
+    mov     x1, x2
+    bl      capelin_write_back_lines
+    tlbi    vmalle1
+    ic      iallu
+    dsb     nsh
+    isb
+    mov     x0, x4
+    br      x4
+.popsection
+
+// The same at EL2, with SCTLR_EL2.
+.pushsection .text.capelin_leave_translation_el2, "ax"
+.globl capelin_leave_translation_el2
+capelin_leave_translation_el2:
+    isb
+    msr     sctlr_el2, x0
+    isb
+    mov     x0, x1
+    mov     x1, x2
+    bl      capelin_write_back_lines
+    tlbi    alle2
+    ic      iallu
+    dsb     nsh
+    isb
+    mov     x0, x4
+    br      x4
 .popsection
 
 // Replaces TTBR1_EL1 by x0 while running in its half. x1 = a table that maps nothing,

@@ -11,7 +11,8 @@ use core::arch::global_asm;
 
 use capelin_boot::BootError;
 
-use crate::report;
+use crate::translation::Image;
+use crate::{report, translation};
 
 global_asm!(
     ".pushsection .capelin.image_header, \"ax\"",
@@ -30,6 +31,23 @@ global_asm!(
     "    mrs     x20, cntvct_el0",
     "    mov     x19, x0",
     "    adr     x21, _start",
+    // Vectors first. At EL1 nothing that firmware left may change what the tables mean.
+    "    adrp    x1, boot_vectors",
+    "    add     x1, x1, :lo12:boot_vectors",
+    "    mrs     x2, CurrentEL",
+    "    cmp     x2, #(2 << 2)",
+    "    b.eq    7f",
+    "    msr     vbar_el1, x1",
+    "    isb",
+    "    bl      capelin_reset_el1",
+    "    b       8f",
+    "7:  msr     vbar_el2, x1",
+    "    isb",
+    // Before anything is written past the caches: they may hold the image, too.
+    "8:  mov     x0, x21",
+    "    adrp    x1, __heap_start",
+    "    add     x1, x1, :lo12:__heap_start",
+    "    bl      capelin_write_back_lines",
     // Linked at 0: each record's word becomes its addend plus our base.
     "    adrp    x1, __rela_start",
     "    add     x1, x1, :lo12:__rela_start",
@@ -58,20 +76,20 @@ global_asm!(
     "6:  adrp    x1, __stack_top",
     "    add     x1, x1, :lo12:__stack_top",
     "    mov     sp, x1",
-    "    adrp    x1, boot_vectors",
-    "    add     x1, x1, :lo12:boot_vectors",
-    "    mrs     x2, CurrentEL",
-    "    cmp     x2, #(2 << 2)",
-    "    b.eq    7f",
-    "    msr     vbar_el1, x1",
-    "    b       8f",
-    "7:  msr     vbar_el2, x1",
-    "8:  isb",
+    "    adrp    x1, __image_end",
+    "    add     x1, x1, :lo12:__image_end",
+    "    adrp    x2, __heap_start",
+    "    add     x2, x2, :lo12:__heap_start",
+    "    stp     x2, x1, [sp, #-16]!", // `Image`, on the stack
+    "    adrp    x1, __constants_start",
+    "    add     x1, x1, :lo12:__constants_start",
+    "    adrp    x2, __data_start",
+    "    add     x2, x2, :lo12:__data_start",
+    "    stp     x1, x2, [sp, #-16]!",
+    "    stp     xzr, x21, [sp, #-16]!",
     "    mov     x0, x19",
     "    mov     x1, x20",
-    "    mov     x2, x21",
-    "    adrp    x3, __image_end",
-    "    add     x3, x3, :lo12:__image_end",
+    "    add     x2, sp, #8",
     "    mov     x29, xzr",
     "    mov     x30, xzr",
     "    bl      boot_main",
@@ -104,11 +122,16 @@ global_asm!(
     ".popsection",
 );
 
-/// From the entry code: physical addresses of device tree and image, and the
-/// counter at entry.
+/// From the entry code: physical address of the device tree, the counter at entry, and
+/// where the image is.
 #[unsafe(no_mangle)]
-extern "C" fn boot_main(device_tree: u64, entry_ticks: u64, image: u64, image_end: u64) -> ! {
-    let error = crate::run::main(device_tree, entry_ticks, image, image_end);
+extern "C" fn boot_main(device_tree: u64, entry_ticks: u64, image: &Image) -> ! {
+    // SAFETY: firmware enters us with MMU and data caches off, and the entry code passes
+    // what the linker said (1); it has written back and dropped the lines (2).
+    let error = match unsafe { translation::begin(image) } {
+        Ok(()) => crate::run::main(device_tree, entry_ticks, image),
+        Err(error) => error,
+    };
     report::give_up(&error)
 }
 
@@ -120,23 +143,4 @@ extern "C" fn boot_exception(syndrome: u64, address: u64, fault: u64) -> ! {
         address,
         fault,
     })
-}
-
-/// Enters the CPU driver at `home`, with x0 = `home`, at the exception level we
-/// are at, MMU off.
-///
-/// # Safety
-/// 1. `home` holds a CPU driver and its arguments, clean to the point of coherency,
-///    and instruction fetches there see it.
-pub(crate) unsafe fn enter(home: u64) -> ! {
-    // SAFETY: there is a CPU driver (1), which never returns.
-    unsafe {
-        core::arch::asm!(
-            "dsb sy",
-            "isb",
-            "br x0",
-            in("x0") home,
-            options(noreturn)
-        )
-    }
 }

@@ -42,6 +42,9 @@ pub enum BootError {
         /// The largest free piece at the alignment needed.
         largest: u64,
     },
+    /// The page at this address can't be mapped: there is no such physical address, or
+    /// the translation tables are used up.
+    Unmappable(u64),
     /// No place for a copy of the device tree, of so many bytes.
     NoRoomForTree(u64),
     /// The processor took an exception.
@@ -76,6 +79,9 @@ impl fmt::Display for BootError {
                 "the module archive at {address:#x} isn't on a page boundary"
             ),
             Self::Archive(error) => write!(f, "module archive: {error}"),
+            Self::Unmappable(address) => {
+                write!(f, "memory at {address:#x} can't be mapped")
+            }
             Self::TruncatedArchive => f.write_str("module archive: its end is missing"),
             Self::NoModule(name) => write!(f, "the module archive has no module {name}"),
             Self::DamagedModule(name, error) => write!(f, "module {name}: {error}"),

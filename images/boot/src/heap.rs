@@ -1,7 +1,6 @@
 //! The allocator for the device tree: a buddy heap in the image's own memory.
 //!
-//! One core, no interrupts: there is nobody to lock out, and with the MMU off a
-//! lock's exclusive accesses wouldn't work.
+//! One core, no interrupts: there is nobody to lock out.
 
 #![expect(unsafe_code, reason = "hands out memory")]
 

@@ -10,6 +10,7 @@
 //! | [`error`] | why a machine can't be booted, as the user reads it |
 //! | [`hardware`] | what the CPU driver is told of interrupt controller, timer, firmware and console |
 //! | [`place`] | where home memory and device tree go, and what memory is left |
+//! | [`map`] | what is mapped while the boot driver runs |
 //! | [`modules`] | whether archive, CPU driver and first domain are sound |
 //! | [`arguments`] | [`capelin_abi::boot::CoreArgs`] of the first core |
 #![no_std]
@@ -22,6 +23,7 @@ extern crate std;
 pub mod arguments;
 pub mod error;
 pub mod hardware;
+pub mod map;
 pub mod modules;
 pub mod place;
 

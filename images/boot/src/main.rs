@@ -1,15 +1,16 @@
 //! The program `boot`: what the boot driver does to memory (`docs/045-boot.md`).
 //!
-//! It runs on one core, MMU and data caches off, at the exception level that
-//! firmware left it in (EL1 or EL2), interrupts masked. With the MMU off all data
-//! accesses are to Device memory: aligned ones only (the target is strict about
-//! that), no exclusives and no `DC ZVA`.
+//! It runs on one core, at the exception level that firmware left it in (EL1 or EL2),
+//! interrupts masked. `entry` and `translation::begin` run with MMU and data caches off:
+//! all data accesses are to Device memory then, aligned ones only (the target is strict
+//! about that), no exclusives and no `DC ZVA`. All the rest runs with them on.
 //!
 //! | module | holds |
 //! | --- | --- |
 //! | `entry` | the Image header, relocation, the way to `run::main`, exceptions |
 //! | `run` | the sequence |
-//! | `memory` | physical memory as slices, and writing to it past the caches |
+//! | `translation` | MMU and caches on and off, what is mapped |
+//! | `memory` | physical memory as slices, and filling it |
 //! | `report` | what is said on the console, giving up |
 //! | `heap` | the allocator for the device tree |
 #![cfg_attr(target_os = "none", no_std, no_main)]
@@ -27,6 +28,8 @@ mod memory;
 mod report;
 #[cfg(target_os = "none")]
 mod run;
+#[cfg(target_os = "none")]
+mod translation;
 
 /// On a host there is nothing to boot; this lets the workspace build as a whole.
 #[cfg(not(target_os = "none"))]

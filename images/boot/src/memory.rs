@@ -1,9 +1,13 @@
-//! Physical memory, which with the MMU off is where pointers point.
+//! Physical memory, which is where pointers point.
 
 #![expect(unsafe_code, reason = "memory that no Rust object backs")]
 
 use capelin_aarch64::{cache, pointer};
 use capelin_abi::VirtAddr;
+use capelin_boot::BootError;
+use capelin_dt::Region;
+
+use crate::translation;
 
 /// The `bytes` bytes at `base`.
 ///
@@ -16,21 +20,20 @@ pub(crate) unsafe fn slice<'a>(base: u64, bytes: usize) -> &'a [u8] {
     unsafe { core::slice::from_raw_parts(pointer::to::<u8>(VirtAddr(base)), bytes) }
 }
 
-/// As [`slice`], of bytes that a loader wrote and needn't have cleaned: what caches hold
-/// of them is written back first, and dropped. (The boot protocol promises that of the
-/// image alone: `docs/045-boot.md`.)
+/// As [`slice`], of bytes that a loader left somewhere: maps them.
+///
+/// # Errors
+/// [`BootError::Unmappable`].
 ///
 /// # Safety
-/// As [`slice`]; and
-/// 3. what the caches hold of the bytes' lines, also of others in the first and last, is
-///    at least as new as what memory holds.
-pub(crate) unsafe fn given<'a>(base: u64, bytes: usize) -> &'a [u8] {
-    cache::clean_invalidate_to_poc(VirtAddr(base), bytes as u64);
+/// As [`slice`]. A loader that wrote them past the caches kept older lines out of these.
+pub(crate) unsafe fn given<'a>(base: u64, bytes: usize) -> Result<&'a [u8], BootError> {
+    translation::map_memory(Region::new(base, bytes as u64))?;
     // SAFETY: 1., 2. the caller's.
-    unsafe { slice(base, bytes) }
+    Ok(unsafe { slice(base, bytes) })
 }
 
-/// A piece of memory that is being filled past the caches.
+/// A piece of memory that is being filled for whoever comes after us.
 #[derive(Debug)]
 pub(crate) struct Room {
     base: VirtAddr,
@@ -38,15 +41,17 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    /// Takes the memory, after writing back what caches still hold of it.
+    /// Takes the memory, and maps it.
+    ///
+    /// # Errors
+    /// [`BootError::Unmappable`].
     ///
     /// # Safety
     /// 1. It is memory that nobody else uses, and whose contents nobody needs.
-    /// 2. `base` and `bytes` are whole cache lines.
-    pub(crate) unsafe fn take(base: u64, bytes: u64) -> Self {
+    pub(crate) unsafe fn take(base: u64, bytes: u64) -> Result<Self, BootError> {
+        translation::map_memory(Region::new(base, bytes))?;
         let base = VirtAddr(base);
-        cache::prepare_uncached_writes(base, bytes);
-        Self { base, bytes }
+        Ok(Self { base, bytes })
     }
 
     /// Copies `data` to `offset`; what doesn't fit is a mistake of [`crate::run`]'s,
@@ -56,7 +61,7 @@ impl Room {
         let bytes = usize::try_from(room).map_or(data.len(), |room| room.min(data.len()));
         let to = pointer::to::<u8>(VirtAddr(self.base.0 + offset.min(self.bytes)));
         // SAFETY: the piece lies in memory of our own (`take`, 1), so it doesn't
-        // overlap `data`; it is writable, the MMU being off.
+        // overlap `data`; and is mapped writable.
         unsafe { core::ptr::copy_nonoverlapping(data.as_ptr(), to, bytes) };
     }
 
@@ -69,11 +74,10 @@ impl Room {
         unsafe { to.write_bytes(0, bytes) };
     }
 
-    /// Ends the writing: whoever reads with caches on, or fetches, sees it.
+    /// Ends the writing: whoever reads or fetches sees it, past the caches and through
+    /// them. The CPU driver starts with its own off.
     pub(crate) fn finish(self) {
-        // SAFETY: `take` prepared all of the lines (2), and since then they were
-        // written by `write` and `zero` only, with the MMU off.
-        unsafe { cache::discard_after_uncached_writes(self.base, self.bytes) };
+        cache::clean_invalidate_to_poc(self.base, self.bytes);
         cache::sync_instructions(self.base, self.bytes);
     }
 }

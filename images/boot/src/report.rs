@@ -11,7 +11,10 @@ use capelin_aarch64::cpu;
 use capelin_abi::VirtAddr;
 use capelin_abi::boot::ConsoleArgs;
 use capelin_boot::BootError;
+use capelin_dt::Region;
 use capelin_platform_qemu_virt::FALLBACK_CONSOLES;
+
+use crate::translation;
 
 #[derive(Clone, Copy)]
 enum State {
@@ -45,8 +48,13 @@ fn current() -> State {
 /// Uses the console that `args` describes from now on. `may_enable`: whether it is
 /// a PL011 with control registers.
 pub(crate) fn use_console(args: &ConsoleArgs, may_enable: bool) {
-    // SAFETY: the device tree says that its registers are there, and with the MMU
-    // off all memory is mapped, as device memory.
+    let registers = Region::new(args.registers.base, args.registers.bytes);
+    if translation::map_device(registers).is_err() {
+        replace(State::None);
+        return;
+    }
+    // SAFETY: the device tree says that its registers are there, and they are mapped where
+    // they are, as device memory.
     let console = unsafe { EarlyConsole::new(args, VirtAddr(args.registers.base)) };
     if let Some(console) = console
         && may_enable
@@ -75,6 +83,10 @@ pub(crate) fn give_up(error: &BootError) -> ! {
         State::Known(console) => say(console),
         State::Unknown => {
             for args in &FALLBACK_CONSOLES {
+                let registers = Region::new(args.registers.base, args.registers.bytes);
+                if translation::map_device(registers).is_err() {
+                    continue;
+                }
                 // SAFETY: if there is none, the access faults, and the exception
                 // comes back here and finds that giving up was begun.
                 let console = unsafe { EarlyConsole::new(args, VirtAddr(args.registers.base)) };

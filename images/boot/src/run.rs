@@ -5,9 +5,9 @@
 use alloc::vec::Vec;
 use core::convert::Infallible;
 
-use capelin_aarch64::{cpu, timer};
-use capelin_abi::PAGE_SIZE;
+use capelin_aarch64::{cache, cpu, timer};
 use capelin_abi::boot::PsciArgs;
+use capelin_abi::{PAGE_SIZE, VirtAddr};
 use capelin_archive::HEADER_LEN;
 use capelin_boot::arguments::{BootCore, core_args, domain_offset};
 use capelin_boot::modules::{self, Modules};
@@ -19,29 +19,24 @@ use zerocopy::IntoBytes;
 
 use crate::memory::{Room, given, slice};
 use crate::report::{say, use_console};
-use crate::{entry, heap};
+use crate::translation::Image;
+use crate::{heap, translation};
 
 /// Bytes of the Image header in front of `image_size`.
 const IMAGE_SIZE_OFFSET: u64 = 16;
 
 /// Boots; returns only with the reason why not.
 ///
-/// `device_tree`: what firmware passed. `image`..`image_end`: the boot driver's
-/// memory.
-pub(crate) fn main(device_tree: u64, entry_ticks: u64, image: u64, image_end: u64) -> BootError {
+/// `device_tree`: what firmware passed.
+pub(crate) fn main(device_tree: u64, entry_ticks: u64, image: &Image) -> BootError {
     heap::init();
-    let Err(error) = boot(device_tree, entry_ticks, image, image_end);
+    let Err(error) = boot(device_tree, entry_ticks, image);
     error
 }
 
-fn boot(
-    device_tree: u64,
-    entry_ticks: u64,
-    image: u64,
-    image_end: u64,
-) -> Result<Infallible, BootError> {
+fn boot(device_tree: u64, entry_ticks: u64, image: &Image) -> Result<Infallible, BootError> {
     let blob = device_tree_blob(device_tree)?;
-    let boot_driver = Region::new(image, image_end - image);
+    let boot_driver = Region::new(image.start, image.end - image.start);
     let given_tree = Region::new(device_tree, blob.len() as u64);
     let used = early::used_size(blob)?;
     let heap = grow_heap(blob, used, boot_driver, given_tree)?;
@@ -88,24 +83,29 @@ fn boot(
         &placement,
     )?;
 
-    // SAFETY: `place` found it to be memory that nothing uses (1), whole pages (2).
-    let mut tree = unsafe { Room::take(placement.device_tree.base.0, placement.device_tree.size) };
+    // SAFETY: `place` found it to be memory that nothing uses (1).
+    let mut tree = unsafe { Room::take(placement.device_tree.base.0, placement.device_tree.size) }?;
     tree.write(0, blob.get(..used).unwrap_or(blob));
     // Nobody after us looks for what firmware left behind the last block.
     let total = u32::try_from(used).unwrap_or(u32::MAX);
     tree.write(early::TOTAL_SIZE_OFFSET, &total.to_be_bytes());
     tree.zero(used as u64, placement.device_tree.size);
     tree.finish();
-    fill_home(placement.home, &modules, args.as_bytes());
-    fill_peers(placement.peers, &hardware::cores(&machine));
+    fill_home(placement.home, &modules, args.as_bytes())?;
+    fill_peers(placement.peers, &hardware::cores(&machine))?;
     let milliseconds = elapsed_ms(entry_ticks);
     say(format_args!(
         "CPU driver and init in {} at {}, entering after {milliseconds} ms",
         Mebibytes(placement.home.size),
         placement.home.base,
     ));
-    // SAFETY: `fill_home` has put it there and finished the writing (1).
-    unsafe { entry::enter(placement.home.base.0) }
+    // Whose these pages will be, writes to them past the caches, perhaps.
+    for piece in &heap {
+        cache::clean_invalidate_to_poc(VirtAddr(piece.base.0), piece.size);
+    }
+    // SAFETY: `fill_home` has put it there and finished the writing (1); the entry code's
+    // (2).
+    unsafe { translation::leave(placement.home.base.0, image) }
 }
 
 /// The device tree's bytes, as far as its header can be believed.
@@ -119,9 +119,8 @@ fn device_tree_blob(address: u64) -> Result<&'static [u8], BootError> {
         return Err(BootError::MisplacedDeviceTree(address));
     }
     // SAFETY: firmware says that there is a device tree (1); nobody writes to it
-    // while we run (2). Whoever wrote it did so through the caches, or saw to it that they
-    // hold nothing older (3).
-    let prefix = unsafe { given(address, 8) };
+    // while we run (2).
+    let prefix = unsafe { given(address, 8) }?;
     let size = early::total_size(prefix)?;
     if address.checked_add(size as u64).is_none() {
         return Err(BootError::DeviceTree(DtError::Truncated {
@@ -130,7 +129,7 @@ fn device_tree_blob(address: u64) -> Result<&'static [u8], BootError> {
         }));
     }
     // SAFETY: as above; magic and size are plausible.
-    Ok(unsafe { given(address, size) })
+    unsafe { given(address, size) }
 }
 
 /// Sees to it that the heap has room for what the first `used` bytes of the tree, which
@@ -149,7 +148,9 @@ fn grow_heap(
     let mut taken = Vec::from([boot_driver, archive_behind(boot_driver), device_tree]);
     taken.extend(chosen.initrd());
     let free = early::free_memory(blob, &taken)?;
-    let pieces = heap_pieces(&free, needed as u64);
+    let mut pieces = heap_pieces(&free, needed as u64);
+    // Where memory lies in very many pieces the map has no room for all of them.
+    pieces.retain(|&piece| translation::map_heap(piece).is_ok());
     for &piece in &pieces {
         // SAFETY: memory that is free of what firmware, the image, the tree and the
         // initrd need, and that `place` leaves alone; pieces don't overlap (1).
@@ -202,14 +203,9 @@ fn find_archive(
     boot_driver: Region,
 ) -> Result<(&'static [u8], Region), BootError> {
     let behind = archive_behind(boot_driver);
-    let candidates = [
-        (Some(behind), Loaded::WithTheImage),
-        (machine.initrd(), Loaded::ByItself),
-    ];
     let mut reason = BootError::NoArchive;
-    for (region, loaded) in candidates {
-        let Some(region) = region else { continue };
-        match archive_in(region, loaded, &machine.memory) {
+    for region in [Some(behind), machine.initrd()].into_iter().flatten() {
+        match archive_in(region, &machine.memory) {
             Ok(found) => return Ok(found),
             Err(BootError::NoArchive) => {}
             Err(error) => reason = error,
@@ -231,18 +227,8 @@ fn archive_behind(boot_driver: Region) -> Region {
     )
 }
 
-/// What is known of where an archive's bytes are.
-#[derive(Clone, Copy)]
-enum Loaded {
-    /// It is part of the image, which the loader has cleaned to the point of coherency.
-    WithTheImage,
-    /// In memory or in caches.
-    ByItself,
-}
-
 fn archive_in(
     region: Region,
-    loaded: Loaded,
     memory: &[capelin_dt::MemoryRegion],
 ) -> Result<(&'static [u8], Region), BootError> {
     let is_memory = memory
@@ -251,14 +237,9 @@ fn archive_in(
     if region.size < HEADER_LEN as u64 || !is_memory {
         return Err(BootError::NoArchive);
     }
-    let read = |bytes| match loaded {
-        // SAFETY: it lies in memory (1), as an image that a loader put there (2).
-        Loaded::WithTheImage => unsafe { slice(region.base.0, bytes) },
-        // SAFETY: it lies in memory (1), as an initrd that a loader put there (2), through
-        // the caches or so that they hold nothing older (3).
-        Loaded::ByItself => unsafe { given(region.base.0, bytes) },
-    };
-    let prefix = read(HEADER_LEN);
+    // SAFETY: it lies in memory (1), as an image or initrd that a loader put there (2).
+    let read = |bytes| unsafe { given(region.base.0, bytes) };
+    let prefix = read(HEADER_LEN)?;
     let length = match capelin_archive::total_length(prefix) {
         Ok(length) => length,
         Err(capelin_archive::ArchiveError::BadMagic) => return Err(BootError::NoArchive),
@@ -275,34 +256,35 @@ fn archive_in(
     if length > region.size {
         return Err(too_long);
     }
-    let archive = read(bytes);
+    let archive = read(bytes)?;
     Ok((archive, Region::new(region.base.0, length)))
 }
 
 /// Fills the home memory as `capelin_abi::boot` draws it; what lies behind the
 /// first domain is left as it is.
-fn fill_home(home: Region, modules: &Modules<'_>, args: &[u8]) {
+fn fill_home(home: Region, modules: &Modules<'_>, args: &[u8]) -> Result<(), BootError> {
     let kernel = &modules.kernel;
     let domain = domain_offset(kernel);
     let used = domain + modules.domain_file.len() as u64;
-    // SAFETY: `place` found it to be memory that nothing uses, at least so large
-    // (1), whole pages (2).
-    let mut room = unsafe { Room::take(home.base.0, used.min(home.size)) };
+    // SAFETY: `place` found it to be memory that nothing uses, at least so large (1).
+    let mut room = unsafe { Room::take(home.base.0, used.min(home.size)) }?;
     room.write(0, modules.kernel_file);
     room.zero(kernel.file_bytes, kernel.memory_bytes);
     room.write(kernel.memory_bytes, args);
     room.zero(kernel.memory_bytes + args.len() as u64, domain);
     room.write(domain, modules.domain_file);
     room.finish();
+    Ok(())
 }
 
 /// Fills the table of all kernels: nobody runs yet, on the cores that the tree knows.
-fn fill_peers(peers: Region, cores: &[[u64; 4]]) {
-    // SAFETY: `place` found it to be memory that nothing uses (1), whole pages (2).
-    let mut room = unsafe { Room::take(peers.base.0, peers.size) };
+fn fill_peers(peers: Region, cores: &[[u64; 4]]) -> Result<(), BootError> {
+    // SAFETY: `place` found it to be memory that nothing uses (1).
+    let mut room = unsafe { Room::take(peers.base.0, peers.size) }?;
     room.zero(0, peers.size);
     room.write(CORES_OFFSET, cores.as_bytes());
     room.finish();
+    Ok(())
 }
 
 fn elapsed_ms(since: u64) -> u64 {

@@ -215,6 +215,7 @@ fn check(said: &Said, parts: &Parts) {
     let one = |name: &str| said.get(name).unwrap_or_else(|| panic!("no {name}"))[0];
     assert_eq!(one("magic"), ARGS_MAGIC);
     assert_eq!(one("x0-offset"), 0);
+    assert_eq!(one("mmu-or-cache"), 0);
     assert_eq!(one("home") % (2 << 20), 0);
     assert_eq!(one("home-bytes"), 4 << 20);
     assert_eq!(one("boot-core"), 1);
@@ -285,6 +286,34 @@ fn every_kind_of_virt_board_is_handed_over() {
         assert_eq!(said["psci"], [u64::from(method)], "{name}");
         assert_eq!(said["redistributors"], [u64::from(gic == 3)], "{name}");
     }
+}
+
+/// A core whose firmware left `HCR_EL2.E2H` set, as some can't clear it: EL2 has EL1's
+/// layout of registers and descriptors then.
+#[test]
+fn el2_may_have_el1s_layout() {
+    let Some(parts) = parts() else { return };
+    let mut image = image(&parts.boot, &parts.archive);
+    let word = |image: &[u8], at: usize| u32::from_le_bytes(image[at..at + 4].try_into().unwrap());
+    let first = word(&image, 0);
+    assert_eq!(first >> 26, 5, "the header begins with a branch");
+    // The header's reserved words have room for: mrs x1, hcr_el2; orr x1, x1, #1 << 34;
+    // msr hcr_el2, x1; isb; and the branch.
+    let set = [
+        0xd53c_1101,
+        0xb25e_0021,
+        0xd51c_1101,
+        0xd503_3fdf,
+        first - 12,
+    ];
+    for (at, code) in (32_usize..).step_by(4).zip(set) {
+        image[at..at + 4].copy_from_slice(&u32::to_le_bytes(code));
+    }
+    image[..4].copy_from_slice(&u32::to_le_bytes(5 << 26 | 8));
+    let options = "-M virt,gic-version=3,virtualization=on -cpu max -m 256M";
+    let said = numbers(&run(parts, "e2h", &image, options));
+    check(&said, parts);
+    assert_eq!((&said["el"][..], &said["e2h"][..]), (&[2][..], &[1][..]));
 }
 
 #[test]

@@ -150,6 +150,17 @@ impl Descriptor {
         Self(self.0 & (ADDRESS | VALID | TABLE_OR_PAGE) | attributes(permissions))
     }
 
+    /// A leaf of the kernel's as a regime reads it that has one exception level: EL2 with
+    /// `HCR_EL2.E2H` clear (Arm ARM D8.4.1.2, D8.4.2): AP\[1\] is RES1, XN is where UXN is,
+    /// and PXN is RES0.
+    #[must_use]
+    pub const fn for_one_level(self) -> Self {
+        let Self(bits) = self;
+        let executable = bits & PXN == 0;
+        let rest = bits & !(PXN | UXN) | AP_USER;
+        Self(if executable { rest } else { rest | UXN })
+    }
+
     /// Whether the walker sees anything.
     #[must_use]
     pub const fn is_valid(self) -> bool {
@@ -321,6 +332,21 @@ mod tests {
             Descriptor::table(PhysAddr(0x4000_1000)),
             Ok(Descriptor(0x4000_1003))
         );
+    }
+
+    #[test]
+    fn a_regime_of_one_level_has_one_bit_against_execution() {
+        let page = |permissions| {
+            let leaf = Descriptor::leaf(TableLevel::L3, PhysAddr(0x8765_4000), permissions);
+            leaf.unwrap().for_one_level().0
+        };
+        // XN (54) clear, PXN (53) and nG clear, SH 11, AP 11 (read-only), AF, index 0.
+        assert_eq!(page(Permissions::KERNEL_TEXT), 0x8765_47c3);
+        // XN, AP 01.
+        assert_eq!(page(Permissions::KERNEL_DATA), 0x40_0000_8765_4743);
+        // XN, AP 01, index 3.
+        let device = Permissions::kernel(Access::ReadWrite, Memory::Device);
+        assert_eq!(page(device) & !(3 << 8), 0x40_0000_8765_444f);
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! AArch64 translation tables as values: descriptors, permissions, geometry and
-//! the two control registers. Nothing here touches memory or a register.
+//! the control registers. Nothing here touches memory or a register.
 //!
 //! The regime is EL1&0 stage 1 with the 4 KiB granule and 48-bit addresses in
 //! both halves (Arm ARM D8.2, "VMSAv8-64 translation using the 4 KiB granule"):
@@ -15,7 +15,7 @@
 //! | [`geometry`] | [`TableLevel`]: spans and indices |
 //! | [`permissions`] | [`Permissions`]: what a leaf allows. No value of it is both writable and executable (I9) |
 //! | [`descriptor`] | [`Descriptor`]: the 64-bit encodings and back |
-//! | [`registers`] | the values of `MAIR_EL1` and `TCR_EL1` that the encodings assume |
+//! | [`registers`] | the values of `MAIR_EL1`, `TCR_EL1` and `TCR_EL2` that the encodings assume |
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -27,4 +27,4 @@ pub mod registers;
 pub use descriptor::{Descriptor, DescriptorError, Entry};
 pub use geometry::{ENTRIES, TableLevel, USER_END};
 pub use permissions::{Access, Memory, PermissionError, Permissions};
-pub use registers::{MAIR_EL1, PhysicalRange, tcr_el1};
+pub use registers::{MAIR_EL1, PhysicalRange, tcr_el1, tcr_el2, tcr_lower_half};

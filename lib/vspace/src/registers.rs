@@ -59,6 +59,23 @@ pub const fn tcr_el1(range: PhysicalRange, has_16_bit_asids: bool) -> u64 {
     T0SZ | T1SZ | WALK0 | WALK1 | TG0_4K | TG1_4K | (range.0 as u64) << 32 | asid_size
 }
 
+/// The value of `TCR_EL1`, and of `TCR_EL2` where `HCR_EL2.E2H` is set, for tables in the
+/// lower half alone: as [`tcr_el1`], and nothing is looked up in the upper one (EPD1).
+#[must_use]
+pub const fn tcr_lower_half(range: PhysicalRange) -> u64 {
+    tcr_el1(range, false) | 1 << 23
+}
+
+/// The value of `TCR_EL2` where `HCR_EL2.E2H` is clear (Arm ARM D19.2.140): 48 bits,
+/// 4 KiB granule, walks write-back and inner shareable, no top-byte-ignore; bits 31 and 23
+/// are RES1.
+#[must_use]
+pub const fn tcr_el2(range: PhysicalRange) -> u64 {
+    const T0SZ: u64 = 64 - 48;
+    const WALK0: u64 = 0b01 << 8 | 0b01 << 10 | 0b11 << 12;
+    1 << 31 | 1 << 23 | (range.0 as u64) << 16 | WALK0 | T0SZ
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,6 +87,8 @@ mod tests {
         assert_eq!(range.bits(), 40);
         assert_eq!(tcr_el1(range, true), 0x12_b510_3510);
         assert_eq!(tcr_el1(PhysicalRange::from_mmfr0(0), false), 0xb510_3510);
+        assert_eq!(tcr_lower_half(range), 0x2_b590_3510);
+        assert_eq!(tcr_el2(range), 0x8082_3510);
     }
 
     #[test]

@@ -249,9 +249,6 @@ mod probe {
         tlb::invalidate_all_local();
         cache::clean_to_poc(page, 4096);
         cache::clean_invalidate_to_poc(page, 4096);
-        cache::prepare_uncached_writes(page, 4096);
-        // SAFETY: prepared, whole lines, and written by nobody since.
-        unsafe { cache::discard_after_uncached_writes(page, 4096) };
         cache::sync_instructions(page, 4096);
         report("maintenance is issued without a trap", true);
     }

@@ -13,7 +13,7 @@ fn main() {}
 mod probe {
     use capelin_aarch64::console::EarlyConsole;
     use capelin_aarch64::psci::Psci;
-    use capelin_aarch64::{cpu, pointer};
+    use capelin_aarch64::{cpu, identity, pointer};
     use capelin_abi::VirtAddr;
     use capelin_abi::boot::{CoreArgs, KERNEL_MAGIC, KernelHeader};
     use capelin_abi::flat::FlatHeader;
@@ -63,6 +63,9 @@ mod probe {
         };
         say("magic", args.magic);
         say("el", u64::from(cpu::current_el()));
+        let is_host = identity::Regime::current() == identity::Regime::El2Host;
+        say("e2h", u64::from(is_host));
+        say("mmu-or-cache", u64::from(identity::is_on()));
         say("x0-offset", home.wrapping_sub(here));
         say("home", args.home.base);
         say("home-bytes", args.home.bytes);
