@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: instructions per operation, beside the figures to beat.
 //!
-//! The guest programs `kernel-bench` and `bench` run under `-icount` (one instruction a nanosecond, one host thread,
+//! The guest programs `bench-kernel` and `bench` run under `-icount` (one instruction a nanosecond, one host thread,
 //! seed 1), so a run repeats byte for byte. They print one line a figure, which is an interface:
 //!
 //! ```text
@@ -29,7 +29,7 @@ const HELP: &str = "\
 usage: cargo xtask bench [--image NAME] [--smp N] [--timeout S] [--against FILE]
 
 Runs the guests' benches under -icount and prints them beside the targets; writes target/bench/bench.json.
-First the CPU driver's operations, by a first domain (images/bench-kernel.toml); then boot and memory in use with one
+First the CPU driver's operations, by a first domain (image bench-kernel); then boot and memory in use with one
 core; then the services.
 
   --image NAME      image that holds the program bench (qemu-virt)

@@ -22,7 +22,7 @@ pub(crate) const DEFAULT_IMAGE: &str = "qemu-virt";
 const HELP: &str = "\
 usage: cargo xtask build [--image NAME]
 
-Builds what images/NAME.toml names (qemu-virt), and of that target/capelin/NAME.img.";
+Builds what images/NAME.toml, or [NAME] in tests/images.toml, names (qemu-virt), and of that target/capelin/NAME.img.";
 
 /// The recipe.
 ///

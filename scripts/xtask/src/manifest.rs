@@ -1,8 +1,8 @@
-//! Image manifests: `images/NAME.toml` says what goes into `target/capelin/NAME.img`.
+//! Image manifests: `images/NAME.toml` says what goes into `target/capelin/NAME.img`. Images that only tests boot are
+//! tables of one list, `tests/images.toml`: `[NAME]` with the same fields.
 //!
 //! ```toml
-//! description = "one line"
-//! include = "other"            # optional: the modules of images/other.toml come first
+//! include = "other"            # optional: the modules of the image other come first
 //! boot = "capelin-boot"        # the boot driver's package, unless the included image has it
 //!
 //! [[module]]
@@ -17,7 +17,8 @@
 //! file = "images/facts.pl"     # instead of package
 //! ```
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use capelin_archive::ModuleKind;
 use serde::Deserialize;
@@ -25,6 +26,8 @@ use serde::Deserialize;
 use crate::error::{Error, Result};
 use crate::workspace;
 
+/// The list of the images that only tests boot.
+const LIST: &str = "tests/images.toml";
 /// Manifests that include each other deeper than this do so in a circle.
 const MAX_INCLUDES: u32 = 8;
 
@@ -58,11 +61,9 @@ pub(crate) enum Source {
     File(PathBuf),
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawManifest {
-    #[serde(rename = "description")]
-    _description: String,
     include: Option<String>,
     boot: Option<String>,
     boot_bin: Option<String>,
@@ -70,7 +71,7 @@ struct RawManifest {
     modules: Vec<RawModule>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawModule {
     name: Option<String>,
@@ -92,15 +93,18 @@ enum RawKind {
 }
 
 impl Manifest {
-    /// Reads `images/NAME.toml` and what it includes.
+    /// Reads what `image` holds, and what it includes.
     ///
     /// # Errors
-    /// If a file is missing or malformed.
+    /// If neither a file nor the list has it, or what says so is malformed.
     pub(crate) fn load(image: &str) -> Result<Self> {
+        Self::of(image, &list()?)
+    }
+
+    fn of(image: &str, list: &List) -> Result<Self> {
         let mut modules = Vec::new();
-        let boot = collect(image, &mut modules, MAX_INCLUDES)?;
-        let path = path(image);
-        let boot = boot.ok_or_else(|| malformed(&path, "no boot driver"))?;
+        let boot = collect(image, list, &mut modules, MAX_INCLUDES)?;
+        let boot = boot.ok_or_else(|| malformed(&path(image), "no boot driver"))?;
         Ok(Self { boot, modules })
     }
 
@@ -126,22 +130,50 @@ fn path(image: &str) -> PathBuf {
         .join(format!("{image}.toml"))
 }
 
-fn malformed(path: &std::path::Path, what: impl Into<String>) -> Error {
+/// The images that only tests boot.
+type List = BTreeMap<String, RawManifest>;
+
+fn list() -> Result<List> {
+    let path = workspace::root().join(LIST);
+    let text = read(&path)?;
+    toml::from_str(&text).map_err(|error| malformed(&path, error.to_string()))
+}
+
+fn read(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).map_err(|error| Error::File(path.to_owned(), error))
+}
+
+fn malformed(path: &Path, what: impl Into<String>) -> Error {
     Error::Malformed(path.to_owned(), what.into())
 }
 
-fn collect(image: &str, modules: &mut Vec<ModuleEntry>, depth: u32) -> Result<Option<Program>> {
+/// Adds the modules of `image` to `modules`; its boot driver, if it names one.
+fn collect(
+    image: &str,
+    list: &List,
+    modules: &mut Vec<ModuleEntry>,
+    depth: u32,
+) -> Result<Option<Program>> {
     let path = path(image);
+    let (path, raw) = match list.get(image) {
+        Some(raw) if !path.exists() => (Path::new(LIST).join(image), raw.clone()),
+        Some(_) => return Err(malformed(&path, format!("stands in {LIST}, too"))),
+        None => {
+            let text = read(&path)?;
+            let raw = toml::from_str(&text).map_err(|error| malformed(&path, error.to_string()))?;
+            (path, raw)
+        }
+    };
     if depth == 0 {
         return Err(malformed(&path, "includes itself"));
     }
-    let text = std::fs::read_to_string(&path).map_err(|error| Error::File(path.clone(), error))?;
-    let (raw, own) = parse(&text).map_err(|what| malformed(&path, what))?;
     let inherited = match &raw.include {
-        Some(include) => collect(include, modules, depth - 1)?,
+        Some(include) => collect(include, list, modules, depth - 1)?,
         None => None,
     };
-    modules.extend(own);
+    for module in raw.modules {
+        modules.push(entry(module).map_err(|what| malformed(&path, what))?);
+    }
     let own_boot = raw.boot.map(|package| Program {
         package,
         bin: raw.boot_bin.unwrap_or_else(|| "boot".to_owned()),
@@ -149,14 +181,7 @@ fn collect(image: &str, modules: &mut Vec<ModuleEntry>, depth: u32) -> Result<Op
     Ok(own_boot.or(inherited))
 }
 
-fn parse(text: &str) -> Result<(RawManifest, Vec<ModuleEntry>), String> {
-    let mut raw: RawManifest = toml::from_str(text).map_err(|error| error.to_string())?;
-    let modules = std::mem::take(&mut raw.modules);
-    let modules: Result<_, _> = modules.into_iter().map(module).collect();
-    Ok((raw, modules?))
-}
-
-fn module(raw: RawModule) -> Result<ModuleEntry, String> {
+fn entry(raw: RawModule) -> Result<ModuleEntry, String> {
     let kind = match raw.kind {
         RawKind::Kernel => ModuleKind::Kernel,
         RawKind::Flat => ModuleKind::Flat,
@@ -187,61 +212,89 @@ fn module(raw: RawModule) -> Result<ModuleEntry, String> {
 mod tests {
     use super::*;
 
+    fn of(image: &str, list: &str) -> Result<Manifest> {
+        let list =
+            toml::from_str(list).map_err(|error| malformed(Path::new(LIST), error.to_string()))?;
+        Manifest::of(image, &list)
+    }
+
     #[test]
-    fn defaults_and_explicit_fields() {
-        let text = r#"
-            description = "x"
+    fn defaults_explicit_fields_and_what_is_included() {
+        let list = r#"
+            [one]
             boot = "capelin-boot"
-            [[module]]
-            package = "capelin-cpudriver"
-            bin = "cpudriver"
-            kind = "kernel"
-            [[module]]
+            module = [{ package = "capelin-cpudriver", bin = "cpudriver", kind = "kernel" }]
+            [two]
+            include = "one"
+            [[two.module]]
             package = "fish"
-            [[module]]
+            [[two.module]]
             name = "facts"
             kind = "raw"
             file = "images/facts.pl"
         "#;
-        let (raw, modules) = parse(text).unwrap();
-        assert_eq!(raw.boot.as_deref(), Some("capelin-boot"));
-        assert_eq!(modules[0].name, "cpudriver");
-        assert_eq!(modules[0].kind, ModuleKind::Kernel);
-        assert_eq!(modules[1].name, "fish");
-        assert_eq!(modules[1].kind, ModuleKind::Elf);
-        assert_eq!(modules[2].source, Source::File("images/facts.pl".into()));
+        let found = of("two", list).unwrap();
+        assert_eq!(
+            (&*found.boot.package, &*found.boot.bin),
+            ("capelin-boot", "boot")
+        );
+        let names = found
+            .modules
+            .iter()
+            .map(|module| (&*module.name, module.kind));
+        let expected = [
+            ("cpudriver", ModuleKind::Kernel),
+            ("fish", ModuleKind::Elf),
+            ("facts", ModuleKind::Raw),
+        ];
+        assert!(names.eq(expected));
+        assert_eq!(
+            found.modules[2].source,
+            Source::File("images/facts.pl".into())
+        );
+        assert_eq!(of("one", list).unwrap().modules.len(), 1);
     }
 
     #[test]
     fn contradictions_are_refused() {
         for module in [
-            "package = 'a'\nfile = 'b'",
+            "package = 'a', file = 'b'",
             "name = 'neither'",
-            "file = 'x'\nkind = 'raw'",
-            "name = 'x'\nfile = 'x'\nkind = 'elf'",
-            "package = 'a'\nkind = 'exe'",
-            "package = 'a'\ncolour = 'red'",
+            "file = 'x', kind = 'raw'",
+            "name = 'x', file = 'x', kind = 'elf'",
+            "package = 'a', kind = 'exe'",
+            "package = 'a', colour = 'red'",
         ] {
-            let text = format!("description = 'x'\n[[module]]\n{module}");
-            assert!(parse(&text).is_err(), "{module}");
+            let list = format!("[x]\nboot = 'b'\nmodule = [{{ {module} }}]");
+            assert!(of("x", &list).is_err(), "{module}");
         }
+        let fine = "[x]\nboot = 'b'\nmodule = [{ package = 'a' }]";
+        assert!(of("x", fine).is_ok());
+    }
+
+    #[test]
+    fn circles_strangers_and_twins_are_refused() {
+        assert!(of("x", "[x]\nboot = 'b'\ninclude = 'x'").is_err());
+        assert!(of("x", "[x]\nboot = 'b'\ninclude = 'nobody'").is_err());
+        assert!(of("x", "[y]\nboot = 'b'").is_err());
+        assert!(
+            of("x", "[x]\ninclude = 'y'\n[y]").is_err(),
+            "no boot driver"
+        );
+        assert!(of("qemu-virt", "[qemu-virt]\nboot = 'b'").is_err());
     }
 
     #[test]
     fn every_image_of_the_tree_can_be_read() {
         let folder = workspace::root().join("images");
-        let mut count = 0;
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path
-                .extension()
-                .is_some_and(|extension| extension == "toml")
-            {
-                let name = path.file_stem().unwrap().to_str().unwrap();
-                Manifest::load(name).unwrap();
-                count += 1;
-            }
+        let files = std::fs::read_dir(folder).unwrap();
+        let files = files.map(|entry| entry.unwrap().path());
+        let files = files.filter(|path| path.extension().is_some_and(|it| it == "toml"));
+        let names = files.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned());
+        let names: Vec<_> = names.chain(list().unwrap().into_keys()).collect();
+        assert!(names.len() > 2);
+        for name in names {
+            Manifest::load(&name).unwrap();
         }
-        assert!(count > 0);
     }
 }

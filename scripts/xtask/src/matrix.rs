@@ -1,7 +1,7 @@
 //! The guest cases: one entry a behaviour, what it is booted with, what it is told, what must come of it.
 //!
 //! To add a case, add an entry to one of the lists; to add a behaviour, write a guest program that reports
-//! `test NAME ... ok` for each of its tests, put it into `images/test.toml`, and add an entry that runs it.
+//! `test NAME ... ok` for each of its tests, put an image of it into `tests/images.toml`, and add an entry that runs it.
 //!
 //! Long, since it is a table: all guest cases are looked up here.
 
@@ -800,7 +800,7 @@ fn programs() -> Vec<GuestCase> {
             least_tests: 20,
             forbidden: vec!["cpu 0: panic"],
             timeout_s: 150,
-            ..GuestCase::new("programs/runtime", "--image rt-test --smp 1")
+            ..GuestCase::new("programs/runtime", "--image test-runtime --smp 1")
         },
         GuestCase {
             // Nothing of a hundred programs, crashed ones among them, is left behind.

@@ -9,7 +9,7 @@
 //! bench nothing  (for itself) ends at once
 //! ```
 //! Run under `-icount`, where an instruction takes a nanosecond: `cargo xtask bench` does. Operations
-//! of the CPU driver are timed without any of this by the program `kernel-bench`.
+//! of the CPU driver are timed without any of this by the program `bench-kernel`.
 //!
 //! | module | times |
 //! | --- | --- |

@@ -38,7 +38,7 @@ pub use child::Child;
 pub use report::{Failure, Outcome, Suite, check, equal, refused};
 pub use world::World;
 
-/// Declares the program: `guest_harness::program!(tests)` with `fn tests(suite: &mut Suite)`.
+/// Declares the program: `capelin_harness::program!(tests)` with `fn tests(suite: &mut Suite)`.
 #[macro_export]
 macro_rules! program {
     ($tests:path) => {

@@ -6,16 +6,16 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use guest_harness::abi::capability::{CNODE_BYTES, CNODE_SLOTS, VNODE_BYTES};
-use guest_harness::abi::layout::slot;
-use guest_harness::abi::syscall::Invocation;
-use guest_harness::abi::{CapAddress, CapRef, ObjectType, PAGE_SIZE, Rights, SysError};
-use guest_harness::child::Endpoint;
-use guest_harness::fault::{peek, poke};
-use guest_harness::world::READ_WRITE;
-use guest_harness::{Child, Failure, Outcome, Suite, World, call, check, equal, refused, svc};
+use capelin_harness::abi::capability::{CNODE_BYTES, CNODE_SLOTS, VNODE_BYTES};
+use capelin_harness::abi::layout::slot;
+use capelin_harness::abi::syscall::Invocation;
+use capelin_harness::abi::{CapAddress, CapRef, ObjectType, PAGE_SIZE, Rights, SysError};
+use capelin_harness::child::Endpoint;
+use capelin_harness::fault::{peek, poke};
+use capelin_harness::world::READ_WRITE;
+use capelin_harness::{Child, Failure, Outcome, Suite, World, call, check, equal, refused, svc};
 
-guest_harness::program!(tests);
+capelin_harness::program!(tests);
 
 /// L1 slots that these tests fill with CNodes of their own, far above the harness's.
 const L1_BASE: u32 = 200;
@@ -325,9 +325,9 @@ fn zeroed(world: &mut World) -> Outcome {
 
 fn devices(world: &mut World) -> Outcome {
     // The distributor's type register says how many interrupts there are: never 0.
-    let registers = guest_harness::world::distributor();
+    let registers = capelin_harness::world::distributor();
     let (number, region) = (0..)
-        .map_while(|n| guest_harness::world::devices(u64::from(n)).map(|region| (n, region)))
+        .map_while(|n| capelin_harness::world::devices(u64::from(n)).map(|region| (n, region)))
         .find(|(_, region)| {
             region.base <= registers.base && registers.base < region.base + region.bytes
         })
@@ -358,9 +358,12 @@ fn devices(world: &mut World) -> Outcome {
     let (address, mapping) = world.map(
         device,
         PAGE_SIZE,
-        guest_harness::abi::syscall::MapFlags::READ,
+        capelin_harness::abi::syscall::MapFlags::READ,
     )?;
-    check(guest_harness::fault::peek32(address + 4) != 0, "GICD_TYPER")?;
+    check(
+        capelin_harness::fault::peek32(address + 4) != 0,
+        "GICD_TYPER",
+    )?;
     call::unmap(mapping)?;
     call::delete(device)?;
     Ok(())
@@ -458,7 +461,7 @@ fn revoke_tree(world: &mut World) -> Outcome {
     }
     check(call::is_empty(copy), "a copy is left")?;
     for page in 0..64 {
-        let read = guest_harness::fault::read(address + page * PAGE_SIZE);
+        let read = capelin_harness::fault::read(address + page * PAGE_SIZE);
         check(read.is_err(), "a mapping is left")?;
     }
     check(!call::is_empty(ram), "what was revoked stays")?;
@@ -743,7 +746,7 @@ fn own_cspace(world: &mut World) -> Outcome {
     child.until_blocked()?;
     call::delete(child.dispatcher)?;
     let before = TICKS.load(Ordering::Relaxed);
-    let result = call::wait(false, guest_harness::child::delivered(), call::after(5));
+    let result = call::wait(false, capelin_harness::child::delivered(), call::after(5));
     equal(result[0], SysError::TimedOut as u64, "a wait")?;
     equal(
         TICKS.load(Ordering::Relaxed),

@@ -8,20 +8,20 @@
 
 use core::cell::Cell;
 
-use guest_harness::abi::boot::{ARGS_MAGIC, CoreArgs, KERNEL_MAGIC, KernelHeader};
-use guest_harness::abi::dispatcher::offset;
-use guest_harness::abi::layout::slot;
-use guest_harness::abi::syscall::{Invocation, MapFlags, SendFlags};
-use guest_harness::abi::{
+use capelin_harness::abi::boot::{ARGS_MAGIC, CoreArgs, KERNEL_MAGIC, KernelHeader};
+use capelin_harness::abi::dispatcher::offset;
+use capelin_harness::abi::layout::slot;
+use capelin_harness::abi::syscall::{Invocation, MapFlags, SendFlags};
+use capelin_harness::abi::{
     ABI_VERSION, CapAddress, CapRef, ObjectType, PAGE_SIZE, Rights, SysError,
 };
-use guest_harness::child::Endpoint;
-use guest_harness::fault::{peek, poke, read};
-use guest_harness::report::line;
-use guest_harness::world::READ_WRITE;
-use guest_harness::{Child, Failure, Outcome, Suite, World, call, check, code, refused, svc};
+use capelin_harness::child::Endpoint;
+use capelin_harness::fault::{peek, poke, read};
+use capelin_harness::report::line;
+use capelin_harness::world::READ_WRITE;
+use capelin_harness::{Child, Failure, Outcome, Suite, World, call, check, code, refused, svc};
 
-guest_harness::program!(tests);
+capelin_harness::program!(tests);
 
 /// Entries of a table, and slots of a CNode.
 const ENTRIES: u64 = 512;
@@ -317,7 +317,7 @@ fn messages(world: &mut World, paths: &Paths) -> Outcome {
         let _ = call::call(own.cap, &[1; 8], 0, u64::MAX);
     })?;
     paths.any("wait for a deadline", || {
-        let seen = guest_harness::child::delivered();
+        let seen = capelin_harness::child::delivered();
         let _ = call::wait(true, seen, svc::counter() + 1000);
     })?;
     paths.any("a page fault", || {
@@ -426,7 +426,7 @@ fn nonsense(world: &mut World, paths: &Paths) -> Outcome {
         paths.0.set(paths.0.get() + 1);
     }
     check(
-        peek(guest_harness::abi::layout::BOOT_INFO.0) != 0,
+        peek(capelin_harness::abi::layout::BOOT_INFO.0) != 0,
         "it goes on",
     )?;
     check(Rights::all().bits() == 0x3f, "rights")

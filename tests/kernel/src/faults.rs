@@ -4,15 +4,15 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![forbid(unsafe_code)]
 
-use guest_harness::abi::dispatcher::{Upcall, context, offset};
-use guest_harness::abi::syscall::{DispatcherState, Invocation, KernelCounter};
-use guest_harness::abi::{PAGE_SIZE, SysError};
-use guest_harness::child::{Endpoint, delivered};
-use guest_harness::fault::{self, Pager};
-use guest_harness::world::READ_WRITE;
-use guest_harness::{Child, Outcome, Suite, World, call, check, code, equal, refused};
+use capelin_harness::abi::dispatcher::{Upcall, context, offset};
+use capelin_harness::abi::syscall::{DispatcherState, Invocation, KernelCounter};
+use capelin_harness::abi::{PAGE_SIZE, SysError};
+use capelin_harness::child::{Endpoint, delivered};
+use capelin_harness::fault::{self, Pager};
+use capelin_harness::world::READ_WRITE;
+use capelin_harness::{Child, Outcome, Suite, World, call, check, code, equal, refused};
 
-guest_harness::program!(tests);
+capelin_harness::program!(tests);
 
 /// Addresses that no program may touch.
 const WILD: [u64; 8] = [
@@ -76,7 +76,7 @@ fn dies(
     routine: u64,
     argument: u64,
     classes: &[u64],
-) -> Result<[u64; 2], guest_harness::Failure> {
+) -> Result<[u64; 2], capelin_harness::Failure> {
     let child = Child::new(world, routine, argument)?;
     child.run()?;
     let (state, code) = child.finish()?;
@@ -145,7 +145,7 @@ fn death(world: &mut World) -> Outcome {
     child.run()?;
     child.finish()?;
     let event = endpoint.take();
-    let event = event.ok_or(guest_harness::Failure::because("nobody told"))?;
+    let event = event.ok_or(capelin_harness::Failure::because("nobody told"))?;
     check(event.header.is_event(), "an event")?;
     equal(event.badge, 41, "the badge")?;
     equal(event.words[0], DispatcherState::Faulted as u64, "the state")?;
@@ -187,7 +187,7 @@ fn self_paging(world: &mut World) -> Outcome {
     fault::set_pager(Some(Pager {
         page: address,
         invocation: [
-            guest_harness::abi::syscall::invoke_word(table.into(), Invocation::Map),
+            capelin_harness::abi::syscall::invoke_word(table.into(), Invocation::Map),
             call::word(frame),
             place,
             0,
@@ -310,7 +310,7 @@ fn garbage(world: &mut World) -> Outcome {
 extern "C" fn resume_trap(area: u64) -> u64 {
     let mut registers = [0; 12];
     registers[0] = area;
-    guest_harness::svc::resume(&mut registers);
+    capelin_harness::svc::resume(&mut registers);
     registers[0]
 }
 

@@ -2,10 +2,10 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![forbid(unsafe_code)]
 
-use guest_harness::abi::syscall::{DispatcherFlags, DispatcherState};
-use guest_harness::{Child, Failure, Outcome, Suite, World, check, code, equal};
+use capelin_harness::abi::syscall::{DispatcherFlags, DispatcherState};
+use capelin_harness::{Child, Failure, Outcome, Suite, World, check, code, equal};
 
-guest_harness::program!(tests);
+capelin_harness::program!(tests);
 
 /// Switches that each worker waits for.
 const ROUNDS: u64 = 200;
@@ -60,7 +60,7 @@ fn workers(world: &mut World, seeds: &[u64]) -> Outcome {
 fn fresh(world: &mut World) -> Outcome {
     workers(world, &[0x7777])?;
     let running = worker(world, 0x6666)?;
-    guest_harness::call::yield_now();
+    capelin_harness::call::yield_now();
     let child = Child::with_flags(world, code::fp_fresh(), 0, DispatcherFlags::FP)?;
     child.run()?;
     check(
@@ -76,8 +76,8 @@ fn fresh(world: &mut World) -> Outcome {
 /// The owner of the registers is deleted while it owns them.
 fn owner_dies(world: &mut World) -> Outcome {
     let owner = worker(world, 0x1234)?;
-    guest_harness::call::yield_now();
-    guest_harness::call::delete(owner.dispatcher)?;
+    capelin_harness::call::yield_now();
+    capelin_harness::call::delete(owner.dispatcher)?;
     let other = Child::with_flags(world, code::fp_fresh(), 0, DispatcherFlags::FP)?;
     other.run()?;
     check(
@@ -94,7 +94,7 @@ fn refused(world: &mut World) -> Outcome {
         "FP without the flag",
     )?;
     equal(
-        guest_harness::call::fault_register(child.dispatcher, 34)? >> 26,
+        capelin_harness::call::fault_register(child.dispatcher, 34)? >> 26,
         0x07,
         "the class of the exception",
     )

@@ -3,15 +3,15 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![forbid(unsafe_code)]
 
-use guest_harness::abi::layout::slot;
-use guest_harness::abi::syscall::{Invocation, KernelCounter, SendFlags};
-use guest_harness::abi::{CapAddress, ObjectType, PAGE_SIZE, SysError};
-use guest_harness::child::{Child, Endpoint, Message, delivered};
-use guest_harness::fault::{peek32, poke32};
-use guest_harness::world::{self, READ_WRITE};
-use guest_harness::{Failure, Outcome, Suite, World, call, check, equal, refused};
+use capelin_harness::abi::layout::slot;
+use capelin_harness::abi::syscall::{Invocation, KernelCounter, SendFlags};
+use capelin_harness::abi::{CapAddress, ObjectType, PAGE_SIZE, SysError};
+use capelin_harness::child::{Child, Endpoint, Message, delivered};
+use capelin_harness::fault::{peek32, poke32};
+use capelin_harness::world::{self, READ_WRITE};
+use capelin_harness::{Failure, Outcome, Suite, World, call, check, equal, refused};
 
-guest_harness::program!(tests);
+capelin_harness::program!(tests);
 
 /// First interrupt of those in [`slot::IRQ`].
 const FIRST_SPI: u32 = 32;
@@ -31,8 +31,8 @@ fn tests(suite: &mut Suite) {
     let bench = match prepare(suite.world()) {
         Ok(bench) => bench,
         Err(failure) => {
-            guest_harness::report::line(format_args!("  {failure}"));
-            guest_harness::report::line(format_args!("test interrupts/start ... FAILED"));
+            capelin_harness::report::line(format_args!("  {failure}"));
+            capelin_harness::report::line(format_args!("test interrupts/start ... FAILED"));
             return;
         }
     };
@@ -111,7 +111,7 @@ impl Bench {
         );
         // The distributor needs a moment, even an emulated one.
         let until = call::after(1);
-        while guest_harness::svc::counter() < until {}
+        while capelin_harness::svc::counter() < until {}
     }
 
     fn is_enabled(self, intid: u32) -> bool {
@@ -202,7 +202,7 @@ fn once(world: &mut World, bench: Bench) -> Outcome {
         bench.nothing("a second one before the first was acknowledged")?;
         acknowledge(destination)?;
         let until = call::after(1);
-        while guest_harness::svc::counter() < until {}
+        while capelin_harness::svc::counter() < until {}
         let event = bench.take()?;
         equal(event.words[0], 100, "the second one")?;
         acknowledge(destination)?;
@@ -284,7 +284,7 @@ fn unbound(world: &mut World, bench: Bench) -> Outcome {
     // Bound anew, the one that pends comes.
     let destination = bench.bind(world, source)?;
     let until = call::after(1);
-    while guest_harness::svc::counter() < until {}
+    while capelin_harness::svc::counter() < until {}
     equal(bench.take()?.words[0], 105, "the interrupt")?;
     acknowledge(destination)?;
     // Deleting the source takes the destination along.

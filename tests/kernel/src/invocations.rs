@@ -8,16 +8,16 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![forbid(unsafe_code)]
 
-use guest_harness::abi::layout::slot;
-use guest_harness::abi::syscall::{Invocation, MapFlags, invoke_word};
-use guest_harness::abi::{CapAddress, CapRef, Level, ObjectType, PAGE_SIZE, Rights, SysError};
-use guest_harness::child::{Endpoint, delivered};
-use guest_harness::world::READ_WRITE;
-use guest_harness::{
+use capelin_harness::abi::layout::slot;
+use capelin_harness::abi::syscall::{Invocation, MapFlags, invoke_word};
+use capelin_harness::abi::{CapAddress, CapRef, Level, ObjectType, PAGE_SIZE, Rights, SysError};
+use capelin_harness::child::{Endpoint, delivered};
+use capelin_harness::world::READ_WRITE;
+use capelin_harness::{
     Child, Failure, Outcome, Suite, World, call, check, code, equal, fault, refused, report, svc,
 };
 
-guest_harness::program!(tests);
+capelin_harness::program!(tests);
 
 /// Random argument vectors for each pair of object and invocation.
 const VECTORS: u32 = 150;
@@ -534,7 +534,7 @@ fn storm(world: &mut World, same: bool) -> Outcome {
             svc::nop(&mut registers);
             equal(
                 registers[0],
-                guest_harness::abi::ABI_VERSION,
+                capelin_harness::abi::ABI_VERSION,
                 "the kernel still answers",
             )?;
         }

@@ -5,14 +5,14 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![forbid(unsafe_code)]
 
-use guest_harness::abi::capability::CNODE_BYTES;
-use guest_harness::abi::layout::slot;
-use guest_harness::abi::syscall::{Invocation, KernelLeaf};
-use guest_harness::abi::{ObjectType, PAGE_SIZE, SysError};
-use guest_harness::world::{self, READ_WRITE};
-use guest_harness::{Failure, Outcome, Suite, World, call, check, equal, refused};
+use capelin_harness::abi::capability::CNODE_BYTES;
+use capelin_harness::abi::layout::slot;
+use capelin_harness::abi::syscall::{Invocation, KernelLeaf};
+use capelin_harness::abi::{ObjectType, PAGE_SIZE, SysError};
+use capelin_harness::world::{self, READ_WRITE};
+use capelin_harness::{Failure, Outcome, Suite, World, call, check, equal, refused};
 
-guest_harness::program!(tests);
+capelin_harness::program!(tests);
 
 /// Addresses from here on are the kernel's (TTBR1, 48 bits).
 const HIGH: u64 = 0xffff_0000_0000_0000;
@@ -134,9 +134,9 @@ fn window(world: &mut World) -> Outcome {
     let (address, mapping) = world.map(
         frame,
         PAGE_SIZE,
-        READ_WRITE | guest_harness::abi::syscall::MapFlags::UNCACHED,
+        READ_WRITE | capelin_harness::abi::syscall::MapFlags::UNCACHED,
     )?;
-    guest_harness::fault::poke(address, 1);
+    capelin_harness::fault::poke(address, 1);
     call::unmap(mapping)?;
     let (_, base, bytes) = call::identify(frame)?;
     let after = each(|leaf| {
@@ -211,7 +211,7 @@ fn user_addresses(world: &mut World) -> Outcome {
     })?;
     // Across the end of what is mapped: nothing is written.
     let last = buffer + PAGE_SIZE - 16;
-    guest_harness::fault::poke(last, 0x55);
+    capelin_harness::fault::poke(last, 0x55);
     refused(read_log(last), SysError::BadPointer, "over the end")
 }
 

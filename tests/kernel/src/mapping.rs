@@ -2,18 +2,18 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![forbid(unsafe_code)]
 
-use guest_harness::abi::capability::VNODE_BYTES;
-use guest_harness::abi::dispatcher::FRAME_BYTES;
-use guest_harness::abi::layout::slot;
-use guest_harness::abi::syscall::{DispatcherState, Invocation, MapFlags};
-use guest_harness::abi::{CapAddress, ObjectType, PAGE_SIZE, Rights, SysError};
-use guest_harness::fault::{self, peek, poke, read, write};
-use guest_harness::island::Island;
-use guest_harness::report::line;
-use guest_harness::world::READ_WRITE;
-use guest_harness::{Outcome, Suite, World, call, check, equal, refused};
+use capelin_harness::abi::capability::VNODE_BYTES;
+use capelin_harness::abi::dispatcher::FRAME_BYTES;
+use capelin_harness::abi::layout::slot;
+use capelin_harness::abi::syscall::{DispatcherState, Invocation, MapFlags};
+use capelin_harness::abi::{CapAddress, ObjectType, PAGE_SIZE, Rights, SysError};
+use capelin_harness::fault::{self, peek, poke, read, write};
+use capelin_harness::island::Island;
+use capelin_harness::report::line;
+use capelin_harness::world::READ_WRITE;
+use capelin_harness::{Outcome, Suite, World, call, check, equal, refused};
 
-guest_harness::program!(tests);
+capelin_harness::program!(tests);
 
 const READ: MapFlags = MapFlags::READ;
 const READ_EXECUTE: MapFlags = MapFlags::READ.union(MapFlags::EXECUTE);
@@ -533,7 +533,7 @@ fn address_spaces(world: &mut World) -> Outcome {
     for (island, code) in islands.iter().zip([3, 4]) {
         poke(island.data, 1 << 32 | code);
         while call::status(island.dispatcher)?.0 == DispatcherState::Runnable {
-            check(guest_harness::svc::counter() < limit, "it doesn't end")?;
+            check(capelin_harness::svc::counter() < limit, "it doesn't end")?;
             call::yield_now();
         }
         let ended = call::status(island.dispatcher)?;

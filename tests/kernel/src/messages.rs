@@ -6,20 +6,20 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use guest_harness::abi::dispatcher::offset;
-use guest_harness::abi::layout::{DISPATCHER_FRAME, slot};
-use guest_harness::abi::lmp::{COUNTED_BADGE, MessageHeader, ring_bytes};
-use guest_harness::abi::syscall::{
+use capelin_harness::abi::dispatcher::offset;
+use capelin_harness::abi::layout::{DISPATCHER_FRAME, slot};
+use capelin_harness::abi::lmp::{COUNTED_BADGE, MessageHeader, ring_bytes};
+use capelin_harness::abi::syscall::{
     DIRECT_MESSAGE, DispatcherState, Invocation, SendFlags, send_word,
 };
-use guest_harness::abi::{CapAddress, CapRef, ObjectType, PAGE_SIZE, Rights, SysError};
-use guest_harness::child::{Endpoint, delivered};
-use guest_harness::fault::{peek, poke};
-use guest_harness::{
+use capelin_harness::abi::{CapAddress, CapRef, ObjectType, PAGE_SIZE, Rights, SysError};
+use capelin_harness::child::{Endpoint, delivered};
+use capelin_harness::fault::{peek, poke};
+use capelin_harness::{
     Child, Failure, Outcome, Suite, World, call, check, code, equal, refused, svc,
 };
 
-guest_harness::program!(tests);
+capelin_harness::program!(tests);
 
 const NONE: SendFlags = SendFlags::empty();
 const NEVER: u64 = u64::MAX;
@@ -43,7 +43,7 @@ fn share(index: usize, value: u64) {
 fn tests(suite: &mut Suite) {
     let world = suite.world();
     let Ok(own) = Endpoint::own(world, offset::ENDPOINTS, CAPACITY as usize) else {
-        guest_harness::report::line(format_args!("test messages/endpoint ... FAILED"));
+        capelin_harness::report::line(format_args!("test messages/endpoint ... FAILED"));
         return;
     };
     suite.test("messages/registers-kept", |_| registers_kept());
@@ -81,7 +81,7 @@ fn tests(suite: &mut Suite) {
 
 fn registers_kept() -> Outcome {
     for routine in [code::kept(), code::kept_by_yield()] {
-        let changed = guest_harness::fault::jump(routine);
+        let changed = capelin_harness::fault::jump(routine);
         equal(
             changed.unwrap_or(99),
             0,
@@ -719,7 +719,7 @@ extern "C" fn notified(frame_address: u64) -> u64 {
 
 fn notify_wakes(world: &mut World, _: Endpoint) -> Outcome {
     let child = Child::of(world, notified, 0)?;
-    child.set(guest_harness::child::own::ARGUMENT, child.frame);
+    child.set(capelin_harness::child::own::ARGUMENT, child.frame);
     let cap = world.slot()?;
     make_notify(child.dispatcher, 3, cap)?;
     child.run()?;

@@ -4,20 +4,20 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![forbid(unsafe_code)]
 
-use guest_harness::abi::dispatcher::offset;
-use guest_harness::abi::layout::{DISPATCHER_FRAME, slot};
-use guest_harness::abi::rights::{Condition, INVOKED, Kinds, Need, Operation, Row, TABLE};
-use guest_harness::abi::syscall::{DIRECT_MESSAGE, Invocation, MapFlags, SendFlags, send_word};
-use guest_harness::abi::{CapAddress, CapRef, ObjectType, PAGE_SIZE, Rights, SysError, error};
-use guest_harness::child::{Endpoint, delivered};
-use guest_harness::fault::poke;
-use guest_harness::island::Island;
-use guest_harness::world::READ_WRITE;
-use guest_harness::{
+use capelin_harness::abi::dispatcher::offset;
+use capelin_harness::abi::layout::{DISPATCHER_FRAME, slot};
+use capelin_harness::abi::rights::{Condition, INVOKED, Kinds, Need, Operation, Row, TABLE};
+use capelin_harness::abi::syscall::{DIRECT_MESSAGE, Invocation, MapFlags, SendFlags, send_word};
+use capelin_harness::abi::{CapAddress, CapRef, ObjectType, PAGE_SIZE, Rights, SysError, error};
+use capelin_harness::child::{Endpoint, delivered};
+use capelin_harness::fault::poke;
+use capelin_harness::island::Island;
+use capelin_harness::world::READ_WRITE;
+use capelin_harness::{
     Child, Failure, Outcome, Suite, World, call, check, code, equal, refused, report, svc,
 };
 
-guest_harness::program!(tests);
+capelin_harness::program!(tests);
 
 fn tests(suite: &mut Suite) {
     suite.test("rights/each-alone-missing", each_alone_missing);
@@ -324,7 +324,7 @@ impl Stage {
         use Invocation as I;
         let kernel = call::word(slot::KERNEL);
         let to = call::word(world.slot()?);
-        let (home, buffer) = (guest_harness::world::home().base, self.buffer);
+        let (home, buffer) = (capelin_harness::world::home().base, self.buffer);
         let (arguments, then) = match invocation {
             I::ReadLog => ([buffer, 64, 0], Then::Works),
             I::Seal => ([frame(world)?, 0, 0], Then::Works),

@@ -6,14 +6,14 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use guest_harness::abi::CapAddress;
-use guest_harness::abi::dispatcher::Upcall;
-use guest_harness::abi::layout::slot;
-use guest_harness::abi::syscall::{DispatcherState, Invocation, SendFlags};
-use guest_harness::child::{delivered, own};
-use guest_harness::{Child, Failure, Outcome, Suite, World, call, check, svc};
+use capelin_harness::abi::CapAddress;
+use capelin_harness::abi::dispatcher::Upcall;
+use capelin_harness::abi::layout::slot;
+use capelin_harness::abi::syscall::{DispatcherState, Invocation, SendFlags};
+use capelin_harness::child::{delivered, own};
+use capelin_harness::{Child, Failure, Outcome, Suite, World, call, check, svc};
 
-guest_harness::program!(tests);
+capelin_harness::program!(tests);
 
 const NEVER: u64 = u64::MAX;
 /// Instructions that one entry of the kernel may take.
@@ -76,7 +76,7 @@ fn shares<const N: usize>(children: [&Child; N]) -> Result<[u64; N], Failure> {
     for child in children {
         call::invoke(child.dispatcher, Invocation::Stop, &[])?;
     }
-    guest_harness::report::line(format_args!("  shares in thousandths: {shares:?}"));
+    capelin_harness::report::line(format_args!("  shares in thousandths: {shares:?}"));
     Ok(shares)
 }
 
@@ -197,7 +197,7 @@ fn light(world: &mut World) -> Outcome {
     let [a, b, c] = &busy;
     shares([&light, a, b, c])?;
     let late = nanoseconds(LATEST.load(Ordering::Relaxed));
-    guest_harness::report::line(format_args!("  at most {late} ns late"));
+    capelin_harness::report::line(format_args!("  at most {late} ns late"));
     check(
         ROUNDS.load(Ordering::Relaxed) > 50,
         "it was woken each time",
@@ -245,7 +245,7 @@ fn crowd(
     mut made: impl FnMut(usize, CapAddress),
 ) -> Outcome {
     for number in 0..limit {
-        let dispatcher = world.object(guest_harness::abi::ObjectType::Dispatcher)?;
+        let dispatcher = world.object(capelin_harness::abi::ObjectType::Dispatcher)?;
         let arguments = [
             call::word(shared.frame_cap),
             shared.frame,
@@ -286,7 +286,7 @@ fn many_dead(world: &mut World) -> Outcome {
         )?;
     }
     let longest = nanoseconds(longest);
-    guest_harness::report::line(format_args!("  at most {longest} ns away"));
+    capelin_harness::report::line(format_args!("  at most {longest} ns away"));
     check(longest < ENTRY_NS, "an entry ends a few of them")
 }
 
@@ -321,7 +321,7 @@ fn many_deadlines(world: &mut World) -> Outcome {
     let late = nanoseconds(late);
     sleep(200);
     let woken = WOKEN.load(Ordering::Relaxed);
-    guest_harness::report::line(format_args!("  {woken} woken, the first after {late} ns"));
+    capelin_harness::report::line(format_args!("  {woken} woken, the first after {late} ns"));
     check(late < ENTRY_NS, "an entry ends a few waits")?;
     check(woken == SLEEPERS as u64, "all are woken")
 }

@@ -7,15 +7,15 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use guest_harness::abi::dispatcher::offset;
-use guest_harness::abi::layout::{DISPATCHER_FRAME, slot};
-use guest_harness::abi::syscall::Invocation;
-use guest_harness::child::delivered;
-use guest_harness::fault::{peek, poke};
-use guest_harness::world::READ_WRITE;
-use guest_harness::{Child, Failure, Outcome, Suite, World, call, check, equal, second, svc};
+use capelin_harness::abi::dispatcher::offset;
+use capelin_harness::abi::layout::{DISPATCHER_FRAME, slot};
+use capelin_harness::abi::syscall::Invocation;
+use capelin_harness::child::delivered;
+use capelin_harness::fault::{peek, poke};
+use capelin_harness::world::READ_WRITE;
+use capelin_harness::{Child, Failure, Outcome, Suite, World, call, check, equal, second, svc};
 
-guest_harness::program!(tests);
+capelin_harness::program!(tests);
 
 /// Offsets in the shared page: rings asked for, rings done, the ticket of the Notify.
 const ASKED: u64 = 0;
@@ -35,8 +35,8 @@ fn tests(suite: &mut Suite) {
     let page = match prepare(suite.world()) {
         Ok(page) => page,
         Err(failure) => {
-            guest_harness::report::line(format_args!("  {failure}"));
-            guest_harness::report::line(format_args!("test wakeups/start ... FAILED"));
+            capelin_harness::report::line(format_args!("  {failure}"));
+            capelin_harness::report::line(format_args!("test wakeups/start ... FAILED"));
             return;
         }
     };

@@ -33,7 +33,9 @@ pub(crate) async fn run(report: &mut Report) {
 pub(crate) fn image() -> Result<Image<'static>, String> {
     let archive = boot::archive().ok_or("no archive")?;
     let archive = Archive::parse(archive).map_err(why)?;
-    let module = archive.find("rt-test").ok_or("no rt-test in the archive")?;
+    let module = archive
+        .find("test-runtime")
+        .ok_or("no test-runtime in the archive")?;
     Image::parse(module.data()).map_err(why)
 }
 
@@ -77,7 +79,7 @@ async fn arguments() -> Outcome {
 async fn exit_codes() -> Outcome {
     expect_code("succeed", ExitCode::SUCCESS).await?;
     expect_code("seven", ExitCode(7)).await?;
-    println!("rt-test: these are to crash:");
+    println!("test-runtime: these are to crash:");
     expect_code("panic", ExitCode::PANIC).await?;
     expect_code("fault", ExitCode::FAULT).await?;
     expect_code("overflow", ExitCode::FAULT).await?;
@@ -148,7 +150,7 @@ async fn from_archive() -> Outcome {
     let archive = Archive::parse(archive).map_err(why)?;
     let executables = Executables::new(archive, slot::ARCHIVE.into(), slot::KERNEL.into());
     let before = memory::left();
-    let (copied, shared) = (image()?, executables.find("rt-test").map_err(why)?);
+    let (copied, shared) = (image()?, executables.find("test-runtime").map_err(why)?);
     let is_code = |flags: MapFlags| flags.contains(MapFlags::EXECUTE);
     let read_only = copied.segments.iter();
     let read_only = read_only.filter(|segment| !segment.flags.contains(MapFlags::WRITE));

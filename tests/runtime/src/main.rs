@@ -31,8 +31,8 @@ async fn run(env: Env) -> ExitCode {
     }
     let mut report = report::Report::default();
     match boot::adopt_ram() {
-        Ok(bytes) => println!("rt-test: {} MiB of memory", bytes >> 20),
-        Err(error) => println!("rt-test: no memory: {error}"),
+        Ok(bytes) => println!("test-runtime: {} MiB of memory", bytes >> 20),
+        Err(error) => println!("test-runtime: no memory: {error}"),
     }
     local::run(&mut report).await;
     domains::run(&mut report).await;

@@ -1,6 +1,6 @@
 //! Tests console, knowledge base and interrupt service from outside, as their client.
 //!
-//! The shell runs it (`images/test-services.toml`); it reports as `docs/047-running.md` says. With
+//! The shell runs it (image `test-services`); it reports as `docs/047-running.md` says. With
 //! the argument `sleep` it does nothing, for ever: something to give up.
 //!
 //! | module | tests |

@@ -93,10 +93,27 @@ pub(super) fn violations(packages: &[Package]) -> Vec<Violation> {
     violations
 }
 
+/// A package that isn't called as the scheme has it (`docs/000-overview.md`): programs of `usr/` and `tests/` as their
+/// folder, everything else `capelin-…`.
+pub(super) fn name_violation(package: &Package) -> Option<Violation> {
+    let folder = super::relative(package.folder());
+    let (parent, own) = folder.rsplit_once('/').unwrap_or(("", &folder));
+    let name = package.name.as_str();
+    let is_right = if layer(&folder) == Some(Layer::Tool) {
+        name == own
+    } else if package.has("bin") && (parent.starts_with("usr") || parent == "tests") {
+        name == own || (parent == "tests" && name.strip_prefix("test-") == Some(own))
+    } else {
+        name.starts_with("capelin-")
+    };
+    let what = format!("{name} isn't called as the scheme of names has it");
+    (!is_right).then(|| Violation::new(folder.clone(), what))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workspace::{Dependency, root};
+    use crate::workspace::{Dependency, Target, root};
 
     fn member(folder: &str, uses: &[(&str, Option<&str>)]) -> Package {
         let dependencies = uses.iter().map(|(path, kind)| Dependency {
@@ -164,6 +181,45 @@ mod tests {
     #[test]
     fn members_outside_of_the_layout_are_found() {
         assert_eq!(violations(&[member("misc/tool", &[])]).len(), 1);
+    }
+
+    #[test]
+    fn names_follow_the_scheme() {
+        let is_wrong = |folder: &str, name: &str, kind: &str| {
+            let mut package = Package::for_test(folder, vec![]);
+            package.name = name.to_owned();
+            package.targets = vec![Target {
+                name: name.to_owned(),
+                kind: vec![kind.to_owned()],
+                src_path: root().join(folder),
+            }];
+            name_violation(&package).is_some()
+        };
+        for (folder, name, kind) in [
+            ("lib/dt", "capelin-dt", "lib"),
+            ("lib/idc-macros", "capelin-idc-macros", "proc-macro"),
+            ("skb", "capelin-skb", "bin"),
+            ("usr/fish", "fish", "bin"),
+            ("usr/drivers/pl011", "pl011", "bin"),
+            ("usr/drivers/console", "capelin-console", "lib"),
+            ("tests/wild", "wild", "bin"),
+            ("tests/kernel", "test-kernel", "bin"),
+            ("tests/harness", "capelin-harness", "lib"),
+            ("scripts/xtask", "xtask", "bin"),
+        ] {
+            assert!(!is_wrong(folder, name, kind), "{name}");
+        }
+        for (folder, name, kind) in [
+            ("lib/dt", "dt", "lib"),
+            ("skb", "skb-server", "bin"),
+            ("usr/fish", "shell", "bin"),
+            ("usr/fish", "test-fish", "bin"),
+            ("usr/drivers/console", "console-driver", "lib"),
+            ("tests/kernel", "kernel-tests", "bin"),
+            ("tests/harness", "guest-harness", "lib"),
+        ] {
+            assert!(is_wrong(folder, name, kind), "{name}");
+        }
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
     match violations.len() {
         0 => {
             println!(
-                "layering, imports, lints, unsafe code, kernel locks, documents: all as the architecture says"
+                "layering, names, imports, lints, unsafe code, kernel locks, documents: all as the architecture says"
             );
             Ok(())
         }
@@ -71,6 +71,7 @@ pub(crate) fn violations() -> Result<Vec<Violation>> {
     let metadata = Metadata::load()?;
     let mut violations = layering::violations(&metadata.packages);
     for package in &metadata.packages {
+        violations.extend(layering::name_violation(package));
         violations.extend(source::package_violations(package)?);
         violations.extend(imports::violations(package.folder())?);
     }

@@ -37,7 +37,7 @@ machine
   --icount          deterministic: one host thread, one instruction a nanosecond, seed 1
 
 what runs
-  --image NAME      images/NAME.toml (qemu-virt)
+  --image NAME      images/NAME.toml, or one of tests/images.toml (qemu-virt)
   --kernel FILE     this boot image instead of one built here
   --exec \"A; B\"     give these commands to the shell, power off, and exit with 0 only if all succeeded
   --script FILE     likewise with the lines of a file; what follows # on a line is a comment

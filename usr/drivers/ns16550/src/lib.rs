@@ -1,5 +1,5 @@
 //! The 16550 as a console's device: what can be tested without a machine
-//! (`docs/085-console-and-interrupts.md`). The rest is `console_driver`'s.
+//! (`docs/085-console-and-interrupts.md`). The rest is `capelin_console`'s.
 #![no_std]
 #![forbid(unsafe_code)]
 

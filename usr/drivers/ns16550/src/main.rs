@@ -2,9 +2,9 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![forbid(unsafe_code)]
 
+use capelin_console::driver::{self, StartError};
 use capelin_interfaces::handover;
 use capelin_rt::{Env, ExitCode, vspace::DeviceMapped};
-use console_driver::driver::{self, StartError};
 use ns16550::uart::{Kind, Ns16550, Registers};
 
 capelin_rt::main!(run);

@@ -2,8 +2,8 @@
 
 use alloc::vec::Vec;
 
+use capelin_console::{console::Console, input::CAPACITY, output::Accepted, uart::Uart};
 use capelin_interfaces::console::ConsoleMode;
-use console_driver::{console::Console, input::CAPACITY, output::Accepted, uart::Uart};
 use embedded_io::{Read, ReadReady, Write, WriteReady};
 
 use crate::{

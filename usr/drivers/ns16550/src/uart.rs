@@ -15,7 +15,7 @@
 use alloc::collections::VecDeque;
 use core::{cell::Cell, convert::Infallible};
 
-use console_driver::{rest, uart::Uart};
+use capelin_console::{rest, uart::Uart};
 use embedded_io::{ErrorType, Read, ReadReady, Write, WriteReady};
 
 /// Registers by number; the distance between them is the board's.

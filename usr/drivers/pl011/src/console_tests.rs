@@ -2,8 +2,8 @@
 
 use crate::uart::{Kind, Pl011, fake::Fake};
 use alloc::vec::Vec;
+use capelin_console::{console::Console, input::CAPACITY, output::Accepted};
 use capelin_interfaces::console::ConsoleMode;
-use console_driver::{console::Console, input::CAPACITY, output::Accepted};
 
 fn console() -> (Fake, Console<Pl011<Fake>>) {
     let fake = Fake::running();

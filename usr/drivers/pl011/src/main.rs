@@ -2,8 +2,8 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![forbid(unsafe_code)]
 
+use capelin_console::driver::{self, StartError};
 use capelin_rt::{Env, ExitCode, vspace::DeviceMapped};
-use console_driver::driver::{self, StartError};
 use pl011::uart::{self, Kind, Pl011, Registers};
 
 capelin_rt::main!(run);

@@ -8,13 +8,13 @@
 //! fit.
 //!
 //! Reception: the interrupt comes with a byte that arrives, not for those that lie there. So
-//! whoever clears it, or masks it, empties the FIFO afterwards: [`console_driver::console::Console`] does
+//! whoever clears it, or masks it, empties the FIFO afterwards: [`capelin_console::console::Console`] does
 //! when it takes the device over, at each interrupt, and when it has room again.
 
 use alloc::collections::VecDeque;
 use core::convert::Infallible;
 
-use console_driver::{rest, uart::Uart};
+use capelin_console::{rest, uart::Uart};
 use embedded_io::{ErrorType, Read, ReadReady, Write, WriteReady};
 use tock_registers::{LocalRegisterCopy, register_bitfields};
 

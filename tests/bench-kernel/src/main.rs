@@ -8,18 +8,18 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![forbid(unsafe_code)]
 
-use guest_harness::abi::dispatcher::{Upcall, offset};
-use guest_harness::abi::layout::{DISPATCHER_FRAME, slot};
-use guest_harness::abi::syscall::{Invocation, SendFlags, invoke_word, send_word};
-use guest_harness::abi::{CapAddress, ObjectType, PAGE_SIZE, Rights};
-use guest_harness::child::{Endpoint, delivered};
-use guest_harness::fault::{peek, poke};
-use guest_harness::island::Island;
-use guest_harness::report::line;
-use guest_harness::world::READ_WRITE;
-use guest_harness::{Failure, Outcome, Suite, World, call, check, code, lean, svc};
+use capelin_harness::abi::dispatcher::{Upcall, offset};
+use capelin_harness::abi::layout::{DISPATCHER_FRAME, slot};
+use capelin_harness::abi::syscall::{Invocation, SendFlags, invoke_word, send_word};
+use capelin_harness::abi::{CapAddress, ObjectType, PAGE_SIZE, Rights};
+use capelin_harness::child::{Endpoint, delivered};
+use capelin_harness::fault::{peek, poke};
+use capelin_harness::island::Island;
+use capelin_harness::report::line;
+use capelin_harness::world::READ_WRITE;
+use capelin_harness::{Failure, Outcome, Suite, World, call, check, code, lean, svc};
 
-guest_harness::program!(benches);
+capelin_harness::program!(benches);
 
 /// Batches of each figure.
 const BATCHES: usize = 11;
