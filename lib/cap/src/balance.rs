@@ -10,7 +10,7 @@
 //!
 //! Each node caches two sums over the tree below and with it: the largest end,
 //! and whether anything in it is remote. They are restored first, climbing only
-//! as far as they change ([`raise`], [`refresh_up`]); rotations keep them.
+//! as far as they change ([`raise`], [`lower`], [`refresh_up`]); rotations keep them.
 
 use crate::mdb::Mdb;
 use crate::segment::SlotIndex;
@@ -36,8 +36,10 @@ impl Sums {
     /// What the node ought to cache, from its own fields and its children's.
     #[inline]
     pub(crate) fn computed<S: SlotStore>(store: &S, slot: &Slot) -> Self {
-        let mut remote = slot.is_remote();
-        let mut max_end = slot.end();
+        let Self {
+            mut remote,
+            mut max_end,
+        } = Self::own(slot);
         for child in [slot.left, slot.right] {
             if !child.is_none() {
                 let child = store.slot(child);
@@ -46,6 +48,15 @@ impl Sums {
             }
         }
         Self { remote, max_end }
+    }
+
+    /// What the node adds to its own and its ancestors' sums.
+    #[inline]
+    pub(crate) fn own(slot: &Slot) -> Self {
+        Self {
+            remote: slot.is_remote(),
+            max_end: slot.end(),
+        }
     }
 
     #[inline]
@@ -85,6 +96,37 @@ pub(crate) fn raise<S: SlotStore>(store: &mut S, mut node: SlotIndex, sums: Sums
 pub(crate) fn refresh_up<S: SlotStore>(store: &mut S, mut node: SlotIndex) {
     while !node.is_none() {
         let slot = store.slot(node);
+        let sums = Sums::computed(store, slot);
+        if sums == Sums::cached(slot) {
+            return;
+        }
+        let slot = store.slot_mut(node);
+        sums.write(slot);
+        node = slot.parent;
+    }
+}
+
+/// Computes the sums from `node` upwards anew, below which a range went that added `lost`
+/// to them, until nothing changes. Where something else ends later, and what went wasn't
+/// remote, they are what they were, and so above.
+#[inline]
+pub(crate) fn lower<S: SlotStore>(store: &mut S, node: SlotIndex, lost: Sums) {
+    lower_below(store, node, SlotIndex::NONE, lost);
+}
+
+/// [`lower`] of the nodes below `top` only.
+#[inline]
+pub(crate) fn lower_below<S: SlotStore>(
+    store: &mut S,
+    mut node: SlotIndex,
+    top: SlotIndex,
+    lost: Sums,
+) {
+    while node != top {
+        let slot = store.slot(node);
+        if slot.max_end > lost.max_end && !lost.remote {
+            return;
+        }
         let sums = Sums::computed(store, slot);
         if sums == Sums::cached(slot) {
             return;
@@ -269,12 +311,12 @@ pub(crate) fn after_removal<S: SlotStore>(store: &mut S, mdb: &mut Mdb, mut pare
             if left > 2 {
                 let high = slot.right;
                 if right == 1 && !demote_sibling(store, high) {
-                    return lower::<S, RIGHT>(store, mdb, parent, high);
+                    return sink::<S, RIGHT>(store, mdb, parent, high);
                 }
             } else if right > 2 {
                 let high = slot.left;
                 if left == 1 && !demote_sibling(store, high) {
-                    return lower::<S, LEFT>(store, mdb, parent, high);
+                    return sink::<S, LEFT>(store, mdb, parent, high);
                 }
             } else {
                 return;
@@ -301,7 +343,7 @@ fn demote_sibling<S: SlotStore>(store: &mut S, node: SlotIndex) -> bool {
 /// other child is three lower.
 #[cold]
 #[inline(never)]
-fn lower<S: SlotStore, const SIDE: bool>(
+fn sink<S: SlotStore, const SIDE: bool>(
     store: &mut S,
     mdb: &mut Mdb,
     node: SlotIndex,

@@ -86,8 +86,11 @@ pub fn delete<S: SlotStore, E: Effects>(
         return Err(SysError::NoSuchSlot);
     }
     let slot = store.slot(index);
-    if slot.is_usable() && mdb.holds.is_empty() && goes_at_once(store, mdb, index, effects) {
-        unlink(store, mdb, list, index, effects);
+    if slot.is_usable()
+        && mdb.holds.is_empty()
+        && let Some(after) = goes_at_once(store, mdb, index, effects)
+    {
+        unlink_before(store, mdb, list, index, after, effects);
         return Ok(Step::Done);
     }
     delete_in_steps(store, mdb, list, index, effects)
@@ -144,7 +147,8 @@ fn delete_in_steps<S: SlotStore, E: Effects>(
 
 /// Whether nothing but its slot goes with the usable capability in `index`, which is so
 /// for most: a mapping (unmapped here), a copy, or the last capability to a frame of
-/// this kernel's that is mapped nowhere and whose memory an ancestor claims.
+/// this kernel's that is mapped nowhere and whose memory an ancestor claims. Then what
+/// comes next in order, or none if that was of no interest.
 /// [`destroy`] would find the same, among much else.
 #[inline(always)]
 fn goes_at_once<S: SlotStore, E: Effects>(
@@ -152,27 +156,27 @@ fn goes_at_once<S: SlotStore, E: Effects>(
     mdb: &Mdb,
     index: SlotIndex,
     effects: &mut E,
-) -> bool {
+) -> Option<SlotIndex> {
     let slot = store.slot(index);
     if slot.is_kind(ObjectType::Mapping) {
         effects.unmap(slot);
-        return true;
+        return Some(SlotIndex::NONE);
     }
     if !slot.is_occupied() || slot.has_flags(SlotFlags::REMOTE_COPIES) {
-        return false;
+        return None;
     }
     let after = next(store, index);
     if !mdb.copy_beside(store, index, after).is_none() {
-        return true;
+        return Some(after);
     }
     let is_claimed = slot.is_kind(ObjectType::Frame)
         && slot.has_flags(SlotFlags::HAS_ANCESTOR)
         && mdb.owns(slot);
     if is_claimed && !is_mapped(store, index, after) {
         effects.released(slot);
-        return true;
+        return Some(after);
     }
-    false
+    None
 }
 
 /// Does one step of what is on the list, whoever began it, one request after the
@@ -520,6 +524,19 @@ fn unlink<S: SlotStore, E: Effects>(
     index: SlotIndex,
     effects: &mut E,
 ) {
+    unlink_before(store, mdb, list, index, SlotIndex::NONE, effects);
+}
+
+/// [`unlink`], by who may know the next in order: none for not.
+#[inline(always)]
+fn unlink_before<S: SlotStore, E: Effects>(
+    store: &mut S,
+    mdb: &mut Mdb,
+    list: &mut DeleteList,
+    index: SlotIndex,
+    after: SlotIndex,
+    effects: &mut E,
+) {
     let slot = store.slot(index);
     let noted = SlotFlags::WATCHED
         .union(SlotFlags::QUEUED)
@@ -527,7 +544,7 @@ fn unlink<S: SlotStore, E: Effects>(
     if slot.has_flags(noted) {
         return unlink_noted(store, mdb, list, index, effects);
     }
-    mdb.remove(store, index);
+    mdb.remove_before(store, index, after);
 }
 
 /// [`unlink`] for what others want to know of.

@@ -14,7 +14,8 @@ use core::cmp::Ordering;
 use capelin_abi::{KernelId, PhysAddr};
 
 use crate::balance::{
-    Sums, after_insertion, after_removal, raise, refresh_up, replace_child, set_parent,
+    Sums, after_insertion, after_removal, lower, lower_below, raise, refresh_up, replace_child,
+    set_parent,
 };
 use crate::hold::Holds;
 use crate::key::{ADDRESS_MASK, compare};
@@ -327,34 +328,58 @@ impl Mdb {
 
     /// Unlinks `node` and empties its slot.
     pub(crate) fn remove<S: SlotStore>(&mut self, store: &mut S, node: SlotIndex) {
+        self.remove_before(store, node, SlotIndex::NONE);
+    }
+
+    /// [`Mdb::remove`], by who may know the next in order: none for not.
+    pub(crate) fn remove_before<S: SlotStore>(
+        &mut self,
+        store: &mut S,
+        node: SlotIndex,
+        after: SlotIndex,
+    ) {
+        let slot = store.slot(node);
         let Slot {
             left,
             right,
             parent,
             ..
-        } = *store.slot(node);
+        } = *slot;
         if left.is_none() || right.is_none() {
+            let lost = Sums::own(slot);
             let child = if left.is_none() { right } else { left };
             replace_child(store, self, parent, node, child);
             set_parent(store, child, parent);
             *store.slot_mut(node) = Slot::EMPTY;
-            refresh_up(store, parent);
+            lower(store, parent, lost);
             after_removal(store, self, parent);
             return;
         }
-        self.replace_by_successor(store, node);
+        let successor = if after.is_none() {
+            leftmost(store, right)
+        } else {
+            after
+        };
+        self.replace_by_successor(store, node, successor);
     }
 
-    /// Removes a node with two children: its successor, which has no left
-    /// child, takes its place.
-    fn replace_by_successor<S: SlotStore>(&mut self, store: &mut S, node: SlotIndex) {
+    /// Removes a node with two children: `successor`, the next in order, which has no
+    /// left child, takes its place.
+    fn replace_by_successor<S: SlotStore>(
+        &mut self,
+        store: &mut S,
+        node: SlotIndex,
+        successor: SlotIndex,
+    ) {
         let removed = *store.slot(node);
-        let successor = leftmost(store, removed.right);
+        let lost = Sums::own(&removed);
+        let heir = store.slot(successor);
+        let moved = Sums::own(heir);
         let Slot {
             right: orphan,
             parent: old_parent,
             ..
-        } = *store.slot(successor);
+        } = *heir;
         let start = if old_parent == node {
             successor
         } else {
@@ -378,12 +403,11 @@ impl Mdb {
         set_parent(store, removed.left, successor);
         replace_child(store, self, removed.parent, node, successor);
         *store.slot_mut(node) = Slot::EMPTY;
-        refresh_up(store, start);
-        // The climb may have stopped below the heir, which lost the removed
-        // node's own range.
+        // Below the heir, its own range went; with it and above, only the removed one.
         if start != successor {
-            refresh_up(store, successor);
+            lower_below(store, start, successor, moved);
         }
+        lower(store, successor, lost);
         after_removal(store, self, start);
     }
 
