@@ -29,6 +29,7 @@ use capelin_abi::boot::{ARGS_MAGIC, ArgsError, CoreArgs, PhysRegion};
 use capelin_abi::capability::KCB_BYTES;
 use capelin_abi::syscall::KernelCounter;
 use capelin_abi::{KernelId, Mpidr, PAGE_SIZE, PhysAddr, VirtAddr};
+use capelin_cap::Database;
 use capelin_peers::{Home, PeerTable};
 use capelin_vspace::Permissions;
 
@@ -44,7 +45,7 @@ use crate::memory::{self, Objects, Slots};
 use crate::per_core::{Core, install, log_buffer};
 use crate::trap;
 use capelin_kernel::invoke::ARGS_USED;
-use capelin_kernel::kcb::Kcb;
+use capelin_kernel::kcb::{ControlBlock, Kcb};
 use capelin_kernel::log::Log;
 use capelin_kernel::narrow::{index, low16};
 
@@ -268,7 +269,8 @@ fn make_state(
     // SAFETY: as for the slots.
     let mut objects = unsafe { Objects::new(segments) };
     let mut bump = Bump::new(&args.home, args.domain_offset + args.domain_bytes);
-    let kcb = new_kcb(&mut bump, &mut objects, args, timer.frequency())?;
+    let block = new_control_block(&mut bump, &mut objects, args, timer.frequency())?;
+    let ControlBlock { kcb, database } = block;
     // SAFETY: 1. the KCB's page is never moved while this kernel runs.
     unsafe { trap::set_kcb(ptr::from_ref::<Kcb>(kcb).expose_provenance() as u64) };
     kcb.counters[KernelCounter::EntryTicks as usize] = entry_ticks;
@@ -278,6 +280,7 @@ fn make_state(
         .set_gicv2_mask(kernel_id(args), sgi_target.gicv2_mask);
     let core = Core {
         kcb,
+        database,
         slots,
         objects,
         machine: Board {
@@ -363,20 +366,23 @@ impl DeviceSpace {
     }
 }
 
-fn new_kcb(
+fn new_control_block(
     bump: &mut Bump,
     objects: &mut Objects,
     args: &CoreArgs,
     frequency: u64,
-) -> Result<&'static mut Kcb, BootError> {
+) -> Result<&'static mut ControlBlock, BootError> {
     let at = bump.take(objects, KCB_BYTES)?;
-    let kcb = ptr::with_exposed_provenance_mut::<Kcb>(index(linear(at).0));
-    let kernel = KernelId(low16(u64::from(args.kernel_id)));
+    let block = ptr::with_exposed_provenance_mut::<ControlBlock>(index(linear(at).0));
+    let fresh = ControlBlock {
+        kcb: Kcb::new(frequency),
+        database: Database::new(kernel_id(args)),
+    };
     // SAFETY: a page of home memory, mapped, aligned, that nothing else refers to.
-    unsafe { kcb.write(Kcb::new(kernel, frequency)) };
+    unsafe { block.write(fresh) };
     // SAFETY: as before, for good, and initialised.
-    let kcb = unsafe { &mut *kcb };
-    Ok(kcb)
+    let block = unsafe { &mut *block };
+    Ok(block)
 }
 
 /// Sets `SCTLR_EL1`, and PAN where there is one: then the bit that would keep it

@@ -11,7 +11,7 @@ use capelin_vspace::{Descriptor, MAIR_EL1, Permissions};
 
 use crate::map::EARLY_TABLES;
 use capelin_kernel::dcb::Dcb;
-use capelin_kernel::kcb::Kcb;
+use capelin_kernel::kcb::{ControlBlock, Kcb};
 use capelin_kernel::machine::VNode;
 
 /// `TCR_EL1` without what depends on the core (IPS, AS): see `capelin_vspace`.
@@ -52,8 +52,8 @@ const FIRST_BLOCK: u64 = match Descriptor::leaf(
 /// only a KCB with its own.
 const LAYOUT_HASH: u64 = {
     let parts = [
-        size_of::<Kcb>(),
-        core::mem::offset_of!(Kcb, mdb),
+        size_of::<ControlBlock>(),
+        core::mem::offset_of!(ControlBlock, database),
         core::mem::offset_of!(Kcb, doorbells),
         core::mem::offset_of!(Kcb, irqs),
         size_of::<Dcb>(),

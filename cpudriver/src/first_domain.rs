@@ -224,13 +224,7 @@ fn configure(
             .checked_add(u32::from(from.l2()))
             .ok_or(BootError::HomeTooSmall)?;
         let target = dcb.held(which);
-        capelin_cap::copy(
-            &mut core.slots,
-            &mut core.kcb.mdb,
-            source,
-            target,
-            Rights::all(),
-        )?;
+        core.caps().copy(source, target, Rights::all())?;
         core.slots.slot_mut(target).watch();
     }
     let l1 = core.slots.index_of(l1_cnode).unwrap_or(SlotIndex::NONE);
@@ -270,7 +264,7 @@ impl Maker<'_> {
     }
 
     fn create_at(&mut self, capability: Capability, at: SlotIndex) -> Result<(), BootError> {
-        capelin_cap::create(&mut self.core.slots, &mut self.core.kcb.mdb, capability, at)?;
+        self.core.caps().create(capability, at)?;
         Ok(())
     }
 
@@ -285,13 +279,9 @@ impl Maker<'_> {
             own,
         )?;
         let users = self.index(l1_cnode, l1::LOST_AND_FOUND)?;
-        capelin_cap::copy(
-            &mut self.core.slots,
-            &mut self.core.kcb.mdb,
-            own,
-            users,
-            Rights::READ.union(Rights::WRITE),
-        )?;
+        self.core
+            .caps()
+            .copy(own, users, Rights::READ.union(Rights::WRITE))?;
         self.core.kcb.shelter = Shelter {
             first,
             slots: low32(CNODE_SLOTS),
@@ -496,8 +486,7 @@ impl Maker<'_> {
                 // Programs run their text where it lies, on every core: it is made ready for
                 // fetches here, once, and not when it is mapped.
                 let at = self.slot(at)?;
-                let Core { slots, kcb, .. } = &mut *self.core;
-                capelin_cap::make_executable(slots, &mut kcb.mdb, at)?;
+                self.core.caps().make_executable(at)?;
                 let machine = &mut self.core.machine;
                 for page in (0..bytes).step_by(index(PAGE_SIZE)) {
                     machine.clean_instructions_page(PhysAddr(region.base + page))?;

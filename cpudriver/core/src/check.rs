@@ -34,7 +34,7 @@ pub enum Violation {
 /// # Errors
 /// The first thing found wrong.
 pub fn check<M: Machine>(core: &Core<M>) -> Result<(), Violation> {
-    capelin_cap::check(&core.slots, &core.kcb.mdb).map_err(Violation::Database)?;
+    capelin_cap::check(&core.slots, &core.database.mdb).map_err(Violation::Database)?;
     queues(core)?;
     current(core)?;
     for (word, dcb) in core.kcb.doorbells.all() {

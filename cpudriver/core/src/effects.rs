@@ -2,32 +2,23 @@
 
 use capelin_abi::syscall::{DispatcherState, KernelCounter};
 use capelin_abi::{ObjectType, PhysAddr, SysError, VirtAddr};
-use capelin_cap::{DeleteList, Effects, MappingData, Mdb, Shelter, Slot, SlotIndex, Step};
+use capelin_cap::{CapSpace, Effects, MappingData, Shelter, Slot, SlotIndex, Step};
 
 use crate::bound_irq;
 use crate::dcb::{DcbRef, Wait, held};
 use crate::delivery::{self, Told};
-use crate::doorbell_page::DoorbellOwners;
 use crate::kcb::{BoundIrq, Kcb};
 use crate::machine::{Machine, Objects};
 use crate::mapping::{TABLE, level_of};
 use crate::narrow::low32;
-use crate::scheduler::Scheduler;
 use crate::state::Core;
 
-/// The parts of a core that deletion changes, beside the slots.
+/// The parts of a core that deletion changes, beside the capabilities.
 pub(crate) struct KernelEffects<'a, M: Machine> {
+    kcb: &'a mut Kcb,
     objects: &'a mut M::Objects,
-    scheduler: &'a mut Scheduler,
-    doorbells: &'a mut DoorbellOwners,
-    irqs: &'a mut [BoundIrq],
     machine: &'a mut M,
-    fp_owner: &'a mut Option<DcbRef>,
     active_root: &'a mut u64,
-    asid_generation: u64,
-    object_bytes: &'a mut u64,
-    shelter: Shelter,
-    orphans: &'a mut u64,
     cost: u32,
     has_woken: bool,
 }
@@ -47,45 +38,19 @@ const DISPATCHER_COST: u32 = 1500;
 const TELL_COST: u32 = 300;
 
 impl<'a, M: Machine> KernelEffects<'a, M> {
-    /// Takes a core apart: the slots and the database for the operation, the rest
-    /// for its effects.
-    pub(crate) fn split(
-        core: &'a mut Core<M>,
-    ) -> (
-        &'a mut M::Slots,
-        &'a mut Mdb,
-        &'a mut DeleteList,
-        KernelEffects<'a, M>,
-    ) {
-        let Kcb {
-            mdb,
-            deletions,
-            scheduler,
-            doorbells,
-            irqs,
-            fp_owner,
-            shelter,
-            orphans,
-            asid_generation,
-            counters,
-            ..
-        } = &mut *core.kcb;
+    /// Takes a core apart: the capability space for the operation, the rest for its
+    /// effects.
+    #[inline(always)]
+    pub(crate) fn split(core: &'a mut Core<M>) -> (CapSpace<'a, M::Slots>, KernelEffects<'a, M>) {
         let effects = KernelEffects {
+            kcb: &mut core.kcb,
             objects: &mut core.objects,
-            scheduler,
-            doorbells,
-            irqs,
             machine: &mut core.machine,
-            fp_owner,
             active_root: &mut core.active_root,
-            asid_generation: *asid_generation,
-            object_bytes: &mut counters[KernelCounter::ObjectBytes as usize],
-            shelter: *shelter,
-            orphans,
             cost: 0,
             has_woken: false,
         };
-        (&mut core.slots, mdb, deletions, effects)
+        (CapSpace::new(&mut core.slots, &mut core.database), effects)
     }
 
     /// What the effects so far have cost beside what every step costs, in instructions.
@@ -105,7 +70,7 @@ impl<'a, M: Machine> KernelEffects<'a, M> {
             return None;
         }
         let table = self.objects.vnode(PhysAddr(root));
-        if table.asid_generation != self.asid_generation {
+        if table.asid_generation != self.kcb.asid_generation {
             return None;
         }
         u16::try_from(table.asid).ok()
@@ -170,10 +135,12 @@ impl<M: Machine> Effects for KernelEffects<'_, M> {
             return;
         };
         self.cost += DISPATCHER_COST;
-        self.scheduler.forget(self.objects, dcb, self.machine.now());
-        bound_irq::unbind_all(self.irqs, self.machine, dcb);
-        if *self.fp_owner == Some(dcb) {
-            *self.fp_owner = None;
+        self.kcb
+            .scheduler
+            .forget(self.objects, dcb, self.machine.now());
+        bound_irq::unbind_all(&mut self.kcb.irqs, self.machine, dcb);
+        if self.kcb.fp_owner == Some(dcb) {
+            self.kcb.fp_owner = None;
         }
         let entry = self.objects.dcb_mut(dcb);
         entry.state = DispatcherState::Stopped;
@@ -182,7 +149,7 @@ impl<M: Machine> Effects for KernelEffects<'_, M> {
         // are bound from now on wouldn't be unbound.
         entry.frame = 0;
         let word = core::mem::take(&mut entry.doorbell);
-        self.doorbells.release(self.machine, word);
+        self.kcb.doorbells.release(self.machine, word);
         crate::endpoint::take_back_promise(self.objects, dcb);
     }
 
@@ -204,9 +171,11 @@ impl<M: Machine> Effects for KernelEffects<'_, M> {
             crate::endpoint::take_back_promise(self.objects, dcb);
             return;
         }
-        let runs = self.scheduler.current == Some(dcb);
+        let runs = self.kcb.scheduler.current == Some(dcb);
         if !runs {
-            self.scheduler.forget(self.objects, dcb, self.machine.now());
+            self.kcb
+                .scheduler
+                .forget(self.objects, dcb, self.machine.now());
         }
         let entry = self.objects.dcb_mut(dcb);
         // One that runs is ended when its call is over: see `invoke::handle`.
@@ -219,7 +188,7 @@ impl<M: Machine> Effects for KernelEffects<'_, M> {
 
     fn unbind_irq(&mut self, destination: &Slot) {
         let intid = u32::try_from(destination.base()).unwrap_or(0);
-        for irq in self.irqs.iter_mut().filter(|irq| irq.intid == intid) {
+        for irq in self.kcb.irqs.iter_mut().filter(|irq| irq.intid == intid) {
             self.machine.disable_interrupt(irq.intid);
             // The room that was kept for it is the endpoint's again.
             if let Some(dcb) = irq.dispatcher
@@ -233,14 +202,47 @@ impl<M: Machine> Effects for KernelEffects<'_, M> {
         }
     }
 
+    #[inline(always)]
     fn released(&mut self, last: &Slot) {
-        // All that has a size of its own is made of home memory.
-        let is_counted = match last.kind() {
-            ObjectType::Frame => self.objects.contains(last.address(), last.size()),
-            kind => kind.fixed_size().is_some(),
+        if !last.is_kind(ObjectType::Frame) {
+            self.released_other(last);
+        } else if self.objects.contains(last.address(), last.size()) {
+            self.home_freed(last.size());
+        }
+    }
+
+    fn no_senders(&mut self, last: &Slot) {
+        let Ok(to) = crate::endpoint::destination(last) else {
+            return;
         };
-        if is_counted {
-            *self.object_bytes = self.object_bytes.saturating_sub(last.size());
+        self.cost += TELL_COST;
+        let now = self.machine.now();
+        let told = delivery::no_senders(self.objects, &mut self.kcb.scheduler, to, now);
+        self.has_woken |= told == Told::Woken;
+    }
+
+    fn shelter(&mut self) -> Shelter {
+        self.kcb.shelter
+    }
+
+    fn orphaned(&mut self, _capability: &Slot, _refuge: SlotIndex) {
+        self.kcb.orphans += 1;
+    }
+}
+
+impl<M: Machine> KernelEffects<'_, M> {
+    /// Notes that objects of so many bytes are gone from home memory.
+    fn home_freed(&mut self, bytes: u64) {
+        let used = &mut self.kcb.counters[KernelCounter::ObjectBytes as usize];
+        *used = used.saturating_sub(bytes);
+    }
+
+    /// [`Effects::released`] of what isn't a frame.
+    #[inline(never)]
+    fn released_other(&mut self, last: &Slot) {
+        // All that has a size of its own is made of home memory.
+        if last.kind().fixed_size().is_some() {
+            self.home_freed(last.size());
         }
         match last.kind() {
             ObjectType::VNodeL0 if *self.active_root == last.base() => {
@@ -254,7 +256,7 @@ impl<M: Machine> Effects for KernelEffects<'_, M> {
             ObjectType::EndpointLmp => {
                 // Nobody can be told of an interrupt any more, nor acknowledge it by that.
                 if let Ok(to) = crate::endpoint::destination(last) {
-                    bound_irq::unbind_from(self.irqs, self.machine, to);
+                    bound_irq::unbind_from(&mut self.kcb.irqs, self.machine, to);
                 }
                 crate::endpoint::forget_endpoint(self.objects, last);
             }
@@ -262,26 +264,6 @@ impl<M: Machine> Effects for KernelEffects<'_, M> {
         }
     }
 
-    fn no_senders(&mut self, last: &Slot) {
-        let Ok(to) = crate::endpoint::destination(last) else {
-            return;
-        };
-        self.cost += TELL_COST;
-        let now = self.machine.now();
-        let told = delivery::no_senders(self.objects, self.scheduler, to, now);
-        self.has_woken |= told == Told::Woken;
-    }
-
-    fn shelter(&mut self) -> Shelter {
-        self.shelter
-    }
-
-    fn orphaned(&mut self, _capability: &Slot, _refuge: SlotIndex) {
-        *self.orphans += 1;
-    }
-}
-
-impl<M: Machine> KernelEffects<'_, M> {
     /// Whether an interrupt waits.
     pub(crate) fn interrupt_pending(&self) -> bool {
         self.machine.interrupt_pending()
@@ -296,7 +278,7 @@ impl<M: Machine> KernelEffects<'_, M> {
 /// Does a step of a deletion that nobody goes on with. Whether there was one that can
 /// be gone on with.
 pub(crate) fn drain<M: Machine>(core: &mut Core<M>) -> bool {
-    !core.kcb.deletions.is_empty() && drain_step(core).is_ok()
+    !core.database.deletions.is_empty() && drain_step(core).is_ok()
 }
 
 /// One bounded step of the deletions that are under way, for a kernel with nothing
@@ -305,6 +287,6 @@ pub(crate) fn drain<M: Machine>(core: &mut Core<M>) -> bool {
 /// # Errors
 /// As [`capelin_cap::drain`]: what blocks one request; the next call tries another.
 fn drain_step<M: Machine>(core: &mut Core<M>) -> Result<Step, SysError> {
-    let (slots, mdb, deletions, mut effects) = KernelEffects::split(core);
-    capelin_cap::drain(slots, mdb, deletions, &mut effects)
+    let (mut caps, mut effects) = KernelEffects::split(core);
+    caps.drain(&mut effects)
 }

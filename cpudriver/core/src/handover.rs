@@ -55,7 +55,7 @@ pub fn export<M: Machine>(
     mode: ExportMode,
 ) -> Result<Ticket, SysError> {
     settle_taken(core);
-    let record = capelin_cap::export(&mut core.slots, &mut core.kcb.mdb, slot, to, mode)?;
+    let record = core.caps().export(slot, to, mode)?;
     let offered = keeps_homes(core, &record).and_then(|()| {
         let offer = Offer {
             to,
@@ -66,7 +66,7 @@ pub fn export<M: Machine>(
     });
     if offered.is_err() {
         // It was put in transit just now.
-        capelin_cap::abort(&mut core.slots, &mut core.kcb.mdb, &record)?;
+        core.caps().abort(&record)?;
     }
     offered
 }
@@ -104,9 +104,8 @@ pub fn import<M: Machine>(
         return Err(SysError::InvalidArgument);
     }
     keeps_homes(core, &record)?;
-    capelin_cap::import_if(&mut core.slots, &mut core.kcb.mdb, &record, target, || {
-        pages.outbox.take(own, ticket)
-    })
+    core.caps()
+        .import_if(&record, target, || pages.outbox.take(own, ticket))
 }
 
 /// Keeps what is in `slot` by a copy in the kernel's own slot `keep`, which nobody can
@@ -120,9 +119,8 @@ pub fn keep<M: Machine>(
     slot: SlotIndex,
     keep: SlotIndex,
 ) -> Result<(), SysError> {
-    let (slots, mdb) = (&mut core.slots, &mut core.kcb.mdb);
-    capelin_cap::copy(slots, mdb, slot, keep, Rights::empty())?;
-    capelin_cap::pin(slots, mdb, keep)
+    core.caps().copy(slot, keep, Rights::empty())?;
+    core.caps().pin(keep)
 }
 
 /// Ends a transfer that this kernel began.
@@ -143,7 +141,7 @@ pub fn settle<M: Machine>(
         && let Ok(settled) = outbox.withdraw(ticket)
     {
         let record = record_of(&settled)?;
-        capelin_cap::abort(&mut core.slots, &mut core.kcb.mdb, &record)?;
+        core.caps().abort(&record)?;
         return Ok(Fate::Withdrawn);
     }
     match outbox.state(ticket)? {
@@ -209,7 +207,7 @@ pub(crate) fn settle_taken<M: Machine>(core: &mut Core<M>) -> Settling {
 fn end<M: Machine>(core: &mut Core<M>, settled: Settled) {
     if let Ok(record) = record_of(&settled) {
         // What isn't under way any more was a copy of something that is gone.
-        let _ = capelin_cap::commit(&mut core.slots, &mut core.kcb.mdb, &record);
+        let _ = core.caps().commit(&record);
     }
     core.machine.own_shared().outbox.free(settled);
 }

@@ -1,12 +1,12 @@
 //! The kernel control block: all state of a kernel that can move to another
-//! core with it. `repr(C)`, without code pointers; objects are named by
+//! core with it, the database of its capabilities beside the rest. `repr(C)`, without
+//! code pointers; objects are named by
 //! [`DcbRef`] and slot links, which mean the same on every core that maps the
 //! same home memory.
 
-use capelin_abi::KernelId;
 use capelin_abi::capability::KCB_BYTES;
 use capelin_abi::syscall::KernelCounter;
-use capelin_cap::{DeleteList, Mdb, Shelter};
+use capelin_cap::{Database, Shelter};
 
 use crate::dcb::DcbRef;
 use crate::doorbell_page::DoorbellOwners;
@@ -63,10 +63,6 @@ pub struct Kcb {
     pub asid_last: u32,
     /// The generation of ASIDs; at its end all are forgotten.
     pub asid_generation: u64,
-    /// Root of the mapping database.
-    pub mdb: Mdb,
-    /// What is being deleted.
-    pub deletions: DeleteList,
     /// The lost-and-found: where capabilities go that mustn't be lost.
     pub shelter: Shelter,
     /// How many have gone there.
@@ -79,13 +75,23 @@ pub struct Kcb {
     pub irqs: [BoundIrq; BOUND_IRQS],
 }
 
-const _: () = assert!(size_of::<Kcb>() as u64 <= KCB_BYTES);
+/// What lies in a `KernelControlBlock` object: the two parts are lent apart, so that what
+/// happens to capabilities can have effects on the rest.
+#[repr(C)]
+pub struct ControlBlock {
+    /// All but the capabilities.
+    pub kcb: Kcb,
+    /// How capabilities are related, and which are being deleted.
+    pub database: Database,
+}
+
+const _: () = assert!(size_of::<ControlBlock>() as u64 <= KCB_BYTES);
 
 impl Kcb {
     /// The state of a kernel that has nothing yet, on a core whose counter has `frequency`
     /// ticks a second.
     #[must_use]
-    pub fn new(kernel: KernelId, frequency: u64) -> Self {
+    pub fn new(frequency: u64) -> Self {
         Self {
             current_frame: 0,
             current_area: 0,
@@ -96,8 +102,6 @@ impl Kcb {
             first: None,
             asid_last: 0,
             asid_generation: 1,
-            mdb: Mdb::new(kernel),
-            deletions: DeleteList::new(),
             shelter: Shelter::default(),
             orphans: 0,
             counters: [0; KernelCounter::ALL.len()],

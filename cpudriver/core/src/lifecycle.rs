@@ -36,7 +36,7 @@ pub(crate) fn end<M: Machine>(core: &mut Core<M>, dcb: DcbRef, state: Dispatcher
 /// counts as lost: the dispatcher was told of it, and won't be again.
 pub(crate) fn is_whole<M: Machine>(core: &Core<M>, dcb: DcbRef) -> bool {
     (held::FRAME..=held::VSPACE)
-        .all(|n| capelin_cap::usable(&core.slots, &core.kcb.mdb, dcb.held(n)).is_ok())
+        .all(|n| capelin_cap::usable(&core.slots, &core.database.mdb, dcb.held(n)).is_ok())
 }
 
 /// Tells the death endpoint of `dcb` how it ended: words are the state and the

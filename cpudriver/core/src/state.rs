@@ -2,6 +2,7 @@
 
 use capelin_aarch64::gic::SgiTarget;
 use capelin_abi::{KernelId, Mpidr};
+use capelin_cap::{CapSpace, Database};
 
 use crate::kcb::Kcb;
 use crate::log::Log;
@@ -11,6 +12,8 @@ use crate::machine::{Machine, Objects};
 pub struct Core<M: Machine> {
     /// The state that could move to another core.
     pub kcb: M::Owned<Kcb>,
+    /// The capabilities, beside their slots: moves with it.
+    pub database: M::Owned<Database>,
     /// Capability slots in home memory.
     pub slots: M::Slots,
     /// Objects in home memory.
@@ -44,6 +47,12 @@ pub struct Core<M: Machine> {
 }
 
 impl<M: Machine> Core<M> {
+    /// The capability space, for operations without effects on the rest.
+    #[inline(always)]
+    pub fn caps(&mut self) -> CapSpace<'_, M::Slots> {
+        CapSpace::new(&mut self.slots, &mut self.database)
+    }
+
     /// Deliveries to the current dispatcher so far.
     pub fn current_delivered(&self) -> u64 {
         self.kcb

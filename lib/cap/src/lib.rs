@@ -15,6 +15,7 @@
 //! | [`mdb`] | the tree: neighbours, insertion, removal, range queries |
 //! | [`relations`] | copies, ancestors and descendants of a capability |
 //! | [`mod@create`], [`mod@copy`], [`mod@mint`], [`mod@retype`], [`mod@derive`], [`mod@delete`], [`mod@revoke`], [`mod@transfer`], [`mod@import`], [`mod@seal`], [`mod@executable`], [`mod@identify`], [`mod@shelter`] | one operation each |
+//! | [`space`] | all operations as methods of what they work on |
 //! | [`hold`], [`protocol`] | what operations between kernels lock and mark, and this kernel's part in them |
 //! | [`cspace`] | from a capability address to a slot |
 //! | [`mapping`] | what a mapping capability holds in its data words |
@@ -49,6 +50,7 @@ pub mod seal;
 pub mod segment;
 pub mod shelter;
 pub mod slot;
+pub mod space;
 pub mod store;
 pub mod transfer;
 
@@ -74,5 +76,6 @@ pub use seal::seal;
 pub use segment::{Segments, SlotIndex};
 pub use shelter::take_orphan;
 pub use slot::{Capability, Slot, SlotFlags, State};
+pub use space::{CapSpace, Database};
 pub use store::{Effects, Shelter, SlotStore};
 pub use transfer::{abort, commit, export, pin, reclaim, set_remote_copies, unpin};

@@ -435,8 +435,10 @@ impl Slot {
         self.base + self.size
     }
 
+    /// Whether that is the type: one comparison, where [`Self::kind`] decodes a number.
     #[inline]
-    pub(crate) const fn is_kind(&self, kind: ObjectType) -> bool {
+    #[must_use]
+    pub const fn is_kind(&self, kind: ObjectType) -> bool {
         self.head & KIND == kind as u64
     }
 

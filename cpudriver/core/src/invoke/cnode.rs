@@ -91,7 +91,7 @@ pub(crate) fn identify<M: Machine>(
     call: &Call<M>,
     slot: SlotIndex,
 ) -> Result<Outcome, SysError> {
-    let identity = capelin_cap::identify(&core.slots, &core.kcb.mdb, slot)?;
+    let identity = capelin_cap::identify(&core.slots, &core.database.mdb, slot)?;
     let capability = identity.capability;
     let flags = core.slots.slot(slot).flags().bits();
     let word = capability.kind as u64
@@ -128,7 +128,7 @@ pub(super) fn copy<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Out
     let from = call.capability(core, NEED)?;
     check_grant(core, call, from, NEED)?;
     let mask = rights(call.argument(3))?;
-    capelin_cap::copy(&mut core.slots, &mut core.kcb.mdb, from, to, mask)?;
+    core.caps().copy(from, to, mask)?;
     Ok(DONE)
 }
 
@@ -156,7 +156,7 @@ pub(super) fn mint<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Out
             }
         }
     };
-    capelin_cap::mint(&mut core.slots, &mut core.kcb.mdb, from, to, mask, what)?;
+    core.caps().mint(from, to, mask, what)?;
     Ok(DONE)
 }
 
@@ -190,23 +190,19 @@ pub(super) fn retype<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<O
         count,
         is_privileged: false,
     };
-    capelin_cap::retype_first(
-        &mut core.slots,
-        &mut core.kcb.mdb,
-        from,
-        &request,
-        first,
-        RETYPE_AT_ONCE,
-    )?;
+    core.caps()
+        .retype_first(from, &request, first, RETYPE_AT_ONCE)?;
     let made = count.min(RETYPE_AT_ONCE);
     let mut pages = ZERO_AT_ONCE;
-    for number in 0..made {
+    let mut number = 0;
+    while number < made {
         let slot = first.checked_add(number).ok_or(SysError::OutOfRange)?;
+        number += 1;
         if core.slots.slot(slot).state() != State::InProgress {
             continue;
         }
         // The others stay as they are, claimed and unusable: the same call finds them.
-        let is_last = number + 1 == made;
+        let is_last = number == made;
         let zeroed = zero(core, slot, &mut pages)?;
         let waits = !is_last && core.machine.interrupt_pending();
         if zeroed == Zeroed::Part || waits {
@@ -270,18 +266,18 @@ fn zero<M: Machine>(
     if is_in_home {
         core.kcb.counters[KernelCounter::ObjectBytes as usize] += bytes;
     }
-    capelin_cap::finish(&mut core.slots, slot)?;
+    core.caps().finish(slot)?;
     Ok(Zeroed::All)
 }
 
 /// Calls `step` until it is done, an interrupt waits, as much is done as one entry may
 /// do, or it fails.
 macro_rules! in_steps {
-    ($core:expr, $operation:path, $slot:expr) => {{
-        let (slots, mdb, deletions, mut effects) = KernelEffects::split($core);
+    ($core:expr, $operation:ident, $slot:expr) => {{
+        let (mut caps, mut effects) = KernelEffects::split($core);
         let mut steps = 0;
         let outcome = loop {
-            match $operation(slots, mdb, deletions, $slot, &mut effects) {
+            match caps.$operation($slot, &mut effects) {
                 Ok(Step::Done) => break Ok(DONE),
                 Ok(Step::Again) => {}
                 Err(error) => break Err(error),
@@ -309,7 +305,7 @@ fn woken<M: Machine>(core: &mut Core<M>) {
 #[inline(always)]
 pub(super) fn delete<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, SysError> {
     let slot = target(core, call, 1)?;
-    in_steps!(core, capelin_cap::delete, slot)
+    in_steps!(core, delete, slot)
 }
 
 #[inline(always)]
@@ -318,7 +314,7 @@ pub(super) fn revoke<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<O
     core.slots
         .slot(slot)
         .meets(const { Need::invocation(Invocation::Revoke, 1) })?;
-    in_steps!(core, capelin_cap::revoke, slot)
+    in_steps!(core, revoke, slot)
 }
 
 /// Deletes `slot`, which isn't the last copy of anything that takes steps.
@@ -327,5 +323,5 @@ pub(crate) fn delete_slot<M: Machine>(
     core: &mut Core<M>,
     slot: SlotIndex,
 ) -> Result<Outcome, SysError> {
-    in_steps!(core, capelin_cap::delete, slot)
+    in_steps!(core, delete, slot)
 }

@@ -83,13 +83,7 @@ fn configure<M: Machine>(
     let targets = [held::FRAME, held::CSPACE, held::VSPACE];
     for (number, (&source, which)) in sources.iter().zip(targets).enumerate() {
         let target = dcb.held(which);
-        let made = capelin_cap::copy(
-            &mut core.slots,
-            &mut core.kcb.mdb,
-            source,
-            target,
-            Rights::all(),
-        );
+        let made = core.caps().copy(source, target, Rights::all());
         if let Err(error) = made {
             for &undo in targets.iter().take(number) {
                 delete_slot(core, dcb.held(undo))?;
@@ -191,13 +185,7 @@ fn make_endpoint<M: Machine>(
         Rights::all(),
     )
     .with_data([0, endpoint::endpoint_data(dcb, index as u64)]);
-    capelin_cap::derive(
-        &mut core.slots,
-        &mut core.kcb.mdb,
-        call.slot,
-        capability,
-        target,
-    )?;
+    core.caps().derive(call.slot, capability, target)?;
     if let Some(record) = core.objects.dcb_mut(dcb).endpoints.get_mut(index) {
         *record = EndpointRecord {
             ring: low32(ring),
@@ -247,13 +235,7 @@ fn make_notify<M: Machine>(
         Rights::all(),
     )
     .with_data(bell.to_data());
-    capelin_cap::derive(
-        &mut core.slots,
-        &mut core.kcb.mdb,
-        call.slot,
-        capability,
-        target,
-    )?;
+    core.caps().derive(call.slot, capability, target)?;
     Ok(DONE)
 }
 
@@ -269,13 +251,7 @@ fn bind_death<M: Machine>(
         return Err(SysError::AlreadyBound);
     }
     endpoint::reserve(core, to)?;
-    let made = capelin_cap::copy(
-        &mut core.slots,
-        &mut core.kcb.mdb,
-        source,
-        target,
-        Rights::all(),
-    );
+    let made = core.caps().copy(source, target, Rights::all());
     if let Err(error) = made {
         endpoint::unreserve(core, to);
         return Err(error);

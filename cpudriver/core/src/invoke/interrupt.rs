@@ -31,13 +31,7 @@ pub(crate) fn bind<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Out
     }
     bound_irq::bind(core, intid, to)?;
     let capability = Capability::interrupts(capelin_abi::ObjectType::IrqDest, intid, 1, rights);
-    let made = capelin_cap::derive(
-        &mut core.slots,
-        &mut core.kcb.mdb,
-        call.slot,
-        capability,
-        target,
-    );
+    let made = core.caps().derive(call.slot, capability, target);
     if let Err(error) = made {
         bound_irq::unbind(core, intid, to);
         return Err(error);

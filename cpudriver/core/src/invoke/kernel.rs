@@ -39,7 +39,7 @@ pub(crate) fn invoke<M: Machine>(
         }
         Invocation::Seal => {
             let frame = call.capability(core, const { Need::invocation(Invocation::Seal, 1) })?;
-            capelin_cap::seal(&mut core.slots, &mut core.kcb.mdb, frame)?;
+            core.caps().seal(frame)?;
             Ok(DONE)
         }
         Invocation::StartCore => start_core::start_core(core, call),
@@ -54,7 +54,7 @@ pub(crate) fn invoke<M: Machine>(
         Invocation::TakeOrphan => {
             let target = call.own_slot(core, 1)?;
             let shelter = core.kcb.shelter;
-            capelin_cap::take_orphan(&mut core.slots, &mut core.kcb.mdb, shelter, target)?;
+            core.caps().take_orphan(shelter, target)?;
             Ok(DONE)
         }
         Invocation::PowerOff => Err(core.machine.power_off()),

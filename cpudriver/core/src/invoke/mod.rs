@@ -43,7 +43,7 @@ pub(crate) fn handle<M: Machine>(core: &mut Core<M>, caller: DcbRef, area: M::Co
     let Some(slot) = lookup_plain(core, caller, area.get(0)) else {
         return elsewhere(core, caller, area);
     };
-    if !core.slots.slot(slot).is_usable() || core.kcb.mdb.has_holds() {
+    if !core.slots.slot(slot).is_usable() || core.database.mdb.has_holds() {
         return carefully(core, caller, slot, area);
     }
     dispatch_frequent(core, caller, slot, area)
@@ -69,7 +69,7 @@ fn carefully<M: Machine>(
     slot: SlotIndex,
     area: M::Context,
 ) -> Leave {
-    if capelin_cap::usable(&core.slots, &core.kcb.mdb, slot).is_err() {
+    if capelin_cap::usable(&core.slots, &core.database.mdb, slot).is_err() {
         return others(core, caller, slot, area);
     }
     dispatch_frequent(core, caller, slot, area)
@@ -231,7 +231,7 @@ fn perform<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, Sy
     // What dies is being taken apart, and what is in progress holds what lay there
     // before: a mapping made in such a table, or a dispatcher made to run again, would
     // outlive its object.
-    let invoked = capelin_cap::usable(&core.slots, &core.kcb.mdb, slot)?;
+    let invoked = capelin_cap::usable(&core.slots, &core.database.mdb, slot)?;
     let (kinds, rights) = INVOKED
         .get(usize::from(number))
         .ok_or(SysError::UnknownOperation)?;

@@ -58,8 +58,8 @@ pub(super) fn start_core<M: Machine>(
     let done = image.data()[0];
     // Locking holds one slot only: by a copy a running core's memory could be deleted
     // from the database, or looked into here.
-    capelin_cap::usable(&core.slots, &core.kcb.mdb, image_slot)?;
-    if core.kcb.mdb.has_copies(&core.slots, image_slot) {
+    capelin_cap::usable(&core.slots, &core.database.mdb, image_slot)?;
+    if core.database.mdb.has_copies(&core.slots, image_slot) {
         return Err(SysError::HasRelations);
     }
     if core.objects.contains(home.base, 1) {
@@ -128,7 +128,7 @@ pub(super) fn start_core<M: Machine>(
     });
     match started {
         // The core lives there now: nobody deletes or revokes its memory.
-        Ok(()) => capelin_cap::pin(&mut core.slots, &core.kcb.mdb, image_slot)?,
+        Ok(()) => core.caps().pin(image_slot)?,
         Err(error) => {
             // It can be tried again.
             args.magic = ARGS_MAGIC;

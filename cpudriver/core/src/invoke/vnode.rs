@@ -405,7 +405,7 @@ fn insert<M: Machine>(
         entries: low16(request.count),
         kernel,
     };
-    capelin_cap::derive_mapping(&mut core.slots, &mut core.kcb.mdb, source, data, target)?;
+    core.caps().derive_mapping(source, data, target)?;
     let table = core.objects.vnode_mut(request.table);
     for entry in request.first..request.first + request.count {
         table.mappings[index(entry) & 511] = target;
@@ -424,7 +424,7 @@ pub(crate) fn make_executable<M: Machine>(
     core: &mut Core<M>,
     call: &Call<M>,
 ) -> Result<Outcome, SysError> {
-    capelin_cap::make_executable(&mut core.slots, &mut core.kcb.mdb, call.slot)?;
+    core.caps().make_executable(call.slot)?;
     Ok(DONE)
 }
 

@@ -128,11 +128,10 @@ fn transfer<M: Machine>(
     if !flags.contains(SendFlags::KEEP_REVOKE) {
         rights.remove(Rights::REVOKE);
     }
-    let mdb = &mut core.kcb.mdb;
     if flags.contains(SendFlags::MOVE) {
-        capelin_cap::relocate(&mut core.slots, mdb, source, target, rights)?;
+        core.caps().relocate(source, target, rights)?;
     } else {
-        capelin_cap::copy(&mut core.slots, mdb, source, target, rights)?;
+        core.caps().copy(source, target, rights)?;
     }
     frame.write(record.ring as usize + RECEIVE_SLOT, 0);
     Ok(())

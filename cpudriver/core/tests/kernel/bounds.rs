@@ -111,7 +111,7 @@ fn a_deletion_that_nobody_continues_ends_when_the_core_idles() {
     let word = invoke_word(cap(slot::L1CNODE), Invocation::Delete);
     let left = world.syscall(Syscall::Invoke as u64, &[word, cap(200).to_word()]);
     assert_eq!(left, Left::Restart);
-    assert!(!world.core.kcb.deletions.is_empty());
+    assert!(!world.core.database.deletions.is_empty());
     world.core.machine.patience.set(None);
     world.core.machine.pending.clear();
     // Nobody makes it. Everybody sleeps for a while.
@@ -119,7 +119,7 @@ fn a_deletion_that_nobody_continues_ends_when_the_core_idles() {
     world.run(child);
     world.wait(false, NEVER);
     world.wait(false, deadline);
-    assert!(world.core.kcb.deletions.is_empty());
+    assert!(world.core.database.deletions.is_empty());
 }
 
 #[test]

@@ -103,7 +103,7 @@ fn a_remote_bell_sends_one_interrupt() {
         is_executable: false,
     };
     let core = &mut world.core;
-    capelin_cap::import(&mut core.slots, &mut core.kcb.mdb, &record, target).expect("room");
+    capelin_cap::import(&mut core.slots, &mut core.database.mdb, &record, target).expect("room");
     world.core.machine.asked();
     for expected in [vec![Asked::Sgi(0x102)], vec![]] {
         world.invoke(201, Invocation::Ring, &[]).expect("a ring");

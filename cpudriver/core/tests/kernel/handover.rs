@@ -78,7 +78,7 @@ fn kind(world: &World, slot: u8) -> ObjectType {
 
 fn usable(world: &World, slot: u8) -> bool {
     let index = world.index(slot);
-    capelin_cap::usable(&world.core.slots, &world.core.kcb.mdb, index).is_ok()
+    capelin_cap::usable(&world.core.slots, &world.core.database.mdb, index).is_ok()
 }
 
 #[test]
@@ -264,12 +264,12 @@ fn nothing_marked_is_on_its_way() {
 
     let mark = |world: &mut World, of: &Object| {
         let operation = capelin_cap::OperationId(7);
-        capelin_cap::mark_range(&mut world.core.kcb.mdb, of, operation).expect("marked");
+        capelin_cap::mark_range(&mut world.core.database.mdb, of, operation).expect("marked");
         let mut steps = 1;
         while handover::recall(&mut world.core, of) == Settling::Partial {
             steps += 1;
         }
-        capelin_cap::unmark(&mut world.core.kcb.mdb, operation).expect("unmarked");
+        capelin_cap::unmark(&mut world.core.database.mdb, operation).expect("unmarked");
         steps
     };
     let object = Object {

@@ -4,9 +4,8 @@ use capelin_abi::dispatcher::{Upcall, context, offset};
 use capelin_abi::lmp::MessageHeader;
 use capelin_abi::syscall::{DispatcherState, Invocation, Syscall, invoke_word};
 use capelin_abi::{ObjectType, Rights, SysError};
-use capelin_cap::{Shelter, SlotStore, check, relocate};
+use capelin_cap::{Shelter, SlotStore, check};
 use capelin_kernel::machine::{FrameWords, Objects};
-use capelin_kernel::state::Core;
 
 use crate::host::Asked;
 use crate::world::{Left, NEVER, RUN, World, cap, slot};
@@ -251,8 +250,9 @@ fn who_has_the_kernel_takes_out_what_was_sheltered() {
         .checked_add(77)
         .expect("one of its slots");
     let ram = world.index(slot::RAM);
-    let Core { slots, kcb, .. } = &mut world.core;
-    relocate(slots, &mut kcb.mdb, ram, inside, Rights::all()).expect("an empty slot");
+    let mut caps = world.core.caps();
+    caps.relocate(ram, inside, Rights::all())
+        .expect("an empty slot");
     assert_eq!(take(&mut world, slot::RAM), Err(SysError::EmptySlot));
     let delete = [cap(201).to_word()];
     world
@@ -263,7 +263,7 @@ fn who_has_the_kernel_takes_out_what_was_sheltered() {
     assert_eq!(take(&mut world, slot::RAM).map(drop), Ok(()));
     assert_eq!(world.core.slots.slot(ram).kind(), ObjectType::Ram);
     assert_eq!(take(&mut world, 202), Err(SysError::EmptySlot));
-    check(&world.core.slots, &world.core.kcb.mdb).expect("a sound database");
+    check(&world.core.slots, &world.core.database.mdb).expect("a sound database");
     world
         .retype_ram(202, ObjectType::Frame, 0, 0x1000)
         .expect("memory as ever");

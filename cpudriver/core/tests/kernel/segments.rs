@@ -40,7 +40,7 @@ fn index(world: &World, reference: CapRef) -> SlotIndex {
 }
 
 fn assert_sound(world: &World) {
-    check(&world.core.slots, &world.core.kcb.mdb).expect("a sound database");
+    check(&world.core.slots, &world.core.database.mdb).expect("a sound database");
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn slots_far_away_hold_copies_objects_and_what_is_made_of_them() {
     );
     let found = world
         .core
-        .kcb
+        .database
         .mdb
         .find(&world.core.slots, PhysAddr(FAR_HOME + 0x4_0000));
     assert_eq!(found, Some(world.index(slot::HOME)));

@@ -12,7 +12,7 @@ use capelin_abi::syscall::{
 use capelin_abi::{
     CapAddress, CapRef, KernelId, Mpidr, ObjectType, PAGE_SIZE, PhysAddr, Rights, SysError,
 };
-use capelin_cap::{Capability, Segments, SlotIndex, SlotStore, create};
+use capelin_cap::{Capability, Database, Segments, SlotIndex, SlotStore};
 use capelin_kernel::check::check;
 use capelin_kernel::dcb::{DcbRef, held};
 use capelin_kernel::kcb::Kcb;
@@ -109,7 +109,8 @@ impl World {
         let ram = PhysAddr(RAM + u64::from(id.0) * RAM_BYTES);
         let (host, slots, objects) = Host::new();
         let mut core = Core {
-            kcb: Box::new(Kcb::new(id, SLICE * 100)),
+            kcb: Box::new(Kcb::new(SLICE * 100)),
+            database: Box::new(Database::new(id)),
             slots,
             objects,
             machine: host,
@@ -150,7 +151,6 @@ impl World {
             let address = PhysAddr(cnode.0 + u64::from(slot) * SLOT_BYTES);
             named.index_of(address).expect("home memory")
         };
-        let Core { slots, kcb, .. } = &mut core;
         for (capability, target) in [
             (memory(T::L2CNode, l2, CNODE_BYTES), at(l1, 0)),
             (memory(T::L1CNode, l1, CNODE_BYTES), at(l2, slot::L1CNODE)),
@@ -175,7 +175,7 @@ impl World {
                 at(l2, slot::DEVICE),
             ),
         ] {
-            create(slots, &mut kcb.mdb, capability, target).expect("room");
+            core.caps().create(capability, target).expect("room");
         }
         let dcb = core.objects.dcb_at(block).expect("a control block");
         for (from, which) in [
@@ -183,9 +183,8 @@ impl World {
             (slot::L1CNODE, held::CSPACE),
             (slot::VSPACE, held::VSPACE),
         ] {
-            let Core { slots, kcb, .. } = &mut core;
             let target = dcb.held(which);
-            capelin_cap::copy(slots, &mut kcb.mdb, at(l2, from), target, all).expect("room");
+            core.caps().copy(at(l2, from), target, all).expect("room");
             core.slots.slot_mut(target).watch();
         }
         let linear = core.objects.linear(frame);
@@ -227,10 +226,10 @@ impl World {
         let mut world = Self::new();
         let (home, aside) = (world.index(slot::HOME), world.index(slot::FIRST_HOME));
         let all = Rights::all();
-        let Core { slots, kcb, .. } = &mut world.core;
-        capelin_cap::relocate(slots, &mut kcb.mdb, home, aside, all).expect("room");
+        let mut caps = world.core.caps();
+        caps.relocate(home, aside, all).expect("room");
         let far = Capability::memory(ObjectType::HomeRam, PhysAddr(FAR_HOME), HOME_BYTES, all);
-        create(slots, &mut kcb.mdb, far, home).expect("room");
+        caps.create(far, home).expect("room");
         world
     }
 
