@@ -56,6 +56,8 @@ pub enum Violation {
     Writable(SlotIndex),
     /// It is less deep than what it lies in lets [`Mdb`]'s shortcut rely on.
     Depth(SlotIndex),
+    /// What the database holds to be made last isn't in the tree.
+    Recent(SlotIndex),
     /// More nodes than the tree's height allows: the links form a cycle.
     Cycle(SlotIndex),
 }
@@ -69,8 +71,12 @@ pub fn check<S: SlotStore>(store: &S, mdb: &Mdb) -> Result<Summary, Violation> {
         rank: rank(store, mdb.root),
         ..Summary::default()
     };
-    if mdb.root.is_none() {
+    let mut recent = mdb.recent();
+    if mdb.root.is_none() && recent.is_none() {
         return Ok(summary);
+    }
+    if mdb.root.is_none() {
+        return Err(Violation::Recent(recent));
     }
     if !store.slot(mdb.root).parent.is_none() {
         return Err(Violation::ParentLink(mdb.root));
@@ -86,11 +92,17 @@ pub fn check<S: SlotStore>(store: &S, mdb: &Mdb) -> Result<Summary, Violation> {
             return Err(Violation::Cycle(node));
         }
         check_node(store, mdb, node)?;
+        if node == recent {
+            recent = SlotIndex::NONE;
+        }
         let slot = store.slot(node);
         summary.foreign += u64::from(!mdb.owns(slot));
         summary.mappings += u64::from(slot.is_kind(ObjectType::Mapping));
         summary.unfinished += u64::from(matches!(slot.state(), State::Dying | State::InProgress));
         node = next(store, node);
+    }
+    if !recent.is_none() {
+        return Err(Violation::Recent(recent));
     }
     Ok(summary)
 }

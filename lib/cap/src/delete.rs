@@ -75,6 +75,7 @@ const SCAN: u32 = 128;
 /// elsewhere. While a container is emptied also `Locked` or `NoResources` (the
 /// [`Effects::shelter`] is full) for something in it: the deletion stays begun and
 /// can be continued.
+#[inline(always)]
 pub fn delete<S: SlotStore, E: Effects>(
     store: &mut S,
     mdb: &mut Mdb,
@@ -96,6 +97,7 @@ pub fn delete<S: SlotStore, E: Effects>(
     delete_in_steps(store, mdb, list, index, effects)
 }
 
+#[inline(never)]
 fn delete_in_steps<S: SlotStore, E: Effects>(
     store: &mut S,
     mdb: &mut Mdb,

@@ -23,6 +23,9 @@ use crate::segment::SlotIndex;
 use crate::slot::{Slot, SlotFlags, State};
 use crate::store::SlotStore;
 
+/// How many nodes from what was made last on are tried before a descent.
+const NEAR_RECENT: u32 = 3;
+
 /// A kernel's mapping database: where its tree starts, and whose it is. Lies in
 /// the kernel control block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,6 +35,9 @@ pub struct Mdb {
     kernel: KernelId,
     /// 1 once a capability was put around others that it isn't the source of.
     has_odd_nesting: u16,
+    /// What was made last by retyping, if it is in the tree still: what is made next often
+    /// belongs right behind it.
+    recent: SlotIndex,
     /// What operations between kernels hold.
     pub(crate) holds: Holds,
 }
@@ -44,6 +50,7 @@ impl Mdb {
             root: SlotIndex::NONE,
             kernel,
             has_odd_nesting: 0,
+            recent: SlotIndex::NONE,
             holds: Holds::new(),
         }
     }
@@ -194,6 +201,42 @@ impl Mdb {
         last
     }
 
+    /// Notes what was made last.
+    #[inline(always)]
+    pub(crate) const fn note_recent(&mut self, node: SlotIndex) {
+        self.recent = node;
+    }
+
+    pub(crate) const fn recent(&self) -> SlotIndex {
+        self.recent
+    }
+
+    /// Forgets what was made last, if it is `node`: its slot is about to be anything.
+    #[inline(always)]
+    fn forget(&mut self, node: SlotIndex) {
+        if self.recent == node {
+            self.recent = SlotIndex::NONE;
+        }
+    }
+
+    /// What [`Mdb::last_starting`] finds, if that was made last or is one of the next two, as
+    /// its mapping is; none says nothing.
+    #[inline(always)]
+    pub(crate) fn recent_starting<S: SlotStore>(&self, store: &S, before: u64) -> SlotIndex {
+        let mut node = self.recent;
+        if node.is_none() || store.slot(node).base >= before {
+            return SlotIndex::NONE;
+        }
+        for _ in 0..NEAR_RECENT {
+            let after = next(store, node);
+            if after.is_none() || store.slot(after).base >= before {
+                return node;
+            }
+            node = after;
+        }
+        SlotIndex::NONE
+    }
+
     /// The last node whose key is at most that of `slot`.
     pub(crate) fn last_not_after<S: SlotStore>(&self, store: &S, slot: &Slot) -> SlotIndex {
         let mut last = SlotIndex::NONE;
@@ -338,6 +381,7 @@ impl Mdb {
         node: SlotIndex,
         after: SlotIndex,
     ) {
+        self.forget(node);
         let slot = store.slot(node);
         let Slot {
             left,
@@ -419,6 +463,7 @@ impl Mdb {
         from: SlotIndex,
         to: SlotIndex,
     ) {
+        self.forget(from);
         let slot = *store.slot(from);
         replace_child(store, self, slot.parent, from, to);
         set_parent(store, slot.left, to);

@@ -144,7 +144,7 @@ impl Mdb {
     /// what is divided, where nothing is made across others: not for frames.
     ///
     /// The last node that starts before `end` is that neighbour, unless it starts
-    /// inside. A range that starts before and reaches in is the neighbour or
+    /// inside: mostly what was made last, or `node` itself, or a descent finds it. A range that starts before and reaches in is the neighbour or
     /// contains it; so there is none when the neighbour was made from `node`
     /// directly, which their depths tell. Otherwise a second descent looks.
     #[inline]
@@ -155,11 +155,14 @@ impl Mdb {
         start: u64,
         end: u64,
     ) -> Option<SlotIndex> {
-        let after = next(store, node);
-        if after.is_none() || store.slot(after).base >= end {
-            return Some(node);
+        let mut last = self.recent_starting(store, end);
+        if last.is_none() {
+            let after = next(store, node);
+            if after.is_none() || store.slot(after).base >= end {
+                return Some(node);
+            }
+            last = self.last_starting(store, end);
         }
-        let last = self.last_starting(store, end);
         if last.is_none() {
             return None;
         }

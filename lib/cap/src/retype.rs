@@ -103,10 +103,13 @@ pub fn retype_first<S: SlotStore>(
             Err(SysError::SlotInUse)
         };
     }
-    for number in 1..request.count {
+    // Mostly one is made: a range would cost more than that.
+    let mut number = 1;
+    while number < request.count {
         if !store.slot(dst.within(number)).is_empty() {
             return Err(SysError::SlotInUse);
         }
+        number += 1;
     }
     mdb.holds.check_new(slot.base, slot.base + length)?;
     let gap = mdb.free_gap(store, src, slot.base, slot.base + length);
@@ -115,12 +118,16 @@ pub fn retype_first<S: SlotStore>(
     if needs_zeroing {
         slot.set_state(State::InProgress);
     }
-    for number in 0..request.count.min(limit) {
+    let count = request.count.min(limit);
+    let mut number = 0;
+    while number < count {
         let index = dst.within(number);
         mdb.insert_after(store, neighbour, index, slot);
         neighbour = index;
         slot.base += slot.size;
+        number += 1;
     }
+    mdb.note_recent(neighbour);
     Ok(if needs_zeroing {
         Retype::Fresh
     } else {
