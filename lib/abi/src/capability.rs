@@ -114,6 +114,11 @@ pub const SLOT_BYTES: u64 = 64;
 pub const CNODE_SLOTS: u64 = 256;
 /// Bytes in a CNode of either level.
 pub const CNODE_BYTES: u64 = CNODE_SLOTS * SLOT_BYTES;
+/// L1 slots that a CSpace can have: as many as an address can name.
+pub const L1_LIMIT: u32 = 1 << 24;
+/// The last slot of an L1 CNode, which leads to those past it: the chunks that it has
+/// grown by ([`crate::syscall::Invocation::Grow`]).
+pub const L1_CHUNKS: u32 = 255;
 /// Bytes in a VNode: the table that the hardware walks, and a page that holds
 /// for each entry the slot of the mapping that made it.
 pub const VNODE_BYTES: u64 = 8192;

@@ -57,7 +57,8 @@ pub mod l1 {
     pub const LOST_AND_FOUND: u32 = 3;
     /// First L1 slot that the runtime may fill with L2 CNodes of its own.
     pub const DYNAMIC: u32 = 4;
-    /// Slots in an L1 CNode.
+    /// Slots in an L1 CNode that hasn't grown. The last one, [`crate::capability::L1_CHUNKS`],
+    /// leads to those that it has grown by.
     pub const COUNT: u32 = 256;
 }
 

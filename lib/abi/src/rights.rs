@@ -238,6 +238,7 @@ const RETYPABLE: Kinds = Kinds::of(&[
 ]);
 const FRAME: Kinds = Kinds::of(&[ObjectType::Frame]);
 const ROOT: Kinds = Kinds::of(&[ObjectType::VNodeL0]);
+const HOME_RAM: Kinds = Kinds::of(&[ObjectType::HomeRam]);
 const MAPPING: Kinds = Kinds::of(&[ObjectType::Mapping]);
 const DISPATCHER: Kinds = Kinds::of(&[ObjectType::Dispatcher]);
 const ENDPOINT: Kinds = Kinds::of(&[ObjectType::EndpointLmp]);
@@ -278,6 +279,7 @@ pub const TABLE: &[Row] = table! {
     Invoke(Invocation::Delete) => [0 L1_CNODE: WRITE],
     Invoke(Invocation::Revoke) => [0 L1_CNODE: WRITE] [1 ANY: REVOKE],
     Invoke(Invocation::IdentifySlot) => [0 L1_CNODE: READ],
+    Invoke(Invocation::Grow) => [0 L1_CNODE: WRITE] [2 HOME_RAM: RETYPE; ACROSS],
     Invoke(Invocation::Map) => [0 VNODES: WRITE]
         [1 MAPPABLE: READ; WRITABLE, EXECUTABLE, (Condition::Table, WRITE)],
     Invoke(Invocation::Unmap) => [0 MAPPING: NONE],

@@ -113,6 +113,11 @@ numbered! {
         /// L1CNode: identify a slot of that CSpace, as [`Invocation::Identify`].
         /// x1: target. An empty slot has type Null and is no error.
         IdentifySlot = 6,
+        /// L1CNode: grow by a chunk. x1: number of an L1 slot that isn't there, x2: source
+        /// (`HomeRam`), x3: offset of 16 KiB there, of which the first CNode is made that is
+        /// missing on the way to it. x1 := how many more are: the slot is there after 0.
+        /// [`crate::SysError::SlotInUse`] for one that is there already.
+        Grow = 7,
 
         /// VNode: map. x1: source (Frame, DevFrame, or VNode of the next
         /// level), x2: first entry | count << 16 | [`MapFlags`] << 32,

@@ -3,8 +3,26 @@
 //! Two levels: the L1 CNode's slots hold L2 CNodes. Both lie in home memory, so
 //! a lookup is a few loads; every level is checked, since what an L1 slot holds
 //! is user space's choice.
+//!
+//! An L1 CNode has 256 slots, and grows by chunks of as many, up to the 2^24 that an
+//! address can name. A chunk is a CNode of 16 KiB like any other; slots never move. L1
+//! slot [`L1_CHUNKS`] leads to the chunks, by a tree of CNodes that are made as they are
+//! needed:
+//!
+//! ```text
+//!  L1 slot number  23      16 15       8 7        0
+//!                 |  high    |  middle  |  low     |
+//!
+//!  L1 CNode              high        middle        low
+//!  [ 0 │ 1 │ … │ 255 ]──►[ … │ … ]──►[ … │ … ]──►[ L1 slots 256·k … ]
+//! ```
+//!
+//! So there is nothing here that a CSpace has besides capabilities: deleting slot 255
+//! deletes the chunks, as it would any CNode, deleting the L1 CNode deletes slot 255, and
+//! revoking the memory that a chunk was made of takes the chunk away. A look-up of the
+//! first 256 slots knows nothing of it.
 
-use capelin_abi::capability::CNODE_SLOTS;
+use capelin_abi::capability::{CNODE_SLOTS, L1_CHUNKS, L1_LIMIT};
 use capelin_abi::{CapAddress, CapRef, Level, ObjectType, SysError};
 
 use crate::segment::SlotIndex;
@@ -28,18 +46,8 @@ pub fn lookup<S: SlotStore>(
         return Err(SysError::WrongType);
     }
     check_cnode(store, root)?;
-    let l1 = cnode_slot(store, root, reference.address.l1()).ok_or(SysError::NoSuchSlot)?;
-    match reference.level {
-        Level::L1 => Ok(l1),
-        Level::L2 if reference.address == CapAddress::NULL => Err(SysError::NoSuchSlot),
-        Level::L2 => {
-            if !store.slot(l1).is_kind(ObjectType::L2CNode) {
-                return Err(SysError::NoSuchSlot);
-            }
-            check_cnode(store, l1)?;
-            cnode_slot(store, l1, u32::from(reference.address.l2())).ok_or(SysError::NoSuchSlot)
-        }
-    }
+    let first = cnode_slot(store, root, 0).ok_or(SysError::NoSuchSlot)?;
+    lookup_from(store, first, reference)
 }
 
 /// As [`lookup_from`], for a reference as system calls have it: its low 40 bits. Every
@@ -99,10 +107,11 @@ pub fn lookup_from<S: SlotStore>(
     reference: CapRef,
 ) -> Result<SlotIndex, SysError> {
     let number = reference.address.l1();
-    if u64::from(number) >= CNODE_SLOTS {
-        return Err(SysError::NoSuchSlot);
-    }
-    let l1 = first.within(number);
+    let l1 = if u64::from(number) < CNODE_SLOTS {
+        first.within(number)
+    } else {
+        slot_in_chunk(store, first, number)?
+    };
     if reference.level == Level::L1 {
         return Ok(l1);
     }
@@ -115,6 +124,75 @@ pub fn lookup_from<S: SlotStore>(
     }
     let cnode = store.index_of(slot.address()).ok_or(SysError::NoSuchSlot)?;
     Ok(cnode.within(u32::from(reference.address.l2())))
+}
+
+/// L1 slot `number`, past the first 256.
+#[cold]
+#[inline(never)]
+fn slot_in_chunk<S: SlotStore>(
+    store: &S,
+    first: SlotIndex,
+    number: u32,
+) -> Result<SlotIndex, SysError> {
+    match way_to(store, first, number)? {
+        Way::Leads(slot) => Ok(slot),
+        Way::Ends(Gap { slot, .. }) if store.slot(slot).is_kind(ObjectType::L2CNode) => {
+            Err(SysError::Locked)
+        }
+        Way::Ends(_) => Err(SysError::NoSuchSlot),
+    }
+}
+
+/// Where a CNode is missing on the way to an L1 slot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Gap {
+    /// The slot that it belongs in: empty, or in use by something else, or by one that is
+    /// in progress.
+    pub slot: SlotIndex,
+    /// How many more are missing behind it.
+    pub more: u32,
+}
+
+/// Where the next CNode belongs on the way to L1 slot `number`, in the CSpace whose L1 CNode
+/// begins at `first`. Once none is missing, the slot is there.
+///
+/// # Errors
+/// `SlotInUse` where none is missing, and for the first 256 slots; `OutOfRange` for a number
+/// that no address has; `Locked`, `Dying` or `Foreign` for a CNode on the way that can't be
+/// used.
+pub fn next_gap<S: SlotStore>(store: &S, first: SlotIndex, number: u32) -> Result<Gap, SysError> {
+    if number >= L1_LIMIT {
+        return Err(SysError::OutOfRange);
+    }
+    if u64::from(number) < CNODE_SLOTS {
+        return Err(SysError::SlotInUse);
+    }
+    match way_to(store, first, number)? {
+        Way::Leads(_) => Err(SysError::SlotInUse),
+        Way::Ends(gap) => Ok(gap),
+    }
+}
+
+/// How far the CNodes on the way to an L1 slot lead.
+enum Way {
+    Leads(SlotIndex),
+    Ends(Gap),
+}
+
+/// The way to L1 slot `number`, from 256 to 2^24 - 1.
+fn way_to<S: SlotStore>(store: &S, first: SlotIndex, number: u32) -> Result<Way, SysError> {
+    let [low, middle, high, _] = number.to_le_bytes();
+    let mut at = first.within(L1_CHUNKS);
+    for (more, number) in [(2, high), (1, middle), (0, low)] {
+        let slot = store.slot(at);
+        if !slot.is_kind(ObjectType::L2CNode) || slot.state() == State::InProgress {
+            return Ok(Way::Ends(Gap { slot: at, more }));
+        }
+        check_cnode(store, at)?;
+        let cnode = store.index_of(slot.address());
+        at = cnode.ok_or(SysError::NoSuchSlot)?.within(number.into());
+    }
+    Ok(Way::Leads(at))
 }
 
 #[inline]

@@ -7,7 +7,8 @@
 use alloc::vec::Vec;
 
 use capelin_abi::{
-    CapAddress, CapRef, ObjectType, PAGE_SIZE, PhysAddr, SysError, layout::slot, syscall::MapFlags,
+    CapAddress, CapRef, ObjectType, PAGE_SIZE, PhysAddr, SysError, capability::CNODE_BYTES,
+    layout::slot, syscall::MapFlags,
 };
 
 use crate::{OwnedCap, RtError, ranges::Ranges, sys, vspace};
@@ -116,6 +117,20 @@ fn make(
     bytes: u64,
     alignment: u64,
 ) -> Result<Place, RtError> {
+    let (place, ()) = make_by(sort, bytes, alignment, |place| {
+        let source = place.source.into();
+        sys::cspace::retype(cspace, target, source, kind, place.offset, bytes, 1)
+    })?;
+    Ok(place)
+}
+
+/// Has `retype` make something of `bytes` bytes of a pool: the place, and what it says.
+fn make_by<R>(
+    sort: Sort,
+    bytes: u64,
+    alignment: u64,
+    mut retype: impl FnMut(&Place) -> Result<R, SysError>,
+) -> Result<(Place, R), RtError> {
     let exhausted = match sort {
         Sort::Ram => RtError::OutOfMemory,
         Sort::Home => RtError::OutOfHomeMemory,
@@ -134,9 +149,8 @@ fn make(
                 })
             })
             .ok_or(exhausted)?;
-        let source = place.source.into();
-        match sys::cspace::retype(cspace, target, source, kind, place.offset, bytes, 1) {
-            Ok(()) => return Ok(place),
+        match retype(&place) {
+            Ok(made) => return Ok((place, made)),
             // Somebody still holds some of it: the next place, and this one never again.
             Err(SysError::RangeInUse) => {}
             Err(error) => {
@@ -173,6 +187,21 @@ pub fn make_object(
     bytes: u64,
 ) -> Result<Place, RtError> {
     make(Sort::Home, cspace, target, kind, bytes, PAGE_SIZE)
+}
+
+/// Has this program's L1 CNode grow, until it has slot `number`, by CNodes of home memory.
+///
+/// # Errors
+/// [`RtError::OutOfHomeMemory`]; what the kernel says, [`SysError::SlotInUse`] for a slot that
+/// is there. What was made on the way is used by the next attempt.
+pub(crate) fn grow_l1(number: u32) -> Result<(), RtError> {
+    let mut more = 1;
+    while more > 0 {
+        (_, more) = make_by(Sort::Home, CNODE_BYTES, PAGE_SIZE, |place| {
+            sys::cspace::grow(sys::cspace::OWN, number, place.source.into(), place.offset)
+        })?;
+    }
+    Ok(())
 }
 
 /// Makes a `Ram` or a `Frame` from RAM, in slot `target` of the CSpace of `cspace`.

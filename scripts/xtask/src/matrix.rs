@@ -634,6 +634,8 @@ fn kernel() -> Vec<GuestCase> {
         ("kernel/capabilities", "test-capabilities", 19, "--icount"),
         ("kernel/faults", "test-faults", 24, ""),
         ("kernel/floating", "test-floating", 7, ""),
+        // Deterministic, as the capabilities are.
+        ("kernel/growth", "test-growth", 4, "--icount"),
         ("kernel/interrupts", "test-interrupts", 8, ""),
         ("kernel/interrupts-gic2", "test-interrupts", 8, "--gic 2"),
         ("kernel/invocations", "test-invocations", 11, ""),

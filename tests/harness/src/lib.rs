@@ -15,6 +15,7 @@
 //! | [`lean`] | system calls that cost no instruction more than they must, for benches |
 //! | [`code`] | what children run when Rust can't say it |
 //! | [`second`] | a second core that runs the same program |
+//! | [`ticker`] | a child that counts beside a long operation |
 //! | [`report`] | `test NAME ... ok`, and why not |
 //!
 //! `memory`-like functions here take addresses as numbers and are safe: what a test program does to
@@ -31,6 +32,7 @@ pub mod report;
 pub mod second;
 mod start;
 pub mod svc;
+pub mod ticker;
 pub mod world;
 
 pub use capelin_abi as abi;

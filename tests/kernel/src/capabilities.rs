@@ -4,8 +4,6 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![forbid(unsafe_code)]
 
-use core::sync::atomic::{AtomicU64, Ordering};
-
 use capelin_harness::abi::capability::{CNODE_BYTES, CNODE_SLOTS, VNODE_BYTES};
 use capelin_harness::abi::layout::slot;
 use capelin_harness::abi::syscall::Invocation;
@@ -13,16 +11,12 @@ use capelin_harness::abi::{CapAddress, CapRef, ObjectType, PAGE_SIZE, Rights, Sy
 use capelin_harness::child::Endpoint;
 use capelin_harness::fault::{peek, poke};
 use capelin_harness::world::READ_WRITE;
-use capelin_harness::{Child, Failure, Outcome, Suite, World, call, check, equal, refused, svc};
+use capelin_harness::{Child, Failure, Outcome, Suite, World, call, check, equal, refused, ticker};
 
 capelin_harness::program!(tests);
 
 /// L1 slots that these tests fill with CNodes of their own, far above the harness's.
 const L1_BASE: u32 = 200;
-
-// What a ticking child counts, on this core only: relaxed order suffices.
-static TICKS: AtomicU64 = AtomicU64::new(0);
-static IS_OVER: AtomicU64 = AtomicU64::new(0);
 
 fn tests(suite: &mut Suite) {
     suite.test("capabilities/copies", copies);
@@ -553,31 +547,6 @@ fn cnode_chain(world: &mut World) -> Outcome {
     Ok(())
 }
 
-/// Wakes up every 200 µs and counts.
-extern "C" fn ticker(_: u64) -> u64 {
-    let period = svc::frequency() / 5000;
-    while IS_OVER.load(Ordering::Relaxed) == 0 {
-        let _ = call::wait(false, 0, svc::counter() + period);
-        TICKS.store(TICKS.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-    }
-    0
-}
-
-/// Runs `long` beside a ticking child; answers how often that ticked meanwhile.
-fn with_ticks(world: &mut World, long: impl FnOnce(&mut World) -> Outcome) -> Result<u64, Failure> {
-    IS_OVER.store(0, Ordering::Relaxed);
-    let child = Child::of(world, ticker, 0)?;
-    child.run()?;
-    child.until_blocked()?;
-    let before = TICKS.load(Ordering::Relaxed);
-    let done = long(world);
-    let ticks = TICKS.load(Ordering::Relaxed) - before;
-    IS_OVER.store(1, Ordering::Relaxed);
-    child.finish()?;
-    done?;
-    Ok(ticks)
-}
-
 /// One Revoke of thousands of capabilities is interrupted, restarted, and complete.
 fn big_revoke(world: &mut World) -> Outcome {
     const CNODES: u32 = 40;
@@ -609,7 +578,7 @@ fn big_revoke(world: &mut World) -> Outcome {
             call::copy(copy, CapAddress::new(L1_BASE + n, l2))?;
         }
     }
-    let ticks = with_ticks(world, |_| Ok(call::revoke(ram)?))?;
+    let ticks = ticker::beside(world, |_| Ok(call::revoke(ram)?))?;
     check(ticks > 0, "nobody else ran during a long revoke")?;
     for n in 0..CNODES {
         for l2 in [0, 1, 127, 128, 255] {
@@ -625,7 +594,7 @@ fn big_revoke(world: &mut World) -> Outcome {
             call::copy(CapAddress::new(L1_BASE + n, l2), ram)?;
         }
     }
-    let ticks = with_ticks(world, |_| Ok(call::revoke(home)?))?;
+    let ticks = ticker::beside(world, |_| Ok(call::revoke(home)?))?;
     check(ticks > 0, "nobody else ran during a long delete")?;
     let slot = world.slot()?;
     call::retype(slot.into(), ram, ObjectType::Frame, 0, bytes, 1)?;
@@ -637,7 +606,7 @@ fn big_zeroing(world: &mut World) -> Outcome {
     const BYTES: u64 = 64 << 20;
     let offset = world.claim(BYTES, PAGE_SIZE)?;
     let slot = world.slot()?;
-    let ticks = with_ticks(world, |world| {
+    let ticks = ticker::beside(world, |world| {
         let ram = world.ram_cap;
         Ok(call::retype(
             slot.into(),
@@ -740,17 +709,12 @@ fn export(world: &mut World) -> Outcome {
 fn own_cspace(world: &mut World) -> Outcome {
     let endpoint = Endpoint::own(world, 0x1000, 2)?;
     call::delete(endpoint.cap)?;
-    let child = Child::of(world, ticker, 0)?;
-    IS_OVER.store(0, Ordering::Relaxed);
+    let child = Child::of(world, ticker::ticker, 0)?;
     child.run()?;
     child.until_blocked()?;
     call::delete(child.dispatcher)?;
-    let before = TICKS.load(Ordering::Relaxed);
+    let before = ticker::ticks();
     let result = call::wait(false, capelin_harness::child::delivered(), call::after(5));
     equal(result[0], SysError::TimedOut as u64, "a wait")?;
-    equal(
-        TICKS.load(Ordering::Relaxed),
-        before,
-        "a deleted dispatcher runs",
-    )
+    equal(ticker::ticks(), before, "a deleted dispatcher runs")
 }

@@ -9,6 +9,7 @@
 use core::cell::Cell;
 
 use capelin_harness::abi::boot::{ARGS_MAGIC, CoreArgs, KERNEL_MAGIC, KernelHeader};
+use capelin_harness::abi::capability::{CNODE_BYTES, L1_LIMIT};
 use capelin_harness::abi::dispatcher::offset;
 use capelin_harness::abi::layout::slot;
 use capelin_harness::abi::syscall::{Invocation, MapFlags, SendFlags};
@@ -119,6 +120,17 @@ fn retypes(world: &mut World, paths: &Paths) -> Outcome {
     paths.of("retype to 32 tables", || {
         let kind = ObjectType::VNodeL3;
         call::retype(first.into(), slot::HOME, kind, at, 0, 32)
+    })?;
+    let at = world.claim_home(3 * CNODE_BYTES)?;
+    for number in 0..3 {
+        let offset = at + number * CNODE_BYTES;
+        paths.of("grow a CSpace to its last slot", || {
+            let arguments = [u64::from(L1_LIMIT - 1), call::word(slot::HOME), offset];
+            call::invoke(call::CSPACE, Invocation::Grow, &arguments).map(drop)
+        })?;
+    }
+    paths.any("a slot past the last chunk", || {
+        let _ = call::identify(CapAddress::new(L1_LIMIT - 1, 9));
     })
 }
 

@@ -221,7 +221,7 @@ fn exists(invocation: Invocation, kind: ObjectType) -> bool {
     use ObjectType as T;
     match invocation {
         I::Identify => true,
-        I::Copy | I::Mint | I::Retype | I::Delete | I::Revoke | I::IdentifySlot => {
+        I::Copy | I::Mint | I::Retype | I::Delete | I::Revoke | I::IdentifySlot | I::Grow => {
             kind == T::L1CNode
         }
         I::Map => kind.vnode_level().is_some(),

@@ -4,6 +4,7 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![forbid(unsafe_code)]
 
+use capelin_harness::abi::capability::{CNODE_BYTES, L1_CHUNKS};
 use capelin_harness::abi::dispatcher::offset;
 use capelin_harness::abi::layout::{DISPATCHER_FRAME, slot};
 use capelin_harness::abi::rights::{Condition, INVOKED, Kinds, Need, Operation, Row, TABLE};
@@ -157,6 +158,7 @@ impl Stage {
             | I::Delete
             | I::Revoke
             | I::IdentifySlot => self.of_cspace(world, invocation, when),
+            I::Grow => self.grow(world, when),
             I::Map | I::Unmap | I::Protect | I::MakeExecutable => {
                 self.of_tables(world, invocation, when)
             }
@@ -215,6 +217,27 @@ impl Stage {
         };
         let fills = matches!(invocation, I::Copy | I::Mint | I::Retype).then_some((cspace, to));
         Ok(Case::of(invocation, invoked, &arguments, fills))
+    }
+
+    /// Adds the first CNode that leads to chunks, which the CSpace that it is done to hasn't.
+    fn grow(&mut self, world: &mut World, when: Option<Condition>) -> Result<Case, Failure> {
+        let cspace = match when {
+            Some(Condition::AnotherCSpace) => world.object(ObjectType::L1CNode)?,
+            _ => slot::L1CNODE,
+        };
+        let chunks = CapRef::l1(L1_CHUNKS).to_word();
+        if call::invoke(cspace, Invocation::IdentifySlot, &[chunks])?[0] != 0 {
+            call::invoke(cspace, Invocation::Delete, &[chunks])?;
+        }
+        let home = call::word(world.of_home(ObjectType::HomeRam, 2 * CNODE_BYTES)?);
+        let arguments = [256, home, 0];
+        let fills = Some((cspace, chunks));
+        Ok(Case::of(
+            Invocation::Grow,
+            call::word(cspace),
+            &arguments,
+            fills,
+        ))
     }
 
     fn of_tables(

@@ -3,14 +3,19 @@
 use alloc::{rc::Rc, string::String, vec, vec::Vec};
 use core::{sync::atomic::Ordering, time::Duration};
 
-use capelin_abi::{SysError, syscall::SendFlags};
+use capelin_abi::{
+    CapAddress, CapRef, ObjectType, Rights, SysError,
+    capability::{CNODE_BYTES, L1_CHUNKS},
+    layout::l1,
+    syscall::SendFlags,
+};
 use capelin_idc::{Client, serve};
 use capelin_rt::{
     OwnedCap,
     endpoint::Endpoint,
     memory::{self, Frame},
     notify::Notify,
-    spawn, sys, time,
+    slots, spawn, sys, time,
     urpc::Urpc,
     vspace::{LazyMapped, SharedMapped},
 };
@@ -25,6 +30,7 @@ use crate::{
 pub(crate) async fn run(report: &mut Report) {
     report.tell("rt_heap_grows", heap());
     report.tell("rt_mappings_come_and_go", mappings());
+    report.tell("rt_slots_past_the_first_l1_cnode", slots());
     report.tell("rt_lazy_memory", lazy());
     report.tell("rt_endpoint_ring", ring());
     report.tell("rt_endpoint_capability", capability());
@@ -69,6 +75,34 @@ fn mappings() -> Outcome {
     ensure!(shared.read(4090, &mut text), "not read");
     ensure!(&text == b"across pages", "{text:?}");
     ensure!(!shared.write(8190, b"abc"), "written past the end");
+    Ok(())
+}
+
+/// All L1 slots are used up: the L1 CNode grows, by itself and once.
+fn slots() -> Outcome {
+    let mut l1 = Vec::new();
+    while l1.last().is_none_or(|&last| last < l1::COUNT) {
+        l1.push(slots::allocate_l1().map_err(why)?);
+    }
+    ensure!(!l1.contains(&L1_CHUNKS), "the slot of the chunks is given");
+    let home = memory::left().home;
+    let next = slots::allocate_l1().map_err(why)?;
+    ensure!(next == l1::COUNT + 1, "{next} comes next");
+    ensure!(memory::left().home == home, "it grew twice");
+    l1.push(next);
+    // An L2 CNode there, and a capability in it.
+    let (own, kind) = (sys::cspace::OWN, ObjectType::L2CNode);
+    let target = CapRef::l1(next);
+    let place = memory::make_object(own, target, kind, CNODE_BYTES).map_err(why)?;
+    let address = CapAddress::new(next, 200);
+    let copied = sys::cspace::copy(own, address.into(), own, Rights::all());
+    copied.map_err(why)?;
+    ensure!(sys::cspace::is_occupied(address), "nothing is there");
+    sys::cspace::delete(own, target).map_err(why)?;
+    memory::release(place);
+    for number in l1 {
+        slots::free_l1(number);
+    }
     Ok(())
 }
 

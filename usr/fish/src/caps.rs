@@ -2,18 +2,22 @@
 
 use alloc::vec::Vec;
 
-use capelin_abi::{CapAddress, CapRef, ObjectType, capability::CNODE_SLOTS, layout::l1};
+use capelin_abi::{
+    CapAddress, CapRef, ObjectType, SysError,
+    capability::{CNODE_SLOTS, L1_LIMIT},
+};
 use capelin_interfaces::monitor::CapabilityInfo;
 use capelin_rt::sys::cspace::{self, OWN};
 
 /// All capabilities of this domain, in the order of their slots.
 pub(crate) fn own() -> Vec<CapabilityInfo> {
     let mut found = Vec::new();
-    for node in 0..l1::COUNT {
-        let is_node = cspace::identify_slot(OWN, CapRef::l1(node))
-            .is_ok_and(|identity| identity.kind == ObjectType::L2CNode);
-        if !is_node {
-            continue;
+    for node in 0..L1_LIMIT {
+        match cspace::identify_slot(OWN, CapRef::l1(node)) {
+            Ok(identity) if identity.kind == ObjectType::L2CNode => {}
+            // Past the chunks that there are.
+            Err(SysError::NoSuchSlot) => break,
+            _ => continue,
         }
         for slot in 0..CNODE_SLOTS {
             let Ok(slot) = u8::try_from(slot) else { break };

@@ -1,6 +1,6 @@
-//! Invocations of a CSpace root: copy, mint, retype, delete, revoke, identify.
+//! Invocations of a CSpace root: copy, mint, retype, delete, revoke, identify, grow.
 
-use capelin_abi::capability::CNODE_SLOTS;
+use capelin_abi::capability::{CNODE_BYTES, CNODE_SLOTS};
 use capelin_abi::rights::{Condition, Need};
 use capelin_abi::syscall::{Invocation, KernelCounter};
 use capelin_abi::{CapAddress, CapRef, Level, ObjectType, PAGE_SIZE, PhysAddr, Rights, SysError};
@@ -177,9 +177,9 @@ pub(super) fn retype<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<O
     let count = call.argument(6);
     let slot_number = match reference.level {
         Level::L2 => u64::from(reference.address.l2()),
-        Level::L1 => u64::from(reference.address.l1()),
+        Level::L1 => u64::from(reference.address.l1()) % CNODE_SLOTS,
     };
-    if count == 0 || count > CNODE_SLOTS - slot_number.min(CNODE_SLOTS) {
+    if count == 0 || count > CNODE_SLOTS - slot_number {
         return Err(SysError::OutOfRange);
     }
     let count = u32::try_from(count).map_err(|_| SysError::OutOfRange)?;
@@ -223,6 +223,31 @@ pub(super) fn retype<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<O
     call.area.set(4, request.offset + u64::from(made) * size);
     call.area.set(6, u64::from(count - made));
     Ok(Outcome::Again)
+}
+
+/// Adds a CNode on the way to an L1 slot: a retype whose target is found by what is
+/// missing. The identical call finds what it has begun.
+#[inline(never)]
+pub(super) fn grow<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, SysError> {
+    const NEED: Need = Need::invocation(Invocation::Grow, 2);
+    let from = call.capability(core, NEED)?;
+    check_grant(core, call, from, NEED)?;
+    let number = u32::try_from(call.argument(1)).map_err(|_| SysError::OutOfRange)?;
+    let first = core.slots.index_of(core.slots.slot(call.slot).address());
+    let first = first.ok_or(SysError::Foreign)?;
+    let gap = cspace::next_gap(&core.slots, first, number)?;
+    let request = RetypeRequest {
+        kind: ObjectType::L2CNode,
+        offset: call.argument(3),
+        object_size: CNODE_BYTES,
+        count: 1,
+        is_privileged: false,
+    };
+    core.caps().retype_first(from, &request, gap.slot, 1)?;
+    match zero(core, gap.slot, &mut { ZERO_AT_ONCE })? {
+        Zeroed::All => Ok(call.answer([gap.more.into(), 0, 0])),
+        Zeroed::Part => Ok(Outcome::Again),
+    }
 }
 
 /// How far [`zero`] got.

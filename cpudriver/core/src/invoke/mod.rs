@@ -242,6 +242,7 @@ fn perform<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, Sy
     match I::try_from(number).map_err(|_| SysError::UnknownOperation)? {
         I::Mint => cnode::mint(core, call),
         I::IdentifySlot => cnode::identify_slot(core, call),
+        I::Grow => cnode::grow(core, call),
         I::Protect => vnode::protect(core, call),
         I::MakeExecutable => vnode::make_executable(core, call),
         I::Ring => {

@@ -129,6 +129,18 @@ pub fn retype(
     invoke(cspace, Invocation::Retype, &arguments).map(drop)
 }
 
+/// Has the L1 CNode of `cspace` grow on the way to L1 slot `number`, by 16 KiB of home memory
+/// `source`, `offset` bytes into it ([`Invocation::Grow`]); how many times more it takes until
+/// the slot is there.
+///
+/// # Errors
+/// What the kernel says.
+pub fn grow(cspace: CapRef, number: u32, source: CapRef, offset: u64) -> Result<u64, SysError> {
+    let arguments = [u64::from(number), source.to_word(), offset];
+    let [more, ..] = invoke(cspace, Invocation::Grow, &arguments)?;
+    Ok(more)
+}
+
 /// Empties `target` ([`Invocation::Delete`]).
 ///
 /// # Errors

@@ -11,9 +11,9 @@ use core::future::poll_fn;
 use core::task::Poll;
 
 use capelin_abi::{
-    CapAddress, CapRef, ObjectType,
-    capability::CNODE_SLOTS,
-    layout::{l1, slot},
+    CapAddress, CapRef, ObjectType, SysError,
+    capability::{CNODE_SLOTS, L1_LIMIT},
+    layout::slot,
     syscall::DispatcherState,
 };
 use capelin_interfaces::monitor::{
@@ -305,10 +305,12 @@ pub(crate) fn capabilities(
         .ok_or(MonitorError::NotAllowed)?;
     let mut found = Vec::new();
     let limit = usize::try_from(limit.min(1000)).unwrap_or(0);
-    for cnode in CapAddress(first).l1()..l1::COUNT {
-        let l2 = sys::cspace::identify_slot(cspace, CapRef::l1(cnode));
-        if !l2.is_ok_and(|identity| identity.kind == ObjectType::L2CNode) {
-            continue;
+    for cnode in CapAddress(first).l1()..L1_LIMIT {
+        match sys::cspace::identify_slot(cspace, CapRef::l1(cnode)) {
+            Ok(identity) if identity.kind == ObjectType::L2CNode => {}
+            // Past the chunks that there are.
+            Err(SysError::NoSuchSlot) => break,
+            _ => continue,
         }
         for slot in 0..u32::try_from(CNODE_SLOTS).unwrap_or(256) {
             let address = CapAddress(cnode << 8 | slot);
