@@ -116,6 +116,13 @@ pub fn check_node<S: SlotStore>(store: &S, mdb: &Mdb, node: SlotIndex) -> Result
     if !slot.is_occupied() {
         return Err(Violation::Empty(node));
     }
+    // The walk climbs by these links: a wrong one would pass over part of the tree.
+    let is_child = |parent: &Slot| parent.left == node || parent.right == node;
+    if slot.parent.is_none() != (node == mdb.root)
+        || !slot.parent.is_none() && !is_child(store.slot(slot.parent))
+    {
+        return Err(Violation::ParentLink(node));
+    }
     for child in [slot.left, slot.right] {
         if !child.is_none() && store.slot(child).parent != node {
             return Err(Violation::ParentLink(child));
@@ -207,3 +214,6 @@ fn is_deep_enough<S: SlotStore>(store: &S, mdb: &Mdb, slot: &Slot) -> bool {
     }
     around.is_none() || slot.depth() > store.slot(around).depth().saturating_add(between)
 }
+
+#[cfg(test)]
+mod tests;

@@ -253,14 +253,9 @@ impl Mdb {
         )
     }
 
-    /// The innermost ancestor of `node`, unless another kernel owns it and this one
+    /// The innermost ancestor of `slot`, unless another kernel owns it and this one
     /// the object: a tombstone shows that what it was made from isn't here, and a
     /// foreign capability may vanish any time.
-    #[must_use]
-    pub fn first_ancestor<S: SlotStore>(&self, store: &S, node: SlotIndex) -> Option<SlotIndex> {
-        self.ancestor_of(store, store.slot(node))
-    }
-
     pub(crate) fn ancestor_of<S: SlotStore>(&self, store: &S, slot: &Slot) -> Option<SlotIndex> {
         let around = self.innermost_around(store, slot);
         if around.is_none() {

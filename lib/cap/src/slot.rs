@@ -630,5 +630,9 @@ mod tests {
         assert_eq!(slot.owner(), KernelId(3));
         assert!(slot.is_occupied() && !slot.is_empty());
         assert!(Slot::EMPTY.is_empty());
+        let mut other = slot;
+        other.set_data([9, 10]);
+        assert_eq!(other.data(), [9, 10]);
+        assert_eq!(other.capability(), capability.with_data([9, 10]));
     }
 }
