@@ -49,49 +49,112 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
     Ok(())
 }
 
-/// Where the image `name` is, once built.
-///
-/// # Errors
-/// If cargo can't tell.
-pub(crate) fn image_path(name: &str) -> Result<PathBuf> {
-    Ok(output_folder(&Metadata::load()?).join(format!("{name}.img")))
+/// How programs are built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// Cargo's `release`: the programs that are tested and measured.
+    Release,
+    /// Cargo's `quick`, of the root manifest: programs that are there soon after a change.
+    Quick,
 }
 
-fn output_folder(metadata: &Metadata) -> PathBuf {
-    metadata.target_directory.join("capelin")
+impl Profile {
+    /// As cargo calls it, also for the folder of what it builds.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Release => "release",
+            Self::Quick => "quick",
+        }
+    }
 }
 
-/// Builds the image `name`; its path.
+/// An image to be built.
+pub(crate) struct Image {
+    metadata: Metadata,
+    name: String,
+    manifest: Manifest,
+    profile: Profile,
+}
+
+impl Image {
+    /// The image `name`, with `program` if that is given and not in it.
+    ///
+    /// # Errors
+    /// If no manifest says what is in it, no package has that program, or cargo can't tell.
+    pub(crate) fn new(name: &str, program: Option<&str>, profile: Profile) -> Result<Self> {
+        let metadata = Metadata::load()?;
+        let mut manifest = Manifest::load(name)?;
+        let mut name = name.to_owned();
+        if let Some(program) = program
+            && !manifest.modules.iter().any(|module| module.name == program)
+        {
+            let package = metadata
+                .package_of(program)
+                .ok_or_else(|| Error::Usage(format!("no package has a program {program}")))?;
+            manifest.add(Program {
+                package: package.name.clone(),
+                bin: program.to_owned(),
+            });
+            name = format!("{name}+{program}");
+        }
+        Ok(Self {
+            metadata,
+            name,
+            manifest,
+            profile,
+        })
+    }
+
+    fn folder(&self) -> PathBuf {
+        let folder = self.metadata.target_directory.join("capelin");
+        match self.profile {
+            Profile::Release => folder,
+            Profile::Quick => folder.join(self.profile.name()),
+        }
+    }
+
+    /// Where it is, once built.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.folder().join(format!("{}.img", self.name))
+    }
+
+    /// Builds it.
+    ///
+    /// # Errors
+    /// If anything doesn't build or fit.
+    pub(crate) fn build(&self) -> Result<()> {
+        let programs = self.manifest.programs();
+        let built = programs_built(&self.metadata, &programs, self.profile)?;
+        let folder = self.folder();
+        fs::create_dir_all(&folder).map_err(|error| Error::File(folder.clone(), error))?;
+
+        let modules = self.manifest.modules.iter();
+        let modules = modules.map(|entry| module(entry, &built));
+        let modules = modules.collect::<Result<Vec<_>>>()?;
+        for module in &modules {
+            let file_name = format!("{}.bin", module.name.replace('/', "_"));
+            write(&folder.join(file_name), &module.data)?;
+        }
+        let path = self.path();
+        let archive = image::archive(modules)
+            .map_err(|error| Error::Malformed(path.clone(), error.to_string()))?;
+        write(&path.with_extension("archive"), &archive)?;
+
+        let boot = lookup(&built, &self.manifest.boot)?;
+        let image = image::boot_image(&read(&boot.path)?, &archive)
+            .map_err(|error| Error::Malformed(boot.path.clone(), error.to_string()))?;
+        write(&path, &image)
+    }
+}
+
+/// Builds the image `name` as it is tested; its path.
 ///
 /// # Errors
 /// If anything doesn't build or fit.
 pub(crate) fn image(name: &str) -> Result<PathBuf> {
-    let metadata = Metadata::load()?;
-    let manifest = Manifest::load(name)?;
-    let built = programs(&metadata, &manifest.programs())?;
-    let folder = output_folder(&metadata);
-    fs::create_dir_all(&folder).map_err(|error| Error::File(folder.clone(), error))?;
-
-    let modules = manifest
-        .modules
-        .iter()
-        .map(|entry| module(entry, &built))
-        .collect::<Result<Vec<_>>>()?;
-    for module in &modules {
-        let file_name = format!("{}.bin", module.name.replace('/', "_"));
-        write(&folder.join(file_name), &module.data)?;
-    }
-    let image_path = folder.join(format!("{name}.img"));
-    let malformed =
-        |error: image::ImageError| Error::Malformed(image_path.clone(), error.to_string());
-    let archive = image::archive(modules).map_err(malformed)?;
-    write(&folder.join(format!("{name}.archive")), &archive)?;
-
-    let boot = lookup(&built, &manifest.boot)?;
-    let image = image::boot_image(&read(&boot.path)?, &archive)
-        .map_err(|error| Error::Malformed(boot.path.clone(), error.to_string()))?;
-    write(&image_path, &image)?;
-    Ok(image_path)
+    let image = Image::new(name, None, Profile::Release)?;
+    image.build()?;
+    Ok(image.path())
 }
 
 /// A program that has been built.
@@ -104,11 +167,16 @@ struct Built {
 type BuiltPrograms = BTreeMap<Program, Built>;
 
 /// Builds all programs, with one run of cargo for each target.
-fn programs(metadata: &Metadata, programs: &[Program]) -> Result<BuiltPrograms> {
+fn programs_built(
+    metadata: &Metadata,
+    programs: &[Program],
+    profile: Profile,
+) -> Result<BuiltPrograms> {
     let mut built = BuiltPrograms::new();
     for (target, wants_fp) in [(SOFT_TARGET, false), (FP_TARGET, true)] {
         let mut cargo = workspace::cargo();
-        cargo.args(["build", "--quiet", "--release", "--target", target]);
+        cargo.args(["build", "--quiet", "--profile", profile.name()]);
+        cargo.args(["--target", target]);
         let mut is_needed = false;
         for program in programs {
             let package = metadata.package(&program.package).ok_or_else(|| {
@@ -130,7 +198,7 @@ fn programs(metadata: &Metadata, programs: &[Program]) -> Result<BuiltPrograms> 
             let path = metadata
                 .target_directory
                 .join(target)
-                .join("release")
+                .join(profile.name())
                 .join(&program.bin);
             let entry = Built {
                 path,

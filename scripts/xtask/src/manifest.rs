@@ -108,6 +108,15 @@ impl Manifest {
         Ok(Self { boot, modules })
     }
 
+    /// Puts a program behind the other modules.
+    pub(crate) fn add(&mut self, program: Program) {
+        self.modules.push(ModuleEntry {
+            name: program.bin.clone(),
+            kind: ModuleKind::Elf,
+            source: Source::Program(program),
+        });
+    }
+
     /// All programs that the image needs, each once.
     pub(crate) fn programs(&self) -> Vec<Program> {
         let of_modules = self

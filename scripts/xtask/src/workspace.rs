@@ -152,6 +152,14 @@ impl Metadata {
             .map_err(|error| Error::Malformed("cargo metadata".into(), error.to_string()))
     }
 
+    /// The member that has the program `bin`.
+    pub(crate) fn package_of(&self, bin: &str) -> Option<&Package> {
+        self.packages.iter().find(|package| {
+            let mut targets = package.targets.iter();
+            targets.any(|target| target.name == bin && target.kind.iter().any(|kind| kind == "bin"))
+        })
+    }
+
     /// The member called `name`.
     pub(crate) fn package(&self, name: &str) -> Option<&Package> {
         self.packages.iter().find(|package| package.name == name)

@@ -27,6 +27,18 @@ pub(crate) fn argument(commands: &str) -> String {
     argument
 }
 
+/// The command by which the shell starts `program` with `arguments`, whatever characters they hold: within `"` a
+/// backslash makes the next character ordinary.
+pub(crate) fn command(program: &str, arguments: &[String]) -> String {
+    let mut command = program.to_owned();
+    for argument in arguments {
+        let ordinary = argument.replace('\\', "\\\\").replace('"', "\\\"");
+        // Writing to a String can't fail.
+        let _ = write!(command, " \"{ordinary}\"");
+    }
+    command
+}
+
 /// What a console line says to the runner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -49,6 +61,13 @@ pub(crate) fn verdict(line: &str) -> Option<Verdict> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn arguments_reach_a_program_as_they_are() {
+        let arguments = ["a b", r"\;", "say \"x\"", ""].map(str::to_owned);
+        let said = command("hello", &arguments);
+        assert_eq!(said, r#"hello "a b" "\\;" "say \"x\"" """#);
+    }
 
     #[test]
     fn an_argument_is_one_word() {

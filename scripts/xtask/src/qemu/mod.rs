@@ -17,7 +17,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::args::Args;
-use crate::build;
+use crate::build::Image;
 use crate::error::{Error, Result};
 use command::Console;
 use console::{End, Limits, Report};
@@ -97,8 +97,14 @@ fn own_terminal() -> Stdio {
 fn kernel_path(options: &RunOptions, build: bool) -> Result<std::path::PathBuf> {
     match &options.kernel {
         Some(kernel) => Ok(kernel.clone()),
-        None if build => build::image(&options.image),
-        None => build::image_path(&options.image),
+        None => {
+            let program = options.program.as_deref();
+            let image = Image::new(&options.image, program, options.profile)?;
+            if build {
+                image.build()?;
+            }
+            Ok(image.path())
+        }
     }
 }
 

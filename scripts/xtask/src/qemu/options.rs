@@ -7,6 +7,7 @@ use super::exec;
 use super::numa::NumaSpec;
 use super::size::Size;
 use crate::args::{Arg, Args};
+use crate::build::Profile;
 use crate::error::{Error, Result};
 
 /// Time that `--exec` gives the guest unless `--timeout` says otherwise.
@@ -41,11 +42,14 @@ what runs
   --kernel FILE     this boot image instead of one built here
   --exec \"A; B\"     give these commands to the shell, power off, and exit with 0 only if all succeeded
   --script FILE     likewise with the lines of a file; what follows # on a line is a comment
+  --program NAME …  likewise this program, which is put into the image if it isn't there; what follows are its
+                    arguments (cargo run -p NAME does this)
   --append ARGS     more kernel arguments
   --initrd FILE     an initrd
 
 how
   --timeout S       give up after S seconds (60 with --exec, else never)
+  --release         build programs that run fast, as tests and benches do, instead of programs that build fast
   --no-build        run what was built last
   --dry-run         print QEMU's command line and stop
   --qemu-args …     everything that follows goes to QEMU
@@ -68,10 +72,13 @@ pub(crate) struct RunOptions {
     pub(crate) image: String,
     pub(crate) kernel: Option<PathBuf>,
     pub(crate) exec: Option<String>,
+    /// A program that the image must hold.
+    pub(crate) program: Option<String>,
     pub(crate) append: Option<String>,
     pub(crate) initrd: Option<PathBuf>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) build: bool,
+    pub(crate) profile: Profile,
     pub(crate) dry_run: bool,
     pub(crate) help: bool,
     pub(crate) qemu_args: Vec<String>,
@@ -92,10 +99,12 @@ impl Default for RunOptions {
             image: "qemu-virt".to_owned(),
             kernel: None,
             exec: None,
+            program: None,
             append: None,
             initrd: None,
             timeout: None,
             build: true,
+            profile: Profile::Quick,
             dry_run: false,
             help: false,
             qemu_args: Vec::new(),
@@ -146,6 +155,12 @@ impl RunOptions {
                 let text = text.map_err(|error| Error::File(path, error))?;
                 self.set_commands(name, text)?;
             }
+            "program" => {
+                let program = args.value(name)?;
+                let command = exec::command(&program, &args.take_rest());
+                self.set_commands(name, command)?;
+                self.program = Some(program);
+            }
             "append" => self.append = Some(args.value(name)?),
             "initrd" => self.initrd = Some(args.value(name)?.into()),
             "timeout" => {
@@ -155,6 +170,7 @@ impl RunOptions {
                 self.timeout = Some(timeout.map_err(bad)?);
             }
             "build" => self.build = true,
+            "release" => self.profile = Profile::Release,
             "no-build" => self.build = false,
             "dry-run" => self.dry_run = true,
             "help" => self.help = true,
@@ -290,6 +306,17 @@ mod tests {
     }
 
     #[test]
+    fn a_program_takes_the_rest_as_its_arguments() {
+        let options = parse("--smp 2 --program hello a --smp 9").unwrap();
+        assert_eq!(
+            (options.cores, options.program.as_deref()),
+            (2, Some("hello"))
+        );
+        assert_eq!(options.exec.as_deref(), Some(r#"hello "a" "--smp" "9""#));
+        assert_eq!(options.timeout(), Some(EXEC_TIMEOUT));
+    }
+
+    #[test]
     fn gicv4_comes_with_el2() {
         assert!(parse("--gic 4").unwrap().el2);
         assert!(!parse("--gic 3").unwrap().el2);
@@ -339,9 +366,11 @@ mod tests {
             "kernel",
             "exec",
             "script",
+            "program",
             "append",
             "initrd",
             "timeout",
+            "release",
             "no-build",
             "dry-run",
             "qemu-args",

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use capelin_dt::grow::{grow, reserve};
 use capelin_dt::{DtError, Region};
 
-use super::{Case, Context, Outcome, cost, events, idle, isolation, processor, typing};
+use super::{Case, Context, Outcome, cargo_run, cost, events, idle, isolation, processor, typing};
 use crate::args::Args;
 use crate::error::{Error, Result};
 use crate::matrix::{self, Damage, Expected, GuestCase, TreeChange};
@@ -52,6 +52,17 @@ pub(super) fn cases() -> Vec<Case> {
         is_long: false,
         run: Box::new(|context| cost::one_core(context, "qemu/cost/one-core")),
     });
+    for (name, options, is_long) in [
+        ("qemu/programs/cargo-run", "--smp 1 --release", false),
+        // As somebody calls it who develops.
+        ("qemu/programs/cargo-run-quick", "--smp 2", true),
+    ] {
+        cases.push(Case {
+            name: name.to_owned(),
+            is_long,
+            run: Box::new(move |context| cargo_run::run(context, name, options)),
+        });
+    }
     for (name, cores, options) in [
         ("qemu/isolation/4-cores-2-nodes", 4, "--numa 2"),
         ("qemu/isolation/gic2-3-cores", 3, "--gic 2"),

@@ -59,6 +59,12 @@ pub(super) fn cases() -> Vec<Case> {
             cargo.args(["--", "-D", "warnings"]);
             command(context, name, cargo, 15 * MINUTE)
         }),
+        // The kernel's shell rests on types: they are checked without a cross compiler, too.
+        case("check/kernel-on-host", |context, name| {
+            let mut cargo = workspace::cargo();
+            cargo.args(["check", "--package", "capelin-cpudriver"]);
+            command(context, name, cargo, 5 * MINUTE)
+        }),
         case("check/documentation", |context, name| {
             let mut cargo = workspace::cargo();
             cargo.args(["doc", "--workspace", "--no-deps"]);

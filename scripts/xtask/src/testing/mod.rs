@@ -9,6 +9,7 @@
 //! A case passes or fails as a whole, and may hold counted tests of its own. What a case prints goes to
 //! `target/test/CASE.log`, and to the terminal when it fails.
 
+mod cargo_run;
 mod cost;
 mod events;
 mod guest;
