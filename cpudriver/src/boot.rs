@@ -22,9 +22,11 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use capelin_aarch64::console::EarlyConsole;
 use capelin_aarch64::gic::{self, Gic, GicMapping};
+use capelin_aarch64::midr::Midr;
 use capelin_aarch64::psci::Psci;
+use capelin_aarch64::speculation::{self, Entry};
 use capelin_aarch64::timer::Timer;
-use capelin_aarch64::{atomic, cpu, fp, mmu};
+use capelin_aarch64::{atomic, cpu, errata, fp, mmu};
 use capelin_abi::boot::{ARGS_MAGIC, ArgsError, CoreArgs, PhysRegion};
 use capelin_abi::capability::KCB_BYTES;
 use capelin_abi::syscall::KernelCounter;
@@ -103,6 +105,7 @@ fn check(args: &CoreArgs, image: PhysAddr, image_bytes: u64) -> Result<(), BootE
 fn start(image: PhysAddr, entry_ticks: u64) -> Result<(), BootError> {
     let features = cpu::Features::read();
     atomic::init(&features);
+    errata::init(Midr::read());
     let places = read_arguments(image)?;
     let mut own = make_map(image, &places, &features)?;
     let (console, mpidr) = identify(&own)?;
@@ -169,7 +172,7 @@ fn make_map(
     // SAFETY: 1. the image and the stack inside it are mapped as linked, and nothing
     // else is referred to: of the arguments, `places` is a copy. 2. The entry code
     // mapped the image at its physical address as well, and set VBAR_EL1 there.
-    unsafe { map.activate(trap::vectors()) };
+    unsafe { map.activate(trap::vectors(Entry::Plain, None)) };
     map.forget_early_tables();
     map.map_peers(places.peers)?;
     // SAFETY: 1. mapped just now.
@@ -316,9 +319,22 @@ fn make_state(
         args.home.base,
         args.home.bytes >> 10
     ));
+    harden(core);
     first_domain::make(core, args, &mut bump, entry_ticks)?;
     capelin_kernel::dispatch::run_next(core, capelin_aarch64::timer::now());
     Ok(())
+}
+
+/// Chooses the vectors by what this core may reveal, and says which core it is and what is
+/// done about its faults.
+fn harden(core: &mut Core) {
+    let identity = speculation::Identity::read();
+    let psci = core.machine.psci;
+    let choice = speculation::choose(&identity, || psci.speculation());
+    // SAFETY: 1. All tables are the kernel's, and their entries from EL1 the same.
+    unsafe { mmu::set_vectors(trap::vectors(choice.entry, psci.conduit())) };
+    let midr = identity.midr;
+    core.log_line(format_args!("{midr}{}{choice}", errata::Named(midr)));
 }
 
 fn map_image(map: &mut KernelMap, image: PhysAddr) -> Result<(), BootError> {

@@ -10,6 +10,7 @@ use capelin_abi::dispatcher::offset;
 use capelin_vspace::{Descriptor, MAIR_EL1, Permissions};
 
 use crate::map::EARLY_TABLES;
+use crate::trap;
 use capelin_kernel::dcb::Dcb;
 use capelin_kernel::kcb::{ControlBlock, Kcb};
 use capelin_kernel::machine::VNode;
@@ -98,6 +99,7 @@ global_asm!(
     f_enabled_area = const offset::ENABLED,
     f_disabled_area = const offset::DISABLED_AREA,
     k_disabled = const offset_of!(Kcb, current_disabled),
+    firmware_function = sym trap::FIRMWARE_FUNCTION,
 );
 
 // The vectors load and store pairs with one instruction.

@@ -9,7 +9,9 @@ use core::arch::asm;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use capelin_aarch64::gic::Fiq;
+use capelin_aarch64::psci::Conduit;
 use capelin_aarch64::serror::SError;
+use capelin_aarch64::speculation::Entry;
 use capelin_aarch64::{cpu, pointer, user};
 use capelin_abi::VirtAddr;
 use capelin_abi::syscall::KernelCounter;
@@ -154,12 +156,40 @@ pub(crate) unsafe fn leave() -> ! {
     unsafe { enter_user() }
 }
 
-/// Where the vectors are, as linked.
-pub(crate) fn vectors() -> VirtAddr {
+/// The function that the vectors call, where they call firmware.
+pub(crate) static FIRMWARE_FUNCTION: AtomicU32 = AtomicU32::new(0);
+
+/// Where the vectors are, as linked, that do `entry` when EL0 enters. Where that is to call
+/// firmware, by `conduit`.
+pub(crate) fn vectors(entry: Entry, conduit: Option<Conduit>) -> VirtAddr {
     unsafe extern "C" {
         static capelin_vectors: u8;
+        static capelin_vectors_8: u8;
+        static capelin_vectors_24: u8;
+        static capelin_vectors_32: u8;
+        static capelin_vectors_132: u8;
+        static capelin_vectors_clrbhb: u8;
+        static capelin_vectors_hvc: u8;
+        static capelin_vectors_smc: u8;
     }
-    pointer::address_of(&raw const capelin_vectors)
+    pointer::address_of(match (entry, conduit) {
+        (Entry::Plain, _) => &raw const capelin_vectors,
+        (Entry::Branches(0..=8), _) => &raw const capelin_vectors_8,
+        (Entry::Branches(9..=24), _) => &raw const capelin_vectors_24,
+        (Entry::Branches(25..=32), _) => &raw const capelin_vectors_32,
+        (Entry::Branches(_), _) => &raw const capelin_vectors_132,
+        (Entry::ClearHistory, _) => &raw const capelin_vectors_clrbhb,
+        (Entry::Call(function), Some(conduit)) => {
+            // The vectors run on this core, later.
+            FIRMWARE_FUNCTION.store(function, Ordering::Relaxed);
+            match conduit {
+                Conduit::Hvc => &raw const capelin_vectors_hvc,
+                Conduit::Smc => &raw const capelin_vectors_smc,
+            }
+        }
+        // Nobody could have been asked.
+        (Entry::Call(_), None) => &raw const capelin_vectors_8,
+    })
 }
 
 /// Tells the vectors the KCB's address.

@@ -4,6 +4,9 @@
 // serve faults only: those of the unprivileged accesses (which have a fix-up)
 // and those of a broken CPU driver.
 //
+// There are several tables, which differ in what is done at entry from EL0 about what
+// predicts branches; a core uses the one that `capelin_aarch64::speculation` chooses.
+//
 // At EL0: TPIDR_EL1 = KCB, SP_EL1 = __stack_top. KCB words used here:
 //   [{k_frame}]    linear address of the current dispatcher's frame
 //   [{k_area}]     out: address of the save area filled at this entry
@@ -14,20 +17,25 @@
     b       \target
 .endm
 
-.section .capelin.vectors, "ax"
-.balign 2048
-.globl capelin_vectors
-capelin_vectors:
-    // Current EL, SP_EL0: never used (Arm ARM D1.3.1.3)
+// Current EL: the same in all tables.
+.macro own_vectors
+    // SP_EL0: never used (Arm ARM D1.3.1.3)
     entry_slot bad_0
     entry_slot bad_1
     entry_slot bad_2
     entry_slot bad_3
-    // Current EL, SP_ELx
+    // SP_ELx
     entry_slot kernel_fault             // synchronous: fix-up or panic
     entry_slot bad_5                    // IRQ: masked in the kernel
     entry_slot bad_6                    // FIQ: masked in the kernel
     entry_slot bad_7                    // SError: masked in the kernel
+.endm
+
+.section .capelin.vectors, "ax"
+.balign 2048
+.globl capelin_vectors
+capelin_vectors:
+    own_vectors
     // Lower EL, AArch64
     entry_slot user_sync
     entry_slot user_irq
@@ -38,6 +46,73 @@ capelin_vectors:
     entry_slot user_irq
     entry_slot user_fiq
     entry_slot user_serror
+
+// x13 is free. So many times two taken branches (Arm, "Spectre-BHB: Mitigations on Arm
+// cores"); nothing is executed ahead of the barriers.
+.macro forget_by_branches count
+    mov     x13, #\count
+7:  b       8f
+8:  subs    x13, x13, #1
+    b.ne    7b
+    dsb     nsh
+    isb
+.endm
+
+.macro forget_by_clrbhb
+    hint    #22                         // CLRBHB
+    isb
+.endm
+
+// Firmware changes x0-x3 (SMCCC 1.1, DEN 0028 2.6). SP is at the stack's top.
+.macro forget_by_hvc
+    forget_by_call hvc
+.endm
+
+.macro forget_by_smc
+    forget_by_call smc
+.endm
+
+.macro forget_by_call conduit
+    stp     x0, x1, [sp, #-32]
+    stp     x2, x3, [sp, #-48]
+    adrp    x0, {firmware_function}
+    ldr     w0, [x0, :lo12:{firmware_function}]
+    \conduit #0
+    forget_by_branches 8
+    ldp     x2, x3, [sp, #-48]
+    ldp     x0, x1, [sp, #-32]
+.endm
+
+.macro forgetful_slot target, forget, argument
+    .balign 128
+    stp     x13, x15, [sp, #-16]        // below SP: nothing interrupts the kernel
+    \forget \argument
+    b       \target
+.endm
+
+.macro forgetful_vectors name, forget, argument
+    .balign 2048
+.globl \name
+\name:
+    own_vectors
+    forgetful_slot user_sync_saved, \forget, \argument
+    forgetful_slot user_irq_saved, \forget, \argument
+    forgetful_slot user_fiq_saved, \forget, \argument
+    forgetful_slot user_serror_saved, \forget, \argument
+    forgetful_slot user_aarch32_saved, \forget, \argument
+    forgetful_slot user_irq_saved, \forget, \argument
+    forgetful_slot user_fiq_saved, \forget, \argument
+    forgetful_slot user_serror_saved, \forget, \argument
+    .balign 2048
+.endm
+
+forgetful_vectors capelin_vectors_8, forget_by_branches, 8
+forgetful_vectors capelin_vectors_24, forget_by_branches, 24
+forgetful_vectors capelin_vectors_32, forget_by_branches, 32
+forgetful_vectors capelin_vectors_132, forget_by_branches, 132
+forgetful_vectors capelin_vectors_clrbhb, forget_by_clrbhb
+forgetful_vectors capelin_vectors_hvc, forget_by_hvc
+forgetful_vectors capelin_vectors_smc, forget_by_smc
 
 .irp n, 0, 1, 2, 3, 5, 6, 7
 bad_\n:
@@ -166,6 +241,7 @@ stack_overflow:
 // user_switch; TPIDR_EL0 by whoever gives the processor away (dispatch.rs).
 user_sync:
     stp     x13, x15, [sp, #-16]        // below SP: nothing interrupts the kernel
+user_sync_saved:
     mrs     x13, esr_el1
     lsr     x15, x13, #26
     cmp     x15, #0x15                  // SVC from AArch64 (ESR_EL1.EC)
@@ -205,22 +281,30 @@ user_fault:
     bl      handle_fault
     b       enter_user
 
+user_irq_saved:
+    ldp     x13, x15, [sp, #-16]
 user_irq:
     save_all
     bl      handle_interrupt
     b       enter_user
 
+user_fiq_saved:
+    ldp     x13, x15, [sp, #-16]
 user_fiq:                               // group 0 isn't ours; counted and ignored
     save_all
     bl      handle_fiq
     b       enter_user
 
+user_serror_saved:
+    ldp     x13, x15, [sp, #-16]
 user_serror:
     save_all
     mrs     x1, esr_el1
     bl      handle_serror
     b       enter_user
 
+user_aarch32_saved:
+    ldp     x13, x15, [sp, #-16]
 user_aarch32:
     save_all
     mrs     x1, esr_el1

@@ -16,6 +16,7 @@
 
 use capelin_abi::VirtAddr;
 
+use crate::errata::{Remedies, Remedy};
 use crate::issue::{Issue, Op, Processor};
 use crate::sysreg;
 
@@ -32,6 +33,8 @@ pub struct LineSizes {
     pub instructions_are_coherent: bool,
     /// Bytes that `DC ZVA` zeroes, or `None` where it is prohibited.
     pub zero_bytes: Option<u64>,
+    /// What the core gets wrong.
+    remedies: Remedies,
 }
 
 impl LineSizes {
@@ -39,18 +42,30 @@ impl LineSizes {
     #[inline]
     #[must_use]
     pub fn read() -> Self {
-        Self::decode(sysreg::read!("CTR_EL0"), sysreg::read!("DCZID_EL0"))
+        Self::decode(
+            sysreg::read!("CTR_EL0"),
+            sysreg::read!("DCZID_EL0"),
+            Remedies::of_this_core(),
+        )
     }
 
     #[inline]
-    const fn decode(ctr: u64, dczid: u64) -> Self {
+    const fn decode(ctr: u64, dczid: u64, remedies: Remedies) -> Self {
         Self {
             data_bytes: 4 << (ctr >> 16 & 0xf),
             instruction_bytes: 4 << (ctr & 0xf),
             data_is_coherent: ctr >> 28 & 1 != 0,
             instructions_are_coherent: ctr >> 29 & 1 != 0,
             zero_bytes: zero_bytes(dczid),
+            remedies,
         }
+    }
+
+    /// Whether instructions must be invalidated: also where `CTR_EL0.DIC` says something
+    /// else wrongly (Neoverse N1, 1542419).
+    #[inline]
+    const fn invalidates_instructions(self) -> bool {
+        !self.instructions_are_coherent || self.remedies.contains(Remedy::InvalidateInstructions)
     }
 }
 
@@ -72,8 +87,7 @@ const fn zero_bytes(dczid: u64) -> Option<u64> {
 /// Writes `bytes` bytes at `address` back, so that observers past the caches
 /// read what this core wrote.
 pub fn clean_to_poc(address: VirtAddr, bytes: u64) {
-    let line = LineSizes::read().data_bytes;
-    data_lines(&mut Processor, address, bytes, line, Op::DcCvac);
+    clean_lines_to_poc(&mut Processor, address, bytes, LineSizes::read());
 }
 
 /// As [`clean_to_poc`], and drops the lines, so that this core reads next what
@@ -152,18 +166,47 @@ pub(crate) fn data_lines(
     issue.issue(Op::DsbSy);
 }
 
+/// Cleans the lines by `plain`, or by dropping them, too, where that is the only way that
+/// works (Cortex-A53, 819472, 824069, 826319 and 827319).
+#[inline(always)]
+fn clean_lines(
+    issue: &mut impl Issue,
+    address: VirtAddr,
+    bytes: u64,
+    sizes: LineSizes,
+    plain: impl Fn(u64) -> Op,
+) {
+    let lines = lines(address, bytes, sizes.data_bytes);
+    if sizes.remedies.contains(Remedy::CleanByInvalidating) {
+        lines.for_each(|each| issue.issue(Op::DcCivac(each)));
+    } else {
+        lines.for_each(|each| issue.issue(plain(each)));
+    }
+}
+
+/// [`clean_to_poc`].
+#[inline(always)]
+pub(crate) fn clean_lines_to_poc(
+    issue: &mut impl Issue,
+    address: VirtAddr,
+    bytes: u64,
+    sizes: LineSizes,
+) {
+    clean_lines(issue, address, bytes, sizes, Op::DcCvac);
+    issue.issue(Op::DsbSy);
+}
+
 #[inline(always)]
 fn instructions(issue: &mut impl Issue, address: VirtAddr, bytes: u64, sizes: LineSizes) {
     if !sizes.data_is_coherent {
-        for each in lines(address, bytes, sizes.data_bytes) {
-            issue.issue(Op::DcCvau(each));
-        }
+        clean_lines(issue, address, bytes, sizes, Op::DcCvau);
     }
     issue.issue(Op::DsbIsh);
-    if !sizes.instructions_are_coherent {
+    if sizes.invalidates_instructions() {
         for each in lines(address, bytes, sizes.instruction_bytes) {
             issue.issue(Op::IcIvau(each));
         }
+        forget_decoded(issue, sizes);
         issue.issue(Op::DsbIsh);
     }
     issue.issue(Op::Isb);
@@ -176,19 +219,27 @@ pub(crate) fn clean_for_fetch(
     sizes: LineSizes,
 ) {
     if !sizes.data_is_coherent {
-        for each in lines(address, bytes, sizes.data_bytes) {
-            issue.issue(Op::DcCvau(each));
-        }
+        clean_lines(issue, address, bytes, sizes, Op::DcCvau);
     }
 }
 
 fn publish(issue: &mut impl Issue, sizes: LineSizes) {
     issue.issue(Op::DsbIsh);
-    if !sizes.instructions_are_coherent {
+    if sizes.invalidates_instructions() {
         issue.issue(Op::IcIalluis);
+        forget_decoded(issue, sizes);
         issue.issue(Op::DsbIsh);
     }
     issue.issue(Op::Isb);
+}
+
+/// Neoverse N1, 1542419: with `CTR_EL0.DIC` set, instruction cache maintenance does nothing,
+/// and decoded instructions that are kept by address may be old. Any TLB invalidation
+/// empties that store. (Firmware that knows the erratum traps `IC IVAU` to do the same.)
+fn forget_decoded(issue: &mut impl Issue, sizes: LineSizes) {
+    if sizes.remedies.contains(Remedy::InvalidateInstructions) {
+        issue.issue(Op::TlbiVae1(0));
+    }
 }
 
 /// Blocks that are zeroed in a row.
@@ -217,8 +268,13 @@ pub(crate) fn zero_blocks(issue: &mut impl Issue, page: VirtAddr, block: u64) {
 mod tests {
     use super::*;
     use crate::issue::Trace;
+    use crate::midr::Midr;
 
-    const A72: LineSizes = LineSizes::decode(0x8444_c004, 4);
+    const fn decode(ctr: u64) -> LineSizes {
+        LineSizes::decode(ctr, 4, Remedies::NONE)
+    }
+
+    const A72: LineSizes = decode(0x8444_c004);
 
     #[test]
     fn sizes_are_those_of_a_cortex_a72() {
@@ -230,15 +286,16 @@ mod tests {
                 data_is_coherent: false,
                 instructions_are_coherent: false,
                 zero_bytes: Some(64),
+                remedies: Remedies::NONE,
             }
         );
-        assert_eq!(LineSizes::decode(0, 0x14).zero_bytes, None);
+        assert_eq!(LineSizes::decode(0, 0x14, Remedies::NONE).zero_bytes, None);
     }
 
     #[test]
     fn every_line_touched_is_maintained_once() {
         let mut trace = Trace::default();
-        data_lines(&mut trace, VirtAddr(0x103c), 0x45, 64, Op::DcCvac);
+        clean_lines_to_poc(&mut trace, VirtAddr(0x103c), 0x45, A72);
         assert_eq!(
             trace.0,
             [
@@ -269,7 +326,7 @@ mod tests {
             ]
         );
         // CTR_EL0.{IDC,DIC} = 1: only the barriers are left.
-        let coherent = LineSizes::decode(0xb444_c004, 4);
+        let coherent = decode(0xb444_c004);
         let mut trace = Trace::default();
         instructions(&mut trace, VirtAddr(0x2000), 8, coherent);
         assert_eq!(trace.0, ["dsb ish", "isb"]);
@@ -291,11 +348,57 @@ mod tests {
                 "isb"
             ]
         );
-        let coherent = LineSizes::decode(0xb444_c004, 4);
+        let coherent = decode(0xb444_c004);
         let mut trace = Trace::default();
         clean_for_fetch(&mut trace, VirtAddr(0x2000), 128, coherent);
         publish(&mut trace, coherent);
         assert_eq!(trace.0, ["dsb ish", "isb"]);
+    }
+
+    /// Cortex-A53 r0p2: no `dc cvac` and no `dc cvau`.
+    #[test]
+    fn early_cortex_a53_lines_are_dropped_when_they_are_cleaned() {
+        let sizes = LineSizes::decode(0x8444_8004, 4, Remedies::of(Midr::new(0x410f_d032)));
+        let mut trace = Trace::default();
+        clean_lines_to_poc(&mut trace, VirtAddr(0x1000), 128, sizes);
+        assert_eq!(trace.0, ["dc civac 0x1000", "dc civac 0x1040", "dsb sy"]);
+        let mut trace = Trace::default();
+        instructions(&mut trace, VirtAddr(0x2000), 8, sizes);
+        clean_for_fetch(&mut trace, VirtAddr(0x3000), 8, sizes);
+        assert_eq!(
+            trace.0,
+            [
+                "dc civac 0x2000",
+                "dsb ish",
+                "ic ivau 0x2000",
+                "dsb ish",
+                "isb",
+                "dc civac 0x3000"
+            ]
+        );
+    }
+
+    /// Neoverse N1: `CTR_EL0.DIC` isn't believed, and a TLB invalidation is completed before
+    /// the new instructions run.
+    #[test]
+    fn neoverse_n1_forgets_decoded_instructions() {
+        let sizes = LineSizes::decode(0xb444_c004, 4, Remedies::of(Midr::new(0x413f_d0c1)));
+        let mut trace = Trace::default();
+        instructions(&mut trace, VirtAddr(0x2000), 8, sizes);
+        let [synchronised, published] = [
+            [
+                "dsb ish",
+                "ic ivau 0x2000",
+                "tlbi vae1 0x0",
+                "dsb ish",
+                "isb",
+            ],
+            ["dsb ish", "ic ialluis", "tlbi vae1 0x0", "dsb ish", "isb"],
+        ];
+        assert_eq!(trace.0, synchronised);
+        let mut trace = Trace::default();
+        publish(&mut trace, sizes);
+        assert_eq!(trace.0, published);
     }
 
     #[test]

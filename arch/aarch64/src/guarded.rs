@@ -210,8 +210,7 @@ pub fn clean_invalidate_to_poc(address: VirtAddr, bytes: u64) -> Result<(), Faul
 /// # Errors
 /// [`Fault`]; the rest is clean then.
 pub fn clean_to_poc(address: VirtAddr, bytes: u64) -> Result<(), Fault> {
-    let line = LineSizes::read().data_bytes;
-    try_to(|| cache::data_lines(&mut Guarded, address, bytes, line, Op::DcCvac))
+    try_to(|| cache::clean_lines_to_poc(&mut Guarded, address, bytes, LineSizes::read()))
 }
 
 /// As [`cache::clean_instructions`].

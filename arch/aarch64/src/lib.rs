@@ -7,6 +7,7 @@
 //! | module | holds |
 //! | --- | --- |
 //! | [`cpu`] | who and where this core is, what it can do, masking and waiting |
+//! | [`midr`], [`errata`], [`speculation`] | what this core gets wrong or may reveal, and what is done |
 //! | [`atomic`] | read-modify-write in a bounded number of steps |
 //! | [`tlb`], [`cache`] | named maintenance operations |
 //! | [`mmu`], `translation` | switching address spaces, turning translation on |
@@ -34,17 +35,20 @@ pub mod atomic;
 pub mod cache;
 pub mod console;
 pub mod cpu;
+pub mod errata;
 mod exception_levels;
 pub mod fp;
 pub mod gic;
 pub mod guarded;
 pub mod identity;
 mod issue;
+pub mod midr;
 pub mod mmio;
 pub mod mmu;
 pub mod pointer;
 pub mod psci;
 pub mod serror;
+pub mod speculation;
 pub mod spin_table;
 mod sysreg;
 pub mod timer;

@@ -1,7 +1,7 @@
 //! Switching address spaces and turning translation on.
 #![expect(unsafe_code, reason = "changes what addresses mean")]
 
-use aarch64_cpu::registers::{PAR_EL1, TTBR0_EL1};
+use aarch64_cpu::registers::TTBR0_EL1;
 use capelin_abi::{PhysAddr, VirtAddr};
 use tock_registers::interfaces::{Readable, Writeable};
 
@@ -90,47 +90,11 @@ pub unsafe fn set_control(control: u64) {
     Processor.issue(Op::Isb);
 }
 
-/// Where EL0 would read (or write, if `write`) `address` in the current address
-/// space; `None` where that would fault (`AT S1E0R`, `AT S1E0W`; Arm ARM C5.4).
-#[must_use]
-pub fn translate_user(address: VirtAddr, write: bool) -> Option<PhysAddr> {
-    #[cfg(target_arch = "aarch64")]
-    if write {
-        // SAFETY: a translation changes PAR_EL1 only.
-        unsafe {
-            core::arch::asm!("at s1e0w, {}", in(reg) address.0, options(nostack, preserves_flags));
-        }
-    } else {
-        // SAFETY: a translation changes PAR_EL1 only.
-        unsafe {
-            core::arch::asm!("at s1e0r, {}", in(reg) address.0, options(nostack, preserves_flags));
-        }
-    }
-    #[cfg(not(target_arch = "aarch64"))]
-    let _ = (address, write);
-    // The result is there after a context synchronisation (D8.14.2).
+/// Sets `VBAR_EL1` for this and all later exceptions.
+///
+/// # Safety
+/// 1. `vectors` is a table of them, mapped executable, for exceptions from here on.
+pub unsafe fn set_vectors(vectors: VirtAddr) {
+    sysreg::write!("VBAR_EL1", vectors.0);
     Processor.issue(Op::Isb);
-    decode_par(PAR_EL1.get(), address)
-}
-
-const fn decode_par(par: u64, address: VirtAddr) -> Option<PhysAddr> {
-    if par & 1 != 0 {
-        None
-    } else {
-        Some(PhysAddr(par & 0x000f_ffff_ffff_f000 | address.0 & 0xfff))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_translation_keeps_the_offset_in_the_page() {
-        assert_eq!(
-            decode_par(0xff00_0000_4012_3b80, VirtAddr(0x7654)),
-            Some(PhysAddr(0x4012_3654))
-        );
-        assert_eq!(decode_par(0x80f, VirtAddr(0x7654)), None);
-    }
 }

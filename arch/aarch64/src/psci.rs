@@ -7,6 +7,21 @@
 use capelin_abi::boot::PsciArgs;
 use capelin_abi::{Mpidr, PhysAddr, SysError};
 
+use crate::speculation::{self, Workaround};
+
+/// The version of the calling convention from which on firmware keeps all but x0–x3, and
+/// tells what it has.
+const SMCCC_1_1: i32 = 0x1_0001;
+
+/// The instruction by which firmware is called.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Conduit {
+    /// `HVC`.
+    Hvc,
+    /// `SMC`.
+    Smc,
+}
+
 /// Firmware, as the device tree describes it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]
@@ -147,6 +162,43 @@ impl Psci {
     /// Restarts the machine. Returns only on failure.
     pub fn system_reset(&self) -> PsciError {
         self.fail(self.args.system_reset)
+    }
+
+    /// What firmware does about the branch predictors of this core (SMCCC 1.1, DEN 0028
+    /// 7.4). Nothing is called that firmware doesn't tell of: `PSCI_FEATURES` (PSCI 1.0)
+    /// says whether there is `SMCCC_VERSION`.
+    #[must_use]
+    pub fn speculation(&self) -> speculation::Firmware {
+        use smccc::arch::{SMCCC_ARCH_FEATURES, SMCCC_VERSION};
+        let ask = |function, argument: u32| self.call(function, [argument.into(), 0, 0]);
+        // PSCI 0.1 has function ids of its own, and no AFFINITY_INFO that we know.
+        let is_there = self.args.affinity_info != 0
+            && ask(smccc::psci::PSCI_FEATURES, SMCCC_VERSION).is_ok()
+            && ask(SMCCC_VERSION, 0).is_ok_and(|version| version >= SMCCC_1_1);
+        let workaround = |function| {
+            if !is_there {
+                return Workaround::Absent;
+            }
+            match ask(SMCCC_ARCH_FEATURES, function) {
+                Ok(0) => Workaround::Needed,
+                Ok(1) => Workaround::NotNeeded,
+                Ok(_) | Err(_) => Workaround::Absent,
+            }
+        };
+        speculation::Firmware {
+            targets: workaround(speculation::WORKAROUND_1),
+            targets_and_history: workaround(speculation::WORKAROUND_3),
+        }
+    }
+
+    /// The instruction that calls firmware; `None` where the tree names none.
+    #[must_use]
+    pub const fn conduit(&self) -> Option<Conduit> {
+        match self.args.method {
+            PsciArgs::HVC => Some(Conduit::Hvc),
+            PsciArgs::SMC => Some(Conduit::Smc),
+            _ => None,
+        }
     }
 
     /// Calls a function that only returns when it fails.

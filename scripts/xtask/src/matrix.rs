@@ -299,9 +299,56 @@ impl GuestCase {
     }
 }
 
+/// Cores of a kind that isn't QEMU's, told by MIDR alone: what is done about their errata, and
+/// at entry from EL0, is chosen and said, and the system runs that way.
+fn cores() -> Vec<GuestCase> {
+    let case = |name, cpu: &str, patterns: Vec<&'static str>| GuestCase {
+        exec: Some("cores; run hello; dmesg 1".into()),
+        patterns,
+        counts: vec![(" running ", 2)],
+        ..GuestCase::new(name, format!("--smp 2 --cpu {cpu}"))
+    };
+    vec![
+        case(
+            "cores/cortex-a53-r0p2",
+            "cortex-a53,midr=0x410fd032",
+            vec![
+                "cpu 0: Cortex-A53 r0p2; erratum 824069, 826319, 827319: lines are dropped when they are cleaned; \
+                 erratum 835769: nothing is done",
+                "Cortex-A53 r0p2",
+            ],
+        ),
+        case(
+            "cores/neoverse-n1-r3p1",
+            "neoverse-n1,midr=0x413fd0c1",
+            vec![
+                "cpu 0: Neoverse N1 r3p1; erratum 1542419: instructions are invalidated always; \
+                 24 branches at each entry",
+                "Neoverse N1 r3p1",
+            ],
+        ),
+        case(
+            "cores/cortex-a72",
+            "cortex-a72",
+            vec!["cpu 0: Cortex-A72 r0p3; 8 branches at each entry; open to Spectre-v2"],
+        ),
+        case(
+            "cores/neoverse-v1",
+            "neoverse-n1,midr=0x411fd401",
+            vec!["cpu 0: Neoverse V1 r1p1; 32 branches at each entry"],
+        ),
+        case(
+            "cores/neoverse-v2",
+            "neoverse-n1,midr=0x410fd4f1",
+            vec!["cpu 0: Neoverse V2 r0p1; 132 branches at each entry"],
+        ),
+    ]
+}
+
 /// All guest cases.
 pub(crate) fn cases() -> Vec<GuestCase> {
     let mut cases = boots();
+    cases.extend(cores());
     cases.extend(kernel());
     cases.extend(machines());
     cases.extend(programs());

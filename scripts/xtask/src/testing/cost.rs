@@ -7,7 +7,7 @@ use std::fs;
 
 use super::{Context, Outcome};
 use crate::args::Args;
-use crate::bench::figures;
+use crate::bench::{CPU, figures};
 use crate::build::DEFAULT_IMAGE;
 use crate::error::{Error, Result};
 use crate::qemu;
@@ -32,6 +32,7 @@ const ONE_CORE: [Bound; 3] = [
 pub(super) fn one_core(context: &Context, name: &str) -> Result<Outcome> {
     let words = ["--smp=1", "--icount", "--exec=bench boot; bench spawn"];
     let mut options = RunOptions::parse(Args::new(words))?;
+    CPU.clone_into(&mut options.cpu);
     options.kernel = Some(context.image(DEFAULT_IMAGE)?);
     options.build = false;
     options.timeout = Some(std::time::Duration::from_secs(180));
