@@ -11,6 +11,7 @@ use crate::kcb::{BoundIrq, Kcb};
 use crate::machine::{Machine, Objects};
 use crate::mapping::{TABLE, level_of};
 use crate::narrow::low32;
+use crate::protocol;
 use crate::state::Core;
 
 /// The parts of a core that deletion changes, beside the capabilities.
@@ -20,7 +21,7 @@ pub(crate) struct KernelEffects<'a, M: Machine> {
     machine: &'a mut M,
     active_root: &'a mut u64,
     cost: u32,
-    has_woken: bool,
+    has_more: bool,
 }
 
 // What the larger effects cost, in instructions, so that deletion knows when an entry
@@ -48,7 +49,7 @@ impl<'a, M: Machine> KernelEffects<'a, M> {
             machine: &mut core.machine,
             active_root: &mut core.active_root,
             cost: 0,
-            has_woken: false,
+            has_more: false,
         };
         (CapSpace::new(&mut core.slots, &mut core.database), effects)
     }
@@ -58,9 +59,10 @@ impl<'a, M: Machine> KernelEffects<'a, M> {
         self.cost
     }
 
-    /// Whether somebody is runnable because of them: the timer has to see to that.
-    pub(crate) const fn has_woken(&self) -> bool {
-        self.has_woken
+    /// Whether somebody is runnable because of them, which the timer has to see to, or
+    /// was ended who held something.
+    pub(crate) const fn has_more(&self) -> bool {
+        self.has_more
     }
 
     /// The ASID under which translations of the address space at `root` may be
@@ -151,6 +153,7 @@ impl<M: Machine> Effects for KernelEffects<'_, M> {
         let word = core::mem::take(&mut entry.doorbell);
         self.kcb.doorbells.release(self.machine, word);
         crate::endpoint::take_back_promise(self.objects, dcb);
+        self.has_more |= self.kcb.operations.leave(dcb);
     }
 
     fn dispatcher_slots(&mut self, dispatcher: PhysAddr) -> [SlotIndex; 4] {
@@ -178,6 +181,7 @@ impl<M: Machine> Effects for KernelEffects<'_, M> {
                 .forget(self.objects, dcb, self.machine.now());
         }
         let entry = self.objects.dcb_mut(dcb);
+        self.has_more |= self.kcb.operations.leave(dcb);
         // One that runs is ended when its call is over: see `invoke::handle`.
         entry.state = DispatcherState::Stopped;
         entry.wait = Wait::Not;
@@ -218,7 +222,7 @@ impl<M: Machine> Effects for KernelEffects<'_, M> {
         self.cost += TELL_COST;
         let now = self.machine.now();
         let told = delivery::no_senders(self.objects, &mut self.kcb.scheduler, to, now);
-        self.has_woken |= told == Told::Woken;
+        self.has_more |= told == Told::Woken;
     }
 
     fn shelter(&mut self) -> Shelter {
@@ -275,10 +279,16 @@ impl<M: Machine> KernelEffects<'_, M> {
     }
 }
 
+/// Requests that can't go on, of which one call of [`drain`] looks at this many.
+const BLOCKED_AT_ONCE: usize = 8;
+
 /// Does a step of a deletion that nobody goes on with. Whether there was one that can
-/// be gone on with.
+/// be gone on with: what is blocked doesn't block the others.
 pub(crate) fn drain<M: Machine>(core: &mut Core<M>) -> bool {
-    !core.database.deletions.is_empty() && drain_step(core).is_ok()
+    if core.database.deletions.is_empty() {
+        return false;
+    }
+    (0..BLOCKED_AT_ONCE).any(|_| drain_step(core).is_ok())
 }
 
 /// One bounded step of the deletions that are under way, for a kernel with nothing
@@ -288,5 +298,7 @@ pub(crate) fn drain<M: Machine>(core: &mut Core<M>) -> bool {
 /// As [`capelin_cap::drain`]: what blocks one request; the next call tries another.
 fn drain_step<M: Machine>(core: &mut Core<M>) -> Result<Step, SysError> {
     let (mut caps, mut effects) = KernelEffects::split(core);
-    caps.drain(&mut effects)
+    let step = caps.drain(&mut effects);
+    protocol::end_for_those_gone(core);
+    step
 }

@@ -10,6 +10,7 @@ use capelin_cap::{Database, Shelter};
 
 use crate::dcb::DcbRef;
 use crate::doorbell_page::DoorbellOwners;
+use crate::operations::Operations;
 use crate::scheduler::Scheduler;
 
 /// Identifies a KCB: "CAPELKCB".
@@ -67,6 +68,8 @@ pub struct Kcb {
     pub shelter: Shelter,
     /// How many have gone there.
     pub orphans: u64,
+    /// What operations between kernels hold, and for whom.
+    pub operations: Operations,
     /// See [`KernelCounter`].
     pub counters: [u64; KernelCounter::ALL.len()],
     /// Who owns which doorbell word.
@@ -104,6 +107,7 @@ impl Kcb {
             asid_generation: 1,
             shelter: Shelter::default(),
             orphans: 0,
+            operations: Operations::new(),
             counters: [0; KernelCounter::ALL.len()],
             doorbells: DoorbellOwners::new(),
             irqs: [BoundIrq::FREE; BOUND_IRQS],

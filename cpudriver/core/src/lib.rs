@@ -12,10 +12,10 @@
 //! | --- | --- |
 //! | [`narrow`], [`dcb_ref`], [`scheduler`] | arithmetic: who runs when |
 //! | [`dcb`], [`home`], [`machine`] | control blocks, what lends them, what is asked of the machine |
-//! | [`log`], [`doorbell_page`], [`kcb`], [`state`] | state |
+//! | [`log`], [`doorbell_page`], [`operations`], [`kcb`], [`state`] | state |
 //! | [`cspace`], [`mapping`], [`endpoint`] | look-up, and what capabilities say |
 //! | [`report`] | what the kernel says |
-//! | [`handover`] | capabilities between kernels |
+//! | [`handover`], [`protocol`] | capabilities between kernels, and what is held for that |
 //! | [`delivery`], [`doorbell`], [`bound_irq`] | what comes for a dispatcher, and wakes it |
 //! | [`effects`] | what goes with a capability |
 //! | [`interrupts`] | taking them |
@@ -56,7 +56,9 @@ pub mod machine;
 pub mod mapping;
 pub mod message;
 pub mod narrow;
+pub mod operations;
 pub mod preempt;
+pub mod protocol;
 pub mod report;
 pub mod scheduler;
 pub mod state;

@@ -96,6 +96,8 @@ errors! {
     NoSuchTransfer = 30, "no such capability is offered";
     /// Nothing answers at that physical address.
     NoSuchMemory = 31, "there is no memory at that address";
+    /// No operation of this name is under way.
+    NoSuchOperation = 32, "no such operation is under way";
 }
 
 /// The system call's result word: zero, or a [`SysError`].

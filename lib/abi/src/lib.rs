@@ -17,6 +17,7 @@
 //! | [`boot`] | what the boot driver tells a CPU driver, and a CPU driver its first domain |
 //! | [`flat`] | the header of a flat image |
 //! | [`mod@mmio`] | how both sides access device registers |
+//! | [`operation`] | the name of an operation between kernels |
 //! | [`ticket`] | what user space carries of a capability between kernels |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -30,6 +31,7 @@ pub mod flat;
 pub mod layout;
 pub mod lmp;
 pub mod mmio;
+pub mod operation;
 pub mod rights;
 pub mod syscall;
 pub mod ticket;
@@ -37,6 +39,7 @@ pub mod ticket;
 pub use address::{CapAddress, CapRef, KernelId, Level, Mpidr, PhysAddr, VirtAddr};
 pub use capability::{ObjectType, Rights};
 pub use error::SysError;
+pub use operation::OperationId;
 pub use ticket::Ticket;
 
 /// The version of the system call ABI, returned by [`syscall::Syscall::Nop`].

@@ -236,6 +236,15 @@ const RETYPABLE: Kinds = Kinds::of(&[
     ObjectType::HomeRam,
     ObjectType::IrqSource,
 ]);
+/// What other kernels can have a part in.
+const TRAVELS: Kinds = Kinds::of(&[
+    ObjectType::PhysAddr,
+    ObjectType::Ram,
+    ObjectType::Frame,
+    ObjectType::DevFrame,
+    ObjectType::EndpointUmp,
+    ObjectType::Notify,
+]);
 const FRAME: Kinds = Kinds::of(&[ObjectType::Frame]);
 const ROOT: Kinds = Kinds::of(&[ObjectType::VNodeL0]);
 const HOME_RAM: Kinds = Kinds::of(&[ObjectType::HomeRam]);
@@ -318,6 +327,8 @@ pub const TABLE: &[Row] = table! {
     Invoke(Invocation::ProbeWindow) => [0 KERNEL: READ],
     Invoke(Invocation::Panic) => [0 KERNEL: EXECUTE],
     Invoke(Invocation::TakeOrphan) => [0 KERNEL: GRANT],
+    Invoke(Invocation::Lock) => [0 KERNEL: GRANT] [1 TRAVELS: NONE],
+    Invoke(Invocation::Unlock) => [0 KERNEL: GRANT],
     Send => [0 ENDPOINT: WRITE] [1 ANY: GRANT],
     Yield => [0 DISPATCHER: EXECUTE],
 };

@@ -231,6 +231,16 @@ numbered! {
         /// mustn't be lost. x1: target (in the caller's CSpace).
         /// [`crate::SysError::EmptySlot`] when there is nothing (more) to take.
         TakeOrphan = 64,
+        /// Kernel: lock an object that this kernel owns: until [`Invocation::Unlock`], or
+        /// until the caller's dispatcher ends, every use of it here, through whatever
+        /// capability, answers [`crate::SysError::Locked`]. x1: source, a capability to it, of
+        /// a type that goes to other kernels.
+        /// x1 := [`crate::OperationId`]. [`crate::SysError::NoResources`] while as many
+        /// operations hold something as can.
+        Lock = 65,
+        /// Kernel: end a lock. x1: [`crate::OperationId`].
+        /// [`crate::SysError::NoSuchOperation`] for what isn't one, or not any more.
+        Unlock = 66,
     }
 }
 

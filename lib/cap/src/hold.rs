@@ -10,16 +10,12 @@
 
 use core::cmp::Ordering;
 
+pub use capelin_abi::OperationId;
 use capelin_abi::{KernelId, ObjectType, Rights, SysError};
 
 use crate::key::{ADDRESS_BITS, ADDRESS_MASK, compare_objects, is_same, space_of};
 use crate::record::CapRecord;
 use crate::slot::{Capability, Slot};
-
-/// Names an operation between kernels; the monitors give them out.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[repr(transparent)]
-pub struct OperationId(pub u64);
 
 /// What all capabilities to one object have in common.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -62,7 +62,7 @@ pub use delete::{Step, delete, drain};
 pub use delete_list::DeleteList;
 pub use derive::{derive, derive_mapping};
 pub use executable::make_executable;
-pub use hold::{Object, OperationId};
+pub use hold::{HOLDS, Object, OperationId};
 pub use identify::{Identity, identify};
 pub use import::{import, import_if};
 pub use mapping::MappingData;

@@ -6,7 +6,7 @@
 
 use capelin_harness::abi::capability::{CNODE_BYTES, CNODE_SLOTS, VNODE_BYTES};
 use capelin_harness::abi::layout::slot;
-use capelin_harness::abi::syscall::Invocation;
+use capelin_harness::abi::syscall::{Invocation, MapFlags};
 use capelin_harness::abi::{CapAddress, CapRef, ObjectType, PAGE_SIZE, Rights, SysError};
 use capelin_harness::child::Endpoint;
 use capelin_harness::fault::{peek, poke};
@@ -30,6 +30,7 @@ fn tests(suite: &mut Suite) {
     suite.test("capabilities/memory-comes-back", comes_back);
     suite.test("capabilities/last-copy", last_copy);
     suite.test("capabilities/lost-and-found", lost_and_found);
+    suite.test("capabilities/locked", locked);
     suite.test("capabilities/revoke-a-tree", revoke_tree);
     suite.test("capabilities/revoke-needs-the-right", revoke_right);
     suite.test("capabilities/cnode-cycle", cnode_cycle);
@@ -349,11 +350,7 @@ fn devices(world: &mut World) -> Outcome {
         PAGE_SIZE,
         1,
     )?;
-    let (address, mapping) = world.map(
-        device,
-        PAGE_SIZE,
-        capelin_harness::abi::syscall::MapFlags::READ,
-    )?;
+    let (address, mapping) = world.map(device, PAGE_SIZE, MapFlags::READ)?;
     check(
         capelin_harness::fault::peek32(address + 4) != 0,
         "GICD_TYPER",
@@ -411,6 +408,36 @@ fn lost_and_found(world: &mut World) -> Outcome {
     take(slot::IRQ)?;
     check(call::identify(slot::IRQ)? == before, "as it was")?;
     refused(take(world.slot()?), SysError::EmptySlot, "there was one")?;
+    Ok(())
+}
+
+/// What is locked can't be used through any capability, but looked at; the rest goes on.
+fn locked(world: &mut World) -> Outcome {
+    let frame = world.frame(PAGE_SIZE, PAGE_SIZE)?;
+    let twin = world.slot()?;
+    call::copy(twin, frame)?;
+    let lock = [call::word(twin)];
+    let [id, ..] = call::invoke(call::KERNEL, Invocation::Lock, &lock)?;
+    let to = world.slot()?;
+    for held in [frame, twin] {
+        refused(call::copy(to, held), SysError::Locked, "copied")?;
+        refused(call::delete(held), SysError::Locked, "deleted")?;
+        refused(call::make_executable(held), SysError::Locked, "changed")?;
+        call::identify(held)?;
+    }
+    let at = world.addresses(PAGE_SIZE, PAGE_SIZE)?;
+    let (table, entry) = world.table3(at)?;
+    let mapped = call::map(table, frame, entry, 1, MapFlags::READ, 0, to);
+    refused(mapped, SysError::Locked, "mapped")?;
+    world.mapped(PAGE_SIZE)?;
+    let again = call::invoke(call::KERNEL, Invocation::Lock, &lock);
+    refused(again, SysError::Locked, "locked twice")?;
+    call::invoke(call::KERNEL, Invocation::Unlock, &[id])?;
+    let again = call::invoke(call::KERNEL, Invocation::Unlock, &[id]);
+    refused(again, SysError::NoSuchOperation, "unlocked twice")?;
+    call::copy(to, frame)?;
+    call::delete(twin)?;
+    call::delete(to)?;
     Ok(())
 }
 

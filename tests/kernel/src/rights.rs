@@ -178,7 +178,9 @@ impl Stage {
             | I::MapLeaf
             | I::SettleExport
             | I::ProbeWindow
-            | I::TakeOrphan => self.of_kernel(world, invocation),
+            | I::TakeOrphan
+            | I::Lock
+            | I::Unlock => self.of_kernel(world, invocation),
             _ => self.of_dispatcher(world, invocation),
         }
     }
@@ -363,6 +365,8 @@ impl Stage {
             I::ProbeWindow => ([home, 0, 0], Then::Fails(SysError::RangeInUse)),
             // Nothing was lost.
             I::TakeOrphan => ([to, 0, 0], Then::Fails(SysError::EmptySlot)),
+            I::Lock => ([frame(world)?, 0, 0], Then::Works),
+            I::Unlock => ([0; 3], Then::Fails(SysError::NoSuchOperation)),
             I::AffinityInfo => ([0; 3], Then::Either),
             I::Probe => ([home, 0, 0], Then::Works),
             I::PowerOff | I::Reboot | I::ReleaseConsole | I::Panic => ([0; 3], Then::Ends),

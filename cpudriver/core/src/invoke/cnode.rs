@@ -11,6 +11,7 @@ use crate::dcb::held;
 use crate::delivery::program_timer;
 use crate::effects::KernelEffects;
 use crate::machine::{Machine, Objects, SaveContext};
+use crate::protocol;
 use crate::state::Core;
 
 /// Bytes zeroed between two looks at the interrupts.
@@ -312,17 +313,19 @@ macro_rules! in_steps {
                 break Ok(Outcome::Again);
             }
         };
-        if effects.has_woken() {
-            woken($core);
+        if effects.has_more() {
+            more($core);
         }
         outcome
     }};
 }
 
-/// A deletion has made somebody runnable, who gets a turn within a quantum.
+/// A deletion has made somebody runnable, who gets a turn within a quantum, or has ended
+/// somebody for whom something is held.
 #[cold]
 #[inline(never)]
-fn woken<M: Machine>(core: &mut Core<M>) {
+fn more<M: Machine>(core: &mut Core<M>) {
+    protocol::end_for_those_gone(core);
     let now = core.machine.now();
     program_timer(core, now);
 }

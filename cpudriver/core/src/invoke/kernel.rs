@@ -7,7 +7,7 @@ use capelin_cap::ExportMode;
 use capelin_peers::Taker;
 
 use super::call::{Call, DONE, Outcome};
-use super::start_core;
+use super::{operation, start_core};
 use crate::handover::{self, Patience, Settling};
 use crate::machine::{LeafSearch, Machine, SaveContext};
 use crate::narrow::{index, low16};
@@ -57,6 +57,7 @@ pub(crate) fn invoke<M: Machine>(
             core.caps().take_orphan(shelter, target)?;
             Ok(DONE)
         }
+        Invocation::Lock | Invocation::Unlock => operation::invoke(core, call, invocation),
         Invocation::PowerOff => Err(core.machine.power_off()),
         Invocation::Reboot => Err(core.machine.reboot()),
         Invocation::Panic => Err(core.machine.panic("asked for")),

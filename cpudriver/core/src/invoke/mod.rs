@@ -13,6 +13,7 @@ mod cnode;
 mod dispatcher;
 mod interrupt;
 mod kernel;
+mod operation;
 mod start_core;
 mod vnode;
 

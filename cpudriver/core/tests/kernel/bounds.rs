@@ -1,7 +1,8 @@
 //! What one entry does is bounded, and what it leaves is done later.
 
 use capelin_abi::syscall::{DispatcherState, Invocation, Syscall, invoke_word};
-use capelin_abi::{ObjectType, dispatcher::offset};
+use capelin_abi::{ObjectType, Rights, dispatcher::offset};
+use capelin_cap::{SlotFlags, SlotStore};
 use capelin_kernel::dcb::Wait;
 use capelin_kernel::machine::{FrameWords, Objects};
 
@@ -118,6 +119,60 @@ fn a_deletion_that_nobody_continues_ends_when_the_core_idles() {
     let deadline = world.core.machine.now + 100;
     world.run(child);
     world.wait(false, NEVER);
+    world.wait(false, deadline);
+    assert!(world.core.database.deletions.is_empty());
+}
+
+/// Deletions that can't go on don't keep the core from the others, nor from sleep.
+#[test]
+fn deletions_that_are_blocked_block_no_other() {
+    let mut world = World::new();
+    let child = world.dispatcher();
+    let delete = invoke_word(cap(slot::L1CNODE), Invocation::Delete);
+    let (blocked, others) = ([200, 201, 202, 203], [204, 205]);
+    let mut inside = Vec::new();
+    for (n, at) in blocked.into_iter().chain(others).enumerate() {
+        let offset = 0x8_0000 + 0x4000 * n as u64;
+        world
+            .retype(at, ObjectType::L2CNode, offset, 0x4000, 1)
+            .expect("a CNode");
+        let first = world.core.slots.index_of(world.address_of(at));
+        let slot = first.and_then(|first| first.checked_add(1));
+        inside.push(slot.expect("one of its slots"));
+    }
+    for (n, &slot) in inside[..blocked.len()].iter().enumerate() {
+        world
+            .retype_ram(210, ObjectType::Frame, n as u64 * 0x1000, 0x1000)
+            .expect("free memory");
+        let frame = world.index(210);
+        let mut caps = world.core.caps();
+        caps.relocate(frame, slot, Rights::all()).expect("empty");
+        caps.pin(slot).expect("it is there");
+    }
+    // All are begun, and nobody goes on with them.
+    for at in blocked.into_iter().chain(others) {
+        world.core.machine.patience.set(Some(0));
+        world.core.machine.pending.push_back(40);
+        let left = world.syscall(Syscall::Invoke as u64, &[delete, cap(at).to_word()]);
+        assert_eq!(left, Left::Restart);
+    }
+    world.core.machine.patience.set(None);
+    world.core.machine.pending.clear();
+    let deadline = world.core.machine.now + 100;
+    world.run(child);
+    world.wait(false, NEVER);
+    world.wait(false, deadline);
+    let is_gone = |world: &World, at| {
+        // The slot is kept for the call that will not come.
+        let flags = world.core.slots.slot(world.index(at)).flags();
+        !flags.contains(SlotFlags::QUEUED)
+    };
+    assert_eq!(others.map(|at| is_gone(&world, at)), [true; 2]);
+    assert_eq!(blocked.map(|at| is_gone(&world, at)), [false; 4]);
+    for slot in &inside[..blocked.len()] {
+        capelin_cap::unpin(&mut world.core.slots, *slot).expect("it is pinned");
+    }
+    let deadline = world.core.machine.now + 100;
     world.wait(false, deadline);
     assert!(world.core.database.deletions.is_empty());
 }

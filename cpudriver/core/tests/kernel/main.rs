@@ -11,6 +11,7 @@ mod host;
 mod lifecycle;
 mod memory;
 mod messages;
+mod operations;
 mod scheduling;
 mod segments;
 mod starting;

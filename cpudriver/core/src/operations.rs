@@ -1,0 +1,141 @@
+//! Operations between kernels that hold something here: which there are, and for whom.
+//!
+//! What is held stands in the mapping database (`capelin_cap::hold`), by the operation's
+//! id. This table gives the ids out, and knows whose each is: when the dispatcher that
+//! began an operation ends, nobody would ever end its lock. As many places as the
+//! database has holds, so that an operation with a place has one.
+
+use capelin_abi::{KernelId, OperationId, SysError};
+use capelin_cap::HOLDS;
+
+use crate::dcb::DcbRef;
+use crate::narrow::{index, low16};
+
+/// What an operation is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Role {
+    /// There is none in this place.
+    Free = 0,
+    /// It locks an object.
+    Lock = 1,
+}
+
+/// One operation.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Operation {
+    /// Its name.
+    pub id: OperationId,
+    /// The dispatcher that began it; nobody once that is gone.
+    pub owner: Option<DcbRef>,
+    /// What it is.
+    pub role: Role,
+}
+
+/// The table; part of [`crate::kcb::Kcb`].
+#[repr(C)]
+pub struct Operations {
+    /// How many have been begun, modulo 2^32.
+    begun: u32,
+    /// How many there are.
+    count: u32,
+    /// Whether the owner of one is gone, and it isn't ended yet.
+    has_orphans: bool,
+    places: [Operation; HOLDS],
+}
+
+impl Operation {
+    const FREE: Self = Self {
+        id: OperationId(0),
+        owner: None,
+        role: Role::Free,
+    };
+}
+
+impl Operations {
+    /// There are none.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            begun: 0,
+            count: 0,
+            has_orphans: false,
+            places: [Operation::FREE; HOLDS],
+        }
+    }
+
+    /// Gives `owner` a place and an id for an operation that `own` begins.
+    ///
+    /// # Errors
+    /// `NoResources` while there is no place.
+    pub fn begin(
+        &mut self,
+        own: KernelId,
+        role: Role,
+        owner: DcbRef,
+    ) -> Result<OperationId, SysError> {
+        let free = self.places.iter().position(|one| one.role == Role::Free);
+        let place = free.ok_or(SysError::NoResources)?;
+        self.begun = self.begun.checked_add(1).unwrap_or(1);
+        let id = OperationId::new(own, low16(place as u64), self.begun);
+        self.places[place] = Operation {
+            id,
+            owner: Some(owner),
+            role,
+        };
+        self.count += 1;
+        Ok(id)
+    }
+
+    /// The operation `id`, if it is one in that role.
+    ///
+    /// # Errors
+    /// `NoSuchOperation`.
+    pub fn find(&self, id: OperationId, role: Role) -> Result<&Operation, SysError> {
+        let place = self.places.get(index(id.place().into()));
+        place
+            .filter(|one| one.id == id && one.role == role)
+            .ok_or(SysError::NoSuchOperation)
+    }
+
+    /// Gives the place of `id` back.
+    pub fn end(&mut self, id: OperationId) {
+        if let Some(place) = self.places.iter_mut().find(|one| one.id == id) {
+            *place = Operation::FREE;
+            self.count -= 1;
+        }
+    }
+
+    /// The dispatcher `gone` ends. Whether it had begun anything.
+    pub(crate) fn leave(&mut self, gone: DcbRef) -> bool {
+        if self.count == 0 {
+            return false;
+        }
+        let mut has_left = false;
+        for one in &mut self.places {
+            if one.owner == Some(gone) {
+                one.owner = None;
+                has_left = true;
+            }
+        }
+        self.has_orphans |= has_left;
+        has_left
+    }
+
+    /// Those whose owners are gone, if any of them went since this was last asked.
+    pub(crate) fn take_orphans(&mut self) -> Option<[Operation; HOLDS]> {
+        core::mem::take(&mut self.has_orphans).then(|| {
+            self.places.map(|one| match one.owner {
+                Some(_) => Operation::FREE,
+                None => one,
+            })
+        })
+    }
+}
+
+impl Default for Operations {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,62 @@
+//! The word that names an operation between kernels.
+
+use crate::KernelId;
+
+/// Names an operation that holds something in a kernel: a lock, or a revoke that several
+/// kernels have a part in. Its kernel gives it out, and no two operations have the same.
+///
+/// | bits | hold |
+/// | --- | --- |
+/// | 15:0 | the kernel that began it |
+/// | 31:16 | its place among the operations there |
+/// | 63:32 | how many that kernel had begun, never 0, so that no id is 0 |
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
+#[repr(transparent)]
+pub struct OperationId(pub u64);
+
+impl OperationId {
+    /// The operation in `place` of `kernel`, the `number`th that it begins.
+    #[must_use]
+    pub const fn new(kernel: KernelId, place: u16, number: u32) -> Self {
+        Self(kernel.0 as u64 | (place as u64) << 16 | (number as u64) << 32)
+    }
+
+    /// The kernel that began it. It may be one that can't exist.
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the field is cut out on purpose"
+    )]
+    pub const fn kernel(self) -> KernelId {
+        KernelId(self.0 as u16)
+    }
+
+    /// Its place among those of its kernel. There may be no such.
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the field is cut out on purpose"
+    )]
+    pub const fn place(self) -> u16 {
+        (self.0 >> 16) as u16
+    }
+
+    /// How many its kernel had begun.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_gives_back_what_it_was_made_of() {
+        let id = OperationId::new(KernelId(511), 15, 0xfedc_ba98);
+        assert_eq!(id.kernel(), KernelId(511));
+        assert_eq!(id.place(), 15);
+        assert_eq!(id.number(), 0xfedc_ba98);
+    }
+}
