@@ -128,6 +128,7 @@ impl home::Objects for Objects {
     type Context = Context;
 
     /// Whether all of `[address, address + bytes)` is home memory.
+    #[inline]
     fn contains(&self, address: PhysAddr, bytes: u64) -> bool {
         self.home.contains(address, bytes) || self.segments.has_adopted(address, bytes)
     }

@@ -7,6 +7,8 @@
 //! has to stop, the system call is issued again and finds its slots
 //! ([`Retype::Continue`]).
 
+use core::ops::Range;
+
 use capelin_abi::{ObjectType, PAGE_SIZE, Rights, SysError};
 
 use crate::decode::{check_held, usable_unless_held};
@@ -68,7 +70,7 @@ pub fn retype<S: SlotStore>(
     retype_first(store, mdb, src, request, dst, request.count)
 }
 
-/// [`retype`] of the first `limit` objects only. All of the request is checked: what
+/// [`retype`] of the first `limit` objects (1 or more) only. All of the request is checked: what
 /// is left of it is another retype, which can fail only for what happened meanwhile.
 ///
 /// # Errors
@@ -103,13 +105,9 @@ pub fn retype_first<S: SlotStore>(
             Err(SysError::SlotInUse)
         };
     }
-    // Mostly one is made: a range would cost more than that.
-    let mut number = 1;
-    while number < request.count {
-        if !store.slot(dst.within(number)).is_empty() {
-            return Err(SysError::SlotInUse);
-        }
-        number += 1;
+    // Mostly one is made.
+    if request.count > 1 && !are_empty(store, dst, 1..request.count) {
+        return Err(SysError::SlotInUse);
     }
     mdb.holds.check_new(slot.base, slot.base + length)?;
     let gap = mdb.free_gap(store, src, slot.base, slot.base + length);
@@ -118,14 +116,11 @@ pub fn retype_first<S: SlotStore>(
     if needs_zeroing {
         slot.set_state(State::InProgress);
     }
+    mdb.insert_after(store, neighbour, dst, slot);
     let count = request.count.min(limit);
-    let mut number = 0;
-    while number < count {
-        let index = dst.within(number);
-        mdb.insert_after(store, neighbour, index, slot);
-        neighbour = index;
-        slot.base += slot.size;
-        number += 1;
+    neighbour = dst;
+    if count > 1 {
+        neighbour = insert_others(store, mdb, slot, dst, count);
     }
     mdb.note_recent(neighbour);
     Ok(if needs_zeroing {
@@ -133,6 +128,31 @@ pub fn retype_first<S: SlotStore>(
     } else {
         Retype::Done
     })
+}
+
+/// Whether the slots of these numbers from `dst` on are empty.
+#[inline(never)]
+fn are_empty<S: SlotStore>(store: &S, dst: SlotIndex, mut numbers: Range<u32>) -> bool {
+    numbers.all(|number| store.slot(dst.within(number)).is_empty())
+}
+
+/// Inserts the others of `count` objects, of which `slot` is the first, in `dst`: the last.
+#[inline(never)]
+fn insert_others<S: SlotStore>(
+    store: &mut S,
+    mdb: &mut Mdb,
+    mut slot: Slot,
+    dst: SlotIndex,
+    count: u32,
+) -> SlotIndex {
+    let mut neighbour = dst;
+    for number in 1..count {
+        slot.base += slot.size;
+        let index = dst.within(number);
+        mdb.insert_after(store, neighbour, index, slot);
+        neighbour = index;
+    }
+    neighbour
 }
 
 /// Makes an object live whose memory is zeroed.
@@ -158,7 +178,10 @@ pub fn finish<S: SlotStore>(store: &mut S, index: SlotIndex) -> Result<(), SysEr
 /// the length of all.
 #[inline(always)]
 fn first_object(source: &Slot, request: &RetypeRequest) -> Result<(Slot, u64), SysError> {
-    if !is_legal(source.kind(), request.kind, request.is_privileged) {
+    let is_made_of = made_of(source.kind_number());
+    if !contains(is_made_of, request.kind)
+        && !is_legal(source.kind(), request.kind, request.is_privileged)
+    {
         return Err(SysError::InvalidRetype);
     }
     if request.count.wrapping_sub(1) >= RETYPE_LIMIT {
@@ -218,15 +241,22 @@ fn is_begun<S: SlotStore>(store: &S, first: &Slot, count: u32, dst: SlotIndex) -
 #[inline]
 #[must_use]
 pub const fn is_legal(source: ObjectType, kind: ObjectType, is_privileged: bool) -> bool {
-    match source {
-        ObjectType::PhysAddr => contains(FROM_PHYS_ADDR, kind),
-        ObjectType::Ram => {
-            contains(FROM_RAM, kind) || (is_privileged && matches!(kind, ObjectType::HomeRam))
-        }
-        ObjectType::HomeRam => contains(FROM_HOME_RAM, kind),
-        ObjectType::IrqSource => matches!(kind, ObjectType::IrqSource),
-        _ => false,
-    }
+    let is_ram_at_boot = matches!(source, ObjectType::Ram) && is_privileged;
+    contains(made_of(source as u8), kind) || (is_ram_at_boot && matches!(kind, ObjectType::HomeRam))
+}
+
+/// The types that anybody can make from one, by its number.
+#[inline(always)]
+const fn made_of(source: u8) -> u32 {
+    const MADE_OF: [u32; 32] = {
+        let mut all = [0; 32];
+        all[ObjectType::PhysAddr as usize] = FROM_PHYS_ADDR;
+        all[ObjectType::Ram as usize] = FROM_RAM;
+        all[ObjectType::HomeRam as usize] = FROM_HOME_RAM;
+        all[ObjectType::IrqSource as usize] = set(&[ObjectType::IrqSource]);
+        all
+    };
+    MADE_OF[(source & 31) as usize]
 }
 
 const FROM_PHYS_ADDR: u32 = set(&[ObjectType::PhysAddr, ObjectType::DevFrame]);

@@ -4,7 +4,7 @@ use capelin_abi::capability::{CNODE_BYTES, CNODE_SLOTS};
 use capelin_abi::rights::{Condition, Need};
 use capelin_abi::syscall::{Invocation, KernelCounter};
 use capelin_abi::{CapAddress, CapRef, Level, ObjectType, PAGE_SIZE, PhysAddr, Rights, SysError};
-use capelin_cap::{Mint, RetypeRequest, SlotIndex, SlotStore, State, Step, cspace};
+use capelin_cap::{Mint, Retype, RetypeRequest, SlotIndex, SlotStore, State, Step, cspace};
 
 use super::call::{Call, DONE, Outcome};
 use crate::dcb::held;
@@ -191,24 +191,19 @@ pub(super) fn retype<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<O
         count,
         is_privileged: false,
     };
-    core.caps()
+    let retyped = core
+        .caps()
         .retype_first(from, &request, first, RETYPE_AT_ONCE)?;
     let made = count.min(RETYPE_AT_ONCE);
     let mut pages = ZERO_AT_ONCE;
-    let mut number = 0;
-    while number < made {
-        let slot = first.checked_add(number).ok_or(SysError::OutOfRange)?;
-        number += 1;
-        if core.slots.slot(slot).state() != State::InProgress {
-            continue;
-        }
-        // The others stay as they are, claimed and unusable: the same call finds them.
-        let is_last = number == made;
-        let zeroed = zero(core, slot, &mut pages)?;
-        let waits = !is_last && core.machine.interrupt_pending();
-        if zeroed == Zeroed::Part || waits {
-            return Ok(Outcome::Again);
-        }
+    let zeroed = match retyped {
+        Retype::Done => Zeroed::All,
+        // Mostly one object is made.
+        Retype::Fresh if made == 1 => zero(core, first, &mut pages)?,
+        Retype::Fresh | Retype::Continue => zero_each(core, first, made, &mut pages)?,
+    };
+    if zeroed == Zeroed::Part {
+        return Ok(Outcome::Again);
     }
     if made == count {
         return Ok(DONE);
@@ -258,6 +253,31 @@ enum Zeroed {
     Part,
 }
 
+/// [`zero`] of `count` objects, until an interrupt waits. The others stay as they are,
+/// claimed and unusable: the same call finds them.
+#[inline(never)]
+fn zero_each<M: Machine>(
+    core: &mut Core<M>,
+    first: SlotIndex,
+    count: u32,
+    pages: &mut u64,
+) -> Result<Zeroed, SysError> {
+    for number in 0..count {
+        let slot = first.checked_add(number).ok_or(SysError::OutOfRange)?;
+        if core.slots.slot(slot).state() != State::InProgress {
+            continue;
+        }
+        let is_last = number + 1 == count;
+        if zero(core, slot, pages)? == Zeroed::Part {
+            return Ok(Zeroed::Part);
+        }
+        if !is_last && core.machine.interrupt_pending() {
+            return Ok(Zeroed::Part);
+        }
+    }
+    Ok(Zeroed::All)
+}
+
 /// Zeroes what is left of an object in progress and makes it live, unless `pages`, how
 /// many more this entry may zero, run out, or an interrupt waits.
 #[inline(always)]
@@ -267,13 +287,11 @@ fn zero<M: Machine>(
     pages: &mut u64,
 ) -> Result<Zeroed, SysError> {
     let object = core.slots.slot(slot);
-    let (base, bytes, mut done) = (object.address(), object.size(), object.zeroed_bytes());
+    let (base, bytes, before) = (object.address(), object.size(), object.zeroed_bytes());
     let is_in_home = core.objects.contains(base, bytes);
-    while done < bytes {
-        if *pages == 0 {
-            core.slots.slot_mut(slot).set_zeroed_bytes(done);
-            return Ok(Zeroed::Part);
-        }
+    let end = bytes.min(before + *pages * PAGE_SIZE);
+    let mut done = before;
+    while done < end {
         let page = PhysAddr(base.0 + done);
         if is_in_home {
             core.objects.zero_page(page);
@@ -281,12 +299,16 @@ fn zero<M: Machine>(
             core.machine.zero_foreign_page(page)?;
         }
         done += PAGE_SIZE;
-        *pages -= 1;
         if done % STEP_BYTES == 0 && core.machine.interrupt_pending() {
-            *pages = 0;
+            break;
         }
     }
-    if core.slots.slot(slot).kind() == ObjectType::VNodeL0 {
+    *pages -= (done - before) / PAGE_SIZE;
+    if done < bytes {
+        core.slots.slot_mut(slot).set_zeroed_bytes(done);
+        return Ok(Zeroed::Part);
+    }
+    if core.slots.slot(slot).is_kind(ObjectType::VNodeL0) {
         core.objects.vnode_mut(base).root = base.0;
     }
     if is_in_home {
