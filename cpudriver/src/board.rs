@@ -163,7 +163,11 @@ impl Machine for Board {
 
     #[inline]
     fn zero_foreign_page(&mut self, page: PhysAddr) -> Result<(), SysError> {
-        self.map.with_window(page, Window::zero)
+        self.map.zero_page(page)
+    }
+
+    fn forget_zeroed_pages(&mut self) {
+        self.map.forget_zeroed();
     }
 
     #[inline]

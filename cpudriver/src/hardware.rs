@@ -11,24 +11,24 @@ use capelin_aarch64::{guarded, mmu, spin_table};
 use capelin_abi::{PAGE_SIZE, PhysAddr, VirtAddr};
 use capelin_kernel::narrow::index;
 
-use crate::address::WINDOW;
-
-/// The window's address as a token: only [`crate::map::KernelMap::with_window`]
-/// makes one, while a page is mapped there.
+/// The window's address as a token: only [`crate::map::KernelMap`] makes one, while a
+/// page is mapped there.
+///
+/// Invariant: as [`Window::new`] says.
 #[derive(Clone, Copy)]
-pub(crate) struct Window(());
+pub(crate) struct Window(VirtAddr);
 
 impl Window {
     /// # Safety
-    /// 1. One page of memory, which nothing refers to, is mapped writable at
-    ///    [`WINDOW`] as long as the result is used.
-    pub(crate) const unsafe fn new() -> Self {
-        Self(())
+    /// 1. One page of memory, which nothing refers to, is mapped writable at `address`, a
+    ///    multiple of 4096, as long as the result is used.
+    pub(crate) const unsafe fn new(address: VirtAddr) -> Self {
+        Self(address)
     }
 
     /// Where it is.
     pub(crate) const fn address(self) -> VirtAddr {
-        VirtAddr(WINDOW)
+        self.0
     }
 
     /// Zeroes the page.
@@ -43,7 +43,7 @@ impl Window {
         let room = index(PAGE_SIZE).saturating_sub(offset) / 8;
         let words = target.len().min(room);
         let target = target.get_mut(..words).unwrap_or(&mut []);
-        guarded::read_words(target, VirtAddr(WINDOW + offset as u64))
+        guarded::read_words(target, VirtAddr(self.0.0 + offset as u64))
     }
 
     /// Writes words from the page's start on, as many as it has room for.
@@ -66,7 +66,7 @@ impl Window {
     /// Releases a spin-table core whose release address is at `offset`, a multiple
     /// of 8, of the page.
     pub(crate) fn release_spin_table(self, offset: u64, entry: PhysAddr) -> Result<(), Fault> {
-        let address = VirtAddr(WINDOW + (offset & (PAGE_SIZE - 8)));
+        let address = VirtAddr(self.0.0 + (offset & (PAGE_SIZE - 8)));
         // SAFETY: mapped writable (`new`, 1), aligned; the caller has it from the
         // device tree's table. The entry is a sealed core image's, checked and clean.
         unsafe { spin_table::release(address, entry) }

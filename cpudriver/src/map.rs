@@ -16,9 +16,9 @@ use capelin_abi::{KernelId, PAGE_SIZE, PhysAddr, SysError, VirtAddr};
 use capelin_kernel::machine::LeafSearch;
 use capelin_vspace::{Descriptor, ENTRIES, Entry, Permissions, TableLevel};
 
-use capelin_peers::{Gap, PeerTable, SharedPages};
+use capelin_peers::{Gap, Home, PeerTable, SharedPages};
 
-use crate::address::{IMAGE, PEERS, SHARED, WINDOW, linear};
+use crate::address::{IMAGE, PEERS, SHARED, WINDOW, ZEROING, linear};
 use crate::hardware::Window;
 use capelin_kernel::narrow::index;
 
@@ -76,10 +76,15 @@ pub(crate) struct KernelMap {
     used: usize,
     /// The table of the window.
     window: Table,
-    /// The table of all kernels; 0 before it is mapped.
-    peers: PhysAddr,
-    /// Around the page that was last in the window.
+    /// Where the table of all kernels is, once it is mapped.
+    peers: Option<PhysAddr>,
+    /// Around the page that was last in the window: no home, nor that table.
     gap: Gap,
+    /// Places of the window that have been used for zeroing since translations of all of
+    /// them were dropped: at most [`ZEROING`]. Their entries are invalid; what the core
+    /// may remember of them is dropped when there are no more, and before anything that
+    /// must not meet it ([`KernelMap::forget_zeroed`]).
+    zeroed: usize,
 }
 
 impl KernelMap {
@@ -92,8 +97,9 @@ impl KernelMap {
             image,
             used: EARLY_TABLES + 1,
             window: Table::ROOT,
-            peers: PhysAddr(0),
+            peers: None,
             gap: Gap::NONE,
+            zeroed: 0,
         }
     }
 
@@ -191,6 +197,8 @@ impl KernelMap {
 
     /// Maps home memory `[start, end)` linearly, by blocks where they fit.
     pub(crate) fn map_linear(&mut self, start: PhysAddr, end: PhysAddr) -> Result<(), SysError> {
+        // What becomes home memory may have been anything before.
+        self.forget_zeroed();
         let span = TableLevel::L2.entry_span();
         let mut at = start.0;
         while at < end.0 {
@@ -240,7 +248,7 @@ impl KernelMap {
         let (at, bytes) = (VirtAddr(PEERS), PeerTable::BYTES);
         self.map_pages(at, table, bytes, Permissions::KERNEL_DATA)?;
         tlb::entries_made();
-        self.peers = table;
+        self.peers = Some(table);
         Ok(())
     }
 
@@ -315,29 +323,73 @@ impl KernelMap {
         if !self.may_show(page) {
             return Err(SysError::RangeInUse);
         }
+        self.forget_zeroed();
         let address = VirtAddr(WINDOW);
         let index = TableLevel::L3.index(address);
         let leaf = Descriptor::leaf(TableLevel::L3, page, Permissions::KERNEL_DATA);
         self.write(self.window, index, leaf.map_err(|_| SysError::Unaligned)?);
         tlb::entries_made();
         // SAFETY: 1. mapped just now; nothing refers to memory that is no home's.
-        let window = unsafe { Window::new() };
+        let window = unsafe { Window::new(address) };
         let result = work(window, self);
         self.write(self.window, index, Descriptor::INVALID);
         tlb::invalidate_kernel_page(address);
         result.map_err(|Fault| SysError::NoSuchMemory)
     }
 
+    /// Zeroes a page, as [`KernelMap::with_window`] would, in one of the window's places:
+    /// it is mapped for as long as that takes, but what the core may remember of the
+    /// translation is dropped for all places together.
+    ///
+    /// # Errors
+    /// As [`KernelMap::with_window`].
+    #[inline]
+    pub(crate) fn zero_page(&mut self, page: PhysAddr) -> Result<(), SysError> {
+        if !self.may_show(page) {
+            return Err(SysError::RangeInUse);
+        }
+        let leaf = Descriptor::leaf(TableLevel::L3, page, Permissions::KERNEL_DATA);
+        let leaf = leaf.map_err(|_| SysError::Unaligned)?;
+        if self.zeroed == ZEROING {
+            self.forget_zeroed();
+        }
+        self.zeroed += 1;
+        let place = self.zeroed;
+        self.write(self.window, place, leaf);
+        tlb::entries_made();
+        let address = VirtAddr(WINDOW + place as u64 * PAGE_SIZE);
+        // SAFETY: 1. mapped just now, where no translation was since they were dropped;
+        // nothing refers to memory that is no home's.
+        let window = unsafe { Window::new(address) };
+        let result = window.zero();
+        self.write(self.window, place, Descriptor::INVALID);
+        result.map_err(|Fault| SysError::NoSuchMemory)
+    }
+
+    /// Has the core forget where pages were mapped to be zeroed. Nothing of this kernel's
+    /// goes there, but the core may read ahead: so before such a page is made ready to be
+    /// mapped with other attributes, or may become another kernel's, or a home (I1).
+    #[inline]
+    pub(crate) fn forget_zeroed(&mut self) {
+        if self.zeroed != 0 {
+            tlb::invalidate_kernel_pages(VirtAddr(WINDOW + PAGE_SIZE), self.zeroed as u64);
+            self.zeroed = 0;
+        }
+    }
+
     /// Whether a page may come into the window.
     #[inline]
     fn may_show(&mut self, page: PhysAddr) -> bool {
-        if self.peers.0 == 0 {
+        let Some(at) = self.peers else {
             return false;
-        }
+        };
         // SAFETY: 1. `peers` is set when it has been mapped.
         let table = unsafe { crate::doorbell_page::peers() };
-        let is_table = page.0.wrapping_sub(self.peers.0) < PeerTable::BYTES;
-        !is_table && table.is_no_home(page, &mut self.gap)
+        let except = Home {
+            base: at,
+            bytes: PeerTable::BYTES,
+        };
+        table.is_no_home(page, except, &mut self.gap)
     }
 
     /// What the map shows at the window's address now, and how: for a test of I1.

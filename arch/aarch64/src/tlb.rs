@@ -15,7 +15,7 @@
 //! ASIDs wider than the core has are the caller's mistake; the core ignores bits
 //! 15:8 where ASIDs have 8 bits.
 
-use capelin_abi::VirtAddr;
+use capelin_abi::{PAGE_SIZE, VirtAddr};
 
 use crate::issue::{Issue, Op, Processor};
 
@@ -72,6 +72,13 @@ pub fn invalidate_kernel_page(address: VirtAddr) {
     maintain(&mut Processor, Op::TlbiVaae1(operand(address, 0)));
 }
 
+/// As [`invalidate_kernel_page`] for `count` pages from `address` on; for many,
+/// everything that this core has cached goes instead.
+#[inline]
+pub fn invalidate_kernel_pages(address: VirtAddr, count: u64) {
+    kernel_pages(&mut Processor, address, count);
+}
+
 /// Drops everything that this core has cached for EL1 and EL0.
 #[inline]
 pub fn invalidate_all_local() {
@@ -119,6 +126,20 @@ fn leaves(issue: &mut impl Issue, address: VirtAddr, count: u64, span: u64, asid
     for n in 0..count {
         let page = VirtAddr(address.0.wrapping_add(n.wrapping_mul(span)));
         issue.issue(Op::TlbiVale1(operand(page, asid)));
+    }
+    issue.issue(Op::DsbNsh);
+    issue.issue(Op::Isb);
+}
+
+#[inline(always)]
+fn kernel_pages(issue: &mut impl Issue, address: VirtAddr, count: u64) {
+    if count > BY_ADDRESS_LIMIT {
+        return maintain(issue, Op::TlbiVmalle1);
+    }
+    issue.issue(Op::DsbNshst);
+    for n in 0..count {
+        let page = VirtAddr(address.0.wrapping_add(n.wrapping_mul(PAGE_SIZE)));
+        issue.issue(Op::TlbiVaae1(operand(page, 0)));
     }
     issue.issue(Op::DsbNsh);
     issue.issue(Op::Isb);
@@ -190,6 +211,24 @@ mod tests {
         assert_eq!(
             trace(|t| leaves(t, VirtAddr(0), 65, 0x1000, 1)),
             ["dsb nshst", "tlbi aside1 0x1000000000000", "dsb nsh", "isb"]
+        );
+    }
+
+    #[test]
+    fn many_kernel_pages_share_their_barriers() {
+        assert_eq!(
+            trace(|t| kernel_pages(t, VirtAddr(0x20_0000), 2,)),
+            [
+                "dsb nshst",
+                "tlbi vaae1 0x200",
+                "tlbi vaae1 0x201",
+                "dsb nsh",
+                "isb"
+            ]
+        );
+        assert_eq!(
+            trace(|t| kernel_pages(t, VirtAddr(0), 65)),
+            ["dsb nshst", "tlbi vmalle1", "dsb nsh", "isb"]
         );
     }
 }

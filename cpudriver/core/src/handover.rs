@@ -55,6 +55,8 @@ pub fn export<M: Machine>(
     mode: ExportMode,
 ) -> Result<Ticket, SysError> {
     settle_taken(core);
+    // It may be memory that was zeroed here, and become anything elsewhere, a home, too.
+    core.machine.forget_zeroed_pages();
     let record = core.caps().export(slot, to, mode)?;
     let offered = keeps_homes(core, &record).and_then(|()| {
         let offer = Offer {

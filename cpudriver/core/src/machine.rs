@@ -129,6 +129,10 @@ pub trait Machine {
     /// Why the page can't be mapped.
     fn zero_foreign_page(&mut self, page: PhysAddr) -> Result<(), SysError>;
 
+    /// Drops what the core may remember of where pages were mapped to be zeroed: before
+    /// such a page may become another kernel's.
+    fn forget_zeroed_pages(&mut self);
+
     /// Writes a page back and drops it from the caches.
     ///
     /// # Errors

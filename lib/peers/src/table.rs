@@ -305,24 +305,31 @@ impl PeerTable {
         self.homes().any(|home| home.meets(address, bytes))
     }
 
-    /// Whether none of the page at `page` is any kernel's home. `gap` remembers around
-    /// what it was asked last.
+    /// Whether none of the page at `page` is any kernel's home, or in `except`, which is
+    /// the same in every call with that `gap`: it remembers around what it was asked last.
     #[inline]
-    pub fn is_no_home(&self, page: PhysAddr, gap: &mut Gap) -> bool {
+    pub fn is_no_home(&self, page: PhysAddr, except: Home, gap: &mut Gap) -> bool {
         let end = page.0.saturating_add(PAGE_SIZE);
         // Pairs with the additions in `enter` and `withdraw`.
         let generation = self.generation.load(Ordering::Acquire);
         if gap.generation == generation && gap.start <= page.0 && end <= gap.end {
             return true;
         }
-        self.look_around(page, end, generation, gap)
+        self.look_around(page, end, generation, except, gap)
     }
 
     /// Finds the gap around a page, if it is no home.
     #[cold]
-    fn look_around(&self, page: PhysAddr, end: u64, generation: u64, gap: &mut Gap) -> bool {
+    fn look_around(
+        &self,
+        page: PhysAddr,
+        end: u64,
+        generation: u64,
+        except: Home,
+        gap: &mut Gap,
+    ) -> bool {
         let (mut start, mut limit) = (0, u64::MAX);
-        for home in self.homes() {
+        for home in self.homes().chain([except]) {
             if home.end() <= page.0 {
                 start = home.end().max(start);
             } else if home.base.0 >= end {
@@ -490,6 +497,12 @@ mod tests {
         assert_eq!(pages, [0, 0x0100_0000]);
     }
 
+    /// What isn't a home and is refused all the same.
+    const EXCEPT: Home = Home {
+        base: PhysAddr(7 * MIB),
+        bytes: 13 << 12,
+    };
+
     /// Every page around every home, against the homes themselves; with the gap kept,
     /// and after homes have come and gone.
     #[test]
@@ -505,8 +518,8 @@ mod tests {
                 for page in [page, page.wrapping_add(4096), page | 1] {
                     let met = homes.iter().any(|home| home.meets(PhysAddr(page), 4096));
                     assert_eq!(
-                        table.is_no_home(PhysAddr(page), &mut gap),
-                        !met,
+                        table.is_no_home(PhysAddr(page), EXCEPT, &mut gap),
+                        !met && !EXCEPT.meets(PhysAddr(page), 4096),
                         "{page:#x}"
                     );
                     assert_eq!(table.meets_home(PhysAddr(page), 4096), met);
@@ -529,9 +542,9 @@ mod tests {
         let table = table(&[(0, None)]);
         let mut gap = Gap::NONE;
         let page = PhysAddr(4 * MIB);
-        assert!(table.is_no_home(page, &mut gap));
+        assert!(table.is_no_home(page, EXCEPT, &mut gap));
         enter(&table, 0, 0, 4 * MIB).unwrap();
-        assert!(!table.is_no_home(page, &mut gap));
-        assert!(!table.is_no_home(PhysAddr(4 * MIB - 1), &mut gap));
+        assert!(!table.is_no_home(page, EXCEPT, &mut gap));
+        assert!(!table.is_no_home(PhysAddr(4 * MIB - 1), EXCEPT, &mut gap));
     }
 }

@@ -287,7 +287,8 @@ fn zeroed(world: &mut World) -> Outcome {
     let ram = world.of_ram(ObjectType::Ram, BYTES, PAGE_SIZE)?;
     let frame = world.slot()?;
     let address = world.addresses(BYTES, PAGE_SIZE)?;
-    for round in 0..3 {
+    // More pages than the kernel's window has places for.
+    for round in 0..8 {
         call::retype(frame.into(), ram, ObjectType::Frame, 0, BYTES, 1)?;
         world.map_at(address, frame, BYTES, READ_WRITE)?;
         for word in (0..BYTES).step_by(8) {

@@ -99,6 +99,19 @@ fn memory_moves_once() {
 }
 
 /// What was taken and hasn't been settled is gone all the same: a part of it may come back.
+/// Who takes a page may make a home of it, or map it uncached: so no translation of it
+/// is left in the window's places.
+#[test]
+fn what_leaves_was_forgotten_where_it_was_zeroed() {
+    let [mut sender, _] = kernels();
+    sender
+        .retype_ram(220, ObjectType::Frame, 0, 4 * PAGE_SIZE)
+        .expect("free memory");
+    assert_eq!(sender.core.machine.remembered.len(), 4);
+    export(&mut sender, 220, 1, 0).expect("room in the outbox");
+    assert!(sender.core.machine.remembered.is_empty());
+}
+
 #[test]
 fn a_part_comes_back_before_its_whole_was_settled() {
     let [mut a, mut b] = kernels();

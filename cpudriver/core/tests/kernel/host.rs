@@ -422,6 +422,8 @@ pub struct Host {
     pub user: Vec<u8>,
     /// First words of pages elsewhere.
     pub pages: BTreeMap<u64, Vec<u64>>,
+    /// Pages that were zeroed where translations may be remembered.
+    pub remembered: BTreeSet<u64>,
     /// What the console got.
     pub console: Vec<u8>,
     /// Bytes that it takes before it is busy.
@@ -455,6 +457,7 @@ impl Host {
             holes: BTreeSet::new(),
             user: vec![0; USER_BYTES],
             pages: BTreeMap::new(),
+            remembered: BTreeSet::new(),
             console: Vec::new(),
             console_room: usize::MAX,
             panics: Vec::new(),
@@ -644,8 +647,13 @@ impl Machine for Host {
     fn zero_foreign_page(&mut self, page: PhysAddr) -> Result<(), SysError> {
         self.foreign(page)?;
         self.pages.remove(&page.0);
+        self.remembered.insert(page.0);
         self.ask(Asked::ZeroForeign(page.0));
         Ok(())
+    }
+
+    fn forget_zeroed_pages(&mut self) {
+        self.remembered.clear();
     }
 
     fn clean_invalidate_page(&mut self, page: PhysAddr) -> Result<(), SysError> {
