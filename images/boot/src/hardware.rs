@@ -158,9 +158,7 @@ mod tests {
 
     #[test]
     fn the_virt_boards_devices_are_found() {
-        let Some(machine) = qemu("virt-gic3-smp4") else {
-            return;
-        };
+        let machine = qemu("gic-version=3", "-smp 4 -m 1G");
         let gic = gic(&machine).unwrap();
         assert_eq!((gic.version, gic.redistributor_count), (3, 1));
         assert_eq!(gic.distributor.base, 0x800_0000);
@@ -175,10 +173,9 @@ mod tests {
     }
 
     #[test]
+    #[ignore = "needs trees that others wrote"]
     fn the_raspberry_pis_mini_uart_is_a_16550() {
-        let Some(machine) = board("broadcom__bcm2711-rpi-4-b") else {
-            return;
-        };
+        let machine = board("broadcom__bcm2711-rpi-4-b.dtb");
         let console = console(&machine);
         assert_eq!(console.kind, ConsoleArgs::NS16550);
         assert_eq!((console.register_shift, console.access_bytes), (2, 4));

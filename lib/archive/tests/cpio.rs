@@ -65,16 +65,14 @@ fn a_newc_reader_finds_all_files() {
 }
 
 #[test]
+#[ignore = "needs the cpio program"]
 fn the_cpio_program_lists_all_files() {
     let child = Command::new("cpio")
         .args(["--list", "--quiet"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn();
-    let Ok(mut child) = child else {
-        println!("skipped: this machine has no cpio program");
-        return;
-    };
+    let mut child = child.unwrap();
     let mut input = child.stdin.take().unwrap();
     input.write_all(&sample()).unwrap();
     drop(input);

@@ -403,29 +403,22 @@ fn strings(value: &[u8]) -> impl Iterator<Item = &str> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::path::PathBuf;
     use std::println;
-    use std::vec::Vec;
+
+    use capelin_trees::Tree as Recorded;
 
     use super::*;
     use crate::validate::validate;
 
     /// The budget is meant for malice: no real tree comes near it.
     #[test]
+    #[ignore = "needs trees that others wrote"]
     fn real_trees_take_a_small_part_of_the_budget() {
-        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/dtb");
-        let mut files = Vec::new();
-        for set in ["boards", "qemu"] {
-            match fs::read_dir(folder.join(set)) {
-                Ok(entries) => files.extend(entries.map(|entry| entry.unwrap().path())),
-                Err(_) => println!("skipped: no {set} in ../shared/data/dtb"),
-            }
-        }
         let (mut most, mut share) = (0, 0);
-        for file in files {
-            let bytes = fs::read(&file).unwrap();
-            let blob = validate(&bytes).unwrap();
+        for Recorded { name, blob } in capelin_trees::every() {
+            let Ok(blob) = validate(&blob) else {
+                panic!("{name} is refused");
+            };
             let tree = Tree::new(&blob).unwrap();
             crate::Machine::read(&tree, &blob);
             most = most.max(tree.steps());

@@ -4,9 +4,7 @@
 #[allow(dead_code, reason = "each test program uses its own part")]
 mod common;
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use std::{fs, println};
 
 use capelin_dt::validate::{MAX_DEPTH, MAX_NODES};
 use capelin_dt::{DtError, Machine, bootability, early};
@@ -35,25 +33,25 @@ fn read(blob: &[u8]) -> Result<Machine, DtError> {
     machine
 }
 
-/// Real trees, a small one made here first.
+/// A small tree made here, and QEMU's.
 fn samples() -> Vec<Vec<u8>> {
-    let mut found = vec![small().finish()];
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/dtb");
-    for file in [
-        "boards/broadcom__bcm2711-rpi-4-b.dtb",
-        "boards/arm__fvp-base-revc.dtb",
-        "boards/hisilicon__hip07-d05.dtb",
-        "boards/apm__apm-mustang.dtb",
-        "boards/mediatek__mt6795-evb.dtb",
-        "qemu/virt-gic3-smp4.dtb",
-    ] {
-        match fs::read(folder.join(file)) {
-            // QEMU pads its blobs; what is in the padding is never looked at.
-            Ok(blob) => found.push(trim(blob)),
-            Err(_) => println!("skipped: no {file} in ../shared/data/dtb"),
-        }
-    }
-    found
+    // QEMU pads its blobs; what is in the padding is never looked at.
+    let qemu = capelin_trees::qemu("gic-version=3", "-smp 4");
+    vec![small().finish(), trim(qemu)]
+}
+
+/// Trees of boards that have much of their own.
+fn boards() -> Vec<Vec<u8>> {
+    let files = [
+        "broadcom__bcm2711-rpi-4-b.dtb",
+        "arm__fvp-base-revc.dtb",
+        "hisilicon__hip07-d05.dtb",
+        "apm__apm-mustang.dtb",
+        "mediatek__mt6795-evb.dtb",
+    ];
+    files
+        .map(|file| trim(capelin_trees::recorded("boards", file)))
+        .into()
 }
 
 /// Cuts the padding after the last block off and corrects `totalsize`.
@@ -146,7 +144,16 @@ fn apply(blob: &mut Vec<u8>, mutation: &Mutation) {
 
 #[test]
 fn mutated_trees_are_survived() {
-    let samples = samples();
+    survives_mutations(&samples());
+}
+
+#[test]
+#[ignore = "needs trees that others wrote"]
+fn mutated_trees_of_boards_are_survived() {
+    survives_mutations(&boards());
+}
+
+fn survives_mutations(samples: &[Vec<u8>]) {
     let plan = (0..samples.len(), prop::collection::vec(mutation(), 1..6));
     let config = config(1500);
     proptest!(config, |((sample, mutations) in plan)| {

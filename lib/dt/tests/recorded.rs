@@ -1,13 +1,12 @@
 //! Every recorded tree says here what an independent reader found in it.
 //!
 //! `../shared/data/dtb` (next to the repository) holds device trees of boards
-//! and of QEMU, and what they say in `boards.json` and `qemu.json`. Skips, saying
-//! so, where that folder is absent.
+//! and of QEMU, and what they say in `boards.json` and `qemu.json`. `scripts/test`
+//! runs these where that folder is (`host/recorded-trees`).
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::{fs, print, println};
+use std::{print, println};
 
 use capelin_dt::{
     Bootability, ConsoleSource, Cpu, EnableMethod, Machine, ReservationKind, Severity, Status,
@@ -15,22 +14,14 @@ use capelin_dt::{
 };
 use serde_json::{Value, json};
 
-fn folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/dtb")
-}
-
 /// Calls `check` with each recorded tree and what is said of it.
 fn for_each(check: impl Fn(&Machine, &Value)) {
     let mut count = 0;
     for set in ["boards", "qemu"] {
-        let Ok(text) = fs::read_to_string(folder().join(set).with_extension("json")) else {
-            println!("skipped: no {set}.json in ../shared/data/dtb");
-            continue;
-        };
-        let recorded: Vec<Value> = serde_json::from_str(&text).unwrap();
+        let recorded: Vec<Value> = serde_json::from_str(&capelin_trees::facts(set)).unwrap();
         for expected in &recorded {
             let file = expected["file"].as_str().unwrap();
-            let blob = fs::read(folder().join(set).join(file)).unwrap();
+            let blob = capelin_trees::recorded(set, file);
             let machine =
                 Machine::parse(&blob).unwrap_or_else(|error| panic!("{file} is refused: {error}"));
             print!("{file}: ");
@@ -63,6 +54,7 @@ fn method(cpu: &Cpu) -> Value {
 }
 
 #[test]
+#[ignore = "needs trees that others wrote"]
 fn identity_agrees() {
     for_each(|machine, expected| {
         assert_eq!(json!(machine.model), expected["model"]);
@@ -73,6 +65,7 @@ fn identity_agrees() {
 }
 
 #[test]
+#[ignore = "needs trees that others wrote"]
 fn cores_agree() {
     for_each(|machine, expected| {
         assert_eq!(machine.unreadable_cpus, [""; 0]);
@@ -125,6 +118,7 @@ fn positions(map: &Value, above: &[String], found: &mut BTreeMap<u64, Vec<String
 }
 
 #[test]
+#[ignore = "needs trees that others wrote"]
 fn topology_agrees() {
     for_each(|machine, expected| {
         let mut wanted = BTreeMap::new();
@@ -147,6 +141,7 @@ fn topology_agrees() {
 }
 
 #[test]
+#[ignore = "needs trees that others wrote"]
 fn interrupt_controller_agrees() {
     for_each(|machine, expected| {
         // The list also has interrupt controllers that are no GIC, and GICs of
@@ -214,6 +209,7 @@ fn interrupt_controller_agrees() {
 }
 
 #[test]
+#[ignore = "needs trees that others wrote"]
 fn timer_agrees() {
     for_each(|machine, expected| {
         let wanted = list(&expected["timer"])
@@ -237,6 +233,7 @@ fn timer_agrees() {
 }
 
 #[test]
+#[ignore = "needs trees that others wrote"]
 fn memory_agrees() {
     for_each(|machine, expected| {
         let found: Vec<Value> = machine
@@ -276,6 +273,7 @@ fn memory_agrees() {
 }
 
 #[test]
+#[ignore = "needs trees that others wrote"]
 fn reservations_agree() {
     for_each(|machine, expected| {
         let mut wanted: Vec<Value> = list(&expected["memreserve"])
@@ -338,6 +336,7 @@ fn reservations_agree() {
 }
 
 #[test]
+#[ignore = "needs trees that others wrote"]
 fn psci_agrees() {
     for_each(|machine, expected| {
         let wanted = &expected["psci"][0];
@@ -357,6 +356,7 @@ fn psci_agrees() {
 }
 
 #[test]
+#[ignore = "needs trees that others wrote"]
 fn console_agrees() {
     for_each(|machine, expected| {
         let wanted = &expected["stdout"];
@@ -406,6 +406,7 @@ fn console_agrees() {
 }
 
 #[test]
+#[ignore = "needs trees that others wrote"]
 fn devices_agree() {
     for_each(|machine, expected| {
         for kind in ["uarts", "pcie"] {
@@ -450,15 +451,10 @@ fn devices_agree() {
     });
 }
 
-fn read(set: &str, file: &str) -> Option<(Machine, Bootability)> {
-    let blob = fs::read(folder().join(set).join(file));
-    let Ok(blob) = blob else {
-        println!("skipped: no {file} in ../shared/data/dtb");
-        return None;
-    };
-    let machine = Machine::parse(&blob).unwrap();
+fn read(set: &str, file: &str) -> (Machine, Bootability) {
+    let machine = Machine::parse(&capelin_trees::recorded(set, file)).unwrap();
     let verdict = bootability(&machine);
-    Some((machine, verdict))
+    (machine, verdict)
 }
 
 fn sentences(verdict: &Bootability) -> String {
@@ -467,8 +463,10 @@ fn sentences(verdict: &Bootability) -> String {
 
 /// The verdict on the trees whose oddities are known.
 #[test]
+#[ignore = "needs trees that others wrote"]
 fn known_oddities_are_reported() {
-    if let Some((machine, verdict)) = read("boards", "broadcom__bcm2711-rpi-4-b.dtb") {
+    {
+        let (machine, verdict) = read("boards", "broadcom__bcm2711-rpi-4-b.dtb");
         assert!(verdict.is_bootable() && !verdict.is_bootable_as_is());
         assert!(sentences(&verdict).contains("memory node's size is 0"));
         assert_eq!(verdict.usable_cores, 4);
@@ -476,21 +474,25 @@ fn known_oddities_are_reported() {
         assert_eq!(machine.caches[0].cpus, [0, 1, 2, 3]);
         assert_eq!(machine.caches[0].geometry.size, Some(1 << 20));
     }
-    if let Some((machine, verdict)) = read("boards", "broadcom__bcm2837-rpi-3-b.dtb") {
+    {
+        let (machine, verdict) = read("boards", "broadcom__bcm2837-rpi-3-b.dtb");
         assert!(machine.gic.is_none());
         assert!(!verdict.is_bootable());
         assert!(sentences(&verdict).contains("no GIC"));
     }
-    if let Some((_, verdict)) = read("boards", "apm__apm-mustang.dtb") {
+    {
+        let (_, verdict) = read("boards", "apm__apm-mustang.dtb");
         assert!(verdict.is_bootable_as_is());
         assert!(sentences(&verdict).contains("7 secondary cores can't be started: others wait"));
         assert_eq!(verdict.usable_cores, 1);
     }
-    if let Some((machine, verdict)) = read("boards", "hisilicon__hip06-d03.dtb") {
+    {
+        let (machine, verdict) = read("boards", "hisilicon__hip06-d03.dtb");
         assert_eq!(machine.boot_cpu().map(|cpu| cpu.mpidr.0), Some(0x10000));
         assert_eq!(verdict.usable_cores, 16);
     }
-    if let Some((machine, _)) = read("boards", "hisilicon__hip07-d05.dtb") {
+    {
+        let (machine, _) = read("boards", "hisilicon__hip07-d05.dtb");
         assert_eq!(
             machine
                 .distances
@@ -499,11 +501,13 @@ fn known_oddities_are_reported() {
         );
         assert_eq!(machine.gic.as_ref().unwrap().its.len(), 8);
     }
-    if let Some((_, verdict)) = read("boards", "qcom__msm8939-samsung-a7.dtb") {
+    {
+        let (_, verdict) = read("boards", "qcom__msm8939-samsung-a7.dtb");
         assert_eq!(verdict.usable_cores, 1);
         assert!(sentences(&verdict).contains("the spin table has no release address"));
     }
-    if let Some((_, verdict)) = read("boards", "freescale__fsl-ls2088a-rdb.dtb") {
+    {
+        let (_, verdict) = read("boards", "freescale__fsl-ls2088a-rdb.dtb");
         assert_eq!(verdict.usable_cores, 1);
         assert!(
             sentences(&verdict)
@@ -511,7 +515,8 @@ fn known_oddities_are_reported() {
         );
     }
     // The motherboard's interrupt-map leads to the GIC: SPI 5.
-    if let Some((machine, _)) = read("boards", "arm__fvp-base-revc.dtb") {
+    {
+        let (machine, _) = read("boards", "arm__fvp-base-revc.dtb");
         let console = machine.console.unwrap();
         assert_eq!(
             console.interrupts[0].intid.map(|intid| intid.0),
@@ -519,7 +524,8 @@ fn known_oddities_are_reported() {
         );
     }
     // A stacked controller passes the line through.
-    if let Some((machine, _)) = read("boards", "mediatek__mt6795-evb.dtb") {
+    {
+        let (machine, _) = read("boards", "mediatek__mt6795-evb.dtb");
         let console = machine.console.unwrap();
         assert_eq!(
             console.interrupts[0].intid.map(|intid| intid.0),
@@ -529,31 +535,38 @@ fn known_oddities_are_reported() {
 }
 
 #[test]
+#[ignore = "needs trees that others wrote"]
 fn known_shapes_of_qemu_are_reported() {
-    if let Some((_, verdict)) = read("qemu", "virt-gic3-smp4.dtb") {
+    {
+        let (_, verdict) = read("qemu", "virt-gic3-smp4.dtb");
         assert_eq!(verdict.findings, []);
         assert_eq!(verdict.usable_cores, 4);
     }
-    if let Some((_, verdict)) = read("qemu", "virt-gic3-smp1.dtb") {
+    {
+        let (_, verdict) = read("qemu", "virt-gic3-smp1.dtb");
         assert_eq!(verdict.findings, []);
         assert_eq!(verdict.usable_cores, 1);
     }
-    if let Some((machine, verdict)) = read("qemu", "virt-gic3-smp4-secure.dtb") {
+    {
+        let (machine, verdict) = read("qemu", "virt-gic3-smp4-secure.dtb");
         assert!(verdict.is_bootable_as_is());
         assert_eq!(verdict.usable_cores, 1);
         assert!(sentences(&verdict).contains("there is no usable psci node"));
         assert_eq!(machine.memory.len(), 1);
     }
-    if let Some((_, verdict)) = read("qemu", "sbsa-ref-smp4-numa2-image.dtb") {
+    {
+        let (_, verdict) = read("qemu", "sbsa-ref-smp4-numa2-image.dtb");
         assert!(!verdict.is_bootable());
         let blocks = |finding: &&capelin_dt::Finding| finding.severity() == Severity::Blocks;
         assert_eq!(verdict.findings.iter().filter(blocks).count(), 2);
     }
-    if let Some((machine, verdict)) = read("qemu", "virt-gic3-smp512.dtb") {
+    {
+        let (machine, verdict) = read("qemu", "virt-gic3-smp512.dtb");
         assert_eq!(verdict.usable_cores, 512);
         assert_eq!(machine.gic.unwrap().redistributors().len(), 2);
     }
-    if let Some((machine, verdict)) = read("qemu", "raspi4b-debian612-after-tfa.dtb") {
+    {
+        let (machine, verdict) = read("qemu", "raspi4b-debian612-after-tfa.dtb");
         assert_eq!(verdict.usable_cores, 4);
         assert!(
             machine

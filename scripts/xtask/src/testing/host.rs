@@ -18,6 +18,8 @@ const MINUTE: Duration = Duration::from_secs(60);
 const MIRI_PACKAGES: [&str; 2] = ["capelin-urpc", "capelin-cap"];
 /// Packages with a `loom` test.
 const LOOM_PACKAGES: [&str; 2] = ["capelin-peers", "capelin-urpc"];
+/// Device trees that others wrote, with what an independent reader found in them.
+const RECORDED_TREES: &str = "../shared/data/dtb";
 /// The target of kernel and programs, for their lints.
 const GUEST_TARGET: &str = "aarch64-unknown-none-softfloat";
 
@@ -79,6 +81,12 @@ pub(super) fn cases() -> Vec<Case> {
             counted(context, name, cargo, 30 * MINUTE)
         }),
     ];
+    cases.push(case("host/recorded-trees", recorded_trees));
+    cases.push(case("host/cpio", cpio));
+    cases.push(Case {
+        is_long: true,
+        ..case("host/kernel-trees", kernel_trees)
+    });
     cases.push(Case {
         is_long: true,
         ..case("host/swi-prolog", swi_prolog)
@@ -141,6 +149,55 @@ fn guest_programs(context: &Context) -> Vec<Program> {
             })
         })
         .collect()
+}
+
+/// Runs tests that are ignored elsewhere, since what they need isn't everywhere.
+fn ignored(arguments: &str) -> Command {
+    let mut cargo = workspace::cargo();
+    cargo.arg("test").args(arguments.split_whitespace());
+    cargo
+}
+
+/// The tests of trees that others wrote, where those are.
+fn recorded_trees(context: &Context, name: &str) -> Result<Outcome> {
+    let folder = workspace::root().join(RECORDED_TREES);
+    if !folder.is_dir() {
+        let reason = format!("no {RECORDED_TREES}");
+        return Ok(Outcome::Skipped(reason));
+    }
+    let cargo = ignored(
+        "--no-fail-fast -p capelin-dt -p capelin-boot -p capelin-skb --lib --test recorded \
+         --test hostile --test heap --test handover --test device_trees -- --ignored",
+    );
+    counted(context, name, cargo, 20 * MINUTE)
+}
+
+/// The tests that any tree must pass, with all trees of the distribution's kernel.
+fn kernel_trees(context: &Context, name: &str) -> Result<Outcome> {
+    let folder = context.folder.join("kernel-trees");
+    let mut fetch = Command::new(workspace::root().join("scripts/kernel-trees"));
+    fetch.arg(&folder);
+    let report = context.run(name, fetch, 20 * MINUTE)?;
+    if end_failure(&report).is_some() {
+        let last = report.output.lines().last().unwrap_or("no word");
+        return Ok(Outcome::Skipped(format!("no kernel package: {last}")));
+    }
+    let mut cargo = ignored(
+        "--release -p capelin-dt -p capelin-boot --lib --test heap -- --ignored real_trees \
+         any_machine no_tree",
+    );
+    cargo.env("CAPELIN_TREES", folder);
+    counted(context, name, cargo, 40 * MINUTE)
+}
+
+/// What we write, read by the program that others use.
+fn cpio(context: &Context, name: &str) -> Result<Outcome> {
+    let probe = Command::new("cpio").arg("--version").output();
+    if !probe.is_ok_and(|output| output.status.success()) {
+        return Ok(Outcome::Skipped("no cpio (Debian: cpio)".to_owned()));
+    }
+    let cargo = ignored("-p capelin-archive --test cpio -- --ignored");
+    counted(context, name, cargo, 5 * MINUTE)
 }
 
 /// The knowledge base's goals in SWI-Prolog.

@@ -37,7 +37,7 @@ use crate::workspace::Metadata;
 const HELP: &str = "\
 usage: scripts/test [--list] [--full] [--filter TEXT]…
 
-Runs all tests; the last line tells how many passed and failed.
+Runs all tests; the last line tells how many passed, failed and were skipped.
 
   --list          name the cases and stop
   --filter TEXT   only cases whose name holds TEXT; may be repeated
@@ -284,6 +284,11 @@ impl Total {
         }
     }
 
+    fn closing_line(&self) -> String {
+        let (failed, skipped) = (self.failed.len(), self.skipped.len());
+        format!("{} passed, {failed} failed, {skipped} skipped", self.passed)
+    }
+
     fn close(self) -> Result<()> {
         println!();
         for skipped in &self.skipped {
@@ -292,7 +297,7 @@ impl Total {
         for failed in &self.failed {
             println!("failed   {failed}");
         }
-        println!("{} passed, {} failed", self.passed, self.failed.len());
+        println!("{}", self.closing_line());
         match self.failed.len() {
             0 => Ok(()),
             count => Err(Error::Tests(count)),
@@ -358,7 +363,7 @@ mod tests {
         let mut total = Total::default();
         total.take("a", &Outcome::Passed(3), Duration::ZERO, log);
         total.take("b", &Outcome::Skipped("x".to_owned()), Duration::ZERO, log);
-        assert_eq!(total.passed, 3);
+        assert_eq!(total.closing_line(), "3 passed, 0 failed, 1 skipped");
         assert!(total.close().is_ok());
         let mut total = Total::default();
         let failed = Outcome::Failed(2, vec!["t".to_owned()]);
