@@ -374,6 +374,35 @@ fn who_yields_to_its_receiver_has_the_rest_back() {
 }
 
 #[test]
+fn what_is_used_of_a_gift_is_taken_off_the_givers_next_slice() {
+    for runs in [1, 100, 799] {
+        let does = [
+            Does::YieldsTo { runs, whom: 1 },
+            Does::Computes,
+            Does::Computes,
+        ];
+        let mut simulation = Simulation::new(&does);
+        simulation.measure(LONG);
+        let ran = &simulation.ran;
+        assert!(ran[2] >= LONG / 3 - 2 * SLICE, "{runs}: {ran:?}");
+    }
+    // To the tick: what goes on after the gift, a quantum here, is the receiver's own.
+    for used in [0, 60, QUANTUM - 1, QUANTUM, 3 * QUANTUM] {
+        let (mut scheduler, mut nodes) = (Scheduler::new(FREQUENCY), table(2));
+        let [giver, other] = [name(0), name(1)];
+        scheduler.wake(&mut nodes, giver, 1_000);
+        scheduler.pop(&mut nodes);
+        scheduler.start(&mut nodes, giver, 1_000);
+        scheduler.give(&mut nodes, 1_000);
+        scheduler.take_over(other, 1_000);
+        assert_eq!(nodes.node(giver).share.budget, SLICE);
+        scheduler.charge(&mut nodes, 1_000 + used);
+        let left = SLICE - used.min(QUANTUM);
+        assert_eq!(nodes.node(giver).share.budget, left, "{used} used");
+    }
+}
+
+#[test]
 fn a_client_that_computes_on_its_servers_slice_is_charged() {
     // The server wakes by itself now and then and answers; its client then computes.
     let does = [

@@ -6,8 +6,10 @@
 mod bounds;
 mod calls;
 mod delivery;
+mod floating;
 mod handover;
 mod host;
+mod invocations;
 mod lifecycle;
 mod memory;
 mod messages;

@@ -131,6 +131,34 @@ fn unmapping_invalidates_what_was_mapped() {
 }
 
 #[test]
+fn protecting_forgets_the_old_permissions() {
+    let mut world = World::new();
+    tables(&mut world);
+    map(&mut world, FRAME, 3, 2, MapFlags::READ | MapFlags::WRITE).expect("mapped");
+    let before = entries(&world);
+    world.core.machine.asked();
+    let readable = u64::from(MapFlags::READ.bits());
+    world
+        .invoke(160, Invocation::Protect, &[readable])
+        .expect("fewer permissions");
+    // AP[2], read-only (Arm ARM D8.4.1), and nothing else.
+    let mut expected = before;
+    for entry in &mut expected[3..5] {
+        *entry |= 1 << 7;
+    }
+    assert_eq!(entries(&world), expected);
+    let root = world.address_of(slot::VSPACE);
+    let asid = u16::try_from(world.core.objects.vnode(root).asid).expect("an ASID");
+    let dropped = Asked::InvalidateLeaves {
+        address: 3 * PAGE_SIZE,
+        count: 2,
+        span: PAGE_SIZE,
+        asid,
+    };
+    assert_eq!(world.core.machine.asked(), [dropped]);
+}
+
+#[test]
 fn deleting_a_frame_unmaps_it() {
     let mut world = World::new();
     tables(&mut world);

@@ -1,0 +1,148 @@
+//! What single invocations check and answer, to the last value that each allows.
+
+use capelin_abi::dispatcher::{FRAME_BYTES, offset};
+use capelin_abi::lmp::{MAX_CAPACITY, ring_bytes};
+use capelin_abi::syscall::{DispatcherState, Invocation};
+use capelin_abi::{KernelId, ObjectType, PAGE_SIZE, SysError};
+use capelin_cap::{SlotStore, State};
+
+use crate::world::{CAPACITY, Left, RING, World, cap, slot};
+
+/// A slot that is free in every test here.
+const FREE: u8 = 200;
+
+#[test]
+fn endpoints_are_objects_of_their_own() {
+    let mut world = World::new();
+    let made = world.stopped();
+    let ring = RING as u64 + 0x400;
+    let second = 200;
+    let arguments = [ring, CAPACITY, cap(second).to_word()];
+    let index = world.invoke(made.slot, Invocation::MakeEndpoint, &arguments);
+    assert_eq!(index, Ok([1, 0, 0]));
+    let (first, second) = (world.address_of(made.endpoint), world.address_of(second));
+    let block = world.address_of(made.slot);
+    // Behind what lies in the object, so that no other part of it is one.
+    assert_eq!((first.0 - block.0, second.0 - first.0), (1024, 1));
+    assert!(second.0 < block.0 + PAGE_SIZE);
+}
+
+#[test]
+fn a_ring_lies_between_the_runtimes_words_and_the_end_of_the_frame() {
+    let mut world = World::new();
+    let made = world.stopped();
+    let mut try_it = |ring: u64, capacity: u64| {
+        let arguments = [ring, capacity, cap(FREE).to_word()];
+        let result = world.invoke(made.slot, Invocation::MakeEndpoint, &arguments);
+        if result.is_ok() {
+            let endpoint = cap(FREE).to_word();
+            world
+                .invoke(slot::L1CNODE, Invocation::Delete, &[endpoint])
+                .expect("just made");
+        }
+        result.map(drop)
+    };
+    let first = (offset::RUNTIME as u64).next_multiple_of(64);
+    assert_eq!(try_it(first, 1), Ok(()));
+    assert_eq!(try_it(first - 64, 1), Err(SysError::OutOfRange));
+    assert_eq!(try_it(first + 32, 1), Err(SysError::Unaligned));
+    for capacity in [1, 2, MAX_CAPACITY as u64] {
+        let bytes = ring_bytes(usize::try_from(capacity).expect("small")) as u64;
+        let last = (FRAME_BYTES - bytes) / 64 * 64;
+        assert_eq!(try_it(last, capacity), Ok(()));
+        assert_eq!(try_it(last + 64, capacity), Err(SysError::OutOfRange));
+    }
+    for ring in [FRAME_BYTES, FRAME_BYTES + 64, u64::MAX - 63] {
+        assert_eq!(try_it(ring, 1), Err(SysError::OutOfRange));
+    }
+    for capacity in [0, MAX_CAPACITY as u64 + 1, u64::MAX] {
+        assert_eq!(try_it(first, capacity), Err(SysError::InvalidArgument));
+    }
+}
+
+#[test]
+fn a_kernel_tells_who_it_is() {
+    let mut world = World::of(KernelId(1));
+    world.core.node = 3;
+    let told = world.invoke(slot::KERNEL, Invocation::KernelInfo, &[]);
+    let [names, mpidr, frequency] = told.expect("a Kernel capability");
+    assert_eq!(names & 0xffff, 1, "the kernel's id");
+    assert_eq!(names >> 16 & 0x7fff_ffff_ffff, 3, "the node");
+    assert_eq!(names >> 63, 1, "CRC32 instructions");
+    assert_eq!(
+        (mpidr, frequency),
+        (world.core.mpidr.0, world.core.frequency)
+    );
+    world.core.has_crc32 = false;
+    let told = world.invoke(slot::KERNEL, Invocation::KernelInfo, &[]);
+    assert_eq!(told.map(|told| told[0]), Ok(names & !(1 << 63)));
+}
+
+/// With an interrupt waiting, one object is made in each entry, and the call that is made again
+/// goes on behind it; with the last one the call is over.
+#[test]
+fn a_retype_gives_way_between_objects() {
+    let mut world = World::new();
+    let kind = ObjectType::Frame as u64;
+    let [to, from] = [FREE, slot::RAM].map(|slot| cap(slot).to_word());
+    let arguments = [to, from, kind, 0, PAGE_SIZE, 3];
+    let live = |world: &World| {
+        (FREE..FREE + 3)
+            .filter(|&slot| world.core.slots.slot(world.index(slot)).state() == State::Live)
+            .count()
+    };
+    for made in 1..3 {
+        world.core.machine.patience.set(Some(0));
+        let left = world.invoke_once(slot::L1CNODE, Invocation::Retype, &arguments);
+        assert_eq!((left, live(&world)), (Left::Restart, made));
+    }
+    world.core.machine.patience.set(Some(0));
+    let left = world.invoke_once(slot::L1CNODE, Invocation::Retype, &arguments);
+    assert_eq!((left, live(&world)), (Left::Caller, 3));
+    assert_eq!(world.register(0), 0);
+}
+
+#[test]
+fn a_table_is_told_where_it_is() {
+    use capelin_kernel::machine::Objects;
+    let mut world = World::new();
+    let tables = [
+        ObjectType::VNodeL1,
+        ObjectType::VNodeL2,
+        ObjectType::VNodeL3,
+    ];
+    let mut above = slot::VSPACE;
+    let mut address = 0;
+    for (number, kind) in (0_u8..).zip(tables) {
+        let (table, first) = (FREE + number, 3 + u64::from(number));
+        let offset = 0x6_0000 + u64::from(number) * 0x2000;
+        world
+            .retype(table, kind, offset, 0x2000, 1)
+            .expect("home memory");
+        let mapping = cap(FREE + 10 + number).to_word();
+        let arguments = [cap(table).to_word(), first | 1 << 16, 0, mapping];
+        world
+            .invoke(above, Invocation::Map, &arguments)
+            .expect("free");
+        // 512 GiB, 1 GiB and 2 MiB an entry.
+        address += first << (39 - 9 * number);
+        let vnode = world.core.objects.vnode(world.address_of(table));
+        assert_eq!(vnode.first_address, address);
+        assert_eq!(vnode.root, world.address_of(slot::VSPACE).0);
+        above = table;
+    }
+}
+
+#[test]
+fn who_is_stopped_stays_so_however_often() {
+    let mut world = World::new();
+    let made = world.dispatcher();
+    for _ in 0..2 {
+        let stopped = world.invoke(made.slot, Invocation::Stop, &[]);
+        assert_eq!(stopped.map(drop), Ok(()));
+        let [state, ..] = world
+            .invoke(made.slot, Invocation::Status, &[])
+            .expect("a dispatcher");
+        assert_eq!(state, DispatcherState::Stopped as u64);
+    }
+}
