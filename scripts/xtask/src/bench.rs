@@ -15,7 +15,6 @@ use std::io;
 
 use serde::Serialize;
 
-use crate::args::{Arg, Args};
 use crate::build;
 use crate::error::{Error, Result};
 use crate::events::{self, Events, Plugin, Scope};
@@ -24,6 +23,8 @@ use crate::qemu::command::Console;
 use crate::qemu::console::End;
 use crate::qemu::options::RunOptions;
 use crate::workspace::Metadata;
+use lexopt::Parser;
+use lexopt::prelude::{Long, ValueExt as _};
 
 const HELP: &str = "\
 usage: cargo xtask bench [--image NAME] [--smp N] [--cpu MODEL] [--timeout S] [--against FILE]
@@ -183,29 +184,24 @@ fn number(text: &str) -> Option<f64> {
 ///
 /// # Errors
 /// If the guest fails, prints no figure, or one that can't be read.
-pub(crate) fn main(mut args: Args) -> Result<()> {
+pub(crate) fn main(mut args: Parser) -> Result<()> {
     let mut image = build::DEFAULT_IMAGE.to_owned();
     let mut cores = "2".to_owned();
     let mut cpu = CPU.to_owned();
     let mut timeout = "600".to_owned();
     let mut against = None;
     while let Some(argument) = args.next()? {
-        let Arg::Option(name) = argument else {
-            return Err(Error::Usage(format!(
-                "don't know what to do with {argument:?}"
-            )));
-        };
-        match name.as_str() {
-            "image" => image = args.value(&name)?,
-            "smp" => cores = args.value(&name)?,
-            "cpu" => cpu = args.value(&name)?,
-            "timeout" => timeout = args.value(&name)?,
-            "against" => against = Some(std::path::PathBuf::from(args.value(&name)?)),
-            "help" => {
+        match argument {
+            Long("image") => image = args.value()?.string()?,
+            Long("smp") => cores = args.value()?.string()?,
+            Long("cpu") => cpu = args.value()?.string()?,
+            Long("timeout") => timeout = args.value()?.string()?,
+            Long("against") => against = Some(std::path::PathBuf::from(args.value()?)),
+            Long("help") => {
                 println!("{HELP}");
                 return Ok(());
             }
-            _ => return Err(Error::Usage(format!("unknown option --{name}"))),
+            other => return Err(other.unexpected().into()),
         }
     }
     let older = against
@@ -225,7 +221,7 @@ pub(crate) fn main(mut args: Args) -> Result<()> {
             format!("--cpu={cpu}"),
             format!("--timeout={timeout}"),
         ];
-        let mut options = RunOptions::parse(Args::new(common.into_iter().chain(words)))?;
+        let mut options = RunOptions::parse(Parser::from_args(common.into_iter().chain(words)))?;
         // Counting changes no instruction of the guest, and so none of its figures.
         let plugin = if options.image == KERNEL_IMAGE {
             Plugin::build("bench")

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use capelin_archive::ModuleSpec;
 
-use crate::args::{Arg, Args};
 use crate::error::{Error, Result};
 use crate::image;
 use crate::manifest::{Manifest, ModuleEntry, Program, Source};
 use crate::workspace::{self, Metadata};
+use lexopt::Parser;
+use lexopt::prelude::{Long, ValueExt as _};
 
 /// The target of kernel, system services and programs that leave FP and SIMD registers alone.
 const SOFT_TARGET: &str = "aarch64-unknown-none-softfloat";
@@ -28,20 +29,16 @@ Builds what images/NAME.toml, or [NAME] in tests/images.toml, names (qemu-virt),
 ///
 /// # Errors
 /// If anything doesn't build or fit.
-pub(crate) fn main(mut args: Args) -> Result<()> {
+pub(crate) fn main(mut args: Parser) -> Result<()> {
     let mut name = DEFAULT_IMAGE.to_owned();
     while let Some(argument) = args.next()? {
         match argument {
-            Arg::Option(option) if option == "image" => name = args.value(&option)?,
-            Arg::Option(option) if option == "help" => {
+            Long("image") => name = args.value()?.string()?,
+            Long("help") => {
                 println!("{HELP}");
                 return Ok(());
             }
-            other => {
-                return Err(Error::Usage(format!(
-                    "don't know what to do with {other:?}"
-                )));
-            }
+            other => return Err(other.unexpected().into()),
         }
     }
     let path = image(&name)?;

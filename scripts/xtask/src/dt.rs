@@ -15,8 +15,10 @@ use capelin_dt::{
 };
 use serde_json::{Value, json};
 
-use crate::args::{Arg, Args};
 use crate::error::{Error, Result};
+use lexopt::Arg::Value as Word;
+use lexopt::Parser;
+use lexopt::prelude::Long;
 
 const HELP: &str = "\
 usage: cargo xtask dt [--json] FILE…
@@ -35,18 +37,18 @@ than the tree has";
 ///
 /// # Errors
 /// The last file that couldn't be read; the ones before were reported.
-pub(crate) fn main(mut args: Args) -> Result<()> {
+pub(crate) fn main(mut args: Parser) -> Result<()> {
     let mut as_json = false;
     let mut files = Vec::new();
     while let Some(arg) = args.next()? {
         match arg {
-            Arg::Option(name) if name == "json" => as_json = true,
-            Arg::Option(name) if name == "help" => {
+            Long("json") => as_json = true,
+            Long("help") => {
                 println!("{HELP}");
                 return Ok(());
             }
-            Arg::Option(name) => return Err(Error::Usage(format!("no option --{name}"))),
-            Arg::Word(file) => files.push(PathBuf::from(file)),
+            Word(file) => files.push(PathBuf::from(file)),
+            other => return Err(other.unexpected().into()),
         }
     }
     if files.is_empty() {
@@ -380,17 +382,20 @@ mod tests {
         std::fs::write(&good, smallest()).unwrap();
         std::fs::write(&bad, b"no tree at all").unwrap();
         let path = |file: &PathBuf| file.display().to_string();
-        let outcome = main(Args::new([path(&bad), path(&good)]));
+        let outcome = main(Parser::from_args([path(&bad), path(&good)]));
         assert!(matches!(&outcome, Err(Error::Malformed(file, _)) if *file == bad));
         // Well-formed, but nothing runs there.
-        let outcome = main(Args::new(["--json".to_owned(), path(&good)]));
+        let outcome = main(Parser::from_args(["--json".to_owned(), path(&good)]));
         assert!(matches!(outcome, Err(Error::FewerCores(1))));
         let gone = folder.join("gone.dtb");
         assert!(matches!(
-            main(Args::new([path(&gone)])),
+            main(Parser::from_args([path(&gone)])),
             Err(Error::File(..))
         ));
-        assert!(matches!(main(Args::new(["--json"])), Err(Error::Usage(_))));
+        assert!(matches!(
+            main(Parser::from_args(["--json"])),
+            Err(Error::Usage(_))
+        ));
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

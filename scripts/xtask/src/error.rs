@@ -1,35 +1,50 @@
 //! What can go wrong in a recipe, and the exit status that says so.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 
 use crate::qemu::console::End;
 
 /// Why a recipe stopped.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// The command line asks for something that doesn't exist or doesn't fit together.
+    #[error("{0} (see --help)")]
     Usage(String),
     /// A file couldn't be read or written.
+    #[error("{path}: {1}", path = .0.display())]
     File(PathBuf, std::io::Error),
     /// A program couldn't be started.
+    #[error("can't start {0}: {1}")]
     Spawn(String, std::io::Error),
     /// A program that a recipe needs ended badly.
+    #[error("{0} failed: {1}")]
     Program(String, ExitStatus),
     /// A file that the recipe depends on says something that it can't.
+    #[error("{path}: {1}", path = .0.display())]
     Malformed(PathBuf, String),
     /// The guest's commands ran, and this many failed.
+    #[error("{0} guest command(s) failed")]
     GuestFailures(u32),
     /// The guest didn't come to its proper end; its last output was shown.
+    #[error("{0}")]
     Guest(End),
     /// A check of the tree found this many violations; they were shown.
+    #[error("{0} violation(s)")]
     Violations(usize),
     /// Tests failed; they were shown.
+    #[error("{0} test(s) failed")]
     Tests(usize),
     /// On this many described machines fewer cores would run than there are; they
     /// were shown.
+    #[error("{0} machine(s) would run fewer cores than the tree has")]
     FewerCores(usize),
+}
+
+impl From<lexopt::Error> for Error {
+    fn from(error: lexopt::Error) -> Self {
+        Self::Usage(error.to_string())
+    }
 }
 
 impl Error {
@@ -48,30 +63,6 @@ impl Error {
         }
     }
 }
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Usage(what) => write!(f, "{what} (see --help)"),
-            Self::File(path, error) => write!(f, "{}: {error}", path.display()),
-            Self::Spawn(program, error) => write!(f, "can't start {program}: {error}"),
-            Self::Program(program, status) => write!(f, "{program} failed: {status}"),
-            Self::Malformed(path, what) => write!(f, "{}: {what}", path.display()),
-            Self::GuestFailures(count) => write!(f, "{count} guest command(s) failed"),
-            Self::Guest(end) => write!(f, "{end}"),
-            Self::Violations(count) => write!(f, "{count} violation(s)"),
-            Self::Tests(count) => write!(f, "{count} test(s) failed"),
-            Self::FewerCores(count) => {
-                write!(
-                    f,
-                    "{count} machine(s) would run fewer cores than the tree has"
-                )
-            }
-        }
-    }
-}
-
-impl std::error::Error for Error {}
 
 /// The result of a recipe or a step of one.
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;

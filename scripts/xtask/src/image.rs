@@ -12,27 +12,20 @@ const IMAGE_MAGIC: [u8; 4] = *b"ARM\x64";
 const IMAGE_SIZE_AT: std::ops::Range<usize> = 16..24;
 
 /// Why an image can't be made of its parts.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ImageError {
     /// A program can't be laid out.
+    #[error("{0}")]
     Layout(LayoutError),
     /// The CPU driver doesn't start with its header.
+    #[error("doesn't start with the CPU driver's header")]
     NoKernelHeader,
     /// The boot driver doesn't start with an arm64 Image header.
+    #[error("doesn't start with an arm64 Image header")]
     NoImageHeader,
     /// The archive refuses a module.
+    #[error("{0}")]
     Archive(WriteError),
-}
-
-impl std::fmt::Display for ImageError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Layout(error) => error.fmt(f),
-            Self::NoKernelHeader => f.write_str("doesn't start with the CPU driver's header"),
-            Self::NoImageHeader => f.write_str("doesn't start with an arm64 Image header"),
-            Self::Archive(error) => error.fmt(f),
-        }
-    }
 }
 
 /// What `kind` makes of the ELF file (or the file, if it is raw) `file`.

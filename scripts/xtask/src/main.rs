@@ -10,10 +10,9 @@
 //! | [`mod@bench`] | runs the guest's benches, prints them beside the targets |
 //! | [`dt`] | what Capelin would use of a device tree |
 //! | [`workspace`] | what cargo knows of the tree |
-//! | [`args`], [`error`] | command line and exit status |
+//! | [`error`] | exit status |
 #![forbid(unsafe_code)]
 
-mod args;
 mod bench;
 mod build;
 mod check;
@@ -32,8 +31,8 @@ mod workspace;
 
 use std::process::ExitCode;
 
-use args::Args;
 use error::{Error, Result};
+use lexopt::Parser;
 
 const HELP: &str = "\
 usage: cargo xtask COMMAND [OPTION…]
@@ -51,7 +50,7 @@ Each takes --help.";
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let command = arguments.next();
-    match dispatch(command.as_deref(), Args::new(arguments)) {
+    match dispatch(command.as_deref(), Parser::from_args(arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // The tests' own last line has said it.
@@ -65,7 +64,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn dispatch(command: Option<&str>, args: Args) -> Result<()> {
+fn dispatch(command: Option<&str>, args: Parser) -> Result<()> {
     match command {
         Some("bench") => bench::main(args),
         Some("build") => build::main(args),

@@ -13,9 +13,9 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::args::Args;
 use crate::error::{Error, Result};
 use crate::workspace::{self, Metadata};
+use lexopt::Parser;
 
 /// A rule broken, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,9 +44,9 @@ impl fmt::Display for Violation {
 ///
 /// # Errors
 /// If the tree breaks a rule, or can't be read.
-pub(crate) fn main(mut args: Args) -> Result<()> {
+pub(crate) fn main(mut args: Parser) -> Result<()> {
     if let Some(argument) = args.next()? {
-        return Err(Error::Usage(format!("check takes no {argument:?}")));
+        return Err(argument.unexpected().into());
     }
     let violations = violations()?;
     for violation in &violations {

@@ -16,9 +16,10 @@ mod scratch;
 pub(crate) use generated::{PACKAGES, package};
 pub(crate) use listed::{Which, listed};
 
-use crate::args::{Arg, Args};
 use crate::error::{Error, Result};
 use crate::testing::{Context, Outcome};
+use lexopt::Parser;
+use lexopt::prelude::{Long, ValueExt as _};
 
 const HELP: &str = "\
 usage: cargo xtask mutants [--filter TEXT]… [--package NAME]…
@@ -33,22 +34,17 @@ Changes the code in a copy of the tree, one change at a time, and says which of 
 ///
 /// # Errors
 /// If a change isn't noticed, or can't be made or built.
-pub(crate) fn main(mut args: Args) -> Result<()> {
+pub(crate) fn main(mut args: Parser) -> Result<()> {
     let (mut filters, mut packages) = (Vec::new(), Vec::new());
     while let Some(argument) = args.next()? {
         match argument {
-            Arg::Option(name) => match name.as_str() {
-                "filter" => filters.push(args.value(&name)?),
-                "package" => packages.push(args.value(&name)?),
-                "help" => {
-                    println!("{HELP}");
-                    return Ok(());
-                }
-                _ => return Err(Error::Usage(format!("unknown option --{name}"))),
-            },
-            Arg::Word(word) => {
-                return Err(Error::Usage(format!("don't know what to do with {word}")));
+            Long("filter") => filters.push(args.value()?.string()?),
+            Long("package") => packages.push(args.value()?.string()?),
+            Long("help") => {
+                println!("{HELP}");
+                return Ok(());
             }
+            other => return Err(other.unexpected().into()),
         }
     }
     let context = Context::new()?;

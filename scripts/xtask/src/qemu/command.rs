@@ -143,10 +143,10 @@ pub(crate) fn quoted(arguments: &[OsString]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::Args;
+    use lexopt::Parser;
 
     fn line(options: &[&str]) -> String {
-        let options = RunOptions::parse(Args::new(options.iter().copied())).unwrap();
+        let options = RunOptions::parse(Parser::from_args(options.iter().copied())).unwrap();
         quoted(&arguments(&options, Path::new("k.img"), Console::Plain).unwrap())
     }
 

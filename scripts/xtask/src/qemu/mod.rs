@@ -16,11 +16,11 @@ use std::io::{self, IsTerminal as _, Write};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::args::Args;
 use crate::build::Image;
 use crate::error::{Error, Result};
 use command::Console;
 use console::{End, Limits, Report};
+use lexopt::Parser;
 use options::RunOptions;
 
 /// Time to power off in after the guest's last word.
@@ -30,7 +30,7 @@ const GRACE: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// If the image doesn't build, QEMU doesn't start, or the guest doesn't end well.
-pub(crate) fn main(args: Args) -> Result<()> {
+pub(crate) fn main(args: Parser) -> Result<()> {
     let options = RunOptions::parse(args)?;
     if options.help {
         println!("{}", options::HELP);
@@ -159,7 +159,7 @@ mod tests {
         std::fs::write(&path, image).unwrap();
         let kernel = path.to_str().unwrap();
         let arguments = [&["--kernel", kernel, "--smp", "1"], options].concat();
-        let options = RunOptions::parse(Args::new(arguments)).unwrap();
+        let options = RunOptions::parse(Parser::from_args(arguments)).unwrap();
         let report = boot(&options, Console::Plain, &mut io::sink());
         std::fs::remove_file(&path).unwrap();
         let report = report.unwrap();
@@ -215,7 +215,7 @@ mod tests {
             "--smp 4 --numa 0:mem=512M,cpus=0-2;1:mem=1G,cpus=3;2:mem=256M",
             "--smp 4 --numa 0:mem=1G,cpus=0-2;1:cpus=3",
         ] {
-            let options = RunOptions::parse(Args::new(shape.split_whitespace())).unwrap();
+            let options = RunOptions::parse(Parser::from_args(shape.split_whitespace())).unwrap();
             let arguments = command::arguments(&options, "/dev/null".as_ref(), Console::Plain);
             // It makes the machine, and doesn't run it.
             let output = Command::new(command::QEMU)

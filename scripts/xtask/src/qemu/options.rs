@@ -6,9 +6,10 @@ use std::time::Duration;
 use super::exec;
 use super::numa::NumaSpec;
 use super::size::Size;
-use crate::args::{Arg, Args};
 use crate::build::Profile;
 use crate::error::{Error, Result};
+use lexopt::Parser;
+use lexopt::prelude::{Long, ValueExt};
 
 /// Time that `--exec` gives the guest unless `--timeout` says otherwise.
 const EXEC_TIMEOUT: Duration = Duration::from_secs(60);
@@ -117,76 +118,57 @@ impl RunOptions {
     ///
     /// # Errors
     /// If an option is unknown, lacks its value, or contradicts another.
-    pub(crate) fn parse(mut args: Args) -> Result<Self> {
+    pub(crate) fn parse(mut args: Parser) -> Result<Self> {
         let mut options = Self::default();
         while let Some(argument) = args.next()? {
-            let Arg::Option(name) = argument else {
-                return Err(Error::Usage(format!(
-                    "don't know what to do with {argument:?}"
-                )));
-            };
-            options.set(&name, &mut args)?;
+            match argument {
+                Long("platform") => options.platform = args.value()?.string()?,
+                Long("smp") => options.cores = args.value()?.parse()?,
+                Long("mem") => options.memory = Some(args.value()?.parse()?),
+                Long("numa") => options.numa = Some(args.value()?.string()?.parse()?),
+                Long("gic") => options.gic = args.value()?.parse()?,
+                Long("cpu") => options.cpu = args.value()?.string()?,
+                Long("el2") => options.el2 = true,
+                Long("dtb") => options.dtb = Some(args.value()?.into()),
+                Long("icount") => options.icount = true,
+                Long("image") => options.image = args.value()?.string()?,
+                Long("kernel") => options.kernel = Some(args.value()?.into()),
+                Long("exec") => options.set_commands(args.value()?.string()?)?,
+                Long("script") => {
+                    let path = PathBuf::from(args.value()?);
+                    let text = std::fs::read_to_string(&path);
+                    options.set_commands(text.map_err(|error| Error::File(path, error))?)?;
+                }
+                Long("program") => {
+                    let program = args.value()?.string()?;
+                    options.set_commands(exec::command(&program, &rest(&mut args)?))?;
+                    options.program = Some(program);
+                }
+                Long("append") => options.append = Some(args.value()?.string()?),
+                Long("initrd") => options.initrd = Some(args.value()?.into()),
+                Long("timeout") => {
+                    let seconds: f64 = args.value()?.parse()?;
+                    let timeout = Duration::try_from_secs_f64(seconds);
+                    let bad = |_| Error::Usage(format!("--timeout can't be {seconds}"));
+                    options.timeout = Some(timeout.map_err(bad)?);
+                }
+                Long("release") => options.profile = Profile::Release,
+                Long("no-build") => options.build = false,
+                Long("dry-run") => options.dry_run = true,
+                Long("help") => options.help = true,
+                Long("qemu-args") => options.qemu_args = rest(&mut args)?,
+                other => return Err(other.unexpected().into()),
+            }
         }
         options.check()?;
         Ok(options)
     }
 
-    fn set(&mut self, name: &str, args: &mut Args) -> Result<()> {
-        match name {
-            "platform" => self.platform = args.value(name)?,
-            "smp" => self.cores = args.parsed(name)?,
-            "mem" => {
-                let text = args.value(name)?;
-                let bad = |_| Error::Usage(format!("--mem can't be {text:?}"));
-                self.memory = Some(text.parse().map_err(bad)?);
-            }
-            "numa" => self.numa = Some(args.value(name)?.parse()?),
-            "gic" => self.gic = args.parsed(name)?,
-            "cpu" => self.cpu = args.value(name)?,
-            "el2" => self.el2 = true,
-            "dtb" => self.dtb = Some(args.value(name)?.into()),
-            "icount" => self.icount = true,
-            "image" => self.image = args.value(name)?,
-            "kernel" => self.kernel = Some(args.value(name)?.into()),
-            "exec" => self.set_commands(name, args.value(name)?)?,
-            "script" => {
-                let path = PathBuf::from(args.value(name)?);
-                let text = std::fs::read_to_string(&path);
-                let text = text.map_err(|error| Error::File(path, error))?;
-                self.set_commands(name, text)?;
-            }
-            "program" => {
-                let program = args.value(name)?;
-                let command = exec::command(&program, &args.take_rest());
-                self.set_commands(name, command)?;
-                self.program = Some(program);
-            }
-            "append" => self.append = Some(args.value(name)?),
-            "initrd" => self.initrd = Some(args.value(name)?.into()),
-            "timeout" => {
-                let seconds: f64 = args.parsed(name)?;
-                let timeout = Duration::try_from_secs_f64(seconds);
-                let bad = |_| Error::Usage(format!("--timeout can't be {seconds}"));
-                self.timeout = Some(timeout.map_err(bad)?);
-            }
-            "build" => self.build = true,
-            "release" => self.profile = Profile::Release,
-            "no-build" => self.build = false,
-            "dry-run" => self.dry_run = true,
-            "help" => self.help = true,
-            "qemu-args" => self.qemu_args = args.take_rest(),
-            _ => return Err(Error::Usage(format!("unknown option --{name}"))),
+    fn set_commands(&mut self, commands: String) -> Result<()> {
+        match self.exec.replace(commands) {
+            None => Ok(()),
+            Some(_) => Err(Error::Usage("one list of commands is enough".to_owned())),
         }
-        Ok(())
-    }
-
-    fn set_commands(&mut self, name: &str, commands: String) -> Result<()> {
-        if self.exec.replace(commands).is_some() {
-            return Err(Error::Usage(format!(
-                "--{name} is the second list of commands"
-            )));
-        }
-        Ok(())
     }
 
     fn check(&mut self) -> Result<()> {
@@ -244,12 +226,18 @@ impl RunOptions {
     }
 }
 
+/// Everything that is left, as it stands.
+fn rest(args: &mut Parser) -> Result<Vec<String>> {
+    let rest = args.raw_args()?;
+    Ok(rest.map(ValueExt::string).collect::<Result<_, _>>()?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn parse(line: &str) -> Result<RunOptions> {
-        RunOptions::parse(Args::new(line.split_whitespace()))
+        RunOptions::parse(Parser::from_args(line.split_whitespace()))
     }
 
     #[test]
@@ -290,8 +278,9 @@ mod tests {
 
     #[test]
     fn commands_that_qemu_cannot_take_are_refused() {
-        let parse =
-            |commands: String| RunOptions::parse(Args::new(["--exec".to_owned(), commands]));
+        let parse = |commands: String| {
+            RunOptions::parse(Parser::from_args(["--exec".to_owned(), commands]))
+        };
         let room = MAX_APPEND_BYTES - exec::ARGUMENT.len();
         assert!(parse("x".repeat(room)).is_ok());
         assert!(matches!(parse("x".repeat(room + 1)), Err(Error::Usage(_))));

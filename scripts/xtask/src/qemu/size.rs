@@ -18,7 +18,8 @@ impl Size {
 }
 
 /// The text isn't a number with an optional K, M, G or T, or is too large for 64 bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a size such as 512M or 4G")]
 pub(crate) struct BadSize;
 
 impl FromStr for Size {

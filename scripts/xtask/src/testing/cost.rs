@@ -6,7 +6,6 @@
 use std::fs;
 
 use super::{Context, Outcome};
-use crate::args::Args;
 use crate::bench::{CPU, figures};
 use crate::build::DEFAULT_IMAGE;
 use crate::error::{Error, Result};
@@ -14,6 +13,7 @@ use crate::qemu;
 use crate::qemu::command::Console;
 use crate::qemu::console::End;
 use crate::qemu::options::RunOptions;
+use lexopt::Parser;
 
 /// A figure of the program `bench`, and what it may be at most.
 type Bound = (&'static str, f64);
@@ -31,7 +31,7 @@ const ONE_CORE: [Bound; 3] = [
 /// If the image doesn't build, or QEMU can't be started.
 pub(super) fn one_core(context: &Context, name: &str) -> Result<Outcome> {
     let words = ["--smp=1", "--icount", "--exec=bench boot; bench spawn"];
-    let mut options = RunOptions::parse(Args::new(words))?;
+    let mut options = RunOptions::parse(Parser::from_args(words))?;
     CPU.clone_into(&mut options.cpu);
     options.kernel = Some(context.image(DEFAULT_IMAGE)?);
     options.build = false;

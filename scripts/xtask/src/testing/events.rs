@@ -4,7 +4,6 @@ use std::fs;
 use std::io::Write as _;
 
 use super::{Context, Outcome};
-use crate::args::Args;
 use crate::build::DEFAULT_IMAGE;
 use crate::error::{Error, Result};
 use crate::events::{self, Events, Plugin, Scope};
@@ -12,6 +11,7 @@ use crate::qemu;
 use crate::qemu::command::Console;
 use crate::qemu::console::{End, Report};
 use crate::qemu::options::RunOptions;
+use lexopt::Parser;
 
 /// Instructions that one entry may execute (`docs/015-cpu-driver.md`, "Bounds").
 const BOUND: u64 = 20_000;
@@ -86,7 +86,7 @@ fn run(
     scope: Scope,
 ) -> Result<(Report, Events)> {
     let plugin = Plugin::build(&name.replace('/', "-"))?;
-    let mut options = RunOptions::parse(Args::new(options.split_whitespace()))?;
+    let mut options = RunOptions::parse(Parser::from_args(options.split_whitespace()))?;
     options.kernel = Some(image);
     options.build = false;
     options.exec = exec.map(str::to_owned);

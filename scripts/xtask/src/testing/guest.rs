@@ -12,13 +12,13 @@ use capelin_dt::grow::{grow, reserve};
 use capelin_dt::{DtError, Region};
 
 use super::{Case, Context, Outcome, cargo_run, cost, events, idle, isolation, processor, typing};
-use crate::args::Args;
 use crate::error::{Error, Result};
 use crate::matrix::{self, Damage, Expected, GuestCase, TreeChange};
 use crate::qemu;
 use crate::qemu::command::Console;
 use crate::qemu::console::{End, Report};
 use crate::qemu::options::RunOptions;
+use lexopt::Parser;
 
 /// The cases of the matrix.
 pub(super) fn cases() -> Vec<Case> {
@@ -110,7 +110,7 @@ fn run(context: &Context, case: &GuestCase) -> Result<Outcome> {
 }
 
 fn options(case: &GuestCase) -> Result<RunOptions> {
-    let mut options = RunOptions::parse(Args::new(case.options.split_whitespace()))?;
+    let mut options = RunOptions::parse(Parser::from_args(case.options.split_whitespace()))?;
     options.exec = case.exec.as_deref().map(str::to_owned);
     options.append = case.append.map(str::to_owned);
     options.timeout = Some(Duration::from_secs(case.timeout_s));

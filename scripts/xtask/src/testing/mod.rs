@@ -28,11 +28,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::args::{Arg, Args};
 use crate::build;
 use crate::error::{Error, Result};
 use crate::qemu::console::{self, End, Limits, Report};
 use crate::workspace::Metadata;
+use lexopt::Parser;
+use lexopt::prelude::{Long, ValueExt as _};
 
 const HELP: &str = "\
 usage: scripts/test [--list] [--full] [--filter TEXT]…
@@ -178,20 +179,15 @@ struct Selection {
 }
 
 impl Selection {
-    fn parse(mut args: Args) -> Result<Option<Self>> {
+    fn parse(mut args: Parser) -> Result<Option<Self>> {
         let mut selection = Self::default();
         while let Some(argument) = args.next()? {
             match argument {
-                Arg::Option(name) => match name.as_str() {
-                    "filter" => selection.filters.push(args.value(&name)?),
-                    "full" => selection.full = true,
-                    "list" => selection.list = true,
-                    "help" => return Ok(None),
-                    _ => return Err(Error::Usage(format!("unknown option --{name}"))),
-                },
-                Arg::Word(word) => {
-                    return Err(Error::Usage(format!("don't know what to do with {word}")));
-                }
+                Long("filter") => selection.filters.push(args.value()?.string()?),
+                Long("full") => selection.full = true,
+                Long("list") => selection.list = true,
+                Long("help") => return Ok(None),
+                other => return Err(other.unexpected().into()),
             }
         }
         Ok(Some(selection))
@@ -208,7 +204,7 @@ impl Selection {
 ///
 /// # Errors
 /// If a test fails, nothing was selected, or this program is asked to end.
-pub(crate) fn main(args: Args) -> Result<()> {
+pub(crate) fn main(args: Parser) -> Result<()> {
     let Some(selection) = Selection::parse(args)? else {
         println!("{HELP}");
         return Ok(());
@@ -322,7 +318,7 @@ mod tests {
     use super::*;
 
     fn selection(line: &str) -> Selection {
-        Selection::parse(Args::new(line.split_whitespace()))
+        Selection::parse(Parser::from_args(line.split_whitespace()))
             .unwrap()
             .unwrap()
     }

@@ -8,11 +8,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Context;
-use crate::args::Args;
 use crate::build::DEFAULT_IMAGE;
 use crate::error::{Error, Result};
 use crate::qemu::command::{self, Console};
 use crate::qemu::options::RunOptions;
+use lexopt::Parser;
 
 /// What the shell prints when it waits.
 const PROMPT: &str = "capelin> ";
@@ -43,7 +43,7 @@ impl Session {
     /// If the image doesn't build, or QEMU can't be started.
     pub(super) fn start(context: &Context, name: &str, options: &str) -> Result<Self> {
         let image = context.image(DEFAULT_IMAGE)?;
-        let options = RunOptions::parse(Args::new(options.split_whitespace()))?;
+        let options = RunOptions::parse(Parser::from_args(options.split_whitespace()))?;
         let path = context.log_path(name);
         let log = fs::File::create(&path).map_err(|error| Error::File(path, error))?;
         let failed = |error| Error::Spawn(command::QEMU.to_owned(), error);
