@@ -9,6 +9,10 @@
 //   HINT #0x60         a path begins          HINT #0x61   it ends, and the next one has the next number
 //   HINT #0x62 + n     path 256 + n begins    HINT #0x7f   it ends, and may begin again (n below 29)
 //
+// total-only=1 counts instead all instructions that are executed, by all cores, in the kernel's half of the addresses
+// (K) and elsewhere (user), and physical pages from which instructions of the kernel's half were translated (code pages).
+// Of these QEMU protects each, and for that it looks at the TLBs of all cores.
+//
 // Output, to the file named by out=: lines `PATH COUNT NAME`; PATH is a number from 0, or `all`. `K`, `E` and `longest`
 // are names; the others are instructions. tlbi-only=1 counts nothing but TLBI: the guest runs at nearly full speed.
 //
@@ -30,6 +34,8 @@ typedef void (*translate_callback)(qemu_plugin_id_t, struct qemu_plugin_tb *);
 typedef void (*exit_callback)(qemu_plugin_id_t, void *);
 typedef void (*execute_callback)(unsigned int, void *);
 void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t, translate_callback);
+void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *, execute_callback, int flags, void *);
+void *qemu_plugin_insn_haddr(const struct qemu_plugin_insn *);
 void qemu_plugin_register_atexit_cb(qemu_plugin_id_t, exit_callback, void *);
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *);
 struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *, size_t);
@@ -50,7 +56,16 @@ static bool broadcast[KINDS], is_tlbi[KINDS];
 static uint64_t counts[PATHS + 1][KINDS], everywhere[KINDS];
 static unsigned path = OUTSIDE, next_path;
 static const char *out = "events.out";
-static bool tlbi_only;
+static bool tlbi_only, total_only;
+
+// In which half, by core: each counts its own.
+static struct { uint64_t user, kernel; } totals[CORES];
+
+// Pages by their address on the host.
+enum { PAGES = 1 << 16 };
+static uintptr_t pages[PAGES];
+static unsigned page_count;
+static char pages_taken;
 
 struct core {
     bool has_left;    // it has gone to EL0 once
@@ -165,6 +180,34 @@ static void executed(unsigned int number, void *told) {
     }
 }
 
+static void page_translated(uintptr_t page) {
+    while (__atomic_test_and_set(&pages_taken, __ATOMIC_ACQUIRE)) {}
+    size_t at = page * 0x9e3779b97f4a7c15u >> 48;
+    while (pages[at] && pages[at] != page) at = (at + 1) % PAGES;
+    if (!pages[at] && page_count < PAGES / 2) {
+        pages[at] = page;
+        page_count++;
+    }
+    __atomic_clear(&pages_taken, __ATOMIC_RELEASE);
+}
+
+static void block_executed(unsigned int number, void *told) {
+    uintptr_t what = (uintptr_t)told;
+    if (what & 1)
+        totals[number % CORES].kernel += what >> 1;
+    else
+        totals[number % CORES].user += what >> 1;
+}
+
+static void block_translated(qemu_plugin_id_t id, struct qemu_plugin_tb *block) {
+    (void)id;
+    uintptr_t instructions = qemu_plugin_tb_n_insns(block);
+    struct qemu_plugin_insn *first = qemu_plugin_tb_get_insn(block, 0);
+    uintptr_t is_kernel = qemu_plugin_insn_vaddr(first) >> 63;
+    if (is_kernel) page_translated((uintptr_t)qemu_plugin_insn_haddr(first) >> 12);
+    qemu_plugin_register_vcpu_tb_exec_cb(block, block_executed, 0, (void *)(instructions << 1 | is_kernel));
+}
+
 static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *block) {
     (void)id;
     size_t instructions = qemu_plugin_tb_n_insns(block);
@@ -200,6 +243,13 @@ static void finished(qemu_plugin_id_t id, void *data) {
         all += everywhere[k];
         if (broadcast[k]) broadcasts += everywhere[k];
     }
+    uint64_t user = 0, kernel = 0;
+    for (unsigned core = 0; core < CORES; core++) {
+        user += totals[core].user;
+        kernel += totals[core].kernel;
+    }
+    if (total_only)
+        fprintf(file, "all %" PRIu64 " user\nall %" PRIu64 " K\nall %u code pages\n", user, kernel, page_count);
     fprintf(file, "all %" PRIu64 " TLBI\nall %" PRIu64 " broadcast TLBI\n", all, broadcasts);
     fclose(file);
 }
@@ -210,8 +260,9 @@ __attribute__((visibility("default"))) int qemu_plugin_install(
     for (int at = 0; at < arguments; at++) {
         if (!strncmp(argument[at], "out=", 4)) out = strdup(argument[at] + 4);
         if (!strcmp(argument[at], "tlbi-only=1")) tlbi_only = true;
+        if (!strcmp(argument[at], "total-only=1")) total_only = true;
     }
-    qemu_plugin_register_vcpu_tb_trans_cb(id, translated);
+    qemu_plugin_register_vcpu_tb_trans_cb(id, total_only ? block_translated : translated);
     qemu_plugin_register_atexit_cb(id, finished, NULL);
     return 0;
 }

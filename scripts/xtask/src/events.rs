@@ -19,6 +19,8 @@ pub(crate) enum Scope {
     Kernel,
     /// TLB invalidations alone, by anything: the guest runs at nearly full speed.
     Invalidations,
+    /// All instructions, in the kernel's half and elsewhere, and the pages of kernels' code.
+    Totals,
 }
 
 /// The plugin, built, and where it writes.
@@ -74,6 +76,7 @@ impl Plugin {
         let only = match scope {
             Scope::Kernel => "",
             Scope::Invalidations => ",tlbi-only=1",
+            Scope::Totals => ",total-only=1",
         };
         [
             "-plugin".to_owned(),

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write as _;
 
 use super::{Context, Outcome};
+use crate::bench::CPU;
 use crate::build::DEFAULT_IMAGE;
 use crate::error::{Error, Result};
 use crate::events::{self, Events, Plugin, Scope};
@@ -77,6 +78,54 @@ pub(super) fn no_broadcast(context: &Context, name: &str) -> Result<Outcome> {
     Ok(Outcome::of(failures))
 }
 
+/// What one more core may add to the machine's whole boot, as the number of cores doubles: instructions of all kernels and
+/// programs together, and, at any number, pages of kernels' code that are executed.
+const MORE_A_CORE: u64 = 2_700_000;
+const MORE_A_DOUBLING: u64 = 60_000;
+const CODE_PAGES: u64 = 28;
+
+/// What a machine of `cores` cores executes to the prompt and until it is off, less what one of a single core does, is
+/// shared by the other cores: no more a core than a constant and a part for each doubling.
+///
+/// # Errors
+/// As [`entries`].
+pub(super) fn growth(context: &Context, name: &str, cores: u32) -> Result<Outcome> {
+    let mut failures = Vec::new();
+    let mut totals = |cores: u32| {
+        let image = context.image(DEFAULT_IMAGE)?;
+        let options = format!("--smp {cores} --icount --cpu {CPU}");
+        let (report, events) = run(context, name, image, &options, Some("cores"), Scope::Totals)?;
+        let running = report.output.matches(" running ").count();
+        if report.end != End::PoweredOff(Some(0)) || running != cores as usize {
+            failures.push(format!("{cores} cores: {}, {running} run", report.end));
+        }
+        let count = |name: &str| events.all.get(name).copied().unwrap_or(0);
+        Ok::<_, Error>((count("user") + count("K"), count("code pages")))
+    };
+    let (one, many) = (totals(1)?, totals(cores)?);
+    let others = u64::from(cores - 1);
+    let instructions = many.0.saturating_sub(one.0) / others;
+    let pages = many.1.saturating_sub(one.1).div_ceil(others);
+    let bound = MORE_A_CORE + MORE_A_DOUBLING * u64::from(cores.ilog2());
+    println!(
+        "  each of {others} further cores: {instructions} instructions of {bound}, {pages} pages of code of {CODE_PAGES}"
+    );
+    if instructions > bound {
+        failures.push(format!(
+            "each further core adds {instructions} instructions, more than {bound}"
+        ));
+    }
+    if pages > CODE_PAGES {
+        failures.push(format!(
+            "each further core executes {pages} pages of its kernel, more than {CODE_PAGES} (cpudriver/kernel.ld)"
+        ));
+    }
+    if one.0 == 0 || many.1 <= one.1 {
+        failures.push("nothing was counted".to_owned());
+    }
+    Ok(Outcome::of(failures))
+}
+
 fn run(
     context: &Context,
     name: &str,
@@ -90,7 +139,7 @@ fn run(
     options.kernel = Some(image);
     options.build = false;
     options.exec = exec.map(str::to_owned);
-    options.timeout = Some(std::time::Duration::from_secs(180));
+    options.timeout = Some(std::time::Duration::from_secs(600));
     options.qemu_args.extend(plugin.arguments(scope));
     let path = context.log_path(name);
     let failed = |error| Error::File(path.clone(), error);

@@ -47,6 +47,14 @@ pub(super) fn cases() -> Vec<Case> {
         is_long: false,
         run: Box::new(|context| events::no_broadcast(context, "qemu/events/no-broadcast")),
     });
+    for (cores, is_long) in [(4, false), (16, false), (64, true), (256, true)] {
+        let name = format!("qemu/growth/{cores}-cores");
+        cases.push(Case {
+            name: name.clone(),
+            is_long,
+            run: Box::new(move |context| events::growth(context, &name, cores)),
+        });
+    }
     cases.push(Case {
         name: "qemu/cost/one-core".to_owned(),
         is_long: false,
