@@ -81,6 +81,7 @@ pub(super) fn start_core<M: Machine>(
     let used = args.used_bytes(header.memory_bytes);
     let used = used.map_err(|_| SysError::InvalidArgument)?;
     if args.magic != ARGS_MAGIC
+        || args.abi_version != capelin_abi::ABI_VERSION
         || args.home.base != home.base.0
         || args.home.bytes != home.bytes
         || args.mpidr != mpidr.0

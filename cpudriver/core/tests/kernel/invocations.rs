@@ -1,12 +1,13 @@
 //! What single invocations check and answer, to the last value that each allows.
 
-use capelin_abi::dispatcher::{FRAME_BYTES, offset};
+use capelin_abi::dispatcher::{FRAME_BYTES, context, offset};
 use capelin_abi::lmp::{MAX_CAPACITY, ring_bytes};
 use capelin_abi::syscall::{DispatcherState, Invocation};
-use capelin_abi::{KernelId, ObjectType, PAGE_SIZE, SysError};
+use capelin_abi::{KernelId, Mpidr, ObjectType, PAGE_SIZE, SysError};
 use capelin_cap::{SlotStore, State};
+use capelin_kernel::machine::{Machine, Objects};
 
-use crate::world::{CAPACITY, Left, RING, World, cap, slot};
+use crate::world::{CAPACITY, Left, RING, RUN, World, cap, slot};
 
 /// A slot that is free in every test here.
 const FREE: u8 = 200;
@@ -104,7 +105,6 @@ fn a_retype_gives_way_between_objects() {
 
 #[test]
 fn a_table_is_told_where_it_is() {
-    use capelin_kernel::machine::Objects;
     let mut world = World::new();
     let tables = [
         ObjectType::VNodeL1,
@@ -144,5 +144,72 @@ fn who_is_stopped_stays_so_however_often() {
             .invoke(made.slot, Invocation::Status, &[])
             .expect("a dispatcher");
         assert_eq!(state, DispatcherState::Stopped as u64);
+    }
+}
+
+#[test]
+fn firmware_is_asked_about_the_core_that_is_named() {
+    let mut world = World::new();
+    for mpidr in [0, 0x102] {
+        let told = world.invoke(slot::KERNEL, Invocation::AffinityInfo, &[mpidr]);
+        let state = world.core.machine.affinity_info(Mpidr(mpidr));
+        assert_eq!(told, state.map(|state| [state, 0, 0]));
+    }
+}
+
+#[test]
+fn entries_end_with_the_table() {
+    let mut world = World::new();
+    let (first, frame) = (FREE, FREE + 1);
+    world
+        .retype(first, ObjectType::VNodeL1, 0x6_0000, 0x2000, 1)
+        .expect("home memory");
+    world
+        .retype_ram(frame, ObjectType::Frame, 0, PAGE_SIZE)
+        .expect("free memory");
+    let mut map = |entry: u64, count: u64| {
+        let arguments = [
+            cap(first).to_word(),
+            entry | count << 16,
+            0,
+            cap(FREE + 2).to_word(),
+        ];
+        world.invoke(slot::VSPACE, Invocation::Map, &arguments)
+    };
+    for (entry, count) in [
+        (512, 1),
+        (511, 2),
+        (0, 513),
+        (0xffff, 1),
+        (0, 0xffff),
+        (3, 0),
+    ] {
+        assert_eq!(
+            map(entry, count),
+            Err(SysError::OutOfRange),
+            "{entry} {count}"
+        );
+    }
+    assert_eq!(map(511, 1).map(drop), Ok(()));
+    assert_eq!(map(511, 1), Err(SysError::EntryInUse));
+}
+
+#[test]
+fn what_a_fault_was_is_kept() {
+    let mut world = World::new();
+    let made = world.dispatcher();
+    world.run(made);
+    // It has no entry point for faults.
+    world.fault(true, 0xdead_b000);
+    let read = |world: &mut World, number: u64| {
+        let answer = world.invoke(made.slot, Invocation::FaultRegister, &[number]);
+        answer.map(|answer| answer[0])
+    };
+    world.run(world.init);
+    assert_eq!(read(&mut world, 34), Ok(0x9200_0045), "the syndrome");
+    assert_eq!(read(&mut world, 35), Ok(0xdead_b000), "the address");
+    assert_eq!(read(&mut world, context::PC as u64), Ok(RUN));
+    for number in [36, 37, u64::MAX] {
+        assert_eq!(read(&mut world, number), Err(SysError::OutOfRange));
     }
 }

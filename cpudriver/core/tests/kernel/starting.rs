@@ -145,6 +145,36 @@ fn only_this_kernels_own_image_is_started() {
     assert_eq!(start(&mut world, CORE, 0), Err(SysError::InvalidArgument));
 }
 
+/// Each says something else than what is started, or than anybody may be.
+#[test]
+fn arguments_are_those_of_this_image_and_core() {
+    let lies: [(&str, fn(&mut CoreArgs)); 7] = [
+        ("magic", |args| args.magic = ARGS_USED),
+        ("home", |args| args.home.bytes += PAGE_SIZE),
+        ("less home", |args| args.home.bytes -= PAGE_SIZE),
+        ("another core's", |args| args.mpidr = SPINNING),
+        ("no core's", |args| args.mpidr = 0x8000_0100),
+        ("no id", |args| args.kernel_id = KernelId::LIMIT.into()),
+        ("version", |args| args.abi_version += 1),
+    ];
+    for (what, lie) in lies {
+        let mut args = arguments();
+        lie(&mut args);
+        let mut world = world(&args);
+        let refused = start(&mut world, CORE, 0);
+        assert_eq!(refused, Err(SysError::InvalidArgument), "{what}");
+        assert!(!started(&world), "{what}");
+    }
+    let mut world = world(&arguments());
+    let mut elsewhere = arguments();
+    elsewhere.home.base += HOME_ALIGNMENT;
+    let pages = &mut world.core.machine.pages;
+    let words = <[u64]>::ref_from_bytes(elsewhere.as_bytes()).expect("words");
+    pages.insert(AT + IMAGE_BYTES, words.to_vec());
+    assert_eq!(start(&mut world, CORE, 0), Err(SysError::InvalidArgument));
+    assert!(!started(&world));
+}
+
 /// All of the kernel is compared, wherever the arguments say that the first program lies.
 #[test]
 fn arguments_take_nothing_from_what_is_compared() {
