@@ -148,7 +148,8 @@ fn only_this_kernels_own_image_is_started() {
 /// Each says something else than what is started, or than anybody may be.
 #[test]
 fn arguments_are_those_of_this_image_and_core() {
-    let lies: [(&str, fn(&mut CoreArgs)); 7] = [
+    type Lie = fn(&mut CoreArgs);
+    let lies: [(&str, Lie); 7] = [
         ("magic", |args| args.magic = ARGS_USED),
         ("home", |args| args.home.bytes += PAGE_SIZE),
         ("less home", |args| args.home.bytes -= PAGE_SIZE),
