@@ -85,7 +85,7 @@ pub struct Opened {
 }
 
 /// Between two monitors.
-#[interface(name = "intermon", version = 2)]
+#[interface(name = "intermon", version = 3)]
 pub trait Intermon {
     /// A child's first word, with what rings it.
     async fn hello(&self, bell: Ticket) -> Result<Welcome, IntermonError>;
@@ -104,6 +104,10 @@ pub trait Intermon {
 
     /// `word`, back.
     async fn echo(&self, word: u64) -> u64;
+
+    /// Whether `core` has stopped, or one that messages from the boot core to it come
+    /// through. To the boot core, which knows how firmware names them.
+    async fn is_cut_off(&self, core: u16) -> bool;
 
     /// Memory of the boot core's memory service, moved to the caller. To the boot
     /// core. Sizes in bytes, `node` as for [`capelin_interfaces::memory::Memory`].

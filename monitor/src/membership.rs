@@ -217,6 +217,60 @@ pub const fn answer_deadline_ms(cores: usize) -> u64 {
     10_000 + 500 * cores as u64
 }
 
+/// How long is waited for progress. What counts isn't the clock: where more is to be run than
+/// there are processors (an emulator's, or a hypervisor's host), whoever waits is woken late,
+/// and those that he waits for don't get on either. So time is slept in steps, and a step from
+/// which one is woken late counts for little.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Patience {
+    limit_ms: u64,
+    left_ms: u64,
+}
+
+impl Patience {
+    /// How long to sleep at once, in milliseconds.
+    pub const STEP_MS: u64 = 250;
+    /// What a step counts that took more than twice as long, in milliseconds: so the end
+    /// comes in any case.
+    const LATE_STEP_MS: u64 = Self::STEP_MS / 10;
+
+    /// For one core, on a machine of `cores`.
+    #[must_use]
+    pub const fn for_a_core(cores: usize) -> Self {
+        let limit_ms = answer_deadline_ms(cores);
+        Self {
+            limit_ms,
+            left_ms: limit_ms,
+        }
+    }
+
+    /// Twice as much.
+    #[must_use]
+    pub const fn doubled(self) -> Self {
+        let limit_ms = self.limit_ms * 2;
+        Self {
+            limit_ms,
+            left_ms: limit_ms,
+        }
+    }
+
+    /// There was progress: all begins anew.
+    pub const fn renew(&mut self) {
+        self.left_ms = self.limit_ms;
+    }
+
+    /// A step was slept, which took `took_ms`. Whether there is no patience left.
+    pub const fn step(&mut self, took_ms: u64) -> bool {
+        let counts = if took_ms > 2 * Self::STEP_MS {
+            Self::LATE_STEP_MS
+        } else {
+            Self::STEP_MS
+        };
+        self.left_ms = self.left_ms.saturating_sub(counts);
+        self.left_ms == 0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,6 +288,33 @@ mod tests {
             release: 0,
         });
         Plan::new(0, cores.collect()).unwrap()
+    }
+
+    fn steps(patience: &mut Patience, took_ms: u64) -> u64 {
+        (1..).find(|_| patience.step(took_ms)).unwrap()
+    }
+
+    #[test]
+    fn patience_isnt_used_up_by_being_late_oneself() {
+        // 4 cores: 12 s.
+        let mut patience = Patience::for_a_core(4);
+        assert_eq!(steps(&mut patience, 250), 48);
+        // Woken after a second each time: ten times as many steps, so 8 minutes.
+        let mut late = Patience::for_a_core(4);
+        assert_eq!(steps(&mut late, 1000), 480);
+        // A bit late is on time.
+        assert_eq!(steps(&mut Patience::for_a_core(4), 500), 48);
+        assert_eq!(steps(&mut Patience::for_a_core(4).doubled(), 250), 96);
+    }
+
+    #[test]
+    fn progress_renews_patience() {
+        let mut patience = Patience::for_a_core(1);
+        for _ in 0..41 {
+            assert!(!patience.step(250));
+        }
+        patience.renew();
+        assert_eq!(steps(&mut patience, 250), 42);
     }
 
     const READY: Fate = Fate::Running { boot_us: 9 };

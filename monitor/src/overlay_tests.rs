@@ -84,6 +84,10 @@ impl Intermon for Fake {
         word + u64::from(self.core) * 1000 + u64::from(self.from) * 1_000_000
     }
 
+    async fn is_cut_off(&self, _: u16) -> bool {
+        false
+    }
+
     async fn allocate(&self, _: u64, _: u64, _: u32) -> Result<Ticket, IntermonError> {
         Err(IntermonError::WrongCore)
     }

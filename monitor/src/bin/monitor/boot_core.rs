@@ -1,7 +1,10 @@
 //! How a monitor begins on the boot core: the plan, and all cores' memory.
 
 use alloc::{rc::Rc, vec::Vec};
-use core::{cell::RefCell, time::Duration};
+use core::{
+    cell::{Cell, RefCell},
+    time::Duration,
+};
 
 use capelin_abi::{
     PAGE_SIZE,
@@ -16,7 +19,7 @@ use capelin_interfaces::{
     skb::{SkbClient, SkbError, Solution},
 };
 use capelin_monitor::{
-    membership::{Failure, Fate, Membership, Report, answer_deadline_ms},
+    membership::{Failure, Fate, Membership, Patience, Report},
     plan::{CORES_QUERY, Plan, TREE_QUERY},
 };
 use capelin_rt::{
@@ -67,6 +70,7 @@ pub(crate) async fn begin(env: &Env) -> Result<(), Error> {
         names: passed(service::NAMES)?,
         membership: RefCell::default(),
         settled: Event::new(),
+        reports: Cell::new(0),
     };
     let node = Node::begin(Beginning {
         boot_core: own,
@@ -95,24 +99,33 @@ pub(crate) async fn begin(env: &Env) -> Result<(), Error> {
     };
     *boot.membership.borrow_mut() = Membership::new(&plan);
     let (plan, memories) = allot(&node, boot, plan).await;
-    let rounds = plan.depth() + 1;
     children::start_all(&node, plan, memories);
-    spawn(give_up(Rc::clone(&node), rounds));
+    spawn(give_up(Rc::clone(&node)));
     if boot.membership.borrow().is_settled() {
         boot.settled.set();
     }
     Ok(())
 }
 
-/// When all rounds must be over, cores of which nothing was heard have failed: the one
-/// that was to start them vanished after its hello.
-async fn give_up(node: Rc<Node>, rounds: usize) {
-    let round = answer_deadline_ms(node.machine_cores.get());
-    let limit = round.saturating_mul(rounds as u64);
-    time::sleep(Duration::from_millis(limit)).await;
-    if let Some(boot) = &node.boot {
-        let overdue = boot.membership.borrow().overdue();
-        overdue.into_iter().for_each(|report| boot.apply(report));
+/// When nothing has been heard of any core for twice as long as one may take, those of which
+/// nothing final was heard have failed: the one that was to start them vanished after its
+/// hello.
+async fn give_up(node: Rc<Node>) {
+    let Some(boot) = &node.boot else { return };
+    let mut patience = Patience::for_a_core(node.machine_cores.get()).doubled();
+    let mut seen = boot.reports.get();
+    while !boot.membership.borrow().is_settled() {
+        let began = time::now();
+        time::sleep(Duration::from_millis(Patience::STEP_MS)).await;
+        let took = time::to_duration(time::now().saturating_sub(began));
+        if boot.reports.get() != seen {
+            seen = boot.reports.get();
+            patience.renew();
+        } else if patience.step(u64::try_from(took.as_millis()).unwrap_or(u64::MAX)) {
+            let overdue = boot.membership.borrow().overdue();
+            overdue.into_iter().for_each(|report| boot.apply(report));
+            return;
+        }
     }
 }
 

@@ -24,7 +24,7 @@ use capelin_archive::{BadChecksum, Module};
 use capelin_monitor::{
     Ticket,
     image::{HandOver, ImageError, Layout, MonitorWords},
-    membership::{Failure, Fate, Report, answer_deadline_ms},
+    membership::{Failure, Fate, Patience, Report},
     plan::{Plan, PlannedCore},
 };
 use capelin_rt::{
@@ -204,8 +204,7 @@ async fn attempt(node: &Rc<Node>, child: Child) -> Result<(), (Failure, Memories
     let failure = match started {
         Err(error) => Failure::Refused(error as u64),
         Ok(()) => {
-            let limit = Duration::from_millis(answer_deadline_ms(node.machine_cores.get()));
-            if time::timeout(limit, joined.wait()).await.is_ok() {
+            if comes(&joined, node.machine_cores.get()).await {
                 peer.offers.taken();
                 return Ok(());
             }
@@ -223,6 +222,22 @@ async fn attempt(node: &Rc<Node>, child: Child) -> Result<(), (Failure, Memories
         Some(expected) => Err((failure, expected.memories)),
         // It said hello at the last moment.
         None => Err((failure, Memories::new())),
+    }
+}
+
+/// Whether a child says hello before patience ends.
+async fn comes(joined: &Event, machine_cores: usize) -> bool {
+    let mut patience = Patience::for_a_core(machine_cores);
+    loop {
+        let began = time::now();
+        let step = Duration::from_millis(Patience::STEP_MS);
+        if time::timeout(step, joined.wait()).await.is_ok() {
+            return true;
+        }
+        let took = time::to_duration(time::now().saturating_sub(began));
+        if patience.step(u64::try_from(took.as_millis()).unwrap_or(u64::MAX)) {
+            return false;
+        }
     }
 }
 

@@ -83,6 +83,11 @@ impl Intermon for IntermonService {
         word
     }
 
+    async fn is_cut_off(&self, core: u16) -> bool {
+        let boot = self.node.boot.as_ref();
+        boot.is_some_and(|boot| boot.is_cut_off(&self.node, core))
+    }
+
     async fn allocate(
         &self,
         bytes: u64,

@@ -63,6 +63,8 @@ pub(crate) struct BootCore {
     pub(crate) membership: RefCell<Membership>,
     /// Every core runs or has failed.
     pub(crate) settled: Event,
+    /// Reports that said something new.
+    pub(crate) reports: Cell<u32>,
 }
 
 /// What a monitor has. Lives as long as the monitor.
@@ -290,13 +292,12 @@ impl Node {
         let stops = async {
             let boot = self.boot.as_ref();
             let is_known = || boot.is_some_and(|boot| boot.is_known_cut_off(self, core));
-            let is_cut_off = || boot.is_some_and(|boot| boot.is_cut_off(self, core));
             let mut pause = FIRST_LOOK;
             // Most answers come before firmware is asked.
             if !is_known() {
                 loop {
                     time::sleep(pause).await;
-                    if is_cut_off() {
+                    if self.is_cut_off(core).await {
                         break;
                     }
                     pause = (pause * 2).min(LAST_LOOK);
@@ -307,6 +308,23 @@ impl Node {
             Either::First(answer) => Ok(answer),
             Either::Second(()) => Err(Unreachable::Stopped),
         }
+    }
+}
+
+impl Node {
+    /// As [`BootCore::is_cut_off`], which the boot core is asked for by others. It isn't asked
+    /// about itself; if it doesn't answer, the call's own time limit ends this.
+    async fn is_cut_off(&self, core: u16) -> bool {
+        if let Some(boot) = &self.boot {
+            return boot.is_cut_off(self, core);
+        }
+        if core == self.boot_core {
+            return false;
+        }
+        let Ok(boot) = self.remote::<IntermonClient<_>>(self.boot_core) else {
+            return false;
+        };
+        boot.is_cut_off(core).await.unwrap_or(false)
     }
 }
 
@@ -364,6 +382,7 @@ impl BootCore {
         if !membership.apply(report) {
             return;
         }
+        self.reports.set(self.reports.get().wrapping_add(1));
         if let Fate::Failed(failure) = report.fate {
             let mpidr = membership.get(report.core).map_or(0, |m| m.planned.mpidr);
             capelin_rt::println!("core {} (MPIDR {mpidr:#x}) {failure}", report.core);
