@@ -11,7 +11,7 @@
 
 mod generated;
 mod listed;
-mod scratch;
+pub(crate) mod scratch;
 
 pub(crate) use generated::{PACKAGES, package};
 pub(crate) use listed::{Which, listed};

@@ -7,8 +7,8 @@ use crate::error::{Error, Result};
 
 /// The copy. What is built in it is kept from one run to the next: a file is written only where it differs, so cargo
 /// builds again what has changed.
-pub(super) struct Scratch {
-    pub(super) root: PathBuf,
+pub(crate) struct Scratch {
+    pub(crate) root: PathBuf,
 }
 
 impl Scratch {
@@ -16,7 +16,7 @@ impl Scratch {
     ///
     /// # Errors
     /// If a file can't be read or written.
-    pub(super) fn new(original: &Path, root: PathBuf) -> Result<Self> {
+    pub(crate) fn new(original: &Path, root: PathBuf) -> Result<Self> {
         copy_folder(original, &root)?;
         Ok(Self { root })
     }
@@ -25,7 +25,7 @@ impl Scratch {
     ///
     /// # Errors
     /// If it can't be read.
-    pub(super) fn read(&self, file: &str) -> Result<String> {
+    pub(crate) fn read(&self, file: &str) -> Result<String> {
         let path = self.root.join(file);
         fs::read_to_string(&path).map_err(|error| Error::File(path, error))
     }
@@ -34,13 +34,17 @@ impl Scratch {
     ///
     /// # Errors
     /// If it can't be written.
-    pub(super) fn write(&self, file: &str, text: &str) -> Result<()> {
+    pub(crate) fn write(&self, file: &str, text: &str) -> Result<()> {
         let path = self.root.join(file);
         fs::write(&path, text).map_err(|error| Error::File(path, error))
     }
 }
 
-fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+/// Makes `to` a copy of `from`, without hidden files and `target`; what isn't in `from` goes.
+///
+/// # Errors
+/// If a file can't be read or written.
+pub(crate) fn copy_folder(from: &Path, to: &Path) -> Result<()> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |error| Error::File(path, error)
@@ -74,7 +78,8 @@ fn copy_folder(from: &Path, to: &Path) -> Result<()> {
         }
         let contents = fs::read(&from).map_err(failed(&from))?;
         if !fs::read(&to).is_ok_and(|there| there == contents) {
-            fs::write(&to, contents).map_err(failed(&to))?;
+            // With its permissions: scripts are to run.
+            fs::copy(&from, &to).map_err(failed(&to))?;
         }
     }
     Ok(())

@@ -5,7 +5,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use super::{Case, Context, Outcome};
+use super::{Case, Context, Outcome, how_to};
 use crate::check;
 use crate::error::Result;
 use crate::manifest::Program;
@@ -81,6 +81,7 @@ pub(super) fn cases() -> Vec<Case> {
             counted(context, name, cargo, 30 * MINUTE)
         }),
     ];
+    cases.push(case("how-to/sections", how_to::run));
     cases.push(case("host/recorded-trees", recorded_trees));
     cases.push(case("host/cpio", cpio));
     cases.push(Case {

@@ -14,6 +14,7 @@ mod cost;
 mod events;
 mod guest;
 mod host;
+mod how_to;
 mod idle;
 mod isolation;
 mod processor;
