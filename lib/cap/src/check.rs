@@ -150,10 +150,8 @@ pub fn check_node<S: SlotStore>(store: &S, mdb: &Mdb, node: SlotIndex) -> Result
     if mdb.crosses(store, slot.base, slot.end()) {
         return Err(Violation::Crossing(node));
     }
-    if mdb.owns(slot)
-        && slot.has_flags(SlotFlags::HAS_ANCESTOR)
-        && mdb.innermost_around(store, slot).is_none()
-    {
+    let has_ancestor = !mdb.innermost_around(store, slot).is_none();
+    if slot.has_flags(SlotFlags::HAS_ANCESTOR) && !has_ancestor {
         return Err(Violation::Ancestor(node));
     }
     if !is_written_or_executed(store, mdb, slot, after) {

@@ -114,7 +114,8 @@ fn insert_part<S: SlotStore>(
     mut slot: Slot,
 ) -> Result<(), SysError> {
     mdb.holds.check_new(slot.base, slot.end())?;
-    slot.set_flags(SlotFlags::HAS_ANCESTOR, true);
+    // What another kernel owns may go without its parts.
+    slot.set_flags(SlotFlags::HAS_ANCESTOR, mdb.owns(&slot));
     if slot.is_kind(ObjectType::Frame) || slot.is_kind(ObjectType::DevFrame) {
         let before = mdb.last_not_after(store, &slot);
         // Gone to another kernel, or on its way: this would make another owner of it.

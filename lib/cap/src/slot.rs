@@ -3,6 +3,9 @@
 //! A zeroed slot is an empty one, and every bit pattern is a valid [`Slot`], so
 //! that a kernel may look at a zeroed page as slots. Fields are private: only
 //! this crate's operations change them, the data words excepted.
+//!
+//! Long, since the layout and everything that reads or writes its bits stand together:
+//! whoever moves a field sees all that there is to change.
 
 use core::fmt;
 

@@ -625,6 +625,43 @@ fn a_range_is_of_one_mappable_type() {
     );
 }
 
+/// What another kernel owns dies alone: its part doesn't count on it.
+#[test]
+fn a_part_of_what_is_anothers_outlives_it() {
+    let mut world = World::new();
+    let whole = CapRecord {
+        capability: Capability::memory(
+            ObjectType::Frame,
+            PhysAddr(0x2_0000_0000),
+            2 * PAGE,
+            Rights::all(),
+        ),
+        owner: KernelId(2),
+        mode: ExportMode::Copy,
+        has_ancestors: false,
+        is_in_frame: false,
+        is_executable: false,
+    };
+    assert_eq!(world.import(&whole, 20), Ok(()));
+    let part = Mint::Range {
+        offset: PAGE,
+        size: PAGE,
+    };
+    let (arena, mdb) = (&mut world.arena, &mut world.mdb);
+    let rights = Rights::all();
+    assert_eq!(
+        mint(arena, mdb, at_index(20), at_index(21), rights, part),
+        Ok(())
+    );
+    let copy = export(arena, mdb, at_index(21), KernelId(3), ExportMode::Copy);
+    assert!(copy.expect("passed on").has_ancestors);
+    assert_eq!(world.delete_all(20), Ok(()));
+    let (arena, mdb) = (&mut world.arena, &mut world.mdb);
+    let copy = export(arena, mdb, at_index(21), KernelId(3), ExportMode::Copy);
+    assert!(!copy.expect("passed on").has_ancestors);
+    world.assert_sound(false);
+}
+
 #[test]
 fn a_chain_of_cnodes_takes_no_stack() {
     let mut world = World::new();
