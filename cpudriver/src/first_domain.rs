@@ -1,5 +1,8 @@
 //! The first domain of a core: made from the flat image in home memory, with the
 //! capabilities to everything that this kernel is given.
+//!
+//! Long, since it is one list: what user space has at the start, in the order in which it
+//! is made, each step with what the next ones need.
 
 use capelin_abi::boot::{BootInfo, CoreArgs, INFO_MAGIC, MAX_DEVICE_REGIONS, PhysRegion};
 use capelin_abi::capability::{
@@ -18,7 +21,7 @@ use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use crate::address::linear;
 use crate::boot_error::BootError;
-use crate::memory::Objects;
+use crate::bump::Bump;
 use crate::per_core::Core;
 use capelin_kernel::dcb::{Resume, held};
 use capelin_kernel::handover;
@@ -29,43 +32,6 @@ use capelin_kernel::narrow::{index, low32};
 const FIRST_SPI: u32 = 32;
 /// SPIs: INTIDs 32–1019 (IHI 0069, 2.2.1).
 const SPI_COUNT: u32 = 988;
-
-/// Home memory that isn't used yet, at boot.
-pub(crate) struct Bump {
-    base: u64,
-    next: u64,
-    end: u64,
-}
-
-impl Bump {
-    /// All of `home` from `used` bytes on.
-    pub(crate) fn new(home: &PhysRegion, used: u64) -> Self {
-        let next = home.base + used.next_multiple_of(PAGE_SIZE);
-        Self {
-            base: home.base,
-            next,
-            end: home.base + home.bytes,
-        }
-    }
-
-    /// Whole pages, zeroed.
-    pub(crate) fn take(
-        &mut self,
-        objects: &mut Objects,
-        bytes: u64,
-    ) -> Result<PhysAddr, BootError> {
-        let bytes = bytes.next_multiple_of(PAGE_SIZE);
-        if self.next > self.end || bytes > self.end - self.next {
-            return Err(BootError::HomeTooSmall);
-        }
-        let at = self.next;
-        self.next += bytes;
-        for page in (0..bytes).step_by(index(PAGE_SIZE)) {
-            objects.zero_page(PhysAddr(at + page));
-        }
-        Ok(PhysAddr(at))
-    }
-}
 
 /// The domain while it is being made.
 struct Maker<'a> {
@@ -636,7 +602,7 @@ impl Maker<'_> {
             Capability::memory(ObjectType::Frame, page, PAGE_SIZE, rights),
             slot::BOOT_INFO,
         )?;
-        let (base, bytes) = (self.bump.next, self.bump.end.saturating_sub(self.bump.next));
+        let PhysRegion { base, bytes } = self.bump.rest();
         if bytes < PAGE_SIZE {
             return Err(BootError::HomeTooSmall);
         }
@@ -645,7 +611,7 @@ impl Maker<'_> {
             Capability::memory(ObjectType::HomeRam, PhysAddr(base), bytes, Rights::all()),
             slot::HOME,
         )?;
-        self.core.kcb.counters[KernelCounter::ObjectBytes as usize] += base - self.bump.base;
+        self.core.kcb.counters[KernelCounter::ObjectBytes as usize] += self.bump.used_bytes();
         self.core.objects.write_bytes(page, info.as_bytes());
         Ok(())
     }

@@ -11,7 +11,7 @@
 //!
 //! | module | holds |
 //! | --- | --- |
-//! | [`entry`], [`boot`], [`first_domain`] | from the first instruction to the first program |
+//! | [`entry`], [`boot`], [`bump`], [`first_domain`] | from the first instruction to the first program |
 //! | [`trap`] | exception entries |
 //! | [`boot_cell`], [`per_core`], [`memory`] | state, and the only way to reach it |
 //! | [`board`], [`hardware`], [`doorbell_page`] | what the kernel asks of the machine |
@@ -34,6 +34,8 @@ mod boot;
 mod boot_cell;
 #[cfg(target_os = "none")]
 mod boot_error;
+#[cfg(target_os = "none")]
+mod bump;
 #[cfg(target_os = "none")]
 mod doorbell_page;
 #[cfg(target_os = "none")]
