@@ -89,6 +89,7 @@ impl<M: Machine> Effects for KernelEffects<'_, M> {
         let level = level_of(data);
         self.cost += u32::from(data.entries) * ENTRY_COST;
         let first = usize::from(data.first_entry);
+        self.objects.vnode_mut(data.table).held -= u64::from(data.entries);
         for index in first..first + usize::from(data.entries) {
             self.objects.write_entry(data.table, index, 0);
             self.objects.vnode_mut(data.table).mappings[index & 511] = SlotIndex::NONE;
@@ -113,7 +114,11 @@ impl<M: Machine> Effects for KernelEffects<'_, M> {
     }
 
     fn next_mapping(&mut self, table: PhysAddr, from: u32) -> Option<(u32, SlotIndex)> {
-        let mappings = &self.objects.vnode(table).mappings;
+        let table = self.objects.vnode(table);
+        if table.held == 0 {
+            return None;
+        }
+        let mappings = &table.mappings;
         let rest = mappings.get(from as usize..).unwrap_or_default();
         // Most entries of most tables are free: several at a time.
         let free = rest.chunks_exact(GROUP).take_while(|group| {

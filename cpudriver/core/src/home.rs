@@ -25,12 +25,14 @@ pub struct VNode {
     pub first_address: u64,
     /// Entries in use that are tables.
     pub child_tables: u64,
+    /// Entries whose mapping's slot is noted: while there are none, nobody looks for one.
+    pub held: u64,
     /// Root only: the ASID's generation, 0 for none yet.
     pub asid_generation: u64,
     /// Root only: the ASID.
     pub asid: u64,
     /// Up to the object's end.
-    pub reserved: [u64; 251],
+    pub reserved: [u64; 250],
 }
 
 impl VNode {
@@ -41,9 +43,10 @@ impl VNode {
         root: 0,
         first_address: 0,
         child_tables: 0,
+        held: 0,
         asid_generation: 0,
         asid: 0,
-        reserved: [0; 251],
+        reserved: [0; 250],
     };
 }
 

@@ -57,8 +57,8 @@ pub(crate) enum Mode {
     Inside(SlotIndex),
 }
 
-/// How many empty slots of a container one step passes over: some instructions each.
-const SCAN: u32 = 128;
+/// How many empty slots of a container one step passes over, at a few instructions each.
+const SCAN: u32 = 256;
 
 /// Deletes the capability in `index`. With the last one, the object goes:
 /// mappings are undone, tables and CNodes emptied, dispatchers stopped.
@@ -275,6 +275,11 @@ fn pass_empty<S: SlotStore>(store: &S, head: SlotIndex, from: u32) -> u32 {
     };
     let Some(first) = first else { return from };
     let end = cnode_slots(slot).min(from + SCAN);
+    let mut from = from;
+    let group = |at| [0, 1, 2, 3].map(|n| store.slot(first.within(at + n)));
+    while from + 4 <= end && Slot::are_empty(group(from)) {
+        from += 4;
+    }
     (from..end)
         .find(|&number| !store.slot(first.within(number)).is_empty())
         .unwrap_or(end.max(from))

@@ -177,9 +177,11 @@ impl Mdb {
         // made from it or from something in it, and is deeper; and what contains
         // the neighbour lies in `node`. Stale depths are too large, never too
         // small, but for the two cases that `note_odd_nesting` is called for.
-        let is_direct = neighbour.depth() < u8::MAX
-            && neighbour.depth() == slot.depth().saturating_add(1)
-            && !self.has_odd_nesting();
+        // A mapping is one deeper than what it maps, and has its range.
+        let is_mapping = neighbour.is_kind(ObjectType::Mapping);
+        let direct = slot.depth().saturating_add(1 + u8::from(is_mapping));
+        let is_direct =
+            neighbour.depth() < u8::MAX && neighbour.depth() == direct && !self.has_odd_nesting();
         if is_direct || self.is_reached_only_by(store, slot, start, end) {
             Some(last)
         } else {

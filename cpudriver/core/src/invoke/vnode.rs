@@ -116,11 +116,12 @@ pub(crate) fn map<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outc
     if table.root == 0 {
         return Err(SysError::NotRunnable);
     }
-    let range = index(request.first)..index(request.first + request.count);
-    if table
-        .entries
-        .get(range)
-        .is_none_or(|entries| entries.iter().any(|&entry| entry != 0))
+    let first = index(request.first) & 511;
+    let others = first + 1..index(request.first + request.count);
+    let is_used = |entries: &[u64]| entries.iter().any(|&entry| entry != 0);
+    // Mostly there are no others.
+    if table.entries[first] != 0
+        || request.count > 1 && table.entries.get(others).is_none_or(is_used)
     {
         request.range = Range::Taken;
     }
@@ -195,9 +196,11 @@ fn is_in_archive<M: Machine>(core: &Core<M>, base: PhysAddr, bytes: u64) -> bool
 /// descriptor's only part that changes, by whole spans.
 #[inline(always)]
 fn write_leaves<M: Machine>(core: &mut Core<M>, request: &Request, mut leaf: u64) {
-    for entry in request.first..request.first + request.count {
+    let (mut entry, end) = (request.first, request.first + request.count);
+    while entry < end {
         core.objects.write_entry(request.table, index(entry), leaf);
         leaf = leaf.wrapping_add(request.level.entry_span());
+        entry += 1;
     }
 }
 
@@ -407,8 +410,11 @@ fn insert<M: Machine>(
     };
     core.caps().derive_mapping(source, data, target)?;
     let table = core.objects.vnode_mut(request.table);
-    for entry in request.first..request.first + request.count {
+    table.held += request.count;
+    let (mut entry, end) = (request.first, request.first + request.count);
+    while entry < end {
         table.mappings[index(entry) & 511] = target;
+        entry += 1;
     }
     Ok(())
 }
