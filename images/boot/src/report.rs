@@ -12,9 +12,16 @@ use capelin_abi::VirtAddr;
 use capelin_abi::boot::ConsoleArgs;
 use capelin_boot::BootError;
 use capelin_dt::Region;
-use capelin_platform_qemu_virt::FALLBACK_CONSOLES;
 
 use crate::translation;
+
+/// What to try when the device tree can't be read. QEMU's board comes first: where the
+/// Raspberry Pi's UART isn't, there is nothing, and an access ends in an exception; where
+/// QEMU's isn't, a Raspberry Pi has memory, in which nothing keeps a writer waiting for long.
+const FALLBACK_CONSOLES: [&[ConsoleArgs]; 2] = [
+    capelin_platform_qemu_virt::PLATFORM.fallback_consoles,
+    capelin_platform_rpi4::PLATFORM.fallback_consoles,
+];
 
 #[derive(Clone, Copy)]
 enum State {
@@ -82,7 +89,7 @@ pub(crate) fn give_up(error: &BootError) -> ! {
     match replace(State::GivingUp) {
         State::Known(console) => say(console),
         State::Unknown => {
-            for args in &FALLBACK_CONSOLES {
+            for args in FALLBACK_CONSOLES.into_iter().flatten() {
                 let registers = Region::new(args.registers.base, args.registers.bytes);
                 if translation::map_device(registers).is_err() {
                     continue;

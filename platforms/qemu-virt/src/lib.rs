@@ -1,4 +1,6 @@
-//! What the device tree of QEMU's `virt` board can't say (measured with 10.0.2).
+//! QEMU's `virt` board (measured with 10.0.2).
+//!
+//! What no device tree can say:
 //!
 //! * An arm64 Image is entered with x0 = device tree, which lies behind initrd and
 //!   image; at EL1, or at EL2 with `virtualization=on`. An ELF file is entered with
@@ -10,13 +12,21 @@
 #![forbid(unsafe_code)]
 
 use capelin_abi::boot::{ConsoleArgs, PhysRegion};
+use capelin_platform::{Emulator, Medium, Platform};
 
-/// The root's `compatible`.
-pub const COMPATIBLE: &[&str] = &["linux,dummy-virt"];
+/// The platform. Its boots are the matrix of `scripts/xtask`, which is of this board.
+pub const PLATFORM: Platform = Platform {
+    name: "qemu-virt",
+    machines: "QEMU's virt board",
+    image: "qemu-virt",
+    fallback_consoles: &FALLBACK_CONSOLES,
+    medium: Medium::BootImage,
+    emulator: Emulator::Virt,
+    cases: &[],
+};
 
-/// The board's PL011, which has always been there. The boot driver tries it when
-/// it can't read the device tree, to say just that.
-pub const FALLBACK_CONSOLES: [ConsoleArgs; 1] = [ConsoleArgs {
+/// The board's PL011, which has always been there.
+const FALLBACK_CONSOLES: [ConsoleArgs; 1] = [ConsoleArgs {
     kind: ConsoleArgs::PL011,
     register_shift: 2,
     access_bytes: 4,

@@ -3,6 +3,7 @@
 //! | module | does |
 //! | --- | --- |
 //! | [`build`], [`manifest`], [`layout`], [`image`] | programs → modules → archive → boot image |
+//! | [`platforms`], [`card`], [`distribution`] | SD card images, with firmware from the distribution's packages |
 //! | [`qemu`] | runs an image on QEMU, supervised |
 //! | [`testing`], [`matrix`] | all tests; the guest cases |
 //! | [`mutants`] | changes to the code, and whether a test notices |
@@ -15,7 +16,9 @@
 
 mod bench;
 mod build;
+mod card;
 mod check;
+mod distribution;
 mod dt;
 mod errata;
 mod error;
@@ -25,6 +28,7 @@ mod layout;
 mod manifest;
 mod matrix;
 mod mutants;
+mod platforms;
 mod qemu;
 mod testing;
 mod workspace;
@@ -41,6 +45,7 @@ usage: cargo xtask COMMAND [OPTION…]
   build   programs, module archive and boot image
   check   what the architecture says of the tree, held against the tree
   dt      what Capelin would use of a device tree
+  image   SD card image of a board
   mutants changes the code, and says which changes no test notices
   run     boot on QEMU (scripts/run)
   test    all tests (scripts/test)
@@ -70,6 +75,7 @@ fn dispatch(command: Option<&str>, args: Parser) -> Result<()> {
         Some("build") => build::main(args),
         Some("check") => check::main(args),
         Some("dt") => dt::main(args),
+        Some("image") => card::main(args),
         Some("mutants") => mutants::main(args),
         Some("run") => qemu::main(args),
         Some("test") => testing::main(args),

@@ -1,7 +1,8 @@
 //! No upward edges in the dependency graph.
 //!
 //! ```text
-//! pure lib/* < arch < platforms, cpudriver/core < cpudriver, boot driver          (kernel side)
+//! pure lib/* < arch < cpudriver/core < cpudriver, boot driver                     (kernel side)
+//! pure lib/* < platforms < boot driver, tools
 //! pure lib/* < urpc < idc < interfaces, rt < spawn < monitor, skb < usr, tests      (user side)
 //! ```
 //! Kernel side and user side share the pure libraries only: so `cpudriver` never depends on `urpc`. The build tools may
@@ -15,6 +16,8 @@ use crate::workspace::Package;
 enum Layer {
     /// No hardware, no system calls, no unsafe code; runs on the host as well.
     Pure,
+    /// What a platform declares: data.
+    Platform,
     Kernel(u32),
     User(u32),
     /// Runs on the host.
@@ -24,8 +27,8 @@ enum Layer {
 /// The layer of the member at `folder` (from the workspace's root).
 fn layer(folder: &str) -> Option<Layer> {
     Some(match folder {
-        "lib/abi" | "lib/archive" | "lib/cap" | "lib/dt" | "lib/peers" | "lib/vspace"
-        | "lib/wake" => Layer::Pure,
+        "lib/abi" | "lib/archive" | "lib/cap" | "lib/dt" | "lib/peers" | "lib/platform"
+        | "lib/vspace" | "lib/wake" => Layer::Pure,
         "arch/aarch64" => Layer::Kernel(1),
         "cpudriver/core" => Layer::Kernel(2),
         "cpudriver" | "images/boot" => Layer::Kernel(3),
@@ -36,7 +39,7 @@ fn layer(folder: &str) -> Option<Layer> {
         "lib/spawn" => Layer::User(5),
         "monitor" | "skb" => Layer::User(6),
         "scripts/xtask" => Layer::Tool,
-        _ if folder.starts_with("platforms/") => Layer::Kernel(2),
+        _ if folder.starts_with("platforms/") => Layer::Platform,
         _ if folder.starts_with("usr/") || folder.starts_with("tests/") => Layer::User(7),
         // A new library stands where it is used, until it gets a line of its own: between idc and the services.
         _ if folder.starts_with("lib/") => Layer::User(5),
@@ -55,6 +58,9 @@ fn allowed(user: Layer, used: Layer) -> bool {
         }
         // The host runs the pure part of the services' libraries in its tools and tests.
         (Layer::Tool, Layer::User(_)) => true,
+        // Recipes, and what the boot driver tries without a device tree.
+        (Layer::Tool, Layer::Platform) => true,
+        (Layer::Kernel(user), Layer::Platform) => user >= 3,
         _ => false,
     }
 }
@@ -138,6 +144,8 @@ mod tests {
             ("cpudriver/core", "arch/aarch64"),
             ("cpudriver", "lib/cap"),
             ("images/boot", "platforms/rpi4"),
+            ("scripts/xtask", "platforms/rpi4"),
+            ("platforms/rpi4", "lib/platform"),
             ("urpc", "lib/abi"),
             ("lib/idc", "urpc"),
             ("lib/rt", "lib/idc"),
@@ -158,6 +166,9 @@ mod tests {
             ("cpudriver/core", "cpudriver"),
             ("lib/abi", "urpc"),
             ("lib/cap", "arch/aarch64"),
+            ("platforms/rpi4", "arch/aarch64"),
+            ("cpudriver/core", "platforms/rpi4"),
+            ("usr/fish", "platforms/rpi4"),
             ("urpc", "lib/idc"),
             ("lib/rt", "monitor"),
             ("monitor", "skb"),

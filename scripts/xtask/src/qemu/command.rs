@@ -20,6 +20,16 @@ pub(crate) enum Console {
     Plain,
 }
 
+impl Console {
+    /// What QEMU's `-serial` calls it.
+    pub(crate) fn backend(self) -> &'static str {
+        match self {
+            Self::Terminal => "mon:stdio",
+            Self::Plain => "stdio",
+        }
+    }
+}
+
 /// The arguments that boot `kernel` as `options` ask for.
 ///
 /// # Errors
@@ -66,13 +76,7 @@ pub(crate) fn arguments(
     line.add("-nic", "none");
     line.add("-display", "none");
     line.add("-monitor", "none");
-    line.add(
-        "-serial",
-        match console {
-            Console::Terminal => "mon:stdio",
-            Console::Plain => "stdio",
-        },
-    );
+    line.add("-serial", console.backend());
     line.0.push("-no-reboot".into());
     line.add("-kernel", kernel);
     if let Some(initrd) = &options.initrd {

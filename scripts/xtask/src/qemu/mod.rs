@@ -1,7 +1,7 @@
 //! `cargo xtask run`: Capelin on QEMU.
 //!
 //! [`options`] says what can be asked for, [`numa`] and [`size`] read its harder words, [`command`] makes QEMU's
-//! command line of it, [`exec`] speaks with the guest's shell, [`console`] supervises, and keeps a
+//! command line of it ([`raspberry`] where a card is booted), [`exec`] speaks with the guest's shell, [`console`] supervises, and keeps a
 //! [`transcript`].
 
 pub(crate) mod command;
@@ -9,15 +9,22 @@ pub(crate) mod console;
 pub(crate) mod exec;
 pub(crate) mod numa;
 pub(crate) mod options;
+pub(crate) mod raspberry;
 pub(crate) mod size;
 mod transcript;
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use capelin_platform::Emulator;
+
 use crate::build::Image;
+use crate::card::contents::Firmware;
 use crate::error::{Error, Result};
+use crate::{card, platforms};
 use command::Console;
 use console::{End, Limits, Report};
 use lexopt::Parser;
@@ -43,9 +50,11 @@ pub(crate) fn main(args: Parser) -> Result<()> {
         Console::Plain
     };
     if options.dry_run {
-        let kernel = kernel_path(&options, false)?;
-        let arguments = command::arguments(&options, &kernel, console)?;
-        println!("{}", command::quoted(&arguments));
+        let guest = Guest::of(&options, Building::Never)?;
+        println!("{}", command::quoted(&guest.arguments(&options, console)?));
+        if let Guest::Card(card) = guest {
+            eprintln!("what firmware would load is in {}", card.keep().display());
+        }
         return Ok(());
     }
     let report = boot(&options, console, &mut io::stdout())?;
@@ -65,15 +74,20 @@ pub(crate) fn main(args: Parser) -> Result<()> {
 /// # Errors
 /// If the image doesn't build or QEMU can't be started.
 pub(crate) fn boot(options: &RunOptions, console: Console, sink: &mut dyn Write) -> Result<Report> {
-    let kernel = kernel_path(options, options.build)?;
-    for file in [Some(&kernel), options.initrd.as_ref(), options.dtb.as_ref()]
-        .into_iter()
-        .flatten()
-    {
-        std::fs::metadata(file).map_err(|error| Error::File(file.clone(), error))?;
+    let building = if options.build {
+        Building::First
+    } else {
+        Building::Never
+    };
+    let guest = Guest::of(options, building)?;
+    if let Guest::Card(card) = &guest {
+        for remark in card.remarks() {
+            // Who doesn't take the guest's output doesn't take this either.
+            let _ = writeln!(sink, "{remark}");
+        }
     }
     let mut qemu = Command::new(command::QEMU);
-    qemu.args(command::arguments(options, &kernel, console)?);
+    qemu.args(guest.arguments(options, console)?);
     if options.exec.is_some() {
         qemu.stdin(Stdio::null());
     } else if io::stdin().is_terminal() {
@@ -94,16 +108,61 @@ fn own_terminal() -> Stdio {
     std::fs::File::open("/proc/self/fd/0").map_or_else(|_| Stdio::inherit(), Stdio::from)
 }
 
-fn kernel_path(options: &RunOptions, build: bool) -> Result<std::path::PathBuf> {
-    match &options.kernel {
-        Some(kernel) => Ok(kernel.clone()),
-        None => {
-            let program = options.program.as_deref();
-            let image = Image::new(&options.image, program, options.profile)?;
-            if build {
-                image.build()?;
+/// Whether what is booted is built before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Building {
+    First,
+    Never,
+}
+
+/// What is booted.
+enum Guest {
+    /// A boot image on the `virt` board.
+    Image(PathBuf),
+    /// What is on a card.
+    Card(Box<raspberry::Unpacked>),
+}
+
+impl Guest {
+    fn of(options: &RunOptions, building: Building) -> Result<Self> {
+        let platform = platforms::find(&options.platform)?;
+        if let Emulator::Raspberry(board) = platform.emulator {
+            let path = match (&options.kernel, building) {
+                (Some(card), _) => card.clone(),
+                (None, Building::First) => {
+                    card::image(platform, &Firmware::Distribution, options.profile)?
+                }
+                (None, Building::Never) => card::image_path(platform, options.profile)?,
+            };
+            let card = raspberry::Unpacked::of(&path, &board, options)?;
+            return Ok(Self::Card(Box::new(card)));
+        }
+        if let Some(kernel) = &options.kernel {
+            return Ok(Self::Image(kernel.clone()));
+        }
+        let image = Image::new(&options.image, options.program.as_deref(), options.profile)?;
+        if building == Building::First {
+            image.build()?;
+        }
+        Ok(Self::Image(image.path()))
+    }
+
+    /// QEMU's arguments.
+    fn arguments(&self, options: &RunOptions, console: Console) -> Result<Vec<OsString>> {
+        match self {
+            Self::Card(card) => Ok(card.arguments(options, console)),
+            Self::Image(kernel) => {
+                if !options.dry_run {
+                    for file in [Some(kernel), options.initrd.as_ref(), options.dtb.as_ref()]
+                        .into_iter()
+                        .flatten()
+                    {
+                        std::fs::metadata(file)
+                            .map_err(|error| Error::File(file.clone(), error))?;
+                    }
+                }
+                command::arguments(options, kernel, console)
             }
-            Ok(image.path())
         }
     }
 }

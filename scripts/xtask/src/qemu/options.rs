@@ -3,11 +3,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use capelin_platform::Emulator;
+
 use super::exec;
 use super::numa::NumaSpec;
 use super::size::Size;
 use crate::build::Profile;
+use crate::card::loader::Stub;
 use crate::error::{Error, Result};
+use crate::platforms;
 use lexopt::Parser;
 use lexopt::prelude::{Long, ValueExt};
 
@@ -27,7 +31,7 @@ usage: scripts/run [OPTION…]
 Builds Capelin and boots it on QEMU. The terminal is the guest's console, Ctrl-C included; Ctrl-A X quits.
 
 machine
-  --platform NAME   qemu-virt (default)
+  --platform NAME   qemu-virt (default); rpi4: its card image, on a machine of fixed shape
   --smp N           cores, 1 to 512 (4)
   --mem SIZE        memory, such as 512M or 4G (1G, or 512M and 8M a core if that is more)
   --numa N          N nodes, cores and memory split evenly
@@ -40,11 +44,12 @@ machine
 
 what runs
   --image NAME      images/NAME.toml, or one of tests/images.toml (qemu-virt)
-  --kernel FILE     this boot image instead of one built here
+  --kernel FILE     this boot image (rpi4: card image) instead of one built here
   --exec \"A; B\"     give these commands to the shell, power off, and exit with 0 only if all succeeded
   --script FILE     likewise with the lines of a file; what follows # on a line is a comment
   --program NAME …  likewise this program, which is put into the image if it isn't there; what follows are its
                     arguments (cargo run -p NAME does this)
+  --stub NAME       rpi4: stock (spin table, no PSCI) or tf-a (PSCI), instead of what the card's config.txt says
   --append ARGS     more kernel arguments
   --initrd FILE     an initrd
 
@@ -62,6 +67,7 @@ before its time or gave up; 128+N ended by signal N";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RunOptions {
     pub(crate) platform: String,
+    pub(crate) stub: Stub,
     pub(crate) cores: u32,
     pub(crate) memory: Option<Size>,
     pub(crate) numa: Option<NumaSpec>,
@@ -89,6 +95,7 @@ impl Default for RunOptions {
     fn default() -> Self {
         Self {
             platform: "qemu-virt".to_owned(),
+            stub: Stub::AsConfigured,
             cores: 4,
             memory: None,
             numa: None,
@@ -123,6 +130,13 @@ impl RunOptions {
         while let Some(argument) = args.next()? {
             match argument {
                 Long("platform") => options.platform = args.value()?.string()?,
+                Long("stub") => {
+                    options.stub = match &*args.value()?.string()? {
+                        "stock" => Stub::Stock,
+                        "tf-a" => Stub::TrustedFirmware,
+                        other => return Err(Error::Usage(format!("--stub can't be {other:?}"))),
+                    }
+                }
                 Long("smp") => options.cores = args.value()?.parse()?,
                 Long("mem") => options.memory = Some(args.value()?.parse()?),
                 Long("numa") => options.numa = Some(args.value()?.string()?.parse()?),
@@ -173,11 +187,13 @@ impl RunOptions {
 
     fn check(&mut self) -> Result<()> {
         let refuse = |what: &str| Err(Error::Usage(what.to_owned()));
-        if self.platform != "qemu-virt" {
-            return Err(Error::Usage(format!(
-                "unknown platform {:?}: there is qemu-virt",
-                self.platform
-            )));
+        match platforms::find(&self.platform)?.emulator {
+            Emulator::Virt if self.stub != Stub::AsConfigured => {
+                return refuse("--stub is for platforms that boot a card");
+            }
+            Emulator::Virt => {}
+            Emulator::Raspberry(board) => self.check_fixed(board.machine)?,
+            Emulator::Missing => return refuse("no emulator shows this platform yet"),
         }
         if !(1..=MAX_CORES).contains(&self.cores) {
             return refuse("--smp wants 1 to 512 cores");
@@ -211,6 +227,29 @@ impl RunOptions {
         }
         // QEMU's GICv4 is only there with the virtualisation extensions.
         self.el2 |= self.gic == 4;
+        Ok(())
+    }
+
+    /// Refuses what a machine of fixed shape, which boots a card, can't be asked for.
+    fn check_fixed(&self, machine: &str) -> Result<()> {
+        let usual = Self::default();
+        for (name, is_usual) in [
+            ("smp", self.cores == usual.cores),
+            ("mem", self.memory == usual.memory),
+            ("numa", self.numa == usual.numa),
+            ("gic", self.gic == usual.gic),
+            ("cpu", self.cpu == usual.cpu),
+            ("el2", self.el2 == usual.el2),
+            ("dtb", self.dtb == usual.dtb),
+            ("image", self.image == usual.image),
+            ("initrd", self.initrd == usual.initrd),
+        ] {
+            if !is_usual {
+                return Err(Error::Usage(format!(
+                    "--{name} can't be had: {machine} is as it is, and boots its card"
+                )));
+            }
+        }
         Ok(())
     }
 
@@ -330,6 +369,12 @@ mod tests {
             "--exec ps --exec ps",
             "--exec ps --append capelin.exec=ps",
             "--platform toaster",
+            "--platform ampere",
+            "--platform rpi4 --smp 2",
+            "--platform rpi4 --gic 2",
+            "--platform rpi4 --initrd x",
+            "--platform rpi4 --stub mine",
+            "--stub stock",
             "--timeout -1",
             "--timeout soon",
             "--frobnicate",
@@ -356,6 +401,7 @@ mod tests {
             "exec",
             "script",
             "program",
+            "stub",
             "append",
             "initrd",
             "timeout",

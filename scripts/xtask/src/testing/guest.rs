@@ -100,11 +100,24 @@ fn run(context: &Context, case: &GuestCase) -> Result<Outcome> {
     if let Some(change) = case.tree {
         options.dtb = Some(changed_tree(context, &options, change)?);
     }
-    let log_path = context.log_path(&format!("qemu/{}", case.name));
+    boot(context, case, &options, case.name)
+}
+
+/// Boots what `options` say, and judges by `case` how it went; what it says goes to the log of `qemu/NAME`.
+///
+/// # Errors
+/// If it can't be booted, or this program is asked to end.
+pub(super) fn boot(
+    context: &Context,
+    case: &GuestCase,
+    options: &RunOptions,
+    name: &str,
+) -> Result<Outcome> {
+    let log_path = context.log_path(&format!("qemu/{name}"));
     let failed = |error| Error::File(log_path.clone(), error);
     let mut log = fs::File::create(&log_path).map_err(failed)?;
     let (start, before) = (Instant::now(), processor::ended_children());
-    let report = qemu::boot(&options, Console::Plain, &mut log)?;
+    let report = qemu::boot(options, Console::Plain, &mut log)?;
     let took = Took {
         seconds: start.elapsed().as_secs_f64(),
         processor: processor::ended_children()
@@ -117,7 +130,11 @@ fn run(context: &Context, case: &GuestCase) -> Result<Outcome> {
     Ok(judge(case, &report, &took))
 }
 
-fn options(case: &GuestCase) -> Result<RunOptions> {
+/// The options of `scripts/run` that `case` asks for.
+///
+/// # Errors
+/// If there are no such ones.
+pub(super) fn options(case: &GuestCase) -> Result<RunOptions> {
     let mut options = RunOptions::parse(Parser::from_args(case.options.split_whitespace()))?;
     options.exec = case.exec.as_deref().map(str::to_owned);
     options.append = case.append.map(str::to_owned);

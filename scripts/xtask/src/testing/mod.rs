@@ -5,10 +5,12 @@
 //! | `check/` | format, lints for host and guest, documentation, layering | [`host`] |
 //! | `host/` | all tests of the crates that run on the host, counted one by one; model checking; Miri; changes to the code that tests must notice | [`host`] |
 //! | `qemu/` | boots, with guest programs' tests counted one by one | [`guest`], declared in [`crate::matrix`] |
+//! | `qemu/platform/`, `qemu/card/` | boots of what is flashed; cards that lack something | [`cards`], declared by the platforms |
 //!
 //! A case passes or fails as a whole, and may hold counted tests of its own. What a case prints goes to
 //! `target/test/CASE.log`, and to the terminal when it fails.
 
+mod cards;
 mod cargo_run;
 mod cost;
 mod events;
@@ -212,6 +214,7 @@ pub(crate) fn main(args: Parser) -> Result<()> {
     };
     let mut cases = host::cases();
     cases.extend(guest::cases());
+    cases.extend(cards::cases());
     cases.retain(|case| selection.takes(case));
     if selection.list {
         for case in &cases {
@@ -346,6 +349,7 @@ mod tests {
     fn case_names_differ_and_fit_a_file() {
         let mut cases = host::cases();
         cases.extend(guest::cases());
+        cases.extend(cards::cases());
         let mut names: Vec<_> = cases.iter().map(|case| case.name.clone()).collect();
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
         assert!(names.iter().all(|name| name.chars().all(plain)));

@@ -1,0 +1,359 @@
+//! Boots of what is flashed on a card, and of cards that lack something.
+//!
+//! `platform/` is declared by the platforms, and boots their card as a user has it, with the distribution's firmware and
+//! trees; where those can't be had, it is skipped. `card/` needs nothing from elsewhere: its cards hold a device tree that
+//! is written here ([`small_tree`]), and differ in what else is on them.
+
+use std::path::PathBuf;
+
+use capelin_platform::{CaseEnd, Platform};
+
+use super::guest;
+use super::{Case, Context, Outcome};
+use crate::card::contents::{self, Firmware};
+use crate::card::disk::Files;
+use crate::card::tree::Tree;
+use crate::card::{self, declared};
+use crate::error::{Error, Result};
+use crate::matrix::{Expected, GuestCase};
+use crate::platforms;
+
+/// The platform whose cards are changed.
+const CHANGED: &str = "rpi4";
+/// The archive's name on a card that has it in a file of its own.
+const ARCHIVE: &str = "capelin.archive";
+
+/// All of them.
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for platform in platforms::ALL {
+        for case in platform.cases {
+            cases.push(Case {
+                name: format!("qemu/platform/{}", case.name),
+                is_long: false,
+                run: Box::new(move |context| as_flashed(context, platform, case)),
+            });
+        }
+    }
+    for case in CHANGES {
+        cases.push(Case {
+            name: format!("qemu/{}", case.name),
+            is_long: false,
+            run: Box::new(|context| changed(context, case)),
+        });
+    }
+    cases
+}
+
+/// The card with the distribution's files.
+fn as_flashed(
+    context: &Context,
+    platform: &'static Platform,
+    case: &'static capelin_platform::Case,
+) -> Result<Outcome> {
+    let firmware = match contents::firmware(&declared(platform)?, &Firmware::Distribution) {
+        Ok(firmware) => firmware,
+        // There is no apt here, it knows no such package, or there is no network.
+        Err(error @ (Error::Spawn(..) | Error::Program(..))) => {
+            return Ok(Outcome::Skipped(format!("no firmware to be had: {error}")));
+        }
+        Err(Error::Malformed(path, what)) if path.starts_with("/etc") => {
+            return Ok(Outcome::Skipped(format!("{}: {what}", path.display())));
+        }
+        Err(error) => return Err(error),
+    };
+    let expected = match case.end {
+        CaseEnd::PowersOff => Expected::Success,
+        CaseEnd::StaysOn => Expected::StaysOn,
+    };
+    let guest = GuestCase {
+        exec: case.exec.map(Into::into),
+        expected,
+        patterns: case.prints.to_vec(),
+        ..GuestCase::new(
+            case.name,
+            format!("--platform {} {}", platform.name, case.options),
+        )
+    };
+    let name = format!("platform/{}", case.name);
+    boot(context, platform, firmware, &guest, &name)
+}
+
+/// Boots a card with `files` beside our own.
+fn boot(
+    context: &Context,
+    platform: &Platform,
+    files: Files,
+    case: &GuestCase,
+    name: &str,
+) -> Result<Outcome> {
+    let card = declared(platform)?;
+    let mut all = contents::own(&card, &context.image(platform.image)?)?;
+    all.extend(files);
+    let path = context.folder.join("card.img");
+    card::write(&path, &card, &all)?;
+    boot_card(context, path, case, name)
+}
+
+fn boot_card(context: &Context, path: PathBuf, case: &GuestCase, name: &str) -> Result<Outcome> {
+    let mut options = guest::options(case)?;
+    options.kernel = Some(path);
+    options.build = false;
+    guest::boot(context, case, &options, name)
+}
+
+/// What is done to a card.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    Nothing,
+    /// `config.txt` says this.
+    Config(&'static str),
+    /// The archive is in a file of its own, and `config.txt` says this.
+    ArchiveApart(&'static str),
+    /// There is no device tree.
+    NoTree,
+    /// This file isn't there.
+    Without(&'static str),
+}
+
+/// How the boot of a changed card goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// All cores run, on a console that is found.
+    Runs,
+    /// The boot driver gives up.
+    GivesUp,
+    /// Nothing is started.
+    Refused,
+}
+
+/// A card that differs from ours.
+struct Changed {
+    name: &'static str,
+    change: Change,
+    fate: Fate,
+    /// What is printed, or why nothing is started.
+    says: &'static str,
+}
+
+const CHANGES: &[Changed] = &[
+    Changed {
+        name: "card/small-tree",
+        change: Change::Nothing,
+        fate: Fate::Runs,
+        says: "no PSCI",
+    },
+    Changed {
+        name: "card/console-on-pl011",
+        change: Change::Config("enable_uart=1\ndtoverlay=disable-bt\n"),
+        fate: Fate::Runs,
+        says: "no PSCI",
+    },
+    Changed {
+        name: "card/archive-apart",
+        change: Change::ArchiveApart("initramfs capelin.archive followkernel\n"),
+        fate: Fate::Runs,
+        says: "no PSCI",
+    },
+    Changed {
+        name: "card/archive-on-kernel",
+        change: Change::ArchiveApart("initramfs capelin.archive 0x200000\n"),
+        fate: Fate::Refused,
+        says: "puts the initramfs on the kernel",
+    },
+    Changed {
+        name: "card/no-archive",
+        change: Change::ArchiveApart(""),
+        fate: Fate::GivesUp,
+        says: "cannot boot: *archive",
+    },
+    Changed {
+        name: "card/no-tree",
+        change: Change::NoTree,
+        fate: Fate::GivesUp,
+        says: "cannot boot: *device tree",
+    },
+    Changed {
+        name: "card/no-kernel",
+        change: Change::Without("kernel8.img"),
+        fate: Fate::Refused,
+        says: "the card has no kernel8.img, which config.txt names as kernel",
+    },
+    Changed {
+        name: "card/no-config",
+        change: Change::Without("config.txt"),
+        fate: Fate::Refused,
+        says: "the card has no config.txt",
+    },
+    Changed {
+        name: "card/no-stub",
+        change: Change::Config("armstub=bl32.bin\n"),
+        fate: Fate::Refused,
+        says: "the card has no bl32.bin, which config.txt names as armstub",
+    },
+];
+
+fn changed(context: &Context, changed: &Changed) -> Result<Outcome> {
+    let platform = platforms::find(CHANGED)?;
+    let recipe = declared(platform)?;
+    let kernel = context.image(platform.image)?;
+    let mut files = contents::own(&recipe, &kernel)?;
+    // Ours names Trusted Firmware, which isn't here.
+    let config = |text: &str| text.as_bytes().to_vec();
+    files.insert("config.txt".to_owned(), config("enable_uart=1\n"));
+    files.insert("bcm2711-rpi-4-b.dtb".to_owned(), small_tree().to_bytes());
+    match changed.change {
+        Change::Nothing => {}
+        Change::Config(text) => drop(files.insert("config.txt".to_owned(), config(text))),
+        Change::ArchiveApart(text) => {
+            let archive = kernel.with_extension("archive");
+            let archive = std::fs::read(&archive).map_err(|error| Error::File(archive, error))?;
+            if let Some(kernel) = files.get_mut(recipe.kernel) {
+                kernel.truncate(kernel.len() - archive.len());
+                // The header's image_size: without the archive.
+                let length = kernel.len() as u64;
+                kernel[16..24].copy_from_slice(&length.to_le_bytes());
+            }
+            files.insert(ARCHIVE.to_owned(), archive);
+            files.insert("config.txt".to_owned(), config(text));
+        }
+        Change::NoTree => drop(files.remove("bcm2711-rpi-4-b.dtb")),
+        Change::Without(name) => drop(files.remove(name)),
+    }
+    let path = context.folder.join("card.img");
+    card::write(&path, &recipe, &files)?;
+    let case = GuestCase {
+        exec: Some("cores; run hello".into()),
+        expected: match changed.fate {
+            Fate::Runs => Expected::StaysOn,
+            Fate::GivesUp | Fate::Refused => Expected::GivesUp,
+        },
+        patterns: vec![changed.says],
+        counts: match changed.fate {
+            Fate::Runs => vec![(" running ", 4), ("hello from core", 1)],
+            Fate::GivesUp | Fate::Refused => vec![],
+        },
+        ..GuestCase::new(changed.name, format!("--platform {CHANGED}"))
+    };
+    match boot_card(context, path, &case, changed.name) {
+        Err(Error::Malformed(_, what)) if changed.fate == Fate::Refused => {
+            let failure = format!("said {what:?}");
+            Ok(Outcome::of(if what.contains(changed.says) {
+                vec![]
+            } else {
+                vec![failure]
+            }))
+        }
+        other => other,
+    }
+}
+
+/// A device tree of a Raspberry Pi 4 with what Capelin needs of it, and nothing else. (BCM2711 ARM Peripherals: address
+/// map and interrupts; GIC-400 at 0xff84_0000; spin table of the firmware's stub.)
+fn small_tree() -> Tree {
+    const GIC: u32 = 1;
+    let mut tree = Tree::default();
+    let root = &mut tree.root;
+    root.set_cells("#address-cells", &[2]);
+    root.set_cells("#size-cells", &[1]);
+    root.set_cells("interrupt-parent", &[GIC]);
+    root.set_text("model", "Raspberry Pi 4 with a small tree");
+    root.set_text("compatible", "raspberrypi,4-model-b\0brcm,bcm2711");
+    let aliases = root.ensure_child("aliases");
+    aliases.set_text("serial0", "/soc/serial@7e201000");
+    aliases.set_text("serial1", "/soc/serial@7e215040");
+    root.ensure_child("chosen")
+        .set_text("stdout-path", "serial1:115200n8");
+    root.ensure_child("memory@0")
+        .set_text("device_type", "memory");
+    let cpus = root.ensure_child("cpus");
+    cpus.set_cells("#address-cells", &[1]);
+    cpus.set_cells("#size-cells", &[0]);
+    for core in 0..4 {
+        let cpu = cpus.ensure_child(&format!("cpu@{core}"));
+        cpu.set_text("device_type", "cpu");
+        cpu.set_text("compatible", "arm,cortex-a72");
+        cpu.set_cells("reg", &[core]);
+        cpu.set_text("enable-method", "spin-table");
+        cpu.set_cells("cpu-release-addr", &[0, 0xd8 + 8 * core]);
+    }
+    let timer = root.ensure_child("timer");
+    timer.set_text("compatible", "arm,armv8-timer");
+    // PPIs 13, 14, 11, 10: level, active low, for all four cores.
+    let interrupts = [13, 14, 11, 10].map(|ppi| [1, ppi, 0xf08]);
+    timer.set_cells("interrupts", interrupts.as_flattened());
+    let soc = root.ensure_child("soc");
+    soc.set_text("compatible", "simple-bus");
+    soc.set_cells("#address-cells", &[1]);
+    soc.set_cells("#size-cells", &[1]);
+    // As the GPU sees its devices, and the Arm cores do.
+    soc.set_cells(
+        "ranges",
+        &[
+            0x7e00_0000,
+            0,
+            0xfe00_0000,
+            0x180_0000,
+            0x4000_0000,
+            0,
+            0xff80_0000,
+            0x80_0000,
+        ],
+    );
+    let gic = soc.ensure_child("interrupt-controller@40041000");
+    gic.set_text("compatible", "arm,gic-400");
+    gic.set("interrupt-controller", []);
+    gic.set_cells("#interrupt-cells", &[3]);
+    gic.set_cells("phandle", &[GIC]);
+    gic.set_cells(
+        "reg",
+        &[
+            0x4004_1000,
+            0x1000,
+            0x4004_2000,
+            0x2000,
+            0x4004_4000,
+            0x2000,
+            0x4004_6000,
+            0x2000,
+        ],
+    );
+    for (name, compatible, bytes, spi) in [
+        ("serial@7e201000", "arm,pl011\0arm,primecell", 0x200, 121),
+        ("serial@7e215040", "brcm,bcm2835-aux-uart", 0x40, 93),
+    ] {
+        let uart = soc.ensure_child(name);
+        uart.set_text("compatible", compatible);
+        let address = name
+            .split('@')
+            .next_back()
+            .map(|it| u32::from_str_radix(it, 16));
+        uart.set_cells("reg", &[address.unwrap_or(Ok(0)).unwrap_or(0), bytes]);
+        uart.set_cells("interrupts", &[0, spi, 4]);
+        uart.ensure_child("bluetooth");
+    }
+    tree
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use capelin_dt::Machine;
+
+    #[test]
+    fn the_small_tree_is_one_that_capelin_boots_with() {
+        let machine = Machine::parse(&small_tree().to_bytes()).unwrap();
+        assert_eq!(machine.cpus.len(), 4);
+        assert!(machine.gic.is_some());
+    }
+
+    #[test]
+    fn every_case_has_options_that_parse() {
+        for platform in platforms::ALL {
+            for case in platform.cases {
+                let line = format!("--platform {} {}", platform.name, case.options);
+                guest::options(&GuestCase::new(case.name, line)).unwrap();
+            }
+        }
+    }
+}
