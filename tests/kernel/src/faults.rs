@@ -346,7 +346,7 @@ fn garbage_upcalls(world: &mut World) -> Outcome {
 fn stop_and_run(world: &mut World) -> Outcome {
     let child = Child::new(world, code::spin(), 0)?;
     child.run()?;
-    call::yield_now();
+    until_it_spins(&child)?;
     call::invoke(child.dispatcher, Invocation::Stop, &[])?;
     check(child.status()?.0 == DispatcherState::Stopped, "stopped")?;
     child.set(offset::ENABLED, 5);
