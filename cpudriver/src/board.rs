@@ -256,6 +256,27 @@ impl Machine for Board {
         doorbell_page::bells(pages)
     }
 
+    fn adopt_home(
+        &mut self,
+        slots: &mut Slots,
+        base: PhysAddr,
+        bytes: u64,
+    ) -> Result<(), SysError> {
+        slots.segments().adopt_near(base, bytes)?;
+        let mapped = self.map.map_home(base, bytes);
+        if mapped.is_err() {
+            slots.segments().release(base);
+        }
+        slots.look_again();
+        mapped
+    }
+
+    fn release_home(&mut self, slots: &mut Slots, base: PhysAddr, bytes: u64) {
+        slots.segments().release(base);
+        slots.look_again();
+        self.map.unmap_home(base, bytes);
+    }
+
     fn cpu_on(&mut self, target: Mpidr, entry: PhysAddr, context: u64) -> Result<(), SysError> {
         self.psci.cpu_on(target, entry, context).map_err(firmware)
     }

@@ -50,6 +50,8 @@ mod own {
     pub(super) const LOST_AND_FOUND: u32 = 0;
     /// The core package.
     pub(super) const CORE_PACKAGE: u32 = 1;
+    /// The first of those for home memory that is adopted.
+    pub(super) const ADOPTED: u32 = 2;
 }
 
 /// Makes the first domain and queues its dispatcher.
@@ -114,6 +116,7 @@ pub(crate) fn make(
         slot::KERNEL,
     )?;
     maker.make_lost_and_found(l1_cnode)?;
+    maker.core.kcb.adopted = maker.index(own, own::ADOPTED)?;
 
     let mut info = BootInfo::new_zeroed();
     let package = if args.is_boot_core != 0 {

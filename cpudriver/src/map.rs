@@ -27,8 +27,8 @@ pub(crate) const EARLY_TABLES: usize = 7;
 /// The root, two tables down to the high window, seven tables of pages there (image,
 /// devices, four of shared pages, window), and for the linear map one of level 1, two
 /// of level 2 and two of level 3 (home memory that crosses a GiB, and doesn't end at
-/// 2 MiB).
-const POOL: usize = EARLY_TABLES + 15;
+/// 2 MiB); four more of level 2, for what is adopted in other GiB.
+const POOL: usize = EARLY_TABLES + 19;
 
 #[repr(C, align(4096))]
 struct Pool(UnsafeCell<[[u64; ENTRIES]; POOL]>);
@@ -212,6 +212,35 @@ impl KernelMap {
             at += step;
         }
         Ok(())
+    }
+
+    /// Maps home memory, whole blocks of 2 MiB, that was adopted: all of it or nothing.
+    pub(crate) fn map_home(&mut self, base: PhysAddr, bytes: u64) -> Result<(), SysError> {
+        let level = TableLevel::L2;
+        for offset in (0..bytes).step_by(index(level.entry_span())) {
+            let at = linear(PhysAddr(base.0 + offset));
+            let table = self.table_for(at, level)?;
+            if self.read(table, level.index(at)).is_valid() {
+                return Err(SysError::RangeInUse);
+            }
+        }
+        // There are tables for all of it, and no entries.
+        self.map_linear(base, PhysAddr(base.0 + bytes))?;
+        tlb::entries_made();
+        Ok(())
+    }
+
+    /// Undoes [`KernelMap::map_home`].
+    pub(crate) fn unmap_home(&mut self, base: PhysAddr, bytes: u64) {
+        let level = TableLevel::L2;
+        for offset in (0..bytes).step_by(index(level.entry_span())) {
+            let at = linear(PhysAddr(base.0 + offset));
+            if let Ok(table) = self.table_for(at, level) {
+                self.write(table, level.index(at), Descriptor::INVALID);
+                // One address of a block names its entry (D8.16.2).
+                tlb::invalidate_kernel_page(at);
+            }
+        }
     }
 
     /// Makes the tables for shared pages and the window, so that later mapping can't

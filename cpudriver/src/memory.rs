@@ -36,7 +36,9 @@ use crate::boot_cell::BootCell;
 
 /// The slots in this core's home memory.
 pub(crate) struct Slots {
-    home: Home,
+    /// What is named by its distance from the first slot: home memory to the end of the last
+    /// piece near it. No CNode lies in between that isn't home memory.
+    near: Home,
     /// Linear address of slot 0.
     first: usize,
     /// All home memory, what was adopted, too.
@@ -72,13 +74,22 @@ impl Slots {
     ///    what was adopted, at its name's distance from the first.
     /// 2. No other `Slots` exists on this core.
     pub(crate) const unsafe fn new(segments: &'static Segments) -> Self {
-        let home = segments.home();
-        let base = home.base();
+        let near = segments.home();
         Self {
-            home,
+            near,
             segments,
-            first: widen(LINEAR + base.0),
+            first: widen(LINEAR + near.base().0),
         }
+    }
+
+    /// All home memory, to be changed when what it names is mapped.
+    pub(crate) const fn segments(&self) -> &'static Segments {
+        self.segments
+    }
+
+    /// Home memory has come or gone.
+    pub(crate) fn look_again(&mut self) {
+        self.near = self.segments.near_span();
     }
 
     #[inline]
@@ -245,7 +256,7 @@ impl SlotStore for Slots {
 
     #[inline]
     fn index_of(&self, address: PhysAddr) -> Option<SlotIndex> {
-        match self.home.index_of(address) {
+        match self.near.index_of(address) {
             None => self.segments.index_of_adopted(address),
             found => found,
         }
@@ -253,7 +264,7 @@ impl SlotStore for Slots {
 
     #[inline(always)]
     fn index_near(&self, address: PhysAddr) -> Option<SlotIndex> {
-        self.home.index_of(address)
+        self.near.index_of(address)
     }
 }
 

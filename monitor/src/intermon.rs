@@ -118,6 +118,10 @@ pub trait Intermon {
         node: u32,
     ) -> Result<Ticket, IntermonError>;
 
+    /// Gives memory back that [`Intermon::allocate`] gave, all of a piece: the capability that
+    /// the ticket is for. To the boot core.
+    async fn free(&self, ram: Ticket) -> Result<(), IntermonError>;
+
     /// What memory the boot core's memory service has. To the boot core.
     async fn memory_stats(&self, node: u32) -> Result<MemoryStats, MemoryError>;
 

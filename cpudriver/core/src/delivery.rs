@@ -88,7 +88,7 @@ pub(crate) fn ready<M: Machine>(core: &mut Core<M>, dcb: DcbRef, cause: Cause) {
     }
 }
 
-/// What became of news that nobody kept room for ([`no_senders`]).
+/// What became of news that nobody kept room for ([`tell`]).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Told {
     /// Nobody is there to be told.
@@ -99,14 +99,25 @@ pub(crate) enum Told {
     Woken,
 }
 
-/// Tells an endpoint that the last capability with the counted badge of `to` went: by an event,
-/// or, where the ring has no room that isn't kept for others, by its count of those missed.
+/// Tells an endpoint that the last capability with the counted badge of `to` went.
 ///
 /// Deletions come here, which have the core in parts.
 pub(crate) fn no_senders<O: Objects>(
     objects: &mut O,
     scheduler: &mut Scheduler,
     to: Destination,
+    now: u64,
+) -> Told {
+    tell(objects, scheduler, to, &[0; MESSAGE_WORDS], now)
+}
+
+/// Tells an endpoint what nobody kept room for: by an event, or, where the ring has no room
+/// that isn't kept for others, by its count of those missed.
+pub(crate) fn tell<O: Objects>(
+    objects: &mut O,
+    scheduler: &mut Scheduler,
+    to: Destination,
+    words: &[u64; MESSAGE_WORDS],
     now: u64,
 ) -> Told {
     let entry = objects.dcb(to.dcb);
@@ -122,12 +133,7 @@ pub(crate) fn no_senders<O: Objects>(
     let room = u32::from(record.capacity).saturating_sub(used(frame, &record));
     if room > u32::from(record.reserved) {
         let index = u16::try_from(to.index).unwrap_or(0);
-        put(
-            objects,
-            to,
-            MessageHeader::event(index),
-            &[0; MESSAGE_WORDS],
-        );
+        put(objects, to, MessageHeader::event(index), words);
     } else if let Some(record) = objects.dcb_mut(to.dcb).endpoints.get_mut(to.index) {
         record.missed = record.missed.wrapping_add(1);
         frame.write32(record.ring as usize + MISSED, record.missed);

@@ -245,9 +245,7 @@ fn keeps_homes<M: Machine>(core: &Core<M>, record: &CapRecord) -> Result<(), Sys
     let base = PhysAddr(base);
     let peers = core.machine.peers();
     let is_sound = match kind {
-        ObjectType::Notify => peers
-            .home(record.owner)
-            .is_some_and(|home| home.contains(base, size)),
+        ObjectType::Notify => peers.is_home_of(record.owner, base, size),
         _ => !peers.meets_home(base, size) && !core.machine.is_peer_table(base, size),
     };
     if is_sound {

@@ -6,7 +6,7 @@
 
 use capelin_abi::capability::KCB_BYTES;
 use capelin_abi::syscall::KernelCounter;
-use capelin_cap::{Database, Shelter};
+use capelin_cap::{Database, Shelter, SlotIndex};
 
 use crate::dcb::DcbRef;
 use crate::doorbell_page::DoorbellOwners;
@@ -74,6 +74,9 @@ pub struct Kcb {
     pub counters: [u64; KernelCounter::ALL.len()],
     /// Who owns which doorbell word.
     pub doorbells: DoorbellOwners,
+    /// The first of the kernel's own slots for what it has adopted as home memory,
+    /// [`capelin_abi::boot::ADOPTED_LIMIT`] of them.
+    pub adopted: SlotIndex,
     /// The interrupts bound to endpoints.
     pub irqs: [BoundIrq; BOUND_IRQS],
 }
@@ -110,6 +113,7 @@ impl Kcb {
             operations: Operations::new(),
             counters: [0; KernelCounter::ALL.len()],
             doorbells: DoorbellOwners::new(),
+            adopted: SlotIndex::NONE,
             irqs: [BoundIrq::FREE; BOUND_IRQS],
         }
     }

@@ -4,7 +4,7 @@ use capelin_abi::syscall::DispatcherState;
 use capelin_cap::SlotStore;
 
 use crate::dcb::{DcbRef, Wait, held};
-use crate::delivery::event;
+use crate::delivery::{Told, event, program_timer, tell};
 use crate::endpoint::{destination, take_back_promise};
 use crate::machine::{Machine, Objects};
 use crate::protocol;
@@ -43,13 +43,20 @@ pub(crate) fn is_whole<M: Machine>(core: &Core<M>, dcb: DcbRef) -> bool {
 }
 
 /// Tells the death endpoint of `dcb` how it ended: words are the state and the
-/// exit code.
+/// exit code. Where no room was promised, it may have to count as missed.
 fn report_end<M: Machine>(core: &mut Core<M>, dcb: DcbRef, state: DispatcherState, code: u32) {
     let slot = core.slots.slot(dcb.held(held::DEATH));
     let Ok(to) = destination(slot) else {
         return;
     };
-    if event(core, to, [state as u64, u64::from(code), 0, 0, 0, 0, 0, 0]) {
+    let words = [state as u64, u64::from(code), 0, 0, 0, 0, 0, 0];
+    if core.objects.dcb(dcb).promise == 0 {
+        let now = core.machine.now();
+        let told = tell(&mut core.objects, &mut core.kcb.scheduler, to, &words, now);
+        if told == Told::Woken {
+            program_timer(core, now);
+        }
+    } else if event(core, to, words) {
         take_back_promise(&mut core.objects, dcb);
     }
 }

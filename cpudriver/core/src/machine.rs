@@ -237,6 +237,25 @@ pub trait Machine {
     /// The doorbell page among a kernel's shared pages.
     fn doorbells_of(&self, pages: &'static SharedPages) -> Page<'static, Self::Word>;
 
+    // Home memory.
+
+    /// Has the kernel see `bytes` bytes from `base` on, whole blocks of 2 MiB, as home memory
+    /// beside what it has: `slots` and the objects there are named and mapped.
+    ///
+    /// # Errors
+    /// `RangeInUse` for what is home memory already; `NoResources` where it can't. Nothing
+    /// has changed then.
+    fn adopt_home(
+        &mut self,
+        slots: &mut Self::Slots,
+        base: PhysAddr,
+        bytes: u64,
+    ) -> Result<(), SysError>;
+
+    /// Undoes [`Machine::adopt_home`] of a piece in which there is nothing: the kernel doesn't
+    /// reach it any more when this returns.
+    fn release_home(&mut self, slots: &mut Self::Slots, base: PhysAddr, bytes: u64);
+
     // Firmware.
 
     /// Starts another core.

@@ -31,6 +31,12 @@ pub const INFO_MAGIC: u64 = u64::from_le_bytes(*b"CAPEINFO");
 /// that size in which it begins.
 pub const HOME_ALIGNMENT: u64 = 2 << 20;
 
+/// Bytes of home memory that a kernel adopts in one piece at most
+/// ([`crate::syscall::Invocation::AdoptHome`]): one entry maps it.
+pub const HOME_AT_ONCE: u64 = 64 << 20;
+/// Pieces of home memory that a kernel can adopt.
+pub const ADOPTED_LIMIT: u32 = 16;
+
 /// Regions of redistributors that [`CoreArgs`] has room for (hip07 has 4, the
 /// largest tree seen 32).
 pub const MAX_REDISTRIBUTOR_REGIONS: usize = 32;

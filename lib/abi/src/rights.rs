@@ -247,6 +247,7 @@ const TRAVELS: Kinds = Kinds::of(&[
 ]);
 const FRAME: Kinds = Kinds::of(&[ObjectType::Frame]);
 const ROOT: Kinds = Kinds::of(&[ObjectType::VNodeL0]);
+const RAM: Kinds = Kinds::of(&[ObjectType::Ram]);
 const HOME_RAM: Kinds = Kinds::of(&[ObjectType::HomeRam]);
 const MAPPING: Kinds = Kinds::of(&[ObjectType::Mapping]);
 const DISPATCHER: Kinds = Kinds::of(&[ObjectType::Dispatcher]);
@@ -310,6 +311,8 @@ pub const TABLE: &[Row] = table! {
     Invoke(Invocation::Ring) => [0 NOTIFY: WRITE],
     Invoke(Invocation::BindIrq) => [0 IRQ_SOURCE: RETYPE] [1 ENDPOINT: WRITE],
     Invoke(Invocation::AcknowledgeIrq) => [0 IRQ_DEST: WRITE],
+    Invoke(Invocation::AdoptHome) => [0 KERNEL: RETYPE] [1 RAM: RETYPE],
+    Invoke(Invocation::ReleaseHome) => [0 KERNEL: RETYPE] [1 HOME_RAM: RETYPE],
     Invoke(Invocation::KernelInfo) => [0 KERNEL: READ],
     Invoke(Invocation::ReadCounter) => [0 KERNEL: READ],
     Invoke(Invocation::ReadLog) => [0 KERNEL: READ],

@@ -170,6 +170,15 @@ numbered! {
         /// IrqDest: the device has been served; unmask.
         AcknowledgeIrq = 41,
 
+        /// Kernel: have all of a piece of memory be home memory of this kernel, too. x1: Ram,
+        /// of which nothing was made; whole blocks of [`crate::boot::HOME_ALIGNMENT`], at
+        /// most [`crate::boot::HOME_AT_ONCE`]; x2: target of the HomeRam (in the caller's
+        /// CSpace). [`crate::SysError::NoResources`] while this kernel has as many pieces as
+        /// it can, or where it can't see the piece beside its first home memory.
+        AdoptHome = 46,
+        /// Kernel: undo [`Invocation::AdoptHome`]. x1: that HomeRam, of which nothing is
+        /// left and no copy; it is deleted, so that the Ram is free again.
+        ReleaseHome = 47,
         /// Kernel: x1 := kernel id | node << 16 | [`HAS_CRC32`], x2 := MPIDR,
         /// x3 := counter frequency.
         KernelInfo = 48,

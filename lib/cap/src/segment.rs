@@ -14,6 +14,7 @@
 //! where its segment says ([`Segments::adopt`]): the kernel adds 64 times the index to one
 //! base, whatever the segment.
 
+use core::cell::Cell;
 use core::fmt;
 
 use capelin_abi::capability::SLOT_BYTES;
@@ -213,11 +214,13 @@ fn run(first: u32, count: u64) -> u32 {
 pub struct Segments {
     /// The memory that the kernel was started with.
     home: Home,
-    /// What it has adopted.
-    adopted: [Piece; SEGMENTS as usize],
+    /// What it has adopted, the first `count`.
+    adopted: [Cell<Piece>; SEGMENTS as usize],
     /// How many pieces that is.
-    count: usize,
+    count: Cell<usize>,
 }
+
+const _: () = assert!(capelin_abi::boot::ADOPTED_LIMIT == SEGMENTS);
 
 impl Segments {
     /// A kernel's first home memory, `bytes` from `base` on, in whole pages. Only its
@@ -230,8 +233,8 @@ impl Segments {
         };
         Self {
             home,
-            adopted: [Piece::NONE; SEGMENTS as usize],
-            count: 0,
+            adopted: [const { Cell::new(Piece::NONE) }; SEGMENTS as usize],
+            count: Cell::new(0),
         }
     }
 
@@ -243,19 +246,19 @@ impl Segments {
     /// `Unaligned` for what isn't whole pages; `OutOfRange` for nothing, or past the end
     /// of addresses; `RangeInUse` for what is home memory already; `NoResources` when too
     /// few segments are free.
-    pub fn adopt(&mut self, base: PhysAddr, bytes: u64) -> Result<SlotIndex, SysError> {
+    pub fn adopt(&self, base: PhysAddr, bytes: u64) -> Result<SlotIndex, SysError> {
         if !base.0.is_multiple_of(PAGE_SIZE) || !bytes.is_multiple_of(PAGE_SIZE) {
             return Err(SysError::Unaligned);
         }
         let end = base.0.checked_add(bytes).filter(|_| bytes != 0);
         let end = end.ok_or(SysError::OutOfRange)?;
-        let has_part = |piece: &Piece| piece.base < end && base.0 < piece.base + piece.bytes;
+        let has_part = |piece: Piece| piece.base < end && base.0 < piece.base + piece.bytes;
         let Home {
             base: home,
             bytes: home_bytes,
         } = self.home;
         let is_home = home < end && base.0 < home + home_bytes;
-        if is_home || self.adopted.iter().any(has_part) {
+        if is_home || self.pieces().any(has_part) {
             return Err(SysError::RangeInUse);
         }
         let (first, all) = match self.near(base.0, bytes) {
@@ -270,10 +273,54 @@ impl Segments {
         if piece.segments() & all != 0 {
             return Err(SysError::NoResources);
         }
-        let free = self.adopted.get_mut(self.count);
-        *free.ok_or(SysError::NoResources)? = piece;
-        self.count += 1;
+        let free = self.adopted.get(self.count.get());
+        free.ok_or(SysError::NoResources)?.set(piece);
+        self.count.set(self.count.get() + 1);
         Ok(SlotIndex(first))
+    }
+
+    /// [`Self::adopt`] of near memory only: what a kernel sees where it is, linearly.
+    ///
+    /// # Errors
+    /// As [`Self::adopt`]; `NoResources` for memory that isn't near, too.
+    pub fn adopt_near(&self, base: PhysAddr, bytes: u64) -> Result<(), SysError> {
+        if self.near(base.0, bytes).is_none() {
+            return Err(SysError::NoResources);
+        }
+        self.adopt(base, bytes).map(drop)
+    }
+
+    /// Gives a piece up that was adopted, which is to be named no more. Whether there is one
+    /// that begins at `base`.
+    pub fn release(&self, base: PhysAddr) -> bool {
+        let Some(at) = self.pieces().position(|piece| piece.base == base.0) else {
+            return false;
+        };
+        let last = self.count.get() - 1;
+        if let (Some(gone), Some(kept)) = (self.adopted.get(at), self.adopted.get(last)) {
+            gone.set(kept.replace(Piece::NONE));
+        }
+        self.count.set(last);
+        true
+    }
+
+    /// What was adopted.
+    fn pieces(&self) -> impl Iterator<Item = Piece> + '_ {
+        self.adopted.iter().take(self.count.get()).map(Cell::get)
+    }
+
+    /// From the first home memory to the end of the last piece near it. What lies there and
+    /// is home memory is named by its distance.
+    #[must_use]
+    pub fn near_span(&self) -> Home {
+        let Home { base, bytes } = self.home;
+        let is_near = |piece: &Piece| self.near(piece.base, piece.bytes) == Some(piece.first);
+        let ends = self.pieces().filter(is_near);
+        let ends = ends.map(|piece| piece.base + piece.bytes - base);
+        Home {
+            base,
+            bytes: ends.fold(bytes, u64::max),
+        }
     }
 
     /// The name of what lies within reach of the first home memory.
@@ -287,14 +334,14 @@ impl Segments {
 
     /// The segments that hold memory from further away.
     fn far_segments(&self) -> u32 {
-        let is_far = |piece: &&Piece| self.near(piece.base, piece.bytes) != Some(piece.first);
-        let far = self.adopted.iter().filter(is_far);
+        let is_far = |piece: &Piece| self.near(piece.base, piece.bytes) != Some(piece.first);
+        let far = self.pieces().filter(is_far);
         far.fold(0, |all, piece| all | piece.segments())
     }
 
     /// The last free segments that have room, and the others.
     fn free_run(&self, bytes: u64) -> Result<(u32, u32), SysError> {
-        let adopted = self.adopted.iter().map(Piece::segments);
+        let adopted = self.pieces().map(|piece| piece.segments());
         let home = run(0, self.home.bytes.div_ceil(SEGMENT_BYTES));
         let taken = adopted.fold(home, |all, piece| all | piece);
         let count = bytes.div_ceil(SEGMENT_BYTES);
@@ -324,7 +371,7 @@ impl Segments {
     #[inline]
     #[must_use]
     pub fn index_of_adopted(&self, address: PhysAddr) -> Option<SlotIndex> {
-        if self.count == 0 {
+        if self.count.get() == 0 {
             return None;
         }
         self.search_index(address)
@@ -333,8 +380,8 @@ impl Segments {
     #[cold]
     #[inline(never)]
     fn search_index(&self, address: PhysAddr) -> Option<SlotIndex> {
-        let named = |piece: &Piece| piece.offset_of(address.0).map(|offset| piece.name(offset));
-        self.adopted.iter().take(self.count).find_map(named)
+        let named = |piece: Piece| piece.offset_of(address.0).map(|offset| piece.name(offset));
+        self.pieces().find_map(named)
     }
 
     /// Where the slot `index` lies; `None` where no home memory has that name.
@@ -346,12 +393,12 @@ impl Segments {
             bytes,
             first: 0,
         };
-        let at = |piece: &Piece| {
+        let at = |piece: Piece| {
             let slots = index.0.checked_sub(piece.first)?;
             let offset = u64::from(slots) * SLOT_BYTES;
             (offset < piece.bytes).then(|| PhysAddr(piece.base + offset))
         };
-        at(&home).or_else(|| self.adopted.iter().find_map(at))
+        at(home).or_else(|| self.pieces().find_map(at))
     }
 
     /// Whether all of `[address, address + bytes)` lies in one piece of home memory.
@@ -364,14 +411,13 @@ impl Segments {
     #[inline]
     #[must_use]
     pub fn has_adopted(&self, address: PhysAddr, bytes: u64) -> bool {
-        self.count != 0 && self.search_adopted(address, bytes)
+        self.count.get() != 0 && self.search_adopted(address, bytes)
     }
 
     #[cold]
     #[inline(never)]
     fn search_adopted(&self, address: PhysAddr, bytes: u64) -> bool {
-        let mut adopted = self.adopted.iter().take(self.count);
-        adopted.any(|piece| {
+        self.pieces().any(|piece| {
             let offset = piece.offset_of(address.0);
             offset.is_some_and(|offset| bytes <= piece.bytes - offset)
         })
@@ -411,8 +457,50 @@ mod tests {
     }
 
     #[test]
+    fn what_is_given_up_has_no_name_and_can_be_adopted_again() {
+        let segments = Segments::new(HOME, 4 << 20);
+        let [low, high] = [8, 64].map(|mib| PhysAddr(HOME.0 + (mib << 20)));
+        assert_eq!(segments.near_span(), segments.home());
+        for _ in 0..40 {
+            assert_eq!(segments.adopt_near(low, 2 << 20), Ok(()));
+            assert_eq!(segments.adopt_near(high, 4 << 20), Ok(()));
+            assert_eq!(segments.near_span().bytes, 68 << 20);
+            let name = segments.index_of(low).expect("it is home memory");
+            assert_eq!(segments.near_span().index_of(low), Some(name));
+            assert!(segments.contains(high, 4 << 20) && !segments.contains(high, 5 << 20));
+            assert!(!segments.release(PhysAddr(low.0 + 4096)));
+            assert!(segments.release(low) && !segments.release(low));
+            assert_eq!(
+                (segments.index_of(low), segments.address_of(name)),
+                (None, None)
+            );
+            assert!(segments.index_of(high).is_some());
+            assert!(segments.release(high));
+            assert_eq!(segments.near_span(), segments.home());
+        }
+        // Nothing before the first, and nothing too far away, is near.
+        let below = PhysAddr(HOME.0 - (2 << 20));
+        assert_eq!(
+            segments.adopt_near(below, 2 << 20),
+            Err(SysError::NoResources)
+        );
+        assert_eq!(
+            segments.adopt_near(FAR, 2 << 20),
+            Err(SysError::NoResources)
+        );
+        for piece in 0..u64::from(SEGMENTS) {
+            let at = PhysAddr(HOME.0 + ((4 + 2 * piece) << 20));
+            assert_eq!(segments.adopt_near(at, 2 << 20), Ok(()));
+        }
+        assert_eq!(
+            segments.adopt_near(high, 2 << 20),
+            Err(SysError::NoResources)
+        );
+    }
+
+    #[test]
     fn near_memory_is_named_by_its_distance_and_far_memory_by_a_free_segment() {
-        let mut segments = home();
+        let segments = home();
         assert_named(&segments, HOME, 2 * GIB, at(0, 0));
         let near = PhysAddr(HOME.0 + 20 * GIB);
         assert_eq!(segments.adopt(near, GIB), Ok(at(1, 1 << 26)));
@@ -435,7 +523,7 @@ mod tests {
 
     #[test]
     fn no_two_slots_have_one_name() {
-        let mut segments = home();
+        let segments = home();
         assert_eq!(
             segments.adopt(PhysAddr(HOME.0 + GIB), GIB),
             Err(SysError::RangeInUse)

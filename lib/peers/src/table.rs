@@ -56,6 +56,21 @@ struct KernelEntry {
     reserved: [u64; 2],
 }
 
+/// A piece of home memory that a kernel has adopted.
+///
+/// `place`: its first byte, which is that of a page, and 1 + the kernel's id; 0 for none.
+#[repr(C)]
+#[derive(Debug)]
+struct AdoptedEntry {
+    place: AtomicU64,
+    bytes: AtomicU64,
+}
+
+/// How many pieces all kernels together can have adopted.
+const ADOPTED: usize = 1024;
+/// In [`AdoptedEntry`]'s `place`: somebody writes the entry.
+const WRITTEN: u64 = PAGE_SIZE - 1;
+
 /// See the module documentation.
 #[repr(C, align(4096))]
 #[derive(Debug)]
@@ -64,9 +79,12 @@ pub struct PeerTable {
     generation: AtomicU64,
     /// One more than the largest kernel id that was ever entered.
     end: AtomicU64,
-    reserved: [u64; 6],
+    /// One more than the number of the last entry of `adopted` that was ever used.
+    adopted_end: AtomicU64,
+    reserved: [u64; 5],
     cores: [CoreEntry; LIMIT],
     kernels: [KernelEntry; LIMIT],
+    adopted: [AdoptedEntry; ADOPTED],
 }
 
 /// A kernel's home memory.
@@ -99,6 +117,8 @@ pub enum PeerError {
     CoreInUse,
     /// The memory overlaps another kernel's home, or isn't any.
     HomeInUse,
+    /// As many pieces of home memory are adopted as can be.
+    Full,
 }
 
 impl Home {
@@ -144,7 +164,8 @@ pub const fn core_words(mpidr: Mpidr, release: Option<PhysAddr>) -> [u64; 4] {
 
 impl PeerTable {
     /// Bytes of a table: whole pages.
-    pub const BYTES: u64 = (CORES_OFFSET + 96 * LIMIT as u64).next_multiple_of(PAGE_SIZE);
+    pub const BYTES: u64 =
+        (CORES_OFFSET + 96 * LIMIT as u64 + 16 * ADOPTED as u64).next_multiple_of(PAGE_SIZE);
 
     /// A table in which nobody runs, on a machine with these cores and their spin-table
     /// release addresses. For tests: the boot driver writes [`core_words`].
@@ -154,7 +175,8 @@ impl PeerTable {
         Self {
             generation: zero(),
             end: zero(),
-            reserved: [0; 6],
+            adopted_end: zero(),
+            reserved: [0; 5],
             cores: core::array::from_fn(|number| {
                 let words = cores.get(number).map(|&(mpidr, at)| core_words(mpidr, at));
                 let [is_known, mpidr, release, kernel] =
@@ -174,6 +196,10 @@ impl PeerTable {
                 gicv2_mask: zero(),
                 starter: zero(),
                 reserved: [0; 2],
+            }),
+            adopted: core::array::from_fn(|_| AdoptedEntry {
+                place: zero(),
+                bytes: zero(),
             }),
         }
     }
@@ -268,7 +294,63 @@ impl PeerTable {
         }
     }
 
-    /// The home memory of a kernel that has been started.
+    /// Enters a piece of memory, in whole pages, that `kernel` has as home memory from now on,
+    /// too.
+    ///
+    /// # Errors
+    /// `HomeInUse` for what is some kernel's home already, or isn't whole pages; `Full` while
+    /// there are as many pieces as can be.
+    pub fn adopt(&self, kernel: KernelId, home: Home) -> Result<(), PeerError> {
+        let is_whole = home.base.is_aligned(PAGE_SIZE) && home.bytes.is_multiple_of(PAGE_SIZE);
+        if !is_whole || home.bytes == 0 || self.meets_home(home.base, home.bytes) {
+            return Err(PeerError::HomeInUse);
+        }
+        // Acquire: what an earlier holder of the entry wrote comes before what we write.
+        let claim = |entry: &&AdoptedEntry| {
+            let (order, failed) = (Ordering::AcqRel, Ordering::Relaxed);
+            let claimed = entry.place.compare_exchange(FREE, WRITTEN, order, failed);
+            claimed.is_ok()
+        };
+        let mut entries = (1_u64..).zip(&self.adopted);
+        let (end, entry) = entries
+            .find(|(_, entry)| claim(entry))
+            .ok_or(PeerError::Full)?;
+        entry.bytes.store(home.bytes, Ordering::Relaxed);
+        self.adopted_end.fetch_max(end, Ordering::Relaxed);
+        // Pairs with the load in `AdoptedEntry::get`.
+        let place = home.base.0 | (u64::from(kernel.0) + 1);
+        entry.place.store(place, Ordering::Release);
+        // Pairs with the load in `is_no_home`: whoever sees the number sees the home.
+        self.generation.fetch_add(1, Ordering::Release);
+        Ok(())
+    }
+
+    /// `kernel` has the piece at `base` as its home no more. Whether it had.
+    pub fn release(&self, kernel: KernelId, base: PhysAddr) -> bool {
+        let place = base.0 | (u64::from(kernel.0) + 1);
+        let is_it = |entry: &&AdoptedEntry| entry.place.load(Ordering::Relaxed) == place;
+        let Some(entry) = self.adopted.iter().find(is_it) else {
+            return false;
+        };
+        // Its kernel alone changes it; the next one acquires it.
+        entry.place.store(FREE, Ordering::Release);
+        self.generation.fetch_add(1, Ordering::Release);
+        true
+    }
+
+    /// Whether all of `[address, address + bytes)` is `kernel`'s home: what it was started
+    /// with, or a piece that it has adopted.
+    #[must_use]
+    pub fn is_home_of(&self, kernel: KernelId, address: PhysAddr, bytes: u64) -> bool {
+        let adopted = self.adopted().filter(|(owner, _)| *owner == kernel);
+        let mut homes = self
+            .home(kernel)
+            .into_iter()
+            .chain(adopted.map(|(_, home)| home));
+        homes.any(|home| home.contains(address, bytes))
+    }
+
+    /// The home memory that a kernel has been started with.
     #[must_use]
     pub fn home(&self, kernel: KernelId) -> Option<Home> {
         self.known(kernel).map(KernelEntry::home)
@@ -346,6 +428,14 @@ impl PeerTable {
         true
     }
 
+    /// What kernels have adopted.
+    fn adopted(&self) -> impl Iterator<Item = (KernelId, Home)> + '_ {
+        let end = self.adopted_end.load(Ordering::Relaxed);
+        let end = usize::try_from(end).map_or(ADOPTED, |end| end.min(ADOPTED));
+        let used = self.adopted.get(..end).unwrap_or(&self.adopted);
+        used.iter().filter_map(AdoptedEntry::get)
+    }
+
     fn homes(&self) -> impl Iterator<Item = Home> + '_ {
         let end = self.end.load(Ordering::Relaxed);
         let end = usize::try_from(end).map_or(LIMIT, |end| end.min(LIMIT));
@@ -353,6 +443,7 @@ impl PeerTable {
         started
             .filter(|entry| entry.is_known())
             .map(KernelEntry::home)
+            .chain(self.adopted().map(|(_, home)| home))
     }
 
     fn kernel(&self, kernel: KernelId) -> Option<&KernelEntry> {
@@ -369,6 +460,20 @@ impl PeerTable {
                 && core.mpidr.load(Ordering::Relaxed) == mpidr.0
         };
         self.cores.iter().find(is_it).ok_or(PeerError::NoSuchCore)
+    }
+}
+
+impl AdoptedEntry {
+    fn get(&self) -> Option<(KernelId, Home)> {
+        // Pairs with the store in `adopt`.
+        let place = self.place.load(Ordering::Acquire);
+        let number = u16::try_from(place % PAGE_SIZE).ok()?;
+        let kernel = number.checked_sub(1).map(KernelId)?;
+        let home = Home {
+            base: PhysAddr(place).align_down(PAGE_SIZE),
+            bytes: self.bytes.load(Ordering::Relaxed),
+        };
+        (kernel.0 < KernelId::LIMIT).then_some((kernel, home))
     }
 }
 
@@ -420,6 +525,41 @@ mod tests {
     fn enter(table: &PeerTable, kernel: u16, mpidr: u64, base: u64) -> Result<(), PeerError> {
         let home = home(base, 2 * MIB);
         table.enter(KernelId(kernel), Mpidr(mpidr), home, Some(KernelId(9)))
+    }
+
+    #[test]
+    fn what_is_adopted_is_home_until_it_is_given_up() {
+        let table = table(&[(0, None), (0x100, None)]);
+        assert_eq!(enter(&table, 3, 0x100, 64 * MIB), Ok(()));
+        let (own, other) = (KernelId(3), KernelId(4));
+        let mut gap = Gap::NONE;
+        let page = PhysAddr(100 * MIB);
+        assert!(table.is_no_home(page, home(0, 0), &mut gap));
+        assert_eq!(table.adopt(own, home(100 * MIB, 2 * MIB)), Ok(()));
+        assert!(!table.is_no_home(page, home(0, 0), &mut gap), "an old gap");
+        assert!(table.meets_home(PhysAddr(102 * MIB - 1), 1));
+        assert!(!table.meets_home(PhysAddr(102 * MIB), 1));
+        assert!(table.is_home_of(own, page, 2 * MIB) && !table.is_home_of(own, page, 3 * MIB));
+        assert!(table.is_home_of(own, PhysAddr(64 * MIB), 2 * MIB));
+        assert!(!table.is_home_of(other, page, 1));
+        // Nobody has it as well, by whichever way, nor the first home of another.
+        let again = home(101 * MIB, MIB);
+        assert_eq!(table.adopt(other, again), Err(PeerError::HomeInUse));
+        assert_eq!(
+            table.adopt(other, home(65 * MIB, MIB)),
+            Err(PeerError::HomeInUse)
+        );
+        assert_eq!(enter(&table, 4, 0, 100 * MIB), Err(PeerError::HomeInUse));
+        assert_eq!(table.adopt(own, home(7, MIB)), Err(PeerError::HomeInUse));
+        assert!(!table.release(other, page), "another's");
+        assert!(table.release(own, page) && !table.release(own, page));
+        assert!(table.is_no_home(page, home(0, 0), &mut gap));
+        for piece in 0..ADOPTED as u64 {
+            assert_eq!(table.adopt(own, home((200 + piece) * MIB, MIB)), Ok(()));
+        }
+        assert_eq!(table.adopt(own, home(100 * MIB, MIB)), Err(PeerError::Full));
+        assert!(table.release(own, PhysAddr(777 * MIB)));
+        assert_eq!(table.adopt(own, home(100 * MIB, MIB)), Ok(()));
     }
 
     #[test]

@@ -25,7 +25,8 @@ const ARENA_BYTES: usize = 32 * 1024;
 /// The heap grows when less than this is left: an eighth of it, within these bounds. The managers'
 /// lists, which grow while it does, are the longer the more there is.
 const LOW_BYTES: RangeInclusive<usize> = 12 * 1024..=32 * 1024;
-/// It grows by at least as much as there is, within these bounds.
+/// It grows by at least as much as there is, within these bounds; by less where no piece of
+/// memory is so large.
 const GROWTH_BYTES: RangeInclusive<usize> = 64 * 1024..=256 * 1024;
 /// Blocks are at most 2^31 bytes.
 const ORDERS: usize = 32;
@@ -100,21 +101,29 @@ fn grow(bytes: usize) {
     };
     let total = HEAP.with(|heap| heap.borrow().blocks.stats_total_bytes());
     let usual = total.clamp(*GROWTH_BYTES.start(), *GROWTH_BYTES.end());
-    let block = block.max(usual.next_power_of_two());
-    let mapped = Frame::new(block as u64).and_then(|frame| {
-        let flags = MapFlags::READ | MapFlags::WRITE;
-        // Aligned, so that it is one block of the buddy system.
-        let (address, size) = (frame.address(), frame.bytes());
-        let mapping = vspace::map_aligned(address, 0, size, flags, block as u64)?;
-        Ok(Mapped::new(mapping, frame))
-    });
-    let Ok(mapped) = mapped else { return };
+    let least = block.max(*GROWTH_BYTES.start());
+    let most = block.max(usual.next_power_of_two());
+    let sizes = core::iter::successors(Some(most), |size| Some(size / 2));
+    let mut sizes = sizes.take_while(|&size| size >= least);
+    let Some(mapped) = sizes.find_map(|size| mapped(size as u64)) else {
+        return;
+    };
     let length = mapped.bytes();
     let start = mapped.leak().expose_provenance();
     HEAP.with(|heap| {
         // SAFETY: fresh memory, mapped for good, and nobody else's.
         unsafe { heap.borrow_mut().add(start, length) };
     });
+}
+
+/// Fresh memory of `bytes` bytes, a power of two, and aligned, so that it is one block of the
+/// buddy system.
+fn mapped(bytes: u64) -> Option<Mapped> {
+    let frame = Frame::new(bytes).ok()?;
+    let flags = MapFlags::READ | MapFlags::WRITE;
+    let (address, size) = (frame.address(), frame.bytes());
+    let mapping = vspace::map_aligned(address, 0, size, flags, bytes).ok()?;
+    Some(Mapped::new(mapping, frame))
 }
 
 /// Whether there is memory to take on something new: what is left below the bound at which the heap

@@ -19,6 +19,7 @@ pub const BLOCK_BYTES: u64 = 2 << 20;
 struct Pool {
     source: CapAddress,
     base: PhysAddr,
+    bytes: u64,
     ranges: Ranges,
 }
 
@@ -28,6 +29,7 @@ impl Pool {
         Ok(Self {
             source,
             base: identity.base,
+            bytes: identity.size,
             ranges: Ranges::with(0, identity.size),
         })
     }
@@ -242,6 +244,8 @@ fn add(sort: Sort, cap: OwnedCap, kind: ObjectType) -> Result<(), RtError> {
         return Err(RtError::WrongType);
     }
     let pool = Pool::new(cap.address())?;
+    // The list may grow: then the heap doesn't, which would look at the list.
+    let _busy = Busy::new();
     POOLS.with(|pools| pools.borrow_mut().of(sort).push(pool));
     let _ = cap.leak();
     Ok(())
@@ -256,6 +260,8 @@ pub struct Left {
     pub largest_ram: u64,
     /// Of home memory.
     pub home: u64,
+    /// The largest piece of it.
+    pub largest_home: u64,
 }
 
 /// What this program has left.
@@ -265,14 +271,60 @@ pub fn left() -> Left {
         let mut pools = pools.borrow_mut();
         Left {
             ram: pools.of(Sort::Ram).iter().map(|p| p.ranges.total()).sum(),
-            largest_ram: pools
-                .of(Sort::Ram)
-                .iter()
-                .map(|p| p.ranges.largest())
-                .max()
-                .unwrap_or(0),
+            largest_ram: largest(pools.of(Sort::Ram)),
             home: pools.of(Sort::Home).iter().map(|p| p.ranges.total()).sum(),
+            largest_home: largest(pools.of(Sort::Home)),
         }
+    })
+}
+
+/// The largest piece of RAM that would be left if `bytes` bytes of it were taken in one piece;
+/// `None` where there is no such piece.
+#[must_use]
+pub fn left_after(bytes: u64) -> Option<u64> {
+    POOLS.with(|pools| {
+        let mut pools = pools.borrow_mut();
+        let pools = pools.of(Sort::Ram);
+        let from = pools
+            .iter()
+            .position(|pool| pool.ranges.largest() >= bytes)?;
+        let pieces = pools.iter().enumerate().map(|(at, pool)| {
+            let largest = pool.ranges.largest();
+            if at == from { largest - bytes } else { largest }
+        });
+        pieces.max()
+    })
+}
+
+/// The largest free piece in some pools.
+fn largest(pools: &[Pool]) -> u64 {
+    let pieces = pools.iter().map(|pool| pool.ranges.largest());
+    pieces.max().unwrap_or(0)
+}
+
+/// Takes back what was added by [`add_ram`] or [`add_home`] and isn't used: a capability of type
+/// `kind` with a base that `may_go`, if at least `keep` bytes are free in others. From now on
+/// nothing is made of it.
+#[must_use]
+pub fn take_unused(
+    kind: ObjectType,
+    keep: u64,
+    may_go: impl Fn(PhysAddr) -> bool,
+) -> Option<OwnedCap> {
+    let sort = match kind {
+        ObjectType::Ram => Sort::Ram,
+        ObjectType::HomeRam => Sort::Home,
+        _ => return None,
+    };
+    POOLS.with(|pools| {
+        let mut pools = pools.borrow_mut();
+        let pools = pools.of(sort);
+        let free: u64 = pools.iter().map(|pool| pool.ranges.total()).sum();
+        let at = pools.iter().rposition(|pool| {
+            let is_unused = pool.ranges.total() == pool.bytes;
+            is_unused && free - pool.bytes >= keep && may_go(pool.base)
+        })?;
+        Some(OwnedCap::adopt(pools.swap_remove(at).source))
     })
 }
 

@@ -682,7 +682,7 @@ fn kernel() -> Vec<GuestCase> {
         ("kernel/faults", "test-faults", 24, ""),
         ("kernel/floating", "test-floating", 7, ""),
         // Deterministic, as the capabilities are.
-        ("kernel/growth", "test-growth", 4, "--icount"),
+        ("kernel/growth", "test-growth", 5, "--icount"),
         ("kernel/interrupts", "test-interrupts", 8, ""),
         ("kernel/interrupts-gic2", "test-interrupts", 8, "--gic 2"),
         ("kernel/invocations", "test-invocations", 11, ""),
@@ -861,6 +861,12 @@ fn programs() -> Vec<GuestCase> {
             ..GuestCase::new("programs/leave-nothing", "--image test-programs --smp 2")
         },
         come_and_go("programs/come-and-go", COME_AND_GO, 303),
+        at_once("programs/at-once", 40),
+        GuestCase {
+            is_long: true,
+            timeout_s: 1800,
+            ..at_once("programs/at-once-200", 200)
+        },
         GuestCase {
             is_long: true,
             timeout_s: 1800,
@@ -879,6 +885,32 @@ fn come_and_go(name: &'static str, exec: &'static str, count: usize) -> GuestCas
         forbidden: vec!["panic", "error", "allocation failed"],
         timeout_s: 120,
         ..GuestCase::new(name, "--smp 2")
+    }
+}
+
+/// `count` programs at a time on the boot core, then on another, which are all killed, twice: they are more than the
+/// home memory that a core starts with has room for.
+fn at_once(name: &'static str, count: usize) -> GuestCase {
+    let mut script = String::new();
+    let mut job = 0;
+    for _ in 0..2 {
+        for core in ["", "oncore 1 "] {
+            script.push_str(&format!("repeat {count} {core}test-services sleep &\n"));
+            for _ in 0..count {
+                job += 1;
+                script.push_str(&format!("kill %{job}\n"));
+            }
+        }
+        // Those are forgotten whom nobody waits for.
+        script.push_str("ping 1 20\nmem\ncaps 0.1\n");
+    }
+    script.push_str("echo still here");
+    GuestCase {
+        exec: Some(script.into()),
+        patterns: vec!["[1] 0.", "still here"],
+        forbidden: vec!["panic", "error", "allocation failed", "is lost"],
+        timeout_s: 240,
+        ..GuestCase::new(name, "--image test-services --smp 2")
     }
 }
 

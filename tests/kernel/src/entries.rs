@@ -8,7 +8,9 @@
 
 use core::cell::Cell;
 
-use capelin_harness::abi::boot::{ARGS_MAGIC, CoreArgs, KERNEL_MAGIC, KernelHeader};
+use capelin_harness::abi::boot::{
+    ARGS_MAGIC, CoreArgs, HOME_ALIGNMENT, HOME_AT_ONCE, KERNEL_MAGIC, KernelHeader,
+};
 use capelin_harness::abi::capability::{CNODE_BYTES, L1_LIMIT};
 use capelin_harness::abi::dispatcher::offset;
 use capelin_harness::abi::layout::slot;
@@ -129,6 +131,18 @@ fn retypes(world: &mut World, paths: &Paths) -> Outcome {
             call::invoke(call::CSPACE, Invocation::Grow, &arguments).map(drop)
         })?;
     }
+    let (ram, home) = (
+        world.of_ram(ObjectType::Ram, HOME_AT_ONCE, HOME_ALIGNMENT)?,
+        world.slot()?,
+    );
+    paths.of("adopt 64 MiB of home memory", || {
+        let arguments = [ram, home].map(call::word);
+        call::invoke(call::KERNEL, Invocation::AdoptHome, &arguments).map(drop)
+    })?;
+    paths.of("give 64 MiB of home memory back", || {
+        let arguments = [call::word(home)];
+        call::invoke(call::KERNEL, Invocation::ReleaseHome, &arguments).map(drop)
+    })?;
     paths.any("a slot past the last chunk", || {
         let _ = call::identify(CapAddress::new(L1_LIMIT - 1, 9));
     })

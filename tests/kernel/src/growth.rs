@@ -1,10 +1,14 @@
-//! An L1 CNode that grows: slots past its first 256 serve as those do, more capabilities than
-//! 65,536 fit, and all of it goes in bounded steps.
+//! What grows: an L1 CNode, whose slots past the first 256 serve as those do, with more
+//! capabilities than 65,536, which go in bounded steps; and home memory, which becomes this
+//! kernel's, serves as what it was started with does, and is given back.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![forbid(unsafe_code)]
 
-use capelin_harness::abi::capability::{CNODE_BYTES, CNODE_SLOTS, L1_CHUNKS, L1_LIMIT};
-use capelin_harness::abi::layout::slot;
+use capelin_harness::abi::boot::HOME_ALIGNMENT;
+use capelin_harness::abi::capability::{
+    CNODE_BYTES, CNODE_SLOTS, L1_CHUNKS, L1_LIMIT, VNODE_BYTES,
+};
+use capelin_harness::abi::layout::{DYNAMIC_START, slot};
 use capelin_harness::abi::syscall::{Invocation, SendFlags};
 use capelin_harness::abi::{CapAddress, CapRef, ObjectType, PAGE_SIZE, SysError};
 use capelin_harness::child::{Endpoint, delivered};
@@ -15,6 +19,8 @@ use capelin_harness::{Failure, Outcome, Suite, World, call, check, equal, refuse
 
 capelin_harness::program!(tests);
 
+/// Capabilities that a CSpace has room for before it grows.
+const FIRST_LIMIT: u64 = 65_536;
 /// The first L1 slot past those that an L1 CNode has at first.
 const FIRST: u32 = 256;
 
@@ -22,7 +28,8 @@ fn tests(suite: &mut Suite) {
     suite.test("growth/by-one-cnode-a-call", by_one);
     suite.test("growth/slots-serve", slots_serve);
     suite.test("growth/up-to-the-last-address", last_address);
-    suite.test("growth/as-many-as-fit", as_many);
+    suite.test("growth/home-memory", home_memory);
+    suite.test("growth/more-than-65536", as_many);
 }
 
 /// Grows by the CNode at `offset` of the home memory in `source`; how many more it takes.
@@ -171,23 +178,115 @@ fn last_address(world: &mut World) -> Outcome {
     )
 }
 
-/// Fills CNodes with copies of one capability, until home memory runs out: how many copies.
-fn fill(world: &mut World, source: CapAddress) -> Result<u64, Failure> {
+/// Whether the CPU driver's own map reaches the first word of a page.
+fn is_mapped(page: u64) -> Result<bool, SysError> {
+    let [faulted, ..] = call::invoke(call::KERNEL, Invocation::Probe, &[page])?;
+    Ok(faulted == 0)
+}
+
+/// Whether the CPU driver takes a page into its window.
+fn is_shown(page: u64) -> Result<(), SysError> {
+    call::invoke(call::KERNEL, Invocation::ProbeWindow, &[page]).map(drop)
+}
+
+/// More home memory, with what it was made of.
+struct Adopted {
+    ram: CapAddress,
+    home: CapAddress,
+    base: u64,
+}
+
+impl Adopted {
+    fn new(world: &mut World, bytes: u64) -> Result<Self, Failure> {
+        let ram = world.of_ram(ObjectType::Ram, bytes, HOME_ALIGNMENT)?;
+        let (_, base, _) = call::identify(ram)?;
+        let home = world.slot()?;
+        check(!is_mapped(base)?, "it is mapped before")?;
+        adopt(ram, home)?;
+        Ok(Self { ram, home, base })
+    }
+
+    fn release(&self) -> Result<(), SysError> {
+        let arguments = [call::word(self.home)];
+        call::invoke(call::KERNEL, Invocation::ReleaseHome, &arguments).map(drop)
+    }
+}
+
+fn adopt(ram: CapAddress, home: CapAddress) -> Result<(), SysError> {
+    let arguments = [ram, home].map(call::word);
+    call::invoke(call::KERNEL, Invocation::AdoptHome, &arguments).map(drop)
+}
+
+/// Memory that was nobody's home is the kernel's, and nobody else's, until it is given back.
+fn home_memory(world: &mut World) -> Outcome {
+    let bytes = 2 * HOME_ALIGNMENT;
+    for _ in 0..3 {
+        let adopted = Adopted::new(world, bytes)?;
+        let (base, last) = (adopted.base, adopted.base + bytes - PAGE_SIZE);
+        for page in [base, last] {
+            check(is_mapped(page)?, "it isn't mapped")?;
+            refused(is_shown(page), SysError::RangeInUse, "the window")?;
+        }
+        check(!is_mapped(last + PAGE_SIZE)?, "the page behind is mapped")?;
+        is_shown(last + PAGE_SIZE)?;
+        // Kernel objects there work: a table, which maps, and a CNode.
+        let (table, cnode) = (world.slot()?, world.slot()?);
+        let place = |kind, at, offset, bytes| {
+            call::retype(CapRef::l2(at), adopted.home, kind, offset, bytes, 1)
+        };
+        place(ObjectType::VNodeL3, table, bytes - VNODE_BYTES, VNODE_BYTES)?;
+        place(ObjectType::L2CNode, cnode, 0, CNODE_BYTES)?;
+        let (table2, _) = world.table2(0);
+        let (entry, frame) = (500, world.frame(PAGE_SIZE, PAGE_SIZE)?);
+        let (attached, mapping) = (world.slot()?, world.slot()?);
+        call::attach(table2, table, entry, attached)?;
+        call::map(table, frame, 7, 1, READ_WRITE, 0, mapping)?;
+        let address = DYNAMIC_START.0 + entry * HOME_ALIGNMENT + 7 * PAGE_SIZE;
+        poke(address, 0x5678);
+        equal(peek(address), 0x5678, "what was written")?;
+        // As long as they are there, it stays.
+        let used = SysError::HasRelations;
+        refused(adopted.release(), used, "with objects in it")?;
+        let revoked = call::revoke(adopted.ram);
+        refused(revoked, SysError::Locked, "revoking what it was made of")?;
+        call::delete(table)?;
+        refused(adopted.release(), used, "with a CNode in it")?;
+        call::delete(cnode)?;
+        adopted.release()?;
+        for page in [base, last] {
+            check(!is_mapped(page)?, "it is mapped afterwards")?;
+            is_shown(page)?;
+        }
+        check(call::is_empty(adopted.home), "the HomeRam is there")?;
+        // It serves as any memory does, and is zeroed.
+        let frame = world.slot()?;
+        let kind = ObjectType::Frame;
+        call::retype(frame.into(), adopted.ram, kind, 0, bytes, 1)?;
+        refused(
+            adopt(adopted.ram, adopted.home),
+            SysError::RangeInUse,
+            "a frame",
+        )?;
+        call::delete(frame)?;
+        call::delete(adopted.ram)?;
+    }
+    Ok(())
+}
+
+/// Fills CNodes of `home` with copies of one capability: how many copies.
+fn fill(home: CapAddress, bytes: u64, source: CapAddress) -> Result<u64, Failure> {
     let mut copies = 0;
     let mut number = FIRST;
-    while let Ok(offset) = world.claim_home(CNODE_BYTES) {
-        let target = CapRef::l1(number);
-        let kind = ObjectType::L2CNode;
+    let mut offsets = (0..bytes / CNODE_BYTES).map(|cnode| cnode * CNODE_BYTES);
+    while let Some(mut offset) = offsets.next() {
         if number.is_multiple_of(FIRST) && number > FIRST {
             // This one is the next chunk.
-            equal(grow(number, slot::HOME, offset)?, 0, "missing CNodes")?;
-            let Ok(offset) = world.claim_home(CNODE_BYTES) else {
-                break;
-            };
-            call::retype(target, slot::HOME, kind, offset, CNODE_BYTES, 1)?;
-        } else {
-            call::retype(target, slot::HOME, kind, offset, CNODE_BYTES, 1)?;
+            equal(grow(number, home, offset)?, 0, "missing CNodes")?;
+            let Some(next) = offsets.next() else { break };
+            offset = next;
         }
+        let (target, kind) = (CapRef::l1(number), ObjectType::L2CNode);
+        call::retype(target, home, kind, offset, CNODE_BYTES, 1)?;
         for low in 0..=255 {
             call::copy(CapAddress::new(number, low), source)?;
             copies += 1;
@@ -197,17 +296,17 @@ fn fill(world: &mut World, source: CapAddress) -> Result<u64, Failure> {
     Ok(copies)
 }
 
-/// As many capabilities as there is memory for; then the slot that leads to them is deleted,
-/// in steps, and a million of them would be.
+/// More than 65,536 capabilities; then the slot that leads to them is deleted, in steps.
 fn as_many(world: &mut World) -> Outcome {
     let frame = world.frame(PAGE_SIZE, PAGE_SIZE)?;
+    let bytes = 3 * HOME_ALIGNMENT;
+    let adopted = Adopted::new(world, bytes)?;
     let beside = ticker::beside(world, |world| {
-        // What is needed later takes its slots and memory first.
         let other = world.slots(16)?;
         grow_to(world, FIRST, 3)?;
-        let copies = fill(world, frame)?;
+        let copies = fill(adopted.home, bytes, frame)?;
         line(format_args!("growth: {copies} capabilities more"));
-        check(copies >= 32 * CNODE_SLOTS, "few copies")?;
+        check(copies > FIRST_LIMIT, "few copies")?;
         let last = u32::try_from(copies / CNODE_SLOTS).unwrap_or(0) - 1;
         let last = CapAddress::new(FIRST + last, 255);
         let what = call::identify(frame)?;
@@ -219,11 +318,12 @@ fn as_many(world: &mut World) -> Outcome {
         delete(CapRef::l1(L1_CHUNKS))?;
         check(ticker::ticks() > before, "nobody else ran meanwhile")?;
         refused(call::identify(last), SysError::NoSuchSlot, "the last copy")?;
-        // It was the last but one; its memory is free, and can be made something of.
         check(call::identify(other)? == what, "the copy elsewhere")?;
         Ok(call::delete(other)?)
     });
-    beside.map(drop)
+    beside?;
+    // All of them are gone, and the memory can be had for something else.
+    Ok(adopted.release()?)
 }
 
 fn delete(target: CapRef) -> Result<(), SysError> {

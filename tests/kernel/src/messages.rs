@@ -8,13 +8,13 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use capelin_harness::abi::dispatcher::offset;
 use capelin_harness::abi::layout::{DISPATCHER_FRAME, slot};
-use capelin_harness::abi::lmp::{COUNTED_BADGE, MessageHeader, ring_bytes};
+use capelin_harness::abi::lmp::{COUNTED_BADGE, MISSED, MessageHeader, ring_bytes};
 use capelin_harness::abi::syscall::{
     DIRECT_MESSAGE, DispatcherState, Invocation, SendFlags, send_word,
 };
 use capelin_harness::abi::{CapAddress, CapRef, ObjectType, PAGE_SIZE, Rights, SysError};
 use capelin_harness::child::{Endpoint, delivered};
-use capelin_harness::fault::{peek, poke};
+use capelin_harness::fault::{peek, peek32, poke};
 use capelin_harness::{
     Child, Failure, Outcome, Suite, World, call, check, code, equal, refused, svc,
 };
@@ -773,8 +773,8 @@ fn death(world: &mut World, own: Endpoint) -> Outcome {
     Ok(())
 }
 
-/// A ring that is full of promises takes no more of them, and a promise to a dispatcher that is
-/// deleted before it ended is one no more.
+/// A ring that is full of promises makes no more of them: a further end would count as missed.
+/// A promise to a dispatcher that is deleted before it ended is one no more.
 fn promises(world: &mut World) -> Outcome {
     let own = Endpoint::own(world, offset::ENDPOINTS + 1024, CAPACITY as usize)?;
     let bind = [call::word(own.cap)];
@@ -790,13 +790,17 @@ fn promises(world: &mut World) -> Outcome {
             PAGE_SIZE,
             1,
         )?;
-        let bound = call::invoke(cap, Invocation::BindDeath, &bind);
-        if n < CAPACITY {
-            bound?;
-        } else {
-            refused(bound, SysError::EndpointFull, "one promise too many")?;
-        }
+        call::invoke(cap, Invocation::BindDeath, &bind)?;
     }
+    let child = Child::of(world, ends, 77)?;
+    call::invoke(child.dispatcher, Invocation::BindDeath, &bind)?;
+    let seen = delivered();
+    child.run()?;
+    child.finish()?;
+    check(own.take().is_none(), "room that was promised is taken")?;
+    let missed = peek32(own.ring + MISSED as u64);
+    equal(missed.into(), 1, "ends that were missed")?;
+    check(delivered() > seen, "it isn't a delivery")?;
     for n in 0..=CAPACITY {
         call::delete(CapAddress(full.0 + n))?;
     }

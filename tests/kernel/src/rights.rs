@@ -4,6 +4,7 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![forbid(unsafe_code)]
 
+use capelin_harness::abi::boot::HOME_ALIGNMENT;
 use capelin_harness::abi::capability::{CNODE_BYTES, L1_CHUNKS};
 use capelin_harness::abi::dispatcher::offset;
 use capelin_harness::abi::layout::{DISPATCHER_FRAME, slot};
@@ -174,6 +175,8 @@ impl Stage {
             | I::PowerOff
             | I::Reboot
             | I::Panic
+            | I::AdoptHome
+            | I::ReleaseHome
             | I::Probe
             | I::MapLeaf
             | I::SettleExport
@@ -369,15 +372,30 @@ impl Stage {
             I::Unlock => ([0; 3], Then::Fails(SysError::NoSuchOperation)),
             I::AffinityInfo => ([0; 3], Then::Either),
             I::Probe => ([home, 0, 0], Then::Works),
+            I::AdoptHome => ([piece(world)?, to, 0], Then::Works),
+            I::ReleaseHome => {
+                let adopted = call::word(world.slot()?);
+                let arguments = [piece(world)?, adopted];
+                call::invoke(slot::KERNEL, I::AdoptHome, &arguments)?;
+                // The test names it by a copy, and then there is one.
+                ([adopted, 0, 0], Then::Fails(SysError::HasRelations))
+            }
             I::PowerOff | I::Reboot | I::ReleaseConsole | I::Panic => ([0; 3], Then::Ends),
             _ => ([0; 3], Then::Works),
         };
-        let fills = (invocation == I::Import).then_some((slot::L1CNODE, to));
+        let fills = matches!(invocation, I::Import | I::AdoptHome);
+        let fills = fills.then_some((slot::L1CNODE, to));
         Ok(Case {
             then,
             ..Case::of(invocation, kernel, &arguments, fills)
         })
     }
+}
+
+/// Memory that can become home memory.
+fn piece(world: &mut World) -> Result<u64, Failure> {
+    let bytes = HOME_ALIGNMENT;
+    Ok(call::word(world.of_ram(ObjectType::Ram, bytes, bytes)?))
 }
 
 /// A fresh frame of a page.

@@ -11,6 +11,7 @@
 mod call;
 mod cnode;
 mod dispatcher;
+mod home;
 mod interrupt;
 mod kernel;
 mod operation;
@@ -253,6 +254,8 @@ fn perform<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, Sy
         }
         I::BindIrq => interrupt::bind(core, call),
         I::AcknowledgeIrq => interrupt::acknowledge(core, call),
+        I::AdoptHome => home::adopt(core, call),
+        I::ReleaseHome => home::release(core, call),
         invocation if kind == ObjectType::Dispatcher => dispatcher::invoke(core, call, invocation),
         invocation => kernel::invoke(core, call, invocation),
     }

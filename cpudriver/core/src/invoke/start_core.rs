@@ -140,11 +140,12 @@ pub(super) fn start_core<M: Machine>(
     Ok(DONE)
 }
 
-const fn refusal(error: PeerError) -> SysError {
+pub(super) const fn refusal(error: PeerError) -> SysError {
     match error {
         PeerError::NoSuchKernel | PeerError::NoSuchCore => SysError::InvalidArgument,
         PeerError::KernelInUse | PeerError::CoreInUse => SysError::AlreadyBound,
         PeerError::HomeInUse => SysError::RangeInUse,
+        PeerError::Full => SysError::NoResources,
     }
 }
 

@@ -48,7 +48,7 @@ const SLOTS: usize = (2 * HOME_BYTES / 64) as usize;
 
 /// Names in home memory, both pieces of it.
 fn segments() -> Segments {
-    let mut segments = Segments::new(PhysAddr(HOME), HOME_BYTES);
+    let segments = Segments::new(PhysAddr(HOME), HOME_BYTES);
     let far = segments.adopt(PhysAddr(FAR_HOME), HOME_BYTES);
     assert_eq!(far.map(SlotIndex::segment), Ok(15));
     segments

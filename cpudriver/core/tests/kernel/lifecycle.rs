@@ -109,6 +109,45 @@ fn the_end_is_told_even_to_a_full_ring() {
 }
 
 #[test]
+fn an_end_that_no_room_was_kept_for_counts_as_missed() {
+    let mut world = World::new();
+    let other = world.dispatcher();
+    let promised: Vec<_> = (0..crate::world::CAPACITY)
+        .map(|_| world.stopped())
+        .collect();
+    let bind = [cap(slot::ENDPOINT).to_word()];
+    for one in promised.iter().chain([&other]) {
+        world
+            .invoke(one.slot, Invocation::BindDeath, &bind)
+            .expect("bound");
+    }
+    let missed = |world: &World| {
+        let frame = world.core.objects.frame(world.init.frame);
+        frame.read32(crate::world::RING + capelin_abi::lmp::MISSED)
+    };
+    assert_eq!(missed(&world), 0);
+    // `init` waits, and is woken by it.
+    let before = world.delivered(world.init);
+    world.wait(false, NEVER);
+    assert_eq!(world.current(), Some(other.dcb));
+    world.syscall(
+        Syscall::Invoke as u64,
+        &[invoke_word(cap(other.slot), Invocation::Exit), 9],
+    );
+    assert_eq!(world.current(), Some(world.init.dcb));
+    assert_eq!((missed(&world), world.receive(world.init)), (1, None));
+    assert_eq!(world.delivered(world.init), before + 1);
+    // With room that nobody was promised, it is an event like any other.
+    for one in &promised {
+        let delete = [cap(one.slot).to_word()];
+        world
+            .invoke(slot::L1CNODE, Invocation::Delete, &delete)
+            .expect("a dispatcher");
+    }
+    assert_eq!(missed(&world), 1);
+}
+
+#[test]
 fn the_cpu_driver_ends_with_its_first_domain_alone() {
     let mut world = World::new();
     let other = world.dispatcher();

@@ -8,6 +8,7 @@ mod calls;
 mod delivery;
 mod floating;
 mod handover;
+mod homes;
 mod host;
 mod invocations;
 mod lifecycle;

@@ -177,6 +177,9 @@ impl World {
         ] {
             core.caps().create(capability, target).expect("room");
         }
+        // The first page of home memory holds the kernel's own slots.
+        let own = PhysAddr(HOME + SLOT_BYTES);
+        core.kcb.adopted = named.index_of(own).expect("home memory");
         let dcb = core.objects.dcb_at(block).expect("a control block");
         for (from, which) in [
             (slot::FRAME, held::FRAME),

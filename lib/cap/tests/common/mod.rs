@@ -46,7 +46,7 @@ pub struct Arena {
 impl Arena {
     /// Slots of which the first [`HOME`] aren't home memory.
     pub fn new(slots: usize) -> Self {
-        let mut segments = Segments::new(PhysAddr(ARENA), u64::from(HOME) * 64);
+        let segments = Segments::new(PhysAddr(ARENA), u64::from(HOME) * 64);
         let far = (slots as u64).saturating_sub(u64::from(HOME)) * 64;
         let adopted = segments.adopt(PhysAddr(FAR), far.next_multiple_of(4096));
         assert_eq!(adopted, Ok(at_index(HOME)));

@@ -97,7 +97,7 @@ pub struct Peer {
 impl Peer {
     pub fn new(id: u16) -> Self {
         let own = u64::from(id) * u64::from(SLOTS) * 64;
-        let mut segments = Segments::new(PhysAddr(ARENA + own), u64::from(HOME) * 64);
+        let segments = Segments::new(PhysAddr(ARENA + own), u64::from(HOME) * 64);
         let far = segments.adopt(PhysAddr(FAR + own), u64::from(SLOTS - HOME) * 64);
         assert_eq!(far, Ok(at_index(HOME)));
         Self {

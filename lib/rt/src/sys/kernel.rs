@@ -45,6 +45,25 @@ pub fn info(kernel: CapRef) -> Result<KernelInfo, SysError> {
     })
 }
 
+/// Makes all of `ram`, of which nothing was made, home memory of this kernel: a `HomeRam` in
+/// `target` ([`Invocation::AdoptHome`]).
+///
+/// # Errors
+/// What the kernel says.
+pub fn adopt_home(kernel: CapRef, ram: CapRef, target: CapRef) -> Result<(), SysError> {
+    let arguments = [ram.to_word(), target.to_word()];
+    invoke(kernel, Invocation::AdoptHome, &arguments).map(drop)
+}
+
+/// Undoes [`adopt_home`]: `home` is deleted, and the `Ram` is free again
+/// ([`Invocation::ReleaseHome`]).
+///
+/// # Errors
+/// What the kernel says: `HasRelations` while anything is made of it.
+pub fn release_home(kernel: CapRef, home: CapRef) -> Result<(), SysError> {
+    invoke(kernel, Invocation::ReleaseHome, &[home.to_word()]).map(drop)
+}
+
 /// A counter of the CPU driver ([`Invocation::ReadCounter`]).
 ///
 /// # Errors

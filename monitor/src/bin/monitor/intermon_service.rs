@@ -97,6 +97,10 @@ impl Intermon for IntermonService {
         ram::allocate_for(&self.node, self.from, bytes, alignment, node).await
     }
 
+    async fn free(&self, ram: Ticket) -> Result<(), IntermonError> {
+        ram::free_for(&self.node, self.from, ram).await
+    }
+
     async fn memory_stats(&self, node: u32) -> Result<MemoryStats, MemoryError> {
         match &self.node.boot {
             Some(boot) => boot.memory.stats(node).await,

@@ -150,7 +150,9 @@ impl Monitor for MonitorService {
 
     async fn kill(&self, domain: DomainId) -> Result<(), MonitorError> {
         if self.node.is_own(domain.core()) {
-            return programs::kill(&self.node, domain);
+            let killed = programs::kill(&self.node, domain);
+            programs::give_back(&self.node);
+            return killed;
         }
         let client = self.other(domain.core())?;
         self.in_time(domain.core(), client.kill(domain)).await

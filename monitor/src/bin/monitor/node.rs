@@ -36,6 +36,7 @@ use capelin_spawn::Executables;
 use crate::{
     children::{Expected, Images, Memories},
     programs::Local,
+    ram::{Adopted, GivingBack},
     relay, transfer,
 };
 
@@ -104,6 +105,15 @@ pub(crate) struct Node {
     pub(crate) programs: RefCell<Domains<Local>>,
     /// Memory lent to programs on this core, on other cores than the boot core.
     pub(crate) lent: RefCell<Vec<Place>>,
+    /// Memory sent to other cores, by where it begins: the slots are free again when it
+    /// comes back.
+    pub(crate) sent: RefCell<BTreeMap<u64, OwnedCap>>,
+    /// Where pieces begin that were fetched for frames, and can be given back.
+    pub(crate) fetched: RefCell<Vec<u64>>,
+    /// Whether memory is being given back.
+    pub(crate) giving_back: Cell<GivingBack>,
+    /// What was made home memory of this kernel.
+    pub(crate) adopted: RefCell<Vec<Adopted>>,
     /// Where their ends are told.
     pub(crate) deaths: Endpoint,
     /// By which local programs reach us.
@@ -170,6 +180,10 @@ impl Node {
             promised: RefCell::default(),
             programs: RefCell::new(Domains::new(own)),
             lent: RefCell::default(),
+            sent: RefCell::default(),
+            fetched: RefCell::default(),
+            giving_back: Cell::new(GivingBack::Not),
+            adopted: RefCell::default(),
             deaths: Endpoint::new(CAPACITY)?,
             public: listener.capability(PUBLIC)?,
             boot: with.boot,

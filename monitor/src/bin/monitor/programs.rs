@@ -19,10 +19,15 @@ use capelin_abi::{
 use capelin_interfaces::monitor::{
     CapabilityInfo, DomainId, DomainInfo, DomainState, MonitorError,
 };
-use capelin_rt::{ExitCode, OwnedCap, RtError, spawn, sys, time};
-use capelin_spawn::{Domain, Image, ModuleError, Program, SpawnError, loader};
+use capelin_rt::{ExitCode, OwnedCap, RtError, endpoint::News, spawn, sys, time};
+use capelin_spawn::{Chunk, Domain, Image, ModuleError, Program, SpawnError, loader};
 
-use crate::{error::Error, log, node::Node, ram};
+use crate::{
+    error::Error,
+    log,
+    node::Node,
+    ram::{self, GivingBack},
+};
 
 /// Home memory that a program has for its own kernel objects, in bytes.
 const HOME_BYTES: u64 = 96 << 10;
@@ -34,6 +39,8 @@ const LAST_WORDS: [DomainState; 2] = [
     DomainState::Exited(ExitCode::FAULT.0),
     DomainState::Exited(ExitCode::PANIC.0),
 ];
+/// How often a program's memory is asked for while others take it.
+const TRIES: u32 = 8;
 /// Of what it then said, the newest bytes.
 const LAST_WORDS_BYTES: u64 = 4096;
 
@@ -163,10 +170,21 @@ pub(crate) async fn start(
 
 async fn make(node: &Node, wanted: Program, image: &Image<'_>) -> Result<Domain, MonitorError> {
     let needs = loader::needs(&wanted, image).map_err(spawning)?;
-    ram::ensure(node, needs.ram)
-        .await
-        .map_err(|_| MonitorError::Exhausted)?;
-    wanted.make(image).await.map_err(spawning)
+    for _ in 0..TRIES {
+        let ensured = ram::ensure(node, needs.ram).await;
+        ensured.map_err(|_| MonitorError::Exhausted)?;
+        let ensured = ram::ensure_home(node, needs.home).await;
+        ensured.map_err(|_| MonitorError::Exhausted)?;
+        // Others that start may have taken the first while the second was waited for.
+        let Ok(home) = Chunk::home(needs.home) else {
+            continue;
+        };
+        match Chunk::ram(needs.ram).await {
+            Ok(ram) => return wanted.make_in(image, home, ram).map_err(spawning),
+            Err(_) => drop(home.reclaim().map_err(|error| runtime(&error))?),
+        }
+    }
+    Err(MonitorError::Exhausted)
 }
 
 fn spawning(error: SpawnError) -> MonitorError {
@@ -342,12 +360,56 @@ pub(crate) fn watch(node: &Rc<Node>) {
     spawn(async move {
         loop {
             let event = node.deaths.receive().await;
-            if event.is_event {
+            if event.news() == Some(News::Missed) {
+                end_missed(&node);
+                give_back(&node);
+            } else if event.is_event {
                 let id = DomainId::new(node.own, event.badge);
                 let [ended, code, ..] = event.words;
                 end(&node, id, ended, code);
+                give_back(&node);
             }
         }
+    });
+}
+
+/// Some programs have ended, and there was no room to say which.
+fn end_missed(node: &Rc<Node>) {
+    let ended: Vec<_> = {
+        let programs = node.programs.borrow();
+        let alive = programs.iter().filter(|(_, entry)| entry.ended.is_none());
+        let with_status = alive.filter_map(|(id, entry)| {
+            let status = sys::dispatcher::status(entry.data.dispatcher()?).ok()?;
+            Some((id, status.state, status.exit_code))
+        });
+        let has_ended = |state| {
+            use DispatcherState::{Exited, Faulted};
+            matches!(state, Exited | Faulted)
+        };
+        with_status
+            .filter(|&(_, state, _)| has_ended(state))
+            .collect()
+    };
+    for (id, state, code) in ended {
+        end(node, id, state as u64, code.into());
+    }
+}
+
+/// Memory that isn't needed any more goes back, meanwhile: other cores have a part in it.
+pub(crate) fn give_back(node: &Rc<Node>) {
+    if node.giving_back.get() != GivingBack::Not {
+        node.giving_back.set(GivingBack::Again);
+        return;
+    }
+    node.giving_back.set(GivingBack::Again);
+    let node = Rc::clone(node);
+    spawn(async move {
+        while node.giving_back.replace(GivingBack::AtWork) == GivingBack::Again {
+            if let Err(error) = ram::give_back(&node).await {
+                node.say(format!("memory isn't given back: {error}"));
+            }
+        }
+        node.giving_back.set(GivingBack::Not);
     });
 }
 
@@ -357,6 +419,9 @@ fn end(node: &Rc<Node>, id: DomainId, ended: u64, code: u64) {
     let Ok(entry) = programs.get_mut(id) else {
         return;
     };
+    if entry.ended.is_some() {
+        return;
+    }
     let known = u32::try_from(ended).ok();
     let ended = match known.and_then(|ended| DispatcherState::try_from(ended).ok()) {
         Some(DispatcherState::Exited) => {

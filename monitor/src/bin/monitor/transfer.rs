@@ -55,20 +55,34 @@ pub(crate) fn offer(node: &Node, cap: &OwnedCap, to: Receiver) -> Result<Ticket,
 /// # Errors
 /// As [`offer`].
 pub(crate) async fn give(node: &Node, cap: OwnedCap, core: u16) -> Result<Ticket, SysError> {
+    let ticket = send(node, &cap, core).await?;
+    // The kernel empties or marks the slot when it has been taken.
+    let _ = cap.leak();
+    Ok(ticket)
+}
+
+/// As [`give`], for who keeps the slot, which the kernel empties or marks.
+///
+/// # Errors
+/// As [`offer`].
+pub(crate) async fn send(node: &Node, cap: &OwnedCap, core: u16) -> Result<Ticket, SysError> {
     let mut left = TRIES;
     loop {
-        match offer(node, &cap, running(core)) {
+        match offer(node, cap, running(core)) {
             Err(SysError::NoResources) if left > 0 => {
                 left -= 1;
                 time::sleep(PAUSE).await;
             }
-            Ok(ticket) => {
-                // The kernel empties or marks the slot when it has been taken.
-                let _ = cap.leak();
-                return Ok(ticket);
-            }
-            Err(error) => return Err(error),
+            other => return other,
         }
+    }
+}
+
+/// Notes what has become of an offer that was taken.
+pub(crate) fn settle(node: &Node, ticket: Ticket) {
+    if let Some(ticket) = KernelTicket::from_word(ticket) {
+        // Else a later export does.
+        let _ = sys::kernel::settle_export(node.kernel, ticket, Settle::Ask);
     }
 }
 

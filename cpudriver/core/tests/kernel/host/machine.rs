@@ -21,8 +21,13 @@ use super::{
     RAM_BYTES, Slots, TIMER, USER, USER_BYTES, segments,
 };
 
+thread_local! {
+    /// Tests run beside each other, and one may adopt what is another's memory.
+    static PEERS: &'static PeerTable = Box::leak(Box::new(peers()));
+}
+
 /// Kernel 0, here, and kernel 9 on core 0x102.
-static PEERS: LazyLock<PeerTable> = LazyLock::new(|| {
+fn peers() -> PeerTable {
     let table = PeerTable::new(&[(Mpidr(0), None), (Mpidr(0x102), None)]);
     for (kernel, mpidr, base) in [(0, 0, HOME), (9, 0x102, 0x5000_0000)] {
         let home = HomeMemory {
@@ -34,7 +39,7 @@ static PEERS: LazyLock<PeerTable> = LazyLock::new(|| {
             .expect("an empty table");
     }
     table
-});
+}
 
 static ARGS: LazyLock<CoreArgs> = LazyLock::new(|| {
     let mut args = CoreArgs::new_zeroed();
@@ -72,6 +77,8 @@ pub enum Asked {
     CleanInstructions(u64),
     PublishInstructions,
     CpuOn(u64),
+    AdoptHome(u64, u64),
+    ReleaseHome(u64, u64),
     TrapFp(bool),
     SaveFp(u32),
     LoadFp(u32),
@@ -118,6 +125,21 @@ pub struct Host {
     /// Why it was asked to end as by a panic, each time.
     pub panics: Vec<&'static str>,
     asked: Record,
+    /// What it has adopted as home memory.
+    pub adopted: Vec<u64>,
+    /// Whether it can't see more home memory.
+    pub refuses_homes: bool,
+}
+
+impl Drop for Host {
+    /// The next test on this thread begins as this one did.
+    fn drop(&mut self) {
+        for &base in &self.adopted {
+            for kernel in 0..2 {
+                self.peers.release(KernelId(kernel), PhysAddr(base));
+            }
+        }
+    }
 }
 
 impl Host {
@@ -131,7 +153,9 @@ impl Host {
             pending: VecDeque::new(),
             enabled: BTreeSet::new(),
             patience: Cell::new(None),
-            peers: &PEERS,
+            peers: PEERS.with(|peers| *peers),
+            adopted: Vec::new(),
+            refuses_homes: false,
             shared: Box::leak(Box::default()),
             remote: BTreeMap::new(),
             args: &ARGS,
@@ -434,6 +458,20 @@ impl Machine for Host {
 
     fn doorbells_of(&self, pages: &'static SharedPages) -> Page<'static, AtomicU64> {
         Page::new(&pages.doorbell)
+    }
+
+    fn adopt_home(&mut self, _: &mut Slots, base: PhysAddr, bytes: u64) -> Result<(), SysError> {
+        self.ask(Asked::AdoptHome(base.0, bytes));
+        if self.refuses_homes {
+            return Err(SysError::NoResources);
+        }
+        self.adopted.push(base.0);
+        Ok(())
+    }
+
+    fn release_home(&mut self, _: &mut Slots, base: PhysAddr, bytes: u64) {
+        self.ask(Asked::ReleaseHome(base.0, bytes));
+        self.adopted.retain(|&adopted| adopted != base.0);
     }
 
     fn cpu_on(&mut self, target: Mpidr, entry: PhysAddr, _context: u64) -> Result<(), SysError> {

@@ -1,0 +1,209 @@
+//! Home memory that grows, and shrinks again: who may have what, and that what fails leaves
+//! nothing.
+
+use capelin_abi::boot::{ADOPTED_LIMIT, HOME_ALIGNMENT};
+use capelin_abi::syscall::{Invocation, KernelCounter};
+use capelin_abi::{KernelId, ObjectType, PhysAddr, Rights, SysError};
+use capelin_cap::{SlotStore, State};
+use capelin_kernel::check::check;
+
+use crate::host::{Asked, RAM};
+use crate::world::{World, cap, slot};
+
+const BLOCK: u64 = HOME_ALIGNMENT;
+/// Slots of `init`.
+const PIECE: u8 = 130;
+const ADOPTED: u8 = 131;
+
+/// `init` has a piece of memory in [`PIECE`], from `offset` on.
+fn piece(world: &mut World, offset: u64, bytes: u64) {
+    let made = world.retype_ram(PIECE, ObjectType::Ram, offset, bytes);
+    made.expect("a piece");
+}
+
+fn adopt(world: &mut World) -> Result<[u64; 3], SysError> {
+    let arguments = [PIECE, ADOPTED].map(|slot| cap(slot).to_word());
+    world.invoke(slot::KERNEL, Invocation::AdoptHome, &arguments)
+}
+
+fn release(world: &mut World) -> Result<[u64; 3], SysError> {
+    let arguments = [cap(ADOPTED).to_word()];
+    world.invoke(slot::KERNEL, Invocation::ReleaseHome, &arguments)
+}
+
+fn of_cspace(world: &mut World, what: Invocation, of: u8) -> Result<[u64; 3], SysError> {
+    world.invoke(slot::L1CNODE, what, &[cap(of).to_word()])
+}
+
+fn home_bytes(world: &World) -> u64 {
+    world.core.kcb.counters[KernelCounter::HomeBytes as usize]
+}
+
+fn is_home(world: &World, base: u64) -> bool {
+    let peers = world.core.machine.peers;
+    peers.is_home_of(KernelId(0), PhysAddr(base), BLOCK)
+}
+
+/// Nothing has come of it: the piece is what it was.
+fn assert_untouched(world: &mut World, base: u64) {
+    assert_eq!(check(&world.core), Ok(()));
+    assert_eq!(home_bytes(world), 0);
+    assert!(!is_home(world, base));
+    assert!(world.core.slots.slot(world.index(ADOPTED)).is_empty());
+    let kept = (0..ADOPTED_LIMIT).map(|n| world.core.kcb.adopted.checked_add(n).expect("a slot"));
+    for own in kept {
+        assert!(world.core.slots.slot(own).is_empty());
+    }
+    let ram = world.index(PIECE);
+    assert!(
+        !world
+            .core
+            .database
+            .mdb
+            .has_descendants(&world.core.slots, ram)
+    );
+}
+
+#[test]
+fn what_is_nobodys_home_becomes_ours_and_is_given_back() {
+    let mut world = World::new();
+    for _ in 0..2 {
+        piece(&mut world, BLOCK, 2 * BLOCK);
+        world.core.machine.asked();
+        assert_eq!(adopt(&mut world), Ok([0; 3]));
+        let base = RAM + BLOCK;
+        let asked = world.core.machine.asked();
+        assert_eq!(asked, [Asked::AdoptHome(base, 2 * BLOCK)]);
+        let made = *world.core.slots.slot(world.index(ADOPTED));
+        assert_eq!(
+            (made.kind(), made.base(), made.size()),
+            (ObjectType::HomeRam, base, 2 * BLOCK)
+        );
+        assert_eq!(made.state(), State::Live);
+        assert!(is_home(&world, base) && is_home(&world, base + BLOCK));
+        assert_eq!(home_bytes(&world), 2 * BLOCK);
+        // It is home memory as long as anything is made of it, whatever else is held.
+        let page = [cap(140), cap(ADOPTED)].map(|slot| slot.to_word());
+        let part = [page[0], page[1], ObjectType::HomeRam as u64, 4096, 4096, 1];
+        world
+            .invoke(slot::L1CNODE, Invocation::Retype, &part)
+            .expect("a part");
+        assert_eq!(release(&mut world), Err(SysError::HasRelations));
+        of_cspace(&mut world, Invocation::Delete, 140).expect("a part");
+        let all = u64::from(Rights::all().bits());
+        let copy = [page[0], page[1], all];
+        world
+            .invoke(slot::L1CNODE, Invocation::Copy, &copy)
+            .expect("a copy");
+        assert_eq!(release(&mut world), Err(SysError::HasRelations));
+        assert!(is_home(&world, base));
+        of_cspace(&mut world, Invocation::Delete, 140).expect("a copy");
+        assert!(
+            world.core.machine.asked().is_empty(),
+            "nothing was unmapped"
+        );
+        assert_eq!(release(&mut world), Ok([0; 3]));
+        let asked = world.core.machine.asked();
+        assert_eq!(asked, [Asked::ReleaseHome(base, 2 * BLOCK)]);
+        assert_untouched(&mut world, base);
+        of_cspace(&mut world, Invocation::Delete, PIECE).expect("the piece");
+    }
+}
+
+#[test]
+fn nobody_takes_it_away() {
+    let mut world = World::new();
+    piece(&mut world, 0, BLOCK);
+    adopt(&mut world).expect("a piece");
+    // Not with the memory that it was made of, nor with all memory.
+    for of in [PIECE, slot::RAM] {
+        assert_eq!(
+            of_cspace(&mut world, Invocation::Revoke, of),
+            Err(SysError::Locked)
+        );
+        assert_eq!(check(&world.core), Ok(()));
+    }
+    // Nor by letting it go: it stays claimed, and is this kernel's home.
+    let _ = of_cspace(&mut world, Invocation::Delete, ADOPTED);
+    let again = world.retype_ram(150, ObjectType::Frame, 0, BLOCK);
+    assert_eq!(again, Err(SysError::RangeInUse));
+    assert!(is_home(&world, RAM));
+    assert_eq!(home_bytes(&world), BLOCK);
+    // What kernels hand over never lies there.
+    let mut gap = capelin_peers::Gap::NONE;
+    let nothing = capelin_peers::Home {
+        base: PhysAddr(0),
+        bytes: 0,
+    };
+    assert!(
+        !world
+            .core
+            .machine
+            .peers
+            .is_no_home(PhysAddr(RAM), nothing, &mut gap)
+    );
+    assert!(world.core.machine.peers.meets_home(PhysAddr(RAM + 4096), 1));
+}
+
+#[test]
+fn what_fails_leaves_nothing() {
+    let mut world = World::new();
+    for (offset, bytes, error) in [
+        (4096, BLOCK, SysError::Unaligned),
+        (0, BLOCK + 4096, SysError::Unaligned),
+        (0, 4096, SysError::Unaligned),
+    ] {
+        piece(&mut world, offset, bytes);
+        assert_eq!(adopt(&mut world), Err(error));
+        assert_untouched(&mut world, RAM + offset);
+        of_cspace(&mut world, Invocation::Delete, PIECE).expect("the piece");
+    }
+    piece(&mut world, 0, BLOCK);
+    // The kernel can't see it.
+    world.core.machine.refuses_homes = true;
+    assert_eq!(adopt(&mut world), Err(SysError::NoResources));
+    assert_untouched(&mut world, RAM);
+    world.core.machine.refuses_homes = false;
+    // It is another's home already, which user space can't bring about.
+    let peers = world.core.machine.peers;
+    let home = capelin_peers::Home {
+        base: PhysAddr(RAM),
+        bytes: 4096,
+    };
+    peers.adopt(KernelId(9), home).expect("room");
+    assert_eq!(adopt(&mut world), Err(SysError::RangeInUse));
+    assert!(peers.release(KernelId(9), home.base));
+    assert_untouched(&mut world, RAM);
+    // Something was made of it.
+    let part = [cap(140), cap(PIECE)].map(|slot| slot.to_word());
+    let frame = [part[0], part[1], ObjectType::Frame as u64, 4096, 4096, 1];
+    world
+        .invoke(slot::L1CNODE, Invocation::Retype, &frame)
+        .expect("a frame");
+    assert_eq!(adopt(&mut world), Err(SysError::RangeInUse));
+    of_cspace(&mut world, Invocation::Delete, 140).expect("a frame");
+    assert_untouched(&mut world, RAM);
+    // What was never adopted isn't given back.
+    let home = [cap(slot::HOME).to_word()];
+    let given = world.invoke(slot::KERNEL, Invocation::ReleaseHome, &home);
+    assert_eq!(given, Err(SysError::OutOfRange));
+    adopt(&mut world).expect("nothing is in its way");
+}
+
+#[test]
+fn as_many_pieces_as_there_are_slots_for() {
+    let mut world = World::new();
+    // RAM has eight blocks; the kernel's own slots are filled from outside.
+    for number in 0..ADOPTED_LIMIT {
+        let own = world.core.kcb.adopted.checked_add(number).expect("a slot");
+        let id = world.index(slot::DEVICE);
+        world
+            .core
+            .caps()
+            .copy(id, own, Rights::empty())
+            .expect("an empty slot");
+    }
+    piece(&mut world, 0, BLOCK);
+    assert_eq!(adopt(&mut world), Err(SysError::NoResources));
+    assert!(!is_home(&world, RAM));
+}
