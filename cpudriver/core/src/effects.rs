@@ -7,11 +7,11 @@ use capelin_cap::{CapSpace, Effects, MappingData, Shelter, Slot, SlotIndex, Step
 use crate::bound_irq;
 use crate::dcb::{DcbRef, Wait, held};
 use crate::delivery::{self, Told};
+use crate::hold;
 use crate::kcb::{BoundIrq, Kcb};
 use crate::machine::{Machine, Objects};
 use crate::mapping::{TABLE, level_of};
 use crate::narrow::low32;
-use crate::protocol;
 use crate::state::Core;
 
 /// The parts of a core that deletion changes, beside the capabilities.
@@ -23,6 +23,11 @@ pub(crate) struct KernelEffects<'a, M: Machine> {
     cost: u32,
     has_more: bool,
 }
+
+/// Instructions of deletion in one entry, give or take a step.
+pub(crate) const DELETE_AT_ONCE: u32 = 10_000;
+/// A step of a deletion, besides its effects.
+pub(crate) const STEP_COST: u32 = 1000;
 
 // What the larger effects cost, in instructions, so that deletion knows when an entry
 // has done enough.
@@ -304,6 +309,6 @@ pub(crate) fn drain<M: Machine>(core: &mut Core<M>) -> bool {
 fn drain_step<M: Machine>(core: &mut Core<M>) -> Result<Step, SysError> {
     let (mut caps, mut effects) = KernelEffects::split(core);
     let step = caps.drain(&mut effects);
-    protocol::end_for_those_gone(core);
+    hold::end_for_those_gone(core);
     step
 }

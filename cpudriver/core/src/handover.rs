@@ -13,7 +13,8 @@
 use capelin_abi::{KernelId, ObjectType, PhysAddr, Rights, SysError, Ticket};
 use capelin_cap::{CapRecord, Capability, ExportMode, Object, SlotIndex};
 use capelin_peers::outbox::{RECORD_WORDS, Settled};
-use capelin_peers::{Offer, OfferState, Taker};
+use capelin_peers::shared::OFFERS;
+use capelin_peers::{Offer, OfferState, Outbox, Taker};
 
 use crate::machine::Machine;
 use crate::state::Core;
@@ -83,6 +84,55 @@ pub fn import<M: Machine>(
     ticket: Ticket,
     target: SlotIndex,
 ) -> Result<(), SysError> {
+    let (record, outbox) = offered(core, ticket)?;
+    let own = core.kernel;
+    let take = || outbox.take(own, ticket);
+    core.caps().import_if(&record, target, take)
+}
+
+/// Has what `ticket` hands over to this kernel be owned here, in the empty slot `target`.
+///
+/// # Errors
+/// As [`import`], and [`capelin_cap::adopt_if`]. The offer stands then.
+pub fn adopt<M: Machine>(
+    core: &mut Core<M>,
+    ticket: Ticket,
+    target: SlotIndex,
+) -> Result<(), SysError> {
+    let (record, outbox) = offered(core, ticket)?;
+    let own = core.kernel;
+    let take = || outbox.take(own, ticket);
+    core.caps().adopt_if(&record, target, take)
+}
+
+/// Gives the range of what `ticket` moves home back to what its tombstone was made from.
+///
+/// # Errors
+/// As [`import`], and [`capelin_cap::reclaim_if`]. The offer stands then.
+pub fn reclaim<M: Machine>(core: &mut Core<M>, ticket: Ticket) -> Result<(), SysError> {
+    let (record, outbox) = offered(core, ticket)?;
+    let own = core.kernel;
+    let take = || outbox.take(own, ticket);
+    core.caps().reclaim_if(&record, take)
+}
+
+/// Notes that the kernel which says so by `ticket` has what was moved away from here.
+///
+/// # Errors
+/// As [`import`], and [`capelin_cap::set_owner`]. The offer stands then.
+pub fn set_owner<M: Machine>(core: &mut Core<M>, ticket: Ticket) -> Result<(), SysError> {
+    let (record, outbox) = offered(core, ticket)?;
+    let own = core.kernel;
+    let take = || outbox.take(own, ticket);
+    core.caps().set_owner(&record, take)
+}
+
+/// What `ticket` offers to this kernel, checked against all that is known of homes, and
+/// the outbox to take it from.
+fn offered<M: Machine>(
+    core: &mut Core<M>,
+    ticket: Ticket,
+) -> Result<(CapRecord, &'static Outbox<OFFERS>), SysError> {
     let own = core.kernel;
     if ticket.kernel() == own {
         return Err(SysError::NoSuchTransfer);
@@ -106,8 +156,7 @@ pub fn import<M: Machine>(
         return Err(SysError::InvalidArgument);
     }
     keeps_homes(core, &record)?;
-    core.caps()
-        .import_if(&record, target, || pages.outbox.take(own, ticket))
+    Ok((record, &pages.outbox))
 }
 
 /// Keeps what is in `slot` by a copy in the kernel's own slot `keep`, which nobody can
@@ -182,6 +231,25 @@ pub fn recall<M: Machine>(core: &mut Core<M>, object: &Object) -> Settling {
     }
 }
 
+/// Takes back what `sender`, which has stopped for good, still offers of `object`, or of
+/// what was made of it.
+pub(crate) fn take_back_for(outbox: &Outbox<OFFERS>, sender: KernelId, object: &Object) {
+    let mut first = 0;
+    while let Some((ticket, open)) = outbox.next_open(sender, first) {
+        first = open.entry + 1;
+        // Read once more, as others' records are.
+        let is_in_range = matches!(
+            outbox.state(ticket),
+            Ok((OfferState::Offered, offer))
+                if record_of(&offer).is_ok_and(|record| object.contains(&record))
+        );
+        if is_in_range {
+            // Whoever took it meanwhile was in time.
+            let _ = outbox.withdraw(ticket);
+        }
+    }
+}
+
 /// Whether more offers are to be ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Settling {
@@ -227,11 +295,12 @@ fn words(record: &CapRecord) -> [u64; RECORD_WORDS] {
     [a, b, c, d, e]
 }
 
-/// Whether `sender` may say what the record says: what is moved becomes ours, and a
-/// copy of what is ours, or of the sender's or a third kernel's, stays whose it is.
+/// Whether `sender` may say what the record says: what is moved becomes ours, what is
+/// claimed is the sender's, and a copy of what is ours, or of the sender's or a third kernel's, stays whose it is.
 fn says_who_may(record: &CapRecord, sender: KernelId, own: KernelId) -> bool {
     match record.mode {
-        ExportMode::Move => record.owner == own,
+        ExportMode::Move | ExportMode::HandOver => record.owner == own,
+        ExportMode::Claim => record.owner == sender,
         ExportMode::Copy => record.owner.0 < KernelId::LIMIT && sender.0 < KernelId::LIMIT,
     }
 }

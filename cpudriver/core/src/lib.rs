@@ -15,9 +15,10 @@
 //! | [`log`], [`doorbell_page`], [`operations`], [`kcb`], [`state`] | state |
 //! | [`cspace`], [`mapping`], [`endpoint`] | look-up, and what capabilities say |
 //! | [`report`] | what the kernel says |
-//! | [`handover`], [`protocol`] | capabilities between kernels, and what is held for that |
+//! | [`handover`], [`hold`] | capabilities between kernels, and what is held for that |
 //! | [`delivery`], [`doorbell`], [`bound_irq`] | what comes for a dispatcher, and wakes it |
 //! | [`effects`] | what goes with a capability |
+//! | [`revocation`] | revokes that other kernels have a part in |
 //! | [`interrupts`] | taking them |
 //! | [`address_space`], [`upcall`], [`lifecycle`] | entering a dispatcher, and ending it |
 //! | [`dispatch`] | who is entered next |
@@ -46,6 +47,7 @@ pub mod endpoint;
 pub mod exit;
 pub mod fault;
 pub mod handover;
+pub mod hold;
 pub mod home;
 pub mod interrupts;
 pub mod invoke;
@@ -58,8 +60,8 @@ pub mod message;
 pub mod narrow;
 pub mod operations;
 pub mod preempt;
-pub mod protocol;
 pub mod report;
+pub mod revocation;
 pub mod scheduler;
 pub mod state;
 pub mod syscall;

@@ -6,8 +6,8 @@ use capelin_cap::SlotStore;
 use crate::dcb::{DcbRef, Wait, held};
 use crate::delivery::{Told, event, program_timer, tell};
 use crate::endpoint::{destination, take_back_promise};
+use crate::hold;
 use crate::machine::{Machine, Objects};
-use crate::protocol;
 use crate::state::Core;
 
 /// Ends `dcb` for good and tells its death endpoint. If it was current, nobody
@@ -26,7 +26,7 @@ pub(crate) fn end<M: Machine>(core: &mut Core<M>, dcb: DcbRef, state: Dispatcher
     entry.exit_code = code;
     entry.wait = Wait::Not;
     core.kcb.operations.leave(dcb);
-    protocol::end_for_those_gone(core);
+    hold::end_for_those_gone(core);
     report_end(core, dcb, state, code);
     if core.kcb.first == Some(dcb) {
         // Nobody is there any more to start anything, or to be told: this core is of no use, and

@@ -19,6 +19,26 @@ pub enum Role {
     Free = 0,
     /// It locks an object.
     Lock = 1,
+    /// It revokes an object of this kernel's.
+    Revoke = 2,
+    /// It is another kernel's revoke, in which this one has a part.
+    Part = 3,
+}
+
+/// How far an operation is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Stage {
+    /// It holds something.
+    Begun = 0,
+    /// Of a revoke: this kernel looks whether all have joined.
+    Closing = 1,
+    /// Of a part: nothing is on its way from here any more.
+    Marked = 2,
+    /// Of a revoke: all have marked.
+    Committed = 3,
+    /// Nothing is left here.
+    Swept = 4,
 }
 
 /// One operation.
@@ -31,6 +51,10 @@ pub struct Operation {
     pub owner: Option<DcbRef>,
     /// What it is.
     pub role: Role,
+    /// How far it is.
+    pub stage: Stage,
+    /// The first kernel that hasn't been looked at, in a look at all.
+    pub next: u16,
 }
 
 /// The table; part of [`crate::kcb::Kcb`].
@@ -50,6 +74,8 @@ impl Operation {
         id: OperationId(0),
         owner: None,
         role: Role::Free,
+        stage: Stage::Begun,
+        next: 0,
     };
 }
 
@@ -75,17 +101,96 @@ impl Operations {
         role: Role,
         owner: DcbRef,
     ) -> Result<OperationId, SysError> {
-        let free = self.places.iter().position(|one| one.role == Role::Free);
-        let place = free.ok_or(SysError::NoResources)?;
+        let place = self.free()?;
         self.begun = self.begun.checked_add(1).unwrap_or(1);
         let id = OperationId::new(own, low16(place as u64), self.begun);
         self.places[place] = Operation {
             id,
             owner: Some(owner),
             role,
+            ..Operation::FREE
         };
         self.count += 1;
         Ok(id)
+    }
+
+    /// Gives another kernel's revoke `id` a place here.
+    ///
+    /// # Errors
+    /// `NoResources` while there is no place.
+    pub(crate) fn join(&mut self, id: OperationId) -> Result<(), SysError> {
+        let place = self.free()?;
+        self.places[place] = Operation {
+            id,
+            role: Role::Part,
+            ..Operation::FREE
+        };
+        self.count += 1;
+        Ok(())
+    }
+
+    fn free(&self) -> Result<usize, SysError> {
+        let free = self.places.iter().position(|one| one.role == Role::Free);
+        free.ok_or(SysError::NoResources)
+    }
+
+    /// The operation `id`, a revoke or this kernel's part in one.
+    ///
+    /// # Errors
+    /// `NoSuchOperation`.
+    pub(crate) fn any(&self, id: OperationId) -> Result<&Operation, SysError> {
+        self.places
+            .iter()
+            .find(|one| one.id == id && matches!(one.role, Role::Revoke | Role::Part))
+            .ok_or(SysError::NoSuchOperation)
+    }
+
+    /// This kernel's part in another's revoke `id`.
+    ///
+    /// # Errors
+    /// `NoSuchOperation` when it has none.
+    pub(crate) fn part(&self, id: OperationId) -> Result<&Operation, SysError> {
+        let part = self.any(id)?;
+        if part.role == Role::Part {
+            Ok(part)
+        } else {
+            Err(SysError::NoSuchOperation)
+        }
+    }
+
+    /// The ids of all parts in others' revokes, zero for other places.
+    pub(crate) fn parts(&self) -> [OperationId; HOLDS] {
+        self.places.map(|one| match one.role {
+            Role::Part => one.id,
+            Role::Free | Role::Lock | Role::Revoke => OperationId(0),
+        })
+    }
+
+    /// The place of the operation `id` here.
+    ///
+    /// # Errors
+    /// `NoSuchOperation`.
+    pub(crate) fn place(&self, id: OperationId) -> Result<u16, SysError> {
+        let place = self.places.iter().position(|one| one.id == id);
+        let place = place.ok_or(SysError::NoSuchOperation)?;
+        Ok(low16(place as u64))
+    }
+
+    /// How far the operation `id` is from now on. Its place.
+    ///
+    /// # Errors
+    /// `NoSuchOperation`.
+    pub(crate) fn set_stage(&mut self, id: OperationId, stage: Stage) -> Result<u16, SysError> {
+        let place = self.place(id)?;
+        self.places[index(place.into())].stage = stage;
+        Ok(place)
+    }
+
+    /// Where a look at all kernels for `id` goes on.
+    pub(crate) fn set_next(&mut self, id: OperationId, next: u16) {
+        if let Some(one) = self.places.iter_mut().find(|one| one.id == id) {
+            one.next = next;
+        }
     }
 
     /// The operation `id`, if it is one in that role.

@@ -200,7 +200,11 @@ numbered! {
         /// Kernel: offer a capability to another kernel, which must have been started
         /// or be about to be. x1: source, x2: kernel id | 1 << 16 for a copy
         /// | 1 << 17 for a kernel that this one starts: no other that has the id may take
-        /// it.
+        /// it
+        /// | 1 << 18 to say that this kernel owns the object, for
+        /// [`Invocation::SetOwner`]; nothing leaves
+        /// | 1 << 19 to hand an object over of which other kernels have copies, for
+        /// [`Invocation::Adopt`].
         /// x1 := [`crate::Ticket`], to be given to whoever imports it there. What is
         /// moved is in transit until it has been taken, or is withdrawn.
         /// [`crate::SysError::NoResources`] while as many are offered as can be.
@@ -250,6 +254,39 @@ numbered! {
         /// Kernel: end a lock. x1: [`crate::OperationId`].
         /// [`crate::SysError::NoSuchOperation`] for what isn't one, or not any more.
         Unlock = 66,
+        /// Kernel: begin to revoke an object of this kernel's on all kernels. What is in
+        /// its range can't be used here ([`crate::SysError::Dying`]) until
+        /// [`Invocation::Unmark`]. x1: source, a capability to it, of a type that goes to
+        /// other kernels. x1 := [`crate::OperationId`], for the other kernels.
+        MarkRange = 67,
+        /// Kernel: take part in another kernel's revoke: mark its range here, and take back
+        /// what is on its way from here. x1: [`crate::OperationId`].
+        /// [`crate::SysError::Locked`] for a locked object in the range, and while its
+        /// kernel counts: to be asked again. [`crate::SysError::Dying`] in a range that is
+        /// marked, whose revoke is this one's answer.
+        JoinMark = 68,
+        /// Kernel: have all sweep, if all have marked. x1: [`crate::OperationId`].
+        /// x1 := 0, or 1 while kernel x2 := … hasn't.
+        CommitMark = 69,
+        /// Kernel: remove some of what is in the range of a revoke that is committed. x1:
+        /// [`crate::OperationId`], x2: in a revoke of this kernel's own, the capability to
+        /// keep, or 0 for none. x1 := 0 when nothing is left, 1 when there is.
+        SweepStep = 70,
+        /// Kernel: end a revoke, or this kernel's part in one. x1: [`crate::OperationId`],
+        /// x2: as in [`Invocation::SweepStep`]. A revoke that isn't committed is given up;
+        /// one that is ends when all have swept: x1 := 0, or 1 while kernel x2 := …
+        /// hasn't. A part ends after the revoke ([`crate::SysError::Locked`] before).
+        Unmark = 71,
+        /// Kernel: have what was moved away from here, and is moved home by a ticket, be
+        /// free memory of its ancestor's again. x1: [`crate::Ticket`].
+        Reclaim = 72,
+        /// Kernel: note who has what was moved away from here, as that kernel says. x1:
+        /// [`crate::Ticket`].
+        SetOwner = 73,
+        /// Kernel: own what another kernel hands over, and of which a copy is here. x1:
+        /// [`crate::Ticket`], x2: target (in the caller's CSpace).
+        /// [`crate::SysError::EmptySlot`] when there is no copy here any more.
+        Adopt = 74,
     }
 }
 

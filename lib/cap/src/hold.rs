@@ -71,6 +71,17 @@ enum Kind {
     Mark = 2,
     /// A mark that lies in another, which holds all for it.
     Absorbed = 3,
+    /// A mark that lay in another, which has swept all for it.
+    Answered = 4,
+}
+
+/// How an operation ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// It was given up: marks that lay in its range hold again.
+    GivenUp,
+    /// It is complete on all kernels: so are revokes that lay in its range.
+    Complete,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -110,7 +121,7 @@ impl Hold {
         match self.kind {
             Kind::Lock => is_same(&self.probe(), slot),
             Kind::Mark => is_of(&self.probe(), slot),
-            Kind::Absorbed => false,
+            Kind::Absorbed | Kind::Answered => false,
         }
     }
 }
@@ -156,7 +167,7 @@ impl Holds {
             if hold.covers(slot) {
                 match hold.kind {
                     Kind::Mark => return Err(SysError::Dying),
-                    Kind::Lock | Kind::Absorbed => result = Err(SysError::Locked),
+                    Kind::Lock | Kind::Absorbed | Kind::Answered => result = Err(SysError::Locked),
                 }
             }
         }
@@ -190,7 +201,8 @@ impl Holds {
         }
         self.add(operation, object, Kind::Mark)?;
         for hold in self.entries.iter_mut().flatten() {
-            if hold.operation != operation && mark.covers(&hold.probe()) {
+            let is_mark = hold.kind != Kind::Answered && hold.operation != operation;
+            if is_mark && mark.covers(&hold.probe()) {
                 hold.kind = Kind::Absorbed;
             }
         }
@@ -272,12 +284,38 @@ impl Holds {
         }
     }
 
-    /// Ends the hold of `operation`. Marks that lay in it and in no other hold again: it
-    /// may have been given up before it swept.
+    /// The object that `operation` holds.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when it holds none.
+    pub(crate) fn object(&self, operation: OperationId) -> Result<Slot, SysError> {
+        let of = |hold: &&Hold| hold.operation == operation;
+        let hold = self.entries.iter().flatten().find(of);
+        hold.map(Hold::probe).ok_or(SysError::InvalidArgument)
+    }
+
+    /// The object that `operation` has marked: [`crate::Mdb::marked_object`].
+    pub(crate) fn marked_object(&self, operation: OperationId) -> Result<Object, SysError> {
+        let of = |hold: &&Hold| hold.operation == operation;
+        match self.entries.iter().flatten().find(of) {
+            Some(hold) if hold.kind == Kind::Absorbed => Err(SysError::Dying),
+            Some(hold) if hold.kind != Kind::Lock => Ok(Object::of(&hold.probe())),
+            _ => Err(SysError::NoSuchOperation),
+        }
+    }
+
+    /// Whether another operation has done all that `operation` was to do.
+    pub(crate) fn is_answered(&self, operation: OperationId) -> bool {
+        let answered = |hold: &Hold| hold.operation == operation && hold.kind == Kind::Answered;
+        self.entries.iter().flatten().any(answered)
+    }
+
+    /// Ends the hold of `operation`. Marks that lay in it and in no other hold again, if
+    /// it was given up; or there is nothing left for them to do.
     ///
     /// # Errors
     /// `InvalidArgument` when it has none.
-    pub(crate) fn release(&mut self, operation: OperationId) -> Result<(), SysError> {
+    pub(crate) fn release(&mut self, operation: OperationId, end: End) -> Result<(), SysError> {
         let is_its =
             |entry: &&mut Option<Hold>| entry.is_some_and(|hold| hold.operation == operation);
         let entry = self.entries.iter_mut().find(is_its);
@@ -291,11 +329,14 @@ impl Holds {
                     ..*other
                 };
                 other.operation != hold.operation
-                    && other.kind != Kind::Lock
+                    && matches!(other.kind, Kind::Mark | Kind::Absorbed)
                     && around.covers(&hold.probe())
             };
             if hold.kind == Kind::Absorbed && !left.iter().flatten().any(contains) {
-                hold.kind = Kind::Mark;
+                hold.kind = match end {
+                    End::GivenUp => Kind::Mark,
+                    End::Complete => Kind::Answered,
+                };
             }
         }
         Ok(())

@@ -15,6 +15,7 @@ use crate::record::{CapRecord, ExportMode};
 use crate::segment::SlotIndex;
 use crate::slot::{Slot, SlotFlags, State};
 use crate::store::SlotStore;
+use crate::transfer::note_handed_over;
 
 /// Puts the capability that `record` describes into the empty slot `dst`.
 ///
@@ -67,6 +68,8 @@ pub fn import_if<S: SlotStore>(
     let before = mdb.last_not_after(store, &slot);
     let is_known = !before.is_none() && is_same(store.slot(before), &slot);
     match record.mode {
+        // These have operations of their own.
+        ExportMode::Claim | ExportMode::HandOver => Err(SysError::InvalidArgument),
         ExportMode::Move if record.owner != mdb.kernel() => Err(SysError::InvalidArgument),
         ExportMode::Move if is_known => bring_home(store, mdb, before, &slot, dst, take),
         ExportMode::Move => adopt(store, mdb, before, slot, record, dst, take),
@@ -75,6 +78,60 @@ pub fn import_if<S: SlotStore>(
         }
         ExportMode::Copy => take_foreign(store, mdb, is_known, before, slot, dst, take),
     }
+}
+
+/// Puts the object of `record`, which its owner hands over to this kernel, into the empty
+/// slot `dst`: copies of it are here, and they and others elsewhere stay what they are.
+/// `take` as in [`import_if`].
+///
+/// The copies here name the old owner until one of them takes over from the capability in
+/// `dst`: an owner's name in a foreign capability is where to ask first.
+///
+/// # Errors
+/// As [`import`]; `InvalidArgument` for a record that hands nothing over to this kernel;
+/// `EmptySlot` where no copy is here any more, so that another kernel has to be asked.
+pub fn adopt_if<S: SlotStore>(
+    store: &mut S,
+    mdb: &mut Mdb,
+    record: &CapRecord,
+    dst: SlotIndex,
+    take: impl FnOnce() -> Result<(), SysError>,
+) -> Result<(), SysError> {
+    vacant(store, dst)?;
+    if record.mode != ExportMode::HandOver || record.owner != mdb.kernel() {
+        return Err(SysError::InvalidArgument);
+    }
+    check_range(&record.capability)?;
+    if !record.mode.takes(record.capability.kind) {
+        return Err(SysError::WrongType);
+    }
+    let mut slot = Slot::holding(&record.capability, record.owner);
+    slot.set_flags(SlotFlags::EXECUTABLE, record.is_executable);
+    mdb.holds.check(&slot)?;
+    let tombstone = mdb.tombstone(store, &slot);
+    let mut copy = mdb.last_not_after(store, &slot);
+    if Some(copy) == tombstone {
+        copy = mdb.other_copy(store, copy);
+    }
+    if copy.is_none() || !is_same(store.slot(copy), &slot) {
+        return Err(SysError::EmptySlot);
+    }
+    let known = store.slot(copy);
+    if mdb.owns(known) || known.is_executable() != slot.is_executable() {
+        return Err(SysError::RangeInUse);
+    }
+    if let Some(tombstone) = tombstone {
+        take()?;
+        come_home(store, mdb, tombstone, &slot, dst);
+    } else {
+        slot.set_flags(SlotFlags::REMOTE_ANCESTORS, record.has_ancestors);
+        slot.set_flags(SlotFlags::REMOTE_FRAME, record.is_in_frame);
+        slot.set_depth_of(known);
+        take()?;
+        mdb.insert_beside(store, copy, dst, slot);
+    }
+    note_handed_over(store, mdb, dst);
+    Ok(())
 }
 
 /// A moved capability returns to the kernel that has its tombstone.
@@ -92,6 +149,18 @@ fn bring_home<S: SlotStore>(
         return Err(SysError::RangeInUse);
     }
     take()?;
+    come_home(store, mdb, tombstone, slot, dst);
+    Ok(())
+}
+
+/// `slot` takes the place of its tombstone.
+fn come_home<S: SlotStore>(
+    store: &mut S,
+    mdb: &mut Mdb,
+    tombstone: SlotIndex,
+    slot: &Slot,
+    dst: SlotIndex,
+) {
     mdb.move_node(store, tombstone, dst);
     // What the tombstone remembers of its ancestors holds again.
     let here = store.slot_mut(dst);
@@ -100,7 +169,6 @@ fn bring_home<S: SlotStore>(
     here.set_executable_as(slot);
     here.data = slot.data;
     mdb.set_remote_flag(store, dst, SlotFlags::TOMBSTONE, false);
-    Ok(())
 }
 
 /// A moved capability arrives for the first time.
@@ -175,7 +243,8 @@ fn take_foreign<S: SlotStore>(
         }
         let is_as_known =
             copy.is_none() || store.slot(copy).is_executable() == slot.is_executable();
-        if store.slot(before).owner() != slot.owner() || !is_as_known {
+        // Whom it names as its owner is where to ask first: it may have been handed over.
+        if mdb.owns(store.slot(before)) || !is_as_known {
             return Err(SysError::RangeInUse);
         }
         slot.set_depth_of(store.slot(before));

@@ -62,13 +62,16 @@ pub use delete::{Step, delete, drain};
 pub use delete_list::DeleteList;
 pub use derive::{derive, derive_mapping};
 pub use executable::make_executable;
-pub use hold::{HOLDS, Object, OperationId};
+pub use hold::{End, HOLDS, Object, OperationId};
 pub use identify::{Identity, identify};
-pub use import::{import, import_if};
+pub use import::{adopt_if, import, import_if};
 pub use mapping::MappingData;
 pub use mdb::Mdb;
 pub use mint::{Mint, mint};
-pub use protocol::{lock_object, mark_range, set_owner, sweep_step, unlock_object, unmark};
+pub use protocol::{
+    begin_revoke, finish_revoke, lock_object, mark_range, reclaim_if, set_owner, sweep_step,
+    unlock_object, unmark,
+};
 pub use record::{CapRecord, ExportMode};
 pub use retype::{Retype, RetypeRequest, finish, retype, retype_first};
 pub use revoke::revoke;

@@ -11,13 +11,13 @@
 
 use core::cmp::Ordering;
 
-use capelin_abi::{KernelId, PhysAddr};
+use capelin_abi::{KernelId, OperationId, PhysAddr, SysError};
 
 use crate::balance::{
     Sums, after_insertion, after_removal, lower, lower_below, raise, refresh_up, replace_child,
     set_parent,
 };
-use crate::hold::Holds;
+use crate::hold::{Holds, Object};
 use crate::key::{ADDRESS_MASK, compare};
 use crate::segment::SlotIndex;
 use crate::slot::{Slot, SlotFlags, State};
@@ -76,6 +76,15 @@ impl Mdb {
     #[must_use]
     pub const fn has_holds(&self) -> bool {
         !self.holds.is_empty()
+    }
+
+    /// The object that `operation` has marked.
+    ///
+    /// # Errors
+    /// `NoSuchOperation` when it has marked none; `Dying` when its mark lies in another,
+    /// whose revoke is its answer.
+    pub fn marked_object(&self, operation: OperationId) -> Result<Object, SysError> {
+        self.holds.marked_object(operation)
     }
 
     /// Notes that a capability was put around others, or into one of a type that

@@ -30,6 +30,11 @@ pub enum ExportMode {
     Move = 1,
     /// The receiver gets a foreign copy.
     Copy = 2,
+    /// Nothing travels: the sender says that it owns the object.
+    Claim = 3,
+    /// A move to a kernel that has a foreign copy, and others may have, too: they keep
+    /// theirs.
+    HandOver = 4,
 }
 
 impl ExportMode {
@@ -37,7 +42,7 @@ impl ExportMode {
     #[must_use]
     pub const fn takes(self, kind: ObjectType) -> bool {
         match self {
-            Self::Move => matches!(
+            Self::Move | Self::Claim => matches!(
                 kind,
                 ObjectType::Ram
                     | ObjectType::Frame
@@ -45,6 +50,7 @@ impl ExportMode {
                     | ObjectType::PhysAddr
                     | ObjectType::EndpointUmp
             ),
+            Self::HandOver => matches!(kind, ObjectType::Frame | ObjectType::EndpointUmp),
             Self::Copy => {
                 matches!(
                     kind,
@@ -122,6 +128,8 @@ impl CapRecord {
         let mode = match (head >> 16) as u8 {
             1 => ExportMode::Move,
             2 => ExportMode::Copy,
+            3 => ExportMode::Claim,
+            4 => ExportMode::HandOver,
             _ => return Err(SysError::InvalidArgument),
         };
         let flags = head >> 24 & 0xff;
@@ -201,6 +209,10 @@ mod tests {
         assert_eq!(with(0, head | 0xff), Err(SysError::WrongType));
         assert_eq!(with(0, head | 0x80 << 8), Err(SysError::InvalidArgument));
         assert_eq!(with(0, head | 0xf << 16), Err(SysError::InvalidArgument));
+        for none in [0, 5] {
+            let word = head & !(0xff << 16) | none << 16;
+            assert_eq!(with(0, word), Err(SysError::InvalidArgument));
+        }
         assert_eq!(with(0, head | 8 << 24), Err(SysError::InvalidArgument));
         assert_eq!(with(0, head | 512 << 32), Err(SysError::InvalidArgument));
         assert_eq!(

@@ -294,6 +294,16 @@ impl Mdb {
         })
     }
 
+    /// The tombstone of the object that `slot`, in the tree or not, names.
+    pub(crate) fn tombstone<S: SlotStore>(&self, store: &S, slot: &Slot) -> Option<SlotIndex> {
+        // Foreign copies may lie beside it, and aren't remote: they are here.
+        let last = self.last_remote(store, |other| {
+            compare_objects(other, slot) != Ordering::Greater
+        });
+        let is_it = |other: &Slot| is_same(other, slot) && other.is_tombstone();
+        (!last.is_none() && is_it(store.slot(last))).then_some(last)
+    }
+
     /// Whether `node`, a copy of it or a descendant is a tombstone, is in transit or
     /// has copies on other kernels.
     #[must_use]

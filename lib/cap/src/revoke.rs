@@ -71,7 +71,7 @@ pub fn revoke<S: SlotStore, E: Effects>(
 }
 
 /// Whether the slot `index` lies in the memory that its capability names.
-fn lies_within<S: SlotStore>(store: &S, index: SlotIndex) -> bool {
+pub(crate) fn lies_within<S: SlotStore>(store: &S, index: SlotIndex) -> bool {
     let slot = store.slot(index);
     if !is_divided(slot.kind()) {
         return false;

@@ -273,9 +273,54 @@ impl<'a, S: SlotStore> CapSpace<'a, S> {
         crate::unmark(&mut self.database.mdb, operation)
     }
 
+    /// See [`crate::begin_revoke()`].
+    #[inline(always)]
+    pub fn begin_revoke(
+        &mut self,
+        slot: SlotIndex,
+        operation: OperationId,
+    ) -> Result<Object, SysError> {
+        crate::begin_revoke(self.slots, &mut self.database.mdb, slot, operation)
+    }
+
+    /// See [`crate::finish_revoke()`].
+    #[inline(always)]
+    pub fn finish_revoke(
+        &mut self,
+        operation: OperationId,
+        keep: SlotIndex,
+    ) -> Result<(), SysError> {
+        crate::finish_revoke(self.slots, &mut self.database.mdb, operation, keep)
+    }
+
     /// See [`crate::set_owner()`].
     #[inline(always)]
-    pub fn set_owner(&mut self, object: &Object, owner: KernelId) -> Result<(), SysError> {
-        crate::set_owner(self.slots, &mut self.database.mdb, object, owner)
+    pub fn set_owner(
+        &mut self,
+        record: &CapRecord,
+        take: impl FnOnce() -> Result<(), SysError>,
+    ) -> Result<(), SysError> {
+        crate::set_owner(self.slots, &mut self.database.mdb, record, take)
+    }
+
+    /// See [`crate::reclaim_if()`].
+    #[inline(always)]
+    pub fn reclaim_if(
+        &mut self,
+        record: &CapRecord,
+        take: impl FnOnce() -> Result<(), SysError>,
+    ) -> Result<(), SysError> {
+        crate::reclaim_if(self.slots, &mut self.database.mdb, record, take)
+    }
+
+    /// See [`crate::adopt_if()`].
+    #[inline(always)]
+    pub fn adopt_if(
+        &mut self,
+        record: &CapRecord,
+        to: SlotIndex,
+        take: impl FnOnce() -> Result<(), SysError>,
+    ) -> Result<(), SysError> {
+        crate::adopt_if(self.slots, &mut self.database.mdb, record, to, take)
     }
 }

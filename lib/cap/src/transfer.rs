@@ -38,9 +38,10 @@ use crate::store::SlotStore;
 /// # Errors
 /// For the slot as [`crate::copy()`]; `InvalidArgument` for a receiver that is
 /// this kernel or can't exist; `WrongType` for a type that doesn't travel so;
-/// `Foreign` for moving what another kernel owns. Move: `ThroughMonitor` with copies
-/// elsewhere or parts moved away, `HasRelations` with local copies, mappings or
-/// other descendants. Copy: `NoResources` with 2^31 on their way.
+/// `Foreign` for moving or claiming what another kernel owns. Move: `ThroughMonitor` with
+/// copies elsewhere or parts moved away, `HasRelations` with local copies, mappings or
+/// other descendants. Hand-over: the same, but copies elsewhere stay; `Locked` while some
+/// are on their way. Copy: `NoResources` with 2^31 on their way.
 pub fn export<S: SlotStore>(
     store: &mut S,
     mdb: &mut Mdb,
@@ -56,7 +57,7 @@ pub fn export<S: SlotStore>(
         return Err(SysError::WrongType);
     }
     let is_owned = mdb.owns(&slot);
-    if !is_owned && mode == ExportMode::Move {
+    if !is_owned && mode != ExportMode::Copy {
         return Err(SysError::Foreign);
     }
     let mut record = CapRecord {
@@ -86,6 +87,20 @@ pub fn export<S: SlotStore>(
             }
             note_copies(store, mdb, noting, noted + 1);
         }
+        ExportMode::Claim => record.owner = mdb.kernel(),
+        ExportMode::HandOver => {
+            if mdb.has_remote_descendants(store, index) {
+                return Err(SysError::ThroughMonitor);
+            }
+            if mdb.has_copies(store, index) || mdb.has_descendants(store, index) {
+                return Err(SysError::HasRelations);
+            }
+            if slot.has_flags(SlotFlags::REMOTE_COPIES) && slot.progress & !ARRIVED != 0 {
+                return Err(SysError::Locked);
+            }
+            store.slot_mut(index).progress = u32::from(to.0);
+            mdb.set_state(store, index, State::InTransit);
+        }
         ExportMode::Move => {
             if mdb.has_remote_relations(store, index) {
                 return Err(SysError::ThroughMonitor);
@@ -110,7 +125,7 @@ pub fn commit<S: SlotStore>(
     mdb: &mut Mdb,
     record: &CapRecord,
 ) -> Result<(), SysError> {
-    if is_passed_on(mdb, record) {
+    if leaves_no_trace(mdb, record) {
         return Ok(());
     }
     let index = under_way(store, mdb, record)?;
@@ -130,6 +145,7 @@ pub fn commit<S: SlotStore>(
     tombstone.data = [0; 2];
     tombstone.progress = 0;
     tombstone.set_flags(SlotFlags::EXECUTABLE, false);
+    tombstone.set_flags(SlotFlags::REMOTE_COPIES, false);
     tombstone.set_flags(SlotFlags::TOMBSTONE, true);
     mdb.set_state(store, index, State::Live);
     Ok(())
@@ -145,7 +161,7 @@ pub fn abort<S: SlotStore>(
     mdb: &mut Mdb,
     record: &CapRecord,
 ) -> Result<(), SysError> {
-    if is_passed_on(mdb, record) {
+    if leaves_no_trace(mdb, record) {
         return Ok(());
     }
     let index = under_way(store, mdb, record)?;
@@ -153,15 +169,21 @@ pub fn abort<S: SlotStore>(
         let noted = store.slot(index).progress;
         note_copies(store, mdb, index, noted - 1);
     } else {
-        store.slot_mut(index).progress = 0;
+        let has_copies = store.slot(index).has_flags(SlotFlags::REMOTE_COPIES);
+        store.slot_mut(index).progress = if has_copies { ARRIVED } else { 0 };
         mdb.set_state(store, index, State::Live);
     }
     Ok(())
 }
 
-/// Whether `record` is a copy of what another kernel owns: nothing here notes those.
-fn is_passed_on(mdb: &Mdb, record: &CapRecord) -> bool {
-    record.mode == ExportMode::Copy && record.owner != mdb.kernel()
+/// Whether nothing here notes `record`: it is a copy of what another kernel owns, or only
+/// says something.
+fn leaves_no_trace(mdb: &Mdb, record: &CapRecord) -> bool {
+    match record.mode {
+        ExportMode::Copy => record.owner != mdb.kernel(),
+        ExportMode::Claim => true,
+        ExportMode::Move | ExportMode::HandOver => false,
+    }
 }
 
 /// The slot that a transfer is noted in. It is found by its range: it may have been
@@ -175,12 +197,15 @@ fn under_way<S: SlotStore>(
     let found = match record.mode {
         ExportMode::Copy => noting_copy(store, mdb, &probe)
             .filter(|&index| store.slot(index).progress & !ARRIVED != 0),
-        ExportMode::Move => Some(mdb.last_not_after(store, &probe)).filter(|&index| {
-            let is_to = |slot: &Slot| {
-                slot.state() == State::InTransit && slot.progress == u32::from(record.owner.0)
-            };
-            !index.is_none() && is_same(store.slot(index), &probe) && is_to(store.slot(index))
-        }),
+        ExportMode::Claim => None,
+        ExportMode::Move | ExportMode::HandOver => {
+            Some(mdb.last_not_after(store, &probe)).filter(|&index| {
+                let is_to = |slot: &Slot| {
+                    slot.state() == State::InTransit && slot.progress == u32::from(record.owner.0)
+                };
+                !index.is_none() && is_same(store.slot(index), &probe) && is_to(store.slot(index))
+            })
+        }
     };
     found.ok_or(SysError::EmptySlot)
 }
@@ -199,7 +224,8 @@ fn note_copies<S: SlotStore>(store: &mut S, mdb: &Mdb, index: SlotIndex, noted: 
     mdb.set_remote_flag(store, index, SlotFlags::REMOTE_COPIES, noted != 0);
 }
 
-/// Hands what `from` notes of copies elsewhere on to `to`, a copy of it.
+/// Hands what `from` notes of copies elsewhere on to `to`, a copy of it; and that it is
+/// owned here: when an object was handed over, copies of its were here as another's.
 pub(crate) fn hand_on_copies<S: SlotStore>(
     store: &mut S,
     mdb: &Mdb,
@@ -209,6 +235,29 @@ pub(crate) fn hand_on_copies<S: SlotStore>(
     let noted = store.slot(from).progress;
     note_copies(store, mdb, from, 0);
     note_copies(store, mdb, to, noted);
+    if !mdb.owns(store.slot(to)) {
+        let flags = store.slot(from).flags();
+        let owned = store.slot_mut(to);
+        owned.set_owner(mdb.kernel());
+        for flag in [SlotFlags::REMOTE_ANCESTORS, SlotFlags::REMOTE_FRAME] {
+            owned.set_flags(flag, flags.contains(flag));
+        }
+    }
+}
+
+/// The object that was handed over to this kernel, of which there are copies elsewhere, is
+/// owned by the capability in `index` now.
+pub(crate) fn note_handed_over<S: SlotStore>(store: &mut S, mdb: &Mdb, index: SlotIndex) {
+    note_copies(store, mdb, index, ARRIVED);
+}
+
+/// No copies of the object in `index` are elsewhere any more.
+pub(crate) fn forget_copies<S: SlotStore>(store: &mut S, mdb: &Mdb, index: SlotIndex) {
+    let slot = store.slot(index);
+    if slot.has_flags(SlotFlags::REMOTE_COPIES) {
+        let on_their_way = slot.progress & !ARRIVED;
+        note_copies(store, mdb, index, on_their_way);
+    }
 }
 
 /// Removes a tombstone: the kernel that it was moved to has given the object up,
@@ -262,7 +311,7 @@ pub fn unpin<S: SlotStore>(store: &mut S, index: SlotIndex) -> Result<(), SysErr
 ///
 /// # Errors
 /// `NoSuchSlot`, `EmptySlot`, `Dying`; `Foreign` for what another kernel owns;
-/// `WrongType` for what has no copies on other kernels.
+/// `Locked` on its way; `WrongType` for what has no copies on other kernels.
 pub fn set_remote_copies<S: SlotStore>(
     store: &mut S,
     mdb: &mut Mdb,
@@ -272,6 +321,9 @@ pub fn set_remote_copies<S: SlotStore>(
     let slot = *occupied(store, index)?;
     if !mdb.owns(&slot) {
         return Err(SysError::Foreign);
+    }
+    if slot.state() == State::InTransit {
+        return Err(SysError::Locked);
     }
     if !ExportMode::Copy.takes(slot.kind()) {
         return Err(SysError::WrongType);

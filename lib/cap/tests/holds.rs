@@ -6,8 +6,8 @@ mod peers;
 
 use capelin_abi::{KernelId, ObjectType, PhysAddr, Rights, SysError};
 use capelin_cap::{
-    Capability, ExportMode, Object, OperationId, State, Step, create, lock_object, mark_range,
-    set_owner, sweep_step, unlock_object, unmark,
+    CapRecord, Capability, ExportMode, Object, OperationId, State, Step, begin_revoke, create,
+    finish_revoke, lock_object, mark_range, set_owner, sweep_step, unlock_object, unmark,
 };
 use peers::{PAGE, Peer, RAM, at_index};
 
@@ -331,20 +331,117 @@ fn a_tombstone_learns_who_holds_it() {
     let mut a = peer();
     let mut b = Peer::new(1);
     a.make(41, Ram, 0, 4 * PAGE, 42);
-    let object = Object::of(a.slot(42));
-    let rehome = |peer: &mut Peer, object: &Object, owner| {
-        set_owner(&mut peer.arena, &mut peer.mdb, object, KernelId(owner))
-    };
-    assert_eq!(rehome(&mut a, &object, 2), Err(SysError::EmptySlot));
     peers::hand_over(&mut a, 42, &mut b, 42).expect("nobody has it");
-    assert_eq!(rehome(&mut a, &object, 2), Ok(()));
+    assert_eq!(
+        a.export(42, 2, ExportMode::Claim).map(drop),
+        Err(SysError::Foreign)
+    );
+    let claim = b.export(42, 0, ExportMode::Claim).expect("it is there");
+    assert_eq!(b.commit(&claim), Ok(()));
+    assert_eq!(b.abort(&claim), Ok(()));
+    assert_eq!(b.copy(42, 43), Ok(()));
+    let rehome = |peer: &mut Peer, record: &CapRecord| {
+        set_owner(&mut peer.arena, &mut peer.mdb, record, || Ok(()))
+    };
+    let by = |owner| CapRecord {
+        owner: KernelId(owner),
+        ..claim
+    };
+    assert_eq!(rehome(&mut a, &by(2)), Ok(()));
     assert_eq!(a.slot(42).owner(), KernelId(2));
     assert!(a.slot(42).is_tombstone());
-    assert_eq!(rehome(&mut a, &object, 0), Err(SysError::InvalidArgument));
-    assert_eq!(rehome(&mut a, &object, 512), Err(SysError::InvalidArgument));
-    let other = Object {
-        size: PAGE,
-        ..object
+    // Not before it is taken.
+    let gone = set_owner(&mut a.arena, &mut a.mdb, &claim, || {
+        Err(SysError::NoSuchTransfer)
+    });
+    assert_eq!(gone, Err(SysError::NoSuchTransfer));
+    assert_eq!(a.slot(42).owner(), KernelId(2));
+    assert_eq!(rehome(&mut a, &by(0)), Err(SysError::InvalidArgument));
+    assert_eq!(rehome(&mut a, &by(512)), Err(SysError::InvalidArgument));
+    let mut other = claim;
+    other.capability.size = PAGE;
+    assert_eq!(rehome(&mut a, &other), Err(SysError::EmptySlot));
+    other = claim;
+    other.mode = ExportMode::Move;
+    assert_eq!(rehome(&mut a, &other), Err(SysError::WrongType));
+    assert_eq!(rehome(&mut b, &by(2)), Err(SysError::EmptySlot));
+    a.assert_sound();
+}
+
+/// The keeper's tombstone of what is revoked isn't the revoker's to remove: its memory
+/// would be made anew here, and be its owner's there.
+#[test]
+fn the_tombstone_of_what_is_revoked_stays() {
+    let (mut a, mut b) = (peer(), Peer::new(1));
+    a.make(41, Frame, 0, 4 * PAGE, 42);
+    peers::hand_over(&mut a, 42, &mut b, 42).expect("nobody has it");
+    for at in [43, 44, 45] {
+        let copied = b.export(42, 0, ExportMode::Copy).expect("a frame");
+        a.import(&copied, at).expect("beside its tombstone");
+        b.commit(&copied).expect("it is under way");
+    }
+    a.part(44, 46, PAGE, PAGE).expect("a part");
+    let object = Object::of(b.slot(42));
+    mark_range(&mut a.mdb, &object, ONE).expect("nothing is locked");
+    assert_eq!(sweep(&mut a, ONE, 0), Ok(()));
+    assert_eq!(
+        finish_revoke(&mut a.arena, &mut a.mdb, ONE, at_index(0)),
+        Ok(())
+    );
+    assert_eq!(a.all(), [41, 42]);
+    assert!(a.slot(42).is_tombstone());
+    assert_eq!(a.retype(41, Frame, 0, PAGE, 43), Err(SysError::RangeInUse));
+}
+
+/// A revoke within another's range is complete with that; what isn't swept isn't over.
+#[test]
+fn a_revoke_answers_those_in_its_range() {
+    let mut a = peer();
+    a.make(41, Ram, 0, 16 * PAGE, 42);
+    a.make(42, Frame, 0, PAGE, 43);
+    a.make(42, Frame, PAGE, PAGE, 44);
+    let finish = |peer: &mut Peer, operation, keep| {
+        finish_revoke(&mut peer.arena, &mut peer.mdb, operation, at_index(keep))
     };
-    assert_eq!(rehome(&mut a, &other, 1), Err(SysError::EmptySlot));
+    let begin = |peer: &mut Peer, at, operation| {
+        begin_revoke(&peer.arena, &mut peer.mdb, at_index(at), operation).map(drop)
+    };
+    assert_eq!(begin(&mut a, 43, ONE), Ok(()));
+    assert_eq!(begin(&mut a, 42, TWO), Ok(()));
+    assert_eq!(a.mdb.marked_object(ONE), Err(SysError::Dying));
+    assert_eq!(a.mdb.marked_object(TWO).map(|object| object.base), Ok(RAM));
+    assert_eq!(
+        a.mdb.marked_object(OperationId(9)),
+        Err(SysError::NoSuchOperation)
+    );
+    assert_eq!(finish(&mut a, TWO, 42), LOCKED, "not swept");
+    assert_eq!(
+        sweep(&mut a, TWO, 44),
+        Err(SysError::InvalidArgument),
+        "not a copy"
+    );
+    assert_eq!(sweep(&mut a, TWO, 42), Ok(()));
+    assert_eq!(finish(&mut a, TWO, 41), Err(SysError::InvalidArgument));
+    assert_eq!(finish(&mut a, TWO, 42), Ok(()));
+    assert_eq!(a.all(), [41, 42]);
+    // Nothing is left for the inner one to do, and it holds nothing: what is made now is
+    // another's.
+    a.make(42, Frame, 0, PAGE, 45);
+    assert_eq!(sweep(&mut a, ONE, 0), Ok(()));
+    assert_eq!(a.copy(45, 46), Ok(()));
+    assert_eq!(
+        begin(&mut a, 42, TWO),
+        Ok(()),
+        "not around an inner one that holds"
+    );
+    assert_eq!(unmark(&mut a.mdb, TWO), Ok(()));
+    assert_eq!(a.copy(45, 47), Ok(()));
+    assert_eq!(finish(&mut a, ONE, 0), Ok(()));
+    assert!(!a.mdb.has_holds());
+    // Memory that nothing else could make isn't swept away.
+    assert_eq!(begin(&mut a, 41, ONE), Ok(()));
+    assert_eq!(sweep(&mut a, ONE, 0), Err(SysError::LastCopy));
+    assert_eq!(sweep(&mut a, ONE, 41), Ok(()));
+    assert_eq!(finish(&mut a, ONE, 41), Ok(()));
+    assert_eq!(a.all(), [41]);
 }

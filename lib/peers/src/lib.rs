@@ -15,11 +15,13 @@
 //!   doorbell     words that other kernels set bits of
 //!   generations  of the doorbell's words; others only read
 //!   outbox       capabilities that are offered to other kernels
+//!   board        revokes of the kernel's, and its part in others'
 //! ```
 //!
 //! | module | holds |
 //! | --- | --- |
 //! | [`table`] | the table: who runs where, whose memory is whose home |
+//! | [`board`] | how far a revoke over all kernels is |
 //! | [`outbox`] | an offer's life: offered, taken or withdrawn, settled |
 //! | [`shared`] | the pages of one kernel that others map |
 //!
@@ -33,10 +35,12 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod board;
 pub mod outbox;
 pub mod shared;
 pub mod table;
 
+pub use board::Board;
 pub use outbox::{Offer, OfferState, Outbox, Taker};
 pub use shared::SharedPages;
 pub use table::{Gap, Home, PeerError, PeerTable};
@@ -44,7 +48,7 @@ pub use table::{Gap, Home, PeerError, PeerTable};
 /// The atomics: loom's where it checks.
 mod sync {
     #[cfg(not(loom))]
-    pub(crate) use core::sync::atomic::{AtomicU64, Ordering};
+    pub(crate) use core::sync::atomic::{AtomicU64, Ordering, fence};
     #[cfg(loom)]
-    pub(crate) use loom::sync::atomic::{AtomicU64, Ordering};
+    pub(crate) use loom::sync::atomic::{AtomicU64, Ordering, fence};
 }

@@ -4,13 +4,14 @@
 #[cfg(not(loom))]
 use capelin_abi::PAGE_SIZE;
 
+use crate::board::Board;
 use crate::outbox::Outbox;
 use crate::sync::AtomicU64;
 
 /// Words of a doorbell page.
 pub const DOORBELL_WORDS: usize = 512;
 /// Offers that a kernel can have at one time.
-pub const OFFERS: usize = 128;
+pub const OFFERS: usize = 120;
 
 /// See the module documentation. Zeroed memory is one in which nothing is rung or
 /// offered.
@@ -24,6 +25,8 @@ pub struct SharedPages {
     pub generations: [AtomicU64; DOORBELL_WORDS],
     /// What the owner offers to other kernels.
     pub outbox: Outbox<OFFERS>,
+    /// How far revokes are that it began, or has a part in.
+    pub board: Board,
 }
 
 #[cfg(not(loom))]
@@ -38,6 +41,7 @@ impl SharedPages {
             doorbell: [const { AtomicU64::new(0) }; DOORBELL_WORDS],
             generations: [const { AtomicU64::new(0) }; DOORBELL_WORDS],
             outbox: Outbox::empty(),
+            board: Board::empty(),
         }
     }
 }

@@ -3,7 +3,8 @@
 #![cfg(loom)]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use capelin_abi::{KernelId, Ticket};
+use capelin_abi::{KernelId, ObjectType, OperationId, Ticket};
+use capelin_peers::board::{Board, Phase, Range};
 use capelin_peers::outbox::{Offer, Outbox, RECORD_WORDS, Taker};
 use loom::sync::Arc;
 use loom::thread;
@@ -116,5 +117,66 @@ fn a_settled_entry_is_written_after_the_receiver_has_read() {
             outbox.offer(SENDER, &offer(6)).unwrap();
         }
         assert_eq!(receiver.join().unwrap(), Some(5));
+    });
+}
+
+/// A kernel joins a revoke while another commits it and a third sweeps already: if it has
+/// joined, nothing that it offered is taken after the sweep has begun. (Here the owner
+/// doesn't look who has joined: it may have counted an earlier part.)
+#[test]
+fn nothing_is_taken_once_a_revoke_is_committed() {
+    const ID: OperationId = OperationId::new(KernelId(0), 3, 1);
+    let range = Range {
+        kind: ObjectType::Frame,
+        base: 0x1000,
+        size: 0x1000,
+    };
+    loom::model(move || {
+        let board = Arc::new(Board::new());
+        let outbox = Arc::new(Outbox::<1>::new());
+        board.show(ID, &range).unwrap();
+        let ticket = outbox.offer(SENDER, &offer(7)).unwrap();
+        let phase = |board: &Board| board.revoke(ID).unwrap().0;
+        let joining = {
+            let (board, outbox) = (Arc::clone(&board), Arc::clone(&outbox));
+            thread::spawn(move || {
+                let _ = outbox.withdraw(ticket);
+                phase(&board) == Phase::Marking
+            })
+        };
+        let sweeping = {
+            let (board, outbox) = (Arc::clone(&board), Arc::clone(&outbox));
+            thread::spawn(move || {
+                phase(&board) == Phase::Committed && outbox.take(RECEIVER, ticket).is_ok()
+            })
+        };
+        board.set_phase(ID, Phase::Committed);
+        let (has_joined, has_taken) = (joining.join().unwrap(), sweeping.join().unwrap());
+        assert!(!(has_joined && has_taken));
+    });
+}
+
+/// The place of a revoke is used for another while somebody looks: the range is of the one
+/// that was asked for.
+#[test]
+fn a_range_is_that_of_the_revoke_asked_for() {
+    let id = |number| OperationId::new(KernelId(0), 0, number);
+    let range = |base| Range {
+        kind: ObjectType::Frame,
+        base,
+        size: base,
+    };
+    loom::model(move || {
+        let board = Arc::new(Board::new());
+        board.show(id(1), &range(0x1000)).unwrap();
+        let looking = {
+            let board = Arc::clone(&board);
+            thread::spawn(move || [1, 2].map(|number| board.revoke(id(number))))
+        };
+        board.set_phase(id(1), Phase::Over);
+        board.show(id(2), &range(0x2000)).unwrap();
+        let [first, second] = looking.join().unwrap();
+        assert!(first.is_err() || first == Ok((Phase::Marking, range(0x1000))));
+        assert!(second.is_err() || second == Ok((Phase::Marking, range(0x2000))));
     });
 }

@@ -31,6 +31,7 @@ fn tests(suite: &mut Suite) {
     suite.test("capabilities/last-copy", last_copy);
     suite.test("capabilities/lost-and-found", lost_and_found);
     suite.test("capabilities/locked", locked);
+    suite.test("capabilities/revoke-of-all-kernels", revoke_everywhere);
     suite.test("capabilities/revoke-a-tree", revoke_tree);
     suite.test("capabilities/revoke-needs-the-right", revoke_right);
     suite.test("capabilities/cnode-cycle", cnode_cycle);
@@ -440,6 +441,41 @@ fn locked(world: &mut World) -> Outcome {
     call::delete(twin)?;
     call::delete(to)?;
     Ok(())
+}
+
+/// The steps of a revoke that other kernels would have a part in, where there are none.
+fn revoke_everywhere(world: &mut World) -> Outcome {
+    let ram = world.of_ram(ObjectType::Ram, 64 * PAGE_SIZE, PAGE_SIZE)?;
+    let frames = world.slots(64)?;
+    call::retype(frames.into(), ram, ObjectType::Frame, 0, PAGE_SIZE, 64)?;
+    let (address, _) = world.map(frames, PAGE_SIZE, READ_WRITE)?;
+    poke(address, 1);
+    let begin = [call::word(ram)];
+    let [id, ..] = call::invoke(call::KERNEL, Invocation::MarkRange, &begin)?;
+    let arguments = [id, call::word(ram)];
+    let ask = |what| call::invoke(call::KERNEL, what, &arguments);
+    refused(call::delete(frames), SysError::Locked, "marked")?;
+    refused(ask(Invocation::SweepStep), SysError::Locked, "too early")?;
+    check(ask(Invocation::CommitMark)?[0] == 0, "nobody else is asked")?;
+    refused(ask(Invocation::Unmark), SysError::Locked, "not swept")?;
+    let mut steps = 1;
+    while ask(Invocation::SweepStep)?[0] != 0 {
+        steps += 1;
+    }
+    check(steps > 4, "bounded steps")?;
+    check(peek_fails(address), "its mapping is gone")?;
+    check(call::is_empty(frames), "and so are the frames")?;
+    let early = call::retype(frames.into(), ram, ObjectType::Frame, 0, PAGE_SIZE, 1);
+    refused(early, SysError::Dying, "made before the end")?;
+    check(ask(Invocation::Unmark)?[0] == 0, "all have swept")?;
+    refused(ask(Invocation::Unmark), SysError::NoSuchOperation, "twice")?;
+    call::retype(frames.into(), ram, ObjectType::Frame, 0, 64 * PAGE_SIZE, 1)?;
+    call::delete(frames)?;
+    Ok(())
+}
+
+fn peek_fails(address: u64) -> bool {
+    capelin_harness::fault::read(address).is_err()
 }
 
 fn revoke_tree(world: &mut World) -> Outcome {

@@ -509,6 +509,9 @@ fn try_one(object: CapAddress, invocation: Invocation, arguments: &[u64; 7]) -> 
         // It may be what this program lives on.
         call::invoke(call::KERNEL, Invocation::Unlock, &[registers[1]])?;
     }
+    if registers[0] == 0 && invocation == Invocation::MarkRange {
+        call::invoke(call::KERNEL, Invocation::Unmark, &[registers[1]])?;
+    }
     check(known, "an answer that is no error of the ABI")
 }
 

@@ -183,7 +183,15 @@ impl Stage {
             | I::ProbeWindow
             | I::TakeOrphan
             | I::Lock
-            | I::Unlock => self.of_kernel(world, invocation),
+            | I::Unlock
+            | I::MarkRange
+            | I::JoinMark
+            | I::CommitMark
+            | I::SweepStep
+            | I::Unmark
+            | I::Reclaim
+            | I::SetOwner
+            | I::Adopt => self.of_kernel(world, invocation),
             _ => self.of_dispatcher(world, invocation),
         }
     }
@@ -368,6 +376,14 @@ impl Stage {
             I::ProbeWindow => ([home, 0, 0], Then::Fails(SysError::RangeInUse)),
             // Nothing was lost.
             I::TakeOrphan => ([to, 0, 0], Then::Fails(SysError::EmptySlot)),
+            I::MarkRange => ([frame(world)?, 0, 0], Then::Works),
+            I::JoinMark | I::CommitMark | I::SweepStep | I::Unmark => {
+                ([0; 3], Then::Fails(SysError::NoSuchOperation))
+            }
+            // A ticket of kernel 1's, which nobody has started.
+            I::Reclaim | I::SetOwner | I::Adopt => {
+                ([1 << 32 | 1, to, 0], Then::Fails(SysError::NoSuchTransfer))
+            }
             I::Lock => ([frame(world)?, 0, 0], Then::Works),
             I::Unlock => ([0; 3], Then::Fails(SysError::NoSuchOperation)),
             I::AffinityInfo => ([0; 3], Then::Either),

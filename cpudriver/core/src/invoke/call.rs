@@ -1,7 +1,7 @@
 //! What every invocation gets, and what it can come to.
 
-use capelin_abi::SysError;
 use capelin_abi::rights::{Kinds, Need};
+use capelin_abi::{SysError, Ticket};
 use capelin_cap::{SlotIndex, SlotStore};
 
 use crate::cspace::lookup_word;
@@ -58,6 +58,11 @@ impl<M: Machine> Call<M> {
             core.slots.slot(slot).meets(need)?;
         }
         Ok(slot)
+    }
+
+    /// The ticket in register x1.
+    pub(crate) fn ticket(&self) -> Result<Ticket, SysError> {
+        Ticket::from_word(self.argument(1)).ok_or(SysError::NoSuchTransfer)
     }
 
     /// Argument `n` as a slot of the caller's own CSpace that is to be filled. A

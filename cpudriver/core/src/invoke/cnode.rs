@@ -9,9 +9,9 @@ use capelin_cap::{Mint, Retype, RetypeRequest, SlotIndex, SlotStore, State, Step
 use super::call::{Call, DONE, Outcome};
 use crate::dcb::held;
 use crate::delivery::program_timer;
-use crate::effects::KernelEffects;
+use crate::effects::{DELETE_AT_ONCE, KernelEffects, STEP_COST};
+use crate::hold;
 use crate::machine::{Machine, Objects, SaveContext};
-use crate::protocol;
 use crate::state::Core;
 
 /// Bytes zeroed between two looks at the interrupts.
@@ -25,10 +25,6 @@ const STEP_BYTES: u64 = 16 * PAGE_SIZE;
 const RETYPE_AT_ONCE: u32 = 16;
 /// Pages zeroed.
 const ZERO_AT_ONCE: u64 = 48;
-/// Instructions of deletions.
-const DELETE_AT_ONCE: u32 = 10_000;
-/// Instructions of one step.
-const STEP_COST: u32 = 1000;
 
 /// Argument `n` as a slot of the invoked CSpace.
 #[inline(always)]
@@ -347,7 +343,7 @@ macro_rules! in_steps {
 #[cold]
 #[inline(never)]
 fn more<M: Machine>(core: &mut Core<M>) {
-    protocol::end_for_those_gone(core);
+    hold::end_for_those_gone(core);
     let now = core.machine.now();
     program_timer(core, now);
 }

@@ -2,7 +2,7 @@
 
 use capelin_abi::rights::Need;
 use capelin_abi::syscall::{HAS_CRC32, Invocation, KernelCounter};
-use capelin_abi::{KernelId, Mpidr, PAGE_SIZE, PhysAddr, SysError, Ticket, VirtAddr};
+use capelin_abi::{KernelId, Mpidr, PAGE_SIZE, PhysAddr, SysError, VirtAddr};
 use capelin_cap::ExportMode;
 use capelin_peers::Taker;
 
@@ -57,7 +57,16 @@ pub(crate) fn invoke<M: Machine>(
             core.caps().take_orphan(shelter, target)?;
             Ok(DONE)
         }
-        Invocation::Lock | Invocation::Unlock => operation::invoke(core, call, invocation),
+        Invocation::Lock
+        | Invocation::Unlock
+        | Invocation::MarkRange
+        | Invocation::JoinMark
+        | Invocation::CommitMark
+        | Invocation::SweepStep
+        | Invocation::Unmark
+        | Invocation::Reclaim
+        | Invocation::SetOwner
+        | Invocation::Adopt => operation::invoke(core, call, invocation),
         Invocation::PowerOff => Err(core.machine.power_off()),
         Invocation::Reboot => Err(core.machine.reboot()),
         Invocation::Panic => Err(core.machine.panic("asked for")),
@@ -109,19 +118,17 @@ fn export<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, Sys
         1 => (ExportMode::Copy, Taker::Any),
         2 => (ExportMode::Move, Taker::Child),
         3 => (ExportMode::Copy, Taker::Child),
+        4 => (ExportMode::Claim, Taker::Any),
+        8 => (ExportMode::HandOver, Taker::Any),
         _ => return Err(SysError::InvalidArgument),
     };
     let ticket = handover::export(core, slot, KernelId(low16(word)), taker, mode)?;
     Ok(call.answer([ticket.to_word(), 0, 0]))
 }
 
-fn ticket<M: Machine>(call: &Call<M>) -> Result<Ticket, SysError> {
-    Ticket::from_word(call.argument(1)).ok_or(SysError::NoSuchTransfer)
-}
-
 fn import<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, SysError> {
     let target = call.own_slot(core, 2)?;
-    let ticket = ticket(call)?;
+    let ticket = call.ticket()?;
     if handover::settle_taken(core) == Settling::Partial {
         return Ok(Outcome::Again);
     }
@@ -135,7 +142,7 @@ fn settle<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, Sys
         1 => Patience::Withdraw,
         _ => return Err(SysError::InvalidArgument),
     };
-    let fate = handover::settle(core, ticket(call)?, patience)?;
+    let fate = handover::settle(core, call.ticket()?, patience)?;
     Ok(call.answer([fate as u64, 0, 0]))
 }
 

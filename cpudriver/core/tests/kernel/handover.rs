@@ -252,7 +252,10 @@ fn an_offer_to_a_child_is_for_that_child() {
         assert_eq!(settle(&mut b, back, 1), Ok(WITHDRAWN));
         assert!(usable(&b, to), "it is offered still");
     }
-    assert_eq!(export(&mut a, 201, 1, 4), Err(SysError::InvalidArgument));
+    for unknown in [5, 6, 9, 16] {
+        let refused = export(&mut a, 201, 1, unknown);
+        assert_eq!(refused, Err(SysError::InvalidArgument));
+    }
 }
 
 /// What is revoked doesn't come back by a ticket that somebody kept: marking a range ends

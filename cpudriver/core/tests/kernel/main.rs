@@ -15,6 +15,7 @@ mod lifecycle;
 mod memory;
 mod messages;
 mod operations;
+mod revokes;
 mod scheduling;
 mod segments;
 mod starting;

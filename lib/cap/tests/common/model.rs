@@ -740,6 +740,8 @@ impl Model {
         let travels = match mode {
             ExportMode::Move => matches!(cap.kind, Ram | Frame | DevFrame | PhysAddr | EndpointUmp),
             ExportMode::Copy => matches!(cap.kind, Frame | EndpointUmp | Notify),
+            // `tests/holds.rs` and `tests/transfer.rs` have these.
+            ExportMode::Claim | ExportMode::HandOver => false,
         };
         if !travels {
             return Err(SysError::WrongType);
@@ -792,6 +794,7 @@ impl Model {
                 && match record.mode {
                     ExportMode::Move => c.to == Some(record.owner.0),
                     ExportMode::Copy => c.remote_copies.0 != 0,
+                    ExportMode::Claim | ExportMode::HandOver => false,
                 }
         };
         let found = self.caps.iter().find(is_noted).map(|c| c.at);
@@ -867,6 +870,7 @@ impl Model {
             .filter(|c| is_ancestor(&new, c))
             .min_by_key(|c| key(c));
         match record.mode {
+            ExportMode::Claim | ExportMode::HandOver => return Err(SysError::InvalidArgument),
             ExportMode::Move if record.owner != SELF => return Err(SysError::InvalidArgument),
             ExportMode::Move if same.len() == 1 && same[0].tombstone && inside.is_none() => {
                 let home = self.get_mut(same[0].at);
@@ -904,7 +908,7 @@ impl Model {
             ExportMode::Copy => {
                 if let Some(first) = same.first() {
                     let differs = |c: &Cap| !c.tombstone && c.executable != new.executable;
-                    if first.owner != new.owner || same.iter().any(differs) {
+                    if first.is_own() || same.iter().any(differs) {
                         return Err(SysError::RangeInUse);
                     }
                 } else {

@@ -106,6 +106,8 @@ pub struct Host {
     pub peers: &'static PeerTable,
     /// Own pages that other kernels reach.
     pub shared: &'static SharedPages,
+    /// Cores that are on, besides the first.
+    pub on: Vec<Mpidr>,
     /// Those of other kernels.
     pub remote: BTreeMap<u16, &'static SharedPages>,
     /// What it was told when it started.
@@ -157,6 +159,7 @@ impl Host {
             adopted: Vec::new(),
             refuses_homes: false,
             shared: Box::leak(Box::default()),
+            on: Vec::new(),
             remote: BTreeMap::new(),
             args: &ARGS,
             holes: BTreeSet::new(),
@@ -483,7 +486,7 @@ impl Machine for Host {
     }
 
     fn affinity_info(&mut self, target: Mpidr) -> Result<u64, SysError> {
-        Ok(u64::from(target.0 != 0))
+        Ok(u64::from(target.0 != 0 && !self.on.contains(&target)))
     }
 
     fn power_off(&mut self) -> SysError {

@@ -1,0 +1,74 @@
+//! Ends of what operations between kernels hold here, and locks.
+
+use capelin_abi::{OperationId, SysError};
+use capelin_cap::SlotIndex;
+use capelin_peers::board::Phase;
+
+use crate::dcb::DcbRef;
+use crate::machine::Machine;
+use crate::operations::{Role, Stage};
+use crate::state::Core;
+
+/// Locks the object that the capability in `slot` names, for `owner`.
+///
+/// # Errors
+/// As [`capelin_cap::lock_object`].
+pub(crate) fn lock<M: Machine>(
+    core: &mut Core<M>,
+    slot: SlotIndex,
+    owner: DcbRef,
+) -> Result<OperationId, SysError> {
+    let id = core.kcb.operations.begin(core.kernel, Role::Lock, owner)?;
+    match core.caps().lock_object(slot, id) {
+        Ok(_) => Ok(id),
+        Err(error) => {
+            core.kcb.operations.end(id);
+            Err(error)
+        }
+    }
+}
+
+/// Ends a lock.
+///
+/// # Errors
+/// `NoSuchOperation`.
+pub(crate) fn unlock<M: Machine>(core: &mut Core<M>, id: OperationId) -> Result<(), SysError> {
+    core.kcb.operations.find(id, Role::Lock)?;
+    core.caps().unlock_object(id)?;
+    core.kcb.operations.end(id);
+    Ok(())
+}
+
+/// Gives up a revoke, or this kernel's part in one, for which nothing has been swept.
+pub(crate) fn give_up<M: Machine>(core: &mut Core<M>, id: OperationId) {
+    // It is there, if its place is.
+    let _ = core.caps().unmark(id);
+    end(core, id);
+}
+
+/// Gives the place of a revoke, or of a part in one, back, and shows that.
+pub(crate) fn end<M: Machine>(core: &mut Core<M>, id: OperationId) {
+    let board = &core.machine.own_shared().board;
+    if id.kernel() == core.kernel {
+        board.set_phase(id, Phase::Over);
+    } else if let Ok(place) = core.kcb.operations.place(id) {
+        board.set_part(place, id, None);
+    }
+    core.kcb.operations.end(id);
+}
+
+/// Ends what was held for dispatchers that are gone: locks, and revokes for which nothing
+/// has been swept. What has been committed stays, for whoever goes on with it.
+pub(crate) fn end_for_those_gone<M: Machine>(core: &mut Core<M>) {
+    let Some(orphans) = core.kcb.operations.take_orphans() else {
+        return;
+    };
+    for orphan in orphans {
+        match (orphan.role, orphan.stage) {
+            // It is there: only its end takes it away.
+            (Role::Lock, _) => drop(unlock(core, orphan.id)),
+            (Role::Revoke, Stage::Begun | Stage::Closing) => give_up(core, orphan.id),
+            (Role::Revoke | Role::Part | Role::Free, _) => {}
+        }
+    }
+}

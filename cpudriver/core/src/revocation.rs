@@ -1,0 +1,334 @@
+//! Revokes that other kernels have a part in (`docs/020-capabilities.md`, "Revoke").
+//!
+//! ```text
+//!   owner's kernel                     every other kernel
+//!   MarkRange  marks, shows it   ──▶   JoinMark   marks, recalls its offers, shows it
+//!   CommitMark all have          ──▶   SweepStep  until nothing is left, shows it
+//!   SweepStep  the same here
+//!   Unmark     all have          ──▶   Unmark
+//! ```
+//! The monitors carry the operation's id and ask for the steps. What a kernel knows of
+//! another's step it reads from that one's board (`capelin_peers::board`), which only that
+//! kernel writes: so no monitor can have a range revoked that its kernel doesn't own, nor
+//! have anything swept before all have marked, nor used again before all have swept.
+//!
+//! Whoever holds the Kernel capability may go on with an operation. What was begun by a
+//! dispatcher that is gone is given up if nothing has been swept for it.
+
+use capelin_abi::{KernelId, OperationId, SysError};
+use capelin_cap::{Object, SlotIndex, Step};
+use capelin_peers::board::{Part, Phase, Range};
+use capelin_peers::{Board, SharedPages};
+
+use crate::dcb::DcbRef;
+use crate::delivery::program_timer;
+use crate::effects::{DELETE_AT_ONCE, KernelEffects, STEP_COST};
+use crate::handover::{self, Settling};
+use crate::hold;
+use crate::machine::Machine;
+use crate::operations::{Role, Stage};
+use crate::state::Core;
+
+/// Boards of other kernels that one entry looks at.
+const BOARDS_AT_ONCE: usize = 16;
+
+/// What has come of a step in which other kernels have a part.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Progress {
+    /// All of it is done.
+    Done,
+    /// This kernel hasn't done its part yet.
+    Waiting(KernelId),
+    /// The same call goes on.
+    Again,
+}
+
+/// Marks what the capability in `slot` names, for a revoke that other kernels may join.
+///
+/// # Errors
+/// As [`capelin_cap::begin_revoke`]; `NoResources` while there is no place.
+pub(crate) fn mark<M: Machine>(
+    core: &mut Core<M>,
+    slot: SlotIndex,
+    owner: DcbRef,
+) -> Result<OperationId, SysError> {
+    leave_what_is_over(core);
+    let operations = &mut core.kcb.operations;
+    let id = operations.begin(core.kernel, Role::Revoke, owner)?;
+    match core.caps().begin_revoke(slot, id) {
+        Ok(Object { kind, base, size }) => {
+            let range = Range { kind, base, size };
+            core.machine.own_shared().board.show(id, &range)?;
+            Ok(id)
+        }
+        Err(error) => {
+            core.kcb.operations.end(id);
+            Err(error)
+        }
+    }
+}
+
+/// Takes part in another kernel's revoke: marks its range, and takes back all that is on
+/// its way from here.
+///
+/// # Errors
+/// `NoSuchOperation` for one that is over, or never was; `Locked` for a locked object in
+/// the range, and while its kernel counts who has joined; otherwise as
+/// [`capelin_cap::mark_range`]; `NoResources` while there is no place.
+pub(crate) fn join<M: Machine>(core: &mut Core<M>, id: OperationId) -> Result<Progress, SysError> {
+    let (phase, object) = match shown(core, id) {
+        Ok(shown) => shown,
+        Err(error) => {
+            if core.kcb.operations.part(id).map(|part| part.stage) == Ok(Stage::Begun) {
+                // It was given up before this kernel had shown its part.
+                hold::give_up(core, id);
+            }
+            return Err(error);
+        }
+    };
+    match core.kcb.operations.part(id).map(|part| part.stage) {
+        Ok(Stage::Begun) => {}
+        Ok(_) => return Ok(Progress::Done),
+        Err(_) if phase != Phase::Marking => return Err(SysError::Locked),
+        Err(_) => {
+            leave_what_is_over(core);
+            core.kcb.operations.join(id)?;
+            if let Err(error) = core.caps().mark_range(&object, id) {
+                core.kcb.operations.end(id);
+                return Err(error);
+            }
+        }
+    }
+    if handover::recall(core, &object) == Settling::Partial {
+        return Ok(Progress::Again);
+    }
+    // Nothing is on its way any more, and nothing will be. That counts if nobody sweeps as
+    // yet: whoever does has looked after this.
+    let error = match shown(core, id) {
+        Ok((Phase::Marking, _)) => {
+            let place = core.kcb.operations.set_stage(id, Stage::Marked)?;
+            let board = &core.machine.own_shared().board;
+            board.set_part(place, id, Some(Part::Marked));
+            return Ok(Progress::Done);
+        }
+        Ok(_) => SysError::Locked,
+        Err(error) => error,
+    };
+    hold::give_up(core, id);
+    Err(error)
+}
+
+/// Has other kernels sweep, once all have marked: which they have, this kernel sees.
+///
+/// # Errors
+/// `NoSuchOperation`; `Dying` when its mark lies in another, whose revoke is its answer.
+pub(crate) fn commit<M: Machine>(
+    core: &mut Core<M>,
+    id: OperationId,
+) -> Result<Progress, SysError> {
+    let stage = core.kcb.operations.find(id, Role::Revoke)?.stage;
+    let object = core.database.mdb.marked_object(id)?;
+    match stage {
+        Stage::Begun => {
+            if handover::recall(core, &object) == Settling::Partial {
+                return Ok(Progress::Again);
+            }
+            core.kcb.operations.set_stage(id, Stage::Closing)?;
+            core.kcb.operations.set_next(id, 0);
+            // From now on, nobody joins: who hasn't been started yet has nothing, and gets
+            // nothing that is in the range.
+            core.machine
+                .own_shared()
+                .board
+                .set_phase(id, Phase::Closing);
+        }
+        Stage::Closing => {}
+        Stage::Marked | Stage::Committed | Stage::Swept => return Ok(Progress::Done),
+    }
+    let looked = look(core, id, |core, kernel, board| {
+        Ok(board.part(id).is_some() || has_left(core, kernel, &object))
+    });
+    match looked {
+        Ok(Progress::Done) => {
+            core.kcb.operations.set_stage(id, Stage::Committed)?;
+            core.machine
+                .own_shared()
+                .board
+                .set_phase(id, Phase::Committed);
+        }
+        Ok(Progress::Again) => {}
+        Ok(Progress::Waiting(_)) | Err(_) => {
+            core.kcb.operations.set_stage(id, Stage::Begun)?;
+            core.machine
+                .own_shared()
+                .board
+                .set_phase(id, Phase::Marking);
+        }
+    }
+    looked
+}
+
+/// Does as many steps as one entry may of removing what is in the range, but for the
+/// capability in `keep`, in a revoke of this kernel's own; none otherwise.
+///
+/// # Errors
+/// `NoSuchOperation`; `Locked` before all kernels have marked; otherwise as
+/// [`capelin_cap::sweep_step`].
+pub(crate) fn sweep<M: Machine>(
+    core: &mut Core<M>,
+    id: OperationId,
+    keep: SlotIndex,
+) -> Result<Step, SysError> {
+    let is_own = id.kernel() == core.kernel;
+    let operation = core.kcb.operations.any(id)?;
+    match (operation.stage, is_own) {
+        (Stage::Swept, _) => return Ok(Step::Done),
+        (Stage::Committed, true) => {}
+        (Stage::Marked, false) if shown(core, id)?.0 == Phase::Committed => {}
+        _ => return Err(SysError::Locked),
+    }
+    let (mut caps, mut effects) = KernelEffects::split(core);
+    let mut steps = 0;
+    let swept = loop {
+        match caps.sweep_step(id, keep, &mut effects) {
+            Ok(Step::Again) => {}
+            other => break other,
+        }
+        steps += STEP_COST;
+        if effects.interrupt_pending() || steps + effects.cost() > DELETE_AT_ONCE {
+            break Ok(Step::Again);
+        }
+    };
+    if effects.has_more() {
+        hold::end_for_those_gone(core);
+        program_timer(core, core.machine.now());
+    }
+    if swept == Ok(Step::Done) {
+        let place = core.kcb.operations.set_stage(id, Stage::Swept)?;
+        core.kcb.operations.set_next(id, 0);
+        if !is_own {
+            let board = &core.machine.own_shared().board;
+            board.set_part(place, id, Some(Part::Swept));
+        }
+    }
+    swept
+}
+
+/// Ends a revoke: what is in the range can be used again, once nothing of it is left
+/// anywhere but the capability in `keep`. One for which nothing was swept is given up.
+///
+/// # Errors
+/// `NoSuchOperation`; `Locked` while it isn't swept here, or not over at its owner's;
+/// otherwise as [`capelin_cap::finish_revoke`].
+pub(crate) fn unmark<M: Machine>(
+    core: &mut Core<M>,
+    id: OperationId,
+    keep: SlotIndex,
+) -> Result<Progress, SysError> {
+    if id.kernel() != core.kernel {
+        return leave(core, id);
+    }
+    match core.kcb.operations.find(id, Role::Revoke)?.stage {
+        Stage::Begun | Stage::Closing => {
+            hold::give_up(core, id);
+            return Ok(Progress::Done);
+        }
+        Stage::Marked | Stage::Committed => return Err(SysError::Locked),
+        Stage::Swept => {}
+    }
+    let object = core.database.mdb.marked_object(id)?;
+    // One that shows no part was started after all others had theirs.
+    let looked = look(core, id, |core, kernel, board| {
+        Ok(board.part(id) != Some(Part::Marked) || has_left(core, kernel, &object))
+    })?;
+    if looked == Progress::Done {
+        core.caps().finish_revoke(id, keep)?;
+        core.machine.own_shared().board.set_phase(id, Phase::Over);
+        core.kcb.operations.end(id);
+    }
+    Ok(looked)
+}
+
+/// Ends this kernel's part in another's revoke, which is over.
+fn leave<M: Machine>(core: &mut Core<M>, id: OperationId) -> Result<Progress, SysError> {
+    let stage = core.kcb.operations.part(id)?.stage;
+    if shown(core, id).is_ok() && !is_off(core, id.kernel()) {
+        return Err(SysError::Locked);
+    }
+    if stage == Stage::Swept {
+        core.caps().finish_revoke(id, SlotIndex::NONE)?;
+        hold::end(core, id);
+    } else {
+        hold::give_up(core, id);
+    }
+    Ok(Progress::Done)
+}
+
+/// Ends the parts in revokes that are over: nobody may have asked for it.
+fn leave_what_is_over<M: Machine>(core: &mut Core<M>) {
+    for id in core.kcb.operations.parts() {
+        if id != OperationId(0) && shown(core, id).is_err() {
+            // What is left of it is refused, and stays.
+            let _ = leave(core, id);
+        }
+    }
+}
+
+/// Asks for `is_ready` of each other kernel that has been started, from where the
+/// operation `id` is on.
+fn look<M: Machine>(
+    core: &mut Core<M>,
+    id: OperationId,
+    is_ready: impl Fn(&mut Core<M>, KernelId, &Board) -> Result<bool, SysError>,
+) -> Result<Progress, SysError> {
+    let mut looked = 0;
+    for number in core.kcb.operations.any(id)?.next..KernelId::LIMIT {
+        let kernel = KernelId(number);
+        if kernel == core.kernel || core.machine.peers().home(kernel).is_none() {
+            continue;
+        }
+        if looked == BOARDS_AT_ONCE {
+            core.kcb.operations.set_next(id, number);
+            return Ok(Progress::Again);
+        }
+        looked += 1;
+        let pages: &SharedPages = core.machine.map_shared(kernel)?;
+        if !is_ready(core, kernel, &pages.board)? {
+            core.kcb.operations.set_next(id, 0);
+            return Ok(Progress::Waiting(kernel));
+        }
+    }
+    core.kcb.operations.set_next(id, 0);
+    Ok(Progress::Done)
+}
+
+/// What another kernel shows of its revoke `id`.
+fn shown<M: Machine>(core: &mut Core<M>, id: OperationId) -> Result<(Phase, Object), SysError> {
+    if id.kernel() == core.kernel {
+        return Err(SysError::NoSuchOperation);
+    }
+    let pages = core
+        .machine
+        .map_shared(id.kernel())
+        .map_err(|_| SysError::NoSuchOperation)?;
+    let (phase, Range { kind, base, size }) = pages.board.revoke(id)?;
+    Ok((phase, Object { kind, base, size }))
+}
+
+/// Whether `kernel` has left for good: its core is off, as firmware says, and what it
+/// still offered of `object` is taken back. Nobody has to wait for it then.
+fn has_left<M: Machine>(core: &mut Core<M>, kernel: KernelId, object: &Object) -> bool {
+    if !is_off(core, kernel) {
+        return false;
+    }
+    if let Ok(pages) = core.machine.map_shared(kernel) {
+        handover::take_back_for(&pages.outbox, kernel, object);
+    }
+    true
+}
+
+fn is_off<M: Machine>(core: &mut Core<M>, kernel: KernelId) -> bool {
+    const OFF: u64 = 1;
+    let place = core.machine.peers().place(kernel);
+    place.is_some_and(|(mpidr, _)| core.machine.affinity_info(mpidr) == Ok(OFF))
+}
