@@ -92,6 +92,10 @@ impl Intermon for Fake {
         Err(IntermonError::WrongCore)
     }
 
+    async fn free(&self, _: Ticket) -> Result<(), IntermonError> {
+        Err(IntermonError::WrongCore)
+    }
+
     async fn memory_stats(&self, _: u32) -> Result<MemoryStats, MemoryError> {
         Err(MemoryError::NoSuchNode)
     }
