@@ -42,6 +42,9 @@ const FIRST_DELAY: Duration = Duration::from_millis(100);
 const LAST_DELAY: Duration = Duration::from_secs(10);
 /// Memory that a driver starts with for its own frames, in bytes.
 const DRIVER_BYTES: u64 = 512 << 10;
+/// Home memory that a driver or the shell starts with for its own objects, in bytes: the boot
+/// core's has to do for all of them.
+const SMALL_HOME_BYTES: u64 = 128 << 10;
 /// Memory that the knowledge base starts with, which fetches more by itself.
 const SKB_BYTES: u64 = 1 << 20;
 /// Memory that the monitor starts with, how much more for each byte of the device tree, and how
@@ -337,6 +340,7 @@ impl Start {
             .word(handover::MPIDR, self.boot.mpidr)
             .word(handover::GIC_VERSION, u64::from(self.boot.gic.version))
             .word(handover::OFFSET, registers.offset)
+            .home_bytes(SMALL_HOME_BYTES)
             .ram_bytes(DRIVER_BYTES);
         self.launch("irqd", program).await
     }
@@ -379,6 +383,7 @@ impl Start {
             .word(handover::REGISTER_SHIFT, u64::from(args.register_shift))
             .word(handover::ACCESS_BYTES, u64::from(args.access_bytes))
             .arguments(compatible.unwrap_or_default())
+            .home_bytes(SMALL_HOME_BYTES)
             .ram_bytes(DRIVER_BYTES);
         self.launch(self.driver_name(), program).await
     }
@@ -450,7 +455,7 @@ impl Start {
     }
 
     fn shell_program(&self) -> Program {
-        let program = self.program(SHELL);
+        let program = self.program(SHELL).home_bytes(SMALL_HOME_BYTES);
         let Some(arguments) = &self.kernel_arguments else {
             return program.ram_bytes(SHELL_BYTES);
         };
