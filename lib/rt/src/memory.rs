@@ -78,6 +78,16 @@ enum Sort {
     Home,
 }
 
+impl Sort {
+    /// The type of the pools' capabilities.
+    const fn kind(self) -> ObjectType {
+        match self {
+            Self::Ram => ObjectType::Ram,
+            Self::Home => ObjectType::HomeRam,
+        }
+    }
+}
+
 impl Pools {
     /// Takes over what the loader gave. An empty slot gives no pool.
     fn prepare(&mut self) {
@@ -119,16 +129,18 @@ fn make(
     bytes: u64,
     alignment: u64,
 ) -> Result<Place, RtError> {
-    let (place, ()) = make_by(sort, bytes, alignment, |place| {
+    let (place, ()) = make_by(sort, kind, bytes, alignment, |place| {
         let source = place.source.into();
         sys::cspace::retype(cspace, target, source, kind, place.offset, bytes, 1)
     })?;
     Ok(place)
 }
 
-/// Has `retype` make something of `bytes` bytes of a pool: the place, and what it says.
+/// Has `retype` make one of `kind`, of `bytes` bytes of a pool: the place, and what it says. No
+/// capability is made into one of the same type and range, so that takes all of no pool.
 fn make_by<R>(
     sort: Sort,
+    kind: ObjectType,
     bytes: u64,
     alignment: u64,
     mut retype: impl FnMut(&Place) -> Result<R, SysError>,
@@ -142,6 +154,9 @@ fn make_by<R>(
         let place = POOLS
             .with(|pools| {
                 pools.borrow_mut().of(sort).iter_mut().find_map(|pool| {
+                    if kind == sort.kind() && bytes == pool.bytes {
+                        return None;
+                    }
                     let offset = pool.ranges.allocate(bytes, alignment, pool.base.0)?;
                     Some(Place {
                         source: pool.source,
@@ -199,9 +214,13 @@ pub fn make_object(
 pub(crate) fn grow_l1(number: u32) -> Result<(), RtError> {
     let mut more = 1;
     while more > 0 {
-        (_, more) = make_by(Sort::Home, CNODE_BYTES, PAGE_SIZE, |place| {
-            sys::cspace::grow(sys::cspace::OWN, number, place.source.into(), place.offset)
-        })?;
+        (_, more) = make_by(
+            Sort::Home,
+            ObjectType::L2CNode,
+            CNODE_BYTES,
+            PAGE_SIZE,
+            |place| sys::cspace::grow(sys::cspace::OWN, number, place.source.into(), place.offset),
+        )?;
     }
     Ok(())
 }
