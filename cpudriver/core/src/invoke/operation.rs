@@ -13,6 +13,7 @@ use crate::machine::Machine;
 use crate::revocation::{self, Progress};
 use crate::state::Core;
 
+#[inline(never)]
 pub(super) fn invoke<M: Machine>(
     core: &mut Core<M>,
     call: &Call<M>,

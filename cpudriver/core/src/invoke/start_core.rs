@@ -45,6 +45,7 @@ fn read_image<T: FromBytes + IntoBytes, M: Machine>(
     Ok(value)
 }
 
+#[inline(never)]
 pub(super) fn start_core<M: Machine>(
     core: &mut Core<M>,
     call: &Call<M>,
