@@ -217,6 +217,7 @@ pub(crate) fn main(mut args: Parser) -> Result<()> {
     for run in runs {
         let words = run.split(' ').map(|word| word.replace('%', " "));
         let common = [
+            "--release".to_owned(),
             "--icount".to_owned(),
             format!("--cpu={cpu}"),
             format!("--timeout={timeout}"),
