@@ -8,6 +8,9 @@
 //! before one address and ends after another; all questions about overlap,
 //! ancestors and addresses are that one. Callers are the operations; what they
 //! ask about relations is in [`crate::relations`].
+//!
+//! Long, since whoever changes a link must see all who rely on it: descents, insertion,
+//! removal and exchange of nodes stand together. Ranks and sums are `balance`'s.
 
 use core::cmp::Ordering;
 

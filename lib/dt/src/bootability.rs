@@ -4,6 +4,8 @@
 //! way that matters is a [`Finding`] with a [`Severity`]; its `Display` is a
 //! sentence for the user. How a core is to be started is decided here once
 //! ([`start`]), so that what is reported and what is done agree.
+//!
+//! Long, since it is one list: each finding with its severity and its sentence.
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![allow(unreachable_pub, reason = "modules of a test binary, not of a library")]
 
+mod between;
 mod bounds;
 mod calls;
 mod delivery;
@@ -15,6 +16,7 @@ mod lifecycle;
 mod memory;
 mod messages;
 mod operations;
+mod owners;
 mod revokes;
 mod scheduling;
 mod segments;
