@@ -14,7 +14,7 @@
 use capelin_abi::boot::{ConsoleArgs, PhysRegion};
 use capelin_platform::{Emulator, Medium, Platform};
 
-/// The platform. Its boots are the matrix of `scripts/xtask`, which is of this board.
+/// The platform. Its boots are the cases in `tests/cases`, which are of this board.
 pub const PLATFORM: Platform = Platform {
     name: "qemu-virt",
     machines: "QEMU's virt board",

@@ -5,7 +5,7 @@
 //! | [`build`], [`manifest`], [`layout`], [`image`] | programs → modules → archive → boot image |
 //! | [`platforms`], [`card`], [`distribution`] | SD card images, with firmware from the distribution's packages |
 //! | [`qemu`] | runs an image on QEMU, supervised |
-//! | [`testing`], [`matrix`] | all tests; the guest cases |
+//! | [`testing`], [`cases`] | all tests; the guest cases |
 //! | [`mutants`] | changes to the code, and whether a test notices |
 //! | [`check`] | layering, lints, unsafe code, kernel locks, documents |
 //! | [`mod@bench`] | runs the guest's benches, prints them beside the targets |
@@ -17,6 +17,7 @@
 mod bench;
 mod build;
 mod card;
+mod cases;
 mod check;
 mod distribution;
 mod dt;
@@ -26,7 +27,6 @@ mod events;
 mod image;
 mod layout;
 mod manifest;
-mod matrix;
 mod mutants;
 mod platforms;
 mod qemu;

@@ -4,6 +4,7 @@
 //! trees; where those can't be had, it is skipped. `card/` needs nothing from elsewhere: its cards hold a device tree that
 //! is written here ([`small_tree`]), and differ in what else is on them.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use capelin_platform::{CaseEnd, Platform};
@@ -14,8 +15,8 @@ use crate::card::contents::{self, Firmware};
 use crate::card::disk::Files;
 use crate::card::tree::Tree;
 use crate::card::{self, declared};
+use crate::cases::{Expected, GuestCase};
 use crate::error::{Error, Result};
-use crate::matrix::{Expected, GuestCase};
 use crate::platforms;
 
 /// The platform whose cards are changed.
@@ -69,7 +70,7 @@ fn as_flashed(
     let guest = GuestCase {
         exec: case.exec.map(Into::into),
         expected,
-        patterns: case.prints.to_vec(),
+        patterns: case.prints.iter().map(|&it| it.into()).collect(),
         ..GuestCase::new(
             case.name,
             format!("--platform {} {}", platform.name, case.options),
@@ -228,10 +229,14 @@ fn changed(context: &Context, changed: &Changed) -> Result<Outcome> {
             Fate::Runs => Expected::StaysOn,
             Fate::GivesUp | Fate::Refused => Expected::GivesUp,
         },
-        patterns: vec![changed.says],
+        patterns: vec![changed.says.to_owned()],
         counts: match changed.fate {
-            Fate::Runs => vec![(" running ", 4), ("hello from core", 1)],
-            Fate::GivesUp | Fate::Refused => vec![],
+            Fate::Runs => [
+                (" running ".to_owned(), 4),
+                ("hello from core".to_owned(), 1),
+            ]
+            .into(),
+            Fate::GivesUp | Fate::Refused => BTreeMap::new(),
         },
         ..GuestCase::new(changed.name, format!("--platform {CHANGED}"))
     };

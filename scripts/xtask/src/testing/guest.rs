@@ -1,4 +1,4 @@
-//! Cases that boot a guest, as [`crate::matrix`] declares them.
+//! Cases that boot a guest, as [`crate::cases`] reads them.
 //!
 //! A guest's own tests report in libtest's form, one line each (`test NAME ... ok`, `test NAME ... FAILED`, what was
 //! wrong in the lines before), and are counted beside the case itself.
@@ -12,22 +12,25 @@ use capelin_dt::grow::{grow, reserve};
 use capelin_dt::{DtError, Region};
 
 use super::{Case, Context, Outcome, cargo_run, cost, events, idle, isolation, processor, typing};
+use crate::cases::{self, Damage, Expected, GuestCase, Script, TreeChange};
 use crate::error::{Error, Result};
-use crate::matrix::{self, Damage, Expected, GuestCase, TreeChange};
 use crate::qemu;
 use crate::qemu::command::Console;
 use crate::qemu::console::{End, Report};
 use crate::qemu::options::RunOptions;
 use lexopt::Parser;
 
-/// The cases of the matrix.
-pub(super) fn cases() -> Vec<Case> {
+/// All cases.
+///
+/// # Errors
+/// If those that are data can't be read.
+pub(super) fn cases() -> Result<Vec<Case>> {
     let case = |guest: GuestCase| Case {
         name: format!("qemu/{}", guest.name),
         is_long: guest.is_long,
         run: Box::new(move |context| run(context, &guest)),
     };
-    let mut cases: Vec<_> = matrix::cases().into_iter().map(case).collect();
+    let mut cases: Vec<_> = cases::cases()?.into_iter().map(case).collect();
     for (cores, is_long) in [(8, false), (64, true)] {
         let name = format!("qemu/idle/{cores}-cores");
         let log = name.clone();
@@ -86,21 +89,21 @@ pub(super) fn cases() -> Vec<Case> {
         is_long: false,
         run: Box::new(|context| typing::run(context, "shell-typing")),
     });
-    cases
+    Ok(cases)
 }
 
 fn run(context: &Context, case: &GuestCase) -> Result<Outcome> {
     let mut options = options(case)?;
     let image = context.image(&options.image)?;
-    options.kernel = Some(match case.damage {
+    options.kernel = Some(match &case.damage {
         Some(damage) => damaged_image(context, &image, damage)?,
         None => image,
     });
     options.build = false;
-    if let Some(change) = case.tree {
+    if let Some(change) = &case.tree {
         options.dtb = Some(changed_tree(context, &options, change)?);
     }
-    boot(context, case, &options, case.name)
+    boot(context, case, &options, &case.name)
 }
 
 /// Boots what `options` say, and judges by `case` how it went; what it says goes to the log of `qemu/NAME`.
@@ -136,9 +139,9 @@ pub(super) fn boot(
 /// If there are no such ones.
 pub(super) fn options(case: &GuestCase) -> Result<RunOptions> {
     let mut options = RunOptions::parse(Parser::from_args(case.options.split_whitespace()))?;
-    options.exec = case.exec.as_deref().map(str::to_owned);
-    options.append = case.append.map(str::to_owned);
-    options.timeout = Some(Duration::from_secs(case.timeout_s));
+    options.exec = case.exec.as_ref().map(Script::text);
+    options.append = case.append.clone();
+    options.timeout = Some(Duration::from_secs(case.timeout_s()));
     Ok(options)
 }
 
@@ -162,7 +165,7 @@ fn judge(case: &GuestCase, report: &Report, took: &Took) -> Outcome {
             "took {processor:.1} s of the host's processors instead of {limit}"
         ));
     }
-    for &(pattern, wanted) in &case.counts {
+    for (pattern, &wanted) in &case.counts {
         let found = report.output.lines().filter(|line| line.contains(pattern));
         let found = found.count();
         if found != wanted {
@@ -282,7 +285,7 @@ fn find(text: &str, pattern: &str) -> Option<usize> {
 }
 
 /// QEMU's own tree for the machine that `options` ask for, with `change` done to it.
-fn changed_tree(context: &Context, options: &RunOptions, change: TreeChange) -> Result<PathBuf> {
+fn changed_tree(context: &Context, options: &RunOptions, change: &TreeChange) -> Result<PathBuf> {
     let path = context.folder.join("changed.dtb");
     let write =
         |tree: &[u8]| fs::write(&path, tree).map_err(|error| Error::File(path.clone(), error));
@@ -296,8 +299,8 @@ fn changed_tree(context: &Context, options: &RunOptions, change: TreeChange) -> 
     let mut tree = dump(&shape, &path)?;
     change.apply(&mut tree);
     let malformed = |error: DtError| Error::Malformed(path.clone(), error.to_string());
-    if let Some((first, end, distance)) = change.reserved {
-        let places = (first..end).step_by(usize::try_from(distance).unwrap_or(usize::MAX));
+    if let Some(reserved) = change.reserved {
+        let places = (reserved.from..reserved.to).step_by(reserved.every.get());
         let regions: Vec<_> = places.map(|base| Region::new(base, 4096)).collect();
         tree = reserve(&tree, &regions).map_err(malformed)?;
     }
@@ -308,7 +311,7 @@ fn changed_tree(context: &Context, options: &RunOptions, change: TreeChange) -> 
         write(&half)?;
         let mut given = options.clone();
         given.dtb = Some(path.clone());
-        let added = matrix::used_bytes(&dump(&given, &path)?).saturating_sub(half.len());
+        let added = cases::used_bytes(&dump(&given, &path)?).saturating_sub(half.len());
         tree = grown(bytes.saturating_sub(added))?;
     }
     write(&tree)?;
@@ -335,7 +338,7 @@ fn dump(options: &RunOptions, path: &Path) -> Result<Vec<u8>> {
 }
 
 /// A copy of the image at `path` with `damage` done to it.
-fn damaged_image(context: &Context, path: &Path, damage: Damage) -> Result<PathBuf> {
+fn damaged_image(context: &Context, path: &Path, damage: &Damage) -> Result<PathBuf> {
     let read = |path: &Path| fs::read(path).map_err(|error| Error::File(path.to_owned(), error));
     let mut bytes = read(path)?;
     let archive = read(&path.with_extension("archive"))?;
@@ -352,10 +355,10 @@ fn damaged_image(context: &Context, path: &Path, damage: Damage) -> Result<PathB
 mod tests {
     use super::*;
 
-    fn case(expected: Expected, patterns: &[&'static str]) -> GuestCase {
+    fn case(expected: Expected, patterns: &[&str]) -> GuestCase {
         GuestCase {
             expected,
-            patterns: patterns.to_vec(),
+            patterns: patterns.iter().map(|&it| it.into()).collect(),
             ..GuestCase::new("t", "")
         }
     }
@@ -389,7 +392,7 @@ mod tests {
     fn what_must_stay_the_same_is_compared() {
         let verdict = |second: &str| {
             let mut case = case(Expected::Success, &[]);
-            case.steady = vec!["mem"];
+            case.steady = vec!["mem".into()];
             let output = format!("capelin> mem\r\n1 MiB\ncapelin> memo\n3\ncapelin> {second}");
             judge(&case, &report(OFF, &output), &QUICK)
         };
@@ -430,7 +433,7 @@ mod tests {
     #[test]
     fn what_must_not_be_printed() {
         let calm = GuestCase {
-            forbidden: vec!["panic"],
+            forbidden: vec!["panic".into()],
             ..case(Expected::Success, &[])
         };
         assert!(passes(&calm, OFF, "fine\n"));
@@ -440,7 +443,7 @@ mod tests {
     #[test]
     fn lines_and_seconds_are_counted() {
         let two = GuestCase {
-            counts: vec![(" running ", 2)],
+            counts: [(" running ".into(), 2)].into(),
             within_s: Some(3),
             ..case(Expected::Success, &[])
         };
@@ -479,8 +482,8 @@ mod tests {
     }
 
     #[test]
-    fn every_case_of_the_matrix_has_options_that_parse() {
-        for case in matrix::cases() {
+    fn every_case_has_options_that_parse() {
+        for case in cases::cases().unwrap() {
             let options = options(&case).unwrap();
             qemu::command::arguments(&options, Path::new("x"), Console::Plain).unwrap();
         }

@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | `check/` | format, lints for host and guest, documentation, layering | [`host`] |
 //! | `host/` | all tests of the crates that run on the host, counted one by one; model checking; Miri; changes to the code that tests must notice | [`host`] |
-//! | `qemu/` | boots, with guest programs' tests counted one by one | [`guest`], declared in [`crate::matrix`] |
+//! | `qemu/` | boots, with guest programs' tests counted one by one | [`guest`], declared in [`crate::cases`] |
 //! | `qemu/platform/`, `qemu/card/` | boots of what is flashed; cards that lack something | [`cards`], declared by the platforms |
 //!
 //! A case passes or fails as a whole, and may hold counted tests of its own. What a case prints goes to
@@ -206,14 +206,14 @@ impl Selection {
 /// The recipe.
 ///
 /// # Errors
-/// If a test fails, nothing was selected, or this program is asked to end.
+/// If a test fails, nothing was selected, a case can't be read, or this program is asked to end.
 pub(crate) fn main(args: Parser) -> Result<()> {
     let Some(selection) = Selection::parse(args)? else {
         println!("{HELP}");
         return Ok(());
     };
     let mut cases = host::cases();
-    cases.extend(guest::cases());
+    cases.extend(guest::cases()?);
     cases.extend(cards::cases());
     cases.retain(|case| selection.takes(case));
     if selection.list {
@@ -348,7 +348,7 @@ mod tests {
     #[test]
     fn case_names_differ_and_fit_a_file() {
         let mut cases = host::cases();
-        cases.extend(guest::cases());
+        cases.extend(guest::cases().unwrap());
         cases.extend(cards::cases());
         let mut names: Vec<_> = cases.iter().map(|case| case.name.clone()).collect();
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
