@@ -202,10 +202,7 @@ impl Tree<'_> {
     /// compared under `interrupt-map-mask`.
     fn map(&self, child: NodeId, line: &Line) -> Option<Line> {
         let nexus = line.controller;
-        let map = self.property(nexus, "interrupt-map")?;
         let address_cells = self.cells_of(nexus)?.address;
-        let specifier_cells = self.interrupt_cells(nexus)?;
-        let key_cells = address_cells + specifier_cells;
         let mut key = match self.parent(child) {
             Some(parent) if parent == nexus => self
                 .property(child, "reg")
@@ -217,6 +214,18 @@ impl Tree<'_> {
         };
         key.resize(address_cells, 0);
         key.extend_from_slice(&line.cells);
+        self.map_key(nexus, &key)
+    }
+
+    /// Where the interrupt leads that has `key`, unit address and specifier, in the `interrupt-map` of `nexus`.
+    pub(crate) fn mapped(&self, nexus: NodeId, key: &[u32]) -> Option<Interrupt> {
+        let line = self.map_key(nexus, key)?;
+        Some(self.resolve(nexus, line))
+    }
+
+    fn map_key(&self, nexus: NodeId, key: &[u32]) -> Option<Line> {
+        let map = self.property(nexus, "interrupt-map")?;
+        let key_cells = self.cells_of(nexus)?.address + self.interrupt_cells(nexus)?;
         let mask = self.cells(nexus, "interrupt-map-mask");
         let masked = |index: usize, cell: u32| match &mask {
             Some(mask) => cell & mask.get(index).copied().unwrap_or(u32::MAX),
@@ -239,7 +248,7 @@ impl Tree<'_> {
             let matches = row.len() == key.len()
                 && row
                     .iter()
-                    .zip(&key)
+                    .zip(key)
                     .enumerate()
                     .all(|(index, (&row, &key))| masked(index, row) == masked(index, key));
             if matches {

@@ -318,6 +318,11 @@ impl<'a> Tree<'a> {
         cell(self.property(of, name)?, 0)
     }
 
+    /// Cell `index` of a property.
+    pub(crate) fn u32_at(&self, of: NodeId, name: &str, index: usize) -> Option<u32> {
+        cell(self.property(of, name)?, index)
+    }
+
     /// A property of one or two cells.
     pub(crate) fn u64(&self, of: NodeId, name: &str) -> Option<u64> {
         let value = self.property(of, name)?;

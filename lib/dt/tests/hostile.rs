@@ -22,6 +22,10 @@ fn read(blob: &[u8]) -> Result<Machine, DtError> {
     let start = Instant::now();
     let _ = early::header(blob);
     let machine = Machine::parse(blob);
+    let hosts = capelin_dt::pcie_hosts(blob);
+    for host in hosts.iter().flatten() {
+        let _ = host.reachable_buses();
+    }
     match &machine {
         Ok(machine) => {
             let _ = bootability(machine).to_string();

@@ -33,6 +33,56 @@ fn for_each(check: impl Fn(&Machine, &Value)) {
     println!("{count} trees");
 }
 
+#[test]
+#[ignore = "needs trees that others wrote"]
+fn pci_hosts_agree() {
+    let mut count = 0;
+    for set in ["boards", "qemu"] {
+        let recorded: Vec<Value> = serde_json::from_str(&capelin_trees::facts(set)).unwrap();
+        for expected in &recorded {
+            let file = expected["file"].as_str().unwrap();
+            let hosts = capelin_dt::pcie_hosts(&capelin_trees::recorded(set, file)).unwrap();
+            for wanted in list(&expected["pcie"]) {
+                let path = wanted["path"].as_str().unwrap();
+                let host = hosts.iter().find(|host| host.path == path);
+                let host = host.unwrap_or_else(|| panic!("{file}: {path} is missing"));
+                let named = json!([host.buses.start(), host.buses.end()]);
+                let all = json!([0, 255]);
+                let buses = Some(&wanted["bus_range"]).filter(|it| !it.is_null());
+                assert_eq!(&named, buses.unwrap_or(&all), "{file}: {path}");
+                assert_eq!(json!(host.segment), wanted["domain"], "{file}: {path}");
+                let windows: Vec<Value> = host
+                    .windows
+                    .iter()
+                    .map(|it| json!({ "pci": it.bus, "cpu": it.cpu.0, "size": it.size }))
+                    .collect();
+                let ranges = list(&wanted["ranges"]).iter();
+                let wanted_windows: Vec<Value> = ranges
+                    .filter(|it| it["flags"].as_u64().unwrap() >> 24 & 3 != 0)
+                    .map(|it| json!({ "pci": it["pci"], "cpu": it["cpu"], "size": it["size"] }))
+                    .collect();
+                assert_eq!(windows, wanted_windows, "{file}: {path}");
+                let rows = list(&wanted["msi_map"]).len() / 4;
+                if rows > 0 {
+                    assert_eq!(host.msi.len(), rows, "{file}: {path}");
+                    assert_eq!(
+                        json!(host.msi[0].requester),
+                        wanted["msi_map"][0],
+                        "{file}: {path}"
+                    );
+                    assert_eq!(
+                        json!(host.msi[0].device),
+                        wanted["msi_map"][2],
+                        "{file}: {path}"
+                    );
+                }
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 80, "{count} hosts");
+}
+
 fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
