@@ -27,8 +27,8 @@ enum Layer {
 /// The layer of the member at `folder` (from the workspace's root).
 fn layer(folder: &str) -> Option<Layer> {
     Some(match folder {
-        "lib/abi" | "lib/archive" | "lib/cap" | "lib/dt" | "lib/peers" | "lib/platform"
-        | "lib/vspace" | "lib/wake" => Layer::Pure,
+        "lib/abi" | "lib/archive" | "lib/cap" | "lib/dt" | "lib/pci" | "lib/peers"
+        | "lib/platform" | "lib/vspace" | "lib/wake" => Layer::Pure,
         "arch/aarch64" => Layer::Kernel(1),
         "cpudriver/core" => Layer::Kernel(2),
         "cpudriver" | "images/boot" => Layer::Kernel(3),
