@@ -260,6 +260,100 @@ facts! {
         node: u64,
     }
 
+    /// A PCI host bridge.
+    PciHost = "pci_host" {
+        /// Segment.
+        segment: u64,
+        /// Path in the device tree.
+        path: String,
+        /// The first bus below it.
+        first: u64,
+        /// The last.
+        last: u64,
+    }
+
+    /// What the CPU sees of a segment's address spaces.
+    PciWindow = "pci_window" {
+        /// Segment.
+        segment: u64,
+        /// `io`, `memory32` or `memory64`.
+        space: &'static str,
+        /// `plain`, or `prefetchable`: only what may be read ahead goes there.
+        kind: &'static str,
+        /// First address on the bus.
+        bus: u64,
+        /// Where the CPU sees it.
+        cpu: u64,
+        /// Bytes.
+        size: u64,
+    }
+
+    /// A PCI function.
+    Pci = "pci" {
+        /// Segment, bus, device and function, as `'0000:00:01.0'`.
+        address: String,
+        /// Who made it.
+        vendor: u64,
+        /// What they call it.
+        device: u64,
+    }
+
+    /// A PCI function on a host bridge's first bus.
+    PciRoot = "pci_root" {
+        /// The function.
+        address: String,
+        /// Segment.
+        segment: u64,
+    }
+
+    /// A PCI function on the bus behind a bridge.
+    PciBehind = "pci_behind" {
+        /// The function.
+        address: String,
+        /// The bridge.
+        bridge: String,
+    }
+
+    /// What a PCI function is for.
+    PciClass = "pci_class" {
+        /// The function.
+        address: String,
+        /// Base class: 1 storage, 2 network, 6 bridge, …
+        base: u64,
+        /// Sub-class.
+        sub: u64,
+        /// Programming interface.
+        interface: u64,
+    }
+
+    /// A PCI bridge.
+    PciBridge = "pci_bridge" {
+        /// The function.
+        address: String,
+        /// The first bus behind it.
+        first: u64,
+        /// The last.
+        last: u64,
+        /// `yes` or `no`: whether it lets ports through.
+        io: &'static str,
+        /// How far its window of prefetchable memory reaches: `none`, `memory32` or `memory64`.
+        prefetchable: &'static str,
+    }
+
+    /// Registers of a PCI function that want a place.
+    PciBar = "pci_bar" {
+        /// The function.
+        address: String,
+        /// Which BAR, 0 to 5.
+        bar: u64,
+        /// `io`, `memory32` or `memory64`.
+        space: &'static str,
+        /// `plain`, or `prefetchable`: may be read ahead.
+        kind: &'static str,
+        /// Bytes.
+        size: u64,
+    }
+
     /// A module of the boot archive.
     Module = "module" {
         /// Name.

@@ -5,6 +5,7 @@ mod clients;
 mod document;
 mod engine;
 mod errors;
+mod pci;
 mod rules;
 
 use alloc::string::{String, ToString};

@@ -217,11 +217,17 @@ impl Above {
         }
     }
 
+    /// Prefetchable memory goes through the window for it, unless that reaches above 4 GiB and the BAR doesn't: then all
+    /// of that window would have to lie below.
     fn side(above: Option<Self>, bar: Bar) -> Side {
-        let can_be_ahead = above.is_none_or(|it| it.prefetchable.is_some());
+        let suits = |above: Self| match above.prefetchable {
+            Some(Space::Memory64) => bar.space == Space::Memory64,
+            Some(_) => true,
+            None => false,
+        };
         match bar.space {
             Space::Io => Side::Io,
-            _ if bar.is_prefetchable && can_be_ahead => Side::Prefetchable,
+            _ if bar.is_prefetchable && above.is_none_or(suits) => Side::Prefetchable,
             Space::Memory32 | Space::Memory64 => Side::Memory,
         }
     }

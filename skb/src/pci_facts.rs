@@ -1,0 +1,127 @@
+//! Facts of what is behind a PCI host bridge, and where the rules say that BARs go.
+
+use alloc::string::ToString as _;
+use alloc::vec::Vec;
+
+use capelin_pci::{Address, Place, Space, Topology, Window};
+
+use crate::error::Error;
+use crate::schema::{
+    Fact, Pci, PciBar, PciBehind, PciBridge, PciClass, PciHost, PciRoot, PciWindow,
+};
+use crate::term::Term;
+
+/// The rules of `pci.pl`, for whoever finds a host bridge to consult.
+pub const PCI_RULES: &str = include_str!("pci.pl");
+
+/// A host bridge's window, and where the CPU sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeenWindow {
+    /// As the bus sees it.
+    pub window: Window,
+    /// The first address as the CPU sees it.
+    pub cpu: u64,
+}
+
+/// The facts of a host bridge and all functions below it.
+///
+/// # Errors
+/// `representation_error(max_integer)` for an address above 2⁶³ − 1. (A BAR that is so large is left out: it has no place.)
+pub fn pci_facts(
+    host: &PciHost,
+    windows: &[SeenWindow],
+    topology: &Topology,
+) -> Result<Vec<Term>, Error> {
+    let segment = host.segment;
+    let mut facts = Vec::from([host.term()?]);
+    for SeenWindow { window, cpu } in windows {
+        let fact = PciWindow {
+            segment,
+            space: space(window.space),
+            kind: kind(window.is_prefetchable),
+            bus: window.base,
+            cpu: *cpu,
+            size: window.size,
+        };
+        facts.push(fact.term()?);
+    }
+    for function in &topology.functions {
+        let address = || function.address.to_string();
+        let fact = Pci {
+            address: address(),
+            vendor: function.vendor.into(),
+            device: function.device.into(),
+        };
+        facts.push(fact.term()?);
+        facts.push(match function.parent {
+            None => PciRoot {
+                address: address(),
+                segment,
+            }
+            .term()?,
+            Some(bridge) => PciBehind {
+                address: address(),
+                bridge: bridge.to_string(),
+            }
+            .term()?,
+        });
+        let class = PciClass {
+            address: address(),
+            base: function.class.base.into(),
+            sub: function.class.sub.into(),
+            interface: function.class.interface.into(),
+        };
+        facts.push(class.term()?);
+        if let Some(bridge) = function.bridge
+            && let Some(first) = bridge.secondary
+        {
+            let fact = PciBridge {
+                address: address(),
+                first: first.into(),
+                last: bridge.subordinate.into(),
+                io: if bridge.has_io { "yes" } else { "no" },
+                prefetchable: bridge.prefetchable.map_or("none", space),
+            };
+            facts.push(fact.term()?);
+        }
+        for bar in &function.bars {
+            let fact = PciBar {
+                address: address(),
+                bar: bar.number.into(),
+                space: space(bar.space),
+                kind: kind(bar.is_prefetchable),
+                size: bar.size,
+            };
+            facts.extend(fact.term());
+        }
+    }
+    Ok(facts)
+}
+
+const fn space(space: Space) -> &'static str {
+    match space {
+        Space::Io => "io",
+        Space::Memory32 => "memory32",
+        Space::Memory64 => "memory64",
+    }
+}
+
+const fn kind(is_prefetchable: bool) -> &'static str {
+    if is_prefetchable {
+        "prefetchable"
+    } else {
+        "plain"
+    }
+}
+
+/// A place as the rules answer it: the function's address, the BAR, the address on the bus. `None` if that can't be a
+/// place of a function in `topology`.
+#[must_use]
+pub fn pci_place(topology: &Topology, function: &str, bar: i64, address: i64) -> Option<Place> {
+    let is_it = |at: &Address| -> bool { at.to_string() == *function };
+    Some(Place {
+        function: topology.functions.iter().map(|it| it.address).find(is_it)?,
+        bar: u8::try_from(bar).ok()?,
+        address: u64::try_from(address).ok()?,
+    })
+}
