@@ -27,7 +27,7 @@ use capelin_aarch64::psci::Psci;
 use capelin_aarch64::speculation::{self, Entry};
 use capelin_aarch64::timer::Timer;
 use capelin_aarch64::{atomic, cpu, errata, fp, mmu};
-use capelin_abi::boot::{ARGS_MAGIC, ArgsError, CoreArgs, PhysRegion};
+use capelin_abi::boot::{ARGS_MAGIC, ArgsError, CoreArgs, Mitigations, PhysRegion};
 use capelin_abi::capability::KCB_BYTES;
 use capelin_abi::syscall::KernelCounter;
 use capelin_abi::{KernelId, Mpidr, PAGE_SIZE, PhysAddr, VirtAddr};
@@ -95,6 +95,9 @@ fn check(args: &CoreArgs, image: PhysAddr, image_bytes: u64) -> Result<(), BootE
     }
     if args.kernel_id >= u32::from(KernelId::LIMIT) {
         return bad("kernel id");
+    }
+    if Mitigations::from_word(args.mitigations).is_none() {
+        return bad("mitigations");
     }
     let peers = PhysAddr(args.peers.base);
     if args.peers.base == 0 || !peers.is_aligned(PAGE_SIZE) || args.peers.bytes < PeerTable::BYTES {
@@ -331,7 +334,11 @@ fn make_state(
 fn harden(core: &mut Core) {
     let identity = speculation::Identity::read();
     let psci = core.machine.psci;
-    let choice = speculation::choose(&identity, || psci.speculation());
+    let wanted = Mitigations::from_word(core.machine.args.mitigations).unwrap_or_default();
+    let choice = speculation::choose(wanted, &identity, || psci.speculation());
+    if let Some(function) = choice.at_start {
+        psci.keep_loads_behind_stores(function);
+    }
     // SAFETY: 1. All tables are the kernel's, and their entries from EL1 the same.
     unsafe { mmu::set_vectors(trap::vectors(choice.entry, psci.conduit())) };
     let midr = identity.midr;

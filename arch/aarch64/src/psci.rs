@@ -182,13 +182,25 @@ impl Psci {
             match ask(SMCCC_ARCH_FEATURES, function) {
                 Ok(0) => Workaround::Needed,
                 Ok(1) => Workaround::NotNeeded,
+                // -2 is NOT_REQUIRED there (DEN 0028 7.5.3), where PSCI has this name.
+                Err(PsciError::InvalidParameters) if function == speculation::WORKAROUND_2 => {
+                    Workaround::NotNeeded
+                }
                 Ok(_) | Err(_) => Workaround::Absent,
             }
         };
         speculation::Firmware {
             targets: workaround(speculation::WORKAROUND_1),
+            stores: workaround(speculation::WORKAROUND_2),
             targets_and_history: workaround(speculation::WORKAROUND_3),
         }
+    }
+
+    /// Has firmware keep loads behind older stores on this core from now on, by `function`,
+    /// which [`Self::speculation`] was told of.
+    pub fn keep_loads_behind_stores(&self, function: u32) {
+        // DEN 0028 7.5.3: it returns nothing.
+        let _ = self.call(function, [1, 0, 0]);
     }
 
     /// The instruction that calls firmware; `None` where the tree names none.

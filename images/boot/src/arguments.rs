@@ -7,7 +7,7 @@ use capelin_abi::{ABI_VERSION, Mpidr, PAGE_SIZE};
 use capelin_dt::{Finding, Machine, Region};
 
 use crate::place::Placement;
-use crate::{BootError, hardware};
+use crate::{BootError, bootargs, hardware};
 
 /// Where in [`CoreArgs::monitor_words`] the boot core finds the counter's value
 /// when firmware entered the boot driver.
@@ -61,6 +61,9 @@ pub fn core_args(
     device_tree_bytes: u64,
     placement: &Placement,
 ) -> Result<CoreArgs, BootError> {
+    // What isn't understood switches nothing off; `main` has warned of it.
+    let bootargs = machine.chosen.bootargs.as_deref().unwrap_or_default();
+    let mitigations = bootargs::mitigations(bootargs).unwrap_or_default();
     let gic: GicArgs = hardware::gic(machine).ok_or(BootError::Machine(Finding::NoGic))?;
     let (timer_intid, timer_is_physical) =
         hardware::timer(machine).ok_or(BootError::Machine(Finding::NoTimer))?;
@@ -90,6 +93,7 @@ pub fn core_args(
         timer_frequency: hardware::timer_frequency(machine),
         psci: hardware::psci(machine),
         console: hardware::console(machine),
+        mitigations: mitigations as u64,
         archive: PhysRegion {
             base: archive.base.0,
             bytes: archive.size,

@@ -12,6 +12,7 @@
 //! | [`place`] | where home memory and device tree go, and what memory is left |
 //! | [`map`] | what is mapped while the boot driver runs |
 //! | [`modules`] | whether archive, CPU driver and first domain are sound |
+//! | [`bootargs`] | what the kernel's arguments say |
 //! | [`arguments`] | [`capelin_abi::boot::CoreArgs`] of the first core |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -21,6 +22,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod arguments;
+pub mod bootargs;
 pub mod error;
 pub mod hardware;
 pub mod map;

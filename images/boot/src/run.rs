@@ -12,7 +12,7 @@ use capelin_archive::HEADER_LEN;
 use capelin_boot::arguments::{BootCore, core_args, domain_offset};
 use capelin_boot::modules::{self, Modules};
 use capelin_boot::place::{Given, heap_pieces, place};
-use capelin_boot::{BootError, HEAP_BYTES, hardware};
+use capelin_boot::{BootError, HEAP_BYTES, bootargs, hardware};
 use capelin_dt::{DtError, Machine, Region, Severity, bootability, early};
 use capelin_peers::table::CORES_OFFSET;
 use zerocopy::IntoBytes;
@@ -189,6 +189,10 @@ fn check_machine(machine: &Machine, core: &BootCore) -> Result<(), BootError> {
         say(format_args!(
             "warning: no PSCI: the machine can't be switched off"
         ));
+    }
+    let bootargs = machine.chosen.bootargs.as_deref().unwrap_or_default();
+    if let Err(unknown) = bootargs::mitigations(bootargs) {
+        say(format_args!("warning: {unknown}: mitigations stay on"));
     }
     if timer::frequency() == 0 && hardware::timer_frequency(machine) == 0 {
         say(format_args!("warning: firmware didn't set CNTFRQ_EL0"));

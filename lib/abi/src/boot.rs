@@ -169,6 +169,38 @@ impl ConsoleArgs {
     pub const NS16550: u32 = 2;
 }
 
+/// Whether something is done about what cores may reveal to those who run on them: the
+/// kernel's argument `mitigations=` (`docs/056-errata.md`). The same on all cores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Mitigations {
+    /// What each core needs (`auto`).
+    #[default]
+    Auto = 0,
+    /// Nothing (`off`).
+    Off = 1,
+}
+
+impl Mitigations {
+    /// All values.
+    pub const ALL: [Self; 2] = [Self::Auto, Self::Off];
+
+    /// How the argument says it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Off => "off",
+        }
+    }
+
+    /// The value that `word` is in [`CoreArgs::mitigations`], if it is one.
+    #[must_use]
+    pub fn from_word(word: u64) -> Option<Self> {
+        Self::ALL.into_iter().find(|&value| value as u64 == word)
+    }
+}
+
 /// What a CPU driver is told when its core starts. One page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -209,6 +241,8 @@ pub struct CoreArgs {
     pub psci: PsciArgs,
     /// The console.
     pub console: ConsoleArgs,
+    /// One of [`Mitigations`].
+    pub mitigations: u64,
     /// The module archive: read-only and executable for whoever gets it, since before the first
     /// domain of the boot core, whose kernel has made it ready for instruction fetches.
     pub archive: PhysRegion,

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 
+use capelin_abi::boot::Mitigations;
 use serde::Serialize;
 
 use crate::build;
@@ -27,7 +28,8 @@ use lexopt::Parser;
 use lexopt::prelude::{Long, ValueExt as _};
 
 const HELP: &str = "\
-usage: cargo xtask bench [--image NAME] [--smp N] [--cpu MODEL] [--timeout S] [--against FILE]
+usage: cargo xtask bench [--image NAME] [--smp N] [--cpu MODEL] [--mitigations auto|off] [--timeout S]
+                         [--against FILE]
 
 Runs the guests' benches under -icount and prints them beside the targets; writes target/bench/bench.json.
 First the CPU driver's operations, by a first domain (image bench-kernel); then boot and memory in use with one
@@ -36,11 +38,12 @@ core; then the services.
   --image NAME      image that holds the program bench (qemu-virt)
   --smp N           cores for the services (2)
   --cpu MODEL       cortex-a53 (default): a core that needs nothing at entry from EL0; cortex-a72 does
+  --mitigations W   auto (default): what the core needs is done at entry from EL0; off: nothing (docs/056-errata.md)
   --timeout S       wall-clock limit of each of the three (600)
   --against FILE    an older bench.json to compare with";
 
 /// The image whose first domain times the CPU driver's operations.
-const KERNEL_IMAGE: &str = "bench-kernel";
+pub(crate) const KERNEL_IMAGE: &str = "bench-kernel";
 
 /// The core that figures are told of: none that needs more instructions at entry than others
 /// (docs/056-errata.md).
@@ -188,6 +191,7 @@ pub(crate) fn main(mut args: Parser) -> Result<()> {
     let mut image = build::DEFAULT_IMAGE.to_owned();
     let mut cores = "2".to_owned();
     let mut cpu = CPU.to_owned();
+    let mut mitigations = Mitigations::default();
     let mut timeout = "600".to_owned();
     let mut against = None;
     while let Some(argument) = args.next()? {
@@ -195,6 +199,7 @@ pub(crate) fn main(mut args: Parser) -> Result<()> {
             Long("image") => image = args.value()?.string()?,
             Long("smp") => cores = args.value()?.string()?,
             Long("cpu") => cpu = args.value()?.string()?,
+            Long("mitigations") => mitigations = mitigations_named(&args.value()?.string()?)?,
             Long("timeout") => timeout = args.value()?.string()?,
             Long("against") => against = Some(std::path::PathBuf::from(args.value()?)),
             Long("help") => {
@@ -220,6 +225,7 @@ pub(crate) fn main(mut args: Parser) -> Result<()> {
             "--release".to_owned(),
             "--icount".to_owned(),
             format!("--cpu={cpu}"),
+            format!("--append=mitigations={}", mitigations.name()),
             format!("--timeout={timeout}"),
         ];
         let mut options = RunOptions::parse(Parser::from_args(common.into_iter().chain(words)))?;
@@ -256,6 +262,12 @@ pub(crate) fn main(mut args: Parser) -> Result<()> {
     write(&figures)?;
     print!("\n{}{}", table(&figures, &older), events_table(&figures));
     Ok(())
+}
+
+fn mitigations_named(name: &str) -> Result<Mitigations> {
+    let mut all = Mitigations::ALL.into_iter();
+    all.find(|value| value.name() == name)
+        .ok_or_else(|| Error::Usage(format!("--mitigations can't be {name:?}")))
 }
 
 /// The figures that a guest printed, each by its name.

@@ -8,8 +8,8 @@
 //!    It begins the block that its entry code maps, and the arguments, which say how much
 //!    there is to look at, can't say that it is less ([`CoreArgs::used_bytes`]).
 //! 3. Of the arguments, what is told of the machine (interrupt controller, timer,
-//!    firmware, console, the table of all kernels) is replaced by what this kernel was
-//!    told itself. What is left names the first program and its tickets.
+//!    firmware, console, mitigations, the table of all kernels) is replaced by what this
+//!    kernel was told itself. What is left names the first program and its tickets.
 //! 4. Kernel id, core and home are entered in the table of all kernels, which refuses
 //!    what another has; the core is one that the device tree knows, and is released at
 //!    the address that the tree gave.
@@ -161,6 +161,7 @@ fn tell_of_machine(own: &CoreArgs, args: &mut CoreArgs) {
     args.timer_frequency = own.timer_frequency;
     args.psci = own.psci;
     args.console = own.console;
+    args.mitigations = own.mitigations;
     args.peers = own.peers;
     args.archive = own.archive;
     // The boot core's alone.

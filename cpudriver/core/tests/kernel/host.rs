@@ -12,7 +12,7 @@ mod slots;
 use capelin_abi::{PAGE_SIZE, PhysAddr};
 use capelin_cap::{Segments, SlotIndex};
 
-pub use machine::{Asked, Host, SleepsForEver};
+pub use machine::{Asked, Host, MITIGATIONS, SleepsForEver};
 pub use objects::{Context, Frame, Home};
 pub use slots::Slots;
 

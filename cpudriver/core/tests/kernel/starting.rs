@@ -9,7 +9,7 @@ use capelin_kernel::invoke::ARGS_USED;
 use capelin_peers::{Home, PeerTable};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
-use crate::host::{Asked, HOME, HOME_BYTES, IMAGE_BYTES, RAM};
+use crate::host::{Asked, HOME, HOME_BYTES, IMAGE_BYTES, MITIGATIONS, RAM};
 use crate::world::{World, cap, slot};
 
 const BYTES: u64 = 0x10_0000;
@@ -94,6 +94,7 @@ fn a_core_is_told_of_the_machine_by_the_kernel() {
     args.gic.distributor.base = HOME;
     args.console.registers.base = HOME;
     args.psci.method = 7;
+    args.mitigations = 0x77;
     args.timer_intid = 1;
     args.peers.base = AT + 0x8_0000;
     args.archive.base = HOME;
@@ -112,6 +113,8 @@ fn a_core_is_told_of_the_machine_by_the_kernel() {
     );
     assert_eq!((told.timer_intid, told.peers), (own.timer_intid, own.peers));
     assert_eq!((told.archive, told.ram_count), (own.archive, 0));
+    // Neither switched off by a monitor, nor on where the machine's owner wants them off.
+    assert_eq!(told.mitigations, MITIGATIONS);
     assert_ne!(told.archive.bytes, 0);
     // What is its parent's to say.
     assert_eq!((told.monitor_words[3], told.parent_ring), (5, 77));

@@ -63,6 +63,11 @@ pub(super) fn cases() -> Result<Vec<Case>> {
         is_long: false,
         run: Box::new(|context| cost::one_core(context, "qemu/cost/one-core")),
     });
+    cases.push(Case {
+        name: "qemu/cost/mitigations".to_owned(),
+        is_long: false,
+        run: Box::new(|context| cost::mitigations(context, "qemu/cost/mitigations")),
+    });
     for (name, options, is_long) in [
         ("qemu/programs/cargo-run", "--smp 1 --release", false),
         // As somebody calls it who develops.

@@ -41,6 +41,9 @@ fn peers() -> PeerTable {
     table
 }
 
+/// What this kernel was told of mitigations: a value that no [`CoreArgs`] has by itself.
+pub const MITIGATIONS: u64 = 1;
+
 static ARGS: LazyLock<CoreArgs> = LazyLock::new(|| {
     let mut args = CoreArgs::new_zeroed();
     args.abi_version = capelin_abi::ABI_VERSION;
@@ -53,6 +56,7 @@ static ARGS: LazyLock<CoreArgs> = LazyLock::new(|| {
         bytes: 16 * PAGE_SIZE,
     };
     args.timer_intid = TIMER;
+    args.mitigations = MITIGATIONS;
     args.gic.version = 3;
     args.gic.distributor.base = 0x800_0000;
     args
