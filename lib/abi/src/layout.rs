@@ -5,7 +5,7 @@
 //! 0x0020_0000  the program's segments
 //! 0x1000_0000  dispatcher frame (16 KiB)
 //! 0x1001_0000  boot information (first domains), one page
-//! 0x1002_0000  arguments page
+//! 0x1002_0000  arguments page (all but first domains), read only
 //! 0x1003_0000  upcall stack, 16 KiB; unmapped below
 //! 0x100f_0000  stack, 64 KiB, ends at 0x1010_0000; unmapped below
 //! 0x2000_0000  module archive (first domain of the boot core), read only
@@ -48,7 +48,8 @@ pub const DYNAMIC_END: VirtAddr = VirtAddr(0x80_0000_0000);
 pub mod l1 {
     /// The L2 CNode of [`super::slot`].
     pub const TASK: u32 = 0;
-    /// Tables and mappings that the loader made.
+    /// Tables and mappings that the loader made, where there are more than
+    /// [`super::slot::LOADER_COUNT`]; mostly empty.
     pub const LOADER: u32 = 1;
     /// An empty L2 CNode for the runtime's first slots.
     pub const FREE: u32 = 2;
@@ -84,8 +85,6 @@ pub mod slot {
     pub const HOME: CapAddress = CapAddress::new(0, 8);
     /// Memory that this domain may make frames from.
     pub const RAM: CapAddress = CapAddress::new(0, 9);
-    /// The arguments page.
-    pub const ARGUMENTS: CapAddress = CapAddress::new(0, 10);
     /// The endpoint of the domain that started this one, badged.
     pub const PARENT: CapAddress = CapAddress::new(0, 11);
     /// The boot information page (first domains).
@@ -100,6 +99,11 @@ pub mod slot {
     /// of its first domain as they were before they ran (boot core: empty; the
     /// archive has them).
     pub const CORE_PACKAGE: CapAddress = CapAddress::new(0, 16);
+    /// First of [`LOADER_COUNT`] slots of tables, frames and mappings that the loader
+    /// made (all but first domains, which have devices and memory here).
+    pub const LOADER: CapAddress = CapAddress::new(0, 32);
+    /// How many slots [`LOADER`] has.
+    pub const LOADER_COUNT: u8 = 96;
     /// First of [`DEVICES_COUNT`] regions of device addresses (first domain of
     /// the boot core).
     pub const DEVICES: CapAddress = CapAddress::new(0, 32);
@@ -113,12 +117,4 @@ pub mod slot {
     pub const PASSED: CapAddress = CapAddress::new(0, 128);
     /// How many slots [`PASSED`] has.
     pub const PASSED_COUNT: u8 = 128;
-}
-
-/// Slots of the loader CNode that others need by name.
-pub mod loader {
-    use super::CapAddress;
-
-    /// First of the mappings that the loader made; they end where slots are empty.
-    pub const MAPPINGS: CapAddress = CapAddress::new(super::l1::LOADER, 0);
 }

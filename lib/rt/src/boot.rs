@@ -85,11 +85,8 @@ mod imp {
     }
 
     pub(super) fn arguments_page() -> &'static [u8] {
-        if !is_frame(slot::ARGUMENTS) {
-            return &[];
-        }
-        // SAFETY: a domain with this capability has the page mapped there, read-only; its spawner
-        // has unmapped it before the domain ran.
+        // SAFETY: all but first domains, who don't ask, have the page mapped there, read-only; its
+        // spawner has unmapped it before the domain ran.
         unsafe { pages(layout::ARGUMENTS, ARGUMENT_BYTES) }
     }
 }
@@ -167,7 +164,7 @@ pub fn read_only(frame: OwnedCap) -> Result<&'static [u8], RtError> {
     imp::read_only(frame)
 }
 
-/// The arguments page; empty when there is none.
+/// The arguments page, of all domains but those that have [`info`]: there it isn't mapped.
 pub(crate) fn arguments_page() -> &'static [u8] {
     imp::arguments_page()
 }

@@ -7,7 +7,7 @@
 //! A capability goes into the slot that the ring names. [`Endpoint::receive`] posts the next slot
 //! at once when one has been used.
 
-use alloc::collections::VecDeque;
+use alloc::{collections::VecDeque, vec::Vec};
 use core::{
     future::{Future, poll_fn},
     sync::atomic::Ordering,
@@ -98,24 +98,22 @@ struct State {
 }
 
 struct Endpoints {
-    table: [Option<State>; ENDPOINTS_PER_DISPATCHER],
-    /// No endpoint in use has this index or a higher one.
-    end: usize,
+    /// By index, up to the highest that was ever in use.
+    table: Vec<Option<State>>,
     room: Option<Ranges>,
 }
 
 local! {
     /// The endpoints of this dispatcher by index, and the free part of its frame.
     static ENDPOINTS: Endpoints = Endpoints {
-        table: [const { None }; ENDPOINTS_PER_DISPATCHER],
-        end: 0,
+        table: Vec::new(),
         room: None,
     };
 }
 
 impl Endpoints {
-    fn in_use(&self) -> impl Iterator<Item = &Option<State>> {
-        self.table.iter().take(self.end)
+    fn in_use(&self) -> impl Iterator<Item = &State> {
+        self.table.iter().flatten()
     }
 
     fn room(&mut self) -> &mut Ranges {
@@ -248,17 +246,18 @@ impl Endpoint {
 
     fn register(index: usize, ring: usize, capacity: usize) -> Result<(), RtError> {
         ENDPOINTS.with(|endpoints| {
-            let mut endpoints = endpoints.borrow_mut();
-            let entry = endpoints
-                .table
-                .get_mut(index)
-                .ok_or(RtError::OutOfEndpoints)?;
-            *entry = Some(State {
+            let table = &mut endpoints.borrow_mut().table;
+            if index >= ENDPOINTS_PER_DISPATCHER {
+                return Err(RtError::OutOfEndpoints);
+            }
+            if index >= table.len() {
+                table.resize_with(index + 1, || None);
+            }
+            table[index] = Some(State {
                 ring,
                 capacity: u32::try_from(capacity).unwrap_or(1),
                 ..State::default()
             });
-            endpoints.end = endpoints.end.max(index + 1);
             Ok(())
         })
     }
@@ -326,10 +325,7 @@ impl Drop for Endpoint {
         while self.try_receive().is_some() {}
         let state = ENDPOINTS.with(|endpoints| {
             let mut endpoints = endpoints.borrow_mut();
-            let state = endpoints.table.get_mut(self.index)?.take();
-            let last = endpoints.table.iter().rposition(Option::is_some);
-            endpoints.end = last.map_or(0, |index| index + 1);
-            state
+            endpoints.table.get_mut(self.index)?.take()
         });
         let Some(state) = state else { return };
         frame::write(state.ring + lmp::RECEIVE_SLOT, 0);
@@ -350,7 +346,7 @@ impl Drop for Endpoint {
 pub(crate) fn all_empty() -> bool {
     ENDPOINTS.with(|endpoints| {
         let endpoints = endpoints.borrow();
-        endpoints.in_use().flatten().all(State::is_empty)
+        endpoints.in_use().all(State::is_empty)
     })
 }
 
@@ -358,8 +354,7 @@ pub(crate) fn all_empty() -> bool {
 pub(crate) fn wake_receivers() {
     ENDPOINTS.with(|endpoints| {
         let mut endpoints = endpoints.borrow_mut();
-        let end = endpoints.end;
-        for state in endpoints.table.iter_mut().take(end).flatten() {
+        for state in endpoints.table.iter_mut().flatten() {
             if !state.is_empty()
                 && let Some(waker) = state.waker.take()
             {

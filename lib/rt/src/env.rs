@@ -2,11 +2,11 @@
 
 use alloc::string::String;
 
-use capelin_abi::{CapAddress, ObjectType, boot::BootInfo, layout::slot};
+use capelin_abi::{CapAddress, boot::BootInfo};
 
 use crate::{
     args::{Arguments, ArgumentsError},
-    boot, sys,
+    boot,
 };
 
 /// What the program was started with.
@@ -25,16 +25,13 @@ impl Env {
     /// Reads the arguments page, or the boot information of a core's first domain.
     pub(crate) fn load(program: &str) -> Result<Self, ArgumentsError> {
         let boot = boot::info();
-        let has_page = sys::cspace::identify_slot(sys::cspace::OWN, slot::ARGUMENTS.into())
-            .is_ok_and(|identity| identity.kind == ObjectType::Frame);
-        let arguments = if has_page {
-            Arguments::parse(boot::arguments_page())?
-        } else {
-            Arguments {
+        let arguments = match boot {
+            None => Arguments::parse(boot::arguments_page())?,
+            Some(info) => Arguments {
                 name: program.into(),
-                core: boot.map_or(0, |info| u16::try_from(info.kernel_id).unwrap_or(0)),
+                core: u16::try_from(info.kernel_id).unwrap_or(0),
                 ..Arguments::default()
-            }
+            },
         };
         ARGUMENTS.with(|known| *known.borrow_mut() = Some(arguments.clone()));
         Ok(Self { arguments, boot })

@@ -23,12 +23,13 @@ const BITS: usize = 64;
 struct Bits {
     used: u64,
     arrived: u64,
-    wakers: [Vec<Waker>; BITS],
+    /// Of those who wait, by bit, up to the highest that was ever waited for.
+    wakers: Vec<Vec<Waker>>,
 }
 
 local! {
     /// The 64 bits of this dispatcher.
-    static NOTIFY: Bits = Bits { used: 0, arrived: 0, wakers: [const { Vec::new() }; BITS] };
+    static NOTIFY: Bits = Bits { used: 0, arrived: 0, wakers: Vec::new() };
 }
 
 /// One bit of this dispatcher, and the capability that rings it.
@@ -76,9 +77,7 @@ impl Notify {
             let mask = 1 << self.bit;
             let has_arrived = bits.arrived & mask != 0;
             bits.arrived &= !mask;
-            let Some(wakers) = bits.wakers.get_mut(usize::from(self.bit)) else {
-                return Poll::Pending;
-            };
+            let wakers = bits.wakers_of(self.bit);
             if has_arrived {
                 wakers.drain(..).for_each(Waker::wake);
                 return Poll::Ready(());
@@ -156,6 +155,14 @@ impl Drop for Notify {
 }
 
 impl Bits {
+    fn wakers_of(&mut self, bit: u8) -> &mut Vec<Waker> {
+        let at = usize::from(bit);
+        if at >= self.wakers.len() {
+            self.wakers.resize_with(at + 1, Vec::new);
+        }
+        &mut self.wakers[at]
+    }
+
     /// Takes what the kernel has set. Every channel whose bit it was is looked at after this, which
     /// is what the barrier within is for; see `capelin_urpc::sleep`.
     fn collect(&mut self) {

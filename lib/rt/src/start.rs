@@ -30,6 +30,7 @@ macro_rules! main {
     };
 }
 
+use alloc::boxed::Box;
 use core::future::Future;
 
 use capelin_abi::ABI_VERSION;
@@ -53,7 +54,8 @@ where
             process::abort(ExitCode::BAD_START);
         }
     };
-    let main = main(env);
+    // Boxed, since what awaits it would hold it twice.
+    let main = Box::pin(main(env));
     executor::block_on(async move {
         let code = main.await.into();
         process::exit(code).await;

@@ -90,12 +90,13 @@ impl Domain {
     pub fn reclaim(self) -> Result<Reclaimed, RtError> {
         // It may have ended before; revoking its home memory ends it in any case.
         let _ = self.stop();
-        // Dispatcher and CSpace are made from the home chunk, and go with it: their slots are
-        // freed when they are dropped, and must not be freed while something is in them.
+        // Dispatcher and CSpace are made from the home chunk, and go with it.
         let home = self.home.reclaim();
         let ram = self.ram.reclaim();
-        drop(self.dispatcher);
-        drop(self.cspace);
+        if home.is_ok() {
+            self.dispatcher.forget();
+            self.cspace.forget();
+        }
         Ok(Reclaimed {
             home: home?,
             ram: ram?,

@@ -229,13 +229,19 @@ impl<'a> Image<'a> {
         Some(Source { offset, ..source })
     }
 
+    /// The segments that need memory of their own, since they can't be mapped from where the file
+    /// lies.
+    pub fn copied(&self) -> impl Iterator<Item = &Segment<'a>> {
+        let segments = self.segments.iter();
+        segments.filter(|segment| self.shared(segment).is_none())
+    }
+
     /// Bytes of memory that its segments take, whole pages; without those that are mapped from
     /// where the file lies.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
-        let own = self.segments.iter().filter(|s| self.shared(s).is_none());
         // They don't overlap, so the sum is below `IMAGE_END`.
-        own.map(|segment| segment.bytes).sum()
+        self.copied().map(|segment| segment.bytes).sum()
     }
 }
 

@@ -1,12 +1,18 @@
 //! Makes a domain, by `capelin_abi::layout`.
 //!
-//! 1. From the front of the home chunk: the L1 CNode, the task, loader and free CNodes, the
-//!    tables, the dispatcher and its frame. The task and loader CNodes are, meanwhile, in L1 slots
-//!    of ours too: so what is mapped for the child, whose mapping capability the kernel puts into
-//!    the *caller's* CSpace, comes to lie in the child's.
-//! 2. From the front of the RAM chunk: a frame for each segment that can't be mapped from where the
-//!    file lies, for stack, upcall stack and arguments. What isn't all zero is mapped here to be
-//!    filled, unmapped, and mapped there.
+//! 1. From the front of the home chunk: the L1 CNode, the task and free CNodes (and a loader CNode,
+//!    where the task CNode has too few slots for what is made here), the tables, the dispatcher and
+//!    its frame. The task and loader CNodes are, meanwhile, in L1 slots of ours too: so what is
+//!    mapped for the child, whose mapping capability the kernel puts into the *caller's* CSpace,
+//!    comes to lie in the child's.
+//! 2. From the front of the RAM chunk: one frame for all that is the domain's alone and not code,
+//!    since each capability costs, when it is made and when the domain ends:
+//!
+//!    ```text
+//!    arguments | segments that can't be mapped from where the file lies | upcall stack | stack
+//!    ```
+//!    What isn't all zero of it is mapped here to be filled, unmapped, and mapped there. Code that
+//!    is copied has frames of its own, which are made executable.
 //! 3. What is left of both chunks becomes the child's own.
 //! 4. The frame is filled with what the first entry needs: `_start`, the upcall stack, *disabled*.
 
@@ -14,7 +20,7 @@ use alloc::vec::Vec;
 
 use capelin_abi::{
     CapAddress, CapRef, ObjectType, PAGE_SIZE, Rights, VirtAddr,
-    capability::{CNODE_BYTES, CNODE_SLOTS, DISPATCHER_BYTES, VNODE_BYTES, VNODE_ENTRIES},
+    capability::{CNODE_BYTES, DISPATCHER_BYTES, VNODE_BYTES, VNODE_ENTRIES},
     dispatcher::{FRAME_BYTES, FRAME_MAGIC, offset},
     layout::{self, l1, slot},
     syscall::MapFlags,
@@ -22,10 +28,10 @@ use capelin_abi::{
 use capelin_rt::{
     OwnedCap, RtError, slots, sys,
     sys::cspace::{OWN, copy, retype},
-    vspace::SharedMapped,
+    vspace::Window,
 };
 
-use crate::{Chunk, Domain, Image, Program, SpawnError};
+use crate::{Chunk, Domain, Image, Program, SpawnError, image::Segment};
 
 /// Bytes that one level 3 table covers.
 const TABLE3_BYTES: u64 = VNODE_ENTRIES * PAGE_SIZE;
@@ -47,11 +53,51 @@ const OWN_DISPATCHER: Rights = OWN_SPACE.union(Rights::RETYPE);
 /// With an endpoint of its parent: send to it, and pass it on.
 const PARENT: Rights = Rights::WRITE.union(Rights::GRANT);
 
-/// The pages that every domain has, beside its segments: where, how many bytes, how mapped.
+/// The stacks that every domain has: where they end, and how many bytes they are.
 const STACKS: [(VirtAddr, u64); 2] = [
-    (layout::STACK_TOP, layout::STACK_BYTES),
     (layout::UPCALL_STACK_TOP, layout::UPCALL_STACK_BYTES),
+    (layout::STACK_TOP, layout::STACK_BYTES),
 ];
+
+/// A segment that is copied, as it lies in the domain's frame.
+struct Copied<'s, 'a> {
+    segment: &'s Segment<'a>,
+    offset: u64,
+}
+
+/// What lies where in the frame that is the domain's alone.
+struct Layout<'s, 'a> {
+    copied: Vec<Copied<'s, 'a>>,
+    /// Bytes at the front that are filled; from there on it is stacks.
+    filled: u64,
+    bytes: u64,
+}
+
+impl<'s, 'a> Layout<'s, 'a> {
+    fn new(image: &'s Image<'a>) -> Self {
+        let mut filled = PAGE_SIZE;
+        let copied = image.copied().filter(|segment| !is_code(segment));
+        let copied = copied
+            .map(|segment| {
+                let offset = filled;
+                // They don't overlap, so the sum stays below `IMAGE_END`.
+                filled += segment.bytes;
+                Copied { segment, offset }
+            })
+            .collect();
+        let stacks: u64 = STACKS.iter().map(|(_, bytes)| bytes).sum();
+        Self {
+            copied,
+            filled,
+            bytes: filled + stacks,
+        }
+    }
+}
+
+/// Whether a segment is executable, and so needs a frame of its own where it is copied.
+const fn is_code(segment: &Segment<'_>) -> bool {
+    segment.flags.contains(MapFlags::EXECUTE)
+}
 
 /// What `program` needs to be made from `image`.
 ///
@@ -59,9 +105,14 @@ const STACKS: [(VirtAddr, u64); 2] = [
 /// [`RtError::InvalidSize`] when the sizes asked for overflow.
 pub fn needs(program: &Program, image: &Image<'_>) -> Result<Needs, SpawnError> {
     let tables = 3 + table_bases(image).len() as u64;
-    let objects = 4 * CNODE_BYTES + tables * VNODE_BYTES + DISPATCHER_BYTES + FRAME_BYTES;
-    let stacks: u64 = STACKS.iter().map(|(_, bytes)| bytes).sum();
-    let frames = image.memory_bytes() + stacks + PAGE_SIZE;
+    let cnodes = if slots_needed(image) > u64::from(slot::LOADER_COUNT) {
+        4
+    } else {
+        3
+    };
+    let objects = cnodes * CNODE_BYTES + tables * VNODE_BYTES + DISPATCHER_BYTES + FRAME_BYTES;
+    let code = image.copied().filter(|segment| is_code(segment));
+    let frames = Layout::new(image).bytes + code.map(|segment| segment.bytes).sum::<u64>();
     let sum = |own: u64, made: u64| {
         own.max(PAGE_SIZE)
             .checked_next_multiple_of(PAGE_SIZE)
@@ -74,20 +125,34 @@ pub fn needs(program: &Program, image: &Image<'_>) -> Result<Needs, SpawnError> 
     })
 }
 
+/// Slots that the loader fills with tables, frames and mappings.
+fn slots_needed(image: &Image<'_>) -> u64 {
+    let tables = table_bases(image).len() as u64;
+    let spanned = |segment: &Segment<'_>| {
+        let last = (segment.end().0 - 1) / TABLE3_BYTES;
+        last - segment.start.0 / TABLE3_BYTES + 1
+    };
+    let segments: u64 = image.segments.iter().map(spanned).sum();
+    let code = image.copied().filter(|segment| is_code(segment)).count() as u64;
+    // Each table and its mapping, one more of the table of level 1; frames; dispatcher frame,
+    // arguments and stacks.
+    1 + 2 + 2 * tables + segments + code + 1 + 2 + STACKS.len() as u64
+}
+
 /// The first addresses of the level 3 tables that the loader makes, ascending.
 fn table_bases(image: &Image<'_>) -> Vec<u64> {
     let fixed = layout::DISPATCHER_FRAME.0..layout::STACK_TOP.0;
+    // Segments ascend, below what is fixed.
     let segments = image.segments.iter().map(|s| s.start.0..s.end().0);
-    let mut bases: Vec<u64> = segments
-        .chain([fixed])
-        .flat_map(|range| {
-            let first = range.start / TABLE3_BYTES;
-            let last = (range.end - 1) / TABLE3_BYTES;
-            (first..=last).map(|index| index * TABLE3_BYTES)
-        })
-        .collect();
-    bases.sort_unstable();
-    bases.dedup();
+    let mut bases = Vec::with_capacity(8);
+    for range in segments.chain([fixed]) {
+        let (first, last) = (range.start / TABLE3_BYTES, (range.end - 1) / TABLE3_BYTES);
+        for base in (first..=last).map(|index| index * TABLE3_BYTES) {
+            if bases.last() != Some(&base) {
+                bases.push(base);
+            }
+        }
+    }
     bases
 }
 
@@ -129,10 +194,10 @@ struct Loader<'a> {
     ram_used: u64,
     /// The child's L1 CNode, in a slot of ours.
     cspace: OwnedCap,
-    /// L1 slots of ours with the child's task and loader CNodes.
+    /// L1 slots of ours with the child's task CNode, and its loader CNode once there is one.
     task: u32,
-    loader: u32,
-    next_slot: u64,
+    loader: Option<u32>,
+    slots_used: u32,
     /// The root of the child's tables, in a slot of ours.
     root: OwnedCap,
     /// Level 3 tables by the address that they start at.
@@ -145,13 +210,6 @@ impl<'a> Loader<'a> {
         let cspace = own_object(home, &mut home_used, ObjectType::L1CNode, CNODE_BYTES)?;
         let root = own_object(home, &mut home_used, ObjectType::VNodeL0, VNODE_BYTES)?;
         let task = slots::allocate_l1()?;
-        let loader = match slots::allocate_l1() {
-            Ok(loader) => loader,
-            Err(error) => {
-                slots::free_l1(task);
-                return Err(error.into());
-            }
-        };
         Ok(Self {
             home,
             ram,
@@ -159,16 +217,16 @@ impl<'a> Loader<'a> {
             ram_used: 0,
             cspace,
             task,
-            loader,
+            loader: None,
             root,
-            next_slot: 0,
+            slots_used: 0,
             tables: Vec::new(),
         })
     }
 
     /// Gives up our view of the child's L2 CNodes; its L1 CNode.
     fn finish(self) -> OwnedCap {
-        for index in [self.task, self.loader] {
+        for index in [Some(self.task), self.loader].into_iter().flatten() {
             use capelin_abi::SysError::EmptySlot;
             if matches!(
                 sys::cspace::delete(OWN, CapRef::l1(index)),
@@ -189,31 +247,17 @@ impl<'a> Loader<'a> {
         self.make_cspace()?;
         self.make_tables(image)?;
         for segment in &image.segments {
-            let (start, bytes, flags) = (segment.start.0, segment.bytes, segment.flags);
             if let Some(source) = image.shared(segment) {
-                self.map(source.frame, source.offset, start, bytes, flags)?;
-                continue;
-            }
-            let frame = self.frame(segment.bytes)?;
-            fill(frame, segment.lead, segment.data)?;
-            if flags.contains(MapFlags::EXECUTE) {
+                self.map_segment(source.frame, source.offset, segment)?;
+            } else if is_code(segment) {
+                let frame = self.frame(segment.bytes)?;
+                fill(frame, segment.bytes, &[(segment.lead as u64, segment.data)])?;
                 // Written once; from now on nobody can, not the child and not we.
                 sys::vnode::make_executable(frame)?;
+                self.map_segment(frame.into(), 0, segment)?;
             }
-            self.map(frame.into(), 0, start, bytes, flags)?;
         }
-        let writable = MapFlags::READ | MapFlags::WRITE;
-        for (top, bytes) in STACKS {
-            let frame = self.frame(bytes)?;
-            self.map(frame.into(), 0, top.0 - bytes, bytes, writable)?;
-        }
-        let arguments = self.frame(PAGE_SIZE)?;
-        fill(arguments, 0, page)?;
-        let at = layout::ARGUMENTS.0;
-        self.map(arguments.into(), 0, at, PAGE_SIZE, MapFlags::READ)?;
-        let read_only = Rights::READ | Rights::GRANT;
-        self.copy_to_task(slot::ARGUMENTS, arguments, read_only)?;
-
+        self.make_own(image, page)?;
         let dispatcher = self.make_dispatcher(program, image)?;
         self.pass(program)?;
         self.give_rest(slot::HOME, ObjectType::HomeRam)?;
@@ -221,13 +265,52 @@ impl<'a> Loader<'a> {
         Ok(dispatcher)
     }
 
-    /// The three L2 CNodes, and the child's view of its own L1 CNode.
+    /// The frame that is the domain's alone, and what is mapped of it.
+    fn make_own(&mut self, image: &Image<'_>, page: &[u8]) -> Result<(), SpawnError> {
+        let layout = Layout::new(image);
+        let frame = self.frame(layout.bytes)?;
+        let mut parts = Vec::with_capacity(layout.copied.len() + 1);
+        parts.push((0, page));
+        let copied = layout.copied.iter();
+        parts.extend(copied.map(|c| (c.offset + c.segment.lead as u64, c.segment.data)));
+        fill(frame, layout.filled, &parts)?;
+
+        let at = layout::ARGUMENTS.0;
+        self.map(frame.into(), 0, at, PAGE_SIZE, MapFlags::READ)?;
+        for copied in &layout.copied {
+            self.map_segment(frame.into(), copied.offset, copied.segment)?;
+        }
+        let writable = MapFlags::READ | MapFlags::WRITE;
+        let mut offset = layout.filled;
+        for (top, bytes) in STACKS {
+            self.map(frame.into(), offset, top.0 - bytes, bytes, writable)?;
+            offset += bytes;
+        }
+        Ok(())
+    }
+
+    fn map_segment(
+        &mut self,
+        frame: CapRef,
+        offset: u64,
+        segment: &Segment<'_>,
+    ) -> Result<(), SpawnError> {
+        let (start, bytes, flags) = (segment.start.0, segment.bytes, segment.flags);
+        self.map(frame, offset, start, bytes, flags)
+    }
+
+    /// An L2 CNode of the child, in an L1 slot of ours, too.
+    fn make_cnode(&mut self, index: u32, own: u32) -> Result<(), SpawnError> {
+        self.make_object(OWN, CapRef::l1(own), ObjectType::L2CNode, CNODE_BYTES)?;
+        let child = self.cspace.reference();
+        let (target, source) = (CapRef::l1(index), CapRef::l1(own));
+        Ok(copy(child, target, source, Rights::all())?)
+    }
+
+    /// The task and free CNodes, and the child's view of its own L1 CNode.
     fn make_cspace(&mut self) -> Result<(), SpawnError> {
         let child = self.cspace.reference();
-        for (index, own) in [(l1::TASK, self.task), (l1::LOADER, self.loader)] {
-            self.make_object(OWN, CapRef::l1(own), ObjectType::L2CNode, CNODE_BYTES)?;
-            copy(child, CapRef::l1(index), CapRef::l1(own), Rights::all())?;
-        }
+        self.make_cnode(l1::TASK, self.task)?;
         let free = CapRef::l1(l1::FREE);
         self.make_object(child, free, ObjectType::L2CNode, CNODE_BYTES)?;
         self.copy_to_task(slot::L1CNODE, self.cspace.address(), OWN_SPACE)
@@ -259,17 +342,16 @@ impl<'a> Loader<'a> {
     ) -> Result<OwnedCap, SpawnError> {
         let frame = self.in_task(slot::DISPATCHER_FRAME);
         self.make_object(OWN, frame.into(), ObjectType::Frame, FRAME_BYTES)?;
-        {
-            let words = shared(frame)?;
-            let set = |at: usize, value: u64| words.write(at, &value.to_le_bytes());
-            let is_set = set(offset::MAGIC, FRAME_MAGIC)
-                && set(offset::DISABLED, 1)
-                && set(offset::UPCALL_RUN, image.entry.0)
-                && set(offset::UPCALL_STACK, layout::UPCALL_STACK_TOP.0);
-            if !is_set {
-                return Err(RtError::InvalidSize.into());
-            }
-        }
+        let words = [
+            (offset::MAGIC, FRAME_MAGIC),
+            (offset::DISABLED, 1),
+            (offset::UPCALL_RUN, image.entry.0),
+            (offset::UPCALL_STACK, layout::UPCALL_STACK_TOP.0),
+        ]
+        .map(|(at, word)| (at as u64, word.to_le_bytes()));
+        let parts = words.each_ref().map(|(at, word)| (*at, &word[..]));
+        // All of them lie in its first page.
+        fill(frame, PAGE_SIZE, &parts)?;
         let writable = MapFlags::READ | MapFlags::WRITE;
         let at = layout::DISPATCHER_FRAME.0;
         self.map(frame.into(), 0, at, FRAME_BYTES, writable)?;
@@ -326,12 +408,25 @@ impl<'a> Loader<'a> {
         CapAddress::new(self.task, slot.l2())
     }
 
-    /// The next slot of the child's loader CNode, as we see it.
+    /// The next slot for what the loader makes, as we see it: in the task CNode while there are
+    /// any, then in the loader CNode.
     fn next_slot(&mut self) -> Result<CapAddress, SpawnError> {
-        let slot = u8::try_from(self.next_slot).map_err(|_| RtError::OutOfSlots)?;
-        debug_assert!(u64::from(slot) < CNODE_SLOTS);
-        self.next_slot += 1;
-        Ok(CapAddress::new(self.loader, slot))
+        let number = self.slots_used;
+        self.slots_used += 1;
+        let beyond = match number.checked_sub(u32::from(slot::LOADER_COUNT)) {
+            None => return Ok(self.in_task(CapAddress(slot::LOADER.0 + number))),
+            Some(beyond) => u8::try_from(beyond).map_err(|_| RtError::OutOfSlots)?,
+        };
+        let loader = match self.loader {
+            Some(loader) => loader,
+            None => {
+                let own = slots::allocate_l1()?;
+                self.loader = Some(own);
+                self.make_cnode(l1::LOADER, own)?;
+                own
+            }
+        };
+        Ok(CapAddress::new(loader, beyond))
     }
 
     fn copy_to_task(
@@ -355,7 +450,7 @@ impl<'a> Loader<'a> {
         Ok(retype(cspace, target, source, kind, at, bytes, 1)?)
     }
 
-    /// A frame of the RAM chunk, in the child's loader CNode.
+    /// A frame of the RAM chunk, in the child's next slot.
     fn frame(&mut self, bytes: u64) -> Result<CapAddress, SpawnError> {
         let slot = self.next_slot()?;
         let at = take(&mut self.ram_used, bytes, self.ram)?;
@@ -436,19 +531,18 @@ fn take(used: &mut u64, bytes: u64, chunk: &Chunk) -> Result<u64, RtError> {
     Ok(at)
 }
 
-/// A frame of the child, mapped here while the result lives.
-fn shared(frame: CapAddress) -> Result<SharedMapped, RtError> {
-    SharedMapped::new(OwnedCap::copy_of(frame)?, true)
-}
-
-/// Copies `data` into a frame of the child, `lead` bytes from its start.
-fn fill(frame: CapAddress, lead: usize, data: &[u8]) -> Result<(), RtError> {
-    if data.is_empty() {
+/// Copies data into a frame of the child, of whose first `bytes` bytes it is part: each with its
+/// place.
+fn fill(frame: CapAddress, bytes: u64, parts: &[(u64, &[u8])]) -> Result<(), RtError> {
+    if parts.iter().all(|(_, data)| data.is_empty()) {
         return Ok(());
     }
-    if shared(frame)?.write(lead, data) {
-        Ok(())
-    } else {
-        Err(RtError::InvalidSize)
+    let window = Window::new(frame, bytes, MapFlags::READ | MapFlags::WRITE)?;
+    for &(at, data) in parts {
+        let at = usize::try_from(at).map_err(|_| RtError::InvalidSize)?;
+        if !window.write(at, data) {
+            return Err(RtError::InvalidSize);
+        }
     }
+    Ok(())
 }

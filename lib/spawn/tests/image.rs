@@ -197,6 +197,23 @@ fn needs_count_a_table_for_each_two_mebibytes() {
     assert!(loader::needs(&greedy, &image).is_err());
 }
 
+/// Each table takes two slots, and each mapping in one another; those that the task CNode hasn't
+/// lie in a CNode of their own.
+#[test]
+fn many_tables_need_another_cnode() {
+    let needs = |tables: u64| {
+        let mut data = DATA;
+        data.memory_bytes = tables * 0x20_0000;
+        let file = elf(183, 2, ENTRY, &[TEXT, data]);
+        let image = Image::parse(&file).unwrap();
+        loader::needs(&Program::new("x"), &image).unwrap().home
+    };
+    let steps: Vec<_> = (1..40).map(|n| needs(n + 1) - needs(n)).collect();
+    let cnodes = steps.iter().filter(|&&step| step == 8192 + 16384).count();
+    assert_eq!(cnodes, 1, "{steps:?}");
+    assert_eq!(steps.iter().filter(|&&step| step == 8192).count(), 38);
+}
+
 #[test]
 fn what_is_as_in_the_file_is_mapped_from_it() {
     let pages = |header: Header| {

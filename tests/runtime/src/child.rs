@@ -27,6 +27,7 @@ pub(crate) async fn run(env: &Env) -> ExitCode {
         Some("fault") => fault(),
         Some("overflow") => ExitCode(overflow(1)),
         Some("lost") => lost(),
+        Some("overflowed") => overflowed(),
         Some("writable") => writable(),
         Some("spin") => spin(),
         Some("arguments") => arguments(env),
@@ -52,18 +53,28 @@ fn fault() -> ExitCode {
     ExitCode(u32::from(core::hint::black_box(mapped.as_slice())[0]))
 }
 
+/// The slots of tables, frames and mappings that the loader made.
+fn made_by_the_loader() -> impl Iterator<Item = CapAddress> {
+    (0..u32::from(slot::LOADER_COUNT)).map(|number| CapAddress(slot::LOADER.0 + number))
+}
+
 /// How many of the loader's mappings can be made writable.
 fn writable() -> ExitCode {
     let flags = MapFlags::READ | MapFlags::WRITE;
-    let slots = (0..=255).map(|slot| CapAddress::new(l1::LOADER, slot));
-    let count = slots.filter(|&slot| sys::vnode::protect(slot, flags).is_ok());
+    let count = made_by_the_loader().filter(|&slot| sys::vnode::protect(slot, flags).is_ok());
     ExitCode(u32::try_from(count.count()).unwrap_or(u32::MAX))
+}
+
+/// Finds that the loader had more to make than the task CNode has slots for.
+fn overflowed() -> ExitCode {
+    let first = CapAddress::new(l1::LOADER, 0);
+    ExitCode::from(sys::cspace::identify(first.into()).is_ok())
 }
 
 /// Takes its whole address space away: not even its upcalls can run.
 fn lost() -> ExitCode {
-    for slot in 0..=255 {
-        let _ = sys::vnode::unmap(CapAddress::new(l1::LOADER, slot));
+    for slot in made_by_the_loader() {
+        let _ = sys::vnode::unmap(slot);
     }
     ExitCode::FAILURE
 }

@@ -4,6 +4,7 @@ use alloc::string::String;
 use core::time::Duration;
 
 use capelin_abi::{
+    PAGE_SIZE, VirtAddr,
     layout::slot,
     syscall::{DispatcherState, MapFlags},
 };
@@ -11,7 +12,7 @@ use capelin_archive::Archive;
 use capelin_idc::RemoteError;
 use capelin_interfaces::service;
 use capelin_rt::{ExitCode, Listener, boot, endpoint::Endpoint, memory, println, spawn, time};
-use capelin_spawn::{Domain, Executables, Image, ImageError, Program, SpawnError};
+use capelin_spawn::{Domain, Executables, Image, ImageError, Program, SpawnError, image::Segment};
 
 use crate::report::{Outcome, Report, ensure, why};
 
@@ -27,6 +28,7 @@ pub(crate) async fn run(report: &mut Report) {
     report.tell("spawn_refuses_bad_images", bad_images().await);
     report.tell("spawn_is_undone_when_it_fails", undone().await);
     report.tell("spawn_maps_text_from_the_archive", from_archive().await);
+    report.tell("spawn_with_many_tables", many_tables().await);
 }
 
 /// Our own executable, from the archive.
@@ -189,6 +191,38 @@ async fn undone() -> Outcome {
         Err(SpawnError::Runtime(_)) => {}
         other => return Err(alloc::format!("{other:?}")),
     }
+    let after = memory::left();
+    ensure!(after == before, "{before:?} became {after:?}");
+    Ok(())
+}
+
+/// Segments on each side of many ends of tables: their tables and mappings take more slots than the
+/// task CNode has for them.
+async fn many_tables() -> Outcome {
+    const TABLE_BYTES: u64 = 2 << 20;
+    let before = memory::left();
+    let mut image = image()?;
+    let end = image.segments.last().map_or(0, |last| last.end().0);
+    let first = end.next_multiple_of(TABLE_BYTES);
+    for number in 1..=16 {
+        image.segments.push(Segment {
+            start: VirtAddr(first + 2 * number * TABLE_BYTES - PAGE_SIZE),
+            bytes: 2 * PAGE_SIZE,
+            flags: MapFlags::READ | MapFlags::WRITE,
+            lead: 0,
+            data: &[],
+            file_pages: None,
+        });
+    }
+    let deaths = Endpoint::new(2).map_err(why)?;
+    let program = Program::new("child").argument("overflowed");
+    let program = program.death(deaths.badged(6).map_err(why)?);
+    let domain = program.spawn(&image).await.map_err(why)?;
+    let ended = time::timeout(LIMIT, deaths.receive()).await;
+    domain.reclaim().map_err(why)?;
+    let ended = ended.map_err(|_| "the child doesn't end")?;
+    let expected = [DispatcherState::Exited as u64, 0];
+    ensure!(ended.words[..2] == expected, "{:?}", ended.words);
     let after = memory::left();
     ensure!(after == before, "{before:?} became {after:?}");
     Ok(())

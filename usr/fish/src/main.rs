@@ -24,7 +24,7 @@ mod shell;
 use alloc::{format, string::String, vec};
 
 use capelin_interfaces::handover;
-use capelin_rt::{Env, ExitCode, RtError, vspace::mapped};
+use capelin_rt::{Env, ExitCode, RtError, vspace::window};
 use fish::{
     PROMPT, arguments,
     editor::{Editor, Event, MAX_LINE},
@@ -67,7 +67,7 @@ fn kernel_arguments(env: &Env) -> Result<String, RtError> {
     let bytes = env.word(handover::BYTES).unwrap_or(0);
     let bytes = usize::try_from(bytes).map_err(|_| RtError::InvalidSize)?;
     let mut text = vec![0; bytes];
-    mapped::peek(frame, 0, &mut text)?;
+    window::peek(frame, 0, &mut text)?;
     // It was a text when init wrote it.
     Ok(String::from_utf8_lossy(&text).into_owned())
 }

@@ -7,12 +7,13 @@
 //! How that loses no wake-up is [`capelin_wake`]'s. The
 //! wait is made while disabled, so that it returns here and not through the run upcall.
 
+mod job;
 mod task;
 
 use alloc::{boxed::Box, collections::VecDeque, rc::Rc, vec::Vec};
 use core::{
     cell::RefCell,
-    future::Future,
+    future::{Future, poll_fn},
     pin::Pin,
     task::{Context, Poll, Waker},
 };
@@ -20,8 +21,9 @@ use core::{
 use capelin_abi::{SysError, dispatcher::offset};
 
 use crate::{endpoint, frame, notify, sys, time};
+use job::{Job, Join};
 pub(crate) use task::TaskId;
-use task::{Tasks, ready};
+use task::{Tasks, queue};
 
 local! {
     /// Wakers of those who want to look again soon, without an event: channels that poll.
@@ -39,20 +41,8 @@ where
         waker: None,
     }));
     let at_end = Rc::clone(&join);
-    Tasks::add(Box::pin(async move {
-        let result = future.await;
-        let mut join = at_end.borrow_mut();
-        join.result = Some(result);
-        if let Some(waker) = join.waker.take() {
-            waker.wake();
-        }
-    }));
+    Tasks::add(Box::pin(Job::new(future, at_end)));
     JoinHandle(join)
-}
-
-struct Join<T> {
-    result: Option<T>,
-    waker: Option<Waker>,
 }
 
 /// Waits for a task's result. Dropping it lets the task run on.
@@ -92,7 +82,7 @@ impl<T> core::fmt::Debug for JoinHandle<T> {
 /// Lets every other task that is ready run first.
 pub fn yield_now() -> impl Future<Output = ()> {
     let mut yielded = false;
-    core::future::poll_fn(move |context| {
+    poll_fn(move |context| {
         if core::mem::replace(&mut yielded, true) {
             return Poll::Ready(());
         }
@@ -145,7 +135,7 @@ pub(crate) fn run_alone(task: TaskId, is_done: impl Fn() -> bool) {
 
 /// Polls what is ready, and no task twice.
 fn turn() {
-    let batch: VecDeque<_> = ready::take_all();
+    let batch: VecDeque<_> = queue::take_all();
     for id in batch {
         Tasks::poll(id);
     }
@@ -182,7 +172,7 @@ impl capelin_wake::Runtime for Dispatcher {
     fn is_ready(&mut self) -> bool {
         match self.only {
             Some(task) => Tasks::is_woken(task) != Some(false),
-            None => !ready::is_empty(),
+            None => !queue::is_empty(),
         }
     }
 

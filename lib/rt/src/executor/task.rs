@@ -30,7 +30,7 @@ impl Wake for TaskWaker {
 
     fn wake_by_ref(self: &Arc<Self>) {
         if !self.queued.swap(true, Ordering::Relaxed) {
-            ready::push(self.id);
+            queue::push(self.id);
         }
     }
 }
@@ -137,7 +137,7 @@ impl Tasks {
 }
 
 /// The queue of tasks that are ready.
-pub(super) mod ready {
+pub(super) mod queue {
     use super::{TaskId, VecDeque};
 
     local! {

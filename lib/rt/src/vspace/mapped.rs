@@ -1,25 +1,24 @@
 //! What is mapped, as safe code may see it.
 //!
 //! * [`Mapped`]: memory that nobody else can reach, as slices.
-//! * [`SharedMapped`]: memory that others may write at any time, as atomic words and by copy.
+//! * [`SharedMapped`]: memory that others may write at any time, through a [`Window`].
 //! * [`DeviceMapped`]: device registers, by volatile accesses.
 //!
 //! Each owns its mapping: what it lends ends before the addresses do.
 #![expect(unsafe_code, reason = "makes references of mapped addresses")]
 
-use core::{
-    ptr::{self, NonNull},
-    slice,
-    sync::atomic::{AtomicU64, Ordering},
-};
+use core::{ops::Deref, ptr, slice};
 
 use capelin_abi::{CapAddress, PhysAddr, syscall::MapFlags};
-use capelin_urpc::Line;
-use zerocopy::FromBytes;
 
-use crate::{OwnedCap, RtError, convert::size, memory::Frame, sys, vspace::Mapping};
+use crate::{
+    OwnedCap, RtError,
+    convert::size,
+    memory::Frame,
+    vspace::{Mapping, Window},
+};
 
-fn pointer(mapping: &Mapping, offset: usize) -> *mut u8 {
+pub(super) fn pointer(mapping: &Mapping, offset: usize) -> *mut u8 {
     ptr::with_exposed_provenance_mut(size(mapping.start().0) + offset)
 }
 
@@ -78,10 +77,18 @@ impl Mapped {
 /// A frame that others may have mapped, too.
 #[derive(Debug)]
 pub struct SharedMapped {
-    mapping: Mapping,
+    // Dropped in this order: first unmapped, then its capability.
+    window: Window,
     cap: OwnedCap,
     physical: PhysAddr,
-    flags: MapFlags,
+}
+
+impl Deref for SharedMapped {
+    type Target = Window;
+
+    fn deref(&self) -> &Window {
+        &self.window
+    }
 }
 
 impl SharedMapped {
@@ -106,12 +113,10 @@ impl SharedMapped {
 
     fn with_flags(cap: OwnedCap, flags: MapFlags) -> Result<Self, RtError> {
         let identity = cap.identify()?;
-        let mapping = super::map(cap.address(), 0, identity.size, flags)?;
         Ok(Self {
-            mapping,
+            window: Window::new(cap.address(), identity.size, flags)?,
             cap,
             physical: identity.base,
-            flags,
         })
     }
 
@@ -124,12 +129,6 @@ impl SharedMapped {
         Self::new(cap, true)
     }
 
-    /// Bytes mapped.
-    #[must_use]
-    pub const fn bytes(&self) -> usize {
-        size(self.mapping.bytes())
-    }
-
     /// The frame's capability.
     #[must_use]
     pub const fn cap(&self) -> CapAddress {
@@ -140,120 +139,6 @@ impl SharedMapped {
     #[must_use]
     pub const fn physical(&self) -> PhysAddr {
         self.physical
-    }
-
-    /// Word `index`. `None` past the end. Storing to memory mapped read-only is a fault.
-    #[must_use]
-    pub fn word(&self, index: usize) -> Option<&AtomicU64> {
-        let offset = index
-            .checked_mul(8)
-            .filter(|&offset| offset < self.bytes())?;
-        let word = pointer(&self.mapping, offset).cast();
-        // SAFETY: inside the mapping, which is page-aligned and lives as long as `self`; this
-        // program accesses shared memory by atomic words only.
-        Some(unsafe { AtomicU64::from_ptr(word) })
-    }
-
-    /// Copies bytes out, from `offset` on. Each word is read once. `false`, and nothing copied,
-    /// when they lie outside.
-    #[must_use]
-    pub fn read(&self, offset: usize, bytes: &mut [u8]) -> bool {
-        if !self.contains(offset, bytes.len()) {
-            return false;
-        }
-        let mut at = offset;
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let Some(word) = self.word(at / 8) else {
-                return false;
-            };
-            let word = word.load(Ordering::Relaxed).to_le_bytes();
-            let part = &word[at % 8..];
-            let count = part.len().min(rest.len());
-            let (now, later) = rest.split_at_mut(count);
-            now.copy_from_slice(&part[..count]);
-            rest = later;
-            at += count;
-        }
-        true
-    }
-
-    /// Copies bytes in, from `offset` on. Words at the ends that are only partly covered are read
-    /// and written back whole. `false`, and nothing copied, when they lie outside, or the memory
-    /// is mapped read-only.
-    #[must_use]
-    pub fn write(&self, offset: usize, bytes: &[u8]) -> bool {
-        if !self.contains(offset, bytes.len()) || !self.flags.contains(MapFlags::WRITE) {
-            return false;
-        }
-        let mut at = offset;
-        let mut rest = bytes;
-        // Whole words go by words where both sides are aligned, as segments of programs are.
-        if at.is_multiple_of(8)
-            && let Ok((words, tail)) = <[u64]>::ref_from_prefix_with_elems(bytes, bytes.len() / 8)
-            && self.write_words(at / 8, words)
-        {
-            at += bytes.len() - tail.len();
-            rest = tail;
-        }
-        while !rest.is_empty() {
-            let Some(shared) = self.word(at / 8) else {
-                return false;
-            };
-            let count = (8 - at % 8).min(rest.len());
-            let mut word = if count == 8 {
-                [0; 8]
-            } else {
-                shared.load(Ordering::Relaxed).to_le_bytes()
-            };
-            word[at % 8..][..count].copy_from_slice(&rest[..count]);
-            shared.store(u64::from_le_bytes(word), Ordering::Relaxed);
-            rest = &rest[count..];
-            at += count;
-        }
-        true
-    }
-
-    /// Copies whole words in, from word `first` on: for much at a time. `false`, and nothing
-    /// copied, as for [`SharedMapped::write`].
-    #[must_use]
-    pub fn write_words(&self, first: usize, words: &[u64]) -> bool {
-        let (Some(offset), Some(length)) = (first.checked_mul(8), words.len().checked_mul(8))
-        else {
-            return false;
-        };
-        if !self.contains(offset, length) || !self.flags.contains(MapFlags::WRITE) {
-            return false;
-        }
-        let start = pointer(&self.mapping, offset).cast::<AtomicU64>();
-        // SAFETY: inside the mapping, page-aligned plus whole words, alive as long as `self`; this
-        // program accesses shared memory by atomic words only.
-        let shared = unsafe { slice::from_raw_parts(start, words.len()) };
-        for (shared, word) in shared.iter().zip(words) {
-            shared.store(*word, Ordering::Relaxed);
-        }
-        true
-    }
-
-    fn contains(&self, offset: usize, length: usize) -> bool {
-        offset
-            .checked_add(length)
-            .is_some_and(|end| end <= self.bytes())
-    }
-
-    /// The memory as the lines of a URPC channel, for as long as the caller keeps `self`.
-    ///
-    /// # Safety
-    /// 1. The lines aren't used after `self` has been dropped.
-    /// 2. Nothing else of this program writes them but through atomics.
-    pub(crate) unsafe fn lines(&self) -> Result<&'static [Line], RtError> {
-        let start = NonNull::new(pointer(&self.mapping, 0)).ok_or(RtError::BadChannel)?;
-        if !self.flags.contains(MapFlags::WRITE) || self.flags.contains(MapFlags::UNCACHED) {
-            return Err(RtError::BadChannel);
-        }
-        // SAFETY: mapped cached, readable and writable until `self` goes, and not used after (1);
-        // accessed by atomics only (2).
-        unsafe { Line::over_frame(start, self.bytes()) }.map_err(|_| RtError::BadChannel)
     }
 }
 
@@ -345,25 +230,5 @@ impl DeviceMapped {
         let end = offset.checked_add(size)?;
         (end <= self.bytes && (self.offset + offset).is_multiple_of(size))
             .then(|| pointer(&self.mapping, self.offset + offset))
-    }
-}
-
-/// Copies what a capability to a frame of any kind holds, without keeping it mapped.
-///
-/// # Errors
-/// See [`super::map`]; [`RtError::InvalidSize`] when the bytes lie outside.
-pub fn peek(frame: CapAddress, offset: usize, bytes: &mut [u8]) -> Result<(), RtError> {
-    let identity = sys::cspace::identify(frame.into())?;
-    let mapping = super::map(frame, 0, identity.size, MapFlags::READ)?;
-    let mapped = SharedMapped {
-        mapping,
-        cap: OwnedCap::adopt(CapAddress::NULL),
-        physical: identity.base,
-        flags: MapFlags::READ,
-    };
-    if mapped.read(offset, bytes) {
-        Ok(())
-    } else {
-        Err(RtError::InvalidSize)
     }
 }

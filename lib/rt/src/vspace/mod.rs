@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | here | [`map`]: tables and mappings made as needed |
 //! | [`mapped`] | what is mapped: private, shared, device registers |
+//! | [`window`] | a frame mapped for a while, to be looked at or filled |
 //! | [`lazy`] | addresses backed by memory when they are first touched |
 //!
 //! Level 2 and level 3 tables are made from home memory below [`slot::VSPACE_L1`], and stay.
@@ -12,6 +13,7 @@
 
 pub mod lazy;
 pub mod mapped;
+pub mod window;
 
 use alloc::vec::Vec;
 
@@ -24,6 +26,7 @@ use capelin_abi::{
 
 pub use lazy::LazyMapped;
 pub use mapped::{DeviceMapped, Mapped, SharedMapped};
+pub use window::Window;
 
 use crate::{
     RtError,
@@ -156,11 +159,11 @@ pub(crate) fn map_aligned(
         return Err(RtError::InvalidSize);
     }
     let _busy = Busy::new();
-    let physical = sys::cspace::identify(frame.into())?
-        .base
-        .checked_add(offset)
-        .ok_or(RtError::InvalidSize)?;
-    let by_blocks = bytes >= BLOCK_BYTES && physical.is_aligned(BLOCK_BYTES);
+    let by_blocks = bytes >= BLOCK_BYTES && {
+        let base = sys::cspace::identify(frame.into())?.base;
+        let physical = base.checked_add(offset).ok_or(RtError::InvalidSize)?;
+        physical.is_aligned(BLOCK_BYTES)
+    };
     let alignment = if by_blocks {
         alignment.max(BLOCK_BYTES)
     } else {
