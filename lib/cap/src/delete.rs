@@ -29,6 +29,7 @@ use capelin_abi::{ObjectType, SysError};
 use crate::delete_list::{DeleteList, is_leader};
 use crate::key::is_conserved;
 use crate::mdb::{Mdb, next};
+use crate::relations::after_tombstone;
 use crate::segment::SlotIndex;
 use crate::slot::{Slot, SlotFlags, State};
 use crate::store::{Effects, SlotStore, cnode_slot, cnode_slots, is_cnode};
@@ -362,6 +363,15 @@ pub(crate) fn destroy<S: SlotStore, E: Effects>(
         return Ok(Step::Done);
     }
     let is_owned = mdb.owns(slot);
+    // Beside what is owned there is no tombstone of it.
+    let after_object = |store: &S, after| {
+        if is_owned {
+            after
+        } else {
+            after_tombstone(store, index, after)
+        }
+    };
+    let after = after_object(store, after);
     if is_owned && mode != Mode::Revoked {
         let has_remote_copies = slot.has_flags(SlotFlags::REMOTE_COPIES);
         if has_remote_copies && kind != ObjectType::Notify {
@@ -383,7 +393,7 @@ pub(crate) fn destroy<S: SlotStore, E: Effects>(
         ObjectType::Frame | ObjectType::DevFrame | ObjectType::EndpointUmp => {
             // Mostly there is one mapping at most: then this is the last step.
             if remove_mapping_of(store, mdb, list, index, after, effects)
-                && is_mapped(store, index, next(store, index))
+                && is_mapped(store, index, after_object(store, next(store, index)))
             {
                 begin(store, list, index, mode);
                 return Ok(Step::Again);

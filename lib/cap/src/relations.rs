@@ -53,6 +53,10 @@ impl Mdb {
     }
 
     /// [`Mdb::other_copy`] of what isn't a mapping, by who knows the next in order.
+    ///
+    /// The object's tombstone is no copy of a capability that another kernel owns: it only
+    /// claims the range, for what the object was made from. Of the tombstone itself, foreign
+    /// capabilities beside it are copies.
     #[inline]
     pub(crate) fn copy_beside<S: SlotStore>(
         &self,
@@ -62,11 +66,17 @@ impl Mdb {
     ) -> SlotIndex {
         let slot = store.slot(node);
         if !after.is_none() && is_same(store.slot(after), slot) {
-            return after;
+            if !store.slot(after).is_tombstone() {
+                return after;
+            }
+            return copy_past_tombstone(store, node);
         }
         let before = previous(store, node);
         if !before.is_none() && is_same(store.slot(before), slot) {
-            return before;
+            if !store.slot(before).is_tombstone() {
+                return before;
+            }
+            return copy_past_tombstone(store, node);
         }
         SlotIndex::NONE
     }
@@ -328,5 +338,45 @@ impl Mdb {
         let around = self.innermost_around(store, slot);
         slot.has_flags(SlotFlags::REMOTE_FRAME)
             || (!around.is_none() && is_mapped_kind(store.slot(around).kind()))
+    }
+}
+
+/// A copy of `node`, which has the object's tombstone for a neighbour: the other neighbour, or
+/// what lies behind the tombstone; none where neither is. An object has one tombstone.
+#[cold]
+#[inline(never)]
+fn copy_past_tombstone<S: SlotStore>(store: &S, node: SlotIndex) -> SlotIndex {
+    let object = store.slot(node);
+    let is_same = |at: SlotIndex| !at.is_none() && is_same(store.slot(at), object);
+    let beyond = |at: SlotIndex, step: fn(&S, SlotIndex) -> SlotIndex| {
+        if is_same(at) && store.slot(at).is_tombstone() {
+            step(store, at)
+        } else {
+            at
+        }
+    };
+    let after = beyond(next(store, node), next::<S>);
+    let before = beyond(previous(store, node), previous::<S>);
+    let found = [after, before].into_iter().find(|&at| is_same(at));
+    found.unwrap_or(SlotIndex::NONE)
+}
+
+/// What comes after `node`, the last capability here to what another kernel owns, of which the
+/// next in order is in `after`: that, or what lies behind the object's tombstone.
+#[cold]
+#[inline(never)]
+pub(crate) fn after_tombstone<S: SlotStore>(
+    store: &S,
+    node: SlotIndex,
+    after: SlotIndex,
+) -> SlotIndex {
+    if after.is_none() {
+        return after;
+    }
+    let slot = store.slot(after);
+    if slot.is_tombstone() && is_same(slot, store.slot(node)) {
+        next(store, after)
+    } else {
+        after
     }
 }

@@ -364,3 +364,36 @@ fn tombstones_and_transfers_are_counted_in_the_tree() {
     check(&a.arena, &a.mdb).expect("a sound database");
     assert!(a.arena.slot(at_index(1)).is_occupied());
 }
+
+/// A foreign copy of what was moved away lies beside the tombstone, which is no copy of it:
+/// with the last one, its mappings go, wherever the tombstone lies among them.
+#[test]
+fn with_the_last_copy_beside_a_tombstone_its_mappings_go() {
+    for copies in 1..=3_u32 {
+        for last in 0..copies {
+            let [mut a, mut b, _] = peers();
+            a.make(1, Frame, 0, PAGE, 2);
+            peers::hand_over(&mut a, 2, &mut b, 2).expect("nobody has it");
+            for number in 0..copies {
+                // What comes later lies elsewhere among the copies and the tombstone.
+                let record = b.export(2, 0, ExportMode::Copy).expect("it may go");
+                a.import(&record, 10 + number)
+                    .expect("its tombstone is here");
+                b.commit(&record).expect("it has arrived");
+            }
+            let kept = 10 + last;
+            for number in 0..3 {
+                a.map(kept, 20 + number).expect("READ is there");
+            }
+            let others = (10..10 + copies).filter(|&at| at != kept);
+            for other in others {
+                a.delete(other).expect("a foreign copy");
+                assert_eq!(a.mappings(), 3, "another copy is here");
+            }
+            a.delete(kept).expect("a foreign copy");
+            assert_eq!(a.mappings(), 0, "nobody here has the frame any more");
+            assert!(a.slot(2).is_tombstone());
+            assert_eq!(a.retype(1, Frame, 0, PAGE, 3), Err(SysError::RangeInUse));
+        }
+    }
+}

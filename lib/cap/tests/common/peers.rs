@@ -8,9 +8,10 @@
 use capelin_abi::{KernelId, ObjectType, PhysAddr, Rights, SysError};
 use capelin_cap::segment::SEGMENTS;
 use capelin_cap::{
-    CapRecord, Capability, DeleteList, Effects, ExportMode, Mdb, Mint, Retype, RetypeRequest,
-    Segments, Shelter, Slot, SlotIndex, SlotStore, Step, abort, check, commit, copy, create,
-    delete, drain, export, finish, import, import_if, mint, retype, revoke, take_orphan,
+    CapRecord, Capability, DeleteList, Effects, ExportMode, MappingData, Mdb, Mint, Retype,
+    RetypeRequest, Segments, Shelter, Slot, SlotIndex, SlotStore, Step, abort, check, commit, copy,
+    create, delete, derive_mapping, drain, export, finish, import, import_if, mint, retype, revoke,
+    take_orphan,
 };
 
 pub const PAGE: u64 = 4096;
@@ -161,6 +162,25 @@ impl Peer {
     pub fn copy(&mut self, src: u32, dst: u32) -> Result<(), SysError> {
         let (arena, mdb) = (&mut self.arena, &mut self.mdb);
         copy(arena, mdb, at_index(src), at_index(dst), Rights::all())
+    }
+
+    /// Maps all of the frame in `src`, one entry of a table that nobody has.
+    pub fn map(&mut self, src: u32, dst: u32) -> Result<(), SysError> {
+        let data = MappingData {
+            table: PhysAddr(FAR),
+            first_entry: 0,
+            entries: 1,
+            kernel: 0,
+        };
+        let (arena, mdb) = (&mut self.arena, &mut self.mdb);
+        derive_mapping(arena, mdb, at_index(src), data, at_index(dst))
+    }
+
+    /// How many mappings there are.
+    pub fn mappings(&self) -> usize {
+        let all = self.all().into_iter();
+        all.filter(|&at| self.slot(at).kind() == ObjectType::Mapping)
+            .count()
     }
 
     pub fn part(&mut self, src: u32, dst: u32, offset: u64, size: u64) -> Result<(), SysError> {
