@@ -25,7 +25,7 @@ use crate::bump::Bump;
 use crate::per_core::Core;
 use capelin_kernel::dcb::{Resume, held};
 use capelin_kernel::handover;
-use capelin_kernel::machine::{FrameWords as _, Machine, Objects as _};
+use capelin_kernel::machine::{Above, FrameWords as _, Machine, Objects as _};
 use capelin_kernel::narrow::{index, low32};
 
 /// First INTID of the interrupts that user space gets: PPIs are the kernel's.
@@ -37,7 +37,6 @@ const SPI_COUNT: u32 = 988;
 struct Maker<'a> {
     core: &'a mut Core,
     bump: &'a mut Bump,
-    root: PhysAddr,
     l1_table: PhysAddr,
     cnodes: [PhysAddr; 3],
     /// A page for slots that no CNode has: whatever users do, they stay.
@@ -69,7 +68,7 @@ pub(crate) fn make(
         bump.take(objects, CNODE_BYTES)?,
     ];
     let root = bump.take(objects, VNODE_BYTES)?;
-    objects.vnode_mut(root).root = root.0;
+    objects.vnode_mut(root).above = Above::table(root);
     let l1_table = bump.take(objects, VNODE_BYTES)?;
     let dispatcher = bump.take(objects, DISPATCHER_BYTES)?;
     let frame = bump.take(objects, FRAME_BYTES)?;
@@ -77,7 +76,6 @@ pub(crate) fn make(
     let mut maker = Maker {
         core,
         bump,
-        root,
         l1_table,
         cnodes,
         own,
@@ -273,13 +271,12 @@ impl Maker<'_> {
     ) -> Result<(), BootError> {
         let level = TableLevel::new(level).unwrap_or(TableLevel::L0);
         let descriptor = Descriptor::table(child).map_err(|_| BootError::HomeTooSmall)?;
-        let root = self.root.0;
         self.core
             .objects
             .write_entry(table, level.index(address), descriptor.0);
         self.core.objects.vnode_mut(table).child_tables += 1;
         let below = self.core.objects.vnode_mut(child);
-        below.root = root;
+        below.above = Above::table(table);
         below.first_address = address.0 & !(level.entry_span() - 1);
         Ok(())
     }

@@ -1,11 +1,49 @@
 //! Address spaces and their ASIDs.
+//!
+//! A table is part of an address space as long as it is attached to a table that is, up to a
+//! root. That is looked up where it matters, when a translation is to be forgotten: nobody walks
+//! all tables below one that is detached, to tell them. Whoever detaches one forgets all of the
+//! address space, so what is below it then has nothing cached until it is attached again, table
+//! by table from there down.
 
 use capelin_abi::PhysAddr;
 
 use crate::dcb::DcbRef;
-use crate::machine::{Machine, Objects};
+use crate::kcb::Kcb;
+use crate::machine::{Machine, Objects, VNode};
 use crate::narrow::low16;
 use crate::state::Core;
+
+/// Levels of tables.
+const LEVELS: usize = 4;
+
+/// The root of the address space that the table at `table` is part of now; `None` where it is
+/// part of none, whatever it was once.
+#[inline]
+pub(crate) fn root_of<O: Objects>(objects: &O, table: PhysAddr) -> Option<&VNode> {
+    let mut at = table;
+    for _ in 0..LEVELS {
+        let vnode = objects.vnode(at);
+        let above = vnode.above.get()?;
+        if above == at {
+            return Some(vnode);
+        }
+        at = above;
+    }
+    None
+}
+
+/// The ASID under which translations through the table at `table` may be cached; `None`
+/// when there can't be any.
+#[inline]
+pub(crate) fn live_asid<O: Objects>(objects: &O, kcb: &Kcb, table: PhysAddr) -> Option<u16> {
+    let root = root_of(objects, table)?;
+    if root.asid_generation == kcb.asid_generation {
+        Some(low16(root.asid))
+    } else {
+        None
+    }
+}
 
 /// Makes the address space of `dcb` the current one.
 #[inline]

@@ -1,9 +1,11 @@
 //! What holds of a kernel's state whenever no entry is under way: for tests.
 
 use capelin_abi::syscall::DispatcherState;
+use capelin_abi::{ObjectType, PhysAddr};
+use capelin_cap::{MappingData, SlotStore, State};
 
 use crate::dcb::{DcbRef, Wait};
-use crate::machine::{Machine, Objects};
+use crate::machine::{Above, Machine, Objects};
 use crate::state::Core;
 
 /// What is wrong.
@@ -25,6 +27,8 @@ pub enum Violation {
     EndlessSlice,
     /// A doorbell word's owner doesn't know of it.
     Doorbell(DcbRef),
+    /// A table doesn't say what it is attached to as its mapping does.
+    Table(PhysAddr),
     /// An interrupt is bound to an endpoint that isn't there, or isn't promised room.
     Interrupt(u32),
 }
@@ -35,6 +39,7 @@ pub enum Violation {
 /// The first thing found wrong.
 pub fn check<M: Machine>(core: &Core<M>) -> Result<(), Violation> {
     capelin_cap::check(&core.slots, &core.database.mdb).map_err(Violation::Database)?;
+    tables(core)?;
     queues(core)?;
     current(core)?;
     for (word, dcb) in core.kcb.doorbells.all() {
@@ -47,6 +52,33 @@ pub fn check<M: Machine>(core: &Core<M>) -> Result<(), Violation> {
         let record = core.objects.dcb(dcb).endpoints.get(irq.endpoint as usize);
         if record.is_none_or(|record| record.ring == 0 || record.reserved == 0) {
             return Err(Violation::Interrupt(irq.intid));
+        }
+    }
+    Ok(())
+}
+
+/// What each table is attached to, against the mappings.
+fn tables<M: Machine>(core: &Core<M>) -> Result<(), Violation> {
+    let mdb = &core.database.mdb;
+    let mut at = mdb.first(&core.slots);
+    while let Some(index) = at {
+        at = mdb.next(&core.slots, index);
+        let slot = core.slots.slot(index);
+        if slot.kind().vnode_level().is_none() || slot.state() == State::InProgress {
+            continue;
+        }
+        let following = at.map(|next| core.slots.slot(next));
+        let expected = match following {
+            _ if slot.is_kind(ObjectType::VNodeL0) => Above::table(slot.address()),
+            // A copy, which is looked at itself.
+            Some(next) if next.kind() == slot.kind() && next.base() == slot.base() => continue,
+            Some(next) if next.is_kind(ObjectType::Mapping) && next.base() == slot.base() => {
+                Above::table(MappingData::of(next).table)
+            }
+            _ => Above::NONE,
+        };
+        if core.objects.vnode(slot.address()).above != expected {
+            return Err(Violation::Table(slot.address()));
         }
     }
     Ok(())

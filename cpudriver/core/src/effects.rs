@@ -4,12 +4,13 @@ use capelin_abi::syscall::{DispatcherState, KernelCounter};
 use capelin_abi::{ObjectType, PhysAddr, SysError, VirtAddr};
 use capelin_cap::{CapSpace, Effects, MappingData, Shelter, Slot, SlotIndex, Step};
 
+use crate::address_space;
 use crate::bound_irq;
 use crate::dcb::{DcbRef, Wait, held};
 use crate::delivery::{self, Told};
 use crate::hold;
 use crate::kcb::{BoundIrq, Kcb};
-use crate::machine::{Machine, Objects};
+use crate::machine::{Above, Machine, Objects};
 use crate::mapping::{TABLE, level_of};
 use crate::narrow::low32;
 use crate::state::Core;
@@ -70,17 +71,11 @@ impl<'a, M: Machine> KernelEffects<'a, M> {
         self.has_more
     }
 
-    /// The ASID under which translations of the address space at `root` may be
-    /// cached; `None` when there can't be any.
-    fn live_asid(&self, root: u64) -> Option<u16> {
-        if root == 0 {
-            return None;
-        }
-        let table = self.objects.vnode(PhysAddr(root));
-        if table.asid_generation != self.kcb.asid_generation {
-            return None;
-        }
-        u16::try_from(table.asid).ok()
+    /// The ASID under which translations through the table at `table` may be cached;
+    /// `None` when there can't be any.
+    #[inline]
+    fn live_asid(&self, table: PhysAddr) -> Option<u16> {
+        address_space::live_asid(self.objects, self.kcb, table)
     }
 
     fn dispatcher(&self, address: PhysAddr) -> Option<DcbRef> {
@@ -99,13 +94,12 @@ impl<M: Machine> Effects for KernelEffects<'_, M> {
             self.objects.write_entry(data.table, index, 0);
             self.objects.vnode_mut(data.table).mappings[index & 511] = SlotIndex::NONE;
         }
-        let table = self.objects.vnode(data.table);
-        let (root, start) = (table.root, table.first_address);
-        let asid = self.live_asid(root);
+        let start = self.objects.vnode(data.table).first_address;
+        let asid = self.live_asid(data.table);
         if mapping.kind() == ObjectType::Mapping && self.is_table(mapping) {
             self.objects.vnode_mut(data.table).child_tables -= 1;
             let child = self.objects.vnode_mut(mapping.address());
-            child.root = 0;
+            child.above = Above::NONE;
             child.first_address = 0;
             if let Some(asid) = asid {
                 self.machine.invalidate_user_asid(asid);
@@ -263,7 +257,7 @@ impl<M: Machine> KernelEffects<'_, M> {
                 // The core still walks it: give it a table that maps nothing.
                 *self.active_root = 0;
                 self.machine.use_empty_root();
-                if let Some(asid) = self.live_asid(last.base()) {
+                if let Some(asid) = self.live_asid(last.address()) {
                     self.machine.invalidate_user_asid(asid);
                 }
             }

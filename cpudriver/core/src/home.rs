@@ -9,6 +9,36 @@ use capelin_cap::SlotIndex;
 use crate::dcb::{Dcb, DcbRef};
 use crate::scheduler::{Node, Nodes};
 
+/// The table that another is attached to: nothing, the table itself for a root, or the one whose
+/// entry leads to it.
+///
+/// Never stale: it is set when the mapping of the one in the other is made, and cleared when
+/// that goes, as it does with whichever of the two tables goes first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(transparent)]
+pub struct Above(u64);
+
+impl Above {
+    /// It isn't attached: the same as zeroed memory.
+    pub const NONE: Self = Self(0);
+
+    /// That of a table which is attached to `table`; of a root, to itself.
+    #[must_use]
+    pub const fn table(table: PhysAddr) -> Self {
+        Self(table.0)
+    }
+
+    /// The table, if there is one.
+    #[inline]
+    #[must_use]
+    pub const fn get(self) -> Option<PhysAddr> {
+        match self.0 {
+            0 => None,
+            base => Some(PhysAddr(base)),
+        }
+    }
+}
+
 /// A VNode: the table that the walker reads, and for each entry the slot of the
 /// mapping that made it.
 #[repr(C)]
@@ -18,9 +48,9 @@ pub struct VNode {
     /// Slot of the mapping capability of each entry; [`SlotIndex::NONE`] where
     /// there is none.
     pub mappings: [SlotIndex; 512],
-    /// Root table of the address space that this table is attached to, 0 if none.
-    /// A root names itself.
-    pub root: u64,
+    /// What this table is attached to. Which address space it is part of is found from there
+    /// (`address_space::root_of`): a root kept here would outlive what is between.
+    pub above: Above,
     /// First virtual address that the table translates.
     pub first_address: u64,
     /// Entries in use that are tables.
@@ -40,7 +70,7 @@ impl VNode {
     pub const NEW: Self = Self {
         entries: [0; 512],
         mappings: [SlotIndex::NONE; 512],
-        root: 0,
+        above: Above::NONE,
         first_address: 0,
         child_tables: 0,
         held: 0,

@@ -15,7 +15,7 @@ use capelin_cap::SlotStore;
 use capelin_peers::{PeerTable, SharedPages};
 use capelin_wake::{Page, Word};
 
-pub use crate::home::{FrameWords, Objects, SaveContext, VNode};
+pub use crate::home::{Above, FrameWords, Objects, SaveContext, VNode};
 
 /// What a search for a leaf of the kernel's own map came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -11,7 +11,7 @@ use crate::dcb::held;
 use crate::delivery::program_timer;
 use crate::effects::{DELETE_AT_ONCE, KernelEffects, STEP_COST};
 use crate::hold;
-use crate::machine::{Machine, Objects, SaveContext};
+use crate::machine::{Above, Machine, Objects, SaveContext};
 use crate::state::Core;
 
 /// Bytes zeroed between two looks at the interrupts.
@@ -305,7 +305,7 @@ fn zero<M: Machine>(
         return Ok(Zeroed::Part);
     }
     if core.slots.slot(slot).is_kind(ObjectType::VNodeL0) {
-        core.objects.vnode_mut(base).root = base.0;
+        core.objects.vnode_mut(base).above = Above::table(base);
     }
     if is_in_home {
         core.kcb.counters[KernelCounter::ObjectBytes as usize] += bytes;

@@ -1,8 +1,8 @@
 //! Mapping: frames into tables, tables into tables.
 //!
 //! Tables are attached from the root down: a table that isn't part of an address
-//! space takes no entries. So every table knows its root (for the ASID) and its
-//! first address, and invalidation needs no search.
+//! space takes no entries. So every table knows what it is attached to (up to the
+//! root, for the ASID) and its first address, and invalidation needs no search.
 
 use capelin_abi::capability::VNODE_ENTRIES;
 use capelin_abi::rights::{Condition, Need};
@@ -13,8 +13,9 @@ use capelin_vspace::{Descriptor, Permissions, TableLevel};
 
 use super::call::{Call, DONE, Outcome};
 use super::cnode;
+use crate::address_space::live_asid;
 use crate::cspace::lookup_word;
-use crate::machine::{Machine, Objects};
+use crate::machine::{Above, Machine, Objects};
 use crate::mapping::{DONE_SHIFT, PREPARING, TABLE, level_of};
 use crate::narrow::{index, low16, low32};
 use crate::state::Core;
@@ -113,7 +114,7 @@ pub(crate) fn map<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outc
         return Err(SysError::OutOfRange);
     }
     let table = core.objects.vnode(request.table);
-    if table.root == 0 {
+    if table.above == Above::NONE {
         return Err(SysError::NotRunnable);
     }
     let first = index(request.first) & 511;
@@ -371,7 +372,7 @@ fn map_table<M: Machine>(
         return Err(SysError::InvalidArgument);
     }
     let below = core.objects.vnode(child);
-    if below.root != 0 {
+    if below.above != Above::NONE {
         return Err(SysError::AlreadyBound);
     }
     if below.child_tables != 0 {
@@ -381,10 +382,9 @@ fn map_table<M: Machine>(
     insert(core, call, request, source, request.level as u32 | TABLE)?;
     let table = core.objects.vnode_mut(request.table);
     table.child_tables += 1;
-    let root = table.root;
     let first = table.first_address + request.first * request.level.entry_span();
     let below = core.objects.vnode_mut(child);
-    below.root = root;
+    below.above = Above::table(request.table);
     below.first_address = first;
     core.objects
         .write_entry(request.table, index(request.first), descriptor.0);
@@ -488,15 +488,9 @@ fn change<M: Machine>(core: &mut Core<M>, data: MappingData, permissions: Permis
         let changed = Descriptor(entry.unwrap_or(0)).with_permissions(permissions);
         core.objects.write_entry(data.table, index, changed.0);
     }
-    let table = core.objects.vnode(data.table);
-    let (root, start) = (table.root, table.first_address);
-    if root == 0 {
-        return;
-    }
-    let root = core.objects.vnode(PhysAddr(root));
-    if root.asid_generation == core.kcb.asid_generation {
+    let start = core.objects.vnode(data.table).first_address;
+    if let Some(asid) = live_asid(&core.objects, &core.kcb, data.table) {
         let address = VirtAddr(start + first as u64 * level.entry_span());
-        let asid = u16::try_from(root.asid).unwrap_or(0);
         let count = u64::from(data.entries);
         core.machine
             .invalidate_user_leaves(address, count, level.entry_span(), asid);

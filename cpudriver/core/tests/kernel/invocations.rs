@@ -128,7 +128,7 @@ fn a_table_is_told_where_it_is() {
         address += first << (39 - 9 * number);
         let vnode = world.core.objects.vnode(world.address_of(table));
         assert_eq!(vnode.first_address, address);
-        assert_eq!(vnode.root, world.address_of(slot::VSPACE).0);
+        assert_eq!(vnode.above.get(), Some(world.address_of(above)));
         above = table;
     }
 }

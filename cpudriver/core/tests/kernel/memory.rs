@@ -3,7 +3,7 @@
 use capelin_abi::syscall::{Invocation, MapFlags};
 use capelin_abi::{ObjectType, PAGE_SIZE, SysError};
 use capelin_cap::SlotStore;
-use capelin_kernel::machine::Objects;
+use capelin_kernel::machine::{Above, Objects};
 
 use crate::host::{Asked, RAM};
 use crate::world::{Left, World, cap, slot};
@@ -14,12 +14,17 @@ const FRAME: u8 = 140;
 /// Makes the tables down to level 3 in `init`'s address space, and a frame of four
 /// pages of memory that isn't home memory.
 fn tables(world: &mut World) {
+    tables_below(world, slot::VSPACE);
+}
+
+/// The same in the address space whose root is in `root`.
+fn tables_below(world: &mut World, root: u8) {
     let kinds = [
         ObjectType::VNodeL1,
         ObjectType::VNodeL2,
         ObjectType::VNodeL3,
     ];
-    let mut above = slot::VSPACE;
+    let mut above = root;
     for (number, (table, kind)) in TABLES.into_iter().zip(kinds).enumerate() {
         let offset = 0x6_0000 + number as u64 * 0x2000;
         world
@@ -186,6 +191,74 @@ fn detaching_a_table_drops_the_address_space() {
     assert!(matches!(asked[..], [Asked::InvalidateAsid(_)]), "{asked:?}");
     let again = map(&mut world, FRAME, 5, 1, MapFlags::READ);
     assert_eq!(again, Err(SysError::NotRunnable));
+}
+
+/// What is below a table that was detached is in no address space any more: nothing of it is
+/// cached, and what was its root may be anything by now.
+#[test]
+fn nothing_is_read_of_a_root_that_is_gone() {
+    let mut world = World::new();
+    let child = world.dispatcher();
+    world.run(child);
+    world.run(world.init);
+    let root = child.slot + 3;
+    tables_below(&mut world, root);
+    map(&mut world, FRAME, 0, 1, MapFlags::READ).expect("mapped");
+    let address = world.address_of(root);
+    let asid = u16::try_from(world.core.objects.vnode(address).asid).expect("an ASID");
+    assert_ne!(asid, 0, "it has run");
+    world.core.machine.asked();
+    let delete = |world: &mut World, slot: u8| {
+        world
+            .invoke(slot::L1CNODE, Invocation::Delete, &[cap(slot).to_word()])
+            .expect("deleted");
+    };
+    delete(&mut world, TABLES[0] + 20);
+    let asked = world.core.machine.asked();
+    assert_eq!(asked, [Asked::InvalidateAsid(asid)], "all below it, once");
+    delete(&mut world, child.slot);
+    delete(&mut world, root);
+    // Its memory is a frame, whose owner writes there what a root with an ASID has.
+    let own = world.address_of(slot::VSPACE);
+    let [asid, generation] = {
+        let own = world.core.objects.vnode(own);
+        [own.asid, own.asid_generation]
+    };
+    let offset = address.0 - world.address_of(slot::HOME).0;
+    world
+        .retype(root, ObjectType::Frame, offset, 0x2000, 1)
+        .expect("free again");
+    let forged = world.core.objects.vnode_mut(address);
+    (forged.asid, forged.asid_generation) = (asid, generation);
+    forged.above = Above::table(address);
+    world.core.machine.asked();
+    let readable = u64::from(MapFlags::READ.bits());
+    let protected = world.invoke(160, Invocation::Protect, &[readable]);
+    assert_eq!(protected, Ok([0; 3]));
+    world.invoke(160, Invocation::Unmap, &[]).expect("unmapped");
+    assert_eq!(world.core.machine.asked(), [], "it isn't cached anywhere");
+    // From the top down it is part of an address space again, and cached.
+    for at in [2, 1] {
+        delete(&mut world, TABLES[at] + 20);
+    }
+    let mut above = slot::VSPACE;
+    for table in TABLES {
+        let arguments = [cap(table).to_word(), 1 << 16, 0, cap(table + 20).to_word()];
+        world
+            .invoke(above, Invocation::Map, &arguments)
+            .expect("attached");
+        above = table;
+    }
+    map(&mut world, FRAME, 7, 1, MapFlags::READ).expect("mapped");
+    world.core.machine.asked();
+    world.invoke(160, Invocation::Unmap, &[]).expect("unmapped");
+    let dropped = Asked::InvalidateLeaves {
+        address: 7 * PAGE_SIZE,
+        count: 1,
+        span: PAGE_SIZE,
+        asid: u16::try_from(asid).expect("an ASID"),
+    };
+    assert_eq!(world.core.machine.asked(), [dropped]);
 }
 
 #[test]

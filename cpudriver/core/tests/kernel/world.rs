@@ -17,7 +17,7 @@ use capelin_kernel::check::check;
 use capelin_kernel::dcb::{DcbRef, held};
 use capelin_kernel::kcb::Kcb;
 use capelin_kernel::log::{LOG_BYTES, Log};
-use capelin_kernel::machine::{FrameWords, Machine, Objects, SaveContext};
+use capelin_kernel::machine::{Above, FrameWords, Machine, Objects, SaveContext};
 use capelin_kernel::state::Core;
 use capelin_kernel::{dispatch, exit, fault, preempt, syscall};
 
@@ -139,7 +139,7 @@ impl World {
         let l1 = take(&mut core, CNODE_BYTES);
         let l2 = take(&mut core, CNODE_BYTES);
         let root = take(&mut core, VNODE_BYTES);
-        core.objects.vnode_mut(root).root = root.0;
+        core.objects.vnode_mut(root).above = Above::table(root);
         let block = take(&mut core, DISPATCHER_BYTES);
         let frame = take(&mut core, FRAME_BYTES);
         let rest = PhysAddr(next);
