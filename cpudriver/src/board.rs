@@ -193,6 +193,10 @@ impl Machine for Board {
             .with_window(page, |window| image::is_own_image(window, offset))
     }
 
+    fn check_window(&mut self, page: PhysAddr) -> Result<(), SysError> {
+        self.map.check_window(page)
+    }
+
     fn show(&mut self, page: PhysAddr) -> Result<(PhysAddr, KernelLeaf), SysError> {
         let shown = self.map.with_window_seen(page, |window, map| {
             window.read(0, &mut [0])?;

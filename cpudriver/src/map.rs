@@ -349,9 +349,7 @@ impl KernelMap {
         page: PhysAddr,
         work: impl FnOnce(Window, &Self) -> Result<R, Fault>,
     ) -> Result<R, SysError> {
-        if !self.may_show(page) {
-            return Err(SysError::RangeInUse);
-        }
+        self.check_window(page)?;
         self.forget_zeroed();
         let address = VirtAddr(WINDOW);
         let index = TableLevel::L3.index(address);
@@ -403,6 +401,19 @@ impl KernelMap {
         if self.zeroed != 0 {
             tlb::invalidate_kernel_pages(VirtAddr(WINDOW + PAGE_SIZE), self.zeroed as u64);
             self.zeroed = 0;
+        }
+    }
+
+    /// Whether a page may come into the window.
+    ///
+    /// # Errors
+    /// `RangeInUse` for one of any kernel's home memory or of what kernels share.
+    #[inline]
+    pub(crate) fn check_window(&mut self, page: PhysAddr) -> Result<(), SysError> {
+        if self.may_show(page) {
+            Ok(())
+        } else {
+            Err(SysError::RangeInUse)
         }
     }
 

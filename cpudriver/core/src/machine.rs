@@ -164,6 +164,12 @@ pub trait Machine {
     /// Why the page can't be mapped.
     fn is_own_image(&mut self, page: PhysAddr, offset: u64) -> Result<bool, SysError>;
 
+    /// Whether a page may be in the window: it is no kernel's home memory.
+    ///
+    /// # Errors
+    /// `RangeInUse`.
+    fn check_window(&mut self, page: PhysAddr) -> Result<(), SysError>;
+
     /// What the map shows at the window's address while `page` is there, and how.
     ///
     /// # Errors

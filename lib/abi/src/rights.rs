@@ -256,6 +256,13 @@ const NOTIFY: Kinds = Kinds::of(&[ObjectType::Notify]);
 const IRQ_SOURCE: Kinds = Kinds::of(&[ObjectType::IrqSource]);
 const IRQ_DEST: Kinds = Kinds::of(&[ObjectType::IrqDest]);
 const KERNEL: Kinds = Kinds::of(&[ObjectType::Kernel]);
+/// What says of addresses that somebody may look there, as a mapping of them would.
+const ADDRESSES: Kinds = Kinds::of(&[
+    ObjectType::PhysAddr,
+    ObjectType::Ram,
+    ObjectType::Frame,
+    ObjectType::DevFrame,
+]);
 const IMAGE: Kinds = Kinds::of(&[ObjectType::CoreImage]);
 
 const ACROSS: (Condition, Rights) = (Condition::AnotherCSpace, GRANT);
@@ -327,7 +334,7 @@ pub const TABLE: &[Row] = table! {
     Invoke(Invocation::Probe) => [0 KERNEL: READ],
     Invoke(Invocation::MapLeaf) => [0 KERNEL: READ],
     Invoke(Invocation::SettleExport) => [0 KERNEL: GRANT],
-    Invoke(Invocation::ProbeWindow) => [0 KERNEL: READ],
+    Invoke(Invocation::ProbeWindow) => [0 KERNEL: READ] [2 ADDRESSES: READ],
     Invoke(Invocation::Panic) => [0 KERNEL: EXECUTE],
     Invoke(Invocation::TakeOrphan) => [0 KERNEL: GRANT],
     Invoke(Invocation::Lock) => [0 KERNEL: GRANT] [1 TRAVELS: NONE],

@@ -231,10 +231,12 @@ numbered! {
         /// when it stands, 1 when it has been taken, 2 when it was taken back; the
         /// ticket is void then. [`crate::SysError::NoSuchTransfer`] for one that is.
         SettleExport = 61,
-        /// Kernel: have page x1 in the temporary window, and look at the map
-        /// meanwhile. x1 := the page that the window shows, x2 := [`KernelLeaf`], how.
-        /// Fails as every use of the window does:
-        /// [`crate::SysError::RangeInUse`] for home memory, whosever it is.
+        /// Kernel: have page x1 in the temporary window, read a word there, and look at the
+        /// map meanwhile. x2: a capability to addresses in which the page lies: reading a
+        /// device's register may change what it does. x1 := the page that the window shows,
+        /// x2 := [`KernelLeaf`], how. Fails as every use of the window does:
+        /// [`crate::SysError::RangeInUse`] for home memory, whosever it is;
+        /// [`crate::SysError::OutOfRange`] for any other page that x2 doesn't cover.
         ProbeWindow = 62,
         /// Kernel: end this CPU driver as a panic of its own does: it says so on the console, and
         /// its core is switched off. For tests of what the others do then. Returns only where it

@@ -184,9 +184,10 @@ fn is_mapped(page: u64) -> Result<bool, SysError> {
     Ok(faulted == 0)
 }
 
-/// Whether the CPU driver takes a page into its window.
-fn is_shown(page: u64) -> Result<(), SysError> {
-    call::invoke(call::KERNEL, Invocation::ProbeWindow, &[page]).map(drop)
+/// Whether the CPU driver takes a page of memory into its window.
+fn is_shown(world: &World, page: u64) -> Result<(), SysError> {
+    let arguments = [page, call::word(world.ram_cap)];
+    call::invoke(call::KERNEL, Invocation::ProbeWindow, &arguments).map(drop)
 }
 
 /// More home memory, with what it was made of.
@@ -225,10 +226,10 @@ fn home_memory(world: &mut World) -> Outcome {
         let (base, last) = (adopted.base, adopted.base + bytes - PAGE_SIZE);
         for page in [base, last] {
             check(is_mapped(page)?, "it isn't mapped")?;
-            refused(is_shown(page), SysError::RangeInUse, "the window")?;
+            refused(is_shown(world, page), SysError::RangeInUse, "the window")?;
         }
         check(!is_mapped(last + PAGE_SIZE)?, "the page behind is mapped")?;
-        is_shown(last + PAGE_SIZE)?;
+        is_shown(world, last + PAGE_SIZE)?;
         // Kernel objects there work: a table, which maps, and a CNode.
         let (table, cnode) = (world.slot()?, world.slot()?);
         let place = |kind, at, offset, bytes| {
@@ -255,7 +256,7 @@ fn home_memory(world: &mut World) -> Outcome {
         adopted.release()?;
         for page in [base, last] {
             check(!is_mapped(page)?, "it is mapped afterwards")?;
-            is_shown(page)?;
+            is_shown(world, page)?;
         }
         check(call::is_empty(adopted.home), "the HomeRam is there")?;
         // It serves as any memory does, and is zeroed.

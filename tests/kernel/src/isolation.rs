@@ -5,10 +5,11 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![forbid(unsafe_code)]
 
+use capelin_harness::abi::boot::PhysRegion;
 use capelin_harness::abi::capability::CNODE_BYTES;
 use capelin_harness::abi::layout::slot;
 use capelin_harness::abi::syscall::{Invocation, KernelLeaf};
-use capelin_harness::abi::{ObjectType, PAGE_SIZE, SysError};
+use capelin_harness::abi::{CapAddress, ObjectType, PAGE_SIZE, SysError};
 use capelin_harness::world::{self, READ_WRITE};
 use capelin_harness::{Failure, Outcome, Suite, World, call, check, equal, refused};
 
@@ -218,8 +219,8 @@ fn user_addresses(world: &mut World) -> Outcome {
 /// Looks at the map while a page is in the temporary window: a user's frame is there and
 /// nowhere else; home memory and what kernels share never are.
 fn window_shows_no_home(world: &mut World) -> Outcome {
-    let show = |page| call::invoke(call::KERNEL, Invocation::ProbeWindow, &[page]);
     let frame = world.frame(PAGE_SIZE, PAGE_SIZE)?;
+    let show = |page| show(page, frame);
     let (_, base, _) = call::identify(frame)?;
     let [shown, kind, _] = show(base)?;
     equal(shown, base, "what the window shows")?;
@@ -249,7 +250,28 @@ fn window_shows_no_home(world: &mut World) -> Outcome {
         }
         Ok(())
     })?;
-    refused(show(base + 8), SysError::Unaligned, "no page")
+    // Somebody else's memory, a device's registers: only by what names them.
+    let console = [0x0900_0000, base + PAGE_SIZE, base - PAGE_SIZE];
+    for page in console {
+        refused(show(page), SysError::OutOfRange, "a page without a name")?;
+    }
+    refused(show(base + 8), SysError::OutOfRange, "across the end")?;
+    let all = world.ram_cap;
+    refused(self::show(base + 8, all), SysError::Unaligned, "no page")
+}
+
+/// Looks at a page in the window, by a capability to addresses around it.
+fn show(page: u64, covering: CapAddress) -> Result<[u64; 3], SysError> {
+    let arguments = [page, call::word(covering)];
+    call::invoke(call::KERNEL, Invocation::ProbeWindow, &arguments)
+}
+
+/// The addresses that aren't memory around `page`.
+fn addresses(page: u64) -> Option<CapAddress> {
+    let is_around = |region: &PhysRegion| page.wrapping_sub(region.base) < region.bytes;
+    let number = (0..u64::from(slot::DEVICES_COUNT))
+        .find(|&number| world::devices(number).as_ref().is_some_and(is_around))?;
+    Some(CapAddress(slot::DEVICES.0 + u32::try_from(number).ok()?))
 }
 
 /// A frame of home memory is of this kernel alone: no other gets to map it, uncached or
@@ -267,14 +289,17 @@ fn home_stays_home(world: &mut World) -> Outcome {
 /// Where nothing answers, the CPU driver gets a typed error, and its caller goes on.
 fn nothing_there(_: &mut World) -> Outcome {
     let hole = (1 << 44) - PAGE_SIZE;
+    let around = addresses(hole).ok_or(Failure::because("no addresses around the hole"))?;
     for _ in 0..3 {
-        let shown = call::invoke(call::KERNEL, Invocation::ProbeWindow, &[hole]);
-        refused(shown, SysError::NoSuchMemory, "a hole in the window")?;
+        refused(
+            show(hole, around),
+            SysError::NoSuchMemory,
+            "a hole in the window",
+        )?;
     }
     // No address that a descriptor holds.
     for address in [1 << 52, !0xfff] {
-        let shown = call::invoke(call::KERNEL, Invocation::ProbeWindow, &[address]);
-        check(shown.is_err(), "no physical address")?;
+        check(show(address, around).is_err(), "no physical address")?;
     }
     Ok(())
 }

@@ -373,7 +373,10 @@ impl Stage {
             // A ticket of kernel 1's, which nobody has started.
             I::Import => ([1 << 32 | 1, to, 0], Then::Fails(SysError::NoSuchTransfer)),
             I::SettleExport => ([0; 3], Then::Fails(SysError::NoSuchTransfer)),
-            I::ProbeWindow => ([home, 0, 0], Then::Fails(SysError::RangeInUse)),
+            I::ProbeWindow => {
+                let refusal = Then::Fails(SysError::RangeInUse);
+                ([home, frame(world)?, 0], refusal)
+            }
             // Nothing was lost.
             I::TakeOrphan => ([to, 0, 0], Then::Fails(SysError::EmptySlot)),
             I::MarkRange => ([frame(world)?, 0, 0], Then::Works),

@@ -146,9 +146,19 @@ fn settle<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, Sys
     Ok(call.answer([fate as u64, 0, 0]))
 }
 
-/// A test of I1: what the map shows while a page is in the temporary window.
+/// A test of I1: what the map shows while a page is in the temporary window. What is there is
+/// read, so the caller must have what lets him read it.
 fn probe_window<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, SysError> {
-    let (shown, kind) = core.machine.show(PhysAddr(call.argument(1)))?;
+    const NEED: Need = Need::invocation(Invocation::ProbeWindow, 2);
+    let page = PhysAddr(call.argument(1));
+    let covering = call.capability(core, NEED)?;
+    core.machine.check_window(page)?;
+    let range = core.caps().usable(covering)?.capability();
+    let offset = page.0.checked_sub(range.base);
+    if !offset.is_some_and(|offset| offset < range.size && range.size - offset >= PAGE_SIZE) {
+        return Err(SysError::OutOfRange);
+    }
+    let (shown, kind) = core.machine.show(page)?;
     Ok(call.answer([shown.0, kind.bits(), 0]))
 }
 

@@ -1,7 +1,7 @@
 //! Mapping and zeroing: what the machine is asked for.
 
 use capelin_abi::syscall::{Invocation, MapFlags};
-use capelin_abi::{ObjectType, PAGE_SIZE, SysError};
+use capelin_abi::{ObjectType, PAGE_SIZE, Rights, SysError};
 use capelin_cap::SlotStore;
 use capelin_kernel::machine::{Above, Objects};
 
@@ -513,5 +513,50 @@ fn arguments_that_change_while_they_are_read_map_nothing_else() {
                 assert!(world.core.machine.asked().starts_with(&work));
             }
         }
+    }
+}
+
+/// The window reads what it shows, which may be a device's register: a page comes into it only
+/// for who has a capability by which he could read it.
+#[test]
+fn the_window_shows_what_its_caller_could_read() {
+    let mut world = World::new();
+    tables(&mut world);
+    let unreadable = 170;
+    let mask = u64::from(Rights::all().difference(Rights::READ).bits());
+    let arguments = [cap(unreadable).to_word(), cap(FRAME).to_word(), mask];
+    world
+        .invoke(slot::L1CNODE, Invocation::Copy, &arguments)
+        .expect("copied");
+    let page = RAM + 0x4000;
+    let [device, own] = [0x900_0000, world.address_of(slot::HOME).0];
+    let refusals = [
+        (page, unreadable, SysError::MissingRight),
+        (page, slot::KERNEL, SysError::WrongType),
+        (page, 171, SysError::EmptySlot),
+        (device, FRAME, SysError::OutOfRange),
+        (page - PAGE_SIZE, FRAME, SysError::OutOfRange),
+        (page + 4 * PAGE_SIZE, FRAME, SysError::OutOfRange),
+        (page + 3 * PAGE_SIZE + 8, FRAME, SysError::OutOfRange),
+        (u64::MAX, FRAME, SysError::OutOfRange),
+        (own, FRAME, SysError::RangeInUse),
+        (own, slot::RAM, SysError::RangeInUse),
+    ];
+    world.core.machine.asked();
+    for (page, by, error) in refusals {
+        let arguments = [page, cap(by).to_word()];
+        let shown = world.invoke(slot::KERNEL, Invocation::ProbeWindow, &arguments);
+        assert_eq!(shown, Err(error), "{page:#x} by {by}");
+    }
+    assert_eq!(world.core.machine.asked(), [], "nothing was read");
+    for (page, by) in [
+        (page, FRAME),
+        (page + 3 * PAGE_SIZE, FRAME),
+        (page, slot::RAM),
+    ] {
+        let arguments = [page, cap(by).to_word()];
+        let shown = world.invoke(slot::KERNEL, Invocation::ProbeWindow, &arguments);
+        assert_eq!(shown.map(|[shown, ..]| shown), Ok(page));
+        assert_eq!(world.core.machine.asked(), [Asked::Show(page)]);
     }
 }

@@ -278,12 +278,18 @@ pub fn probe(kernel: CapRef, physical: PhysAddr) -> Result<bool, SysError> {
 }
 
 /// The page that the CPU driver's temporary window shows while it is asked to show that
-/// at `page` ([`Invocation::ProbeWindow`]), and how.
+/// at `page` ([`Invocation::ProbeWindow`]), and how. `covering` names addresses in which the page
+/// lies.
 ///
 /// # Errors
 /// What the kernel says: `RangeInUse` for any kernel's home memory.
-pub fn probe_window(kernel: CapRef, page: PhysAddr) -> Result<(PhysAddr, KernelLeaf), SysError> {
-    let [shown, kind, _] = invoke(kernel, Invocation::ProbeWindow, &[page.0])?;
+pub fn probe_window(
+    kernel: CapRef,
+    page: PhysAddr,
+    covering: CapRef,
+) -> Result<(PhysAddr, KernelLeaf), SysError> {
+    let arguments = [page.0, covering.to_word()];
+    let [shown, kind, _] = invoke(kernel, Invocation::ProbeWindow, &arguments)?;
     Ok((PhysAddr(shown), KernelLeaf::from_bits_truncate(kind)))
 }
 

@@ -77,6 +77,7 @@ pub enum Asked {
     InvalidateAll,
     Sgi(u64),
     ZeroForeign(u64),
+    Show(u64),
     CleanInvalidate(u64),
     CleanInstructions(u64),
     PublishInstructions,
@@ -405,8 +406,16 @@ impl Machine for Host {
         Ok(is_first && is_zero)
     }
 
+    fn check_window(&mut self, page: PhysAddr) -> Result<(), SysError> {
+        if self.peers.meets_home(page, PAGE_SIZE) {
+            return Err(SysError::RangeInUse);
+        }
+        Ok(())
+    }
+
     fn show(&mut self, page: PhysAddr) -> Result<(PhysAddr, KernelLeaf), SysError> {
         self.foreign(page)?;
+        self.ask(Asked::Show(page.0));
         Ok((page, KernelLeaf::WRITE))
     }
 
