@@ -68,9 +68,9 @@ pub(crate) fn main(mut args: Parser) -> Result<()> {
         };
         let verdict = bootability(&machine);
         if as_json {
-            println!("{}", as_value(file, &machine, &verdict));
+            println!("{}", as_value(file, &machine, &verdict, &[]));
         } else {
-            println!("{}", as_text(file, &machine, &verdict));
+            println!("{}", as_text(file, &machine, &verdict, &[]));
         }
         if !verdict.is_bootable() || verdict.usable_cores < verdict.enabled_cores {
             short += 1;
@@ -88,7 +88,14 @@ fn read(file: &Path) -> Result<Machine> {
     Machine::parse(&blob).map_err(|error| Error::Malformed(file.to_owned(), error.to_string()))
 }
 
-fn as_value(file: &Path, machine: &Machine, verdict: &Bootability) -> Value {
+/// The object for one file; `notes` are more reasons, of who made the tree.
+pub(crate) fn as_value(
+    file: &Path,
+    machine: &Machine,
+    verdict: &Bootability,
+    notes: &[String],
+) -> Value {
+    let reasons = verdict.findings.iter().map(ToString::to_string);
     let memory = machine.memory.iter().map(|memory| pair(&memory.region));
     let reservations = machine.reserved_regions().map(|region| pair(&region));
     let distances = machine.distances.entries.iter();
@@ -109,7 +116,7 @@ fn as_value(file: &Path, machine: &Machine, verdict: &Bootability) -> Value {
         "usable_cores": verdict.usable_cores,
         "enabled_cores": verdict.enabled_cores,
         "console_input": verdict.console == ConsoleUse::InputAndOutput,
-        "reasons": verdict.findings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "reasons": reasons.chain(notes.iter().cloned()).collect::<Vec<_>>(),
     })
 }
 
@@ -178,8 +185,14 @@ fn console_value(console: &Console) -> Value {
     })
 }
 
-/// The text for one file. Writing to a string can't fail.
-fn as_text(file: &Path, machine: &Machine, verdict: &Bootability) -> String {
+/// The text for one file, with `notes` of who made the tree. Writing to a string can't
+/// fail.
+pub(crate) fn as_text(
+    file: &Path,
+    machine: &Machine,
+    verdict: &Bootability,
+    notes: &[String],
+) -> String {
     let mut text = String::new();
     let model = machine.model.as_deref().unwrap_or("no model");
     let _ = writeln!(text, "{}: {model}", file.display());
@@ -212,6 +225,9 @@ fn as_text(file: &Path, machine: &Machine, verdict: &Bootability) -> String {
         line(&mut text, "bootargs", bootargs);
     }
     text_of_verdict(&mut text, verdict);
+    for note in notes {
+        line(&mut text, "", &format!("- {note}"));
+    }
     text
 }
 
@@ -347,7 +363,7 @@ mod tests {
     #[test]
     fn what_a_tree_lacks_is_null() {
         let machine = Machine::parse(&smallest()).unwrap();
-        let value = as_value(Path::new("x.dtb"), &machine, &bootability(&machine));
+        let value = as_value(Path::new("x.dtb"), &machine, &bootability(&machine), &[]);
         assert_eq!(value["file"], "x.dtb");
         for field in ["gic", "psci", "timer_intids", "console", "model"] {
             assert!(value[field].is_null(), "{field}");
@@ -367,7 +383,7 @@ mod tests {
     #[test]
     fn text_names_the_file_and_gives_the_verdict() {
         let machine = Machine::parse(&smallest()).unwrap();
-        let text = as_text(Path::new("x.dtb"), &machine, &bootability(&machine));
+        let text = as_text(Path::new("x.dtb"), &machine, &bootability(&machine), &[]);
         assert!(text.starts_with("x.dtb: no model\n"));
         assert!(text.contains("Capelin can't boot here (0 of 0 cores usable, no console)"));
         assert!(text.contains("- no GIC"));

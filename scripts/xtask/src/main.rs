@@ -9,11 +9,12 @@
 //! | [`mutants`] | changes to the code, and whether a test notices |
 //! | [`check`] | layering, lints, unsafe code, kernel locks, documents |
 //! | [`mod@bench`] | runs the guest's benches, prints them beside the targets |
-//! | [`dt`] | what Capelin would use of a device tree |
+//! | [`dt`], [`acpi`] | what Capelin would use of a device tree, of ACPI tables |
 //! | [`workspace`] | what cargo knows of the tree |
 //! | [`error`] | exit status |
 #![forbid(unsafe_code)]
 
+mod acpi;
 mod bench;
 mod build;
 mod card;
@@ -41,6 +42,7 @@ use lexopt::Parser;
 const HELP: &str = "\
 usage: cargo xtask COMMAND [OPTION…]
 
+  acpi    what Capelin would use of a server's ACPI tables
   bench   instructions per operation, beside the figures to beat
   build   programs, module archive and boot image
   check   what the architecture says of the tree, held against the tree
@@ -71,6 +73,7 @@ fn main() -> ExitCode {
 
 fn dispatch(command: Option<&str>, args: Parser) -> Result<()> {
     match command {
+        Some("acpi") => acpi::main(args),
         Some("bench") => bench::main(args),
         Some("build") => build::main(args),
         Some("check") => check::main(args),

@@ -27,7 +27,7 @@ enum Layer {
 /// The layer of the member at `folder` (from the workspace's root).
 fn layer(folder: &str) -> Option<Layer> {
     Some(match folder {
-        "lib/abi" | "lib/archive" | "lib/cap" | "lib/dt" | "lib/pci" | "lib/peers"
+        "lib/abi" | "lib/acpi" | "lib/archive" | "lib/cap" | "lib/dt" | "lib/pci" | "lib/peers"
         | "lib/platform" | "lib/vspace" | "lib/wake" => Layer::Pure,
         "arch/aarch64" => Layer::Kernel(1),
         "cpudriver/core" => Layer::Kernel(2),

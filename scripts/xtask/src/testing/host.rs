@@ -20,6 +20,8 @@ const MIRI_PACKAGES: [&str; 2] = ["capelin-urpc", "capelin-cap"];
 const LOOM_PACKAGES: [&str; 2] = ["capelin-peers", "capelin-urpc"];
 /// Device trees that others wrote, with what an independent reader found in them.
 const RECORDED_TREES: &str = "../shared/data/dtb";
+/// Likewise for ACPI's tables.
+const RECORDED_TABLES: &str = "../shared/data/acpi";
 /// The target of kernel and programs, for their lints.
 const GUEST_TARGET: &str = "aarch64-unknown-none-softfloat";
 
@@ -83,6 +85,18 @@ pub(super) fn cases() -> Vec<Case> {
     ];
     cases.push(case("how-to/sections", how_to::run));
     cases.push(case("host/recorded-trees", recorded_trees));
+    cases.push(case("host/recorded-tables", |context, name| {
+        let tests = "-p capelin-acpi --test recorded --test hostile -- --ignored";
+        recorded_tables(context, name, ignored(tests))
+    }));
+    cases.push(Case {
+        is_long: true,
+        ..case("host/acpi-lies", |context, name| {
+            let mut cargo = ignored("--release -p capelin-acpi --test hostile -- --ignored");
+            cargo.env("CAPELIN_ACPI_ROUNDS", "4000");
+            recorded_tables(context, name, cargo)
+        })
+    });
     cases.push(case("host/cpio", cpio));
     cases.push(Case {
         is_long: true,
@@ -171,6 +185,15 @@ fn recorded_trees(context: &Context, name: &str) -> Result<Outcome> {
          --test hostile --test heap --test handover --test device_trees -- --ignored",
     );
     counted(context, name, cargo, 20 * MINUTE)
+}
+
+/// The tests of tables that others wrote, where those are.
+fn recorded_tables(context: &Context, name: &str, cargo: Command) -> Result<Outcome> {
+    if !workspace::root().join(RECORDED_TABLES).is_dir() {
+        let reason = format!("no {RECORDED_TABLES}");
+        return Ok(Outcome::Skipped(reason));
+    }
+    counted(context, name, cargo, 40 * MINUTE)
 }
 
 /// The tests that any tree must pass, with all trees of the distribution's kernel.
