@@ -23,6 +23,12 @@ const LIBRARY: &str = include_str!("library.pl");
 /// The rules of the machine.
 pub const RULES: &str = include_str!("rules.pl");
 
+/// The rules that say which driver a device gets, which [`KnowledgeBase::with_rules`] consults, too.
+pub const DRIVERS: &str = include_str!("drivers.pl");
+
+/// What the names of all predicates of [`DRIVERS`] have in them.
+pub const DRIVER_RULES: &str = "driver";
+
 /// Facts and rules, and the names in them.
 ///
 /// ```
@@ -86,6 +92,15 @@ impl KnowledgeBase {
     /// rules of the machine.
     #[must_use]
     pub fn with_rules() -> Self {
+        let mut kb = Self::with_boot_rules();
+        kb.consult(DRIVERS)
+            .expect("drivers.pl is part of this crate and a test consults it");
+        kb
+    }
+
+    /// As [`KnowledgeBase::with_rules`], but without [`DRIVERS`].
+    #[must_use]
+    pub fn with_boot_rules() -> Self {
         let mut kb = Self::new();
         for schema in SCHEMAS {
             // No schema bears the name of a built-in: a test calls each.

@@ -72,7 +72,7 @@ mod term;
 mod writer;
 
 pub use error::{Error, Position, Resource, SyntaxError, SyntaxErrorKind};
-pub use knowledge_base::{KnowledgeBase, RULES};
+pub use knowledge_base::{DRIVER_RULES, DRIVERS, KnowledgeBase, RULES};
 pub use machine_facts::{facts_from_machine, set_running_core};
 pub use pci_facts::{PCI_RULES, SeenWindow, pci_facts, pci_place};
 pub use query::{Progress, Query, Solution};

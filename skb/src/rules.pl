@@ -201,14 +201,3 @@ take(N, [X|Xs], [X|Ys], Rest) :- M is N - 1, take(M, Xs, Ys, Rest).
 skip(0, Rest, Rest) :- !.
 skip(_, [], []) :- !.
 skip(N, [_|Xs], Rest) :- M is N - 1, skip(M, Xs, Rest).
-
-% --- Devices -----------------------------------------------------------------
-
-% driver_for(Path, Module): the driver of a device: the one for its most specific
-% compatible string, of several the one with the lowest priority number.
-driver_for(Path, Module) :-
-    device(Path, Compatibles),
-    findall(k(I, Priority, M),
-            ( nth0(I, Compatibles, C), driver(C, M, Priority) ),
-            Keyed),
-    sort(Keyed, [k(_, _, Module)|_]).

@@ -187,7 +187,7 @@ fn check_machine(machine: &Machine, core: &BootCore) -> Result<(), BootError> {
     }
     if hardware::psci(machine).method == PsciArgs::NONE {
         say(format_args!(
-            "warning: no PSCI: the machine can't be switched off"
+            "warning: no PSCI: firmware can't switch the machine off"
         ));
     }
     let bootargs = machine.chosen.bootargs.as_deref().unwrap_or_default();

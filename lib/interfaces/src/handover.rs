@@ -10,9 +10,36 @@
 //! | `irqd` | [`DISTRIBUTOR`], [`IRQ`] | [`MPIDR`], [`GIC_VERSION`], [`OFFSET`] | |
 //! | `pl011` | [`REGISTERS`] | [`OFFSET`], [`BYTES`], [`INTID`], [`EDGE`] | the device's `compatible` names |
 //! | `ns16550` | the same | and [`REGISTER_SHIFT`], [`ACCESS_BYTES`] | the same |
+//! | other drivers | for each of the device's registers [`registers_of`]; for each interrupt [`interrupt_of`]: IrqSource, claimed | [`offset_of`], [`bytes_of`] | the same |
 //! | `mem_serv` | `ram0`, `ram1`, …: Ram, with all rights | under the same names: the region's NUMA node | |
 //! | `monitor` | [`KERNEL`], [`ARCHIVE`], [`BOOT_INFO`] | [`HAS_SKB`] | |
 //! | `fish` | [`KERNEL_ARGUMENTS`], if there are any | [`BYTES`] | |
+
+use alloc::{format, string::String};
+
+/// The name under which the DevFrame of a device's registers number `index` is handed over.
+#[must_use]
+pub fn registers_of(index: usize) -> String {
+    format!("{REGISTERS}{index}")
+}
+
+/// The word that tells where those registers start in the DevFrame, in bytes.
+#[must_use]
+pub fn offset_of(index: usize) -> String {
+    format!("{OFFSET}{index}")
+}
+
+/// The word that tells how many bytes they have.
+#[must_use]
+pub fn bytes_of(index: usize) -> String {
+    format!("{BYTES}{index}")
+}
+
+/// The name under which the IrqSource of a device's interrupt number `index` is handed over.
+#[must_use]
+pub fn interrupt_of(index: usize) -> String {
+    format!("interrupt{index}")
+}
 
 /// Frame: the device tree, read-only, from its first byte on.
 pub const DEVICE_TREE: &str = "device-tree";

@@ -8,6 +8,8 @@
 //! | [`memory`] | `mem_serv`: physical memory |
 //! | [`console`] | the console driver |
 //! | [`interrupts`] | the interrupt service, owner of the distributor |
+//! | [`devices`] | `init`, which starts drivers: devices and who drives them |
+//! | [`power`] | the driver of a board's power management |
 //! | [`skb`] | the System Knowledge Base |
 //! | [`monitor`] | each core's monitor: domains, cores |
 //! | [`names`] | the monitor of the boot core: services by name |
@@ -21,11 +23,13 @@
 extern crate alloc;
 
 pub mod console;
+pub mod devices;
 pub mod handover;
 pub mod interrupts;
 pub mod memory;
 pub mod monitor;
 pub mod names;
+pub mod power;
 pub mod skb;
 pub mod system;
 
@@ -38,6 +42,10 @@ pub mod service {
     pub const CONSOLE: &str = "console";
     /// [`crate::interrupts::Interrupts`].
     pub const INTERRUPTS: &str = "interrupts";
+    /// [`crate::devices::Devices`].
+    pub const DEVICES: &str = "devices";
+    /// [`crate::power::Power`].
+    pub const POWER: &str = "power";
     /// [`crate::skb::Skb`].
     pub const SKB: &str = "skb";
     /// [`crate::monitor::Monitor`] of this core.

@@ -9,6 +9,8 @@ crate::service_error! {
     SystemError {
         /// Firmware has no such function, or refused.
         Firmware = "firmware refused",
+        /// The board's power management was told, and nothing happened.
+        NoEffect = "the power management did nothing",
         /// No such core, or it isn't running.
         NoSuchCore = "no such core",
         /// This client may not do that.

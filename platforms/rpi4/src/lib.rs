@@ -131,14 +131,19 @@ const CASES: &[Case] = &[
     Case {
         name: "rpi4",
         options: "--stub stock",
-        exec: Some("cores; run hello; poweroff"),
+        exec: Some("cores; devices; run hello; poweroff"),
         prints: &[
             "boot driver on Raspberry Pi 4 Model B: cores: 4, memory: 960 MiB, entered at EL2",
             "no PSCI",
             "0x3*running",
+            "/soc/serial@7e201000*pl011*not the console",
+            "/soc/serial@7e215040*ns16550*running",
+            "/soc/interrupt-controller@40041000*irqd*running",
+            "/soc/watchdog@7e100000*bcm2835-pm*running",
+            "/timer*cpudriver*used by the kernel",
             "exec status 0",
         ],
-        end: CaseEnd::StaysOn,
+        end: CaseEnd::PowersOff,
     },
     Case {
         name: "rpi4-tf-a",

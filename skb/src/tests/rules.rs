@@ -72,7 +72,8 @@ fn tree(kb: &mut KnowledgeBase) -> BTreeMap<i64, Vec<i64>> {
 
 #[test]
 fn every_schema_is_declared() {
-    let mut kb = KnowledgeBase::with_rules();
+    // The rules for drivers have facts of their own.
+    let mut kb = KnowledgeBase::with_boot_rules();
     for schema in SCHEMAS {
         let args = vec!["_"; schema.arguments.len()].join(",");
         let query = std::format!("{}({args})", schema.name);
@@ -267,6 +268,27 @@ fn an_own_node_as_far_as_others_comes_first() {
     let mut kb = machine(&[(0, 1)], &[0, 1]);
     distances(&mut kb, &[&[10, 10], &[10, 10]]);
     assert_eq!(all(&mut kb, "nearest_memory(1, L)"), ["L=[1,0]"]);
+}
+
+#[test]
+fn only_what_mentions_drivers_needs_their_rules() {
+    use crate::{DRIVER_RULES, DRIVERS};
+    use alloc::string::ToString as _;
+    let mut boot = KnowledgeBase::with_boot_rules();
+    let heads = |kb: &mut KnowledgeBase| {
+        let (clauses, _held) = kb.read_program_as(kb.system(), DRIVERS).unwrap();
+        let heads = clauses.iter().map(|clause| clause.term.to_string());
+        heads.collect::<Vec<_>>()
+    };
+    let heads = heads(&mut boot);
+    assert!(heads.len() > 20);
+    for clause in heads {
+        let clause = clause.trim_start_matches(":-(");
+        assert!(clause.starts_with(DRIVER_RULES), "{clause}");
+    }
+    assert_eq!(all(&mut boot, "driver(_, _, _)").len(), 0);
+    boot.consult(DRIVERS).unwrap();
+    assert!(all(&mut boot, "driver(_, _, _)").len() > 5);
 }
 
 #[test]

@@ -75,6 +75,8 @@ pub enum Command {
     },
     /// Print words.
     Echo(String),
+    /// List the devices and their drivers.
+    Devices,
     /// The kernel log of a core, or of this one.
     Dmesg(Option<u16>),
     /// List the modules of the archive.
@@ -248,6 +250,7 @@ impl<I: Iterator<Item = String>> Arguments<I> {
                 }
             },
             "cores" => Command::Cores,
+            "devices" => Command::Devices,
             "dmesg" => Command::Dmesg(self.optional_core()?),
             "help" => Command::Help(self.words.next()),
             "jobs" => Command::Jobs,
@@ -351,6 +354,7 @@ mod tests {
     #[test]
     fn commands_are_read() {
         assert_eq!(parse("cores"), Ok(Command::Cores));
+        assert_eq!(parse("devices"), Ok(Command::Devices));
         assert_eq!(
             parse(" ping 7 1000 "),
             Ok(Command::Ping {

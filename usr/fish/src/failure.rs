@@ -5,6 +5,7 @@ use core::fmt;
 
 use capelin_idc::{CallError, TransportError};
 use capelin_interfaces::{
+    devices::DevicesError,
     memory::MemoryError,
     monitor::{DomainState, MonitorError},
     skb::SkbError,
@@ -30,6 +31,8 @@ pub(crate) enum Failure {
     System(SystemError),
     /// The memory service refused.
     Memory(MemoryError),
+    /// There is no list of devices.
+    Devices(DevicesError),
     /// The query has no answer.
     Skb(SkbError),
     /// No domain has this name or id.
@@ -61,6 +64,7 @@ impl Failure {
             Self::Monitor(MonitorError::Call(call))
             | Self::System(SystemError::Call(call))
             | Self::Memory(MemoryError::Call(call))
+            | Self::Devices(DevicesError::Call(call))
             | Self::Skb(SkbError::Call(call)) => call,
             _ => return false,
         };
@@ -87,6 +91,7 @@ impl fmt::Display for Failure {
             Self::Monitor(error) => error.fmt(f),
             Self::System(error) => error.fmt(f),
             Self::Memory(error) => error.fmt(f),
+            Self::Devices(error) => error.fmt(f),
             Self::Skb(error) => error.fmt(f),
             Self::NoSuchDomain(name) => write!(f, "{name}: no such domain; ps lists them"),
             Self::NoSuchJob(number) => write!(f, "no job %{number}; jobs lists them"),
@@ -117,5 +122,6 @@ from! {
     Monitor(MonitorError),
     System(SystemError),
     Memory(MemoryError),
+    Devices(DevicesError),
     Skb(SkbError),
 }

@@ -9,6 +9,7 @@ use core::fmt::Write as _;
 
 use capelin_abi::{CapAddress, ObjectType, Rights, syscall::KernelLeaf};
 use capelin_interfaces::{
+    devices::DeviceInfo,
     memory::MemoryStats,
     monitor::{CapabilityInfo, CoreInfo, CoreState, DomainId, DomainInfo, DomainState, PingStats},
     skb::Solution,
@@ -309,6 +310,20 @@ pub fn kernel_map(leaves: &[KernelMapping]) -> String {
     table(&rows)
 }
 
+/// The devices, one line each.
+#[must_use]
+pub fn devices(all: &[DeviceInfo]) -> String {
+    let mut rows = Vec::from([row(["device", "driver", "state"])]);
+    rows.extend(all.iter().map(|device| {
+        Vec::from([
+            device.path.clone(),
+            device.driver.clone().unwrap_or_else(|| "none".to_string()),
+            device.state.to_string(),
+        ])
+    }));
+    table(&rows)
+}
+
 /// All commands, one line each.
 #[must_use]
 pub fn help() -> String {
@@ -347,6 +362,26 @@ mod tests {
         ] {
             assert_eq!(bytes(count), text);
         }
+    }
+
+    #[test]
+    fn devices_tell_their_driver_and_state() {
+        use capelin_interfaces::devices::DeviceState;
+        let device = |path: &str, driver: Option<&str>, state| DeviceInfo {
+            path: path.into(),
+            driver: driver.map(Into::into),
+            state,
+        };
+        let text = devices(&[
+            device("/gic@1", Some("irqd"), DeviceState::Running),
+            device("/usb", None, DeviceState::NoDriver),
+            device("/pm@2", Some("pm"), DeviceState::Exited { code: 3 }),
+        ]);
+        let expected = "device  driver  state\n\
+                        /gic@1  irqd    running\n\
+                        /usb    none    no driver\n\
+                        /pm@2   pm      ended with 3\n";
+        assert_eq!(text, expected);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The services that commands need, each bound to when it is first needed.
 
 use capelin_interfaces::{
-    memory::MemoryClient, monitor::MonitorClient, service, skb::SkbClient, system::SystemClient,
+    devices::DevicesClient, memory::MemoryClient, monitor::MonitorClient, service, skb::SkbClient,
+    system::SystemClient,
 };
 use capelin_rt::{Lmp, RtError, idc::Client, services};
 
@@ -13,6 +14,7 @@ pub(crate) struct Services {
     monitor: Option<MonitorClient<Lmp>>,
     system: Option<SystemClient<Lmp>>,
     skb: Option<SkbClient<Lmp>>,
+    devices: Option<DevicesClient<Lmp>>,
 }
 
 async fn bound<C: Client<Lmp> + Clone>(
@@ -43,6 +45,11 @@ impl Services {
     /// The System Knowledge Base.
     pub(crate) async fn skb(&mut self) -> Result<SkbClient<Lmp>, Failure> {
         bound(&mut self.skb, service::SKB).await
+    }
+
+    /// The devices and their drivers.
+    pub(crate) async fn devices(&mut self) -> Result<DevicesClient<Lmp>, Failure> {
+        bound(&mut self.devices, service::DEVICES).await
     }
 
     /// Physical memory.

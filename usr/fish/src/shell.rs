@@ -186,6 +186,7 @@ impl Shell {
             Command::Help(topic) => self.help(topic).await?,
             Command::Echo(text) => self.write(&format!("{text}\n")).await,
             Command::Cores => self.cores().await?,
+            Command::Devices => self.devices().await?,
             Command::Ps => self.domains().await?,
             Command::Mem => self.memory().await?,
             Command::Caps(domain) => self.capabilities(domain).await?,
@@ -379,6 +380,21 @@ impl Shell {
             all.extend(page);
         }
         self.write(&report::capabilities(&all)).await;
+        Ok(())
+    }
+
+    async fn devices(&mut self) -> Result<(), Failure> {
+        let devices = self.services.devices().await?;
+        let mut all = Vec::new();
+        loop {
+            let first = u32::try_from(all.len()).unwrap_or(u32::MAX);
+            let page = devices.list(first, PAGE).await?;
+            if page.is_empty() {
+                break;
+            }
+            all.extend(page);
+        }
+        self.write(&report::devices(&all)).await;
         Ok(())
     }
 

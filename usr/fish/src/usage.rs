@@ -48,6 +48,11 @@ pub static COMMANDS: &[Usage] = &[
         "",
         "list the cores: id, MPIDR, node, state, home memory, upcalls per second",
     ),
+    usage(
+        "devices",
+        "",
+        "list the devices of the machine: driver, and how it stands with it",
+    ),
     usage("dmesg", "[CORE]", "show the kernel log of a core"),
     usage("echo", "[WORD]...", "print the words"),
     usage("help", "[COMMAND]", "explain the commands"),

@@ -7,7 +7,8 @@
 //!       ├─ irqd       the interrupt controller's distributor
 //!       ├─ pl011      the console, or ns16550; the CPU driver lets go of it
 //!       ├─ monitor    starts the other cores, and programs
-//!       └─ fish       the shell, when the cores have settled
+//!       ├─ fish       the shell, when the cores have settled
+//!       └─ …          the drivers that the knowledge base names
 //! ```
 //! `init` is the name service of the boot core, and each program gets exactly the
 //! capabilities of [`capelin_interfaces::handover`]. A module that is missing or
@@ -21,12 +22,14 @@
 //! | [`programs`] | starting modules of the archive, and hearing of their ends |
 //! | [`machine`] | device registers and interrupts as capabilities |
 //! | [`fallback`] | the console without a driver |
+//! | [`devices`] | drivers for the devices that the device tree has |
 //! | [`services`] | what each service is handed, and the order of it all |
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
+mod devices;
 mod fallback;
 mod machine;
 mod own;

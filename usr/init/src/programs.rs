@@ -9,11 +9,12 @@ use core::{cell::RefCell, fmt};
 
 use capelin_abi::{layout::slot, syscall::DispatcherState};
 use capelin_archive::{Archive, Module};
+use capelin_kaluga::inventory::End;
 use capelin_rt::{RtError, endpoint::Endpoint, println, spawn, sync::Queue};
 use capelin_spawn::{Domain, Executables, ModuleError, Program, SpawnError, loader};
 
 /// Messages that the endpoint for ends holds: one for each program.
-const CAPACITY: usize = 16;
+const CAPACITY: usize = 32;
 
 /// Why a module doesn't run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,6 +61,13 @@ impl fmt::Display for StartError {
     }
 }
 
+/// A program that has ended, and whose memory has been taken back.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) name: String,
+    pub(crate) how: End,
+}
+
 /// The modules, and the programs that run.
 pub(crate) struct Programs {
     archive: Archive<'static>,
@@ -67,8 +75,8 @@ pub(crate) struct Programs {
     deaths: Rc<Endpoint>,
     running: Rc<RefCell<BTreeMap<u64, Domain>>>,
     next: RefCell<u64>,
-    /// Names of those that have ended, of which somebody is to be told.
-    ended: Queue<String>,
+    /// Those that have ended, of which somebody is to be told.
+    ended: Queue<Ended>,
 }
 
 impl Programs {
@@ -116,9 +124,8 @@ impl Programs {
         Ok(())
     }
 
-    /// Waits until a program ends whose memory has been taken back, and gives its name. To be
-    /// called by one task.
-    pub(crate) async fn next_end(&self) -> String {
+    /// Waits until a program ends. To be called by one task.
+    pub(crate) async fn next_end(&self) -> Ended {
         self.ended.pop().await
     }
 
@@ -132,7 +139,7 @@ impl Programs {
 async fn watch(
     deaths: Rc<Endpoint>,
     running: Rc<RefCell<BTreeMap<u64, Domain>>>,
-    ended: Queue<String>,
+    ended: Queue<Ended>,
 ) {
     loop {
         let event = deaths.receive().await;
@@ -144,19 +151,22 @@ async fn watch(
         };
         let name = domain.name().to_string();
         let [state, code, ..] = event.words;
-        println!("init: {name} {}", ending(state, code));
+        let how = ending(state, code);
+        match how {
+            End::Exited(code) => println!("init: {name} has ended with {code}"),
+            End::Crashed => println!("init: {name} has crashed"),
+        }
         if let Err(error) = domain.reclaim() {
             println!("init: the memory of {name} is lost: {error}");
         }
-        ended.push(name);
+        ended.push(Ended { name, how });
     }
 }
 
-fn ending(state: u64, code: u64) -> String {
-    use alloc::format;
+fn ending(state: u64, code: u64) -> End {
     let state = u32::try_from(state).ok();
     match state.and_then(|state| DispatcherState::try_from(state).ok()) {
-        Some(DispatcherState::Exited) => format!("has ended with {code}"),
-        _ => "has crashed".to_string(),
+        Some(DispatcherState::Exited) => End::Exited(code),
+        _ => End::Crashed,
     }
 }

@@ -24,6 +24,7 @@ use capelin_rt::{
 use capelin_spawn::Program;
 
 use crate::{
+    devices::{DeviceManager, HasSkb},
     fallback, machine,
     own::{self, Region},
     programs::{Programs, StartError},
@@ -32,7 +33,7 @@ use crate::{
 /// Requests to the name service that may wait.
 const CAPACITY: usize = 64;
 /// How long a service may take to register.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// How long the cores may take in all; the monitors have limits of their own.
 const CORES_PATIENCE: Duration = Duration::from_secs(600);
 /// A service that has run so long has worked.
@@ -41,10 +42,10 @@ const LONG_LIFE: Duration = Duration::from_secs(60);
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const LAST_DELAY: Duration = Duration::from_secs(10);
 /// Memory that a driver starts with for its own frames, in bytes.
-const DRIVER_BYTES: u64 = 512 << 10;
+pub(crate) const DRIVER_BYTES: u64 = 512 << 10;
 /// Home memory that a driver or the shell starts with for its own objects, in bytes: the boot
 /// core's has to do for all of them.
-const SMALL_HOME_BYTES: u64 = 128 << 10;
+pub(crate) const SMALL_HOME_BYTES: u64 = 128 << 10;
 /// Memory that the knowledge base starts with, which fetches more by itself.
 const SKB_BYTES: u64 = 1 << 20;
 /// Memory that the monitor starts with, how much more for each byte of the device tree, and how
@@ -96,8 +97,8 @@ impl fmt::Display for Fatal {
 }
 
 /// What is common to the start of all services.
-struct Start {
-    boot: &'static BootInfo,
+pub(crate) struct Start {
+    pub(crate) boot: &'static BootInfo,
     /// What the device tree says of it; `None` when that can't be read, which is reported.
     chosen: Option<(Chosen, Option<Console>)>,
     programs: Programs,
@@ -162,13 +163,29 @@ pub(crate) async fn start(env: &Env) -> Result<(), Fatal> {
     } else {
         None
     };
+    let console = start.console_path(has_driver);
+    // Known before anybody asks for it; the drivers come after the shell, which needs none.
+    let devices = DeviceManager::new(console);
+    if let Err(error) = devices.serve(&start.names) {
+        println!("init: no list of devices: {error}");
+    }
     start.shell().await.map_err(Fatal::Shell)?;
     if let Some(monitor) = &monitor {
         start.introduce(monitor, |name| name == SHELL).await;
     }
     // It owns what the services were made of.
     let start: &'static Start = Box::leak(Box::new(start));
-    spawn(start.keep_up(monitor));
+    let devices: &'static DeviceManager = Box::leak(Box::new(devices));
+    spawn(start.keep_up(monitor.clone(), devices));
+    spawn(async move {
+        let has_skb = if has_skb { HasSkb::Yes } else { HasSkb::No };
+        devices.start_drivers(start, has_skb).await;
+        if let Some(monitor) = monitor {
+            start
+                .introduce(&monitor, |name| devices.has_started(name))
+                .await;
+        }
+    });
     Ok(())
 }
 
@@ -193,7 +210,7 @@ impl Start {
 
     /// A system service, with what all get. The console comes after most of them, and depends on
     /// them, so what they say goes to the kernel's log.
-    fn service(&self, name: &str) -> Program {
+    pub(crate) fn service(&self, name: &str) -> Program {
         self.program(name).word(handover::LOG, 1)
     }
 
@@ -209,7 +226,7 @@ impl Start {
     }
 
     /// Starts a module, with memory fetched for it.
-    async fn launch(&self, name: &str, program: Program) -> Result<(), StartError> {
+    pub(crate) async fn launch(&self, name: &str, program: Program) -> Result<(), StartError> {
         self.fetch(self.programs.ram_needed(name, &program)?)
             .await?;
         self.programs.start(name, program).await
@@ -243,7 +260,7 @@ impl Start {
     }
 
     /// A client of the service called `name`, once it has registered.
-    async fn client<C: Client<Lmp>>(&self, name: &str) -> Result<C, RtError> {
+    pub(crate) async fn client<C: Client<Lmp>>(&self, name: &str) -> Result<C, RtError> {
         let endpoint = time::timeout(PATIENCE, self.names.wait(name)).await;
         let endpoint: Cap = endpoint.map_err(|_| RtError::NoService)?;
         bind(endpoint.address()).await
@@ -272,12 +289,17 @@ impl Start {
 
     /// Starts services anew that have ended and keep nothing that would be lost: the knowledge
     /// base, which finds all its facts in the device tree and the list of modules again.
-    async fn keep_up(&'static self, monitor: Option<MonitorClient<Lmp>>) {
+    async fn keep_up(
+        &'static self,
+        monitor: Option<MonitorClient<Lmp>>,
+        devices: &'static DeviceManager,
+    ) {
         let (mut started, mut delay) = (time::now(), Duration::ZERO);
         loop {
             let ended = self.programs.next_end().await;
-            if ended != service::SKB {
-                self.retire(&ended);
+            devices.driver_ended(&ended.name, ended.how).await;
+            if ended.name != service::SKB {
+                self.retire(&ended.name);
                 continue;
             }
             self.names.remove(service::SKB);
@@ -352,6 +374,18 @@ impl Start {
             ConsoleArgs::NS16550 => "ns16550",
             _ => "a console driver",
         }
+    }
+
+    /// Whether the interrupt service runs.
+    pub(crate) fn has_interrupts(&self) -> bool {
+        self.names.get(service::INTERRUPTS).is_some()
+    }
+
+    /// The path of the console's device, if it has a driver that runs.
+    fn console_path(&self, has_driver: bool) -> Option<String> {
+        let (_, console) = self.chosen.as_ref()?;
+        let console = console.as_ref().filter(|_| has_driver)?;
+        Some(console.path.clone())
     }
 
     /// The driver of the console that the CPU driver writes to. Without one, output goes through

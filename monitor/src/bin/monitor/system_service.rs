@@ -11,10 +11,13 @@ use core::future::Future;
 use capelin_abi::{PhysAddr, SysError, syscall::KernelCounter};
 use capelin_archive::ModuleKind;
 use capelin_interfaces::{
+    devices::DevicesClient,
     monitor::THIS_CORE,
+    power::{PowerClient, PowerError},
+    service,
     system::{KernelMapping, KernelStats, System, SystemClient, SystemError},
 };
-use capelin_rt::{sys, time};
+use capelin_rt::{Lmp, services, sys, time};
 
 use crate::{
     log,
@@ -35,6 +38,18 @@ pub(crate) struct SystemService {
 
 fn firmware(_: SysError) -> SystemError {
     SystemError::Firmware
+}
+
+fn no_effect(_: PowerError) -> SystemError {
+    SystemError::NoEffect
+}
+
+/// The driver of the board's power management, where this core's name service knows one: it does
+/// what firmware without PSCI can't. Drivers may still be starting, which the list of devices waits for.
+async fn driver() -> Option<PowerClient<Lmp>> {
+    let devices: DevicesClient<Lmp> = services::connect(service::DEVICES).await.ok()?;
+    devices.list(0, 0).await.ok()?;
+    services::connect(service::POWER).await.ok()
 }
 
 impl SystemService {
@@ -79,11 +94,19 @@ fn microseconds(ticks: u64) -> u64 {
 
 impl System for SystemService {
     async fn power_off(&self) -> Result<(), SystemError> {
-        Err(firmware(sys::kernel::power_off(self.node.kernel)))
+        let refused = sys::kernel::power_off(self.node.kernel);
+        match driver().await {
+            Some(driver) => driver.power_off().await.map_err(no_effect),
+            None => Err(firmware(refused)),
+        }
     }
 
     async fn reboot(&self) -> Result<(), SystemError> {
-        Err(firmware(sys::kernel::reboot(self.node.kernel)))
+        let refused = sys::kernel::reboot(self.node.kernel);
+        match driver().await {
+            Some(driver) => driver.reboot().await.map_err(no_effect),
+            None => Err(firmware(refused)),
+        }
     }
 
     async fn panic(&self, core: u16) -> Result<(), SystemError> {

@@ -31,7 +31,7 @@ use capelin_skb::server::{
     program::Program,
     search::{Search, Step},
 };
-use capelin_skb::{KnowledgeBase, Scope};
+use capelin_skb::{DRIVER_RULES, DRIVERS, KnowledgeBase, Scope};
 
 capelin_rt::main!(run);
 
@@ -50,9 +50,25 @@ struct Base {
     ram: Cell<u64>,
     /// Up to so many bytes in use, there is room.
     enough: Cell<usize>,
+    /// The rules for drivers haven't been read: the boot needs none of them.
+    lacks_drivers: Cell<bool>,
 }
 
 impl Base {
+    /// Before a text is read: the rules for drivers are there if it may be about them.
+    async fn see(&self, text: &str) {
+        if !self.lacks_drivers.get() || !text.contains(DRIVER_RULES) {
+            return;
+        }
+        self.make_room().await;
+        // Unless another client has come first.
+        if self.lacks_drivers.replace(false)
+            && let Err(error) = self.kb.borrow_mut().consult(DRIVERS)
+        {
+            println!("skb: the rules for drivers: {error}");
+        }
+    }
+
     /// Sees to it that there is memory for a piece of work, as far as the server may have more.
     async fn make_room(&self) {
         let used = self.kb.borrow().memory();
@@ -157,6 +173,7 @@ impl Session {
 
 impl Skb for Session {
     async fn query(&self, goal: &str, limit: u32) -> Result<Solutions, SkbError> {
+        self.base.see(goal).await;
         let cursor = self.cursors.borrow_mut().begin();
         let opened = Search::new(&mut self.base.kb.borrow_mut(), &self.scope, goal);
         match opened {
@@ -178,6 +195,7 @@ impl Skb for Session {
     }
 
     async fn assert_clause(&self, clause: &str) -> Result<(), SkbError> {
+        self.base.see(clause).await;
         self.base.make_room().await;
         let clause = self.clause(clause)?;
         let added = self.base.kb.borrow_mut().assertz_as(&self.scope, &clause);
@@ -185,12 +203,14 @@ impl Skb for Session {
     }
 
     async fn retract_clause(&self, clause: &str) -> Result<bool, SkbError> {
+        self.base.see(clause).await;
         let clause = self.clause(clause)?;
         let removed = self.base.kb.borrow_mut().retract_as(&self.scope, &clause);
         removed.map_err(|error| to_wire_of_change(&error))
     }
 
     async fn consult(&self, program: &str) -> Result<u32, SkbError> {
+        self.base.see(program).await;
         let mut program = Program::new(&self.base.kb.borrow(), &self.scope, program)?;
         loop {
             self.base.make_room().await;
@@ -218,7 +238,7 @@ async fn run(env: Env) -> ExitCode {
     let most = bounds::most(tree, had + free / 2);
     let missing = bounds::at_start(tree, most).saturating_sub(had);
     let ram = had + fetch(missing).await;
-    let mut kb = KnowledgeBase::with_rules();
+    let mut kb = KnowledgeBase::with_boot_rules();
     kb.set_limits(bounds::limits(most, ram));
     fill(&env, &mut kb);
     let base = Rc::new(Base {
@@ -226,6 +246,7 @@ async fn run(env: Env) -> ExitCode {
         most,
         ram: Cell::new(ram),
         enough: Cell::new(0),
+        lacks_drivers: Cell::new(true),
     });
     match start().await {
         Ok(listener) => {

@@ -1,0 +1,51 @@
+% Which driver a device gets (docs/087-devices.md), over the facts of schema.rs. To be
+% read and changed. The server reads this file when somebody first asks for what has
+% `driver` in its name, as all predicates here have: the boot needs none of it.
+
+% driver(Compatible, Module, Priority): the drivers that there are. A program of that
+% name in the archive drives such devices; cpudriver is the kernel itself.
+driver('arm,gic-400', irqd, 0).
+driver('arm,cortex-a15-gic', irqd, 0).
+driver('arm,gic-v3', irqd, 0).
+driver('arm,armv8-timer', cpudriver, 0).
+driver('arm,pl011', pl011, 0).
+driver('arm,pl011-axi', pl011, 0).
+driver('arm,sbsa-uart', pl011, 0).
+driver('snps,dw-apb-uart', ns16550, 0).
+driver('brcm,bcm2835-aux-uart', ns16550, 0).
+driver(ns16550, ns16550, 1).
+driver(ns16550a, ns16550, 1).
+driver('brcm,bcm2835-pm-wdt', 'bcm2835-pm', 0).
+
+% driver_for(Path, Module): the driver of a device: the one for its most specific
+% compatible string, of several the one with the lowest priority number.
+driver_for(Path, Module) :-
+    device(Path, Compatibles),
+    findall(k(I, Priority, M),
+            ( nth0(I, Compatibles, C), driver(C, M, Priority) ),
+            Keyed),
+    sort(Keyed, [k(_, _, Module)|_]).
+
+% driver_use(Module, Use): init has started it for such a device already.
+driver_use(cpudriver, kernel).
+driver_use(irqd, first).
+driver_use(pl011, console).
+driver_use(ns16550, console).
+
+% driver_plan(Path, Module, Plan): what becomes of a device that has registers or
+% interrupts. Plan is kernel, first or console (driver_use), start, absent (the
+% archive lacks Module), or none (nothing drives such a device; Module is none, too).
+driver_plan(Path, Module, Plan) :-
+    device(Path, _),
+    driver_may_have(Path),
+    (   driver_for(Path, M)
+    ->  Module = M, driver_module_plan(M, Plan)
+    ;   Module = none, Plan = none
+    ).
+
+driver_may_have(Path) :- device_reg(Path, _, _, _), !.
+driver_may_have(Path) :- device_irq(Path, _, _, _), !.
+
+driver_module_plan(M, Plan) :- \+ module(M, _), !, Plan = absent.
+driver_module_plan(M, Plan) :- driver_use(M, Use), !, Plan = Use.
+driver_module_plan(_, start).

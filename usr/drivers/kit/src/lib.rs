@@ -1,0 +1,98 @@
+//! What a driver's program does with what the device manager hands it (`docs/087-devices.md`).
+//!
+//! A driver's own part is generic over [`Registers32`], so that variables can stand for the device in
+//! tests, and over `embedded_hal::delay::DelayNs`, so that they need no clock.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+use core::{fmt, time::Duration};
+
+use capelin_interfaces::handover;
+use capelin_rt::{Env, OwnedCap, RtError, time, vspace::DeviceMapped};
+use embedded_hal::delay::DelayNs;
+
+/// Registers of 32 bits, by their offset in bytes.
+pub trait Registers32 {
+    /// Reads one.
+    fn read(&self, offset: usize) -> u32;
+    /// Writes one.
+    fn write(&self, offset: usize, value: u32);
+}
+
+/// A device's registers. A driver starts only with as many as it uses ([`registers`]), so that an
+/// offset outside of them doesn't occur: it would read as 0, and a write would do nothing.
+#[derive(Debug)]
+pub struct Mmio(DeviceMapped);
+
+impl Registers32 for Mmio {
+    fn read(&self, offset: usize) -> u32 {
+        self.0.read32(offset).unwrap_or(0)
+    }
+
+    fn write(&self, offset: usize, value: u32) {
+        let _ = self.0.write32(offset, value);
+    }
+}
+
+/// Why a driver can't start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The device's registers of this number weren't handed over.
+    NoRegisters(usize),
+    /// There are fewer than the driver uses.
+    TooFewRegisters(usize),
+    /// The runtime or the kernel refused.
+    Runtime(RtError),
+}
+
+impl From<RtError> for StartError {
+    fn from(error: RtError) -> Self {
+        Self::Runtime(error)
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoRegisters(index) => write!(f, "registers {index} are missing"),
+            Self::TooFewRegisters(index) => write!(f, "registers {index} are too few"),
+            Self::Runtime(error) => error.fmt(f),
+        }
+    }
+}
+
+/// Maps the device's registers number `index`, of which at least `bytes` bytes are used.
+///
+/// # Errors
+/// See [`StartError`].
+pub fn registers(env: &Env, index: usize, bytes: usize) -> Result<Mmio, StartError> {
+    let missing = StartError::NoRegisters(index);
+    let Some(frame) = env.capability(&handover::registers_of(index)) else {
+        return Err(missing);
+    };
+    let there = env.word(&handover::bytes_of(index)).unwrap_or(0);
+    let offset = env.word(&handover::offset_of(index)).unwrap_or(0);
+    let mapped = DeviceMapped::part(OwnedCap::adopt(frame), offset, there)?;
+    if mapped.bytes() < bytes {
+        return Err(StartError::TooFewRegisters(index));
+    }
+    Ok(Mmio(mapped))
+}
+
+/// Waits by the counter, without letting other tasks of this program run: for the short times that
+/// hardware takes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Spin;
+
+impl DelayNs for Spin {
+    fn delay_ns(&mut self, ns: u32) {
+        let start = time::now();
+        // At least one tick, and never less than asked for.
+        let ticks = time::to_ticks(Duration::from_nanos(ns.into())) + 1;
+        while time::now().wrapping_sub(start) < ticks {
+            core::hint::spin_loop();
+        }
+    }
+}

@@ -1,0 +1,416 @@
+//! Drivers for the devices that the device tree has (`docs/087-devices.md`).
+//!
+//! Which driver a device gets, the knowledge base says ([`capelin_kaluga::plan`]). A driver is handed
+//! exactly its device's registers and interrupts, and gets no more by itself: only here are the
+//! capabilities to all devices. What it was handed goes back when it ends.
+
+use alloc::{
+    collections::BTreeMap,
+    rc::Rc,
+    string::{String, ToString},
+    vec::Vec,
+};
+use core::{cell::RefCell, fmt, time::Duration};
+
+use capelin_abi::boot::PhysRegion;
+use capelin_idc::Client;
+use capelin_interfaces::{
+    devices::{DeviceInfo, DeviceState, Devices, DevicesError, DevicesServer},
+    handover,
+    interrupts::{InterruptError, InterruptsClient, Trigger},
+    service,
+    skb::{SkbClient, SkbError, Solution},
+};
+use capelin_kaluga::{
+    inventory::{End, Inventory},
+    ledger::{Ledger, Region},
+    plan::{self, IsEdge, Plan, Planned},
+};
+use capelin_monitor::names::NameService;
+use capelin_rt::{Listener, Lmp, OwnedCap, RtError, println, spawn, sync::Event, time};
+use capelin_spawn::Program;
+
+use crate::{
+    machine,
+    programs::StartError,
+    services::{DRIVER_BYTES, SMALL_HOME_BYTES, Start},
+};
+
+/// Messages of all clients that may wait.
+const CAPACITY: usize = 16;
+/// Drivers are started so long after the shell, which needs none of them, unless somebody asks before:
+/// until then the processor is the shell's.
+const LULL: Duration = Duration::from_millis(500);
+/// INTIDs below are a core's own: CPU drivers serve them (GIC architecture: SGIs and PPIs).
+const FIRST_SHARED: u32 = 32;
+
+/// Whether the knowledge base has been started.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum HasSkb {
+    /// It has.
+    Yes,
+    /// It hasn't: nobody need wait for it.
+    No,
+}
+
+/// The device manager.
+pub(crate) struct DeviceManager {
+    state: Rc<State>,
+    /// Path of the device that is the console, if it is driven.
+    console: Option<String>,
+    /// Domains that were started here.
+    started: RefCell<Vec<String>>,
+}
+
+/// Why a device has no driver, or none of them has.
+#[derive(Debug)]
+enum DriverError {
+    /// A service that is needed isn't there.
+    Service(&'static str, RtError),
+    /// The knowledge base has no answer to a goal.
+    NoAnswer(String, SkbError),
+    /// Its answer to a goal isn't what it should be.
+    Unreadable(String),
+    /// Another device's driver has some of the registers.
+    Taken(String),
+    /// There is no capability to the registers.
+    Registers(RtError),
+    /// The interrupt isn't given out.
+    Interrupt(u32, InterruptError),
+    /// The driver's program doesn't run.
+    Start(StartError),
+}
+
+impl fmt::Display for DriverError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Service(name, error) => write!(f, "the {name} service: {error}"),
+            Self::NoAnswer(goal, error) => write!(f, "{goal}: {error}"),
+            Self::Unreadable(goal) => write!(f, "{goal}: not what was asked for"),
+            Self::Taken(by) => write!(f, "its registers are those of {by}"),
+            Self::Registers(error) => write!(f, "its registers: {error}"),
+            Self::Interrupt(intid, error) => write!(f, "interrupt {intid}: {error}"),
+            Self::Start(error) => error.fmt(f),
+        }
+    }
+}
+
+impl From<DriverError> for DeviceState {
+    fn from(error: DriverError) -> Self {
+        match error {
+            DriverError::Taken(by) => Self::Taken { by },
+            other => Self::NotStarted {
+                why: other.to_string(),
+            },
+        }
+    }
+}
+
+/// What clients see, and what drivers have.
+#[derive(Default)]
+struct State {
+    inventory: RefCell<Inventory>,
+    ledger: RefCell<Ledger>,
+    /// By path of the device: interrupts that its driver has, claimed for it.
+    claimed: RefCell<BTreeMap<String, Vec<Claimed>>>,
+    interrupts: RefCell<Option<InterruptsClient<Lmp>>>,
+    /// Somebody waits for that.
+    is_wanted: Event,
+    /// All drivers have been started that are to be.
+    is_settled: Event,
+    /// The knowledge base has told of all devices.
+    is_known: RefCell<bool>,
+}
+
+struct Claimed {
+    intid: u32,
+    /// The driver has a copy.
+    source: OwnedCap,
+}
+
+/// Serves one client.
+struct Session(Rc<State>);
+
+impl Devices for Session {
+    async fn list(&self, first: u32, limit: u32) -> Result<Vec<DeviceInfo>, DevicesError> {
+        self.0.is_wanted.set();
+        self.0.is_settled.wait().await;
+        if !*self.0.is_known.borrow() {
+            return Err(DevicesError::Unknown);
+        }
+        Ok(self.0.inventory.borrow().list(first, limit))
+    }
+}
+
+impl DeviceManager {
+    /// Nothing is known yet; `console` is the path of the device that is the console, if it is
+    /// driven.
+    pub(crate) fn new(console: Option<String>) -> Self {
+        Self {
+            state: Rc::default(),
+            console,
+            started: RefCell::default(),
+        }
+    }
+
+    /// Registers the list of devices, and serves it.
+    ///
+    /// # Errors
+    /// As [`Listener::new`]; [`RtError::NoService`] when the name is taken.
+    pub(crate) fn serve(&self, names: &NameService) -> Result<(), RtError> {
+        let listener = Listener::new(CAPACITY)?;
+        let endpoint = listener.capability(1)?;
+        let added = names.add(service::DEVICES, endpoint.give());
+        added.map_err(|_| RtError::NoService)?;
+        let state = Rc::clone(&self.state);
+        spawn(listener.serve(move |_| DevicesServer(Session(Rc::clone(&state)))));
+        Ok(())
+    }
+
+    /// Whether the domain called `name` was started here.
+    pub(crate) fn has_started(&self, name: &str) -> bool {
+        self.started.borrow().iter().any(|known| known == name)
+    }
+
+    /// Starts the driver of each device that has one, unless there is nobody who knows.
+    pub(crate) async fn start_drivers(&self, start: &Start, has_skb: HasSkb) {
+        if has_skb == HasSkb::No {
+            self.state.is_settled.set();
+            return;
+        }
+        let _ = time::timeout(LULL, self.state.is_wanted.wait()).await;
+        match self.plan_all(start).await {
+            Ok(()) => *self.state.is_known.borrow_mut() = true,
+            Err(error) => println!("init: no drivers: {error}"),
+        }
+        self.state.is_settled.set();
+    }
+
+    async fn plan_all(&self, start: &Start) -> Result<(), DriverError> {
+        let skb: SkbClient<Lmp> = connect(start, service::SKB).await?;
+        for solution in solve(&skb, plan::DEVICES).await? {
+            let device = Planned::read(&solution)
+                .ok_or_else(|| DriverError::Unreadable(plan::DEVICES.to_string()))?;
+            let state = match device.plan {
+                Plan::None => DeviceState::NoDriver,
+                Plan::Absent => DeviceState::NotInArchive,
+                Plan::Kernel => DeviceState::Kernel,
+                Plan::First | Plan::Console => self.state_before(start, &skb, &device).await,
+                Plan::Start => match self.start_driver(start, &skb, &device).await {
+                    Ok(()) => continue,
+                    Err(error) => {
+                        println!("init: {}: {error}", device.path);
+                        error.into()
+                    }
+                },
+            };
+            let mut inventory = self.state.inventory.borrow_mut();
+            match (&state, &device.module) {
+                (DeviceState::Running, Some(module)) => {
+                    inventory.runs(&device.path, module, module);
+                }
+                (_, module) => inventory.set(&device.path, module.as_deref(), state),
+            }
+        }
+        Ok(())
+    }
+
+    /// How it stands with a device whose driver was started before, if it was.
+    async fn state_before(
+        &self,
+        start: &Start,
+        skb: &SkbClient<Lmp>,
+        device: &Planned,
+    ) -> DeviceState {
+        let is_running = match device.plan {
+            Plan::Console => self.console.as_ref() == Some(&device.path),
+            _ => start.has_interrupts(),
+        };
+        match (is_running, device.plan) {
+            (true, _) => {
+                if let Ok(needs) = Needs::of(skb, device).await {
+                    // Its driver has them, whatever another node says of the same registers.
+                    let mut ledger = self.state.ledger.borrow_mut();
+                    let _ = ledger.take(&device.path, &needs.registers);
+                }
+                DeviceState::Running
+            }
+            (false, Plan::Console) => DeviceState::NotConsole,
+            (false, _) => DriverError::Service(service::INTERRUPTS, RtError::NoService).into(),
+        }
+    }
+
+    /// Starts the driver of `device`, which has nothing if that fails.
+    async fn start_driver(
+        &self,
+        start: &Start,
+        skb: &SkbClient<Lmp>,
+        device: &Planned,
+    ) -> Result<(), DriverError> {
+        let needs = Needs::of(skb, device).await?;
+        let module = device.module.as_deref().unwrap_or_default();
+        let taken = self
+            .state
+            .ledger
+            .borrow_mut()
+            .take(&device.path, &needs.registers);
+        taken.map_err(DriverError::Taken)?;
+        let domain = self.state.inventory.borrow().domain_name(module);
+        let started = self.launch(start, device, &needs, module, &domain).await;
+        if started.is_err() {
+            self.state.take_back(&device.path).await;
+        } else {
+            let mut inventory = self.state.inventory.borrow_mut();
+            inventory.runs(&device.path, module, &domain);
+            self.started.borrow_mut().push(domain);
+        }
+        started
+    }
+
+    async fn launch(
+        &self,
+        start: &Start,
+        device: &Planned,
+        needs: &Needs,
+        module: &str,
+        domain: &str,
+    ) -> Result<(), DriverError> {
+        let mut program = start
+            .service(domain)
+            .arguments(&needs.names)
+            .home_bytes(SMALL_HOME_BYTES)
+            .ram_bytes(DRIVER_BYTES);
+        // Held until the domain has its copies.
+        let mut frames = Vec::new();
+        for (index, region) in needs.registers.iter().enumerate() {
+            let region = PhysRegion {
+                base: region.base,
+                bytes: region.bytes,
+            };
+            let registers =
+                machine::registers(start.boot, region).map_err(DriverError::Registers)?;
+            program = program
+                .capability(&handover::registers_of(index), registers.frame.address())
+                .word(&handover::offset_of(index), registers.offset)
+                .word(&handover::bytes_of(index), registers.bytes);
+            frames.push(registers);
+        }
+        program = self.claim_interrupts(start, device, needs, program).await?;
+        let launched = start.launch(module, program).await;
+        launched.map_err(DriverError::Start)
+    }
+
+    /// Claims the device's interrupts, and has the program handed them.
+    async fn claim_interrupts(
+        &self,
+        start: &Start,
+        device: &Planned,
+        needs: &Needs,
+        mut program: Program,
+    ) -> Result<Program, DriverError> {
+        for (index, (intid, IsEdge(is_edge))) in needs.interrupts.iter().enumerate() {
+            if *intid < FIRST_SHARED {
+                continue;
+            }
+            let interrupts = self.interrupts(start).await?;
+            let trigger = if *is_edge {
+                Trigger::Edge
+            } else {
+                Trigger::Level
+            };
+            let source = interrupts
+                .claim(*intid, trigger)
+                .await
+                .map_err(|error| DriverError::Interrupt(*intid, error))?;
+            let source = OwnedCap::received(source);
+            program = program.capability(&handover::interrupt_of(index), source.address());
+            let claimed = Claimed {
+                intid: *intid,
+                source,
+            };
+            let mut all = self.state.claimed.borrow_mut();
+            all.entry(device.path.clone()).or_default().push(claimed);
+        }
+        Ok(program)
+    }
+
+    async fn interrupts(&self, start: &Start) -> Result<InterruptsClient<Lmp>, DriverError> {
+        if let Some(known) = &*self.state.interrupts.borrow() {
+            return Ok(known.clone());
+        }
+        let client: InterruptsClient<Lmp> = connect(start, service::INTERRUPTS).await?;
+        *self.state.interrupts.borrow_mut() = Some(client.clone());
+        Ok(client)
+    }
+
+    /// A program has ended: if it was a driver, its device is free again.
+    pub(crate) async fn driver_ended(&self, domain: &str, how: End) {
+        let paths = self.state.inventory.borrow_mut().ended(domain, how);
+        for path in paths {
+            self.state.take_back(&path).await;
+        }
+    }
+}
+
+impl State {
+    /// Frees what the driver of the device at `path` had.
+    async fn take_back(&self, path: &str) {
+        let claimed = self.claimed.borrow_mut().remove(path);
+        let interrupts = self.interrupts.borrow().clone();
+        for Claimed { intid, source } in claimed.unwrap_or_default() {
+            drop(source);
+            if let Some(interrupts) = &interrupts {
+                // It stays off otherwise.
+                let _ = interrupts.release(intid).await;
+            }
+        }
+        self.ledger.borrow_mut().give_back(path);
+    }
+}
+
+/// What a driver of a device is to get.
+struct Needs {
+    registers: Vec<Region>,
+    interrupts: Vec<(u32, IsEdge)>,
+    names: Vec<String>,
+}
+
+impl Needs {
+    async fn of(skb: &SkbClient<Lmp>, device: &Planned) -> Result<Self, DriverError> {
+        Ok(Self {
+            registers: read(skb, &device.registers_goal(), plan::registers).await?,
+            interrupts: read(skb, &device.interrupts_goal(), plan::interrupt).await?,
+            names: read(skb, &device.names_goal(), plan::name).await?,
+        })
+    }
+}
+
+async fn connect<C: Client<Lmp>>(start: &Start, name: &'static str) -> Result<C, DriverError> {
+    let client = start.client(name).await;
+    client.map_err(|error| DriverError::Service(name, error))
+}
+
+/// All solutions of `goal`, read by `one`.
+async fn read<T>(
+    skb: &SkbClient<Lmp>,
+    goal: &str,
+    one: impl Fn(&Solution) -> Option<T>,
+) -> Result<Vec<T>, DriverError> {
+    let solutions = solve(skb, goal).await?;
+    let all: Option<_> = solutions.iter().map(one).collect();
+    all.ok_or_else(|| DriverError::Unreadable(goal.to_string()))
+}
+
+/// All solutions of `goal`.
+async fn solve(skb: &SkbClient<Lmp>, goal: &str) -> Result<Vec<Solution>, DriverError> {
+    let failed = |error| DriverError::NoAnswer(goal.to_string(), error);
+    let mut answer = skb.query(goal, 0).await.map_err(failed)?;
+    let mut all = Vec::new();
+    loop {
+        all.append(&mut answer.solutions);
+        match answer.cursor {
+            None => return Ok(all),
+            Some(cursor) => answer = skb.next(cursor, 0).await.map_err(failed)?,
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! What the knowledge base says of devices: goals, and their solutions read.
+//!
+//! The rule is `driver_plan/3` of `skb/src/drivers.pl`, over facts that the device tree gave.
+
+use alloc::{format, string::String};
+
+use capelin_interfaces::skb::Solution;
+
+use crate::ledger::Region;
+
+/// All devices that have registers or interrupts, one solution each ([`Planned::read`]).
+pub const DEVICES: &str = "driver_plan(Path, Module, Plan)";
+
+/// What is to become of a device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Plan {
+    /// The CPU drivers use it.
+    Kernel,
+    /// Its driver was started before anything else.
+    First,
+    /// Its driver is a console's.
+    Console,
+    /// Its driver is to be started.
+    Start,
+    /// Its driver isn't in the archive.
+    Absent,
+    /// There is no driver for it.
+    None,
+}
+
+/// A device, and what is to become of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Planned {
+    /// Its path, as a term: to be named in goals.
+    pub term: String,
+    /// Its path.
+    pub path: String,
+    /// The module that drives it.
+    pub module: Option<String>,
+    /// What is to become of it.
+    pub plan: Plan,
+}
+
+impl Planned {
+    /// Reads a solution of [`DEVICES`]; `None` for one that isn't.
+    #[must_use]
+    pub fn read(solution: &Solution) -> Option<Self> {
+        let term = solution.get("Path")?;
+        let plan = match solution.get("Plan")? {
+            "kernel" => Plan::Kernel,
+            "first" => Plan::First,
+            "console" => Plan::Console,
+            "start" => Plan::Start,
+            "absent" => Plan::Absent,
+            "none" => Plan::None,
+            _ => return None,
+        };
+        let module = (plan != Plan::None).then(|| atom(solution.get("Module")?));
+        Some(Self {
+            path: atom(term)?,
+            term: term.into(),
+            module: match module {
+                None => None,
+                Some(module) => Some(module?),
+            },
+            plan,
+        })
+    }
+
+    /// The device's registers, one solution each ([`registers`]), in the tree's order.
+    #[must_use]
+    pub fn registers_goal(&self) -> String {
+        format!("device_reg({}, _, Base, Bytes)", self.term)
+    }
+
+    /// Its interrupts, one solution each ([`interrupt`]), in the tree's order.
+    #[must_use]
+    pub fn interrupts_goal(&self) -> String {
+        format!("device_irq({}, _, Intid, Trigger)", self.term)
+    }
+
+    /// Its `compatible` names, one solution each ([`name`]), most specific first.
+    #[must_use]
+    pub fn names_goal(&self) -> String {
+        format!("device({}, Names), member(Name, Names)", self.term)
+    }
+}
+
+/// Reads a solution of [`Planned::registers_goal`].
+#[must_use]
+pub fn registers(solution: &Solution) -> Option<Region> {
+    Some(Region {
+        base: number(solution, "Base")?,
+        bytes: number(solution, "Bytes")?,
+    })
+}
+
+/// Reads a solution of [`Planned::interrupts_goal`]: the INTID, and whether it is edge-triggered.
+#[must_use]
+pub fn interrupt(solution: &Solution) -> Option<(u32, IsEdge)> {
+    let intid = u32::try_from(number(solution, "Intid")?).ok()?;
+    Some((intid, IsEdge(solution.get("Trigger")? == "edge")))
+}
+
+/// Whether an interrupt is triggered by an edge.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct IsEdge(pub bool);
+
+/// Reads a solution of [`Planned::names_goal`].
+#[must_use]
+pub fn name(solution: &Solution) -> Option<String> {
+    atom(solution.get("Name")?)
+}
+
+fn number(solution: &Solution, variable: &str) -> Option<u64> {
+    solution.get(variable)?.parse().ok()
+}
+
+/// The text of an atom, as the knowledge base writes it (`skb/src/writer.rs`): bare, or within single
+/// quotes, where a backslash stands before what is special.
+fn atom(term: &str) -> Option<String> {
+    let Some(quoted) = term.strip_prefix('\'') else {
+        return Some(term.into());
+    };
+    let quoted = quoted.strip_suffix('\'')?;
+    let mut text = String::new();
+    let mut letters = quoted.chars();
+    while let Some(letter) = letters.next() {
+        text.push(match letter {
+            '\\' => match letters.next()? {
+                'n' => '\n',
+                't' => '\t',
+                'x' => {
+                    let digits: String = letters.by_ref().take_while(|c| *c != '\\').collect();
+                    char::from_u32(u32::from_str_radix(&digits, 16).ok()?)?
+                }
+                other => other,
+            },
+            other => other,
+        });
+    }
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests;

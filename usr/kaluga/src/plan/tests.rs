@@ -1,0 +1,182 @@
+//! Goals and answers, against the knowledge base with its rules.
+
+use super::*;
+use capelin_dt::Machine;
+use capelin_skb::{KnowledgeBase, facts_from_machine, schema};
+
+/// All solutions of `goal`, as its server gives them.
+fn solve(kb: &mut KnowledgeBase, goal: &str) -> Vec<Solution> {
+    let mut query = kb.query(goal).unwrap();
+    let mut all = Vec::new();
+    while let Some(solution) = query.next(kb).unwrap() {
+        let bindings = solution.bindings().iter();
+        let bindings = bindings.map(|(name, value)| (name.to_string(), value.to_string()));
+        all.push(Solution {
+            bindings: bindings.collect(),
+        });
+    }
+    all
+}
+
+fn module(kb: &mut KnowledgeBase, name: &str) {
+    let name = name.into();
+    kb.assert_fact(&schema::Module { name, size: 1 }).unwrap();
+}
+
+fn device(kb: &mut KnowledgeBase, path: &str, compatible: &[&str]) {
+    let path: String = path.into();
+    let compatible = compatible.iter().map(|&name| name.into()).collect();
+    let fact = schema::Device {
+        path: path.clone(),
+        compatible,
+    };
+    kb.assert_fact(&fact).unwrap();
+    let fact = schema::DeviceReg {
+        path,
+        index: 0,
+        base: 0x1000,
+        size: 0x100,
+    };
+    kb.assert_fact(&fact).unwrap();
+}
+
+fn plans(kb: &mut KnowledgeBase) -> Vec<Planned> {
+    let solutions = solve(kb, DEVICES);
+    let plans: Option<_> = solutions.iter().map(Planned::read).collect();
+    plans.unwrap()
+}
+
+#[test]
+fn every_kind_of_plan() {
+    let mut kb = KnowledgeBase::with_rules();
+    for name in ["cpudriver", "irqd", "pl011", "bcm2835-pm"] {
+        module(&mut kb, name);
+    }
+    let tree = [
+        ("/timer", "arm,armv8-timer"),
+        ("/gic", "arm,gic-v3"),
+        ("/serial@1", "arm,pl011"),
+        ("/serial@2", "ns16550a"),
+        ("/pm", "brcm,bcm2835-pm-wdt"),
+        ("/usb", "acme,usb"),
+    ];
+    for (path, compatible) in tree {
+        device(&mut kb, path, &[compatible]);
+    }
+    let found: Vec<_> = plans(&mut kb)
+        .into_iter()
+        .map(|it| (it.path, it.module, it.plan))
+        .collect();
+    let expected = [
+        ("/timer", Some("cpudriver"), Plan::Kernel),
+        ("/gic", Some("irqd"), Plan::First),
+        ("/serial@1", Some("pl011"), Plan::Console),
+        ("/serial@2", Some("ns16550"), Plan::Absent),
+        ("/pm", Some("bcm2835-pm"), Plan::Start),
+        ("/usb", None, Plan::None),
+    ];
+    let expected: Vec<_> = expected
+        .into_iter()
+        .map(|(path, module, plan)| (path.to_string(), module.map(String::from), plan))
+        .collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_device_without_registers_and_interrupts_is_none() {
+    let mut kb = KnowledgeBase::with_rules();
+    let fact = schema::Device {
+        path: "/soc".into(),
+        compatible: vec!["simple-bus".into()],
+    };
+    kb.assert_fact(&fact).unwrap();
+    assert_eq!(plans(&mut kb), []);
+}
+
+#[test]
+fn paths_come_back_as_they_are_whatever_is_in_them() {
+    for path in [
+        "/soc/watchdog@7e100000",
+        "/it's",
+        "/back\\slash",
+        "/new\nline\tand bell\u{7}",
+        "/grün",
+    ] {
+        let mut kb = KnowledgeBase::with_rules();
+        device(&mut kb, "/other", &["acme,other"]);
+        device(&mut kb, path, &["acme,a'b", "acme,second"]);
+        let planned = plans(&mut kb).remove(1);
+        assert_eq!(planned.path, path);
+        let names = solve(&mut kb, &planned.names_goal());
+        let names: Vec<_> = names.iter().map(|it| name(it).unwrap()).collect();
+        assert_eq!(names, ["acme,a'b", "acme,second"]);
+        let regs = solve(&mut kb, &planned.registers_goal());
+        assert_eq!(regs.len(), 1);
+        let expected = Region {
+            base: 0x1000,
+            bytes: 0x100,
+        };
+        assert_eq!(registers(&regs[0]), Some(expected));
+    }
+}
+
+#[test]
+fn interrupts_are_read_with_their_trigger() {
+    let mut kb = KnowledgeBase::with_rules();
+    for (index, intid, trigger) in [(0, 126, "level"), (1, 40, "edge")] {
+        let path = "/a".into();
+        let fact = schema::DeviceIrq {
+            path,
+            index,
+            intid,
+            trigger,
+        };
+        kb.assert_fact(&fact).unwrap();
+    }
+    let planned = Planned {
+        term: "'/a'".into(),
+        path: "/a".into(),
+        module: None,
+        plan: Plan::None,
+    };
+    let found = solve(&mut kb, &planned.interrupts_goal());
+    let found: Vec<_> = found.iter().map(|it| interrupt(it).unwrap()).collect();
+    assert_eq!(found, [(126, IsEdge(false)), (40, IsEdge(true))]);
+}
+
+#[test]
+fn what_is_no_answer_is_not_taken_for_one() {
+    let solution = |bindings: &[(&str, &str)]| Solution {
+        bindings: bindings
+            .iter()
+            .map(|(name, value)| ((*name).into(), (*value).into()))
+            .collect(),
+    };
+    for bindings in [
+        &[("Path", "a"), ("Module", "m"), ("Plan", "later")][..],
+        &[("Path", "'a"), ("Module", "m"), ("Plan", "start")],
+        &[("Path", "a"), ("Plan", "start")],
+        &[("Module", "m"), ("Plan", "start")],
+    ] {
+        assert_eq!(Planned::read(&solution(bindings)), None, "{bindings:?}");
+    }
+    let huge = solution(&[("Base", "-1"), ("Bytes", "16")]);
+    assert_eq!(registers(&huge), None);
+    let huge = solution(&[("Intid", "99999999999"), ("Trigger", "edge")]);
+    assert_eq!(interrupt(&huge), None);
+}
+
+#[test]
+#[ignore = "needs trees that others wrote"]
+fn the_raspberry_pi_has_its_drivers() {
+    let blob = capelin_trees::recorded("boards", "bcm2711-rpi-4-b.dtb");
+    let machine = Machine::parse(&blob).unwrap();
+    let mut kb = KnowledgeBase::with_rules();
+    facts_from_machine(&mut kb, &machine).unwrap();
+    module(&mut kb, "bcm2835-pm");
+    let plans = plans(&mut kb);
+    let pm = plans.iter().find(|it| it.plan == Plan::Start).unwrap();
+    assert_eq!(pm.path, "/soc/watchdog@7e100000");
+    let first = solve(&mut kb, &pm.registers_goal());
+    assert_eq!(registers(&first[0]).unwrap().base, 0xfe10_0000);
+}
