@@ -293,12 +293,12 @@ fn yield_to<M: Machine>(
     area: M::Context,
     reference: CapRef,
 ) -> Result<Next, SysError> {
-    let slot = core.slots.slot(cspace::lookup(core, caller, reference)?);
+    let index = cspace::lookup(core, caller, reference)?;
+    let slot = core.slots.slot(index);
     slot.meets(const { Need::of(Operation::Yield, 0) })?;
-    let target = core
-        .objects
-        .dcb_at(slot.address())
-        .ok_or(SysError::Foreign)?;
+    // Before it is live, its page holds whatever somebody wrote there before.
+    let address = capelin_cap::usable(&core.slots, &core.database.mdb, index)?.address();
+    let target = core.objects.dcb_at(address).ok_or(SysError::Foreign)?;
     if !core.objects.node(target).is_queued() {
         return Err(SysError::NotRunnable);
     }

@@ -364,7 +364,8 @@ fn map_table<M: Machine>(
 ) -> Result<Outcome, SysError> {
     let child = core.slots.slot(source);
     child.require(const { SOURCE.when(Condition::Table) })?;
-    let child = child.address();
+    // What it says of itself counts only once it is live.
+    let child = capelin_cap::usable(&core.slots, &core.database.mdb, source)?.address();
     if request.range == Range::Taken {
         return Err(SysError::EntryInUse);
     }

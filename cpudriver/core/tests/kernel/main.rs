@@ -17,8 +17,10 @@ mod memory;
 mod messages;
 mod operations;
 mod owners;
+mod progress;
 mod revokes;
 mod scheduling;
 mod segments;
 mod starting;
+
 mod world;
