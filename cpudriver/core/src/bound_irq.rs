@@ -7,7 +7,7 @@
 use capelin_abi::SysError;
 
 use crate::dcb::DcbRef;
-use crate::delivery;
+use crate::delivery::{self, Cause};
 use crate::endpoint;
 use crate::kcb::BoundIrq;
 use crate::machine::Machine;
@@ -50,7 +50,7 @@ pub(crate) fn acknowledge<M: Machine>(core: &mut Core<M>, intid: u32) -> Result<
     let at = core.kcb.irqs.iter().position(|irq| irq.intid == intid);
     let at = at.ok_or(SysError::NotRunnable)?;
     if core.kcb.irqs[at].outstanding == 2 {
-        send_event(core, at);
+        send_event(core, at, Cause::Call);
     } else {
         core.kcb.irqs[at].outstanding = 0;
         core.machine.enable_interrupt(intid)?;
@@ -58,11 +58,11 @@ pub(crate) fn acknowledge<M: Machine>(core: &mut Core<M>, intid: u32) -> Result<
     Ok(())
 }
 
-pub(crate) fn send_event<M: Machine>(core: &mut Core<M>, at: usize) {
+pub(crate) fn send_event<M: Machine>(core: &mut Core<M>, at: usize, cause: Cause) {
     let irq = core.kcb.irqs[at];
     let Some(dcb) = irq.dispatcher else { return };
     let to = endpoint::event_destination(dcb, irq.endpoint, u64::from(irq.intid));
-    let sent = delivery::event(core, to, [u64::from(irq.intid), 0, 0, 0, 0, 0, 0, 0]);
+    let sent = delivery::event(core, to, [u64::from(irq.intid), 0, 0, 0, 0, 0, 0, 0], cause);
     core.kcb.irqs[at].outstanding = if sent { 1 } else { 2 };
 }
 

@@ -154,6 +154,7 @@ pub(crate) fn event<M: Machine>(
     core: &mut Core<M>,
     to: Destination,
     words: [u64; MESSAGE_WORDS],
+    cause: Cause,
 ) -> bool {
     let entry = core.objects.dcb(to.dcb);
     // One that was stopped finds the event in its ring when it is run again; nobody
@@ -174,7 +175,7 @@ pub(crate) fn event<M: Machine>(
     }
     let index = u16::try_from(to.index).unwrap_or(0);
     put(&mut core.objects, to, MessageHeader::event(index), &words);
-    deliver(core, to.dcb, Cause::Interrupt);
+    deliver(core, to.dcb, cause);
     true
 }
 

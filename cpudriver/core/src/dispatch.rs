@@ -72,6 +72,10 @@ pub(crate) fn yield_to<M: Machine>(core: &mut Core<M>, target: DcbRef) {
     leave_current(core, now);
     core.kcb.scheduler.give(&mut core.objects, now);
     hand_over(core, target, now);
+    // Until now perhaps nobody waited for a turn, and nothing was to end the slice.
+    if core.kcb.scheduler.timer_deadline > core.kcb.scheduler.slice_end {
+        program_timer(core, now);
+    }
 }
 
 /// Enters `target` with the slice that runs: the timer stays as it is.

@@ -7,7 +7,7 @@
 use capelin_abi::syscall::KernelCounter;
 
 use crate::bound_irq;
-use crate::delivery;
+use crate::delivery::{self, Cause};
 use crate::doorbell;
 use crate::effects;
 use crate::machine::Machine;
@@ -52,5 +52,5 @@ fn user_interrupt<M: Machine>(core: &mut Core<M>, intid: u32) {
         core.log_line(format_args!("interrupt {intid} belongs to nobody: masked"));
         return;
     };
-    bound_irq::send_event(core, at);
+    bound_irq::send_event(core, at, Cause::Interrupt);
 }

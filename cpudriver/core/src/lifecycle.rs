@@ -4,7 +4,7 @@ use capelin_abi::syscall::DispatcherState;
 use capelin_cap::SlotStore;
 
 use crate::dcb::{DcbRef, Wait, held};
-use crate::delivery::{Told, event, program_timer, tell};
+use crate::delivery::{Cause, Told, event, program_timer, tell};
 use crate::endpoint::{destination, take_back_promise};
 use crate::hold;
 use crate::machine::{Machine, Objects};
@@ -56,7 +56,7 @@ fn report_end<M: Machine>(core: &mut Core<M>, dcb: DcbRef, state: DispatcherStat
         if told == Told::Woken {
             program_timer(core, now);
         }
-    } else if event(core, to, words) {
+    } else if event(core, to, words, Cause::Call) {
         take_back_promise(&mut core.objects, dcb);
     }
 }

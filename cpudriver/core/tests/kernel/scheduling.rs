@@ -1,9 +1,11 @@
 //! Who runs when.
 
 use capelin_abi::SysError;
-use capelin_abi::syscall::{Invocation, Syscall};
+use capelin_abi::lmp::TAIL;
+use capelin_abi::syscall::{Invocation, SendFlags, Syscall};
+use capelin_kernel::machine::{FrameWords, Objects};
 
-use crate::world::{Left, NEVER, SLICE, World, cap, slot};
+use crate::world::{Dispatcher, Left, NEVER, RING, SLICE, World, cap, slot};
 
 #[test]
 fn dispatchers_run_in_turn() {
@@ -157,4 +159,86 @@ fn stopping_who_lent_its_slice_saves_nothing() {
         }
     }
     assert!(had >= 30 * SLICE, "{had} ticks");
+}
+
+/// `init` and another, which waits for a message in its ring. The timer is off: nobody else
+/// wants to run.
+fn one_waits() -> (World, Dispatcher) {
+    let mut world = World::new();
+    let other = world.dispatcher();
+    world.run(other);
+    world.wait(false, NEVER);
+    world.pass(SLICE);
+    assert_eq!(world.core.machine.timer, None);
+    (world, other)
+}
+
+/// Whoever runs asks for nothing more, and has no interrupt but the timer's.
+fn has_a_turn(world: &mut World, who: Dispatcher) {
+    world.pass(SLICE);
+    assert_eq!(world.current(), Some(who.dcb), "the other spins for ever");
+}
+
+/// What makes somebody runnable ends the slice of whoever did it, however that came: here by
+/// an end that another brought about.
+#[test]
+fn who_hears_of_an_end_has_a_turn() {
+    let (mut world, other) = one_waits();
+    let child = world.stopped();
+    let bind = [cap(other.endpoint).to_word()];
+    world
+        .invoke(child.slot, Invocation::BindDeath, &bind)
+        .expect("bound");
+    world
+        .invoke(child.slot, Invocation::Exit, &[])
+        .expect("it ends");
+    has_a_turn(&mut world, other);
+}
+
+/// The same, by an interrupt that had found no room.
+#[test]
+fn who_hears_of_an_interrupt_by_its_acknowledgement_has_a_turn() {
+    let (mut world, other) = one_waits();
+    let bind = [cap(other.endpoint).to_word(), cap(200).to_word()];
+    world
+        .invoke(slot::IRQ, Invocation::BindIrq, &bind)
+        .expect("bound");
+    let frame = world.core.objects.frame(other.frame);
+    frame.write32(RING + TAIL, 1000);
+    world.core.machine.pending.push_back(40);
+    world.interrupt();
+    frame.write32(RING + TAIL, 0);
+    world.pass(SLICE);
+    assert_eq!(world.core.machine.timer, None);
+    world
+        .invoke(200, Invocation::AcknowledgeIrq, &[])
+        .expect("bound");
+    has_a_turn(&mut world, other);
+}
+
+/// Who gives the rest of its slice away to one that waits for that in registers gets the next
+/// one: the receiver can't keep the core.
+#[test]
+fn who_gives_its_slice_away_has_a_turn() {
+    for calls in [false, true] {
+        let mut world = World::new();
+        let other = world.dispatcher();
+        world.run(other);
+        world.wait(true, NEVER);
+        world.pass(SLICE);
+        assert_eq!(world.core.machine.timer, None);
+        if calls {
+            // Something has come that it hasn't seen, so it doesn't wait.
+            world.send(slot::ENDPOINT, SendFlags::empty(), &[], 0);
+            let mut registers = [0; 12];
+            registers[0] = cap(other.endpoint).to_word();
+            registers[11] = NEVER;
+            world.syscall(Syscall::Call as u64, &registers);
+        } else {
+            world.send(other.endpoint, SendFlags::YIELD, &[], 0);
+        }
+        assert_eq!(world.current(), Some(other.dcb));
+        let init = world.init;
+        has_a_turn(&mut world, init);
+    }
 }
