@@ -13,7 +13,7 @@
 //! | [`Rights::EXECUTE`] | have it run: map it executable, let a dispatcher, a core or an address space run |
 //! | [`Rights::GRANT`] | hand it to somebody else: into another CSpace, a message, a control block, another kernel |
 //! | [`Rights::REVOKE`] | take back what was copied or made of it |
-//! | [`Rights::RETYPE`] | make other objects from it, in its range or bearing its name |
+//! | [`Rights::RETYPE`] | make other objects from it, in its range or bearing its name; have room kept in its ring |
 //!
 //! Nothing is asked of whoever looks at what a capability says ([`Invocation::Identify`])
 //! or lets it go (by the slot's CNode, which needs WRITE; or [`Invocation::Unmap`]).
@@ -311,12 +311,12 @@ pub const TABLE: &[Row] = table! {
     Invoke(Invocation::Print) => [0 DISPATCHER: WRITE],
     Invoke(Invocation::MakeEndpoint) => [0 DISPATCHER: RETYPE],
     Invoke(Invocation::MakeNotify) => [0 DISPATCHER: RETYPE],
-    Invoke(Invocation::BindDeath) => [0 DISPATCHER: WRITE] [1 ENDPOINT: WRITE],
+    Invoke(Invocation::BindDeath) => [0 DISPATCHER: WRITE] [1 ENDPOINT: WRITE.union(RETYPE)],
     Invoke(Invocation::Exit) => [0 DISPATCHER: WRITE],
     Invoke(Invocation::Status) => [0 DISPATCHER: READ],
     Invoke(Invocation::FaultRegister) => [0 DISPATCHER: READ],
     Invoke(Invocation::Ring) => [0 NOTIFY: WRITE],
-    Invoke(Invocation::BindIrq) => [0 IRQ_SOURCE: RETYPE] [1 ENDPOINT: WRITE],
+    Invoke(Invocation::BindIrq) => [0 IRQ_SOURCE: RETYPE] [1 ENDPOINT: WRITE.union(RETYPE)],
     Invoke(Invocation::AcknowledgeIrq) => [0 IRQ_DEST: WRITE],
     Invoke(Invocation::AdoptHome) => [0 KERNEL: RETYPE] [1 RAM: RETYPE],
     Invoke(Invocation::ReleaseHome) => [0 KERNEL: RETYPE] [1 HOME_RAM: RETYPE],

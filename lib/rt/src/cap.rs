@@ -56,15 +56,17 @@ impl OwnedCap {
     /// # Errors
     /// What the kernel says; no slots.
     pub fn badged(source: CapAddress, badge: u64) -> Result<Self, RtError> {
-        Self::make(|slot| {
-            sys::cspace::mint_badge(
-                sys::cspace::OWN,
-                slot.into(),
-                source.into(),
-                Rights::WRITE | Rights::GRANT,
-                badge,
-            )
-        })
+        Self::badged_with(source, badge, Rights::WRITE | Rights::GRANT)
+    }
+
+    /// As [`OwnedCap::badged`], with those of the rights that `source` has.
+    pub(crate) fn badged_with(
+        source: CapAddress,
+        badge: u64,
+        rights: Rights,
+    ) -> Result<Self, RtError> {
+        let own = sys::cspace::OWN;
+        Self::make(|slot| sys::cspace::mint_badge(own, slot.into(), source.into(), rights, badge))
     }
 
     /// Where it lies.

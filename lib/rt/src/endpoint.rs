@@ -15,7 +15,7 @@ use core::{
 };
 
 use capelin_abi::{
-    CapAddress, CapRef,
+    CapAddress, CapRef, Rights,
     dispatcher::{FRAME_BYTES, offset},
     lmp::{
         self, COUNTED_BADGE, ENDPOINTS_PER_DISPATCHER, MAX_CAPACITY, MESSAGE_BYTES, MESSAGE_WORDS,
@@ -275,6 +275,17 @@ impl Endpoint {
     /// What the kernel says; no slots.
     pub fn badged(&self, badge: u64) -> Result<OwnedCap, RtError> {
         OwnedCap::badged(self.cap(), badge)
+    }
+
+    /// As [`Endpoint::badged`], to have the kernel tell by `badge` how a dispatcher ends: it
+    /// keeps room in the ring for that, which senders don't get any more. Not for whoever may
+    /// only send.
+    ///
+    /// # Errors
+    /// What the kernel says; no slots.
+    pub fn for_events(&self, badge: u64) -> Result<OwnedCap, RtError> {
+        let rights = Rights::WRITE | Rights::GRANT | Rights::RETYPE;
+        OwnedCap::badged_with(self.cap(), badge, rights)
     }
 
     /// Lets one capability come; further ones can then always come, one with each message.

@@ -22,7 +22,7 @@
 //! let domain = Program::new("hello")
 //!     .argument("world")
 //!     .capability("console", console.address())
-//!     .death(deaths.badged(7)?)
+//!     .death(deaths.for_events(7)?)
 //!     .spawn(&image)
 //!     .await?;
 //! // … the death event with badge 7 …

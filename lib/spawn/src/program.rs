@@ -99,7 +99,8 @@ impl Program {
     }
 
     /// Has this endpoint told when the domain ends, by an event with its badge; the words are the
-    /// [`capelin_abi::syscall::DispatcherState`] and the exit code.
+    /// [`capelin_abi::syscall::DispatcherState`] and the exit code. It is one of
+    /// [`capelin_rt::endpoint::Endpoint::for_events`].
     #[must_use]
     pub fn death(mut self, endpoint: OwnedCap) -> Self {
         self.death = Some(endpoint);

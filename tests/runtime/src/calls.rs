@@ -130,7 +130,7 @@ async fn between() -> Outcome {
         .argument("client")
         .word("badge", 321)
         .capability("probe", server.address())
-        .death(deaths.badged(1).map_err(why)?)
+        .death(deaths.for_events(1).map_err(why)?)
         .spawn(&image()?)
         .await
         .map_err(why)?;

@@ -44,7 +44,7 @@ pub(crate) fn image() -> Result<Image<'static>, String> {
 /// Runs a child to its end.
 async fn run_child(program: Program) -> Result<(Domain, u64, u64), String> {
     let deaths = Endpoint::new(2).map_err(why)?;
-    let program = program.death(deaths.badged(1234).map_err(why)?);
+    let program = program.death(deaths.for_events(1234).map_err(why)?);
     let domain = program.spawn(&image()?).await.map_err(why)?;
     let ended = time::timeout(LIMIT, deaths.receive()).await;
     let event = ended.map_err(|_| "the child doesn't end")?;
@@ -163,7 +163,7 @@ async fn from_archive() -> Outcome {
     let writable = async |image: &Image<'_>| -> Result<u64, String> {
         let deaths = Endpoint::new(2).map_err(why)?;
         let program = Program::new("child").argument("writable");
-        let program = program.death(deaths.badged(5).map_err(why)?);
+        let program = program.death(deaths.for_events(5).map_err(why)?);
         let domain = program.spawn(image).await.map_err(why)?;
         let ended = time::timeout(LIMIT, deaths.receive()).await;
         domain.reclaim().map_err(why)?;
@@ -216,7 +216,7 @@ async fn many_tables() -> Outcome {
     }
     let deaths = Endpoint::new(2).map_err(why)?;
     let program = Program::new("child").argument("overflowed");
-    let program = program.death(deaths.badged(6).map_err(why)?);
+    let program = program.death(deaths.for_events(6).map_err(why)?);
     let domain = program.spawn(&image).await.map_err(why)?;
     let ended = time::timeout(LIMIT, deaths.receive()).await;
     domain.reclaim().map_err(why)?;

@@ -117,7 +117,7 @@ impl Programs {
             *next += 1;
             *next
         };
-        let program = program.death(self.deaths.badged(number)?);
+        let program = program.death(self.deaths.for_events(number)?);
         let domain = program.make(&executable.image).await?;
         domain.run()?;
         self.running.borrow_mut().insert(number, domain);

@@ -108,6 +108,32 @@ fn the_end_is_told_even_to_a_full_ring() {
     assert_eq!(again, Err(SysError::NotRunnable));
 }
 
+/// Room that is kept for the ends of a client's dispatchers, or for its interrupt, is room that
+/// the server's other clients don't have: who may only send has none kept.
+#[test]
+fn who_may_only_send_takes_no_room_from_others() {
+    let mut world = World::new();
+    let client = 200;
+    let rights = u64::from((Rights::WRITE | Rights::GRANT).bits());
+    let [to, from] = [client, slot::ENDPOINT].map(|slot| cap(slot).to_word());
+    world
+        .invoke(slot::L1CNODE, Invocation::Mint, &[to, from, rights, 7, 0])
+        .expect("minted");
+    let others: Vec<_> = (0..crate::world::CAPACITY)
+        .map(|_| world.stopped())
+        .collect();
+    for one in &others {
+        let bound = world.invoke(one.slot, Invocation::BindDeath, &[to]);
+        assert_eq!(bound, Err(SysError::MissingRight));
+    }
+    let bound = world.invoke(slot::IRQ, Invocation::BindIrq, &[to, cap(201).to_word()]);
+    assert_eq!(bound, Err(SysError::MissingRight));
+    for _ in 0..crate::world::CAPACITY {
+        world.send(client, capelin_abi::syscall::SendFlags::empty(), &[], 0);
+        assert_eq!(world.register(0), 0, "there is room");
+    }
+}
+
 #[test]
 fn an_end_that_no_room_was_kept_for_counts_as_missed() {
     let mut world = World::new();

@@ -121,7 +121,7 @@ pub(crate) async fn start(
     let id = node.programs.borrow().next_id();
     let death = node
         .deaths
-        .badged(id.number())
+        .for_events(id.number())
         .map_err(|error| runtime(&error))?;
     let mut wanted = Program::new(program)
         .core(node.own)
