@@ -154,6 +154,13 @@ pub(super) fn mint<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Out
         }
     };
     core.caps().mint(from, to, mask, what)?;
+    let made = core.slots.slot(to);
+    let (base, bytes) = (made.address(), made.size());
+    let is_part = made.is_kind(ObjectType::Frame) && core.objects.contains(base, bytes);
+    // Its end will be that of an object of its own.
+    if is_part && !core.database.mdb.has_copies(&core.slots, to) {
+        core.kcb.counters[KernelCounter::ObjectBytes as usize] += bytes;
+    }
     Ok(DONE)
 }
 

@@ -3,13 +3,13 @@
 use capelin_abi::rights::Need;
 use capelin_abi::syscall::{HAS_CRC32, Invocation, KernelCounter};
 use capelin_abi::{KernelId, Mpidr, PAGE_SIZE, PhysAddr, SysError, VirtAddr};
-use capelin_cap::ExportMode;
+use capelin_cap::{ExportMode, SlotStore};
 use capelin_peers::Taker;
 
 use super::call::{Call, DONE, Outcome};
 use super::{operation, start_core};
 use crate::handover::{self, Patience, Settling};
-use crate::machine::{LeafSearch, Machine, SaveContext};
+use crate::machine::{LeafSearch, Machine, Objects, SaveContext};
 use crate::narrow::{index, low16};
 use crate::state::Core;
 
@@ -39,6 +39,10 @@ pub(crate) fn invoke<M: Machine>(
         }
         Invocation::Seal => {
             let frame = call.capability(core, const { Need::invocation(Invocation::Seal, 1) })?;
+            if core.objects.contains(core.slots.slot(frame).address(), 1) {
+                // No core lives in another's home memory.
+                return Err(SysError::InvalidArgument);
+            }
             core.caps().seal(frame)?;
             Ok(DONE)
         }

@@ -2,7 +2,7 @@
 
 use capelin_abi::dispatcher::{FRAME_BYTES, context, offset};
 use capelin_abi::lmp::{MAX_CAPACITY, ring_bytes};
-use capelin_abi::syscall::{DispatcherState, Invocation};
+use capelin_abi::syscall::{DispatcherState, Invocation, KernelCounter};
 use capelin_abi::{KernelId, Mpidr, ObjectType, PAGE_SIZE, SysError};
 use capelin_cap::{SlotStore, State};
 use capelin_kernel::machine::{Machine, Objects};
@@ -212,4 +212,47 @@ fn what_a_fault_was_is_kept() {
     for number in [36, 37, u64::MAX] {
         assert_eq!(read(&mut world, number), Err(SysError::OutOfRange));
     }
+}
+
+/// No core starts in another's home memory, so nothing of it becomes an image.
+#[test]
+fn home_memory_is_not_sealed() {
+    let mut world = World::new();
+    world
+        .retype(FREE, ObjectType::Frame, 0x6_0000, PAGE_SIZE, 1)
+        .expect("home memory");
+    let sealed = world.invoke(slot::KERNEL, Invocation::Seal, &[cap(FREE).to_word()]);
+    assert_eq!(sealed, Err(SysError::InvalidArgument));
+    let made = world.core.slots.slot(world.index(FREE));
+    assert_eq!(made.kind(), ObjectType::Frame);
+}
+
+/// A part of a frame is an object of its own, however often it is copied: what its end takes
+/// from the account of objects, its making gave.
+#[test]
+fn parts_of_frames_are_accounted_for_once() {
+    let mut world = World::new();
+    let account = |world: &World| world.core.kcb.counters[KernelCounter::ObjectBytes as usize];
+    world
+        .retype(FREE, ObjectType::Frame, 0x6_0000, 4 * PAGE_SIZE, 1)
+        .expect("home memory");
+    let before = account(&world);
+    let mint = |world: &mut World, to: u8, bytes: u64| {
+        let rights = u64::from(capelin_abi::Rights::all().bits());
+        let [to, from] = [to, FREE].map(|slot| cap(slot).to_word());
+        let arguments = [to, from, rights, 0, bytes];
+        world
+            .invoke(slot::L1CNODE, Invocation::Mint, &arguments)
+            .expect("a part, or a copy");
+        account(world) - before
+    };
+    assert_eq!(mint(&mut world, FREE + 1, PAGE_SIZE), PAGE_SIZE);
+    assert_eq!(mint(&mut world, FREE + 2, PAGE_SIZE), PAGE_SIZE);
+    assert_eq!(mint(&mut world, FREE + 3, 4 * PAGE_SIZE), PAGE_SIZE);
+    for slot in [FREE + 1, FREE + 2, FREE + 3] {
+        world
+            .invoke(slot::L1CNODE, Invocation::Delete, &[cap(slot).to_word()])
+            .expect("deleted");
+    }
+    assert_eq!(account(&world), before);
 }
