@@ -186,8 +186,14 @@ impl<M: Machine> Effects for KernelEffects<'_, M> {
         }
         let entry = self.objects.dcb_mut(dcb);
         self.has_more |= self.kcb.operations.leave(dcb);
-        // One that runs is ended when its call is over: see `invoke::handle`.
-        entry.state = DispatcherState::Stopped;
+        // One that runs is ended when its call is over: see `invoke::handle`. How one has
+        // ended stays known.
+        if !matches!(
+            entry.state,
+            DispatcherState::Exited | DispatcherState::Faulted
+        ) {
+            entry.state = DispatcherState::Stopped;
+        }
         entry.wait = Wait::Not;
         if dcb.held(held::FRAME) == index {
             entry.frame = 0;

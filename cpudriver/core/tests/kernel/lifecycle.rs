@@ -271,6 +271,28 @@ fn a_revoked_notify_gives_its_word_back() {
     }
 }
 
+/// Who looks after ends that he missed finds them, whatever was taken away since.
+#[test]
+fn how_a_dispatcher_ended_stays_known() {
+    for part in [1, 3] {
+        let mut world = World::new();
+        let other = world.dispatcher();
+        world
+            .invoke(other.slot, Invocation::Exit, &[42])
+            .expect("it ends");
+        assert_eq!(
+            take(&mut world, other.slot + part, Invocation::Revoke),
+            Left::Caller
+        );
+        assert_eq!(world.register(0), 0);
+        let status = world.invoke(other.slot, Invocation::Status, &[]);
+        let ended = DispatcherState::Exited as u64 | 42 << 32;
+        assert_eq!(status.map(|status| status[0]), Ok(ended));
+        let again = world.invoke(other.slot, Invocation::Run, &[]);
+        assert_eq!(again, Err(SysError::NotRunnable));
+    }
+}
+
 #[test]
 fn who_is_ended_by_another_is_in_no_queue() {
     for waits in [false, true] {
