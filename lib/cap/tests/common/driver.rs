@@ -699,7 +699,7 @@ impl Driver {
             c.state == State::Locked
                 && (c.kind, c.base) == (record.capability.kind, record.capability.base)
         };
-        if self.model.caps.iter().any(is_locked) {
+        if self.model.caps.iter().any(is_locked) || self.model.names_owners_apart(&record) {
             return;
         }
         let World { arena, mdb, .. } = &mut self.world;

@@ -932,6 +932,20 @@ impl Model {
         Ok(())
     }
 
+    /// Whether copies of what is around or inside the object of `record` name different
+    /// owners, as they may once it has been handed over.
+    pub fn names_owners_apart(&self, record: &CapRecord) -> bool {
+        let new = Cap::from(0, &record.capability, record.owner.0);
+        let around = self.innermost(&new);
+        let inside = self.caps.iter().filter(|c| is_ancestor(&new, c));
+        let inside = inside.min_by_key(|c| key(c));
+        let differs = |of: &Cap| {
+            let mut copies = self.caps.iter().filter(|c| c.is_same(of));
+            copies.any(|c| c.owner != of.owner)
+        };
+        around.is_some_and(differs) || inside.is_some_and(differs)
+    }
+
     pub fn reclaim(&mut self, at: u32) -> Result<(), SysError> {
         let cap = self.get(at).ok_or(SysError::EmptySlot)?.clone();
         if !cap.tombstone {
