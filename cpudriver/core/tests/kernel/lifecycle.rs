@@ -346,6 +346,7 @@ fn who_has_the_kernel_takes_out_what_was_sheltered() {
         .invoke(slot::L1CNODE, Invocation::Delete, &delete)
         .expect("the shelter has room");
     assert_eq!(world.core.slots.slot(shelter.first).kind(), ObjectType::Ram);
+    assert_eq!(world.core.kcb.orphans, 1);
     assert_eq!(take(&mut world, slot::HOME), Err(SysError::SlotInUse));
     assert_eq!(take(&mut world, slot::RAM).map(drop), Ok(()));
     assert_eq!(world.core.slots.slot(ram).kind(), ObjectType::Ram);

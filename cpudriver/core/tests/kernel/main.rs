@@ -7,6 +7,7 @@ mod between;
 mod bounds;
 mod calls;
 mod delivery;
+mod events;
 mod floating;
 mod handover;
 mod homes;
@@ -22,5 +23,5 @@ mod revokes;
 mod scheduling;
 mod segments;
 mod starting;
-
+mod tables;
 mod world;

@@ -8,12 +8,12 @@ use capelin_kernel::machine::{Above, Objects};
 use crate::host::{Asked, RAM};
 use crate::world::{Left, World, cap, slot};
 
-const TABLES: [u8; 3] = [130, 131, 132];
-const FRAME: u8 = 140;
+pub const TABLES: [u8; 3] = [130, 131, 132];
+pub const FRAME: u8 = 140;
 
 /// Makes the tables down to level 3 in `init`'s address space, and a frame of four
 /// pages of memory that isn't home memory.
-fn tables(world: &mut World) {
+pub fn tables(world: &mut World) {
     tables_below(world, slot::VSPACE);
 }
 
@@ -466,6 +466,40 @@ fn an_asid_is_not_used_twice_without_an_invalidation() {
             _ => {}
         }
     }
+}
+
+/// An ASID is an address space's until all translations are forgotten, for which the core
+/// first leaves whose root it walks; and that comes when all ASIDs are used, not before.
+#[test]
+fn all_asids_are_used_before_any_is_another_address_spaces() {
+    const MAX: u32 = 3;
+    let mut world = World::new();
+    world.core.asid_max = MAX;
+    let others = [(); 5].map(|()| world.dispatcher());
+    let mut owners = std::collections::BTreeMap::new();
+    let mut rollovers = 0;
+    for _ in 0..3 {
+        for other in others {
+            world.run(other);
+            let asked = world.core.machine.asked();
+            for (number, what) in asked.iter().enumerate() {
+                match *what {
+                    Asked::Root(root, asid) => {
+                        assert!((1..=MAX).contains(&asid.into()), "ASID {asid}");
+                        assert_eq!(*owners.entry(asid).or_insert(root), root, "ASID {asid}");
+                    }
+                    Asked::InvalidateAll => {
+                        assert!(rollovers == 0 || owners.len() == MAX as usize, "{owners:?}");
+                        assert_eq!(asked[number - 1], Asked::EmptyRoot);
+                        owners.clear();
+                        rollovers += 1;
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+    assert!(rollovers > 2, "{rollovers}");
 }
 
 /// Another core may write to the dispatcher frame of whoever maps, and so to the

@@ -24,6 +24,7 @@ use capelin_kernel::{dispatch, exit, fault, preempt, syscall};
 use crate::host::{
     Context, FAR_HOME, HOME, HOME_BYTES, Host, RAM, RAM_BYTES, SleepsForEver, TIMER,
 };
+use crate::tables;
 
 /// Ticks in a time slice.
 pub const SLICE: u64 = 10_000;
@@ -358,6 +359,7 @@ impl World {
             }
         });
         assert_eq!(check(&self.core), Ok(()));
+        tables::assert_sound(&self.core);
         let is_left = left != Left::Asleep;
         assert_eq!(self.current().is_some(), is_left, "somebody runs");
         left

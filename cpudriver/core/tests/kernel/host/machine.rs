@@ -105,6 +105,8 @@ pub struct Host {
     pub pending: VecDeque<u32>,
     /// Interrupts that aren't masked.
     pub enabled: BTreeSet<u32>,
+    /// One that the controller doesn't have.
+    pub refused: Option<u32>,
     /// Looks at the interrupts before one is there, for restarts; none for never.
     pub patience: Cell<Option<u32>>,
     /// The table of all kernels.
@@ -159,6 +161,7 @@ impl Host {
             timer: None,
             pending: VecDeque::new(),
             enabled: BTreeSet::new(),
+            refused: None,
             patience: Cell::new(None),
             peers: PEERS.with(|peers| *peers),
             adopted: Vec::new(),
@@ -260,7 +263,7 @@ impl Machine for Host {
     }
 
     fn enable_interrupt(&mut self, intid: u32) -> Result<(), SysError> {
-        if intid >= 1020 {
+        if intid >= 1020 || self.refused == Some(intid) {
             return Err(SysError::InvalidArgument);
         }
         self.enabled.insert(intid);

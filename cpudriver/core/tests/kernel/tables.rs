@@ -1,0 +1,204 @@
+//! Tables: what they note of what is mapped in them, and how they go.
+
+use std::collections::BTreeSet;
+
+use capelin_abi::syscall::{Invocation, KernelCounter, MapFlags};
+use capelin_abi::{ObjectType, PAGE_SIZE};
+use capelin_cap::{MappingData, SlotStore, State};
+use capelin_kernel::machine::{Above, Objects};
+use capelin_kernel::state::Core;
+
+use crate::host::{Asked, Host};
+use crate::memory::{FRAME, TABLES, tables};
+use crate::world::{Left, World, cap, slot};
+
+/// The flag in the kernel's word of a mapping that maps a table.
+const MAPS_TABLE: u32 = 1 << 31;
+
+/// Every table notes the slot of each mapping in it, how many entries those have, and how
+/// many of them are tables; a table that is attached knows where, and in which address space;
+/// and every mapping lies in the entries that it says. Nothing can be unmapped otherwise, and
+/// no translation invalidated.
+pub fn assert_sound(core: &Core<Host>) {
+    let mdb = &core.database.mdb;
+    let mut seen = BTreeSet::new();
+    let mut next = mdb.first(&core.slots);
+    while let Some(index) = next {
+        next = mdb.next(&core.slots, index);
+        let slot = core.slots.slot(index);
+        if slot.state() != State::Live {
+            continue;
+        }
+        if slot.kind() == ObjectType::Mapping {
+            let data = MappingData::of(slot);
+            let table = core.objects.vnode(data.table);
+            let first = usize::from(data.first_entry);
+            let noted = &table.mappings[first..first + usize::from(data.entries)];
+            assert!(noted.iter().all(|&noted| noted == index), "{data:?}");
+        } else if slot.kind().vnode_level().is_some() && seen.insert(slot.address().0) {
+            assert_table_is_sound(core, slot.address().0);
+        }
+    }
+}
+
+fn assert_table_is_sound(core: &Core<Host>, address: u64) {
+    let at = capelin_abi::PhysAddr(address);
+    let table = core.objects.vnode(at);
+    let (mut held, mut child_tables) = (0, 0);
+    for (number, &mapping) in table.mappings.iter().enumerate() {
+        let entry = table.entries[number];
+        assert_eq!(entry == 0, mapping.is_none(), "{address:#x} entry {number}");
+        if mapping.is_none() {
+            continue;
+        }
+        held += 1;
+        let mapping = core.slots.slot(mapping);
+        assert_eq!(mapping.kind(), ObjectType::Mapping);
+        let data = MappingData::of(mapping);
+        let entries = usize::from(data.first_entry)..;
+        assert!(data.table == at && entries.contains(&number), "{data:?}");
+        if data.kernel & MAPS_TABLE != 0 {
+            child_tables += 1;
+            let child = core.objects.vnode(mapping.address());
+            assert_eq!(child.above, Above::table(at));
+            assert!(child.first_address >= table.first_address);
+        }
+    }
+    let noted = (table.held, table.child_tables);
+    assert_eq!(noted, (held, child_tables), "table {address:#x}");
+}
+
+/// `init` maps `count` pages of a frame from entry `first` on, noted in slot `mapping`.
+fn map(world: &mut World, frame: u8, first: u64, count: u64, mapping: u8) {
+    let flags = u64::from(MapFlags::READ.bits());
+    let what = first | count << 16 | flags << 32;
+    let arguments = [cap(frame).to_word(), what, 0, cap(mapping).to_word()];
+    world
+        .invoke(TABLES[2], Invocation::Map, &arguments)
+        .expect("mapped");
+}
+
+fn is_there(world: &World, slot: u8) -> bool {
+    world.core.slots.slot(world.index(slot)).is_occupied()
+}
+
+fn delete(world: &mut World, which: u8) -> Left {
+    world.invoke_once(slot::L1CNODE, Invocation::Delete, &[cap(which).to_word()])
+}
+
+/// A table goes with all that is mapped in it, wherever that is: what stayed would be a
+/// capability to entries of somebody else's memory.
+#[test]
+fn a_table_takes_what_is_mapped_in_it_with_it() {
+    let places = [(0, 1), (5, 2), (7, 1), (8, 1), (15, 2), (300, 3), (511, 1)];
+    let mut world = World::new();
+    tables(&mut world);
+    for (mapping, (first, count)) in (160..).zip(places) {
+        map(&mut world, FRAME, first, count, mapping);
+    }
+    world.core.machine.asked();
+    while delete(&mut world, TABLES[2]) == Left::Restart {}
+    assert!(!is_there(&world, TABLES[2]), "it is gone");
+    for (mapping, place) in (160..).zip(places) {
+        assert!(!is_there(&world, mapping), "{place:?}");
+    }
+    // Detached, which drops the whole address space, before its memory is anything else's.
+    let asked = world.core.machine.asked();
+    let is_dropped = |what: &Asked| matches!(what, Asked::InvalidateAsid(_));
+    assert!(asked.iter().any(is_dropped), "{asked:?}");
+    let above = world.core.objects.vnode(world.address_of(TABLES[1]));
+    assert_eq!((above.held, above.child_tables), (0, 0));
+    // What was below isn't attached to anything any more.
+    assert!(!is_there(&world, TABLES[2] + 20));
+}
+
+/// A table isn't attached with tables below it, and may be once they are gone.
+#[test]
+fn a_detached_table_is_attached_again_without_tables_below() {
+    let mut world = World::new();
+    tables(&mut world);
+    let attach = |world: &mut World| {
+        let mapping = cap(TABLES[1] + 20).to_word();
+        let arguments = [cap(TABLES[1]).to_word(), 1 << 16, 0, mapping];
+        world.invoke(TABLES[0], Invocation::Map, &arguments)
+    };
+    assert_eq!(delete(&mut world, TABLES[1] + 20), Left::Caller);
+    assert_eq!(
+        attach(&mut world).map(drop),
+        Err(capelin_abi::SysError::HasRelations)
+    );
+    assert_eq!(delete(&mut world, TABLES[2] + 20), Left::Caller);
+    attach(&mut world).expect("nothing below it");
+}
+
+/// What unmapping costs is counted: a table full of mappings goes in several entries.
+#[test]
+fn a_full_table_goes_in_several_entries() {
+    const MAPPINGS: u8 = 10;
+    let mut world = World::new();
+    tables(&mut world);
+    let kind = ObjectType::Frame as u64;
+    let [to, from] = [142, slot::RAM].map(|slot| cap(slot).to_word());
+    let arguments = [to, from, kind, 0x10_0000, 50 * PAGE_SIZE, 1];
+    world
+        .invoke(slot::L1CNODE, Invocation::Retype, &arguments)
+        .expect("a frame");
+    for number in 0..MAPPINGS {
+        map(&mut world, 142, 51 * u64::from(number), 50, 160 + number);
+    }
+    let left = |world: &World| (0..MAPPINGS).filter(|n| is_there(world, 160 + n)).count();
+    let mut before = left(&world);
+    // Fifty entries at eight instructions, and a step: seven mappings or fewer.
+    while delete(&mut world, TABLES[2]) == Left::Restart {
+        let now = left(&world);
+        assert!(before - now <= 7, "{before} to {now}");
+        before = now;
+    }
+    assert_eq!(left(&world), 0);
+}
+
+/// Looking for what is mapped costs, too: tables with one mapping at their end.
+#[test]
+fn tables_that_have_to_be_searched_go_in_several_entries() {
+    let mut world = World::new();
+    tables(&mut world);
+    map(&mut world, FRAME, 510, 1, 160);
+    map(&mut world, FRAME, 511, 1, 161);
+    let mut entries = 1;
+    while delete(&mut world, TABLES[2]) == Left::Restart {
+        entries += 1;
+    }
+    assert!(!is_there(&world, 160) && !is_there(&world, 161));
+    assert!(entries <= 2, "{entries}");
+}
+
+/// The bytes of objects in home memory, as the kernel counts them.
+#[test]
+fn what_is_made_of_home_memory_is_counted_until_it_is_gone() {
+    let mut world = World::new();
+    let counted = |world: &World| world.core.kcb.counters[KernelCounter::ObjectBytes as usize];
+    let before = counted(&world);
+    let makes = [
+        (ObjectType::L2CNode, 0x8_0000, 0, 0x4000),
+        (ObjectType::Frame, 0x8_4000, 0x3000, 0x3000),
+        (ObjectType::VNodeL3, 0x8_8000, 0, 0x2000),
+    ];
+    let mut all = before;
+    for (to, (kind, offset, bytes, size)) in (200..).zip(makes) {
+        world.retype(to, kind, offset, bytes, 1).expect("made");
+        all += size;
+        assert_eq!(counted(&world), all, "{kind:?}");
+    }
+    // Memory that isn't home memory doesn't count.
+    world
+        .retype_ram(210, ObjectType::Frame, 0x1_0000, PAGE_SIZE)
+        .expect("a frame");
+    assert_eq!(delete(&mut world, 210), Left::Caller);
+    assert_eq!(counted(&world), all);
+    for (to, (kind, _, _, size)) in (200..).zip(makes) {
+        while delete(&mut world, to) == Left::Restart {}
+        all -= size;
+        assert_eq!(counted(&world), all, "{kind:?}");
+    }
+    assert_eq!(all, before);
+}
