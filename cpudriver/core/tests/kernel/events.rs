@@ -131,7 +131,14 @@ fn interrupts_end_with_whom_they_are_for() {
     assert!(!is_enabled(&world, 43));
     assert_eq!(enabled(&world), [false, true, true]);
     assert_eq!(fill(&mut world, 209), 1, "the room is there again");
-    // The dispatcher goes.
+    // The dispatcher goes: from the first step on, however long the rest takes.
+    world.core.machine.patience.set(Some(0));
+    world.core.machine.pending.push_back(77);
+    let which = [cap(other.slot).to_word()];
+    let left = world.invoke_once(slot::L1CNODE, Invocation::Delete, &which);
+    assert_eq!(left, Left::Restart);
+    assert_eq!(enabled(&world), [false, false, true]);
+    world.core.machine.patience.set(None);
     delete(&mut world, other.slot);
     assert_eq!(enabled(&world), [false, false, true]);
     world

@@ -5,6 +5,7 @@
 
 mod between;
 mod bounds;
+mod broken;
 mod calls;
 mod delivery;
 mod events;
@@ -20,6 +21,7 @@ mod operations;
 mod owners;
 mod progress;
 mod revokes;
+mod saves;
 mod scheduling;
 mod segments;
 mod starting;

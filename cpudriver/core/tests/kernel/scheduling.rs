@@ -1,6 +1,7 @@
 //! Who runs when.
 
 use capelin_abi::SysError;
+use capelin_abi::dispatcher::offset;
 use capelin_abi::lmp::TAIL;
 use capelin_abi::syscall::{Invocation, SendFlags, Syscall};
 use capelin_kernel::machine::{FrameWords, Objects};
@@ -240,5 +241,54 @@ fn who_gives_its_slice_away_has_a_turn() {
         assert_eq!(world.current(), Some(other.dcb));
         let init = world.init;
         has_a_turn(&mut world, init);
+    }
+}
+
+/// A slice ends in time also when it is another's, shorter one that was given way to.
+#[test]
+fn a_slice_that_was_given_way_to_ends_in_time() {
+    let mut world = World::new();
+    for _ in 0..20 {
+        world.pass(SLICE / 8);
+    }
+    // It is new: it has a quantum, and its turn comes last.
+    let other = world.dispatcher();
+    world.give_way();
+    assert_eq!(world.current(), Some(other.dcb));
+    let timer = world.core.machine.timer.expect("the slice ends");
+    assert!(timer <= world.core.machine.now + SLICE / 8, "{timer}");
+}
+
+/// A receiver that waits up to a deadline has none any more when a call has come, and a
+/// caller that waits up to one is woken then, if nobody has answered.
+#[test]
+fn a_call_ends_the_receivers_deadline_and_keeps_the_callers() {
+    for is_disabled in [0, 1] {
+        let mut world = World::new();
+        let server = world.dispatcher();
+        for one in [world.init, server] {
+            let frame = world.core.objects.frame(one.frame);
+            frame.write(offset::DISABLED, is_disabled);
+        }
+        world.run(server);
+        let frame = world.core.objects.frame(server.frame);
+        frame.write(offset::DISABLED, is_disabled);
+        let start = world.core.machine.now;
+        world.wait(true, start + 20 * SLICE);
+        world.call(server.endpoint, &[1]);
+        assert_eq!(world.current(), Some(server.dcb));
+        assert!(!world.core.objects.dcb(server.dcb).node.has_deadline());
+        // It answers, and the next call has a deadline of its own.
+        world.call(slot::ENDPOINT, &[2]);
+        assert_eq!(world.current(), Some(world.init.dcb));
+        let mut registers = [0; 12];
+        registers[0] = capelin_abi::syscall::send_word(cap(server.endpoint), SendFlags::empty(), 0);
+        registers[10] = world.core.current_delivered();
+        let deadline = world.core.machine.now + 3 * SLICE;
+        registers[11] = deadline;
+        world.syscall(Syscall::Call as u64, &registers);
+        assert_eq!(world.current(), Some(server.dcb));
+        let timer = world.core.machine.timer.expect("for the deadline");
+        assert!(timer <= deadline, "{timer} for {deadline}");
     }
 }

@@ -202,3 +202,79 @@ fn what_is_made_of_home_memory_is_counted_until_it_is_gone() {
     }
     assert_eq!(all, before);
 }
+
+/// What is being deleted takes no new mappings, nor does what is in transit: they would
+/// outlive it. What it is can still be asked.
+#[test]
+fn a_table_that_is_going_takes_no_mappings() {
+    let mut world = World::new();
+    tables(&mut world);
+    map(&mut world, FRAME, 0, 1, 160);
+    map(&mut world, FRAME, 1, 1, 161);
+    // An interrupt waits after the first step.
+    world.core.machine.patience.set(Some(0));
+    world.core.machine.pending.push_back(40);
+    assert_eq!(delete(&mut world, TABLES[2]), Left::Restart);
+    world.core.machine.patience.set(None);
+    world.core.machine.pending.clear();
+    let flags = u64::from(MapFlags::READ.bits());
+    let what = 7 | 1 << 16 | flags << 32;
+    let arguments = [cap(FRAME).to_word(), what, 0, cap(170).to_word()];
+    let mapped = world.invoke(TABLES[2], Invocation::Map, &arguments);
+    assert_eq!(mapped.map(drop), Err(capelin_abi::SysError::Dying));
+    assert!(!is_there(&world, 170));
+    let identify = |world: &mut World, slot: u8| {
+        let answer = world.invoke(slot, Invocation::Identify, &[]);
+        answer.map(|answer| answer[0] & 0xff)
+    };
+    let kind = ObjectType::VNodeL3 as u64;
+    assert_eq!(identify(&mut world, TABLES[2]), Ok(kind));
+    assert_eq!(identify(&mut world, FRAME), Ok(ObjectType::Frame as u64));
+    assert!(identify(&mut world, 200).is_err(), "nothing is there");
+    while delete(&mut world, TABLES[2]) == Left::Restart {}
+    assert!(!is_there(&world, TABLES[2]));
+}
+
+/// Blocks are invalidated by their own size, at their own address.
+#[test]
+fn unmapping_a_block_invalidates_all_of_it() {
+    const BLOCK: u64 = 2 << 20;
+    let mut world = World::new();
+    tables(&mut world);
+    let kind = ObjectType::Frame as u64;
+    let [to, from] = [142, slot::RAM].map(|slot| cap(slot).to_word());
+    let arguments = [to, from, kind, 2 * BLOCK, 2 * BLOCK, 1];
+    world
+        .invoke(slot::L1CNODE, Invocation::Retype, &arguments)
+        .expect("a frame");
+    let device = capelin_cap::Capability::memory(
+        ObjectType::DevFrame,
+        capelin_abi::PhysAddr(0x40_0000_0000),
+        1 << 30,
+        capelin_abi::Rights::all(),
+    );
+    let target = world.index(143);
+    world.core.caps().create(device, target).expect("room");
+    let root = world.address_of(slot::VSPACE);
+    for (table, frame, first, count, span) in [
+        (TABLES[1], 142, 3, 2, BLOCK),
+        (TABLES[0], 143, 5, 1, 1 << 30),
+    ] {
+        let flags = u64::from(MapFlags::READ.bits());
+        let what = first | count << 16 | flags << 32;
+        let arguments = [cap(frame).to_word(), what, 0, cap(170).to_word()];
+        world
+            .invoke(table, Invocation::Map, &arguments)
+            .expect("mapped");
+        world.core.machine.asked();
+        world.invoke(170, Invocation::Unmap, &[]).expect("unmapped");
+        let asid = world.core.objects.vnode(root).asid;
+        let dropped = Asked::InvalidateLeaves {
+            address: first * span,
+            count,
+            span,
+            asid: u16::try_from(asid).expect("an ASID"),
+        };
+        assert_eq!(world.core.machine.asked(), [dropped]);
+    }
+}

@@ -1,0 +1,127 @@
+//! The look that every test takes after each entry ([`check`]) tells a broken state from a
+//! sound one: otherwise all that rests on it tests nothing.
+
+use capelin_abi::dispatcher::FRAME_BYTES;
+use capelin_abi::syscall::{DispatcherState, Invocation};
+use capelin_kernel::check::{Violation, check};
+use capelin_kernel::dcb::Wait;
+use capelin_kernel::machine::Objects;
+use capelin_kernel::scheduler::Node;
+
+use crate::world::{Dispatcher, SLICE, World, cap, slot};
+
+/// A world in which `init` runs and owns a doorbell word, one other is in the queue and has
+/// an interrupt bound, and one waits up to a deadline.
+fn world() -> (World, [Dispatcher; 3]) {
+    let mut world = World::new();
+    let init = world.init;
+    let queued = world.dispatcher();
+    let waiting = world.dispatcher();
+    let notify = [5, cap(200).to_word()];
+    world
+        .invoke(slot::DISPATCHER, Invocation::MakeNotify, &notify)
+        .expect("a Notify");
+    let bind = [cap(queued.endpoint).to_word(), cap(210).to_word()];
+    world
+        .invoke(slot::IRQ, Invocation::BindIrq, &bind)
+        .expect("bound");
+    world.run(waiting);
+    let deadline = world.core.machine.now + 100 * SLICE;
+    world.wait(false, deadline);
+    world.run(init);
+    (world, [init, queued, waiting])
+}
+
+/// What is found after `spoil`, of the dispatcher that runs, one queued and one waiting.
+fn found(
+    spoil: impl FnOnce(&mut World, [Dispatcher; 3]),
+) -> (Result<(), Violation>, [Dispatcher; 3]) {
+    let (mut world, all) = world();
+    assert_eq!(check(&world.core), Ok(()));
+    spoil(&mut world, all);
+    (check(&world.core), all)
+}
+
+#[test]
+fn whom_the_queues_hold_is_looked_at() {
+    let states: [fn(&mut World, Dispatcher); 2] = [
+        |world, one| world.core.objects.dcb_mut(one.dcb).state = DispatcherState::Stopped,
+        |world, one| world.core.objects.dcb_mut(one.dcb).wait = Wait::Enabled,
+    ];
+    for spoil in states {
+        let (found, [_, queued, _]) = found(|world, [_, queued, _]| spoil(world, queued));
+        assert_eq!(found, Err(Violation::Queued(queued.dcb)));
+    }
+    // Who runs isn't in the queue.
+    let (found_running, [_, queued, _]) = found(|world, [_, queued, _]| {
+        world.core.kcb.scheduler.current = Some(queued.dcb);
+    });
+    assert_eq!(found_running, Err(Violation::Queued(queued.dcb)));
+    // Who has a deadline waits.
+    let (found_waiting, [.., waiting]) = found(|world, [.., waiting]| {
+        world.core.objects.dcb_mut(waiting.dcb).wait = Wait::Not;
+    });
+    assert_eq!(found_waiting, Err(Violation::Deadline(waiting.dcb)));
+    for which in [1, 2] {
+        let (found, all) = found(|world, all| {
+            world.core.objects.dcb_mut(all[which].dcb).node = Node::default();
+        });
+        assert_eq!(found, Err(Violation::QueueLinks(all[which].dcb)));
+    }
+}
+
+#[test]
+fn who_runs_is_looked_at() {
+    let states: [fn(&mut World, Dispatcher); 3] = [
+        |world, one| world.core.objects.dcb_mut(one.dcb).state = DispatcherState::Stopped,
+        |world, one| world.core.objects.dcb_mut(one.dcb).wait = Wait::Enabled,
+        |world, one| world.core.objects.dcb_mut(one.dcb).frame = 0,
+    ];
+    for spoil in states {
+        let (found, [init, ..]) = found(|world, [init, ..]| spoil(world, init));
+        assert_eq!(found, Err(Violation::Current(init.dcb)));
+    }
+    let vectors: [fn(&mut World, Dispatcher); 3] = [
+        |world, _| world.core.kcb.current_frame += 8,
+        |world, one| world.core.kcb.current_area = one.frame + FRAME_BYTES,
+        |world, one| world.core.kcb.current_area = one.frame - 8,
+    ];
+    for spoil in vectors {
+        let (found, [init, ..]) = found(|world, [init, ..]| spoil(world, init));
+        assert_eq!(found, Err(Violation::Vectors(init.dcb)));
+    }
+}
+
+#[test]
+fn a_slice_that_nothing_ends_is_found() {
+    let (found_late, _) = found(|world, _| {
+        let scheduler = &mut world.core.kcb.scheduler;
+        scheduler.timer_deadline = scheduler.slice_end + 1;
+    });
+    assert_eq!(found_late, Err(Violation::EndlessSlice));
+    let (in_time, _) = found(|world, _| {
+        let scheduler = &mut world.core.kcb.scheduler;
+        scheduler.timer_deadline = scheduler.slice_end;
+    });
+    assert_eq!(in_time, Ok(()));
+    // Alone, nobody's slice has to end.
+    let mut alone = World::new();
+    alone.core.kcb.scheduler.timer_deadline = u64::MAX;
+    assert_eq!(check(&alone.core), Ok(()));
+}
+
+#[test]
+fn what_belongs_to_a_dispatcher_knows_it() {
+    let (found_word, [init, ..]) = found(|world, [init, ..]| {
+        world.core.objects.dcb_mut(init.dcb).doorbell += 1;
+    });
+    assert_eq!(found_word, Err(Violation::Doorbell(init.dcb)));
+    let records: [fn(&mut World, Dispatcher); 2] = [
+        |world, one| world.core.objects.dcb_mut(one.dcb).endpoints[0].ring = 0,
+        |world, one| world.core.objects.dcb_mut(one.dcb).endpoints[0].reserved = 0,
+    ];
+    for spoil in records {
+        let (found, _) = found(|world, [_, queued, _]| spoil(world, queued));
+        assert_eq!(found, Err(Violation::Interrupt(40)));
+    }
+}
