@@ -37,7 +37,7 @@ fn waits_that_are_over_at_once_end_in_steps() {
     assert!((MANY - 16..MANY).contains(&left), "{left}");
     // Whoever runs has some time before the next step.
     let timer = world.core.machine.timer.expect("there will be one");
-    assert!(timer > deadline && timer < deadline + SLICE / 8, "{timer}");
+    assert_eq!(timer - deadline, SLICE / 64, "an eighth of a quantum");
     world.pass(timer - deadline);
     assert_eq!(waiting(&world, &all), 0);
 }
@@ -214,4 +214,50 @@ fn a_stuck_console_costs_output_only() {
     world.core.machine.console_room = 100;
     world.core.log_line(format_args!("but this"));
     assert!(world.core.machine.console.ends_with(b"cpu 0: but this\n"));
+}
+
+/// Who is told that badges' senders are gone is told of some in each entry.
+#[test]
+fn the_ends_of_many_badges_are_told_in_steps() {
+    const BADGES: u64 = 14;
+    let mut world = World::new();
+    let server = world.dispatcher();
+    let cnode = 0x9_0000;
+    world
+        .retype(200, ObjectType::L2CNode, cnode, 0, 1)
+        .expect("a CNode");
+    let all = Rights::all();
+    let first = world
+        .core
+        .slots
+        .index_of(world.address_of(200))
+        .expect("home memory");
+    for badge in 0..BADGES {
+        let [to, from] = [201, server.endpoint].map(|slot| cap(slot).to_word());
+        let badge_word = capelin_abi::lmp::COUNTED_BADGE | badge;
+        let arguments = [to, from, u64::from(all.bits()), badge_word];
+        world
+            .invoke(slot::L1CNODE, Invocation::Mint, &arguments)
+            .expect("minted");
+        let inside = first
+            .checked_add(u32::try_from(badge).expect("few"))
+            .expect("a slot");
+        let at = world.index(201);
+        world.core.caps().relocate(at, inside, all).expect("room");
+    }
+    let mut told = world.delivered(server);
+    let mut entries = 0;
+    let arguments = [cap(200).to_word()];
+    loop {
+        let left = world.invoke_once(slot::L1CNODE, Invocation::Delete, &arguments);
+        let now = world.delivered(server);
+        assert!(now - told <= 8, "{told} to {now}");
+        told = now;
+        entries += 1;
+        if left != Left::Restart {
+            break;
+        }
+    }
+    assert_eq!(told, BADGES);
+    assert!(entries < 6, "{entries}");
 }

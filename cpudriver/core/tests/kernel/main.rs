@@ -10,6 +10,7 @@ mod calls;
 mod delivery;
 mod events;
 mod floating;
+mod grants;
 mod handover;
 mod homes;
 mod host;

@@ -7,7 +7,7 @@ use capelin_abi::{ObjectType, Rights, SysError};
 use capelin_cap::SlotStore;
 use capelin_kernel::machine::{FrameWords, Objects, SaveContext};
 
-use crate::host::TIMER;
+use crate::host::{Frame, TIMER};
 use crate::world::{CAPACITY, Dispatcher, Left, NEVER, RING, RUN, SLICE, World, cap, slot};
 
 /// The thread pointer of whoever runs, on this machine.
@@ -15,7 +15,7 @@ const THREAD_POINTER: u64 = 0x7070_7070;
 /// Where a dispatcher wants to hear of deliveries.
 const LMP: u64 = RUN + 0x40;
 
-fn words(world: &World, of: Dispatcher) -> impl FrameWords {
+fn words(world: &World, of: Dispatcher) -> Frame {
     world.core.objects.frame(of.frame)
 }
 
@@ -373,4 +373,69 @@ fn a_fault_that_ends_somebody_is_told_with_its_registers() {
     assert_eq!(read(&mut world, 35), 0x7777);
     assert_eq!(read(&mut world, 34), 0x9200_0045);
     assert_eq!(read(&mut world, 30), 0x101e);
+}
+
+/// At an upcall a dispatcher finds its frame, what was delivered and its thread's pointer,
+/// and nothing that somebody left in the other registers.
+#[test]
+fn an_upcall_has_its_arguments_and_nothing_else() {
+    let mut world = World::new();
+    let other = world.dispatcher();
+    let frame = words(&world, other);
+    for register in 0..31 {
+        frame.write(offset::DISABLED_AREA + register * 8, 0xdead_beef);
+    }
+    frame.write(offset::ENABLED + context::TPIDR * 8, 0x1234);
+    frame.write(offset::UPCALL_STACK, 0x5678);
+    for _ in 0..3 {
+        world.send(other.endpoint, SendFlags::empty(), &[], 0);
+    }
+    let upcalls = |world: &mut World| {
+        let answer = world.invoke(other.slot, Invocation::Status, &[]);
+        answer.expect("its state")[1]
+    };
+    let before = upcalls(&mut world);
+    world.run(other);
+    let user = world.core.objects.dcb(other.dcb).frame_user;
+    assert_eq!([0, 1].map(|n| world.register(n)), [user, 3]);
+    for register in 2..31 {
+        assert_eq!(world.register(register), 0, "x{register}");
+    }
+    let special = [context::SP, context::PC, context::TPIDR].map(|n| world.register(n));
+    assert_eq!(special, [0x5678, RUN, 0x1234]);
+    world.run(world.init);
+    assert_eq!(upcalls(&mut world), before + 1);
+    // It was disabled: it goes on where it was, and is told only once it is enabled again.
+    world.run(other);
+    words(&world, other).write(offset::DISABLED, 0);
+    world.run(world.init);
+    assert_eq!(upcalls(&mut world), before + 1);
+    world.run(other);
+    world.run(world.init);
+    assert_eq!(upcalls(&mut world), before + 2);
+}
+
+/// A trap is told with the state it came in: whether the dispatcher was disabled.
+#[test]
+fn a_trap_says_whether_it_came_disabled() {
+    for is_disabled in [0, 1] {
+        let mut world = World::new();
+        let other = world.dispatcher();
+        world.send(other.endpoint, SendFlags::empty(), &[], 0);
+        world.send(other.endpoint, SendFlags::empty(), &[], 0);
+        world.run(other);
+        let frame = words(&world, other);
+        frame.write(Upcall::Trap.entry_offset(), RUN + 0x80);
+        frame.write(Upcall::PageFault.entry_offset(), RUN + 0x90);
+        frame.write(offset::DISABLED, is_disabled);
+        world.fault(false, 0x42);
+        assert_eq!(world.register(context::PC), RUN + 0x80);
+        let told = [1, 2, 3].map(|n| world.register(n));
+        assert_eq!(told, [is_disabled, 0x42, 0x9200_0045]);
+        if is_disabled == 0 {
+            frame.write(offset::DISABLED, 0);
+            world.fault(true, 0x43);
+            assert_eq!(world.register(1), 2, "what was delivered");
+        }
+    }
 }
