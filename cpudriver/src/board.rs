@@ -35,6 +35,9 @@ pub(crate) struct Board {
     pub console: Option<EarlyConsole>,
     /// What it was told when it started.
     pub args: &'static CoreArgs,
+    /// Where its text and constants are: at its image's start, or in the home memory of
+    /// the core whose text it shares.
+    pub text: PhysAddr,
     /// The table of all kernels.
     pub peers: &'static PeerTable,
 }
@@ -221,6 +224,14 @@ impl Machine for Board {
 
     fn image_bytes(&self) -> u64 {
         image::image_bytes()
+    }
+
+    fn text_bytes(&self) -> u64 {
+        image::text_bytes()
+    }
+
+    fn shared_entry(&self) -> PhysAddr {
+        PhysAddr(self.text.0 + image::shared_entry_offset())
     }
 
     fn peers(&self) -> &'static PeerTable {

@@ -53,10 +53,14 @@ use capelin_kernel::log::Log;
 use capelin_kernel::narrow::{index, low16};
 
 /// Entered from `entry.S` at the linked address, on the boot stack, with the
-/// image's physical base and the counter at entry.
+/// home memory's base, the counter at entry and the physical base of text and constants.
 #[unsafe(no_mangle)]
-extern "C" fn kernel_main(image: u64, entry_ticks: u64) -> ! {
-    match start(PhysAddr(image), entry_ticks) {
+extern "C" fn kernel_main(home: u64, entry_ticks: u64, text: u64) -> ! {
+    let image = Image {
+        home: PhysAddr(home),
+        text: PhysAddr(text),
+    };
+    match start(image, entry_ticks) {
         // SAFETY: `start` installed the state and the vectors, and made the first
         // dispatcher current.
         Ok(()) => unsafe { trap::leave() },
@@ -74,10 +78,20 @@ extern "C" fn kernel_main(image: u64, entry_ticks: u64) -> ! {
     }
 }
 
+/// Where the image is that this core runs.
+#[derive(Clone, Copy)]
+struct Image {
+    /// Where it would begin in this core's home memory: all that is written is there.
+    home: PhysAddr,
+    /// Where text and constants are: there, or in the home memory of the core whose text
+    /// this one shares.
+    text: PhysAddr,
+}
+
 /// Whether firmware started this core.
 static IS_BOOT_CORE: AtomicBool = AtomicBool::new(false);
 
-fn check(args: &CoreArgs, image: PhysAddr, image_bytes: u64) -> Result<(), BootError> {
+fn check(args: &CoreArgs, home: PhysAddr, image_bytes: u64) -> Result<(), BootError> {
     let bad = |what| Err(BootError::Arguments(what));
     if args.magic != ARGS_MAGIC && args.magic != ARGS_USED {
         return bad("magic");
@@ -85,7 +99,7 @@ fn check(args: &CoreArgs, image: PhysAddr, image_bytes: u64) -> Result<(), BootE
     if args.abi_version != capelin_abi::ABI_VERSION {
         return bad("version");
     }
-    if args.home.base != image.0 {
+    if args.home.base != home.0 {
         return bad("home memory");
     }
     match args.used_bytes(image_bytes) {
@@ -106,11 +120,11 @@ fn check(args: &CoreArgs, image: PhysAddr, image_bytes: u64) -> Result<(), BootE
     Ok(())
 }
 
-fn start(image: PhysAddr, entry_ticks: u64) -> Result<(), BootError> {
+fn start(image: Image, entry_ticks: u64) -> Result<(), BootError> {
     let features = cpu::Features::read();
     atomic::init(&features);
     errata::init(Midr::read());
-    let places = read_arguments(image)?;
+    let places = read_arguments(image.home)?;
     let mut own = make_map(image, &places, &features)?;
     let (console, mpidr) = identify(&own)?;
     let (gic, timer) = start_devices(&mut own, mpidr)?;
@@ -127,14 +141,14 @@ struct Places {
 }
 
 /// Condition 1.
-fn read_arguments(image: PhysAddr) -> Result<Places, BootError> {
+fn read_arguments(home: PhysAddr) -> Result<Places, BootError> {
     let args = ptr::with_exposed_provenance::<CoreArgs>(index(IMAGE + image_bytes()));
     // SAFETY: the linker script keeps the image and one page after it inside the
     // 2 MiB block that the entry code mapped; any bits are a valid CoreArgs. The
     // reference ends before the map changes.
     let args = unsafe { &*args };
     IS_BOOT_CORE.store(args.is_boot_core != 0, Ordering::Relaxed);
-    check(args, image, image_bytes())?;
+    check(args, home, image_bytes())?;
     Ok(Places {
         home_end: PhysAddr(args.home.base + args.home.bytes),
         console: args.console.registers,
@@ -146,7 +160,7 @@ fn read_arguments(image: PhysAddr) -> Result<Places, BootError> {
 
 /// This core's map, with what is mapped there at addresses of its own.
 struct OwnMap {
-    image: PhysAddr,
+    image: Image,
     map: KernelMap,
     devices: DeviceSpace,
     args: &'static CoreArgs,
@@ -157,14 +171,10 @@ struct OwnMap {
 }
 
 /// Condition 2; rests on 1.
-fn make_map(
-    image: PhysAddr,
-    places: &Places,
-    features: &cpu::Features,
-) -> Result<OwnMap, BootError> {
-    let arguments_page = PhysAddr(image.0 + image_bytes());
+fn make_map(image: Image, places: &Places, features: &cpu::Features) -> Result<OwnMap, BootError> {
+    let arguments_page = PhysAddr(image.home.0 + image_bytes());
     // SAFETY: 1. boot runs once.
-    let mut map = unsafe { KernelMap::new(image) };
+    let mut map = unsafe { KernelMap::new(image.home) };
     map_image(&mut map, image)?;
     map.map_linear(arguments_page, places.home_end)?;
     map.prepare_windows()?;
@@ -175,8 +185,8 @@ fn make_map(
     let cpu_interface = device(places.cpu_interface, places.cpu_interface.bytes)?;
     // SAFETY: 1. the image and the stack inside it are mapped as linked, and nothing
     // else is referred to: of the arguments, `places` is a copy. 2. The entry code
-    // mapped the image at its physical address as well, and set VBAR_EL1 there.
-    unsafe { map.activate(trap::vectors(Entry::Plain, None)) };
+    // mapped the text at its physical address as well, and set VBAR_EL1 there.
+    unsafe { map.activate(image.text, trap::vectors(Entry::Plain, None)) };
     map.forget_early_tables();
     map.map_peers(places.peers)?;
     // SAFETY: 1. mapped just now.
@@ -217,7 +227,7 @@ fn identify(own: &OwnMap) -> Result<(Option<EarlyConsole>, Mpidr), BootError> {
     if own.args.is_boot_core != 0 {
         // Nobody starts it who could have entered it.
         let home = Home {
-            base: own.image,
+            base: own.image.home,
             bytes: own.args.home.bytes,
         };
         let entered = own.peers.enter(kernel_id(own.args), mpidr, home, None);
@@ -270,7 +280,7 @@ fn make_state(
     let (args, image) = (own.args, own.image);
     let mpidr = Mpidr(args.mpidr);
     // SAFETY: 1. Boot runs once.
-    let segments = unsafe { memory::name_home(image, args.home.bytes) };
+    let segments = unsafe { memory::name_home(image.home, args.home.bytes) };
     // SAFETY: 1. `make_map` mapped it. 2. Boot runs once.
     let slots = unsafe { Slots::new(segments) };
     // SAFETY: as for the slots.
@@ -297,6 +307,7 @@ fn make_state(
             psci: Psci::new(args.psci),
             console,
             args,
+            text: image.text,
             peers: own.peers,
         },
         log: Log::new(log_buffer()),
@@ -345,16 +356,28 @@ fn harden(core: &mut Core) {
     core.log_line(format_args!("{midr}{}{choice}", errata::Named(midr)));
 }
 
-fn map_image(map: &mut KernelMap, image: PhysAddr) -> Result<(), BootError> {
-    let mut part = |from: VirtAddr, to: VirtAddr, permissions| {
-        let target = PhysAddr(image.0 + (from.0 - IMAGE));
+fn map_image(map: &mut KernelMap, image: Image) -> Result<(), BootError> {
+    let mut part = |base: PhysAddr, from: VirtAddr, to: VirtAddr, permissions| {
+        let target = PhysAddr(base.0 + (from.0 - IMAGE));
         map.map_pages(from, target, to.0 - from.0, permissions)
     };
     let parts = image::parts();
-    part(VirtAddr(IMAGE), parts.constants, Permissions::KERNEL_TEXT)?;
-    part(parts.constants, parts.data, Permissions::KERNEL_RODATA)?;
-    part(parts.data, parts.stack_guard, Permissions::KERNEL_DATA)?;
-    part(parts.stack, parts.end, Permissions::KERNEL_DATA)?;
+    let Image { home, text } = image;
+    let first = VirtAddr(IMAGE);
+    part(text, first, parts.constants, Permissions::KERNEL_TEXT)?;
+    part(
+        text,
+        parts.constants,
+        parts.data,
+        Permissions::KERNEL_RODATA,
+    )?;
+    part(
+        home,
+        parts.data,
+        parts.stack_guard,
+        Permissions::KERNEL_DATA,
+    )?;
+    part(home, parts.stack, parts.end, Permissions::KERNEL_DATA)?;
     Ok(())
 }
 

@@ -1,6 +1,7 @@
-// Where a core enters its CPU driver: MMU off, EL1 or EL2, x0 = physical base of
-// the core image (docs/015-cpu-driver.md). Everything here is PC-relative until
-// the branch to the linked address.
+// Where a core enters its CPU driver: MMU off, EL1 or EL2 (docs/015-cpu-driver.md). Text
+// and constants are at x21, where we run, and all else at x19, the home memory: the same
+// place, or, where another core's text is shared, two. Everything here is PC-relative
+// until the branch to the linked address.
 
 .section .capelin.header, "ax"
 .globl _header
@@ -15,45 +16,85 @@ _header:
     .quad   {layout_hash}
     .quad   0
 
+// By PSCI, whose context (x0) is the home memory of a core that shares this text.
+.globl shared_entry
+shared_entry:
+    msr     daifset, #0xf
+    mov     x19, x0
+    b       1f
+
+// Anybody else: the home memory holds all of the image.
 entry:
     msr     daifset, #0xf
-    mrs     x20, cntvct_el0             // for the first domain: when we began
-    adr     x19, _header                // the image's physical base
+    adr     x19, _header
+1:  mrs     x20, cntvct_el0             // for the first domain: when we began
+    adr     x21, _header
     mrs     x0, CurrentEL
     cmp     x0, #(2 << 2)
     b.ne    at_el1
     bl      capelin_leave_el2           // sets EL2's vectors first; returns at EL1
 at_el1:
-    // Vectors before anything can fault: these run wherever they are, MMU off.
+    // Vectors before anything can fault: these run wherever they are, MMU off. Until the
+    // CPU driver has its own map, TPIDR_EL1 tells them where the home memory is.
+    msr     tpidr_el1, x19
     adrp    x0, early_vectors
     add     x0, x0, :lo12:early_vectors
     msr     vbar_el1, x0
     isb
     bl      capelin_reset_el1
+    msr     tpidr_el1, x19
 
-    // First map: the 2 MiB block that holds the image, at its physical and at
-    // its linked address. The CPU driver builds the real one and drops this.
-    adrp    x0, __tables
-    add     x0, x0, :lo12:__tables
+    // Nothing is written unless these are the arguments of that home memory: the block
+    // that the kernel which started us has entered as ours.
+    ldr     x0, =__memory_bytes
+    add     x0, x19, x0
+    ldr     x1, [x0, #{args_home}]
+    cmp     x1, x19
+    b.ne    early_stop
+
+    // First map, by pages, of the 2 MiB block that the image is linked in: text and
+    // constants from x21, not writable, all else from x19, not executable. It stands at
+    // the linked address and at text's physical one, where only text is what it is
+    // there. The CPU driver builds the real one and drops this.
+    ldr     x0, =__tables_offset
+    add     x0, x19, x0
     add     x1, x0, #({early_tables} * 4096)
 0:  stp     xzr, xzr, [x0], #16         // the file doesn't hold them; never trust what lay there
     cmp     x0, x1
     b.lo    0b
-    adrp    x0, __tables
-    add     x0, x0, :lo12:__tables      // L0 low, L1 low, L2 low, L0 high, L1 high, L2 high, empty
+    ldr     x0, =__tables_offset
+    add     x0, x19, x0                 // L0 low, L1 low, L2 low, L0 high, L1 high, L2 high, L3, empty
     mov     x9, #3                      // table descriptor
+    // pages
+    add     x8, x0, #(6 * 4096)
+    ldr     x2, =__memory_bytes
+    add     x2, x2, #4096               // the arguments' page, too
+    ldr     x3, =__text_bytes
+    ldr     x4, ={text_page}
+    orr     x4, x4, x21
+    ldr     x5, ={data_page}
+    orr     x5, x5, x19
+    mov     x6, xzr
+    mov     x10, x8
+2:  cmp     x6, x3
+    csel    x7, x4, x5, lo
+    str     x7, [x10], #8
+    add     x4, x4, #4096
+    add     x5, x5, #4096
+    add     x6, x6, #4096
+    cmp     x6, x2
+    b.lo    2b
+    orr     x6, x8, x9                  // its place in both halves
     // low half
-    ubfx    x2, x19, #39, #9
+    ubfx    x2, x21, #39, #9
     add     x3, x0, #4096
     orr     x4, x3, x9
     str     x4, [x0, x2, lsl #3]
-    ubfx    x2, x19, #30, #9
+    ubfx    x2, x21, #30, #9
     add     x5, x0, #8192
     orr     x4, x5, x9
     str     x4, [x3, x2, lsl #3]
-    ubfx    x2, x19, #21, #9
-    mov     x6, #{block}
-    orr     x6, x6, x19
+    ubfx    x2, x21, #21, #9
     str     x6, [x5, x2, lsl #3]
     // high half: 0xffff_ffff_8000_0000 is L0 511, L1 510, L2 0
     add     x7, x0, #(3 * 4096)
@@ -107,9 +148,11 @@ early_exception:
     add     x0, x0, :lo12:early_stop_vectors
     msr     vbar_el1, x0                // a fault on the way ends in silence
     isb
-    bl      capelin_reset_el1           // the MMU is off: devices are where they are
-    adr     x19, _header
-    ldr     x0, [x19, #32]              // KernelHeader.memory_bytes: there lie the arguments
+    mrs     x0, tpidr_el1
+    cbz     x0, 1f                      // while that is reset, x19 is what it was
+    mov     x19, x0
+1:  bl      capelin_reset_el1           // the MMU is off: devices are where they are
+    ldr     x0, =__memory_bytes         // there lie the arguments
     add     x19, x19, x0
     adr     x24, early_text
 1:  ldrb    w25, [x24], #1
@@ -201,6 +244,7 @@ start_high:
     mov     x30, xzr
     mov     x0, x19
     mov     x1, x20
+    mov     x2, x21
     bl      kernel_main
 7:  wfi
     b       7b

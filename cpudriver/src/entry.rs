@@ -37,17 +37,14 @@ pub(crate) const SCTLR: u64 = 1 << 29 | 1 << 28 | 1 << 22 | 1 << 20 | 1 << 11 //
 /// WXN: what is writable is never executable. Set once the entry map is gone.
 pub(crate) const SCTLR_WXN: u64 = 1 << 19;
 
-/// The leaf bits of the first block: normal memory, EL1 only, readable, writable
-/// and executable, since text and data share it until the real map is made.
-const FIRST_BLOCK: u64 = match Descriptor::leaf(
-    capelin_vspace::TableLevel::L2,
-    capelin_abi::PhysAddr(0),
-    Permissions::KERNEL_DATA,
-) {
-    // PXN (bit 53) off: this is the one leaf that W^X doesn't hold for.
-    Ok(leaf) => leaf.0 & !(1 << 53) & !(1 << 54),
-    Err(_) => panic!("address 0 is aligned"),
-};
+/// The bits of a page in the first map.
+const fn first_page(permissions: Permissions) -> u64 {
+    let level = capelin_vspace::TableLevel::L3;
+    match Descriptor::leaf(level, capelin_abi::PhysAddr(0), permissions) {
+        Ok(leaf) => leaf.0,
+        Err(_) => panic!("address 0 is aligned"),
+    }
+}
 
 /// Hash of what a KCB reaches: sizes and places of its parts. A kernel adopts
 /// only a KCB with its own.
@@ -79,10 +76,12 @@ global_asm!(
     abi_version = const capelin_abi::ABI_VERSION,
     layout_hash = const LAYOUT_HASH,
     early_tables = const EARLY_TABLES,
-    block = const FIRST_BLOCK,
+    text_page = const first_page(Permissions::KERNEL_TEXT),
+    data_page = const first_page(Permissions::KERNEL_DATA),
     mair = const MAIR_EL1,
     tcr = const TCR,
     sctlr = const SCTLR,
+    args_home = const offset_of!(CoreArgs, home.base),
     console_kind = const offset_of!(CoreArgs, console.kind),
     console_base = const offset_of!(CoreArgs, console.registers.base),
     console_shift = const offset_of!(CoreArgs, console.register_shift),

@@ -20,6 +20,7 @@ unsafe extern "C" {
     static __file_end: u8;
     static __stack_guard: u8;
     static __stack_bottom: u8;
+    static shared_entry: u8;
 }
 
 fn address_of(symbol: &u8) -> u64 {
@@ -67,6 +68,17 @@ pub(crate) fn shared_offset() -> u64 {
 /// The image's bytes in memory; the arguments' page follows.
 pub(crate) fn image_bytes() -> u64 {
     linked!(__image_end).0 - IMAGE
+}
+
+/// Bytes of text and constants, from the image's start on, whole pages: nobody writes them
+/// once the image is sealed.
+pub(crate) fn text_bytes() -> u64 {
+    linked!(__data_start).0 - IMAGE
+}
+
+/// Distance from the image's start of where a core enters that shares its text.
+pub(crate) fn shared_entry_offset() -> u64 {
+    linked!(shared_entry).0 - IMAGE
 }
 
 /// Whether the window shows what this image held at `offset` when it started: its text

@@ -22,8 +22,9 @@ use crate::address::{IMAGE, PEERS, SHARED, WINDOW, ZEROING, linear};
 use crate::hardware::Window;
 use capelin_kernel::narrow::index;
 
-/// Tables of the entry code: three for each half, and one that stays empty.
-pub(crate) const EARLY_TABLES: usize = 7;
+/// Tables of the entry code: three for each half, one of pages for both, and one that stays
+/// empty.
+pub(crate) const EARLY_TABLES: usize = 8;
 /// The root, two tables down to the high window, seven tables of pages there (image,
 /// devices, four of shared pages, window), and for the linear map one of level 1, two
 /// of level 2 and two of level 3 (home memory that crosses a GiB, and doesn't end at
@@ -72,6 +73,7 @@ const _: () = assert!(EARLY_TABLES < POOL);
 
 /// The token for this core's map.
 pub(crate) struct KernelMap {
+    /// Where the image begins, but for text and constants that are another core's.
     image: PhysAddr,
     used: usize,
     /// The table of the window.
@@ -254,21 +256,22 @@ impl KernelMap {
         Ok(())
     }
 
-    /// Leaves the entry code's map for this one, with exception vectors at `vectors`.
+    /// Leaves the entry code's map for this one, with exception vectors at `vectors`. The
+    /// image's text lies at `text`.
     ///
     /// # Safety
     /// 1. The map holds the image as it is linked, the stack, and everything that
     ///    is referred to.
-    /// 2. The entry code's map holds the image at its physical address as well, and
+    /// 2. The entry code's map holds the text at its physical address as well, and
     ///    `VBAR_EL1` lies there.
-    pub(crate) unsafe fn activate(&self, vectors: VirtAddr) {
+    pub(crate) unsafe fn activate(&self, text: PhysAddr, vectors: VirtAddr) {
         let (root, empty) = (self.physical(Table::ROOT), self.physical(Table::EMPTY));
         tlb::entries_made();
         // SAFETY: 1. the pool lives in the image for ever, and the map holds what is
         // referred to (1); the entry code set MAIR_EL1 and TCR_EL1 to what
         // capelin_vspace makes descriptors for. 2. Nothing writes to that table.
         // 3. So says 2. 4. The image is mapped as linked (1).
-        unsafe { mmu::replace_kernel_root(root, empty, IMAGE - self.image.0, vectors) };
+        unsafe { mmu::replace_kernel_root(root, empty, IMAGE - text.0, vectors) };
     }
 
     /// Maps the table of all kernels, which lies at `table`, for good. From now on the

@@ -7,6 +7,7 @@
 
 use alloc::{format, string::String, vec::Vec};
 
+use capelin_abi::syscall::CoreText;
 use capelin_interfaces::skb::Solution;
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +34,21 @@ pub struct PlannedCore {
     pub ring_node: u32,
     /// Where its spin table's release address lies, 0 when PSCI starts it.
     pub release: u64,
+}
+
+impl PlannedCore {
+    /// Whose text it runs, if it is started by a core whose home memory lies on node
+    /// `starters_node`: so each node with memory has one text, that of the first core
+    /// there, which all cores below it share. A core that waits in a spin table can't be
+    /// told where its home memory is, but by a text that lies there.
+    #[must_use]
+    pub const fn text(&self, starters_node: u32) -> CoreText {
+        if self.home_node == starters_node && self.release == 0 {
+            CoreText::Shared
+        } else {
+            CoreText::Own
+        }
+    }
 }
 
 /// Why a plan is refused.
@@ -329,6 +345,22 @@ mod tests {
                 "{wrong}"
             );
         }
+    }
+
+    #[test]
+    fn a_text_is_shared_on_its_own_node_alone() {
+        let at = |node, home_node, release| PlannedCore {
+            node,
+            home_node,
+            release,
+            ..core(2, 1)
+        };
+        assert_eq!(at(1, 1, 0).text(1), CoreText::Shared);
+        assert_eq!(at(1, 1, 0).text(0), CoreText::Own);
+        // Where a node has no memory, home and text lie elsewhere together.
+        assert_eq!(at(3, 1, 0).text(1), CoreText::Shared);
+        assert_eq!(at(1, 0, 0).text(1), CoreText::Own);
+        assert_eq!(at(1, 1, 0xd8).text(1), CoreText::Own);
     }
 
     #[test]

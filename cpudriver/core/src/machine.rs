@@ -213,6 +213,13 @@ pub trait Machine {
     /// Bytes of its image.
     fn image_bytes(&self) -> u64;
 
+    /// Bytes of text and constants at its beginning, whole pages.
+    fn text_bytes(&self) -> u64;
+
+    /// Where firmware has a core enter this kernel's own text, with that core's home
+    /// memory as the context.
+    fn shared_entry(&self) -> PhysAddr;
+
     /// The table of all kernels.
     fn peers(&self) -> &'static PeerTable;
 

@@ -12,7 +12,9 @@
 //!   + …                            free: home memory that becomes kernel objects
 //! home_base + home_bytes
 //! ```
-//! The core enters at `home_base` with the MMU off and x0 = `home_base`.
+//! The core enters at `home_base` with the MMU off and x0 = `home_base`; or, where it shares
+//! the text of the kernel that starts it ([`crate::syscall::CoreText::Shared`]), in that, with
+//! the same x0: then the CPU driver's text and constants are missing at `home_base`.
 //!
 //! The CPU driver tells its first domain what it got in [`BootInfo`].
 

@@ -27,6 +27,18 @@ macro_rules! numbered {
 }
 
 numbered! {
+    /// Whose text and constants a core is to run ([`Invocation::StartCore`]).
+    CoreText: u64 {
+        /// Its own: the CoreImage holds all of the CPU driver.
+        Own = 0,
+        /// Those of the kernel that starts it, which it maps read-only: the CoreImage holds
+        /// zeros from where they end up to the arguments, and what is before that isn't
+        /// looked at.
+        Shared = 1,
+    }
+}
+
+numbered! {
     /// The system calls.
     Syscall: u16 {
         /// Does nothing. x0 := [`crate::ABI_VERSION`].
@@ -193,7 +205,8 @@ numbered! {
         /// Kernel: turn a Frame into a CoreImage. x1: the frame.
         Seal = 52,
         /// Kernel: start a core. x1: CoreImage, x2: MPIDR, x3: 0 for PSCI, or the
-        /// spin-table release address, as the device tree has it.
+        /// spin-table release address, as the device tree has it, x4: [`CoreText`]
+        /// ([`CoreText::Shared`] only by PSCI).
         StartCore = 53,
         /// Kernel: PSCI `AFFINITY_INFO`. x1: MPIDR. x1 := 0 on, 1 off, 2 pending.
         AffinityInfo = 54,

@@ -7,6 +7,9 @@
 //! 2. The kernel in it is this kernel's own, word by word; what isn't constant is zero.
 //!    It begins the block that its entry code maps, and the arguments, which say how much
 //!    there is to look at, can't say that it is less ([`CoreArgs::used_bytes`]).
+//!    Text and constants need not be in it: then the core enters those that this kernel
+//!    runs itself ([`CoreText::Shared`]). Nobody can write these either: they lie in
+//!    a home, this one's or that of the core from which this one has them.
 //! 3. Of the arguments, what is told of the machine (interrupt controller, timer,
 //!    firmware, console, mitigations, the table of all kernels) is replaced by what this
 //!    kernel was told itself. What is left names the first program and its tickets.
@@ -16,7 +19,7 @@
 
 use capelin_abi::boot::{ARGS_MAGIC, CoreArgs, KERNEL_MAGIC, KernelHeader, PhysRegion};
 use capelin_abi::rights::Need;
-use capelin_abi::syscall::Invocation;
+use capelin_abi::syscall::{CoreText, Invocation};
 use capelin_abi::{KernelId, Mpidr, PAGE_SIZE, PhysAddr, SysError};
 use capelin_cap::SlotStore;
 use capelin_peers::{Home, PeerError};
@@ -56,7 +59,8 @@ pub(super) fn start_core<M: Machine>(
         base: image.address(),
         bytes: image.size(),
     };
-    let done = image.data()[0];
+    let text = CoreText::try_from(call.argument(4)).map_err(|_| SysError::InvalidArgument)?;
+    let done = checked(image.data(), text);
     // Locking holds one slot only: by a copy a running core's memory could be deleted
     // from the database, or looked into here.
     capelin_cap::usable(&core.slots, &core.database.mdb, image_slot)?;
@@ -68,18 +72,23 @@ pub(super) fn start_core<M: Machine>(
         return Err(SysError::InvalidArgument);
     }
     let mpidr = Mpidr(call.argument(2));
-    let header: KernelHeader = read_image(core, home.base)?;
-    if header.magic != KERNEL_MAGIC
-        || header.abi_version != capelin_abi::ABI_VERSION
-        || header.memory_bytes != core.machine.image_bytes()
-        || header.memory_bytes > home.bytes - PAGE_SIZE
-    {
+    let memory_bytes = core.machine.image_bytes();
+    if memory_bytes > home.bytes - PAGE_SIZE {
         return Err(SysError::InvalidArgument);
     }
-    let args_at = PhysAddr(home.base.0 + header.memory_bytes);
+    if text == CoreText::Own {
+        let header: KernelHeader = read_image(core, home.base)?;
+        if header.magic != KERNEL_MAGIC
+            || header.abi_version != capelin_abi::ABI_VERSION
+            || header.memory_bytes != memory_bytes
+        {
+            return Err(SysError::InvalidArgument);
+        }
+    }
+    let args_at = PhysAddr(home.base.0 + memory_bytes);
     let mut args: CoreArgs = read_image(core, args_at)?;
     // What is used comes behind the kernel and its arguments: all of both is looked at.
-    let used = args.used_bytes(header.memory_bytes);
+    let used = args.used_bytes(memory_bytes);
     let used = used.map_err(|_| SysError::InvalidArgument)?;
     if args.magic != ARGS_MAGIC
         || args.abi_version != capelin_abi::ABI_VERSION
@@ -92,21 +101,35 @@ pub(super) fn start_core<M: Machine>(
     }
     let release = core.machine.peers().release_address(mpidr);
     let release = release.map_err(refusal)?;
-    if call.argument(3) != release.map_or(0, |address| address.0) {
+    // Nothing tells a core that comes out of a spin table which home is its own, but the
+    // place where it enters.
+    let is_shared = text == CoreText::Shared;
+    if call.argument(3) != release.map_or(0, |address| address.0) || is_shared && release.is_some()
+    {
         return Err(SysError::InvalidArgument);
     }
     // The child runs with its caches off at first: what it reads must have reached
     // memory, and nothing dirty may come down on what it writes. Nobody can write to a
     // sealed image, so how far we got is kept in its capability.
-    for offset in (done..used).step_by(index(PAGE_SIZE)) {
+    let first = if is_shared {
+        core.machine.text_bytes()
+    } else {
+        0
+    };
+    for offset in (done.max(first)..used).step_by(index(PAGE_SIZE)) {
         let page = PhysAddr(home.base.0 + offset);
-        if offset < header.memory_bytes && !core.machine.is_own_image(page, offset)? {
+        if offset < memory_bytes && !core.machine.is_own_image(page, offset)? {
             return Err(SysError::InvalidArgument);
         }
         core.machine.clean_invalidate_page(page)?;
         let reached = offset + PAGE_SIZE;
-        core.slots.slot_mut(image_slot).set_data([reached, 0]);
-        if reached - done >= STEP_BYTES || reached == used || core.machine.interrupt_pending() {
+        core.slots
+            .slot_mut(image_slot)
+            .set_data([reached, text as u64]);
+        if reached - done.max(first) >= STEP_BYTES
+            || reached == used
+            || core.machine.interrupt_pending()
+        {
             return Ok(Outcome::Again);
         }
     }
@@ -120,7 +143,14 @@ pub(super) fn start_core<M: Machine>(
     let entered = entered.map_err(refusal);
     let started = entered.and_then(|()| {
         let released = match release {
-            None => core.machine.cpu_on(mpidr, home.base, home.base.0),
+            None => {
+                let entry = if is_shared {
+                    core.machine.shared_entry()
+                } else {
+                    home.base
+                };
+                core.machine.cpu_on(mpidr, entry, home.base.0)
+            }
             Some(at) => release_spin_table(core, at, home.base),
         };
         if released.is_err() {
@@ -139,6 +169,12 @@ pub(super) fn start_core<M: Machine>(
         }
     }
     Ok(DONE)
+}
+
+/// How much of an image has been checked for `text`, by what its capability says: what was
+/// looked at for a core with another's text says nothing of its own.
+fn checked([reached, of]: [u64; 2], text: CoreText) -> u64 {
+    if of == text as u64 { reached } else { 0 }
 }
 
 pub(super) const fn refusal(error: PeerError) -> SysError {

@@ -39,6 +39,10 @@ pub const USER_BYTES: usize = 4096;
 pub const IMAGE_WORD: u64 = 0x1400_0010;
 /// Bytes of it.
 pub const IMAGE_BYTES: u64 = 4 * PAGE_SIZE;
+/// Bytes of text and constants in it.
+pub const TEXT_BYTES: u64 = 2 * PAGE_SIZE;
+/// Where a core enters that shares them.
+pub const SHARED_ENTRY: u64 = HOME + 0x40;
 /// Where the table of all kernels lies.
 pub const PEERS_AT: u64 = 0x7000_0000;
 

@@ -3,13 +3,15 @@
 use capelin_abi::boot::{
     ARGS_MAGIC, CoreArgs, HOME_ALIGNMENT, KERNEL_MAGIC, KernelHeader, PhysRegion,
 };
-use capelin_abi::syscall::Invocation;
+use capelin_abi::syscall::{CoreText, Invocation};
 use capelin_abi::{KernelId, Mpidr, ObjectType, PAGE_SIZE, PhysAddr, SysError};
 use capelin_kernel::invoke::ARGS_USED;
 use capelin_peers::{Home, PeerTable};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
-use crate::host::{Asked, HOME, HOME_BYTES, IMAGE_BYTES, MITIGATIONS, RAM};
+use crate::host::{
+    Asked, HOME, HOME_BYTES, IMAGE_BYTES, MITIGATIONS, RAM, SHARED_ENTRY, TEXT_BYTES,
+};
 use crate::world::{World, cap, slot};
 
 const BYTES: u64 = 0x10_0000;
@@ -69,14 +71,41 @@ fn world(args: &CoreArgs) -> World {
 }
 
 fn start(world: &mut World, mpidr: u64, release: u64) -> Result<(), SysError> {
-    let arguments = [cap(200).to_word(), mpidr, release];
+    start_with(world, mpidr, release, CoreText::Own as u64)
+}
+
+fn start_with(world: &mut World, mpidr: u64, release: u64, text: u64) -> Result<(), SysError> {
+    let arguments = [cap(200).to_word(), mpidr, release, text];
     let started = world.invoke(slot::KERNEL, Invocation::StartCore, &arguments);
     started.map(drop)
 }
 
+fn start_shared(world: &mut World) -> Result<(), SysError> {
+    start_with(world, CORE, 0, CoreText::Shared as u64)
+}
+
 fn started(world: &World) -> bool {
     let asked = world.core.machine.asked();
-    asked.iter().any(|asked| matches!(asked, Asked::CpuOn(_)))
+    asked
+        .iter()
+        .any(|asked| matches!(asked, Asked::CpuOn(..) | Asked::Release(_)))
+}
+
+/// Entry and context of the core that firmware was asked for.
+fn entered(world: &World) -> Option<(u64, u64)> {
+    world.core.machine.asked().iter().find_map(|asked| {
+        let Asked::CpuOn(entry, context) = asked else {
+            return None;
+        };
+        Some((*entry, *context))
+    })
+}
+
+/// Puts a word into a page of the image, which is zeros.
+fn poke(world: &mut World, page: u64, word: usize, value: u64) {
+    let pages = &mut world.core.machine.pages;
+    let words = pages.entry(AT + page).or_insert_with(|| vec![0; 512]);
+    words[word] = value;
 }
 
 fn told(world: &World) -> CoreArgs {
@@ -146,6 +175,84 @@ fn only_this_kernels_own_image_is_started() {
     let pages = &mut world.core.machine.pages;
     pages.get_mut(&AT).expect("the header")[4] += PAGE_SIZE;
     assert_eq!(start(&mut world, CORE, 0), Err(SysError::InvalidArgument));
+}
+
+/// A text of its own is entered where it lies; another's is this kernel's.
+#[test]
+fn a_core_enters_its_text_and_is_told_its_home() {
+    let mut own = world(&arguments());
+    assert_eq!(start(&mut own, CORE, 0), Ok(()));
+    assert_eq!(entered(&own), Some((AT, AT)));
+    let mut shared = world(&arguments());
+    shared.core.machine.pages.remove(&AT);
+    assert_eq!(start_shared(&mut shared), Ok(()));
+    assert_eq!(entered(&shared), Some((SHARED_ENTRY, AT)));
+    assert_eq!(told(&shared).magic, ARGS_USED);
+    let home = shared.core.machine.peers.home(KernelId(3));
+    assert_eq!(home.map(|home| home.base.0), Some(AT));
+}
+
+/// What lies where a text would is nobody's; all behind it is what a core begins with.
+#[test]
+fn a_core_with_anothers_text_begins_with_zeros() {
+    for (page, word) in [(TEXT_BYTES, 0), (IMAGE_BYTES - PAGE_SIZE, 511)] {
+        let mut world = world(&arguments());
+        poke(&mut world, page, word, 1);
+        let refused = start_shared(&mut world);
+        assert_eq!(refused, Err(SysError::InvalidArgument), "{page:#x}");
+        assert!(!started(&world), "{page:#x}");
+    }
+    let mut world = world(&arguments());
+    poke(&mut world, 0, 7, 1);
+    poke(&mut world, TEXT_BYTES - PAGE_SIZE, 511, 1);
+    assert_eq!(start_shared(&mut world), Ok(()));
+    // Nothing that is read past the caches is left in them.
+    let asked = world.core.machine.asked();
+    for page in (TEXT_BYTES..IMAGE_BYTES + PAGE_SIZE).step_by(4096) {
+        assert!(
+            asked.contains(&Asked::CleanInvalidate(AT + page)),
+            "{page:#x}"
+        );
+    }
+}
+
+/// What was looked at for one kind says nothing of the other: a start that didn't come to
+/// its end, in the middle of the pages or behind them, leaves no text that nobody compared.
+#[test]
+fn each_kind_of_text_is_checked_from_its_beginning() {
+    let mut world = world(&arguments());
+    poke(&mut world, 0, 0, 1);
+    // Somebody else has the kernel id: refused when all has been looked at.
+    let peers = world.core.machine.peers;
+    let home = Home {
+        base: PhysAddr(RAM),
+        bytes: PAGE_SIZE,
+    };
+    let entered = peers.enter(KernelId(3), Mpidr(SPINNING), home, Some(KernelId(0)));
+    assert_eq!(entered, Ok(()));
+    assert_eq!(start_shared(&mut world), Err(SysError::AlreadyBound));
+    peers.withdraw(KernelId(3), Mpidr(SPINNING));
+    assert_eq!(start(&mut world, CORE, 0), Err(SysError::InvalidArgument));
+    assert!(!started(&world));
+}
+
+#[test]
+fn a_text_is_shared_by_psci_alone_and_is_of_a_kind_that_there_is() {
+    let mut args = arguments();
+    args.mpidr = SPINNING;
+    let mut spinning = world(&args);
+    let shared = CoreText::Shared as u64;
+    for release in [0, RELEASE] {
+        let refused = start_with(&mut spinning, SPINNING, release, shared);
+        assert_eq!(refused, Err(SysError::InvalidArgument), "{release:#x}");
+    }
+    assert!(!started(&spinning));
+    let mut unknown = world(&arguments());
+    for text in [2, 1 << 32, u64::MAX] {
+        let refused = start_with(&mut unknown, CORE, 0, text);
+        assert_eq!(refused, Err(SysError::InvalidArgument), "{text}");
+    }
+    assert!(!started(&unknown));
 }
 
 /// Each says something else than what is started, or than anybody may be.

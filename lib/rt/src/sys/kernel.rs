@@ -3,7 +3,7 @@
 use capelin_abi::{
     CapRef, KernelId, Mpidr, PhysAddr, SysError, Ticket, VirtAddr,
     layout::slot,
-    syscall::{HAS_CRC32, Invocation, KernelCounter, KernelLeaf},
+    syscall::{CoreText, HAS_CRC32, Invocation, KernelCounter, KernelLeaf},
 };
 
 use super::invoke;
@@ -115,8 +115,8 @@ pub fn seal(kernel: CapRef, frame: CapRef) -> Result<(), SysError> {
     invoke(kernel, Invocation::Seal, &[frame.to_word()]).map(drop)
 }
 
-/// Starts a core from a CoreImage, by PSCI, or by its spin table's release address
-/// ([`Invocation::StartCore`]).
+/// Starts a core from a CoreImage, by PSCI, or by its spin table's release address, with a
+/// text of its own or this kernel's ([`Invocation::StartCore`]).
 ///
 /// # Errors
 /// What the kernel says.
@@ -125,9 +125,10 @@ pub fn start_core(
     image: CapRef,
     mpidr: Mpidr,
     release: Option<PhysAddr>,
+    text: CoreText,
 ) -> Result<(), SysError> {
     let release = release.map_or(0, |address| address.0);
-    let arguments = [image.to_word(), mpidr.0, release];
+    let arguments = [image.to_word(), mpidr.0, release, text as u64];
     invoke(kernel, Invocation::StartCore, &arguments).map(drop)
 }
 

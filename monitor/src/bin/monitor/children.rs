@@ -3,8 +3,9 @@
 //! For each child, all at the same time:
 //!
 //! 1. make the ring to it, and export a copy of its frame and its working memory;
-//! 2. make a frame of its home memory, fill it with a fresh copy of the CPU driver and the
-//!    arguments, and unmap it;
+//! 2. make a frame of its home memory, fill it with the arguments and, unless it is to run
+//!    our own kernel's text ([`PlannedCore::text`]), with a fresh copy of the CPU driver,
+//!    and unmap it;
 //! 3. *seal* it, so that user space can't touch it any more, and start the core;
 //! 4. wait for its hello, which is answered with the tree below it and that tree's
 //!    memory ([`crate::intermon_service`]). Then the child starts its own children.
@@ -19,6 +20,7 @@ use core::{future::Future, pin::Pin, time::Duration};
 use capelin_abi::{
     CapAddress, Mpidr, ObjectType, PhysAddr,
     boot::{PhysRegion, PsciArgs},
+    syscall::CoreText,
 };
 use capelin_archive::{BadChecksum, Module};
 use capelin_monitor::{
@@ -198,6 +200,7 @@ async fn attempt(node: &Rc<Node>, child: Child) -> Result<(), (Failure, Memories
         peer.image.reference(),
         Mpidr(core.mpidr),
         release,
+        core.text(node.home_node),
     );
     // The image is the child's for as long as it runs.
     let _ = peer.image.leak();
@@ -367,8 +370,10 @@ fn fill(
     {
         // Fresh frames are zero, so the gaps are.
         let mapped = SharedMapped::new(OwnedCap::copy_of(image.address())?, true)?;
-        let is_written = write(&mapped, 0, images.kernel)
-            && write(&mapped, images.layout.args_offset, args.as_bytes());
+        let is_written = match core.text(node.home_node) {
+            CoreText::Own => write(&mapped, 0, images.kernel),
+            CoreText::Shared => true,
+        } && write(&mapped, images.layout.args_offset, args.as_bytes());
         if !is_written {
             return Err(Error::Image(ImageError::TooLarge));
         }

@@ -79,10 +79,12 @@ pub(super) fn no_broadcast(context: &Context, name: &str) -> Result<Outcome> {
 }
 
 /// What one more core may add to the machine's whole boot, as the number of cores doubles: instructions of all kernels and
-/// programs together, and, at any number, pages of kernels' code that are executed.
-const MORE_A_CORE: u64 = 2_700_000;
+/// programs together.
+const MORE_A_CORE: u64 = 2_000_000;
 const MORE_A_DOUBLING: u64 = 60_000;
-const CODE_PAGES: u64 = 28;
+/// Pages of kernels' code that are executed where there are more cores than one, and not on that one: however many there
+/// are, on one node all run one text (`docs/065-core-start.md`).
+const MORE_CODE_PAGES: u64 = 6;
 
 /// What a machine of `cores` cores executes to the prompt and until it is off, less what one of a single core does, is
 /// shared by the other cores: no more a core than a constant and a part for each doubling.
@@ -105,22 +107,22 @@ pub(super) fn growth(context: &Context, name: &str, cores: u32) -> Result<Outcom
     let (one, many) = (totals(1)?, totals(cores)?);
     let others = u64::from(cores - 1);
     let instructions = many.0.saturating_sub(one.0) / others;
-    let pages = many.1.saturating_sub(one.1).div_ceil(others);
+    let pages = many.1.saturating_sub(one.1);
     let bound = MORE_A_CORE + MORE_A_DOUBLING * u64::from(cores.ilog2());
     println!(
-        "  each of {others} further cores: {instructions} instructions of {bound}, {pages} pages of code of {CODE_PAGES}"
+        "  each of {others} further cores: {instructions} instructions of {bound}; all: {pages} pages of code of {MORE_CODE_PAGES}"
     );
     if instructions > bound {
         failures.push(format!(
             "each further core adds {instructions} instructions, more than {bound}"
         ));
     }
-    if pages > CODE_PAGES {
+    if pages > MORE_CODE_PAGES {
         failures.push(format!(
-            "each further core executes {pages} pages of its kernel, more than {CODE_PAGES} (cpudriver/kernel.ld)"
+            "further cores execute {pages} more pages of kernels' code, more than {MORE_CODE_PAGES}"
         ));
     }
-    if one.0 == 0 || many.1 <= one.1 {
+    if one.0 == 0 || one.1 == 0 || many.0 <= one.0 {
         failures.push("nothing was counted".to_owned());
     }
     Ok(Outcome::of(failures))

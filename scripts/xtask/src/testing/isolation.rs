@@ -1,7 +1,8 @@
 //! I1 across cores: kernels share nothing.
 //!
 //! Every CPU driver's own map is read (`kmap`), and every CPU driver tries to read every other's memory (`probe`, whose
-//! load runs inside of that CPU driver). What two maps have in common may be doorbell pages and devices only.
+//! load runs inside of that CPU driver). What two maps have in common may be doorbell pages, devices, and what nobody
+//! writes: text and constants, which the cores of a node have in one place, and those of two nodes in two.
 
 use super::session::Session;
 use super::{Context, Outcome};
@@ -41,6 +42,7 @@ pub(super) fn run(context: &Context, name: &str, cores: u32, options: &str) -> R
 /// How many probes were made, and what was wrong.
 fn examine(session: &mut Session, cores: u32) -> Result<(usize, Vec<String>), String> {
     session.until_prompt()?;
+    let nodes: Vec<_> = session.ask("cores")?.lines().filter_map(node).collect();
     let mut maps = Vec::new();
     for core in 0..cores {
         let text = session.ask(&format!("kmap {core}"))?;
@@ -51,6 +53,7 @@ fn examine(session: &mut Session, cores: u32) -> Result<(usize, Vec<String>), St
         maps.push(map);
     }
     let mut failures = overlaps(&maps);
+    failures.extend(texts(&maps, &nodes));
     let mut probes = 0;
     for (by, _) in (0..cores).zip(&maps) {
         for (of, map) in (0..cores).zip(&maps) {
@@ -67,6 +70,14 @@ fn examine(session: &mut Session, cores: u32) -> Result<(usize, Vec<String>), St
                 }
                 probes += 1;
             }
+        }
+        // No kernel, not even the one in whose home memory it lies, reaches a text where it could write.
+        for text in maps.iter().filter_map(|map| text(map)) {
+            let answer = session.ask(&format!("probe {by} {text:#x}"))?;
+            if !answer.contains("faults") {
+                failures.push(format!("core {by} at the text {text:#x}: {answer}"));
+            }
+            probes += 1;
         }
     }
     Ok((probes, failures))
@@ -85,7 +96,9 @@ fn overlaps(maps: &[Vec<Leaf>]) -> Vec<String> {
             }
             for (other, theirs) in maps.iter().enumerate().filter(|(other, _)| *other != core) {
                 // A doorbell page of ours lies in our image, between leaves: theirs of it meets none of them.
-                if let Some(met) = theirs.iter().find(|their| leaf.meets(their)) {
+                let is_wrong =
+                    |their: &&Leaf| leaf.meets(their) && (leaf.writable || their.writable);
+                if let Some(met) = theirs.iter().find(is_wrong) {
                     failures.push(format!(
                         "core {core}'s {leaf:x?} is core {other}'s {met:x?}"
                     ));
@@ -94,6 +107,49 @@ fn overlaps(maps: &[Vec<Leaf>]) -> Vec<String> {
         }
     }
     failures
+}
+
+/// Where a map's text begins.
+fn text(map: &[Leaf]) -> Option<u64> {
+    map.iter()
+        .find(|leaf| leaf.executable)
+        .map(|leaf| leaf.start)
+}
+
+/// What is wrong with where texts lie: on each node all in one place, on two nodes in two (`nodes` says by
+/// core which it is on).
+fn texts(maps: &[Vec<Leaf>], nodes: &[u64]) -> Vec<String> {
+    if nodes.len() != maps.len() {
+        return vec![format!(
+            "{} of {} cores say which node they are on",
+            nodes.len(),
+            maps.len()
+        )];
+    }
+    let mut failures = Vec::new();
+    let at: Vec<_> = maps.iter().map(|map| text(map)).collect();
+    for (core, (text, node)) in at.iter().zip(nodes).enumerate() {
+        if text.is_none() {
+            failures.push(format!("core {core} shows no text"));
+        }
+        for (other, (its, its_node)) in at.iter().zip(nodes).enumerate().take(core) {
+            if (text == its) != (node == its_node) {
+                failures.push(format!(
+                    "cores {other} and {core}, on nodes {its_node} and {node}, have their texts at {its:x?} and {text:x?}"
+                ));
+            }
+        }
+    }
+    failures
+}
+
+/// The node in a core's line of `cores`.
+fn node(line: &str) -> Option<u64> {
+    let words: Vec<_> = line.split_whitespace().collect();
+    match words[..] {
+        [_, _, node, "running", ..] => node.parse().ok(),
+        _ => None,
+    }
 }
 
 /// A line of `kmap`: virtual and physical address, size, access.
@@ -128,6 +184,26 @@ mod tests {
     }
 
     #[test]
+    fn texts_are_shared_on_a_node_and_not_between_nodes() {
+        let at = |start: u64| map(&format!("0xffffffff80000000 {start:#x} 0x1b000 rx"));
+        let maps = [at(0x1000_0000), at(0x1000_0000), at(0x2000_0000)];
+        assert!(texts(&maps, &[0, 0, 1]).is_empty());
+        assert_eq!(texts(&maps, &[0, 0, 0]).len(), 2);
+        assert_eq!(texts(&maps, &[0, 1, 1]).len(), 2);
+        assert_eq!(texts(&maps, &[0, 0]).len(), 1);
+        assert_eq!(texts(&[map("0x0 0x0 0x1000 rw")], &[0]).len(), 1);
+    }
+
+    #[test]
+    fn nodes_of_cores() {
+        assert_eq!(
+            node("   7    0x7     1  running  2 MiB          4"),
+            Some(1)
+        );
+        assert_eq!(node("core  mpidr  node  state     home"), None);
+    }
+
+    #[test]
     fn lines_of_the_map() {
         let map = map(FIRST);
         assert_eq!(map.len(), 4);
@@ -144,6 +220,10 @@ mod tests {
         assert!(overlaps(&[map(FIRST), map(apart)]).is_empty());
         let within = "0xffff000050a45000 0x40b00000 0x1000 r";
         assert_eq!(overlaps(&[map(FIRST), map(within)]).len(), 2);
+        let text = "0xffffffff80000000 0x40a00000 0x1b000 rx";
+        assert!(overlaps(&[map(FIRST), map(text)]).is_empty());
+        let written = "0xffff000050a45000 0x40a00000 0x1000 rw";
+        assert_eq!(overlaps(&[map(FIRST), map(written)]).len(), 2);
         let device = "0xffff000050a45000 0x40b00000 0x1000 rw device";
         assert_eq!(overlaps(&[map(FIRST), map(device)]).len(), 1);
         let both = "0xffff000050a45000 0x50b00000 0x1000 rwx";

@@ -18,7 +18,7 @@ use zerocopy::FromZeros;
 
 use super::{
     Context, Frame, HOME, HOME_BYTES, Home, IMAGE_BYTES, IMAGE_WORD, LINEAR, PEERS_AT, RAM,
-    RAM_BYTES, Slots, TIMER, USER, USER_BYTES, segments,
+    RAM_BYTES, SHARED_ENTRY, Slots, TEXT_BYTES, TIMER, USER, USER_BYTES, segments,
 };
 
 thread_local! {
@@ -81,7 +81,10 @@ pub enum Asked {
     CleanInvalidate(u64),
     CleanInstructions(u64),
     PublishInstructions,
-    CpuOn(u64),
+    /// Entry and context.
+    CpuOn(u64, u64),
+    /// Of a spin table, with its entry.
+    Release(u64),
     AdoptHome(u64, u64),
     ReleaseHome(u64, u64),
     TrapFp(bool),
@@ -429,7 +432,7 @@ impl Machine for Host {
         entry: PhysAddr,
     ) -> Result<(), SysError> {
         self.foreign(page)?;
-        self.ask(Asked::CpuOn(entry.0));
+        self.ask(Asked::Release(entry.0));
         Ok(())
     }
 
@@ -455,6 +458,14 @@ impl Machine for Host {
 
     fn image_bytes(&self) -> u64 {
         IMAGE_BYTES
+    }
+
+    fn text_bytes(&self) -> u64 {
+        TEXT_BYTES
+    }
+
+    fn shared_entry(&self) -> PhysAddr {
+        PhysAddr(SHARED_ENTRY)
     }
 
     fn peers(&self) -> &'static PeerTable {
@@ -493,8 +504,8 @@ impl Machine for Host {
         self.adopted.retain(|&adopted| adopted != base.0);
     }
 
-    fn cpu_on(&mut self, target: Mpidr, entry: PhysAddr, _context: u64) -> Result<(), SysError> {
-        self.ask(Asked::CpuOn(entry.0));
+    fn cpu_on(&mut self, target: Mpidr, entry: PhysAddr, context: u64) -> Result<(), SysError> {
+        self.ask(Asked::CpuOn(entry.0, context));
         if target.0 == 0 {
             return Err(SysError::AlreadyBound);
         }
