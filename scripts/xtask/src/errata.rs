@@ -1,7 +1,7 @@
 //! Code sequences that a core gets wrong, looked for in what was linked.
 //!
 //! Cortex-A53 erratum 843419 (Arm EPM-048406): `ADRP` in one of the last two words of a
-//! 4 KiB page, then a load or store, perhaps one more instruction that isn't a branch,
+//! 4 KiB page, then a load or store other than a load of a pair, perhaps one more instruction that isn't a branch,
 //! then a load or store with unsigned offset from `ADRP`'s register: the address may be
 //! wrong. The linker breaks the sequence when it is told to
 //! (`--fix-cortex-a53-843419`, in `.cargo/config.toml` for all targets); this is the
@@ -24,7 +24,8 @@ pub(crate) fn erratum_843419(text: &[u8], start: u64) -> Option<u64> {
         let uses_base = |word: u32| uses_unsigned_offset(word) && word >> 5 & 0x1f == base;
         let ends = uses_base(first[2])
             || (!is_branch(first[2]) && words.get(at + 3).is_some_and(|&word| uses_base(word)));
-        let between = is_load_or_store(first[1]) && !writes(first[1], base);
+        let between =
+            is_load_or_store(first[1]) && !is_load_of_pair(first[1]) && !writes(first[1], base);
         (is_at_end && between && ends).then_some(address)
     })
 }
@@ -37,6 +38,12 @@ fn adrp_register(word: u32) -> Option<u32> {
 /// Loads and stores (Arm ARM C4.1: op0 is x1x0).
 fn is_load_or_store(word: u32) -> bool {
     word & 0x0a00_0000 == 0x0800_0000
+}
+
+/// `LDP`, `LDPSW` and `LDNP`, of general or vector registers (Arm ARM C4.1: op0 is x010),
+/// which the linker leaves alone as well.
+fn is_load_of_pair(word: u32) -> bool {
+    word & 0x3a00_0000 == 0x2800_0000 && word & 1 << 22 != 0
 }
 
 /// Load or store of one register with an unsigned immediate offset.
@@ -97,5 +104,13 @@ mod tests {
         );
         assert!(!found(0xff8, &[ADRP, LDR, LDR, LDR]));
         assert!(!found(0xff8, &[ADRP, 0xf940_0040, USE]));
+        // ldp x9, x10, [sp, #0x20]; ldnp x9, x10, [sp]; ldp d0, d1, [sp]
+        for pair in [0xa942_2be9, 0xa840_2be9, 0x6d40_07e0] {
+            assert!(!found(0xff8, &[ADRP, pair, USE]), "{pair:#x}");
+        }
+        // stp x9, x10, [sp, #0x20]; stnp x9, x10, [sp]
+        for pair in [0xa902_2be9, 0xa800_2be9] {
+            assert!(found(0xff8, &[ADRP, pair, USE]), "{pair:#x}");
+        }
     }
 }
