@@ -34,6 +34,7 @@ pub mod mmio;
 pub mod operation;
 pub mod rights;
 pub mod syscall;
+mod table_name;
 pub mod ticket;
 
 pub use address::{CapAddress, CapRef, KernelId, Level, Mpidr, PhysAddr, VirtAddr};

@@ -1,6 +1,7 @@
 //! The word that names an operation between kernels.
 
 use crate::KernelId;
+use crate::table_name::TableName;
 
 /// Names an operation that holds something in a kernel: a lock, or a revoke that several
 /// kernels have a part in. Its kernel gives it out, and no two operations have the same.
@@ -18,33 +19,25 @@ impl OperationId {
     /// The operation in `place` of `kernel`, the `number`th that it begins.
     #[must_use]
     pub const fn new(kernel: KernelId, place: u16, number: u32) -> Self {
-        Self(kernel.0 as u64 | (place as u64) << 16 | (number as u64) << 32)
+        Self(TableName::new(kernel, place, number).0)
     }
 
     /// The kernel that began it. It may be one that can't exist.
     #[must_use]
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the field is cut out on purpose"
-    )]
     pub const fn kernel(self) -> KernelId {
-        KernelId(self.0 as u16)
+        TableName(self.0).kernel()
     }
 
     /// Its place among those of its kernel. There may be no such.
     #[must_use]
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the field is cut out on purpose"
-    )]
     pub const fn place(self) -> u16 {
-        (self.0 >> 16) as u16
+        TableName(self.0).place()
     }
 
     /// How many its kernel had begun.
     #[must_use]
     pub const fn number(self) -> u32 {
-        (self.0 >> 32) as u32
+        TableName(self.0).number()
     }
 }
 

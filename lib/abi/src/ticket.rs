@@ -1,6 +1,7 @@
 //! The word that user space carries when a capability goes to another kernel.
 
 use crate::KernelId;
+use crate::table_name::TableName;
 
 /// Says which offer of which kernel is meant: what it is, only the kernels know.
 ///
@@ -13,51 +14,47 @@ use crate::KernelId;
 /// Whoever makes one up can at most name an offer that is made to his own kernel,
 /// which any holder of its Kernel capability may take.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-pub struct Ticket(u64);
+pub struct Ticket(TableName);
 
 impl Ticket {
     /// The ticket for `entry` of `kernel`'s outbox in its use `nonce`.
     #[must_use]
     pub const fn new(kernel: KernelId, entry: u16, nonce: u32) -> Self {
-        Self(kernel.0 as u64 | (entry as u64) << 16 | (nonce as u64) << 32)
+        Self(TableName::new(kernel, entry, nonce))
     }
 
     /// From a word that user space gave; `None` for 0.
     #[must_use]
     pub const fn from_word(word: u64) -> Option<Self> {
-        if word == 0 { None } else { Some(Self(word)) }
+        if word == 0 {
+            None
+        } else {
+            Some(Self(TableName(word)))
+        }
     }
 
     /// As a word.
     #[must_use]
     pub const fn to_word(self) -> u64 {
-        self.0
+        self.0.0
     }
 
     /// The kernel that offers. It may be one that can't exist.
     #[must_use]
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the field is cut out on purpose"
-    )]
     pub const fn kernel(self) -> KernelId {
-        KernelId(self.0 as u16)
+        self.0.kernel()
     }
 
     /// The number of the entry. There may be none.
     #[must_use]
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the field is cut out on purpose"
-    )]
     pub const fn entry(self) -> u16 {
-        (self.0 >> 16) as u16
+        self.0.place()
     }
 
     /// The entry's use.
     #[must_use]
     pub const fn nonce(self) -> u32 {
-        (self.0 >> 32) as u32
+        self.0.number()
     }
 }
 
