@@ -201,7 +201,10 @@ impl<M: Machine> Effects for KernelEffects<'_, M> {
     }
 
     fn unbind_irq(&mut self, destination: &Slot) {
-        let intid = u32::try_from(destination.base()).unwrap_or(0);
+        let Ok(intid) = u32::try_from(destination.base()) else {
+            // No interrupt has such a number, so none is bound; 0 would be every free entry.
+            return;
+        };
         for irq in self.kcb.irqs.iter_mut().filter(|irq| irq.intid == intid) {
             self.machine.disable_interrupt(irq.intid);
             // The room that was kept for it is the endpoint's again.

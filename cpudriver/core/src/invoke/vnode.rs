@@ -451,8 +451,8 @@ pub(crate) fn protect<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<
         flags,
     )?;
     let (first, count) = (usize::from(data.first_entry), u64::from(data.entries));
-    let old = core.objects.vnode(data.table).entries.get(first).copied();
-    let capelin_vspace::Entry::Leaf(base, old) = Descriptor(old.unwrap_or(0)).decode(level) else {
+    let old = core.objects.vnode(data.table).entries[first & 511];
+    let capelin_vspace::Entry::Leaf(base, old) = Descriptor(old).decode(level) else {
         // The mapping isn't ready yet.
         return Err(SysError::Locked);
     };
@@ -485,8 +485,8 @@ pub(crate) fn protect<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<
 fn change<M: Machine>(core: &mut Core<M>, data: MappingData, permissions: Permissions) {
     let (first, level) = (usize::from(data.first_entry), level_of(data));
     for index in first..first + usize::from(data.entries) {
-        let entry = core.objects.vnode(data.table).entries.get(index).copied();
-        let changed = Descriptor(entry.unwrap_or(0)).with_permissions(permissions);
+        let entry = core.objects.vnode(data.table).entries[index & 511];
+        let changed = Descriptor(entry).with_permissions(permissions);
         core.objects.write_entry(data.table, index, changed.0);
     }
     let start = core.objects.vnode(data.table).first_address;
