@@ -16,6 +16,7 @@ use crate::effects;
 use crate::exit::{current_context, save_thread_pointer};
 use crate::interrupts;
 use crate::lifecycle::end;
+use crate::local_revoke;
 use crate::machine::{Machine, Objects};
 use crate::scheduler::{NEVER, Nodes};
 use crate::state::Core;
@@ -164,7 +165,7 @@ fn run_next_or<M: Machine>(core: &mut Core<M>, mut now: u64, last: Option<DcbRef
             continue;
         }
         core.show_log();
-        if !effects::drain(core) {
+        if !effects::drain(core) && !local_revoke::finish(core) {
             program_idle_timer(core, now);
             core.machine.wait_for_interrupt();
         }

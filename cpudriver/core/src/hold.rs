@@ -1,7 +1,7 @@
 //! Ends of what operations between kernels hold here, and locks.
 
 use capelin_abi::{OperationId, SysError};
-use capelin_cap::SlotIndex;
+use capelin_cap::{End, SlotIndex};
 use capelin_peers::board::Phase;
 
 use crate::dcb::DcbRef;
@@ -57,6 +57,13 @@ pub(crate) fn end<M: Machine>(core: &mut Core<M>, id: OperationId) {
     core.kcb.operations.end(id);
 }
 
+/// Ends a revoke of this kernel's alone.
+pub(crate) fn end_local<M: Machine>(core: &mut Core<M>, id: OperationId, how: End) {
+    // It is there, if its place is.
+    let _ = core.caps().end_revoke(id, how);
+    core.kcb.operations.end(id);
+}
+
 /// Ends what was held for dispatchers that are gone: locks, and revokes for which nothing
 /// has been swept. What has been committed stays, for whoever goes on with it.
 pub(crate) fn end_for_those_gone<M: Machine>(core: &mut Core<M>) {
@@ -68,6 +75,7 @@ pub(crate) fn end_for_those_gone<M: Machine>(core: &mut Core<M>) {
             // It is there: only its end takes it away.
             (Role::Lock, _) => drop(unlock(core, orphan.id)),
             (Role::Revoke, Stage::Begun | Stage::Closing) => give_up(core, orphan.id),
+            (Role::LocalRevoke, _) => end_local(core, orphan.id, End::GivenUp),
             (Role::Revoke | Role::Part | Role::Free, _) => {}
         }
     }

@@ -18,7 +18,7 @@
 //! | [`handover`], [`hold`] | capabilities between kernels, and what is held for that |
 //! | [`delivery`], [`doorbell`], [`bound_irq`] | what comes for a dispatcher, and wakes it |
 //! | [`effects`] | what goes with a capability |
-//! | [`revocation`] | revokes that other kernels have a part in |
+//! | [`local_revoke`], [`revocation`] | unfinished revokes, and those that other kernels have a part in |
 //! | [`interrupts`] | taking them |
 //! | [`address_space`], [`upcall`], [`lifecycle`] | entering a dispatcher, and ending it |
 //! | [`dispatch`] | who is entered next |
@@ -53,6 +53,7 @@ pub mod interrupts;
 pub mod invoke;
 pub mod kcb;
 pub mod lifecycle;
+pub mod local_revoke;
 pub mod log;
 pub mod machine;
 pub mod mapping;

@@ -1,12 +1,15 @@
-//! Operations between kernels that hold something here: which there are, and for whom.
+//! Operations that hold something here: which there are, and for whom.
 //!
 //! What is held stands in the mapping database (`capelin_cap::hold`), by the operation's
 //! id. This table gives the ids out, and knows whose each is: when the dispatcher that
 //! began an operation ends, nobody would ever end its lock. As many places as the
-//! database has holds, so that an operation with a place has one.
+//! database has holds, so that an operation with a place has one: those between kernels
+//! first, then those of unfinished revokes of this kernel's alone.
+
+use core::ops::Range;
 
 use capelin_abi::{KernelId, OperationId, SysError};
-use capelin_cap::HOLDS;
+use capelin_cap::{HOLDS, LOCAL_REVOKES, SlotIndex};
 
 use crate::dcb::DcbRef;
 use crate::narrow::{index, low16};
@@ -23,6 +26,8 @@ pub enum Role {
     Revoke = 2,
     /// It is another kernel's revoke, in which this one has a part.
     Part = 3,
+    /// It is an unfinished revoke of this kernel's alone.
+    LocalRevoke = 4,
 }
 
 /// How far an operation is.
@@ -57,6 +62,9 @@ pub struct Operation {
     pub next: u16,
 }
 
+/// How many operations there can be.
+const PLACES: usize = HOLDS + LOCAL_REVOKES;
+
 /// The table; part of [`crate::kcb::Kcb`].
 #[repr(C)]
 pub struct Operations {
@@ -64,9 +72,24 @@ pub struct Operations {
     begun: u32,
     /// How many there are.
     count: u32,
+    /// How many of them are local revokes.
+    local: u32,
     /// Whether the owner of one is gone, and it isn't ended yet.
     has_orphans: bool,
-    places: [Operation; HOLDS],
+    places: [Operation; PLACES],
+    /// The capabilities that the local revokes in the last places are of, which stay.
+    kept: [SlotIndex; LOCAL_REVOKES],
+}
+
+/// A revoke of this kernel's alone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LocalRevoke {
+    /// Its name.
+    pub id: OperationId,
+    /// Whose it is.
+    pub owner: Option<DcbRef>,
+    /// The capability that is revoked, which stays.
+    pub keep: SlotIndex,
 }
 
 impl Operation {
@@ -86,8 +109,10 @@ impl Operations {
         Self {
             begun: 0,
             count: 0,
+            local: 0,
             has_orphans: false,
-            places: [Operation::FREE; HOLDS],
+            places: [Operation::FREE; PLACES],
+            kept: [SlotIndex::NONE; LOCAL_REVOKES],
         }
     }
 
@@ -101,17 +126,55 @@ impl Operations {
         role: Role,
         owner: DcbRef,
     ) -> Result<OperationId, SysError> {
-        let place = self.free()?;
-        self.begun = self.begun.checked_add(1).unwrap_or(1);
-        let id = OperationId::new(own, low16(place as u64), self.begun);
-        self.places[place] = Operation {
-            id,
+        let place = self.free(0..HOLDS)?;
+        let operation = Operation {
             owner: Some(owner),
             role,
             ..Operation::FREE
         };
+        Ok(self.begin_at(place, own, operation))
+    }
+
+    /// Gives `owner` a place and an id for a local revoke of the capability in `keep`.
+    ///
+    /// # Errors
+    /// `NoResources` while there is no place.
+    pub(crate) fn begin_local(
+        &mut self,
+        own: KernelId,
+        keep: SlotIndex,
+        owner: DcbRef,
+    ) -> Result<OperationId, SysError> {
+        let place = self.free(HOLDS..PLACES)?;
+        self.kept[place - HOLDS] = keep;
+        self.local += 1;
+        let operation = Operation {
+            owner: Some(owner),
+            role: Role::LocalRevoke,
+            ..Operation::FREE
+        };
+        Ok(self.begin_at(place, own, operation))
+    }
+
+    fn begin_at(&mut self, place: usize, own: KernelId, operation: Operation) -> OperationId {
+        self.begun = self.begun.checked_add(1).unwrap_or(1);
+        let id = OperationId::new(own, low16(place as u64), self.begun);
+        self.places[place] = Operation { id, ..operation };
         self.count += 1;
-        Ok(id)
+        id
+    }
+
+    /// Whether there is any local revoke.
+    #[inline]
+    pub(crate) const fn has_local(&self) -> bool {
+        self.local != 0
+    }
+
+    /// The local revokes.
+    pub(crate) fn local(&self) -> impl Iterator<Item = LocalRevoke> {
+        let all = self.places.iter().skip(HOLDS).zip(self.kept);
+        let all = all.filter(|(one, _)| one.role == Role::LocalRevoke);
+        all.map(|(&Operation { id, owner, .. }, keep)| LocalRevoke { id, owner, keep })
     }
 
     /// Gives another kernel's revoke `id` a place here.
@@ -119,7 +182,7 @@ impl Operations {
     /// # Errors
     /// `NoResources` while there is no place.
     pub(crate) fn join(&mut self, id: OperationId) -> Result<(), SysError> {
-        let place = self.free()?;
+        let place = self.free(0..HOLDS)?;
         self.places[place] = Operation {
             id,
             role: Role::Part,
@@ -129,8 +192,8 @@ impl Operations {
         Ok(())
     }
 
-    fn free(&self) -> Result<usize, SysError> {
-        let free = self.places.iter().position(|one| one.role == Role::Free);
+    fn free(&self, mut places: Range<usize>) -> Result<usize, SysError> {
+        let free = places.find(|&place| self.places[place].role == Role::Free);
         free.ok_or(SysError::NoResources)
     }
 
@@ -159,10 +222,10 @@ impl Operations {
     }
 
     /// The ids of all parts in others' revokes, zero for other places.
-    pub(crate) fn parts(&self) -> [OperationId; HOLDS] {
+    pub(crate) fn parts(&self) -> [OperationId; PLACES] {
         self.places.map(|one| match one.role {
             Role::Part => one.id,
-            Role::Free | Role::Lock | Role::Revoke => OperationId(0),
+            Role::Free | Role::Lock | Role::Revoke | Role::LocalRevoke => OperationId(0),
         })
     }
 
@@ -207,6 +270,7 @@ impl Operations {
     /// Gives the place of `id` back.
     pub fn end(&mut self, id: OperationId) {
         if let Some(place) = self.places.iter_mut().find(|one| one.id == id) {
+            self.local -= u32::from(place.role == Role::LocalRevoke);
             *place = Operation::FREE;
             self.count -= 1;
         }
@@ -229,7 +293,7 @@ impl Operations {
     }
 
     /// Those whose owners are gone, if any of them went since this was last asked.
-    pub(crate) fn take_orphans(&mut self) -> Option<[Operation; HOLDS]> {
+    pub(crate) fn take_orphans(&mut self) -> Option<[Operation; PLACES]> {
         core::mem::take(&mut self.has_orphans).then(|| {
             self.places.map(|one| match one.owner {
                 Some(_) => Operation::FREE,

@@ -120,7 +120,10 @@ numbered! {
         Retype = 3,
         /// L1CNode: delete. x1: target.
         Delete = 4,
-        /// L1CNode: delete all copies and descendants. x1: target.
+        /// L1CNode: delete all copies and descendants. x1: target. Until it is over, what it
+        /// is about can't be used ([`crate::SysError::Dying`]), nor deleted one by one
+        /// ([`crate::SysError::Locked`]). Of what lies in the range of another revoke that is
+        /// under way, it is over when that is.
         Revoke = 5,
         /// L1CNode: identify a slot of that CSpace, as [`Invocation::Identify`].
         /// x1: target. An empty slot has type Null and is no error.

@@ -1,19 +1,21 @@
 //! Holds: objects that an operation between kernels has locked, and ranges that are
-//! marked to be revoked.
+//! marked to be revoked, by such an operation or by this kernel alone.
 //!
 //! A lock or mark is about an object, not about a slot: whatever capability names the
 //! object, or lies in a marked range, is asked about here by every use, import and
 //! export. So no copy is a way round it, and a capability that arrives while its range
 //! is marked is refused. Nothing is walked to set one. The table is small and lies in
 //! the kernel control block; when it is empty, which is nearly always, asking is one
-//! comparison. A monitor that finds it full waits before it begins.
+//! comparison. A monitor that finds it full waits before it begins; a local revoke has
+//! places of its own, so that neither keeps the other out.
 
 use core::cmp::Ordering;
+use core::ops::Range;
 
 pub use capelin_abi::OperationId;
 use capelin_abi::{KernelId, ObjectType, Rights, SysError};
 
-use crate::key::{ADDRESS_BITS, ADDRESS_MASK, compare_objects, is_same, space_of};
+use crate::key::{ADDRESS_BITS, ADDRESS_MASK, badge_of, compare_objects, is_same, space_of};
 use crate::record::CapRecord;
 use crate::slot::{Capability, Slot};
 
@@ -49,13 +51,18 @@ impl Object {
 
     /// A slot in the place that a capability to it would have.
     pub(crate) fn probe(&self) -> Slot {
+        self.probe_with(0)
+    }
+
+    /// The same, with a badge.
+    fn probe_with(&self, badge: u64) -> Slot {
         let Self { kind, base, size } = *self;
         let capability = Capability {
             kind,
             rights: Rights::empty(),
             base: base & ADDRESS_MASK,
             size,
-            data: [0; 2],
+            data: [badge, 0],
         };
         Slot::holding(&capability, KernelId(0))
     }
@@ -84,9 +91,18 @@ pub enum End {
     Complete,
 }
 
+/// One hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Hold {
+    entry: Entry,
+    /// Of a local revoke: that of the capabilities that go; 0: all of the object.
+    badge: u64,
+}
+
+/// A hold in the table, without the badge, which few have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]
-struct Hold {
+struct Entry {
     operation: OperationId,
     /// Tagged with the space, as in slots.
     base: u64,
@@ -96,33 +112,77 @@ struct Hold {
 }
 
 /// A mark that is out of the table while its sweep does a step.
-pub(crate) struct Lifted(Hold);
+pub(crate) struct Lifted {
+    hold: Hold,
+    place: usize,
+}
 
-/// How many there can be at a time.
+/// How a mark stands among the others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// It holds its range.
+    Holds,
+    /// It lies in that of this operation, which holds it.
+    Within(OperationId),
+    /// Another, in whose range it lay, has removed all in it.
+    Answered,
+}
+
+/// How many operations between kernels can hold something at a time.
 pub const HOLDS: usize = 16;
+/// How many revokes of this kernel's alone can be unfinished and hold others back.
+pub const LOCAL_REVOKES: usize = 3;
+/// Places in the table: those of operations between kernels come first.
+const PLACES: usize = HOLDS + LOCAL_REVOKES;
 
 /// The table; part of [`crate::Mdb`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]
 pub(crate) struct Holds {
     count: u32,
-    entries: [Option<Hold>; HOLDS],
+    entries: [Option<Entry>; PLACES],
+    /// Of those in the last places.
+    badges: [u64; LOCAL_REVOKES],
 }
 
 impl Hold {
-    fn probe(&self) -> Slot {
-        let base = self.base & ADDRESS_MASK;
-        let (kind, size) = (self.object, self.size);
-        Object { kind, base, size }.probe()
+    fn of(operation: OperationId, object: &Slot, kind: Kind) -> Self {
+        let entry = Entry {
+            operation,
+            base: object.base() | space_of(object.kind()) << ADDRESS_BITS,
+            size: object.size(),
+            object: object.kind(),
+            kind,
+        };
+        Self { entry, badge: 0 }
     }
 
-    /// Whether `slot` names the object, or for a mark, something made of it.
+    const fn kind(&self) -> Kind {
+        self.entry.kind
+    }
+
+    const fn operation(&self) -> OperationId {
+        self.entry.operation
+    }
+
+    fn probe(&self) -> Slot {
+        let base = self.entry.base & ADDRESS_MASK;
+        let (kind, size) = (self.entry.object, self.entry.size);
+        Object { kind, base, size }.probe_with(self.badge)
+    }
+
+    /// Whether `slot` is held: it names the object, or for a mark, something made of it.
     fn covers(&self, slot: &Slot) -> bool {
-        match self.kind {
+        match self.kind() {
             Kind::Lock => is_same(&self.probe(), slot),
-            Kind::Mark => is_of(&self.probe(), slot),
+            Kind::Mark => self.contains(slot),
             Kind::Absorbed | Kind::Answered => false,
         }
+    }
+
+    /// Whether `slot` names the object, with the badge, or something made of it.
+    fn contains(&self, slot: &Slot) -> bool {
+        is_of(&self.probe(), slot) && (self.badge == 0 || badge_of(slot) == self.badge)
     }
 }
 
@@ -137,7 +197,51 @@ impl Holds {
     pub(crate) const fn new() -> Self {
         Self {
             count: 0,
-            entries: [None; HOLDS],
+            entries: [None; PLACES],
+            badges: [0; LOCAL_REVOKES],
+        }
+    }
+
+    /// That in a place.
+    fn get(&self, place: usize) -> Option<Hold> {
+        let entry = (*self.entries.get(place)?)?;
+        let local = place.checked_sub(HOLDS);
+        let badge = local.and_then(|at| self.badges.get(at).copied());
+        let badge = badge.unwrap_or_default();
+        Some(Hold { entry, badge })
+    }
+
+    /// All of them, with their places.
+    fn all(&self) -> impl Iterator<Item = (usize, Hold)> + Clone {
+        (0..PLACES).filter_map(|place| Some((place, self.get(place)?)))
+    }
+
+    /// That of `operation`, with its place.
+    fn find(&self, operation: OperationId) -> Option<(usize, Hold)> {
+        self.all().find(|(_, hold)| hold.operation() == operation)
+    }
+
+    fn put(&mut self, place: usize, hold: Hold) {
+        if let Some(entry) = self.entries.get_mut(place) {
+            *entry = Some(hold.entry);
+            self.count += 1;
+        }
+        let badge = place.checked_sub(HOLDS);
+        if let Some(badge) = badge.and_then(|at| self.badges.get_mut(at)) {
+            *badge = hold.badge;
+        }
+    }
+
+    fn take(&mut self, place: usize) {
+        if let Some(entry) = self.entries.get_mut(place) {
+            *entry = None;
+            self.count -= 1;
+        }
+    }
+
+    fn set_kind(&mut self, place: usize, kind: Kind) {
+        if let Some(Some(entry)) = self.entries.get_mut(place) {
+            entry.kind = kind;
         }
     }
 
@@ -163,9 +267,9 @@ impl Holds {
     #[inline(never)]
     fn look(&self, slot: &Slot) -> Result<(), SysError> {
         let mut result = Ok(());
-        for hold in self.entries.iter().flatten() {
+        for (_, hold) in self.all() {
             if hold.covers(slot) {
-                match hold.kind {
+                match hold.kind() {
                     Kind::Mark => return Err(SysError::Dying),
                     Kind::Lock | Kind::Absorbed | Kind::Answered => result = Err(SysError::Locked),
                 }
@@ -181,7 +285,7 @@ impl Holds {
     /// `NoResources` when the table is full.
     pub(crate) fn lock(&mut self, operation: OperationId, object: &Slot) -> Result<(), SysError> {
         self.check(object)?;
-        self.add(operation, object, Kind::Lock)
+        self.add(Hold::of(operation, object, Kind::Lock), 0..HOLDS)
     }
 
     /// Notes that `operation` has marked `object` and all in its range. Marks within it
@@ -191,42 +295,60 @@ impl Holds {
     /// As [`Self::lock`], and `Locked` for a locked object in the range.
     pub(crate) fn mark(&mut self, operation: OperationId, object: &Slot) -> Result<(), SysError> {
         self.check(object)?;
-        let mark = Self::hold(operation, object, Kind::Mark);
-        let locks = self.entries.iter().flatten();
-        if locks
-            .filter(|hold| hold.kind == Kind::Lock)
-            .any(|lock| mark.covers(&lock.probe()))
-        {
+        self.enter(Hold::of(operation, object, Kind::Mark), 0..HOLDS)
+    }
+
+    /// The same for a revoke of this kernel's alone, of the capability `slot`: of those to
+    /// the object, only those with its badge, if it has one. Where the range lies in one
+    /// that is marked, this mark is absorbed at once.
+    ///
+    /// # Errors
+    /// `Locked` for a locked object in the range; `NoResources` when all places of such are
+    /// taken.
+    pub(crate) fn mark_or_join(
+        &mut self,
+        operation: OperationId,
+        slot: &Slot,
+    ) -> Result<(), SysError> {
+        let kind = match self.check(slot) {
+            Ok(()) => Kind::Mark,
+            Err(SysError::Dying) => Kind::Absorbed,
+            Err(error) => return Err(error),
+        };
+        let hold = Hold {
+            badge: badge_of(slot),
+            ..Hold::of(operation, slot, kind)
+        };
+        self.enter(hold, HOLDS..PLACES)
+    }
+
+    /// Adds a mark, and absorbs those in its range.
+    fn enter(&mut self, mark: Hold, places: Range<usize>) -> Result<(), SysError> {
+        let is_lock = |hold: &Hold| hold.kind() == Kind::Lock && mark.contains(&hold.probe());
+        if self.all().any(|(_, hold)| is_lock(&hold)) {
             return Err(SysError::Locked);
         }
-        self.add(operation, object, Kind::Mark)?;
-        for hold in self.entries.iter_mut().flatten() {
-            let is_mark = hold.kind != Kind::Answered && hold.operation != operation;
-            if is_mark && mark.covers(&hold.probe()) {
-                hold.kind = Kind::Absorbed;
+        self.add(mark, places)?;
+        for place in 0..PLACES {
+            let is_absorbed = |hold: Hold| {
+                hold.kind() == Kind::Mark
+                    && hold.operation() != mark.operation()
+                    && mark.covers(&hold.probe())
+            };
+            if self.get(place).is_some_and(is_absorbed) {
+                self.set_kind(place, Kind::Absorbed);
             }
         }
         Ok(())
     }
 
-    fn hold(operation: OperationId, object: &Slot, kind: Kind) -> Hold {
-        Hold {
-            operation,
-            base: object.base() | space_of(object.kind()) << ADDRESS_BITS,
-            size: object.size(),
-            object: object.kind(),
-            kind,
-        }
-    }
-
-    fn add(&mut self, operation: OperationId, object: &Slot, kind: Kind) -> Result<(), SysError> {
-        let held = self.entries.iter().flatten();
-        if held.clone().any(|hold| hold.operation == operation) {
+    fn add(&mut self, new: Hold, mut places: Range<usize>) -> Result<(), SysError> {
+        if self.find(new.operation()).is_some() {
             return Err(SysError::InvalidArgument);
         }
-        let free = self.entries.iter_mut().find(|entry| entry.is_none());
-        *free.ok_or(SysError::NoResources)? = Some(Self::hold(operation, object, kind));
-        self.count += 1;
+        let is_free = |&place: &usize| self.entries.get(place) == Some(&None);
+        let free = places.find(is_free).ok_or(SysError::NoResources)?;
+        self.put(free, new);
         Ok(())
     }
 
@@ -248,8 +370,8 @@ impl Holds {
     #[inline(never)]
     fn look_for_marks(&self, start: u64, end: u64) -> Result<(), SysError> {
         let mut marks = self.entries.iter().flatten();
-        let overlaps = |hold: &Hold| {
-            hold.kind == Kind::Mark && hold.base < end && start < hold.base + hold.size
+        let overlaps = |entry: &Entry| {
+            entry.kind == Kind::Mark && entry.base < end && start < entry.base + entry.size
         };
         if marks.any(overlaps) {
             return Err(SysError::Dying);
@@ -262,25 +384,40 @@ impl Holds {
     /// # Errors
     /// `InvalidArgument` when it has marked nothing; `Dying` when its mark is absorbed.
     pub(crate) fn lift(&mut self, operation: OperationId) -> Result<(Lifted, Slot), SysError> {
-        let of = |entry: &&mut Option<Hold>| entry.is_some_and(|hold| hold.operation == operation);
-        let entry = self.entries.iter_mut().find(of);
-        let entry = entry.ok_or(SysError::InvalidArgument)?;
-        match *entry {
-            Some(hold) if hold.kind == Kind::Mark => {
-                *entry = None;
-                self.count -= 1;
-                Ok((Lifted(hold), hold.probe()))
+        let (place, hold) = self.find(operation).ok_or(SysError::InvalidArgument)?;
+        match hold.kind() {
+            Kind::Mark => {
+                self.take(place);
+                Ok((Lifted { hold, place }, hold.probe()))
             }
-            Some(hold) if hold.kind == Kind::Absorbed => Err(SysError::Dying),
-            _ => Err(SysError::InvalidArgument),
+            Kind::Absorbed => Err(SysError::Dying),
+            Kind::Lock | Kind::Answered => Err(SysError::InvalidArgument),
         }
     }
 
-    /// Puts back what was lifted.
+    /// Puts back what was lifted. Nothing has been entered meanwhile.
     pub(crate) fn put_back(&mut self, lifted: Lifted) {
-        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.is_none()) {
-            *entry = Some(lifted.0);
-            self.count += 1;
+        self.put(lifted.place, lifted.hold);
+    }
+
+    /// How the mark of `operation` stands among the others.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when it has marked nothing.
+    pub(crate) fn standing(&self, operation: OperationId) -> Result<Standing, SysError> {
+        let (_, mark) = self.find(operation).ok_or(SysError::InvalidArgument)?;
+        match mark.kind() {
+            Kind::Lock => Err(SysError::InvalidArgument),
+            Kind::Mark => Ok(Standing::Holds),
+            Kind::Answered => Ok(Standing::Answered),
+            Kind::Absorbed => {
+                let is_around =
+                    |hold: &Hold| hold.kind() == Kind::Mark && hold.covers(&mark.probe());
+                let around = self.all().find(|(_, hold)| is_around(hold));
+                // There is one: see `release`.
+                let (_, around) = around.ok_or(SysError::InvalidArgument)?;
+                Ok(Standing::Within(around.operation()))
+            }
         }
     }
 
@@ -289,56 +426,67 @@ impl Holds {
     /// # Errors
     /// `InvalidArgument` when it holds none.
     pub(crate) fn object(&self, operation: OperationId) -> Result<Slot, SysError> {
-        let of = |hold: &&Hold| hold.operation == operation;
-        let hold = self.entries.iter().flatten().find(of);
-        hold.map(Hold::probe).ok_or(SysError::InvalidArgument)
+        let (_, hold) = self.find(operation).ok_or(SysError::InvalidArgument)?;
+        Ok(hold.probe())
     }
 
     /// The object that `operation` has marked: [`crate::Mdb::marked_object`].
     pub(crate) fn marked_object(&self, operation: OperationId) -> Result<Object, SysError> {
-        let of = |hold: &&Hold| hold.operation == operation;
-        match self.entries.iter().flatten().find(of) {
-            Some(hold) if hold.kind == Kind::Absorbed => Err(SysError::Dying),
-            Some(hold) if hold.kind != Kind::Lock => Ok(Object::of(&hold.probe())),
+        match self.find(operation) {
+            Some((_, hold)) if hold.kind() == Kind::Absorbed => Err(SysError::Dying),
+            Some((_, hold)) if hold.kind() != Kind::Lock => Ok(Object::of(&hold.probe())),
             _ => Err(SysError::NoSuchOperation),
         }
     }
 
     /// Whether another operation has done all that `operation` was to do.
     pub(crate) fn is_answered(&self, operation: OperationId) -> bool {
-        let answered = |hold: &Hold| hold.operation == operation && hold.kind == Kind::Answered;
-        self.entries.iter().flatten().any(answered)
+        let found = self.find(operation);
+        found.is_some_and(|(_, hold)| hold.kind() == Kind::Answered)
     }
 
-    /// Ends the hold of `operation`. Marks that lay in it and in no other hold again, if
-    /// it was given up; or there is nothing left for them to do.
+    /// Ends the hold of `operation`. Marks that lay in it, and in no other, hold again if it
+    /// was given up, the outermost for those within; or there is nothing left for them to do.
+    /// So what is absorbed always lies in a mark that holds.
     ///
     /// # Errors
     /// `InvalidArgument` when it has none.
     pub(crate) fn release(&mut self, operation: OperationId, end: End) -> Result<(), SysError> {
-        let is_its =
-            |entry: &&mut Option<Hold>| entry.is_some_and(|hold| hold.operation == operation);
-        let entry = self.entries.iter_mut().find(is_its);
-        *entry.ok_or(SysError::InvalidArgument)? = None;
-        self.count -= 1;
-        let left = self.entries;
-        for hold in self.entries.iter_mut().flatten() {
-            let contains = |other: &Hold| {
-                let around = Hold {
-                    kind: Kind::Mark,
-                    ..*other
-                };
-                other.operation != hold.operation
-                    && matches!(other.kind, Kind::Mark | Kind::Absorbed)
-                    && around.covers(&hold.probe())
-            };
-            if hold.kind == Kind::Absorbed && !left.iter().flatten().any(contains) {
-                hold.kind = match end {
-                    End::GivenUp => Kind::Mark,
-                    End::Complete => Kind::Answered,
-                };
+        let (place, ended) = self.find(operation).ok_or(SysError::InvalidArgument)?;
+        self.take(place);
+        // What lies in an absorbed one lies in what that lies in.
+        match (ended.kind(), end) {
+            (Kind::Mark, End::Complete) => {
+                let lay_in_it =
+                    |hold: Hold| hold.kind() == Kind::Absorbed && ended.contains(&hold.probe());
+                for place in 0..PLACES {
+                    if self.get(place).is_some_and(lay_in_it) {
+                        self.set_kind(place, Kind::Answered);
+                    }
+                }
             }
+            (Kind::Mark, End::GivenUp) => self.hold_again(),
+            (Kind::Lock | Kind::Absorbed | Kind::Answered, _) => {}
         }
         Ok(())
+    }
+
+    /// Has those absorbed marks hold that lie in no other; of marks of the same object, the
+    /// first.
+    fn hold_again(&mut self) {
+        let before = *self;
+        let is_mark = |hold: &Hold| matches!(hold.kind(), Kind::Mark | Kind::Absorbed);
+        let marks = before.all().filter(|(_, hold)| is_mark(hold));
+        for (place, hold) in before.all() {
+            let is_around = |(other_place, other): (usize, Hold)| {
+                let is_same = || other.kind() == Kind::Absorbed && hold.contains(&other.probe());
+                other_place != place
+                    && other.contains(&hold.probe())
+                    && !(is_same() && place < other_place)
+            };
+            if hold.kind() == Kind::Absorbed && !marks.clone().any(is_around) {
+                self.set_kind(place, Kind::Mark);
+            }
+        }
     }
 }

@@ -17,6 +17,7 @@
 //! | [`mod@create`], [`mod@copy`], [`mod@mint`], [`mod@retype`], [`mod@derive`], [`mod@delete`], [`mod@revoke`], [`mod@transfer`], [`mod@import`], [`mod@seal`], [`mod@executable`], [`mod@identify`], [`mod@shelter`] | one operation each |
 //! | [`space`] | all operations as methods of what they work on |
 //! | [`hold`], [`protocol`] | what operations between kernels lock and mark, and this kernel's part in them |
+//! | [`unfinished`] | what revokes of this kernel's alone mark, until they are over |
 //! | [`cspace`] | from a capability address to a slot |
 //! | [`mapping`] | what a mapping capability holds in its data words |
 //! | [`record`] | a capability on its way to another kernel |
@@ -53,6 +54,7 @@ pub mod slot;
 pub mod space;
 pub mod store;
 pub mod transfer;
+pub mod unfinished;
 
 pub use check::{Summary, Violation, check};
 pub use copy::{copy, relocate};
@@ -62,7 +64,7 @@ pub use delete::{Step, delete, drain};
 pub use delete_list::DeleteList;
 pub use derive::{derive, derive_mapping};
 pub use executable::make_executable;
-pub use hold::{End, HOLDS, Object, OperationId};
+pub use hold::{End, HOLDS, LOCAL_REVOKES, Object, OperationId, Standing};
 pub use identify::{Identity, identify};
 pub use import::{adopt_if, import, import_if};
 pub use mapping::MappingData;
@@ -82,3 +84,4 @@ pub use slot::{Capability, Slot, SlotFlags, State};
 pub use space::{CapSpace, Database};
 pub use store::{Effects, Shelter, SlotStore};
 pub use transfer::{abort, commit, export, pin, reclaim, set_remote_copies, unpin};
+pub use unfinished::{end_revoke, hold_revoke, revoke_held};

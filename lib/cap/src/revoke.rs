@@ -4,7 +4,7 @@
 use capelin_abi::capability::SLOT_BYTES;
 use capelin_abi::{ObjectType, Rights, SysError};
 
-use crate::decode::usable;
+use crate::decode::{check_held, usable_unless_held};
 use crate::delete::{Mode, Step, destroy, go_on, remove_copy};
 use crate::delete_list::DeleteList;
 use crate::key::is_divided;
@@ -34,7 +34,21 @@ pub fn revoke<S: SlotStore, E: Effects>(
     index: SlotIndex,
     effects: &mut E,
 ) -> Result<Step, SysError> {
-    let slot = usable(store, mdb, index)?;
+    check_held(store, mdb, index)?;
+    revoke_unheld(store, mdb, list, index, effects)
+}
+
+/// Whether the capability in `index` can be revoked here.
+///
+/// # Errors
+/// As [`revoke`], but for what is held.
+#[inline(always)]
+pub(crate) fn check_revoke<S: SlotStore>(
+    store: &S,
+    mdb: &Mdb,
+    index: SlotIndex,
+) -> Result<(), SysError> {
+    let slot = usable_unless_held(store, index)?;
     if slot.is_kind(ObjectType::Mapping) {
         return Err(SysError::WrongType);
     }
@@ -50,6 +64,19 @@ pub fn revoke<S: SlotStore, E: Effects>(
     if lies_within(store, index) {
         return Err(SysError::InsideItself);
     }
+    Ok(())
+}
+
+/// [`revoke`], whatever holds it: nobody else does, or the mark is this one's.
+#[inline(always)]
+pub(crate) fn revoke_unheld<S: SlotStore, E: Effects>(
+    store: &mut S,
+    mdb: &mut Mdb,
+    list: &mut DeleteList,
+    index: SlotIndex,
+    effects: &mut E,
+) -> Result<Step, SysError> {
+    check_revoke(store, mdb, index)?;
     let copy = mdb.copy_to_revoke(store, index);
     if !copy.is_none() {
         if store.slot(copy).state() == State::Locked {

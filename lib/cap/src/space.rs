@@ -9,7 +9,7 @@
 use capelin_abi::{KernelId, Rights, SysError};
 
 use crate::delete::Step;
-use crate::hold::{Object, OperationId};
+use crate::hold::{End, Object, OperationId};
 use crate::identify::Identity;
 use crate::mapping::MappingData;
 use crate::mint::Mint;
@@ -166,6 +166,27 @@ impl<'a, S: SlotStore> CapSpace<'a, S> {
     ) -> Result<Step, SysError> {
         let Database { mdb, deletions } = &mut *self.database;
         crate::revoke(self.slots, mdb, deletions, slot, effects)
+    }
+
+    /// See [`crate::hold_revoke()`].
+    pub fn hold_revoke(&mut self, slot: SlotIndex, operation: OperationId) -> Result<(), SysError> {
+        crate::hold_revoke(self.slots, &mut self.database.mdb, slot, operation)
+    }
+
+    /// See [`crate::revoke_held()`].
+    pub fn revoke_held(
+        &mut self,
+        operation: OperationId,
+        slot: SlotIndex,
+        effects: &mut impl Effects,
+    ) -> Result<Step, SysError> {
+        let Database { mdb, deletions } = &mut *self.database;
+        crate::revoke_held(self.slots, mdb, deletions, operation, slot, effects)
+    }
+
+    /// See [`crate::end_revoke()`].
+    pub fn end_revoke(&mut self, operation: OperationId, end: End) -> Result<(), SysError> {
+        crate::end_revoke(&mut self.database.mdb, operation, end)
     }
 
     /// See [`crate::drain()`].

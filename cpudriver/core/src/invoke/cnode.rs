@@ -11,6 +11,7 @@ use crate::dcb::held;
 use crate::delivery::program_timer;
 use crate::effects::{DELETE_AT_ONCE, KernelEffects, STEP_COST};
 use crate::hold;
+use crate::local_revoke;
 use crate::machine::{Above, Machine, Objects, SaveContext};
 use crate::state::Core;
 
@@ -364,10 +365,20 @@ pub(super) fn delete<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<O
 #[inline(always)]
 pub(super) fn revoke<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, SysError> {
     let slot = target(core, call, 1)?;
+    if core.database.mdb.has_holds() {
+        return Ok(match local_revoke::revoke(core, call.caller, slot)? {
+            Step::Done => DONE,
+            Step::Again => Outcome::Again,
+        });
+    }
     core.slots
         .slot(slot)
         .meets(const { Need::invocation(Invocation::Revoke, 1) })?;
-    in_steps!(core, revoke, slot)
+    let outcome = in_steps!(core, revoke, slot);
+    if let Ok(Outcome::Again) = outcome {
+        local_revoke::hold_back(core, call.caller, slot);
+    }
+    outcome
 }
 
 /// Deletes `slot`, which isn't the last copy of anything that takes steps.

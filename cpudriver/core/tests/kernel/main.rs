@@ -16,6 +16,7 @@ mod homes;
 mod host;
 mod invocations;
 mod lifecycle;
+mod local_revokes;
 mod memory;
 mod messages;
 mod operations;

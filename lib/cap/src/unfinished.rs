@@ -1,0 +1,91 @@
+//! Revokes of this kernel's alone that take longer than one entry.
+//!
+//! Between the entries others run, and whoever has a copy of what is revoked, or something
+//! made of it, could make more as fast as it goes. So an unfinished revoke marks its range, as
+//! those that other kernels have a part in do ([`crate::mark_range`]): until it is over, what
+//! lies there can't be used, copied, sent or received ([`SysError::Dying`]), nor deleted one
+//! by one (`Locked`). Then every step takes something away for good, and it ends.
+//!
+//! ```text
+//!   hold_revoke ──▶ Holds ──▶ revoke_held … ──▶ Done, end_revoke(Complete)
+//!                    │  ▲                        or end_revoke(GivenUp): its caller ended
+//!        an outer one│  │given up
+//!                    ▼  │
+//!                  Within(that) ──▶ Answered, when that is complete
+//! ```
+//!
+//! A revoke in the range of another *joins* it: all that it is to remove goes with that, its
+//! own capability too. The step of either is the outer one's. One around others takes them
+//! over in the same way.
+
+use capelin_abi::SysError;
+
+use crate::delete::Step;
+use crate::delete_list::DeleteList;
+use crate::hold::{End, OperationId, Standing};
+use crate::key::{badge_of, is_same};
+use crate::mdb::Mdb;
+use crate::revoke::{check_revoke, revoke_unheld};
+use crate::segment::SlotIndex;
+use crate::store::{Effects, SlotStore};
+
+/// Has `operation` hold the range of the capability in `index`, which it revokes; or joins the
+/// revoke in whose range that lies.
+///
+/// # Errors
+/// As [`crate::revoke()`], but not `Dying` for a marked range; `Locked` for a locked object in
+/// the range; `NoResources` while there is no place.
+pub fn hold_revoke<S: SlotStore>(
+    store: &S,
+    mdb: &mut Mdb,
+    index: SlotIndex,
+    operation: OperationId,
+) -> Result<(), SysError> {
+    check_revoke(store, mdb, index)?;
+    mdb.holds.mark_or_join(operation, store.slot(index))
+}
+
+/// One step of the revoke that `operation` holds the range of: the one of the capability in
+/// `index`, as [`crate::revoke()`] without a mark.
+///
+/// # Errors
+/// As [`crate::revoke()`]; `InvalidArgument` for an operation that has marked nothing,
+/// `Dying` for one that has joined another; `EmptySlot` when the capability in `index` isn't
+/// the one that it was begun for: that went with what it lay in.
+pub fn revoke_held<S: SlotStore, E: Effects>(
+    store: &mut S,
+    mdb: &mut Mdb,
+    list: &mut DeleteList,
+    operation: OperationId,
+    index: SlotIndex,
+    effects: &mut E,
+) -> Result<Step, SysError> {
+    let (lifted, object) = mdb.holds.lift(operation)?;
+    let slot = store.slot(index);
+    let is_its = is_same(slot, &object) && badge_of(slot) == badge_of(&object);
+    let result = if is_its {
+        revoke_unheld(store, mdb, list, index, effects)
+    } else {
+        Err(SysError::EmptySlot)
+    };
+    mdb.holds.put_back(lifted);
+    result
+}
+
+/// Ends what [`hold_revoke`] began.
+///
+/// # Errors
+/// `InvalidArgument` for an operation that holds nothing.
+pub fn end_revoke(mdb: &mut Mdb, operation: OperationId, end: End) -> Result<(), SysError> {
+    mdb.holds.release(operation, end)
+}
+
+impl Mdb {
+    /// How the mark of `operation` stands among the others.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when it has marked nothing.
+    pub fn standing(&self, operation: OperationId) -> Result<Standing, SysError> {
+        self.holds.standing(operation)
+    }
+}

@@ -1,0 +1,354 @@
+//! Revokes that take longer than one entry: nothing is added in their ranges meanwhile, and
+//! those that lie in each other end together.
+
+#[path = "common/peers.rs"]
+mod peers;
+
+use capelin_abi::{ObjectType, PhysAddr, Rights, SysError};
+use capelin_cap::{
+    Capability, End, ExportMode, Mint, Object, OperationId, Standing, Step, copy, create, derive,
+    end_revoke, hold_revoke, lock_object, mark_range, mint, revoke_held, unlock_object, unmark,
+};
+use peers::{PAGE, Peer, RAM, at_index};
+
+use ObjectType::{Dispatcher, EndpointLmp, Frame, Ram};
+
+const ONE: OperationId = OperationId(1);
+const TWO: OperationId = OperationId(2);
+const THREE: OperationId = OperationId(3);
+const LOCKED: Result<(), SysError> = Err(SysError::Locked);
+const DYING: Result<(), SysError> = Err(SysError::Dying);
+
+/// A kernel with Ram in slot 41.
+fn peer() -> Peer {
+    let mut peer = Peer::new(0);
+    let ram = Capability::memory(Ram, PhysAddr(RAM), 64 * PAGE, Rights::all());
+    create(&mut peer.arena, &mut peer.mdb, ram, at_index(41)).expect("at boot");
+    peer
+}
+
+fn hold(peer: &mut Peer, at: u32, operation: OperationId) -> Result<(), SysError> {
+    hold_revoke(&peer.arena, &mut peer.mdb, at_index(at), operation)
+}
+
+fn step(peer: &mut Peer, operation: OperationId, at: u32) -> Result<Step, SysError> {
+    let (arena, mdb, list) = (&mut peer.arena, &mut peer.mdb, &mut peer.list);
+    let step = revoke_held(arena, mdb, list, operation, at_index(at), &mut peer.effects);
+    peer.assert_sound();
+    step
+}
+
+fn end(peer: &mut Peer, operation: OperationId, end: End) {
+    end_revoke(&mut peer.mdb, operation, end).expect("it holds something");
+}
+
+fn standing(peer: &Peer, operation: OperationId) -> Result<Standing, SysError> {
+    peer.mdb.standing(operation)
+}
+
+/// Everything that would add to what the capability in `at` names, or take it away alone.
+fn uses(peer: &mut Peer, at: u32) -> [Result<(), SysError>; 6] {
+    [
+        peer.copy(at, 90),
+        peer.part(at, 90, 0, PAGE),
+        peer.retype(at, Frame, 0, PAGE, 90),
+        peer.export(at, 1, ExportMode::Move).map(|_| ()),
+        peer.revoke(at),
+        peer.delete(at),
+    ]
+}
+
+const HELD: [Result<(), SysError>; 6] = [DYING, DYING, DYING, DYING, DYING, LOCKED];
+
+#[test]
+fn nothing_is_added_until_it_is_over() {
+    let mut a = peer();
+    a.make(41, Ram, 0, 32 * PAGE, 42);
+    a.make(42, Ram, 0, 16 * PAGE, 43);
+    for at in 50..60 {
+        a.copy(42, at).expect("an empty slot");
+        a.copy(43, at + 10).expect("an empty slot");
+    }
+    hold(&mut a, 42, ONE).expect("it is ours, and all here");
+    let mut left = a.count();
+    loop {
+        for at in [42, 43, 50, 59, 60, 69] {
+            if a.slot(at).is_occupied() {
+                assert_eq!(uses(&mut a, at), HELD, "{at}");
+            }
+        }
+        // Around it, nothing is held; in its range, nothing is made.
+        assert_eq!(a.copy(41, 91), Ok(()));
+        assert_eq!(a.delete(91), Ok(()));
+        assert_eq!(a.part(41, 91, 4 * PAGE, PAGE), DYING);
+        assert_eq!(a.retype(41, Frame, 40 * PAGE, PAGE, 91), Ok(()));
+        assert_eq!(a.delete(91), Ok(()));
+        if step(&mut a, ONE, 42).expect("nothing is in the way") == Step::Done {
+            break;
+        }
+        assert_eq!(a.count(), left - 1, "each step takes one away");
+        left -= 1;
+    }
+    assert_eq!(a.all(), [41, 42]);
+    assert_eq!(a.copy(42, 90), DYING, "until it is ended");
+    end(&mut a, ONE, End::Complete);
+    assert!(!a.mdb.has_holds());
+    assert_eq!(a.copy(42, 90), Ok(()));
+}
+
+#[test]
+fn what_cant_be_revoked_holds_nothing() {
+    let mut a = peer();
+    a.make(41, Frame, 0, PAGE, 42);
+    a.make(41, Frame, PAGE, PAGE, 43);
+    a.export(43, 1, ExportMode::Copy).expect("it may go");
+    let (arena, mdb) = (&mut a.arena, &mut a.mdb);
+    let readable = Rights::READ;
+    copy(arena, mdb, at_index(42), at_index(44), readable).expect("an empty slot");
+    a.map(42, 45).expect("READ is there");
+    for (at, error) in [
+        (46, SysError::EmptySlot),
+        (44, SysError::MissingRight),
+        (45, SysError::WrongType),
+        (43, SysError::ThroughMonitor),
+        (41, SysError::ThroughMonitor),
+    ] {
+        assert_eq!(hold(&mut a, at, ONE), Err(error), "{at}");
+    }
+    let locked = lock_object(&a.arena, &mut a.mdb, at_index(42), TWO);
+    locked.expect("it is ours");
+    assert_eq!(hold(&mut a, 42, ONE), LOCKED);
+    unlock_object(&mut a.mdb, TWO).expect("it is locked");
+    assert!(!a.mdb.has_holds());
+    assert_eq!(step(&mut a, ONE, 42), Err(SysError::InvalidArgument));
+}
+
+#[test]
+fn it_is_about_the_capability_that_it_began_with() {
+    let mut a = peer();
+    a.make(41, Frame, 0, PAGE, 42);
+    a.make(41, Frame, PAGE, PAGE, 43);
+    a.copy(42, 50).expect("an empty slot");
+    a.copy(43, 51).expect("an empty slot");
+    hold(&mut a, 42, ONE).expect("it is ours");
+    let before = a.count();
+    assert_eq!(step(&mut a, ONE, 43), Err(SysError::EmptySlot));
+    assert_eq!(step(&mut a, ONE, 60), Err(SysError::EmptySlot));
+    assert_eq!(a.count(), before);
+    assert_eq!(standing(&a, ONE), Ok(Standing::Holds), "as before");
+}
+
+/// The inner one first, then the outer, and the other way round: the outer one's steps are the
+/// inner one's, and when it is over, so is that.
+#[test]
+fn those_within_each_other_end_together() {
+    for inner_first in [true, false] {
+        let mut a = peer();
+        a.make(41, Ram, 0, 32 * PAGE, 42);
+        a.make(42, Ram, 0, 16 * PAGE, 43);
+        a.make(43, Frame, 0, PAGE, 44);
+        let mut order = [(43, ONE), (42, TWO)];
+        if !inner_first {
+            order.reverse();
+        }
+        for (at, operation) in order {
+            hold(&mut a, at, operation).expect("a place");
+        }
+        assert_eq!(standing(&a, TWO), Ok(Standing::Holds));
+        assert_eq!(standing(&a, ONE), Ok(Standing::Within(TWO)));
+        assert_eq!(step(&mut a, ONE, 43), Err(SysError::Dying));
+        while step(&mut a, TWO, 42).expect("nothing is in the way") == Step::Again {
+            assert_eq!(standing(&a, ONE), Ok(Standing::Within(TWO)));
+        }
+        end(&mut a, TWO, End::Complete);
+        assert_eq!(standing(&a, ONE), Ok(Standing::Answered));
+        assert_eq!(a.all(), [41, 42]);
+        // What is made there now isn't held by what is over.
+        a.make(42, Ram, 0, 16 * PAGE, 43);
+        assert_eq!(a.copy(43, 50), Ok(()));
+        end(&mut a, ONE, End::Complete);
+        assert!(!a.mdb.has_holds());
+    }
+}
+
+/// When the outer one is given up, the inner ones hold again: one of those of one object, and
+/// none that lies in another.
+#[test]
+fn what_is_given_up_leaves_the_rest_held() {
+    let mut a = peer();
+    a.make(41, Ram, 0, 32 * PAGE, 42);
+    a.make(42, Ram, 0, 16 * PAGE, 43);
+    a.copy(43, 44).expect("an empty slot");
+    a.make(43, Frame, 0, PAGE, 45);
+    let object = Object::of(a.slot(41));
+    let outer = OperationId(7);
+    hold(&mut a, 45, THREE).expect("a place");
+    hold(&mut a, 43, ONE).expect("a place");
+    hold(&mut a, 44, TWO).expect("a place");
+    mark_range(&mut a.mdb, &object, outer).expect("nothing is locked");
+    for inner in [ONE, TWO, THREE] {
+        assert_eq!(standing(&a, inner), Ok(Standing::Within(outer)));
+    }
+    unmark(&mut a.mdb, outer).expect("it is marked");
+    assert_eq!(a.copy(42, 90), Ok(()), "no longer held");
+    assert_eq!(a.delete(90), Ok(()));
+    let stand = [ONE, TWO, THREE].map(|inner| standing(&a, inner));
+    let holding = stand.iter().filter(|&&one| one == Ok(Standing::Holds));
+    assert_eq!(holding.count(), 1, "{stand:?}");
+    let first = if stand[0] == Ok(Standing::Holds) {
+        ONE
+    } else {
+        TWO
+    };
+    assert_eq!(standing(&a, THREE), Ok(Standing::Within(first)));
+    assert_eq!(uses(&mut a, 43), HELD);
+    end(&mut a, first, End::GivenUp);
+    assert_eq!(uses(&mut a, 43), HELD, "the other's");
+    let second = if first == ONE { TWO } else { ONE };
+    assert_eq!(standing(&a, second), Ok(Standing::Holds));
+    end(&mut a, second, End::GivenUp);
+    assert_eq!(a.copy(43, 90), Ok(()));
+    assert_eq!(a.copy(45, 91), DYING, "its own, still");
+    end(&mut a, THREE, End::GivenUp);
+    assert_eq!(a.copy(45, 91), Ok(()));
+}
+
+/// Of a capability with a badge, only those with the badge are held: others' clients go on.
+#[test]
+fn a_badge_is_held_alone() {
+    let mut a = peer();
+    a.boot_home(40);
+    a.make(40, Dispatcher, 0, PAGE, 42);
+    let base = a.slot(42).address();
+    let endpoint = Capability::memory(EndpointLmp, base, 1, Rights::all());
+    let (arena, mdb) = (&mut a.arena, &mut a.mdb);
+    derive(arena, mdb, at_index(42), endpoint, at_index(43)).expect("an endpoint");
+    for (at, badge) in [(50, 1), (51, 2)] {
+        let badge = Mint::Badge(badge);
+        let all = Rights::all();
+        mint(arena, mdb, at_index(43), at_index(at), all, badge).expect("a badge");
+    }
+    for (from, to) in [(50, 52), (50, 53), (51, 54)] {
+        a.copy(from, to).expect("an empty slot");
+    }
+    hold(&mut a, 50, ONE).expect("it is ours");
+    assert_eq!([50, 52, 53].map(|at| a.copy(at, 90)), [DYING; 3]);
+    for at in [43, 51, 54] {
+        assert_eq!(a.copy(at, 90), Ok(()), "{at}");
+        assert_eq!(a.delete(90), Ok(()));
+    }
+    // Another badge doesn't join it; all of them take it over.
+    hold(&mut a, 51, TWO).expect("a place");
+    assert_eq!(standing(&a, TWO), Ok(Standing::Holds));
+    hold(&mut a, 43, THREE).expect("a place");
+    for badged in [ONE, TWO] {
+        assert_eq!(standing(&a, badged), Ok(Standing::Within(THREE)));
+    }
+    end(&mut a, THREE, End::GivenUp);
+    while step(&mut a, ONE, 50).expect("nothing is in the way") == Step::Again {}
+    end(&mut a, ONE, End::Complete);
+    assert!([50, 51, 54].iter().all(|&at| a.slot(at).is_occupied()));
+    assert!([52, 53].iter().all(|&at| a.slot(at).is_empty()));
+    assert_eq!(a.copy(51, 90), DYING, "the other's");
+    end(&mut a, TWO, End::GivenUp);
+    assert!(!a.mdb.has_holds());
+}
+
+/// As an oracle has it: a range is held while a revoke of it, or around it, is under way, and
+/// one that is complete ends those within.
+#[test]
+fn marks_are_what_is_under_way() {
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = |limit: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        usize::try_from((random >> 11) % limit as u64).expect("small")
+    };
+    // Nested ranges: what is made of what, by slot.
+    let made = [
+        (42, 41, 0, 32),
+        (43, 41, 32, 32),
+        (44, 42, 0, 16),
+        (45, 42, 16, 16),
+        (46, 44, 0, 8),
+        (47, 44, 8, 8),
+    ];
+    let mut a = peer();
+    for (at, of, offset, pages) in made {
+        a.make(of, Ram, offset * PAGE, pages * PAGE, at);
+    }
+    let contains = |a: &Peer, outer: u32, inner: u32| {
+        let [outer, inner] = [outer, inner].map(|at| Object::of(a.slot(at)));
+        outer.base <= inner.base && inner.base + inner.size <= outer.base + outer.size
+    };
+    // Those that are under way: the operation, its slot, whether another has answered it.
+    let mut active: Vec<(OperationId, u32, bool)> = Vec::new();
+    let (mut name, mut joined) = (0, 0);
+    for _ in 0..4_000 {
+        if next(2) == 0 {
+            name += 1;
+            let (operation, at) = (
+                OperationId(name),
+                41 + u32::try_from(next(7)).expect("small"),
+            );
+            let is_held = active
+                .iter()
+                .any(|&(_, other, answered)| !answered && contains(&a, other, at));
+            let is_local = next(2) == 0;
+            if is_local {
+                let held = hold(&mut a, at, operation);
+                let places = active.iter().filter(|one| one.0.0 & 1 << 40 == 0).count();
+                assert_eq!(held.is_ok(), places < 3, "{held:?}");
+                if held.is_ok() {
+                    joined += usize::from(is_held);
+                    active.push((operation, at, false));
+                }
+            } else {
+                let operation = OperationId(name | 1 << 40);
+                let object = Object::of(a.slot(at));
+                let marked = mark_range(&mut a.mdb, &object, operation);
+                assert_eq!(marked == DYING, is_held);
+                if marked.is_ok() {
+                    active.push((operation, at, false));
+                }
+            }
+        } else if !active.is_empty() {
+            let (operation, at, answered) = active.remove(next(active.len()));
+            let is_outermost = standing(&a, operation) == Ok(Standing::Holds);
+            let how = if next(2) == 0 {
+                End::Complete
+            } else {
+                End::GivenUp
+            };
+            end(&mut a, operation, how);
+            if is_outermost && how == End::Complete {
+                assert!(!answered);
+                for other in &mut active {
+                    other.2 |= contains(&a, at, other.1);
+                }
+            }
+        }
+        for &(operation, at, answered) in &active {
+            let stands = standing(&a, operation).expect("it has a mark");
+            assert_eq!(stands == Standing::Answered, answered);
+            if let Standing::Within(around) = stands {
+                let outer = active.iter().find(|one| one.0 == around).expect("active");
+                assert!(contains(&a, outer.1, at));
+                assert_eq!(standing(&a, around), Ok(Standing::Holds));
+            }
+        }
+        for at in 41..=47 {
+            let is_held = active
+                .iter()
+                .any(|&(_, other, answered)| !answered && contains(&a, other, at));
+            let copied = a.copy(at, 90);
+            assert_eq!(copied, if is_held { DYING } else { Ok(()) }, "{at}");
+            if copied.is_ok() {
+                // A copy that can't be deleted would be in the way.
+                assert_eq!(a.delete(90), Ok(()));
+            }
+        }
+    }
+    assert!(joined > 100, "hardly anything happened: {joined}");
+}
