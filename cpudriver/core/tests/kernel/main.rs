@@ -28,4 +28,5 @@ mod scheduling;
 mod segments;
 mod starting;
 mod tables;
+mod three;
 mod world;

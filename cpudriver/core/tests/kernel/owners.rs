@@ -118,6 +118,9 @@ fn what_is_handed_over_is_owned_once() {
     assert_eq!(settle(&mut a, ticket), Ok(1));
     assert!(is_tombstone(&a, 200));
     assert_eq!((owner(&a, 200), owner(&b, 220)), (1, 1));
+    // The tombstone notes no copies: they are its new owner's to know of.
+    let left = a.core.slots.slot(a.index(200)).flags();
+    assert!(!left.contains(SlotFlags::REMOTE_COPIES), "{left:?}");
     assert_eq!((noted(&a, 200), noted(&b, 220)), ((0, false), (0, true)));
     // Whichever of its copies goes, one of those left is the owner's, until the last.
     for gone in [220, 210] {
