@@ -9,7 +9,7 @@
 use alloc::vec::Vec;
 
 use capelin_idc::interface;
-use capelin_interfaces::memory::{MemoryError, MemoryStats};
+use capelin_interfaces::memory::{Held, MemoryError, MemoryStats};
 use serde::{Deserialize, Serialize};
 
 use crate::{Ticket, membership::Report, plan::Plan};
@@ -85,7 +85,7 @@ pub struct Opened {
 }
 
 /// Between two monitors.
-#[interface(name = "intermon", version = 3)]
+#[interface(name = "intermon", version = 4)]
 pub trait Intermon {
     /// A child's first word, with what rings it.
     async fn hello(&self, bell: Ticket) -> Result<Welcome, IntermonError>;
@@ -124,6 +124,9 @@ pub trait Intermon {
 
     /// What memory the boot core's memory service has. To the boot core.
     async fn memory_stats(&self, node: u32) -> Result<MemoryStats, MemoryError>;
+
+    /// What memory it wasn't handed. To the boot core.
+    async fn memory_held(&self) -> Result<Vec<Held>, MemoryError>;
 
     /// Text for the console. To the boot core.
     #[oneway]

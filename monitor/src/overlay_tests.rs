@@ -8,7 +8,7 @@ use crate::plan::PlannedCore;
 use crate::{Ticket, membership::Report};
 use capelin_idc::CallError;
 use capelin_idc::loopback::{self, Loopback};
-use capelin_interfaces::memory::{MemoryError, MemoryStats};
+use capelin_interfaces::memory::{Held, MemoryError, MemoryStats};
 use capelin_rt::executor::{block_on, spawn, yield_now};
 
 /// A loopback that stays when the test's tasks go: its end would wake tasks of a
@@ -94,6 +94,10 @@ impl Intermon for Fake {
 
     async fn free(&self, _: Ticket) -> Result<(), IntermonError> {
         Err(IntermonError::WrongCore)
+    }
+
+    async fn memory_held(&self) -> Result<Vec<Held>, MemoryError> {
+        Ok(Vec::new())
     }
 
     async fn memory_stats(&self, _: u32) -> Result<MemoryStats, MemoryError> {

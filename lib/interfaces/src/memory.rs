@@ -1,5 +1,7 @@
 //! Physical memory.
 
+use alloc::{string::String, vec::Vec};
+
 use capelin_idc::{Cap, interface};
 
 crate::service_error! {
@@ -31,9 +33,28 @@ pub struct MemoryStats {
     pub allocations: u64,
 }
 
+/// Memory of the machine that the service wasn't handed, since it was in use before.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Held {
+    /// What it is used for; one of [`HELD`], or a text of the service's own.
+    pub name: String,
+    /// In bytes.
+    pub bytes: u64,
+}
+
+/// What memory is used for before there is a memory service: whoever starts it says of each how
+/// many bytes that is, by a word of its environment with this name.
+pub const HELD: [&str; 5] = [
+    "home of the boot core",
+    "table of all kernels",
+    "module archive",
+    "device tree",
+    "init",
+];
+
 /// Gives out memory that frames are made from. `node` is a NUMA node, or
 /// [`ANY_NODE`].
-#[interface(name = "memory", version = 1)]
+#[interface(name = "memory", version = 2)]
 pub trait Memory {
     /// A `Ram` capability for `bytes` bytes (a multiple of 4096) whose base is a
     /// multiple of `alignment` (a power of two, at least 4096).
@@ -45,6 +66,9 @@ pub trait Memory {
 
     /// What there is, on `node` or altogether.
     async fn stats(&self, node: u32) -> Result<MemoryStats, MemoryError>;
+
+    /// What is in use besides. With the totals of all nodes it is all memory that isn't reserved.
+    async fn held(&self) -> Result<Vec<Held>, MemoryError>;
 }
 
 /// Any NUMA node.

@@ -45,8 +45,10 @@ pub struct KernelStats {
     pub uptime_us: u64,
     /// Home memory of the core.
     pub home_bytes: u64,
-    /// Of it, used by kernel objects.
+    /// Of it, used by the CPU driver's image and kernel objects.
     pub object_bytes: u64,
+    /// Where it starts, the part that the core was started with: a physical address.
+    pub home_base: u64,
 }
 
 /// A leaf of a CPU driver's own map.

@@ -14,6 +14,7 @@
 //! | [`command`], [`usage`] | words to typed commands, what is wrong with them; how each is used |
 //! | [`spelling`] | what a misspelt name was likely meant for |
 //! | [`arguments`], [`percent`] | the `capelin.exec` argument |
+//! | [`machine`] | what memory there should be |
 //! | [`report`] | results as text |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -25,6 +26,7 @@ pub mod command;
 pub mod editor;
 pub mod history;
 pub mod keys;
+pub mod machine;
 pub mod percent;
 pub mod report;
 pub mod spelling;

@@ -10,13 +10,16 @@ use core::fmt::Write as _;
 use capelin_abi::{CapAddress, ObjectType, Rights, syscall::KernelLeaf};
 use capelin_interfaces::{
     devices::DeviceInfo,
-    memory::MemoryStats,
+    memory::{Held, MemoryStats},
     monitor::{CapabilityInfo, CoreInfo, CoreState, DomainId, DomainInfo, DomainState, PingStats},
     skb::Solution,
     system::{KernelMapping, KernelStats},
 };
 
-use crate::usage::{COMMANDS, Usage};
+use crate::{
+    machine::Machine,
+    usage::{COMMANDS, Usage},
+};
 
 /// Columns, each as wide as its widest cell; numbers stand to the right.
 #[must_use]
@@ -152,31 +155,67 @@ pub fn domains(domains: &[DomainInfo]) -> String {
     table(&rows)
 }
 
-/// One line a node, then one line a core.
+/// Where memory is: what [`memory`] tells.
+#[derive(Clone, Copy, Debug)]
+pub struct Accounts<'a> {
+    /// What the memory service has, by node.
+    pub nodes: &'a [(u32, MemoryStats)],
+    /// What it wasn't handed.
+    pub held: &'a [Held],
+    /// The home memory of each core. The boot core's first is among `held`, all other home memory
+    /// is given out by the service.
+    pub cores: &'a [(CoreInfo, KernelStats)],
+    /// What there is; `None` where that isn't known.
+    pub machine: Option<&'a Machine>,
+}
+
+/// One line a node, then one line for each other use, then one line a core; at last, whether that is
+/// all memory that the machine has.
 #[must_use]
-pub fn memory(nodes: &[(u32, MemoryStats)], cores: &[(CoreInfo, KernelStats)]) -> String {
-    let mut rows = Vec::from([row(["node", "total", "free", "largest", "pieces"])]);
-    for (node, stats) in nodes {
+pub fn memory(accounts: &Accounts<'_>) -> String {
+    let mut rows = Vec::from([row(["node", "total", "given", "free", "largest", "pieces"])]);
+    for (node, stats) in accounts.nodes {
         rows.push(Vec::from([
             node.to_string(),
             bytes(stats.total_bytes),
+            bytes(stats.total_bytes.saturating_sub(stats.free_bytes)),
             bytes(stats.free_bytes),
             bytes(stats.largest_bytes),
             stats.allocations.to_string(),
         ]));
     }
     let mut text = table(&rows);
+    let reserved = accounts.machine.map_or(0, Machine::reserved_bytes);
+    let held = accounts.held.iter().map(|held| (&*held.name, held.bytes));
+    let others: Vec<(&str, u64)> = held
+        .chain([("reserved", reserved)].into_iter().filter(|one| one.1 > 0))
+        .collect();
+    rows = Vec::from([row(["besides", "total"])]);
+    for &(name, count) in &others {
+        rows.push(Vec::from([name.to_string(), bytes(count)]));
+    }
+    text.push_str(&table(&rows));
     rows = Vec::from([row(["core", "node", "home", "objects", "free"])]);
-    for (core, stats) in cores {
+    for (core, stats) in accounts.cores {
+        let node = accounts
+            .machine
+            .and_then(|machine| machine.node_of(stats.home_base));
         rows.push(Vec::from([
             core.core.to_string(),
-            core.node.to_string(),
+            node.map_or_else(|| "-".into(), |node| node.to_string()),
             bytes(stats.home_bytes),
             bytes(stats.object_bytes),
             bytes(stats.home_bytes.saturating_sub(stats.object_bytes)),
         ]));
     }
     text.push_str(&table(&rows));
+    let given = accounts.nodes.iter().map(|(_, stats)| stats.total_bytes);
+    let told: u64 = given.chain(others.iter().map(|other| other.1)).sum();
+    text.push_str(&match accounts.machine.map(Machine::total_bytes) {
+        None => format!("{told} bytes; how much memory the machine has isn't known\n"),
+        Some(all) if all == told => format!("all {all} bytes of the machine's memory\n"),
+        Some(all) => format!("{told} of the machine's {all} bytes of memory\n"),
+    });
     text
 }
 
@@ -346,6 +385,7 @@ pub fn help_for(usage: &Usage) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::tests::machine;
     use capelin_interfaces::monitor::DomainId;
 
     #[test]
@@ -408,6 +448,58 @@ core  mpidr  node  state     home  upcalls/s
   10  0xa00     0  failed       -          -
 ";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn memory_in_no_row_is_told() {
+        let stats = MemoryStats {
+            total_bytes: 60 << 20,
+            free_bytes: 50 << 20,
+            largest_bytes: 50 << 20,
+            allocations: 3,
+        };
+        let held = Held {
+            name: "home of the boot core".into(),
+            bytes: 3 << 20,
+        };
+        let core = CoreInfo {
+            core: 0,
+            mpidr: 0,
+            node: 0,
+            state: CoreState::Running,
+            parent: 0,
+            boot_time_us: 0,
+        };
+        let kernel = KernelStats {
+            home_bytes: 4 << 20,
+            object_bytes: 3 << 20,
+            home_base: 0x4200_0000,
+            ..KernelStats::default()
+        };
+        let memory = |bytes| {
+            // The core's memory is another node's.
+            let machine = machine(&[(0x4000_0000, bytes, 2)], &[(0x4000_0000, 1 << 20)]);
+            let accounts = Accounts {
+                nodes: &[(2, stats)],
+                held: core::slice::from_ref(&held),
+                cores: &[(core, kernel)],
+                machine: Some(&machine),
+            };
+            memory(&accounts)
+        };
+        let expected = "\
+node   total   given    free  largest  pieces
+   2  60 MiB  10 MiB  50 MiB   50 MiB       3
+besides                total
+home of the boot core  3 MiB
+reserved               1 MiB
+core  node   home  objects   free
+   0     2  4 MiB    3 MiB  1 MiB
+";
+        let all = "all 67108864 bytes of the machine's memory\n";
+        assert_eq!(memory(64 << 20), format!("{expected}{all}"));
+        let some = "67108864 of the machine's 67112960 bytes of memory\n";
+        assert_eq!(memory((64 << 20) + 4096), format!("{expected}{some}"));
     }
 
     #[test]

@@ -13,12 +13,15 @@ use capelin_interfaces::{
     console::ConsoleClient,
     memory::MemoryError,
     monitor::{CoreInfo, CoreState, DomainId, DomainInfo, DomainState, MonitorError, THIS_CORE},
+    skb::Solution,
     system::KernelStats,
 };
 use capelin_rt::{Lmp, executor::yield_now, print, spawn};
 use fish::{
     command::{self, Command},
-    report, spelling,
+    machine::Machine,
+    report::{self, Accounts},
+    spelling,
     usage::{self, COMMANDS},
 };
 
@@ -340,6 +343,8 @@ impl Shell {
             async move { system.kernel_stats(core).await }
         })
         .await;
+        let held = memory.held().await?;
+        let machine = self.machine_memory().await;
         let last = cores.iter().map(|(core, _)| core.node).max().unwrap_or(0);
         let mut nodes = Vec::new();
         for node in 0..MAX_NODES.max(last.saturating_add(1)) {
@@ -349,9 +354,42 @@ impl Shell {
                 Err(error) => return Err(error.into()),
             }
         }
-        self.write(&report::memory(&nodes, &cores)).await;
+        let text = report::memory(&Accounts {
+            nodes: &nodes,
+            held: &held,
+            cores: &cores,
+            machine: machine.as_ref(),
+        });
+        self.write(&text).await;
         self.tell_silent(&silent).await;
         Ok(())
+    }
+
+    /// What memory the machine has; `None` when the knowledge base doesn't say.
+    async fn machine_memory(&mut self) -> Option<Machine> {
+        let mut machine = Machine::default();
+        for found in self.all_solutions(Machine::MEMORY).await.ok()? {
+            machine.add_memory(&found)?;
+        }
+        for found in self.all_solutions(Machine::RESERVED).await.ok()? {
+            machine.add_reserved(&found)?;
+        }
+        Some(machine)
+    }
+
+    /// All solutions of `goal`, which are few.
+    async fn all_solutions(&mut self, goal: &str) -> Result<Vec<Solution>, Failure> {
+        let skb = self.services.skb().await?;
+        let mut answer = skb.query(goal, 0).await?;
+        let mut found = answer.solutions;
+        loop {
+            self.cursor = answer.cursor;
+            let Some(cursor) = answer.cursor else {
+                return Ok(found);
+            };
+            answer = skb.next(cursor, 0).await?;
+            found.append(&mut answer.solutions);
+        }
     }
 
     async fn capabilities(&mut self, domain: Option<String>) -> Result<(), Failure> {

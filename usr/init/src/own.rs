@@ -4,6 +4,8 @@ use alloc::{format, vec::Vec};
 
 use capelin_abi::{CapAddress, ObjectType, PAGE_SIZE, Rights, boot::BootInfo, layout::slot};
 use capelin_dt::early;
+use capelin_interfaces::memory::HELD;
+use capelin_peers::PeerTable;
 use capelin_rt::{OwnedCap, RtError, memory, sys};
 use capelin_spawn::Program;
 
@@ -66,9 +68,26 @@ pub(crate) fn divide(boot: &BootInfo) -> Result<Vec<Region>, RtError> {
     Ok(regions)
 }
 
+/// Bytes of the memory that the service isn't handed, by what it is used for.
+fn held(boot: &BootInfo) -> [(&'static str, u64); HELD.len()] {
+    let pages = |bytes: u64| bytes.next_multiple_of(PAGE_SIZE);
+    let bytes = [
+        boot.home.bytes,
+        PeerTable::BYTES,
+        pages(boot.archive_bytes),
+        pages(boot.device_tree_bytes),
+        own_bytes(boot),
+    ];
+    core::array::from_fn(|n| (HELD[n], bytes[n]))
+}
+
 /// Passes the regions to the memory service, with the right to revoke what is made
-/// of them: whoever gets memory may take it back from those to whom it goes on.
-pub(crate) fn pass(mut program: Program, regions: &[Region]) -> Program {
+/// of them: whoever gets memory may take it back from those to whom it goes on. Of all other memory
+/// it learns what it is used for.
+pub(crate) fn pass(mut program: Program, boot: &BootInfo, regions: &[Region]) -> Program {
+    for (name, bytes) in held(boot) {
+        program = program.word(name, bytes);
+    }
     for (number, region) in regions.iter().enumerate() {
         let name = format!("ram{number}");
         program =

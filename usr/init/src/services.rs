@@ -268,7 +268,7 @@ impl Start {
 
     async fn memory_service(&mut self, regions: &[Region]) -> Result<(), Fatal> {
         let program = self.service("mem_serv").ram_bytes(512 << 10);
-        let program = own::pass(program, regions);
+        let program = own::pass(program, self.boot, regions);
         let started = self.launch("mem_serv", program).await;
         started.map_err(Fatal::Memory)?;
         self.memory = Some(self.client(service::MEMORY).await?);

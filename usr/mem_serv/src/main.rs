@@ -21,7 +21,7 @@ use core::cell::RefCell;
 use capelin_abi::{CapAddress, ObjectType, SysError};
 use capelin_idc::Cap;
 use capelin_interfaces::{
-    memory::{Memory, MemoryError, MemoryServer, MemoryStats},
+    memory::{HELD, Held, Memory, MemoryError, MemoryServer, MemoryStats},
     service,
 };
 use capelin_rt::{Env, Listener, OwnedCap, RtError, println, services, sys};
@@ -39,7 +39,9 @@ async fn run(env: Env) -> Result<(), RtError> {
         pool: Pool::new(),
         regions: Vec::new(),
         left: Vec::new(),
+        held: Vec::new(),
     };
+    let mut handed = 0;
     for number in 0_u32.. {
         let name = format!("ram{number}");
         let (Some(cap), Some(node)) = (env.capability(&name), env.word(&name)) else {
@@ -53,7 +55,9 @@ async fn run(env: Env) -> Result<(), RtError> {
         let node = u32::try_from(node).unwrap_or(0);
         state.pool.add(identity.base.0, identity.size, node);
         state.regions.push(cap);
+        handed += identity.size;
     }
+    state.note_held(&env, handed);
     let listener = Listener::new(CAPACITY)?;
     services::register(service::MEMORY, &listener, PUBLIC).await?;
     let state = Rc::new(RefCell::new(state));
@@ -73,12 +77,31 @@ struct State {
     regions: Vec<CapAddress>,
     /// What clients that are gone had, and somebody holds some of.
     left: Vec<Piece>,
+    /// What was in use before.
+    held: Vec<Held>,
 }
 
 /// Pieces of clients that are gone that one request looks at.
 const LOOKED_AT: usize = 8;
 
 impl State {
+    /// Notes what memory was in use before, and what of the `handed` bytes can't be given out.
+    fn note_held(&mut self, env: &Env, handed: u64) {
+        let in_use = HELD
+            .iter()
+            .filter_map(|&name| Some((name, env.word(name)?)));
+        let usable = self.pool.total_bytes();
+        let single = ("single pages", handed.saturating_sub(usable));
+        self.held = in_use
+            .chain([single])
+            .filter(|&(_, bytes)| bytes > 0)
+            .map(|(name, bytes)| Held {
+                name: name.into(),
+                bytes,
+            })
+            .collect();
+    }
+
     /// A capability to the piece.
     fn make(&self, piece: &Piece) -> Result<OwnedCap, RtError> {
         let region = self.regions.get(piece.region).ok_or(RtError::OutOfMemory)?;
@@ -189,6 +212,10 @@ impl Memory for Server {
         let mut state = self.state.borrow_mut();
         state.collect(LOOKED_AT);
         state.pool.stats(node)
+    }
+
+    async fn held(&self) -> Result<Vec<Held>, MemoryError> {
+        Ok(self.state.borrow().held.clone())
     }
 }
 

@@ -195,6 +195,12 @@ impl Pool {
         })
     }
 
+    /// Bytes of all regions.
+    #[must_use]
+    pub fn total_bytes(&self) -> u64 {
+        self.regions.iter().map(|region| region.bytes).sum()
+    }
+
     fn check_node(&self, node: u32) -> Result<(), MemoryError> {
         if node == ANY_NODE || self.regions.iter().any(|region| region.node == node) {
             Ok(())

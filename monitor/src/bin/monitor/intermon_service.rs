@@ -3,7 +3,7 @@
 use alloc::{collections::BTreeMap, rc::Rc, string::String, vec::Vec};
 
 use capelin_abi::SysError;
-use capelin_interfaces::memory::{MemoryError, MemoryStats};
+use capelin_interfaces::memory::{Held, MemoryError, MemoryStats};
 use capelin_monitor::{
     Ticket,
     intermon::{ALLOTMENTS_AT_ONCE, Allotment, Intermon, IntermonError, Opened, Welcome},
@@ -104,6 +104,13 @@ impl Intermon for IntermonService {
     async fn memory_stats(&self, node: u32) -> Result<MemoryStats, MemoryError> {
         match &self.node.boot {
             Some(boot) => boot.memory.stats(node).await,
+            None => Err(MemoryError::NoSuchNode),
+        }
+    }
+
+    async fn memory_held(&self) -> Result<Vec<Held>, MemoryError> {
+        match &self.node.boot {
+            Some(boot) => boot.memory.held().await,
             None => Err(MemoryError::NoSuchNode),
         }
     }

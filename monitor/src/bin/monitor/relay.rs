@@ -11,7 +11,7 @@ use alloc::{boxed::Box, rc::Rc, vec::Vec};
 use capelin_idc::{CallError, Cap, InterfaceId, RemoteError, Service, Transport, TransportError};
 use capelin_interfaces::{
     console::{Console, ConsoleClient, ConsoleError, ConsoleMode, ConsoleServer},
-    memory::{Memory, MemoryError, MemoryServer, MemoryStats},
+    memory::{Held, Memory, MemoryError, MemoryServer, MemoryStats},
     monitor::MonitorServer,
     names::NamesServer,
     service,
@@ -221,5 +221,11 @@ impl Memory for RemoteMemory {
         let lost = CallError::Transport(TransportError::Closed);
         let client: IntermonClient<_> = self.0.remote(self.0.boot_core).map_err(|_| lost)?;
         client.memory_stats(node).await
+    }
+
+    async fn held(&self) -> Result<Vec<Held>, MemoryError> {
+        let lost = CallError::Transport(TransportError::Closed);
+        let client: IntermonClient<_> = self.0.remote(self.0.boot_core).map_err(|_| lost)?;
+        client.memory_held().await
     }
 }

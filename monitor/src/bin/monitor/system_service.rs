@@ -153,6 +153,7 @@ impl System for SystemService {
             uptime_us: microseconds(time::now().saturating_sub(entered)),
             home_bytes: self.counter(Counter::HomeBytes),
             object_bytes: self.counter(Counter::ObjectBytes),
+            home_base: self.node.info.home.base,
         })
     }
 
