@@ -1,10 +1,13 @@
 //! Boot images: the boot driver laid out flat, with the module archive behind it (`docs/040-module-archive.md`).
 
+use std::borrow::Cow;
+
 use capelin_abi::boot::{KERNEL_MAGIC, KernelHeader};
 use capelin_archive::{ModuleKind, ModuleSpec, WriteError, Writer};
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
 use crate::layout::{LayoutError, Program};
+use crate::veneers;
 
 /// The arm64 Image header (Linux, Documentation/arch/arm64/booting.rst): where its magic and `image_size` stand.
 const IMAGE_MAGIC_AT: std::ops::Range<usize> = 56..60;
@@ -35,10 +38,18 @@ pub(crate) enum ImageError {
 pub(crate) fn module_data(kind: ModuleKind, file: &[u8]) -> Result<Vec<u8>, ImageError> {
     match kind {
         ModuleKind::Raw => Ok(file.to_vec()),
-        ModuleKind::Flat => program(file)?.flat_image().map_err(ImageError::Layout),
-        ModuleKind::Elf => program(file)?.loadable().map_err(ImageError::Layout),
+        ModuleKind::Flat => program(&mended(file)?)?
+            .flat_image()
+            .map_err(ImageError::Layout),
+        ModuleKind::Elf => program(&mended(file)?)?
+            .loadable()
+            .map_err(ImageError::Layout),
         ModuleKind::Kernel => kernel_image(file),
     }
+}
+
+fn mended(file: &[u8]) -> Result<Cow<'_, [u8]>, ImageError> {
+    veneers::mended(file).map_err(ImageError::Layout)
 }
 
 fn program(file: &[u8]) -> Result<Program<'_>, ImageError> {
@@ -47,7 +58,7 @@ fn program(file: &[u8]) -> Result<Program<'_>, ImageError> {
 
 /// The CPU driver's memory, as far as it comes from the file, with its lengths put into its header.
 fn kernel_image(file: &[u8]) -> Result<Vec<u8>, ImageError> {
-    let (mut image, file_bytes) = program(file)?.memory_image();
+    let (mut image, file_bytes) = program(&mended(file)?)?.memory_image();
     let memory_bytes = image.len() as u64;
     image.truncate(file_bytes);
     let (header, _) =
@@ -77,7 +88,7 @@ pub(crate) fn archive(modules: Vec<ModuleSpec>) -> Result<Vec<u8>, ImageError> {
 /// # Errors
 /// If the boot driver doesn't start with an arm64 Image header.
 pub(crate) fn boot_image(boot_driver: &[u8], archive: &[u8]) -> Result<Vec<u8>, ImageError> {
-    let (mut image, _) = program(boot_driver)?.memory_image();
+    let (mut image, _) = program(&mended(boot_driver)?)?.memory_image();
     if image.get(IMAGE_MAGIC_AT) != Some(&IMAGE_MAGIC) {
         return Err(ImageError::NoImageHeader);
     }

@@ -43,6 +43,10 @@ pub(crate) enum LayoutError {
     BadHeader(String),
     /// Cortex-A53's erratum 843419 is at this address: the linker wasn't told to avoid it.
     Erratum843419(u64),
+    /// Cortex-A53's erratum 835769 is at this address: it wasn't mended.
+    Erratum835769(u64),
+    /// There is no place for the veneers that Cortex-A53's erratum 835769 needs.
+    NoRoomForVeneers,
 }
 
 impl std::fmt::Display for LayoutError {
@@ -60,6 +64,13 @@ impl std::fmt::Display for LayoutError {
                 f,
                 "the sequence of Cortex-A53's erratum 843419 is at {address:#x} (--fix-cortex-a53-843419)"
             ),
+            Self::Erratum835769(address) => write!(
+                f,
+                "the sequence of Cortex-A53's erratum 835769 is at {address:#x}"
+            ),
+            Self::NoRoomForVeneers => {
+                f.write_str("no room for what Cortex-A53's erratum 835769 needs")
+            }
         }
     }
 }
@@ -116,8 +127,15 @@ impl<'a> Program<'a> {
         let mut bad = program.segments.iter().filter(code).filter_map(|segment| {
             errata::erratum_843419(program.bytes_of(segment), segment.p_vaddr)
         });
+        if let Some(address) = bad.next() {
+            return Err(LayoutError::Erratum843419(address));
+        }
+        let mut bad = program.segments.iter().filter(code).filter_map(|segment| {
+            let words = errata::words_of(program.bytes_of(segment));
+            errata::erratum_835769(&words, segment.p_vaddr)
+        });
         match bad.next() {
-            Some(address) => Err(LayoutError::Erratum843419(address)),
+            Some(address) => Err(LayoutError::Erratum835769(address)),
             None => Ok(program),
         }
     }

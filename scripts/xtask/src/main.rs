@@ -32,6 +32,7 @@ mod mutants;
 mod platforms;
 mod qemu;
 mod testing;
+mod veneers;
 mod workspace;
 
 use std::process::ExitCode;
