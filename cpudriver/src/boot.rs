@@ -21,6 +21,7 @@ use core::ptr;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use capelin_aarch64::console::EarlyConsole;
+use capelin_aarch64::control::Control;
 use capelin_aarch64::gic::{self, Gic, GicMapping};
 use capelin_aarch64::midr::Midr;
 use capelin_aarch64::psci::Psci;
@@ -330,7 +331,8 @@ fn make_state(
     // SAFETY: 1. boot runs once, and nothing has been lent.
     let core = unsafe { install(core) };
     core.log_line(format_args!(
-        "kernel on core {mpidr}, home memory {:#x} + {} KiB",
+        "kernel on core {mpidr}, {}, home memory {:#x} + {} KiB",
+        Control::read(),
         args.home.base,
         args.home.bytes >> 10
     ));

@@ -21,6 +21,7 @@ capelin_leave_el2_with:
     msr     vbar_el2, x1
     ldr     x1, ={sctlr_el2}
     msr     sctlr_el2, x1
+    dsb     nsh                         // AmpereOne, erratum AC04_CPU_23
     msr     hcr_el2, x0
     isb
     // Layouts differ with E2H, which some cores can't clear (FEAT_E2H0 absent): what
@@ -147,7 +148,16 @@ capelin_reset_el1:
 5:  field   x0, S3_0_C0_C7_3, 4         // ID_AA64MMFR3_EL1.SCTLRX
     cbz     x0, 6f
     msr     S3_0_C1_C0_3, xzr           // SCTLR2_EL1
-6:  isb
+    // The key that EL0 can use whatever SCTLR_EL1 says (PACGA): not firmware's.
+6:  field   x0, id_aa64isar1_el1, 24    // GPA
+    field   x1, id_aa64isar1_el1, 28    // GPI
+    orr     x0, x0, x1
+    field   x1, S3_0_C0_C6_2, 8         // ID_AA64ISAR2_EL1.GPA3
+    orr     x0, x0, x1
+    cbz     x0, 7f
+    msr     S3_0_C2_C3_0, xzr           // APGAKeyLo_EL1
+    msr     S3_0_C2_C3_1, xzr           // APGAKeyHi_EL1
+7:  isb
     ret
     .ltorg
 .popsection

@@ -105,10 +105,11 @@ mod tests {
     fn el2_has_vectors_before_anything_can_trap() {
         let trace = system_instructions(TEXT, "capelin_leave_el2");
         assert_eq!(
-            trace[..4],
+            trace[..5],
             [
                 "msr vbar_el2, x1",
                 "msr sctlr_el2, x1",
+                "dsb nsh",
                 "msr hcr_el2, x0",
                 "isb"
             ]
@@ -154,6 +155,8 @@ mod tests {
             "msr S3_3_C13_C2_3, xzr",
             "msr cntkctl_el1, xzr",
             "msr cpacr_el1, xzr",
+            "msr S3_0_C2_C3_0, xzr",
+            "msr S3_0_C2_C3_1, xzr",
         ] {
             assert!(trace.iter().any(|line| line == write), "{write}");
         }

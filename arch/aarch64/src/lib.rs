@@ -10,6 +10,7 @@
 //! | [`midr`], [`errata`], [`speculation`] | what this core gets wrong or may reveal, and what is done |
 //! | [`atomic`] | read-modify-write in a bounded number of steps |
 //! | [`tlb`], [`cache`] | named maintenance operations |
+//! | [`control`] | whether MMU and caches are on |
 //! | [`mmu`], `translation` | switching address spaces, turning translation on |
 //! | [`identity`] | translation with addresses as they are, for the boot driver |
 //! | `exception_levels` | leaving EL2, and what firmware left at EL2 and EL1 |
@@ -34,6 +35,7 @@ extern crate std;
 pub mod atomic;
 pub mod cache;
 pub mod console;
+pub mod control;
 pub mod cpu;
 pub mod errata;
 mod exception_levels;

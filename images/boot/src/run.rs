@@ -5,6 +5,7 @@
 use alloc::vec::Vec;
 use core::convert::Infallible;
 
+use capelin_aarch64::control::Control;
 use capelin_aarch64::{cache, cpu, timer};
 use capelin_abi::boot::PsciArgs;
 use capelin_abi::{PAGE_SIZE, VirtAddr};
@@ -161,12 +162,13 @@ fn grow_heap(
 
 fn introduce(machine: &Machine, core: &BootCore) {
     say(format_args!(
-        "boot driver on {}: cores: {}, memory: {}, entered at EL{} on core {}",
+        "boot driver on {}: cores: {}, memory: {}, entered at EL{} on core {}, {}",
         machine.model.as_deref().unwrap_or("an unnamed machine"),
         machine.cpus.len(),
         Mebibytes(machine.memory_size()),
         cpu::current_el(),
         core.mpidr,
+        Control::read(),
     ));
 }
 

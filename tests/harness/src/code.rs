@@ -46,6 +46,25 @@ mod imp {
         "code_privileged: msr daifset, #2",
         "    mrs x0, sctlr_el1",
         "    ret",
+        // Encodings, since the target has none of these extensions.
+        ".global code_sve",
+        "code_sve: .inst 0x04bf5020",       // rdvl x0, #1
+        "    ret",
+        ".global code_sme",
+        "code_sme: .inst 0xd503477f",       // smstart
+        "    ret",
+        ".global code_event_counter",
+        "code_event_counter: mrs x0, pmccntr_el0",
+        "    ret",
+        ".global code_activity_monitor",
+        "code_activity_monitor: mrs x0, S3_3_C13_C4_0", // AMEVCNTR00_EL0
+        "    ret",
+        ".global code_context_number",
+        "code_context_number: mrs x0, S3_3_C13_C0_7", // SCXTNUM_EL0
+        "    ret",
+        ".global code_second_thread_register",
+        "code_second_thread_register: mrs x0, S3_3_C13_C0_5", // TPIDR2_EL0
+        "    ret",
         ".global code_unknown_call",
         "code_unknown_call: svc #9999",
         "    ret",
@@ -326,6 +345,18 @@ routines! {
     bad_stack = code_bad_stack,
     /// Masks interrupts.
     privileged = code_privileged,
+    /// Asks for the length of SVE's registers.
+    sve = code_sve,
+    /// Turns SME on.
+    sme = code_sme,
+    /// Reads the cycle counter.
+    event_counter = code_event_counter,
+    /// Reads an activity monitor.
+    activity_monitor = code_activity_monitor,
+    /// Reads `SCXTNUM_EL0`.
+    context_number = code_context_number,
+    /// Reads `TPIDR2_EL0`.
+    second_thread_register = code_second_thread_register,
     /// Calls a system call that isn't.
     unknown_call = code_unknown_call,
     /// Calls a hypervisor.

@@ -4,7 +4,7 @@
 use capelin_abi::boot::{ARGS_MAGIC, BootInfo, CoreArgs, KernelHeader, PhysRegion};
 use capelin_abi::layout::{self, slot};
 use capelin_abi::syscall::Invocation;
-use capelin_abi::{ABI_VERSION, CapAddress, ObjectType, PAGE_SIZE};
+use capelin_abi::{ABI_VERSION, CapAddress, ObjectType, PAGE_SIZE, SysError};
 use capelin_archive::{Archive, Module};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
@@ -69,12 +69,6 @@ pub fn export_copy(what: CapAddress) -> Result<u64, Failure> {
 /// # Errors
 /// If there is none; when something has run out; what the kernel says.
 pub fn start(world: &mut World) -> Result<u64, Failure> {
-    let info = info()?;
-    let archive = mapped(layout::ARCHIVE.0, info.archive_bytes)?;
-    let archive = Archive::parse(archive).map_err(|_| Failure::because("the archive"))?;
-    let missing = Failure::because("a module is missing");
-    let kernel = archive.find("cpudriver").ok_or(missing)?;
-    let program = archive.find("init").ok_or(missing)?;
     let (shared, address, _) = world.mapped(PAGE_SIZE)?;
     let ram = world.of_ram(ObjectType::Ram, RAM_BYTES, BLOCK)?;
     let tickets = [
@@ -82,25 +76,62 @@ pub fn start(world: &mut World) -> Result<u64, Failure> {
         export_copy(slot::ARCHIVE)?,
         export(ram, 0)?,
     ];
+    start_image(image(world, tickets, |_| None)?)?;
+    Ok(address)
+}
+
+/// A sealed image for the second core, of this kernel and this program, which brings the
+/// tickets of ring, archive and memory. `flipped` says which bit of the image is another, by
+/// the header of its kernel: the offset of a word in bytes, and the bit.
+///
+/// # Errors
+/// When something has run out.
+pub fn image(
+    world: &mut World,
+    tickets: [u64; 3],
+    flipped: impl FnOnce(&KernelHeader) -> Option<(u64, u32)>,
+) -> Result<CapAddress, Failure> {
+    let info = info()?;
+    let archive = mapped(layout::ARCHIVE.0, info.archive_bytes)?;
+    let archive = Archive::parse(archive).map_err(|_| Failure::because("the archive"))?;
+    let missing = Failure::because("a module is missing");
+    let kernel = archive.find("cpudriver").ok_or(missing)?;
+    let program = archive.find("init").ok_or(missing)?;
+    let header = KernelHeader::read_from_prefix(kernel.data());
+    let (header, _) = header.map_err(|_| Failure::because("no CPU driver"))?;
     let home = world.frame(HOME_BYTES, BLOCK)?;
     let (_, base, _) = call::identify(home)?;
-    let args = arguments(&kernel, &program, base, tickets)?;
-    fill(world, home, &kernel, &args)?;
+    let args = arguments(&header, &program, base, tickets);
+    fill(world, home, &kernel, &args, flipped(&header))?;
     call::invoke(call::KERNEL, Invocation::Seal, &[call::word(home)])?;
-    let start = [call::word(home), SECOND, 0];
-    call::invoke(call::KERNEL, Invocation::StartCore, &start)?;
-    Ok(address)
+    Ok(home)
+}
+
+/// Starts the second core from `image`.
+///
+/// # Errors
+/// What the kernel says.
+pub fn start_image(image: CapAddress) -> Result<(), SysError> {
+    let start = [call::word(image), SECOND, 0];
+    call::invoke(call::KERNEL, Invocation::StartCore, &start).map(drop)
+}
+
+/// Whether the second core is on.
+///
+/// # Errors
+/// What the kernel says.
+pub fn is_on() -> Result<bool, SysError> {
+    let state = call::invoke(call::KERNEL, Invocation::AffinityInfo, &[SECOND])?;
+    Ok(state[0] != 1)
 }
 
 /// What the machine is, the kernel says that starts the core.
 fn arguments(
-    kernel: &Module<'_>,
+    header: &KernelHeader,
     program: &Module<'_>,
     base: u64,
     [ring, package, ram]: [u64; 3],
-) -> Result<CoreArgs, Failure> {
-    let header = KernelHeader::read_from_prefix(kernel.data());
-    let (header, _) = header.map_err(|_| Failure::because("no CPU driver"))?;
+) -> CoreArgs {
     let mut args = CoreArgs::new_zeroed();
     args.magic = ARGS_MAGIC;
     args.abi_version = ABI_VERSION;
@@ -118,7 +149,7 @@ fn arguments(
     args.parent_ring = ring;
     args.core_package = package;
     args.grants[0] = ram;
-    Ok(args)
+    args
 }
 
 /// Writes the image into its frame, which nobody maps before and after.
@@ -127,6 +158,7 @@ fn fill(
     home: CapAddress,
     kernel: &Module<'_>,
     args: &CoreArgs,
+    flipped: Option<(u64, u32)>,
 ) -> Result<(), Failure> {
     let at = world.addresses(HOME_BYTES, BLOCK)?;
     let mut mappings = [CapAddress::NULL; 2];
@@ -142,6 +174,10 @@ fn fill(
     };
     write(0, kernel.data());
     write(args.domain_offset - PAGE_SIZE, args.as_bytes());
+    if let Some((offset, bit)) = flipped {
+        let word = crate::fault::peek(at + offset);
+        crate::fault::poke(at + offset, word ^ 1 << bit);
+    }
     for mapping in mappings {
         call::unmap(mapping)?;
     }

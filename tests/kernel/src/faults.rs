@@ -40,7 +40,7 @@ fn tests(suite: &mut Suite) {
         let (_, address, _) = world.mapped(PAGE_SIZE)?;
         dies(world, code::jump(), address, &[0x20]).map(drop)
     });
-    let misdeeds: [Misdeed; 8] = [
+    let misdeeds: [Misdeed; 14] = [
         ("faults/breakpoint", code::breakpoint, &[0x3c]),
         ("faults/undefined-instruction", code::undefined, &[0x00]),
         ("faults/fp-without-the-flag", code::fp, &[0x07]),
@@ -50,6 +50,21 @@ fn tests(suite: &mut Suite) {
         ("faults/privileged-instruction", code::privileged, &[0x18]),
         ("faults/hypervisor-call", code::hvc, &[0x00]),
         ("faults/secure-monitor-call", code::smc, &[0x00]),
+        // Trapped where the core has it, undefined where it hasn't (docs/055-arch.md).
+        ("faults/sve", code::sve, &[0x19, 0x00]),
+        ("faults/sme", code::sme, &[0x1d, 0x00]),
+        ("faults/event-counter", code::event_counter, &[0x18, 0x00]),
+        (
+            "faults/activity-monitor",
+            code::activity_monitor,
+            &[0x18, 0x00],
+        ),
+        ("faults/context-number", code::context_number, &[0x18, 0x00]),
+        (
+            "faults/second-thread-register",
+            code::second_thread_register,
+            &[0x18, 0x00],
+        ),
     ];
     for (name, routine, classes) in misdeeds {
         suite.test(name, |world| dies(world, routine(), 0, classes).map(drop));
