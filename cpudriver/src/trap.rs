@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use capelin_aarch64::gic::Fiq;
 use capelin_aarch64::psci::Conduit;
 use capelin_aarch64::serror::SError;
-use capelin_aarch64::speculation::Entry;
+use capelin_aarch64::speculation::{Entry, WORKAROUND_3};
 use capelin_aarch64::{cpu, pointer, user};
 use capelin_abi::VirtAddr;
 use capelin_abi::syscall::KernelCounter;
@@ -171,6 +171,8 @@ pub(crate) fn vectors(entry: Entry, conduit: Option<Conduit>) -> VirtAddr {
         static capelin_vectors_clrbhb: u8;
         static capelin_vectors_hvc: u8;
         static capelin_vectors_smc: u8;
+        static capelin_vectors_hvc_8: u8;
+        static capelin_vectors_smc_8: u8;
     }
     pointer::address_of(match (entry, conduit) {
         (Entry::Plain, _) => &raw const capelin_vectors,
@@ -182,9 +184,11 @@ pub(crate) fn vectors(entry: Entry, conduit: Option<Conduit>) -> VirtAddr {
         (Entry::Call(function), Some(conduit)) => {
             // The vectors run on this core, later.
             FIRMWARE_FUNCTION.store(function, Ordering::Relaxed);
-            match conduit {
-                Conduit::Hvc => &raw const capelin_vectors_hvc,
-                Conduit::Smc => &raw const capelin_vectors_smc,
+            match (function, conduit) {
+                (WORKAROUND_3, Conduit::Hvc) => &raw const capelin_vectors_hvc,
+                (WORKAROUND_3, Conduit::Smc) => &raw const capelin_vectors_smc,
+                (_, Conduit::Hvc) => &raw const capelin_vectors_hvc_8,
+                (_, Conduit::Smc) => &raw const capelin_vectors_smc_8,
             }
         }
         // Nobody could have been asked.

@@ -63,24 +63,22 @@ capelin_vectors:
     isb
 .endm
 
-// Firmware changes x0-x3 (SMCCC 1.1, DEN 0028 2.6). SP is at the stack's top.
-.macro forget_by_hvc
-    forget_by_call hvc
-.endm
-
-.macro forget_by_smc
-    forget_by_call smc
-.endm
-
+// Firmware changes x0-x3 (SMCCC 1.1, DEN 0028 2.6), and returns by ERET, a barrier. SP is at
+// the stack's top.
 .macro forget_by_call conduit
     stp     x0, x1, [sp, #-32]
     stp     x2, x3, [sp, #-48]
     adrp    x0, {firmware_function}
     ldr     w0, [x0, :lo12:{firmware_function}]
     \conduit #0
-    forget_by_branches 8
     ldp     x2, x3, [sp, #-48]
     ldp     x0, x1, [sp, #-32]
+.endm
+
+// Firmware's first workaround does nothing about the history.
+.macro forget_by_call_and_branches conduit
+    forget_by_call \conduit
+    forget_by_branches 8
 .endm
 
 .macro forgetful_slot target, forget, argument
@@ -111,8 +109,10 @@ forgetful_vectors capelin_vectors_24, forget_by_branches, 24
 forgetful_vectors capelin_vectors_32, forget_by_branches, 32
 forgetful_vectors capelin_vectors_132, forget_by_branches, 132
 forgetful_vectors capelin_vectors_clrbhb, forget_by_clrbhb
-forgetful_vectors capelin_vectors_hvc, forget_by_hvc
-forgetful_vectors capelin_vectors_smc, forget_by_smc
+forgetful_vectors capelin_vectors_hvc, forget_by_call, hvc
+forgetful_vectors capelin_vectors_smc, forget_by_call, smc
+forgetful_vectors capelin_vectors_hvc_8, forget_by_call_and_branches, hvc
+forgetful_vectors capelin_vectors_smc_8, forget_by_call_and_branches, smc
 
 .irp n, 0, 1, 2, 3, 5, 6, 7
 bad_\n:

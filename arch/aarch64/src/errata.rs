@@ -49,7 +49,7 @@ const ANY: Revision = r(15, 15);
 
 /// The table. Revisions are those of the notices, as Linux has them
 /// (`arch/arm64/kernel/cpu_errata.c`).
-pub const ERRATA: [Erratum; 11] = [
+pub const ERRATA: [Erratum; 8] = [
     row(
         819_472,
         Part::A53,
@@ -78,8 +78,6 @@ pub const ERRATA: [Erratum; 11] = [
         r(0, 2),
         Remedy::CleanByInvalidating,
     ),
-    row(835_769, Part::A53, r(0, 0), r(0, 4), Remedy::Open),
-    row(832_075, Part::A57, r(0, 0), r(1, 2), Remedy::Open),
     row(858_921, Part::A73, r(0, 0), ANY, Remedy::Open),
     row(
         1_542_419,
@@ -90,7 +88,6 @@ pub const ERRATA: [Erratum; 11] = [
     ),
     row(3_117_295, Part::A510, r(0, 0), ANY, Remedy::Open),
     row(2_966_298, Part::A520, r(0, 0), r(0, 1), Remedy::Open),
-    row(2_645_198, Part::A715, r(0, 0), r(1, 0), Remedy::Open),
 ];
 
 /// The errata of the table that `midr` has.
@@ -183,14 +180,14 @@ mod tests {
     #[test]
     fn errata_are_found_by_part_and_revision() {
         // Cortex-A53 r0p1, r0p2, r0p4 (QEMU's, and a Raspberry Pi 3's), and a later one.
-        let old = [824_069, 826_319, 827_319, 835_769];
+        let old = [824_069, 826_319, 827_319];
         assert_eq!(numbers(0x410f_d031), [&[819_472], &old[..]].concat());
         assert_eq!(numbers(0x410f_d032), old);
-        assert_eq!(numbers(0x410f_d034), [835_769]);
+        assert!(numbers(0x410f_d034).is_empty());
         assert!(numbers(0x411f_d030).is_empty());
-        // Cortex-A57 r1p2 and r1p3, Cortex-A72 r0p3, Neoverse N1 r3p1 (Altra's).
-        assert_eq!(numbers(0x411f_d072), [832_075]);
-        assert!(numbers(0x411f_d073).is_empty());
+        // Cortex-A520 r0p1 and r0p2, Cortex-A72 r0p3, Neoverse N1 r3p1 (Altra's).
+        assert_eq!(numbers(0x410f_d801), [2_966_298]);
+        assert!(numbers(0x410f_d802).is_empty());
         assert!(numbers(0x410f_d083).is_empty());
         assert_eq!(numbers(0x413f_d0c1), [1_542_419]);
         // The same number of another implementer's.
@@ -202,7 +199,7 @@ mod tests {
         let remedies = |midr| Remedies::of(Midr::new(midr));
         assert!(remedies(0x410f_d032).contains(Remedy::CleanByInvalidating));
         assert!(!remedies(0x410f_d034).contains(Remedy::CleanByInvalidating));
-        assert!(remedies(0x410f_d034).contains(Remedy::Open));
+        assert!(remedies(0x411f_d090).contains(Remedy::Open));
         assert_eq!(remedies(0x410f_d083), Remedies::NONE);
         let n1 = remedies(0x414f_d0c1);
         assert!(n1.contains(Remedy::InvalidateInstructions));
@@ -214,9 +211,9 @@ mod tests {
         let named = |midr| Named(Midr::new(midr)).to_string();
         assert_eq!(
             named(0x410f_d032),
-            "; erratum 824069, 826319, 827319: lines are dropped when they are cleaned; \
-             erratum 835769: nothing is done"
+            "; erratum 824069, 826319, 827319: lines are dropped when they are cleaned"
         );
         assert_eq!(named(0x410f_d083), "");
+        assert_eq!(named(0x411f_d090), "; erratum 858921: nothing is done");
     }
 }

@@ -1,6 +1,6 @@
 //! Device registers: the only way in which kernel and boot driver touch one.
 //!
-//! Every access is one plain load or store ([`capelin_abi::mmio_accessors!`] says
+//! Every access is one load-acquire or plain store ([`capelin_abi::mmio_accessors!`] says
 //! why). [`ReadWrite`], [`ReadOnly`] and [`WriteOnly`] are the cells of register
 //! blocks, with the traits of `tock-registers`; that crate's own cells are volatile
 //! accesses, of which the compiler makes what it likes, and `cargo xtask check`

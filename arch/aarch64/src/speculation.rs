@@ -91,7 +91,8 @@ pub enum Entry {
     Branches(u8),
     /// `CLRBHB`.
     ClearHistory,
-    /// Firmware is called, with this function id; then 8 branches.
+    /// Firmware is called, with this function id; then 8 branches, unless it is
+    /// [`WORKAROUND_3`], which forgets the history itself.
     Call(u32),
 }
 
@@ -287,7 +288,7 @@ impl Known {
     }
 }
 
-/// The branches that follow where the vectors call firmware.
+/// The branches that follow where the vectors call firmware's first workaround.
 const BRANCHES_AFTER_CALL: u8 = 8;
 
 const fn field(register: u64, shift: u32) -> u64 {

@@ -477,16 +477,27 @@ pub(crate) fn protect<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<
         let words = MappingData { kernel, ..data }.to_words();
         core.slots.slot_mut(call.slot).set_data(words);
     }
-    change(core, data, permissions);
+    if old.is_executable() && !permissions.is_executable() {
+        // Break before make: else Cortex-A715 may report the next fault there wrongly
+        // (erratum 2645198). It is rare, so it is done on all cores.
+        change(core, data, |entry| Descriptor(entry.0 & !VALID));
+    }
+    change(core, data, |entry| {
+        Descriptor(entry.0 | VALID).with_permissions(permissions)
+    });
     Ok(DONE)
 }
 
-/// Gives the entries of a mapping other permissions, and forgets the old ones.
-fn change<M: Machine>(core: &mut Core<M>, data: MappingData, permissions: Permissions) {
+/// Makes other entries of those of a mapping, and forgets the old ones.
+fn change<M: Machine>(
+    core: &mut Core<M>,
+    data: MappingData,
+    new: impl Fn(Descriptor) -> Descriptor,
+) {
     let (first, level) = (usize::from(data.first_entry), level_of(data));
     for index in first..first + usize::from(data.entries) {
         let entry = core.objects.vnode(data.table).entries[index & 511];
-        let changed = Descriptor(entry).with_permissions(permissions);
+        let changed = new(Descriptor(entry));
         core.objects.write_entry(data.table, index, changed.0);
     }
     let start = core.objects.vnode(data.table).first_address;

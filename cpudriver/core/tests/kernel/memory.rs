@@ -163,6 +163,46 @@ fn protecting_forgets_the_old_permissions() {
     assert_eq!(world.core.machine.asked(), [dropped]);
 }
 
+/// Break before make, which Cortex-A715's erratum 2645198 wants: the entries are invalid,
+/// and forgotten, before they are anything else.
+#[test]
+fn what_is_executable_no_more_is_nothing_in_between() {
+    let mut world = World::new();
+    tables(&mut world);
+    make_executable(&mut world, FRAME);
+    let executable = MapFlags::READ | MapFlags::EXECUTE;
+    map(&mut world, FRAME, 3, 2, executable).expect("mapped");
+    let before = entries(&world);
+    world.core.machine.asked();
+    world.core.objects.written.clear();
+    let readable = u64::from(MapFlags::READ.bits());
+    let protected = world.invoke(160, Invocation::Protect, &[readable]);
+    protected.expect("fewer permissions");
+    let after = entries(&world);
+    // UXN (Arm ARM D8.4.1), and nothing else.
+    let changed = before.iter().zip(&after).filter(|(old, new)| old != new);
+    assert!(changed.clone().all(|(old, new)| *new == old | 1 << 54));
+    assert_eq!(changed.count(), 2);
+    let root = world.address_of(slot::VSPACE);
+    let asid = u16::try_from(world.core.objects.vnode(root).asid).expect("an ASID");
+    let dropped = Asked::InvalidateLeaves {
+        address: 3 * PAGE_SIZE,
+        count: 2,
+        span: PAGE_SIZE,
+        asid,
+    };
+    assert_eq!(world.core.machine.asked(), [dropped, dropped]);
+    assert_eq!(
+        world.core.objects.written,
+        [
+            (0, 3, before[3] & !1),
+            (0, 4, before[4] & !1),
+            (1, 3, after[3]),
+            (1, 4, after[4]),
+        ]
+    );
+}
+
 #[test]
 fn deleting_a_frame_unmaps_it() {
     let mut world = World::new();

@@ -151,7 +151,7 @@ pub struct DeviceMapped {
     _cap: OwnedCap,
 }
 
-/// Device registers are accessed as the kernel does it: by one plain load or store.
+/// Device registers are accessed as the kernel does it: by one load-acquire or plain store.
 mod mmio {
     capelin_abi::mmio_accessors!(pub(super));
 }

@@ -24,6 +24,9 @@ pub(crate) enum Damage {
     /// The archive is sound, and the CPU driver calls firmware by SMC where it means HVC, and the other way round. (QEMU
     /// writes its own conduit into any tree that it is given.)
     OtherConduit,
+    /// The archive is sound, and the CPU driver reads of every core that it has CLRBHB (which is a hint, and so does
+    /// nothing where it isn't known).
+    ClearsHistory,
 }
 
 impl Damage {
@@ -80,6 +83,20 @@ impl Damage {
                                 it if it == smc => hvc,
                                 other => other,
                             };
+                        }
+                    }
+                    Some(module)
+                });
+            }
+            Self::ClearsHistory => {
+                // mrs xN, id_aa64isar2_el1 becomes mov xN, #1 << 28 (CLRBHB).
+                return rewrite(image, archive, "cpudriver", |mut module| {
+                    if module.name == "cpudriver" {
+                        for bytes in module.data.as_chunks_mut().0 {
+                            let word = u32::from_le_bytes(*bytes);
+                            if word & !0x1f == 0xd538_0640 {
+                                *bytes = (0xd2a2_0000 | word & 0x1f).to_le_bytes();
+                            }
                         }
                     }
                     Some(module)

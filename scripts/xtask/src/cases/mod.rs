@@ -79,6 +79,8 @@ pub(crate) struct GuestCase {
     /// Whether it runs with `--full` only.
     pub(crate) is_long: bool,
     pub(crate) damage: Option<Damage>,
+    /// What runs below the boot image, if not QEMU's own; wants `--el2`.
+    pub(crate) firmware: Option<Firmware>,
 }
 
 impl Default for GuestCase {
@@ -100,6 +102,32 @@ impl Default for GuestCase {
             tree: None,
             is_long: false,
             damage: None,
+            firmware: None,
+        }
+    }
+}
+
+/// How the firmware of `tests/firmware` behaves: how it is called, and which workarounds for speculation it knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Firmware {
+    /// By SMC; all.
+    Smc,
+    /// By SMC; those of 2018.
+    OldSmc,
+    /// By HVC; all.
+    Hvc,
+    /// By HVC; those of 2018.
+    OldHvc,
+}
+
+impl Firmware {
+    /// Writes it into the firmware's image, as `tests/firmware/src/main.rs` says.
+    pub(crate) fn set(self, image: &mut [u8]) {
+        if let Some(words) = image.get_mut(32..48) {
+            words.fill(0);
+            words[0] = matches!(self, Self::Hvc | Self::OldHvc).into();
+            words[8] = matches!(self, Self::Smc | Self::Hvc).into();
         }
     }
 }

@@ -12,7 +12,7 @@ use capelin_dt::grow::{grow, reserve};
 use capelin_dt::{DtError, Region};
 
 use super::{Case, Context, Outcome, cargo_run, cost, events, idle, isolation, processor, typing};
-use crate::cases::{self, Damage, Expected, GuestCase, Script, TreeChange};
+use crate::cases::{self, Damage, Expected, Firmware, GuestCase, Script, TreeChange};
 use crate::error::{Error, Result};
 use crate::qemu;
 use crate::qemu::command::Console;
@@ -105,10 +105,40 @@ fn run(context: &Context, case: &GuestCase) -> Result<Outcome> {
         None => image,
     });
     options.build = false;
+    if let Some(firmware) = case.firmware {
+        put_below(context, &mut options, firmware)?;
+    }
     if let Some(change) = &case.tree {
         options.dtb = Some(changed_tree(context, &options, change)?);
     }
     boot(context, case, &options, &case.name)
+}
+
+/// Where the firmware of `tests/firmware` enters the boot image.
+const BOOT_IMAGE_AT: &str = "0x40400000";
+
+/// Has `firmware` run first, in flash; QEMU's tree is made for the boot image all the same.
+fn put_below(context: &Context, options: &mut RunOptions, firmware: Firmware) -> Result<()> {
+    let path = context.image("test-firmware")?;
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |error| Error::File(path, error)
+    };
+    let mut image = fs::read(&path).map_err(failed(&path))?;
+    firmware.set(&mut image);
+    let path = path.with_file_name(format!("test-firmware-{firmware:?}.img"));
+    fs::write(&path, image).map_err(failed(&path))?;
+    let boot = options.kernel.as_deref().unwrap_or(Path::new(""));
+    options.qemu_args.extend([
+        "-bios".to_owned(),
+        path.display().to_string(),
+        "-device".to_owned(),
+        format!(
+            "loader,file={},addr={BOOT_IMAGE_AT},force-raw=on",
+            boot.display()
+        ),
+    ]);
+    Ok(())
 }
 
 /// Boots what `options` say, and judges by `case` how it went; what it says goes to the log of `qemu/NAME`.

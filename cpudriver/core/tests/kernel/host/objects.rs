@@ -144,6 +144,9 @@ pub struct Home {
     segments: Segments,
     words: &'static Words,
     asked: Record,
+    /// Entries of tables in the order in which they were written: how much had been asked
+    /// of the machine before, index, descriptor.
+    pub written: Vec<(usize, usize, u64)>,
 }
 
 impl Drop for Home {
@@ -161,6 +164,7 @@ impl Home {
             segments: segments(),
             words: Words::take(),
             asked,
+            written: Vec::new(),
         }
     }
 
@@ -223,6 +227,8 @@ impl Objects for Home {
 
     fn write_entry(&mut self, table: PhysAddr, index: usize, descriptor: u64) {
         self.vnode_mut(table).entries[index] = descriptor;
+        let asked = self.asked.borrow().len();
+        self.written.push((asked, index, descriptor));
     }
 
     fn linear(&self, address: PhysAddr) -> u64 {
