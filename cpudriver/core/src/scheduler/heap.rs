@@ -28,6 +28,15 @@ impl<const WHICH: usize> Heap<WHICH> {
         }
     }
 
+    /// An empty one, into which so many have been inserted.
+    #[cfg(test)]
+    pub(super) const fn from_sequence(sequence: u32) -> Self {
+        Self {
+            root: None,
+            sequence,
+        }
+    }
+
     /// Whether nobody is in it.
     #[inline]
     pub(super) const fn is_empty(&self) -> bool {

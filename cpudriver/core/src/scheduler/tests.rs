@@ -1,8 +1,10 @@
-//! The scheduler by itself: [`loads`] on a simulated core, and its [`queues`].
+//! The scheduler by itself: [`loads`] on a simulated core, its [`queues`], and single steps of
+//! [`slices`].
 
 mod loads;
 mod queues;
 mod simulation;
+mod slices;
 
 use std::vec::Vec;
 

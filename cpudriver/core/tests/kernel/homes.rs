@@ -207,3 +207,31 @@ fn as_many_pieces_as_there_are_slots_for() {
     assert_eq!(adopt(&mut world), Err(SysError::NoResources));
     assert!(!is_home(&world, RAM));
 }
+
+/// Of two pieces, each is given back by itself, and the other stays home.
+#[test]
+fn one_of_two_pieces_is_given_back() {
+    let mut world = World::new();
+    for (number, to) in [(1, PIECE), (2, 140)] {
+        world
+            .retype_ram(to, ObjectType::Ram, number * BLOCK, BLOCK)
+            .expect("a piece");
+        let arguments = [to, to + 1].map(|slot| cap(slot).to_word());
+        world
+            .invoke(slot::KERNEL, Invocation::AdoptHome, &arguments)
+            .expect("home memory");
+    }
+    let give_back = |world: &mut World, which: u8| {
+        let arguments = [cap(which).to_word()];
+        world.invoke(slot::KERNEL, Invocation::ReleaseHome, &arguments)
+    };
+    assert_eq!(home_bytes(&world), 2 * BLOCK);
+    give_back(&mut world, 141).expect("the second");
+    assert_eq!(home_bytes(&world), BLOCK);
+    assert!(is_home(&world, RAM + BLOCK) && !is_home(&world, RAM + 2 * BLOCK));
+    // The kernel keeps the first: what it was made of isn't taken back.
+    let revoked = of_cspace(&mut world, Invocation::Revoke, PIECE);
+    assert_eq!(revoked, Err(SysError::Locked));
+    give_back(&mut world, ADOPTED).expect("the first");
+    assert_eq!(home_bytes(&world), 0);
+}

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![allow(unreachable_pub, reason = "modules of a test binary, not of a library")]
 
+mod asks;
 mod between;
 mod bounds;
 mod broken;
@@ -19,8 +20,10 @@ mod lifecycle;
 mod local_revokes;
 mod memory;
 mod messages;
+mod more;
 mod operations;
 mod owners;
+mod permissions;
 mod progress;
 mod revokes;
 mod saves;
@@ -30,3 +33,4 @@ mod starting;
 mod tables;
 mod three;
 mod world;
+mod zeroing;

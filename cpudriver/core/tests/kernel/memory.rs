@@ -337,6 +337,7 @@ fn the_archive_is_not_made_ready_again() {
     // Two pages and the end of it, where one of them isn't part of the archive.
     assert_eq!(work(frame, PAGE_SIZE), 3);
     assert_eq!(work(frame + PAGE_SIZE, 2 * PAGE_SIZE), 3);
+    assert_eq!(work(frame - PAGE_SIZE, 2 * PAGE_SIZE), 3);
     assert_eq!(work(frame + 2 * PAGE_SIZE, PAGE_SIZE), 3);
     assert_eq!(work(0, 0), 3);
 }

@@ -382,3 +382,118 @@ fn the_property_above_takes_the_short_way() {
     assert_eq!(world.current(), Some(server.dcb));
     assert_eq!(waiting(&world, client.dcb), Wait::Short);
 }
+
+/// Each thing that the short way asks for, alone: it isn't taken where that is otherwise, or
+/// does the same.
+#[test]
+fn whatever_the_short_way_asks_for_is_asked_for() {
+    let plain = Situation {
+        length: 2,
+        flags: 0,
+        capability: false,
+        deadline: false,
+        unseen: false,
+        rung: [false; 2],
+        third: false,
+        in_ring: false,
+        waits: Some(true),
+        disabled: [true; 2],
+        badge: None,
+        words: [1, 2, 3, 4, 5, 6, 7, 8],
+    };
+    let with = |change: &dyn Fn(&mut Situation)| {
+        let mut one = plain.clone();
+        change(&mut one);
+        one
+    };
+    let mut all: Vec<_> = (0..=10)
+        .map(|length| with(&|one| one.length = length))
+        .collect();
+    all.extend([
+        with(&|one| one.length = 255),
+        with(&|one| one.flags = 1),
+        with(&|one| one.flags = 2),
+        with(&|one| one.flags = 0x80),
+        with(&|one| one.capability = true),
+        with(&|one| one.deadline = true),
+        with(&|one| one.unseen = true),
+        with(&|one| one.rung = [true, false]),
+        with(&|one| one.rung = [false, true]),
+        with(&|one| one.third = true),
+        with(&|one| one.in_ring = true),
+        with(&|one| one.waits = Some(false)),
+        with(&|one| one.waits = None),
+        with(&|one| one.disabled = [false, true]),
+        with(&|one| one.disabled = [true, false]),
+        with(&|one| one.badge = Some(77)),
+    ]);
+    for of in all {
+        let (mut short, dispatchers, registers) = situate(&of);
+        short.syscall(Syscall::Call as u64, &registers);
+        let (mut long, ..) = situate(&of);
+        long.syscall_by(&registers, syscall::call_the_long_way);
+        let outcomes = [&short, &long].map(|world| outcome(world, dispatchers));
+        assert_eq!(outcomes[0], outcomes[1], "{of:?}");
+    }
+}
+
+/// Bits of the first register that mean something aren't made up for by the second's.
+#[test]
+fn flags_and_a_reference_that_are_the_same_are_both_wrong() {
+    let mut world = World::new();
+    let server = world.dispatcher();
+    for one in [world.init, server] {
+        world
+            .core
+            .objects
+            .frame(one.frame)
+            .write(offset::DISABLED, 1);
+    }
+    world.run(server);
+    let frame = world.core.objects.frame(server.frame);
+    frame.write(offset::DISABLED, 1);
+    world.wait(true, NEVER);
+    assert_eq!(waiting(&world, server.dcb), Wait::Short);
+    let same = 1 << 48;
+    let mut registers = [0; 12];
+    registers[0] = send_word(cap(server.endpoint), SendFlags::empty(), 2) | same;
+    registers[1] = same;
+    registers[10] = world.core.current_delivered();
+    registers[11] = NEVER;
+    let left = world.syscall(Syscall::Call as u64, &registers);
+    assert_eq!(left, Left::Caller);
+    assert_ne!(world.register(0), 0);
+    assert_eq!(waiting(&world, server.dcb), Wait::Short);
+}
+
+/// A receiver whose ASID is of an earlier generation gets another before it runs: its old one
+/// may be somebody else's by now.
+#[test]
+fn a_call_enters_nobody_under_an_old_asid() {
+    for is_old in [false, true] {
+        let mut world = World::new();
+        let server = world.dispatcher();
+        world
+            .core
+            .objects
+            .frame(world.init.frame)
+            .write(offset::DISABLED, 1);
+        world.run(server);
+        let frame = world.core.objects.frame(server.frame);
+        frame.write(offset::DISABLED, 1);
+        world.wait(true, NEVER);
+        if is_old {
+            world.core.kcb.asid_generation += 1;
+        }
+        world.call(server.endpoint, &[1]);
+        assert_eq!(world.current(), Some(server.dcb));
+        let entry = world.core.objects.dcb(server.dcb);
+        let root = world.core.objects.vnode(capelin_abi::PhysAddr(entry.root));
+        let generation = world.core.kcb.asid_generation;
+        assert_eq!(
+            [entry.asid_generation, root.asid_generation],
+            [generation; 2]
+        );
+        assert_eq!(u64::from(entry.asid), root.asid);
+    }
+}

@@ -416,3 +416,79 @@ fn an_image_over_a_hole_is_refused() {
         assert!(!started(&world));
     }
 }
+
+/// Each word of the header and the arguments that a kernel believes is looked at by itself.
+#[test]
+fn every_part_of_an_image_is_looked_at() {
+    let headers: [fn(&mut KernelHeader); 5] = [
+        |header| header.magic += 1,
+        |header| header.abi_version += 1,
+        |header| header.memory_bytes += PAGE_SIZE,
+        |header| header.memory_bytes -= PAGE_SIZE,
+        |header| header.memory_bytes = BYTES,
+    ];
+    let arguments_of: [fn(&mut CoreArgs); 6] = [
+        |args| args.magic += 1,
+        |args| args.abi_version += 1,
+        |args| args.home.base += PAGE_SIZE,
+        |args| args.home.bytes -= PAGE_SIZE,
+        |args| args.mpidr += 1,
+        |args| args.kernel_id = u32::from(KernelId::LIMIT),
+    ];
+    let invalid = Err(SysError::InvalidArgument);
+    for (number, spoil) in headers.into_iter().enumerate() {
+        let mut world = world(&arguments());
+        let words = &world.core.machine.pages[&AT];
+        let mut header = KernelHeader::read_from_bytes(words.as_bytes()).expect("a header");
+        spoil(&mut header);
+        let words = <[u64]>::ref_from_bytes(header.as_bytes()).expect("words");
+        world.core.machine.pages.insert(AT, words.to_vec());
+        assert_eq!(start(&mut world, CORE, 0), invalid, "header {number}");
+        assert!(!started(&world));
+    }
+    for (number, spoil) in arguments_of.into_iter().enumerate() {
+        let mut world = world(&arguments());
+        let mut args = arguments();
+        spoil(&mut args);
+        let words = <[u64]>::ref_from_bytes(args.as_bytes()).expect("words");
+        world
+            .core
+            .machine
+            .pages
+            .insert(AT + IMAGE_BYTES, words.to_vec());
+        assert_eq!(start(&mut world, CORE, 0), invalid, "arguments {number}");
+        assert!(!started(&world));
+    }
+    let mut sound = world(&arguments());
+    assert_eq!(start(&mut sound, CORE, 0), Ok(()));
+}
+
+/// All of the image is made clean, as many pages in one entry as it may, none twice.
+#[test]
+fn an_image_is_made_clean_page_by_page() {
+    let mut args = arguments();
+    args.domain_offset = 60 * PAGE_SIZE;
+    let mut world = world(&args);
+    let request = [cap(200).to_word(), CORE, 0];
+    let mut cleaned = Vec::new();
+    let mut most = 0;
+    while world.invoke_once(slot::KERNEL, Invocation::StartCore, &request)
+        == crate::world::Left::Restart
+    {
+        let asked = world.core.machine.asked();
+        let pages: Vec<_> = asked
+            .iter()
+            .filter_map(|asked| match asked {
+                Asked::CleanInvalidate(page) => Some((page - AT) / PAGE_SIZE),
+                _ => None,
+            })
+            .collect();
+        most = most.max(pages.len());
+        cleaned.extend(pages);
+    }
+    assert!(started(&world));
+    let all: Vec<_> = (0..cleaned.len() as u64).collect();
+    assert_eq!(cleaned, all, "each once, in order");
+    assert!(cleaned.len() >= 60, "{}", cleaned.len());
+    assert!(most > 1 && most < 60, "{most} at once");
+}

@@ -16,8 +16,7 @@ use crate::world::{Left, World, cap, slot};
 const MAPS_TABLE: u32 = 1 << 31;
 
 /// Every table notes the slot of each mapping in it, how many entries those have, and how
-/// many of them are tables; a table that is attached knows where, and in which address space;
-/// and every mapping lies in the entries that it says. Nothing can be unmapped otherwise, and
+/// many of them are tables; a table that is attached knows where; and every mapping lies in the entries that it says. Nothing can be unmapped otherwise, and
 /// no translation invalidated.
 pub fn assert_sound(core: &Core<Host>) {
     let mdb = &core.database.mdb;
