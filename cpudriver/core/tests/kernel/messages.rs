@@ -497,3 +497,27 @@ fn a_call_enters_nobody_under_an_old_asid() {
         assert_eq!(u64::from(entry.asid), root.asid);
     }
 }
+
+/// A caller that is enabled waits so: it goes on by its run upcall, not where it was.
+#[test]
+fn an_enabled_caller_waits_enabled() {
+    for is_disabled in [false, true] {
+        let mut world = World::new();
+        let server = world.dispatcher();
+        world.run(server);
+        let frame = world.core.objects.frame(server.frame);
+        frame.write(offset::DISABLED, 1);
+        world.wait(true, NEVER);
+        assert_eq!(waiting(&world, server.dcb), Wait::Short);
+        let frame = world.core.objects.frame(world.init.frame);
+        frame.write(offset::DISABLED, u64::from(is_disabled));
+        world.call(server.endpoint, &[1]);
+        assert_eq!(world.current(), Some(server.dcb));
+        let expected = if is_disabled {
+            Wait::Short
+        } else {
+            Wait::DirectEnabled
+        };
+        assert_eq!(waiting(&world, world.init.dcb), expected);
+    }
+}

@@ -34,6 +34,9 @@ const INSTALL_TIME: Duration = Duration::from_secs(1200);
 /// exceeds by itself would count changes as noticed that aren't.
 const LEAST_TEST_SECONDS: &str = "120";
 
+/// The profile: fast tests, with all that the usual one checks, and nothing for debuggers.
+const PROFILE: &str = "mutants";
+
 /// A package and how it is tried.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tried {
@@ -88,11 +91,29 @@ struct Accepted {
     reason: String,
 }
 
-/// Makes all changes to the package `name`; logs as `case`.
+/// Which changes to a package are made: all, if nothing else is said.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Part {
+    /// Globs of the files to be changed.
+    pub(crate) files: Vec<String>,
+    /// `K/N`: the Kth part of N, from 0 on.
+    pub(crate) shard: Option<String>,
+}
+
+impl Part {
+    /// As cargo-mutants is told.
+    fn arguments(&self) -> impl Iterator<Item = &str> {
+        let files = self.files.iter().flat_map(|file| ["--file", file]);
+        let shard = self.shard.iter().flat_map(|shard| ["--shard", shard]);
+        files.chain(shard)
+    }
+}
+
+/// Makes all changes, or a part of them, to the package `name`; logs as `case`.
 ///
 /// # Errors
 /// If the tool can't be had, a file can't be read, or a program can't be started.
-pub(crate) fn package(context: &Context, case: &str, name: &str) -> Result<Outcome> {
+pub(crate) fn package(context: &Context, case: &str, name: &str, part: &Part) -> Result<Outcome> {
     let tried = PACKAGES.iter().find(|tried| tried.name == name);
     let Some(tried) = tried else {
         let names = PACKAGES.map(|tried| tried.name).join(", ");
@@ -132,7 +153,8 @@ pub(crate) fn package(context: &Context, case: &str, name: &str) -> Result<Outco
     fs::create_dir_all(&folder).map_err(|error| Error::File(folder.clone(), error))?;
     let mut run = command(&tool);
     run.args(common).args(excluded());
-    run.args(["--jobs", "1", "--no-shuffle"]);
+    run.args(part.arguments());
+    run.args(["--jobs", "1", "--no-shuffle", "--profile", PROFILE]);
     run.args(["--minimum-test-timeout", LEAST_TEST_SECONDS]);
     run.arg("--output").arg(&folder);
     run.arg("--").args(tried.tests);
@@ -250,6 +272,18 @@ mod tests {
         assert_eq!(survivors(&[], &missed).len(), 2);
         assert_eq!(stale(&accepted, "f: replace b").len(), 1);
         assert!(stale(&accepted, "f: replace b\nf: replace a\n").is_empty());
+    }
+
+    #[test]
+    fn a_part_is_passed_on() {
+        assert_eq!(Part::default().arguments().count(), 0);
+        let part = Part {
+            files: ["a.rs", "b/*.rs"].map(str::to_owned).into(),
+            shard: Some("2/8".to_owned()),
+        };
+        let arguments: Vec<_> = part.arguments().collect();
+        let expected = ["--file", "a.rs", "--file", "b/*.rs", "--shard", "2/8"];
+        assert_eq!(arguments, expected);
     }
 
     #[test]

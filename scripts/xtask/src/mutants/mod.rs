@@ -13,7 +13,7 @@ mod generated;
 mod listed;
 pub(crate) mod scratch;
 
-pub(crate) use generated::{PACKAGES, package};
+pub(crate) use generated::{PACKAGES, Part, package};
 pub(crate) use listed::{Which, listed};
 
 use crate::error::{Error, Result};
@@ -22,13 +22,15 @@ use lexopt::Parser;
 use lexopt::prelude::{Long, ValueExt as _};
 
 const HELP: &str = "\
-usage: cargo xtask mutants [--filter TEXT]… [--package NAME]…
+usage: cargo xtask mutants [--filter TEXT]… [--package NAME]… [--file GLOB]… [--shard K/N]
 
 Changes the code in a copy of the tree, one change at a time, and says which of them no test noticed.
 
   (nothing)        the changes listed in urpc/mutants.toml
   --filter TEXT    of these, only those whose name holds TEXT
-  --package NAME   instead, all changes that cargo-mutants makes to this package (installed into target/tools)";
+  --package NAME   instead, all changes that cargo-mutants makes to this package (installed into target/tools)
+  --file GLOB      of these, only those in such files
+  --shard K/N      of these, only the Kth of N parts, from 0 on";
 
 /// The recipe.
 ///
@@ -36,10 +38,13 @@ Changes the code in a copy of the tree, one change at a time, and says which of 
 /// If a change isn't noticed, or can't be made or built.
 pub(crate) fn main(mut args: Parser) -> Result<()> {
     let (mut filters, mut packages) = (Vec::new(), Vec::new());
+    let mut part = Part::default();
     while let Some(argument) = args.next()? {
         match argument {
             Long("filter") => filters.push(args.value()?.string()?),
             Long("package") => packages.push(args.value()?.string()?),
+            Long("file") => part.files.push(args.value()?.string()?),
+            Long("shard") => part.shard = Some(args.value()?.string()?),
             Long("help") => {
                 println!("{HELP}");
                 return Ok(());
@@ -67,7 +72,7 @@ pub(crate) fn main(mut args: Parser) -> Result<()> {
         })?);
     }
     for name in packages {
-        take(package(&context, &format!("mutants/{name}"), &name)?);
+        take(package(&context, &format!("mutants/{name}"), &name, &part)?);
     }
     match failed {
         0 => Ok(()),

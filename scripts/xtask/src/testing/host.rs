@@ -127,7 +127,12 @@ pub(super) fn cases() -> Vec<Case> {
     for tried in &mutants::PACKAGES {
         let name = format!("host/mutants-{}", tried.name);
         cases.push(long(name, |context, name| {
-            mutants::package(context, name, name.trim_start_matches("host/mutants-"))
+            mutants::package(
+                context,
+                name,
+                name.trim_start_matches("host/mutants-"),
+                &mutants::Part::default(),
+            )
         }));
     }
     cases
