@@ -30,6 +30,7 @@ mod saves;
 mod scheduling;
 mod segments;
 mod starting;
+mod storm;
 mod tables;
 mod three;
 mod world;
