@@ -14,7 +14,7 @@ ROOT=$(dirname "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")")
 QEMU=qemu-system-aarch64
 QEMU_OLDEST=9
 RUST_OLDEST=1.95
-GUEST_TARGETS=(aarch64-unknown-none-softfloat aarch64-unknown-none)
+GUEST_TARGETS=(aarch64-unknown-none-softfloat aarch64-unknown-none aarch64-unknown-uefi)
 BACKPORTS_FILE=capelin-backports
 SYSROOT= # of rustc; need_rust finds it
 

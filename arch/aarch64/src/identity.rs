@@ -150,7 +150,7 @@ pub unsafe fn enter(regime: Regime, root: PhysAddr, written: Extent) {
 /// Turns MMU and caches off, and goes to `entry` with x0 = `entry`.
 ///
 /// # Safety
-/// 1. The regime is this, [`enter`] turned translation on.
+/// 1. The regime is this, and addresses are where they are, as [`enter`] makes it, and UEFI.
 /// 2. At `entry` is code that can run so. It, and all that it reads past the caches, is
 ///    clean to the point of coherency.
 /// 3. `ours` may be written back: nobody else writes there.

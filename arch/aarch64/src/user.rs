@@ -42,10 +42,18 @@ impl From<Fault> for capelin_abi::SysError {
 }
 
 /// The record of the instruction at label 2, which continues at label 3.
-#[cfg(target_arch = "aarch64")]
+#[cfg(all(target_arch = "aarch64", not(target_os = "uefi")))]
 macro_rules! fixup {
     () => {
         ".pushsection .capelin.fixups, \"aR\"\n.balign 4\n.word 2b - .\n.word 3b - .\n.popsection"
+    };
+}
+/// In UEFI's object files (COFF) sections have no flag R; the loader, which is the only
+/// program there, has no exception handler, either.
+#[cfg(all(target_arch = "aarch64", target_os = "uefi"))]
+macro_rules! fixup {
+    () => {
+        ".pushsection .capelin.fixups, \"dr\"\n.balign 4\n.word 2b - .\n.word 3b - .\n.popsection"
     };
 }
 #[cfg(target_arch = "aarch64")]

@@ -12,8 +12,8 @@ use capelin_dt::{
 };
 use common::{
     Body, DATA, ENABLED, INSTRUCTIONS, ONLINE_CAPABLE, UNIFIED, cache, dbg2, fadt, gicc, gicc_with,
-    gicd, gicr, hmat, iort, its, madt, mcfg, msi_frame, pptt, processor, read, read_with, seal,
-    server, server_map, slit, spcr, srat, srat_core, srat_memory, table, with, without,
+    gicd, gicr, gtdt, hmat, iort, its, madt, mcfg, msi_frame, pptt, processor, read, read_with,
+    seal, server, server_map, slit, spcr, srat, srat_core, srat_memory, table, with, without,
 };
 
 fn findings(raw: &[Vec<u8>]) -> Vec<Finding> {
@@ -416,6 +416,17 @@ fn who_starts_cores() {
     let (translation, machine) = read(&with(fadt(0)));
     assert_eq!(translation.findings.as_slice(), [Finding::NoStartMethod]);
     assert_eq!(machine.cpus[0].enable_method, EnableMethod::None);
+}
+
+/// Before revision 3 the table ended before the fifth timer, and others stand there.
+#[test]
+fn old_tables_have_four_timers() {
+    let mut old = gtdt();
+    old[8] = 2;
+    seal(&mut old);
+    let timer = read(&with(old)).1.timer.unwrap();
+    assert_eq!(timer.hyp.unwrap().0, 26);
+    assert_eq!(timer.hyp_virt, None);
 }
 
 #[test]

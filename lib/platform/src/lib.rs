@@ -44,8 +44,8 @@ pub enum Medium {
     BootImage,
     /// An SD card that the Raspberry Pi's GPU firmware reads.
     Card(Card),
-    /// There is no recipe yet.
-    Missing,
+    /// A disk that UEFI boots from.
+    Disk(Disk),
 }
 
 /// An emulator's machine.
@@ -55,8 +55,30 @@ pub enum Emulator {
     Virt,
     /// A QEMU board of fixed shape that boots the card.
     Raspberry(Raspberry),
-    /// None.
-    Missing,
+    /// QEMU's `virt` board, of any shape, with UEFI, which boots the disk.
+    Uefi(Uefi),
+}
+
+/// UEFI on an emulator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Uefi {
+    /// The distribution's package that has it.
+    pub package: &'static str,
+    /// Its file in there.
+    pub firmware: &'static str,
+}
+
+/// A disk with an EFI system partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// Bytes of the partition.
+    pub bytes: u64,
+    /// Path of the loader on it: where UEFI looks.
+    pub loader: &'static str,
+    /// Path of the boot image.
+    pub kernel: &'static str,
+    /// Path of the loader's configuration.
+    pub configuration: &'static str,
 }
 
 /// QEMU's model of a Raspberry Pi.

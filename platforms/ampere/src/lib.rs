@@ -12,15 +12,54 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
-use capelin_platform::{Emulator, Medium, Platform};
+use capelin_platform::{Case, CaseEnd, Disk, Emulator, Medium, Platform, Uefi};
 
-/// The platform: so far its traps only, and no way to boot it.
+/// The platform.
 pub const PLATFORM: Platform = Platform {
     name: "ampere",
     machines: "Ampere Altra servers",
     image: "qemu-virt",
     fallback_consoles: &[],
-    medium: Medium::Missing,
-    emulator: Emulator::Missing,
-    cases: &[],
+    medium: Medium::Disk(DISK),
+    emulator: Emulator::Uefi(QEMU),
+    cases: CASES,
 };
+
+const DISK: Disk = Disk {
+    bytes: 63 << 20,
+    loader: "EFI/BOOT/BOOTAA64.EFI",
+    kernel: "EFI/capelin/capelin.img",
+    configuration: "EFI/capelin/capelin.conf",
+};
+
+const QEMU: Uefi = Uefi {
+    package: "qemu-efi-aarch64",
+    firmware: "usr/share/qemu-efi-aarch64/QEMU_EFI.fd",
+};
+
+const CASES: &[Case] = &[
+    Case {
+        name: "ampere-acpi",
+        options: "--smp 4 --numa 2",
+        exec: Some("cores; run hello; poweroff"),
+        prints: &[
+            "capelin: UEFI loader: 4 cores, a device tree of * bytes from ACPI",
+            "boot driver on *: cores: 4, *entered at EL1",
+            "0x3*running",
+            "exec status 0",
+        ],
+        end: CaseEnd::PowersOff,
+    },
+    Case {
+        name: "ampere-acpi-el2",
+        options: "--smp 4 --el2",
+        exec: Some("cores; run hello; poweroff"),
+        prints: &[
+            "capelin: UEFI loader: 4 cores",
+            "entered at EL2",
+            "0x3*running",
+            "exec status 0",
+        ],
+        end: CaseEnd::PowersOff,
+    },
+];

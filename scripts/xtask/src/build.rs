@@ -17,6 +17,8 @@ use lexopt::prelude::{Long, ValueExt as _};
 const SOFT_TARGET: &str = "aarch64-unknown-none-softfloat";
 /// The target of programs that declare that they use them.
 const FP_TARGET: &str = "aarch64-unknown-none";
+/// The target of UEFI's programs.
+const UEFI_TARGET: &str = "aarch64-unknown-uefi";
 /// The image that is built when none is named.
 pub(crate) const DEFAULT_IMAGE: &str = "qemu-virt";
 
@@ -108,6 +110,24 @@ impl Image {
             Profile::Release => folder,
             Profile::Quick => folder.join(self.profile.name()),
         }
+    }
+
+    /// Builds the UEFI loader; its path.
+    ///
+    /// # Errors
+    /// If it doesn't build.
+    pub(crate) fn loader(&self) -> Result<PathBuf> {
+        let mut cargo = workspace::cargo();
+        cargo.args(["build", "--quiet", "--profile", self.profile.name()]);
+        cargo.args(["--target", UEFI_TARGET, "--package", "capelin-uefi"]);
+        workspace::run(cargo)?;
+        Ok(self.loader_path())
+    }
+
+    /// Where the UEFI loader is, once built.
+    pub(crate) fn loader_path(&self) -> PathBuf {
+        let folder = self.metadata.target_directory.join(UEFI_TARGET);
+        folder.join(self.profile.name()).join("loader.efi")
     }
 
     /// Where it is, once built.

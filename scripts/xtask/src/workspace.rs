@@ -86,6 +86,8 @@ struct PackageMetadata {
 pub(crate) struct CapelinMetadata {
     /// The program uses FP and SIMD registers.
     pub(crate) fp: bool,
+    /// The program is UEFI's: it builds for that target, not for the guest's.
+    pub(crate) uefi: bool,
     /// The package builds for the host, too, and has its tests run there.
     pub(crate) host_tests: bool,
 }
@@ -94,6 +96,7 @@ impl Default for CapelinMetadata {
     fn default() -> Self {
         Self {
             fp: false,
+            uefi: false,
             host_tests: true,
         }
     }

@@ -136,6 +136,7 @@ fn format(bytes: &mut [u8], options: FormatVolumeOptions, files: &Files) -> Resu
     let root = volume.root_dir();
     for (path, contents) in files {
         for (at, _) in path.match_indices('/') {
+            // One that is there is opened.
             root.create_dir(&path[..at])?;
         }
         let mut file = root.create_file(path)?;
@@ -146,6 +147,19 @@ fn format(bytes: &mut [u8], options: FormatVolumeOptions, files: &Files) -> Resu
     drop(root);
     volume.unmount()?;
     Ok(())
+}
+
+/// Formats an EFI system partition with `files` on it.
+///
+/// # Errors
+/// If they don't fit.
+pub(super) fn format_system_partition(bytes: &mut [u8], files: &Files) -> Result<(), DiskError> {
+    let options = FormatVolumeOptions::new()
+        .fat_type(FatType::Fat32)
+        .bytes_per_cluster(512)
+        .volume_id(u32::from_le_bytes(*b"UEFI"))
+        .volume_label(*b"CAPELIN    ");
+    format(bytes, options, files)
 }
 
 /// The files of the boot partition of `card`, found as firmware finds it: the first partition that is FAT.
@@ -163,7 +177,14 @@ pub(crate) fn read(card: &mut [u8]) -> Result<Files, DiskError> {
         .iter()
         .find(|it| matches!(it.kind, TYPE_FAT32 | TYPE_FAT16));
     let range = boot.ok_or(DiskError::NoBootPartition)?.bytes()?;
-    let bytes = card.get_mut(range).ok_or(DiskError::Cut)?;
+    read_volume(card.get_mut(range).ok_or(DiskError::Cut)?)
+}
+
+/// The files of a FAT volume.
+///
+/// # Errors
+/// If it is damaged.
+pub(super) fn read_volume(bytes: &mut [u8]) -> Result<Files, DiskError> {
     let mut partition = Cursor::new(bytes);
     let options = FsOptions::new().update_accessed_date(false);
     let volume = FileSystem::new(&mut partition, options)?;

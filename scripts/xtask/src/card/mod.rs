@@ -9,8 +9,10 @@
 pub(crate) mod config;
 pub(crate) mod contents;
 pub(crate) mod disk;
+pub(crate) mod gpt;
 pub(crate) mod loader;
 mod os_list;
+pub(crate) mod server;
 pub(crate) mod tree;
 
 use std::fs;
@@ -32,6 +34,7 @@ Builds Capelin and writes target/capelin/capelin-PLATFORM.img, to be written on 
 Raspberry Pi Imager finds it. Firmware comes from the distribution's packages, which are fetched once.
 
   rpi4            Raspberry Pi 4 Model B, 400 and Compute Module 4
+  ampere          a disk (USB, NVMe) for Ampere Altra and other servers with UEFI; no list, and no firmware on it
 
   --firmware DIR  take firmware and device trees from this folder instead (names as on the card)
   --url URL       where the image will be downloaded from (default: the file itself)";
@@ -56,6 +59,11 @@ pub(crate) fn main(mut args: Parser) -> Result<()> {
     }
     let name = name.ok_or_else(|| Error::Usage("which platform's image?".to_owned()))?;
     let platform = platforms::find(&name)?;
+    if let Medium::Disk(disk) = platform.medium {
+        let path = server::image(platform.name, platform.image, &disk)?;
+        println!("{}", path.display());
+        return Ok(());
+    }
     let card = declared(platform)?;
     let path = image(platform, &firmware, Profile::Release)?;
     let list = path.with_extension("json");
@@ -78,10 +86,7 @@ pub(crate) fn declared(platform: &Platform) -> Result<Card> {
             "{} boots what `cargo xtask build` makes",
             platform.name
         ))),
-        Medium::Missing => Err(Error::Usage(format!(
-            "there is no image for {} yet",
-            platform.name
-        ))),
+        Medium::Disk(_) => Err(Error::Usage(format!("{} boots no card", platform.name))),
     }
 }
 

@@ -7,12 +7,13 @@ use crate::error::{Error, Result};
 use crate::workspace::Package;
 
 /// Members that hold unsafe code, in named modules; every other one forbids it.
-const UNSAFE_MEMBERS: [&str; 6] = [
+const UNSAFE_MEMBERS: [&str; 7] = [
     "arch/aarch64",
     "cpudriver",
     "urpc",
     "lib/rt",
     "images/boot",
+    "images/uefi",
     "tests/harness",
 ];
 /// Programs' entry points need an unsafe attribute, which the runtime's macro puts there: they deny (through the

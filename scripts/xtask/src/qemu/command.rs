@@ -30,13 +30,22 @@ impl Console {
     }
 }
 
-/// The arguments that boot `kernel` as `options` ask for.
+/// What a `virt` board starts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Start<'a> {
+    /// This boot image, as QEMU's own loader does it.
+    Kernel(&'a Path),
+    /// This firmware, from this disk.
+    Firmware { firmware: &'a Path, disk: &'a Path },
+}
+
+/// The arguments that boot as `options` ask for.
 ///
 /// # Errors
 /// If the NUMA shape doesn't fit the machine.
 pub(crate) fn arguments(
     options: &RunOptions,
-    kernel: &Path,
+    start: Start<'_>,
     console: Console,
 ) -> Result<Vec<OsString>> {
     let nodes = options
@@ -51,6 +60,9 @@ pub(crate) fn arguments(
     let mut machine = format!("virt,gic-version={}", options.gic);
     if options.el2 {
         machine.push_str(",virtualization=on");
+    }
+    if !options.acpi {
+        machine.push_str(",acpi=off");
     }
 
     let mut line = Line::default();
@@ -78,6 +90,19 @@ pub(crate) fn arguments(
     line.add("-monitor", "none");
     line.add("-serial", console.backend());
     line.0.push("-no-reboot".into());
+    let kernel = match start {
+        Start::Kernel(kernel) => kernel,
+        Start::Firmware { firmware, disk } => {
+            line.add("-bios", firmware);
+            // What the guest writes to the disk is forgotten.
+            let mut drive = OsString::from("if=none,id=disk,format=raw,snapshot=on,file=");
+            drive.push(disk);
+            line.add("-drive", drive);
+            line.add("-device", "virtio-blk-pci,drive=disk");
+            line.0.extend(options.qemu_args.iter().map(Into::into));
+            return Ok(line.0);
+        }
+    };
     line.add("-kernel", kernel);
     if let Some(initrd) = &options.initrd {
         line.add("-initrd", initrd);
@@ -151,7 +176,7 @@ mod tests {
 
     fn line(options: &[&str]) -> String {
         let options = RunOptions::parse(Parser::from_args(options.iter().copied())).unwrap();
-        quoted(&arguments(&options, Path::new("k.img"), Console::Plain).unwrap())
+        quoted(&arguments(&options, Start::Kernel(Path::new("k.img")), Console::Plain).unwrap())
     }
 
     #[test]

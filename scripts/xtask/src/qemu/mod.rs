@@ -1,7 +1,7 @@
 //! `cargo xtask run`: Capelin on QEMU.
 //!
 //! [`options`] says what can be asked for, [`numa`] and [`size`] read its harder words, [`command`] makes QEMU's
-//! command line of it ([`raspberry`] where a card is booted), [`exec`] speaks with the guest's shell, [`console`] supervises, and keeps a
+//! command line of it ([`raspberry`] where a card is booted, [`uefi`] where a disk is), [`exec`] speaks with the guest's shell, [`console`] supervises, and keeps a
 //! [`transcript`].
 
 pub(crate) mod command;
@@ -12,6 +12,7 @@ pub(crate) mod options;
 pub(crate) mod raspberry;
 pub(crate) mod size;
 mod transcript;
+pub(crate) mod uefi;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write};
@@ -19,13 +20,13 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use capelin_platform::Emulator;
+use capelin_platform::{Emulator, Medium};
 
 use crate::build::Image;
 use crate::card::contents::Firmware;
 use crate::error::{Error, Result};
 use crate::{card, platforms};
-use command::Console;
+use command::{Console, Start};
 use console::{End, Limits, Report};
 use lexopt::Parser;
 use options::RunOptions;
@@ -52,8 +53,12 @@ pub(crate) fn main(args: Parser) -> Result<()> {
     if options.dry_run {
         let guest = Guest::of(&options, Building::Never)?;
         println!("{}", command::quoted(&guest.arguments(&options, console)?));
-        if let Guest::Card(card) = guest {
-            eprintln!("what firmware would load is in {}", card.keep().display());
+        match guest {
+            Guest::Card(card) => {
+                eprintln!("what firmware would load is in {}", card.keep().display());
+            }
+            Guest::Disk(server) => eprintln!("the disk is {}", server.keep().display()),
+            Guest::Image(_) => {}
         }
         return Ok(());
     }
@@ -121,6 +126,8 @@ enum Guest {
     Image(PathBuf),
     /// What is on a card.
     Card(Box<raspberry::Unpacked>),
+    /// A disk under UEFI.
+    Disk(uefi::Server),
 }
 
 impl Guest {
@@ -137,20 +144,38 @@ impl Guest {
             let card = raspberry::Unpacked::of(&path, &board, options)?;
             return Ok(Self::Card(Box::new(card)));
         }
-        if let Some(kernel) = &options.kernel {
-            return Ok(Self::Image(kernel.clone()));
-        }
         let image = Image::new(&options.image, options.program.as_deref(), options.profile)?;
-        if building == Building::First {
-            image.build()?;
+        let kernel = match (&options.kernel, building) {
+            (Some(kernel), _) => kernel.clone(),
+            (None, Building::First) => {
+                image.build()?;
+                image.path()
+            }
+            (None, Building::Never) => image.path(),
+        };
+        if let (Emulator::Uefi(emulator), Medium::Disk(disk)) = (platform.emulator, platform.medium)
+        {
+            let loader = match building {
+                Building::First => image.loader()?,
+                Building::Never => image.loader_path(),
+            };
+            let server = uefi::Server::of((&disk, &emulator), (&kernel, &loader), options)?;
+            return Ok(Self::Disk(server));
         }
-        Ok(Self::Image(image.path()))
+        Ok(Self::Image(kernel))
     }
 
     /// QEMU's arguments.
     fn arguments(&self, options: &RunOptions, console: Console) -> Result<Vec<OsString>> {
         match self {
             Self::Card(card) => Ok(card.arguments(options, console)),
+            Self::Disk(server) => {
+                let start = Start::Firmware {
+                    firmware: &server.firmware,
+                    disk: &server.disk,
+                };
+                command::arguments(options, start, console)
+            }
             Self::Image(kernel) => {
                 if !options.dry_run {
                     for file in [Some(kernel), options.initrd.as_ref(), options.dtb.as_ref()]
@@ -161,7 +186,7 @@ impl Guest {
                             .map_err(|error| Error::File(file.clone(), error))?;
                     }
                 }
-                command::arguments(options, kernel, console)
+                command::arguments(options, Start::Kernel(kernel), console)
             }
         }
     }
@@ -275,7 +300,11 @@ mod tests {
             "--smp 4 --numa 0:mem=1G,cpus=0-2;1:cpus=3",
         ] {
             let options = RunOptions::parse(Parser::from_args(shape.split_whitespace())).unwrap();
-            let arguments = command::arguments(&options, "/dev/null".as_ref(), Console::Plain);
+            let arguments = command::arguments(
+                &options,
+                Start::Kernel("/dev/null".as_ref()),
+                Console::Plain,
+            );
             // It makes the machine, and doesn't run it.
             let output = Command::new(command::QEMU)
                 .args(arguments.unwrap())

@@ -31,7 +31,7 @@ usage: scripts/run [OPTION…]
 Builds Capelin and boots it on QEMU. The terminal is the guest's console, Ctrl-C included; Ctrl-A X quits.
 
 machine
-  --platform NAME   qemu-virt (default); rpi4: its card image, on a machine of fixed shape
+  --platform NAME   qemu-virt (default); rpi4: its card image, on a machine of fixed shape; ampere: its disk, under UEFI
   --smp N           cores, 1 to 512 (4)
   --mem SIZE        memory, such as 512M or 4G (1G, or 512M and 8M a core if that is more)
   --numa N          N nodes, cores and memory split evenly
@@ -39,6 +39,7 @@ machine
   --gic 2|3|4       interrupt controller (3); 2 has 8 cores at most, 4 implies --el2
   --cpu MODEL       cortex-a72 (default), cortex-a53, neoverse-n1, max, …
   --el2             enter at EL2
+  --acpi on|off     ampere: firmware has ACPI's tables (on), or a device tree
   --dtb FILE        this device tree instead of QEMU's
   --icount          deterministic: one host thread, one instruction a nanosecond, seed 1
 
@@ -74,6 +75,8 @@ pub(crate) struct RunOptions {
     pub(crate) gic: u32,
     pub(crate) cpu: String,
     pub(crate) el2: bool,
+    /// Whether firmware has ACPI's tables; else it has a device tree.
+    pub(crate) acpi: bool,
     pub(crate) dtb: Option<PathBuf>,
     pub(crate) icount: bool,
     pub(crate) image: String,
@@ -102,6 +105,7 @@ impl Default for RunOptions {
             gic: 3,
             cpu: "cortex-a72".to_owned(),
             el2: false,
+            acpi: true,
             dtb: None,
             icount: false,
             image: "qemu-virt".to_owned(),
@@ -143,6 +147,13 @@ impl RunOptions {
                 Long("gic") => options.gic = args.value()?.parse()?,
                 Long("cpu") => options.cpu = args.value()?.string()?,
                 Long("el2") => options.el2 = true,
+                Long("acpi") => {
+                    options.acpi = match &*args.value()?.string()? {
+                        "on" => true,
+                        "off" => false,
+                        other => return Err(Error::Usage(format!("--acpi can't be {other:?}"))),
+                    }
+                }
                 Long("dtb") => options.dtb = Some(args.value()?.into()),
                 Long("icount") => options.icount = true,
                 Long("image") => options.image = args.value()?.string()?,
@@ -193,7 +204,14 @@ impl RunOptions {
             }
             Emulator::Virt => {}
             Emulator::Raspberry(board) => self.check_fixed(board.machine)?,
-            Emulator::Missing => return refuse("no emulator shows this platform yet"),
+            Emulator::Uefi(_) => {
+                if self.dtb.is_some() || self.initrd.is_some() || self.icount {
+                    return refuse("--dtb, --initrd and --icount are for boots without UEFI");
+                }
+                if self.stub != Stub::AsConfigured {
+                    return refuse("--stub is for platforms that boot a card");
+                }
+            }
         }
         if !(1..=MAX_CORES).contains(&self.cores) {
             return refuse("--smp wants 1 to 512 cores");
@@ -369,7 +387,8 @@ mod tests {
             "--exec ps --exec ps",
             "--exec ps --append capelin.exec=ps",
             "--platform toaster",
-            "--platform ampere",
+            "--platform ampere --icount",
+            "--acpi perhaps",
             "--platform rpi4 --smp 2",
             "--platform rpi4 --gic 2",
             "--platform rpi4 --initrd x",
@@ -394,6 +413,7 @@ mod tests {
             "gic",
             "cpu",
             "el2",
+            "acpi",
             "dtb",
             "icount",
             "image",

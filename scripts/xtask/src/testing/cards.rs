@@ -7,17 +7,18 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use capelin_platform::{CaseEnd, Platform};
+use capelin_platform::{CaseEnd, Emulator, Platform};
 
 use super::guest;
 use super::{Case, Context, Outcome};
+use crate::build::{Image, Profile};
 use crate::card::contents::{self, Firmware};
 use crate::card::disk::Files;
 use crate::card::tree::Tree;
 use crate::card::{self, declared};
 use crate::cases::{Expected, GuestCase};
 use crate::error::{Error, Result};
-use crate::platforms;
+use crate::{platforms, qemu};
 
 /// The platform whose cards are changed.
 const CHANGED: &str = "rpi4";
@@ -52,17 +53,6 @@ fn as_flashed(
     platform: &'static Platform,
     case: &'static capelin_platform::Case,
 ) -> Result<Outcome> {
-    let firmware = match contents::firmware(&declared(platform)?, &Firmware::Distribution) {
-        Ok(firmware) => firmware,
-        // There is no apt here, it knows no such package, or there is no network.
-        Err(error @ (Error::Spawn(..) | Error::Program(..))) => {
-            return Ok(Outcome::Skipped(format!("no firmware to be had: {error}")));
-        }
-        Err(Error::Malformed(path, what)) if path.starts_with("/etc") => {
-            return Ok(Outcome::Skipped(format!("{}: {what}", path.display())));
-        }
-        Err(error) => return Err(error),
-    };
     let expected = match case.end {
         CaseEnd::PowersOff => Expected::Success,
         CaseEnd::StaysOn => Expected::StaysOn,
@@ -77,6 +67,28 @@ fn as_flashed(
         )
     };
     let name = format!("platform/{}", case.name);
+    if let Emulator::Uefi(emulator) = platform.emulator {
+        if let Err(error) = qemu::uefi::firmware(&emulator) {
+            return Ok(Outcome::Skipped(format!("no firmware to be had: {error}")));
+        }
+        let mut options = guest::options(&guest)?;
+        options.kernel = Some(context.image(platform.image)?);
+        Image::new(platform.image, None, Profile::Release)?.loader()?;
+        options.profile = Profile::Release;
+        options.build = false;
+        return guest::boot(context, &guest, &options, &name);
+    }
+    let firmware = match contents::firmware(&declared(platform)?, &Firmware::Distribution) {
+        Ok(firmware) => firmware,
+        // There is no apt here, it knows no such package, or there is no network.
+        Err(error @ (Error::Spawn(..) | Error::Program(..))) => {
+            return Ok(Outcome::Skipped(format!("no firmware to be had: {error}")));
+        }
+        Err(Error::Malformed(path, what)) if path.starts_with("/etc") => {
+            return Ok(Outcome::Skipped(format!("{}: {what}", path.display())));
+        }
+        Err(error) => return Err(error),
+    };
     boot(context, platform, firmware, &guest, &name)
 }
 

@@ -356,7 +356,11 @@ fn changed_tree(context: &Context, options: &RunOptions, change: &TreeChange) ->
 /// The tree that QEMU hands over on the machine that `options` ask for, by way of `path`.
 fn dump(options: &RunOptions, path: &Path) -> Result<Vec<u8>> {
     let kernel = options.kernel.clone().unwrap_or_default();
-    let arguments = qemu::command::arguments(options, &kernel, Console::Plain)?;
+    let arguments = qemu::command::arguments(
+        options,
+        qemu::command::Start::Kernel(&kernel),
+        Console::Plain,
+    )?;
     let status = Command::new(qemu::command::QEMU)
         .args(arguments)
         .arg("-M")
@@ -520,7 +524,12 @@ mod tests {
     fn every_case_has_options_that_parse() {
         for case in cases::cases().unwrap() {
             let options = options(&case).unwrap();
-            qemu::command::arguments(&options, Path::new("x"), Console::Plain).unwrap();
+            qemu::command::arguments(
+                &options,
+                qemu::command::Start::Kernel(Path::new("x")),
+                Console::Plain,
+            )
+            .unwrap();
         }
     }
 }

@@ -157,7 +157,7 @@ fn excluded(context: &Context, is_excluded: impl Fn(&Package) -> bool) -> Vec<St
 fn guest_programs(context: &Context) -> Vec<Program> {
     let packages = context.metadata.packages.iter();
     packages
-        .filter(|package| package.name != "xtask")
+        .filter(|package| package.name != "xtask" && !package.capelin().uefi)
         .flat_map(|package| {
             let bins = package
                 .targets

@@ -48,7 +48,11 @@ impl Session {
         let log = fs::File::create(&path).map_err(|error| Error::File(path, error))?;
         let failed = |error| Error::Spawn(command::QEMU.to_owned(), error);
         let mut machine = Command::new(command::QEMU)
-            .args(command::arguments(&options, &image, Console::Plain)?)
+            .args(command::arguments(
+                &options,
+                command::Start::Kernel(&image),
+                Console::Plain,
+            )?)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

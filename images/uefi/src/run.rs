@@ -1,0 +1,109 @@
+//! The sequence, and what is said on UEFI's console.
+
+#![expect(unsafe_code, reason = "ends boot services")]
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use alloc::{format, str};
+
+use capelin_aarch64::cpu;
+use capelin_acpi::{Descriptor, Inputs, Tables, Translation, root, translate};
+use capelin_uefi::configuration::{self, Configuration};
+use capelin_uefi::layout;
+use uefi::boot::{self, MemoryType};
+use uefi::mem::memory_map::{MemoryMap, MemoryMapOwned};
+use uefi::{Status, entry, println};
+
+use crate::handover::Piece;
+use crate::tables::{self, Mapped, Roots};
+use crate::{files, heap};
+
+/// Seconds for which a message stays before firmware goes on with what else can be booted.
+const READING_SECONDS: u64 = 20;
+
+#[entry]
+fn main() -> Status {
+    if let Err(error) = heap::init() {
+        println!("capelin: fatal: no memory for the loader: {error}");
+        return Status::OUT_OF_RESOURCES;
+    }
+    let Err(problem) = run();
+    println!("capelin: fatal: cannot boot: {problem}");
+    boot::stall(core::time::Duration::from_secs(READING_SECONDS));
+    Status::LOAD_ERROR
+}
+
+/// Boots, or says why not.
+fn run() -> Result<core::convert::Infallible, String> {
+    if tables::is_secure_boot_on() {
+        println!("capelin: Secure Boot is on, and this loader isn't signed for it");
+    }
+    let text = files::read(configuration::PATH)
+        .map_err(|error| format!("{}: {error}", configuration::PATH))?;
+    let text = str::from_utf8(&text).map_err(|_| format!("{} is no text", configuration::PATH))?;
+    let configuration =
+        Configuration::parse(text).map_err(|error| format!("{}: {error}", configuration::PATH))?;
+    let kernel = configuration.kernel;
+    let image = files::read(kernel).map_err(|error| format!("{kernel}: {error}"))?;
+    let image_bytes = layout::image_bytes(&image).map_err(|error| format!("{kernel}: {error}"))?;
+    let piece = Piece::with(&image, image_bytes)
+        .map_err(|error| format!("{kernel}: no memory for its {image_bytes} bytes: {error}"))?;
+    let roots = tables::roots();
+    let tables = acpi(&roots)?;
+    let make = |map: &[Descriptor]| {
+        let inputs = Inputs {
+            memory_map: Some(map),
+            command_line: configuration.arguments,
+            boot_core: Some(cpu::mpidr().0),
+            rsdp: roots.rsdp,
+            ..Inputs::default()
+        };
+        let made = translate(&tables, &inputs).map_err(|error| error.to_string())?;
+        if made.blob.len() as u64 > layout::MOST_TREE_BYTES {
+            return Err(format!("the tree has {} bytes", made.blob.len()));
+        }
+        Ok::<Translation, String>(made)
+    };
+    let map = boot::memory_map(MemoryType::LOADER_DATA)
+        .map_err(|error| format!("no memory map: {error}"))?;
+    let made = make(&descriptors(&map))?;
+    for finding in made.findings.as_slice() {
+        println!("capelin: warning: {finding}");
+    }
+    println!(
+        "capelin: UEFI loader: {} cores, a device tree of {} bytes from ACPI",
+        made.facts.madt.cores.len(),
+        made.blob.len()
+    );
+    drop((map, image, made));
+    // SAFETY: no protocol of boot services is held from here on, and the heap's memory is
+    // the loader's own.
+    let map = unsafe { boot::exit_boot_services(None) };
+    // The same tables gave a tree a moment ago; a map that is a little longer gives one, too.
+    match make(&descriptors(&map)) {
+        Ok(made) => piece.enter(&made.blob),
+        Err(_) => cpu::halt(),
+    }
+}
+
+/// ACPI's tables.
+fn acpi(roots: &Roots) -> Result<Tables<'static>, String> {
+    let Some(rsdp) = roots.rsdp else {
+        return Err(String::from(match roots.device_tree {
+            Some(_) => "firmware gives a device tree and no ACPI: choose ACPI in its setup",
+            None => "firmware gives neither ACPI tables nor a device tree",
+        }));
+    };
+    root::tables(&Mapped, rsdp).map_err(|error| error.to_string())
+}
+
+fn descriptors(map: &MemoryMapOwned) -> Vec<Descriptor> {
+    map.entries()
+        .map(|one| Descriptor {
+            kind: one.ty.0,
+            base: one.phys_start,
+            pages: one.page_count,
+            attributes: one.att.bits(),
+        })
+        .collect()
+}
