@@ -254,6 +254,13 @@ impl SlotStore for Slots {
         unsafe { &mut *pointer }
     }
 
+    #[inline(always)]
+    fn eight(&self, first: SlotIndex) -> [&Slot; 8] {
+        let pointer = ptr::with_exposed_provenance::<[Slot; 8]>(self.linear_of(first));
+        // SAFETY: as in `slot`; a CNode is one piece of memory.
+        unsafe { &*pointer }.each_ref()
+    }
+
     #[inline]
     fn index_of(&self, address: PhysAddr) -> Option<SlotIndex> {
         match self.near.index_of(address) {

@@ -142,16 +142,10 @@ fn go_on<M: Machine>(
 ) -> Result<Step, SysError> {
     let (mut caps, mut effects) = KernelEffects::split(core);
     let mut steps = 0;
-    let result = loop {
-        match caps.revoke_held(id, keep, &mut effects) {
-            Ok(Step::Again) => {}
-            other => break other,
-        }
+    let result = caps.revoke_held(id, keep, &mut effects, |effects| {
         steps += STEP_COST;
-        if effects.interrupt_pending() || steps + effects.cost() > DELETE_AT_ONCE {
-            break Ok(Step::Again);
-        }
-    };
+        !effects.interrupt_pending() && steps + effects.cost() <= DELETE_AT_ONCE
+    });
     let has_more = effects.has_more();
     match result {
         Ok(Step::Again) => {}

@@ -277,9 +277,8 @@ fn pass_empty<S: SlotStore>(store: &S, head: SlotIndex, from: u32) -> u32 {
     let Some(first) = first else { return from };
     let end = cnode_slots(slot).min(from + SCAN);
     let mut from = from;
-    let group = |at| [0, 1, 2, 3].map(|n| store.slot(first.within(at + n)));
-    while from + 4 <= end && Slot::are_empty(group(from)) {
-        from += 4;
+    while from + 8 <= end && Slot::are_empty(store.eight(first.within(from))) {
+        from += 8;
     }
     (from..end)
         .find(|&number| !store.slot(first.within(number)).is_empty())

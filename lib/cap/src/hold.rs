@@ -211,14 +211,18 @@ impl Holds {
         Some(Hold { entry, badge })
     }
 
-    /// All of them, with their places.
+    /// All of them, with their places, local ones first: those are what there is, if anything.
     fn all(&self) -> impl Iterator<Item = (usize, Hold)> + Clone {
-        (0..PLACES).filter_map(|place| Some((place, self.get(place)?)))
+        let places = (0..PLACES).rev();
+        let held = places.filter_map(|place| Some((place, self.get(place)?)));
+        held.take(self.count as usize)
     }
 
     /// That of `operation`, with its place.
     fn find(&self, operation: OperationId) -> Option<(usize, Hold)> {
-        self.all().find(|(_, hold)| hold.operation() == operation)
+        let is_its = |entry: &Option<Entry>| entry.is_some_and(|it| it.operation == operation);
+        let place = self.entries.iter().rposition(is_its)?;
+        Some((place, self.get(place)?))
     }
 
     fn put(&mut self, place: usize, hold: Hold) {

@@ -258,11 +258,11 @@ impl Slot {
         self.head & (KIND | ALL_STATES) == 0
     }
 
-    /// Whether all of four slots are empty, by one look at what they hold together.
-    #[inline]
-    pub(crate) const fn are_empty(slots: [&Self; 4]) -> bool {
-        let [a, b, c, d] = slots;
-        (a.head | b.head | c.head | d.head) & (KIND | ALL_STATES) == 0
+    /// Whether all of eight slots are empty, by one look at what they hold together.
+    #[inline(always)]
+    pub(crate) const fn are_empty([a, b, c, d, e, f, g, h]: [&Self; 8]) -> bool {
+        let heads = a.head | b.head | c.head | d.head | e.head | f.head | g.head | h.head;
+        heads & (KIND | ALL_STATES) == 0
     }
 
     /// Whether the slot holds a capability, in whatever state.

@@ -174,14 +174,17 @@ impl<'a, S: SlotStore> CapSpace<'a, S> {
     }
 
     /// See [`crate::revoke_held()`].
-    pub fn revoke_held(
+    pub fn revoke_held<E: Effects>(
         &mut self,
         operation: OperationId,
         slot: SlotIndex,
-        effects: &mut impl Effects,
+        effects: &mut E,
+        goes_on: impl FnMut(&mut E) -> bool,
     ) -> Result<Step, SysError> {
         let Database { mdb, deletions } = &mut *self.database;
-        crate::revoke_held(self.slots, mdb, deletions, operation, slot, effects)
+        crate::revoke_held(
+            self.slots, mdb, deletions, operation, slot, effects, goes_on,
+        )
     }
 
     /// See [`crate::end_revoke()`].

@@ -17,6 +17,12 @@ pub trait SlotStore {
     /// The same, to be changed.
     fn slot_mut(&mut self, index: SlotIndex) -> &mut Slot;
 
+    /// Eight slots of one CNode, from `first` on.
+    #[inline(always)]
+    fn eight(&self, first: SlotIndex) -> [&Slot; 8] {
+        [0, 1, 2, 3, 4, 5, 6, 7].map(|number| self.slot(first.within(number)))
+    }
+
     /// The index of the slot at a physical address (a multiple of 64); `None`
     /// outside the memory that this kernel holds slots in.
     fn index_of(&self, address: PhysAddr) -> Option<SlotIndex>;

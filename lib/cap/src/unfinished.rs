@@ -45,8 +45,9 @@ pub fn hold_revoke<S: SlotStore>(
     mdb.holds.mark_or_join(operation, store.slot(index))
 }
 
-/// One step of the revoke that `operation` holds the range of: the one of the capability in
-/// `index`, as [`crate::revoke()`] without a mark.
+/// Steps of the revoke that `operation` holds the range of: the one of the capability in
+/// `index`, as [`crate::revoke()`] without a mark. After each that isn't the last,
+/// `goes_on` says whether to do another.
 ///
 /// # Errors
 /// As [`crate::revoke()`]; `InvalidArgument` for an operation that has marked nothing,
@@ -59,14 +60,18 @@ pub fn revoke_held<S: SlotStore, E: Effects>(
     operation: OperationId,
     index: SlotIndex,
     effects: &mut E,
+    mut goes_on: impl FnMut(&mut E) -> bool,
 ) -> Result<Step, SysError> {
     let (lifted, object) = mdb.holds.lift(operation)?;
-    let slot = store.slot(index);
-    let is_its = is_same(slot, &object) && badge_of(slot) == badge_of(&object);
-    let result = if is_its {
-        revoke_unheld(store, mdb, list, index, effects)
-    } else {
-        Err(SysError::EmptySlot)
+    let result = loop {
+        let slot = store.slot(index);
+        if !is_same(slot, &object) || badge_of(slot) != badge_of(&object) {
+            break Err(SysError::EmptySlot);
+        }
+        match revoke_unheld(store, mdb, list, index, effects) {
+            Ok(Step::Again) if goes_on(effects) => {}
+            result => break result,
+        }
     };
     mdb.holds.put_back(lifted);
     result

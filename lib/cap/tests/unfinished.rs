@@ -33,7 +33,15 @@ fn hold(peer: &mut Peer, at: u32, operation: OperationId) -> Result<(), SysError
 
 fn step(peer: &mut Peer, operation: OperationId, at: u32) -> Result<Step, SysError> {
     let (arena, mdb, list) = (&mut peer.arena, &mut peer.mdb, &mut peer.list);
-    let step = revoke_held(arena, mdb, list, operation, at_index(at), &mut peer.effects);
+    let step = revoke_held(
+        arena,
+        mdb,
+        list,
+        operation,
+        at_index(at),
+        &mut peer.effects,
+        |_| false,
+    );
     peer.assert_sound();
     step
 }
