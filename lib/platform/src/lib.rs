@@ -57,6 +57,8 @@ pub enum Emulator {
     Raspberry(Raspberry),
     /// QEMU's `virt` board, of any shape, with UEFI, which boots the disk.
     Uefi(Uefi),
+    /// None: it boots on real boards alone.
+    Missing,
 }
 
 /// UEFI on an emulator.

@@ -203,6 +203,9 @@ impl RunOptions {
                 return refuse("--stub is for platforms that boot a card");
             }
             Emulator::Virt => {}
+            Emulator::Missing => {
+                return Err(Error::Usage("no emulator shows this platform".to_owned()));
+            }
             Emulator::Raspberry(board) => self.check_fixed(board.machine)?,
             Emulator::Uefi(_) => {
                 if self.dtb.is_some() || self.initrd.is_some() || self.icount {
