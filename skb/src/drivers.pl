@@ -16,6 +16,11 @@ driver('brcm,bcm2835-aux-uart', ns16550, 0).
 driver(ns16550, ns16550, 1).
 driver(ns16550a, ns16550, 1).
 driver('brcm,bcm2835-pm-wdt', 'bcm2835-pm', 0).
+driver('brcm,bcm2835-mbox', 'bcm2835-mbox', 0).
+
+% driver_memory(Module, Bytes, End): memory that the driver shares with its device, all
+% of it below the physical address End, which is as far as the device reaches.
+driver_memory('bcm2835-mbox', 0x1000, 0x40000000).
 
 % driver_for(Path, Module): the driver of a device: the one for its most specific
 % compatible string, of several the one with the lowest priority number.

@@ -9,6 +9,7 @@
 //! | [`console`] | the console driver |
 //! | [`interrupts`] | the interrupt service, owner of the distributor |
 //! | [`devices`] | `init`, which starts drivers: devices and who drives them |
+//! | [`firmware`] | the driver of the channel to a board's firmware |
 //! | [`power`] | the driver of a board's power management |
 //! | [`skb`] | the System Knowledge Base |
 //! | [`monitor`] | each core's monitor: domains, cores |
@@ -24,6 +25,7 @@ extern crate alloc;
 
 pub mod console;
 pub mod devices;
+pub mod firmware;
 pub mod handover;
 pub mod interrupts;
 pub mod memory;
@@ -44,6 +46,8 @@ pub mod service {
     pub const INTERRUPTS: &str = "interrupts";
     /// [`crate::devices::Devices`].
     pub const DEVICES: &str = "devices";
+    /// [`crate::firmware::Firmware`].
+    pub const FIRMWARE: &str = "firmware";
     /// [`crate::power::Power`].
     pub const POWER: &str = "power";
     /// [`crate::skb::Skb`].

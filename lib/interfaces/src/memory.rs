@@ -64,6 +64,15 @@ pub trait Memory {
     /// its size in bytes. The client has deleted its capabilities to it.
     async fn free(&self, base: u64, bytes: u64) -> Result<(), MemoryError>;
 
+    /// As [`Memory::allocate`] on any node, all of it below physical address `end`: for devices that
+    /// reach no further.
+    async fn allocate_below(
+        &self,
+        bytes: u64,
+        alignment: u64,
+        end: u64,
+    ) -> Result<Cap, MemoryError>;
+
     /// What there is, on `node` or altogether.
     async fn stats(&self, node: u32) -> Result<MemoryStats, MemoryError>;
 

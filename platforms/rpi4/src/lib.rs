@@ -131,7 +131,7 @@ const CASES: &[Case] = &[
     Case {
         name: "rpi4",
         options: "--stub stock",
-        exec: Some("cores; devices; run hello; poweroff"),
+        exec: Some("cores; devices; run hello; temperature; board; poweroff"),
         prints: &[
             "boot driver on Raspberry Pi 4 Model B: cores: 4, memory: 960 MiB, entered at EL2",
             "no PSCI",
@@ -141,6 +141,8 @@ const CASES: &[Case] = &[
             "/soc/interrupt-controller@40041000*irqd*running",
             "/soc/watchdog@7e100000*bcm2835-pm*running",
             "/timer*cpudriver*used by the kernel",
+            "°C, slowed down from",
+            "Raspberry Pi 4 Model B 1.",
             "exec status 0",
         ],
         end: CaseEnd::PowersOff,

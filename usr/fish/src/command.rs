@@ -77,6 +77,10 @@ pub enum Command {
     Echo(String),
     /// List the devices and their drivers.
     Devices,
+    /// What the firmware knows of the board.
+    Board,
+    /// How warm the chip is.
+    Temperature,
     /// The kernel log of a core, or of this one.
     Dmesg(Option<u16>),
     /// List the modules of the archive.
@@ -242,6 +246,7 @@ struct Arguments<I> {
 impl<I: Iterator<Item = String>> Arguments<I> {
     fn command(&mut self) -> Result<Command, CommandError> {
         Ok(match self.usage.name {
+            "board" => Command::Board,
             "caps" => Command::Caps(self.words.next()),
             "core" => match self.word()?.as_str() {
                 "panic" => Command::PanicCore(self.core()?),
@@ -284,6 +289,7 @@ impl<I: Iterator<Item = String>> Arguments<I> {
                 arguments: self.words.by_ref().collect(),
                 is_bare: false,
             },
+            "temperature" => Command::Temperature,
             "wait" => Command::Wait(self.target()?),
             // `skb` and `repeat` have been read before.
             _ => Command::Echo(self.words.by_ref().collect::<Vec<_>>().join(" ")),
@@ -355,6 +361,8 @@ mod tests {
     fn commands_are_read() {
         assert_eq!(parse("cores"), Ok(Command::Cores));
         assert_eq!(parse("devices"), Ok(Command::Devices));
+        assert_eq!(parse("board"), Ok(Command::Board));
+        assert_eq!(parse("temperature"), Ok(Command::Temperature));
         assert_eq!(
             parse(" ping 7 1000 "),
             Ok(Command::Ping {

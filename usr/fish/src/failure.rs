@@ -6,6 +6,7 @@ use core::fmt;
 use capelin_idc::{CallError, TransportError};
 use capelin_interfaces::{
     devices::DevicesError,
+    firmware::FirmwareError,
     memory::MemoryError,
     monitor::{DomainState, MonitorError},
     skb::SkbError,
@@ -33,6 +34,10 @@ pub(crate) enum Failure {
     Memory(MemoryError),
     /// There is no list of devices.
     Devices(DevicesError),
+    /// The board's firmware can't be asked, or doesn't know.
+    Firmware(FirmwareError),
+    /// No device of this machine has a driver for that.
+    NoDevice(&'static str),
     /// The query has no answer.
     Skb(SkbError),
     /// No domain has this name or id.
@@ -65,6 +70,7 @@ impl Failure {
             | Self::System(SystemError::Call(call))
             | Self::Memory(MemoryError::Call(call))
             | Self::Devices(DevicesError::Call(call))
+            | Self::Firmware(FirmwareError::Call(call))
             | Self::Skb(SkbError::Call(call)) => call,
             _ => return false,
         };
@@ -92,6 +98,10 @@ impl fmt::Display for Failure {
             Self::System(error) => error.fmt(f),
             Self::Memory(error) => error.fmt(f),
             Self::Devices(error) => error.fmt(f),
+            Self::Firmware(error) => error.fmt(f),
+            Self::NoDevice(what) => {
+                write!(f, "no device with a driver has {what}; devices lists them")
+            }
             Self::Skb(error) => error.fmt(f),
             Self::NoSuchDomain(name) => write!(f, "{name}: no such domain; ps lists them"),
             Self::NoSuchJob(number) => write!(f, "no job %{number}; jobs lists them"),
@@ -123,5 +133,6 @@ from! {
     System(SystemError),
     Memory(MemoryError),
     Devices(DevicesError),
+    Firmware(FirmwareError),
     Skb(SkbError),
 }

@@ -15,13 +15,14 @@
 //! | [`spelling`] | what a misspelt name was likely meant for |
 //! | [`arguments`], [`percent`] | the `capelin.exec` argument |
 //! | [`machine`] | what memory there should be |
-//! | [`report`] | results as text |
+//! | [`report`], [`board`] | results as text |
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
 pub mod arguments;
+pub mod board;
 pub mod command;
 pub mod editor;
 pub mod history;

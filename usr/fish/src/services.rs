@@ -1,8 +1,8 @@
 //! The services that commands need, each bound to when it is first needed.
 
 use capelin_interfaces::{
-    devices::DevicesClient, memory::MemoryClient, monitor::MonitorClient, service, skb::SkbClient,
-    system::SystemClient,
+    devices::DevicesClient, firmware::FirmwareClient, memory::MemoryClient, monitor::MonitorClient,
+    service, skb::SkbClient, system::SystemClient,
 };
 use capelin_rt::{Lmp, RtError, idc::Client, services};
 
@@ -15,6 +15,7 @@ pub(crate) struct Services {
     system: Option<SystemClient<Lmp>>,
     skb: Option<SkbClient<Lmp>>,
     devices: Option<DevicesClient<Lmp>>,
+    firmware: Option<FirmwareClient<Lmp>>,
 }
 
 async fn bound<C: Client<Lmp> + Clone>(
@@ -50,6 +51,20 @@ impl Services {
     /// The devices and their drivers.
     pub(crate) async fn devices(&mut self) -> Result<DevicesClient<Lmp>, Failure> {
         bound(&mut self.devices, service::DEVICES).await
+    }
+
+    /// The board's firmware.
+    pub(crate) async fn firmware(&mut self) -> Result<FirmwareClient<Lmp>, Failure> {
+        if self.firmware.is_none() {
+            // Its driver has been started when that answers.
+            self.devices().await?.list(0, 0).await?;
+        }
+        match bound(&mut self.firmware, service::FIRMWARE).await {
+            Err(Failure::Service(_, RtError::NoService)) => {
+                Err(Failure::NoDevice("firmware to ask"))
+            }
+            other => other,
+        }
     }
 
     /// Physical memory.

@@ -18,6 +18,7 @@ use capelin_interfaces::{
 };
 use capelin_rt::{Lmp, executor::yield_now, print, spawn};
 use fish::{
+    board,
     command::{self, Command},
     machine::Machine,
     report::{self, Accounts},
@@ -190,6 +191,11 @@ impl Shell {
             Command::Echo(text) => self.write(&format!("{text}\n")).await,
             Command::Cores => self.cores().await?,
             Command::Devices => self.devices().await?,
+            Command::Board => self.board().await?,
+            Command::Temperature => {
+                let temperature = self.services.firmware().await?.temperature().await?;
+                self.write(&board::temperature(&temperature)).await;
+            }
             Command::Ps => self.domains().await?,
             Command::Mem => self.memory().await?,
             Command::Caps(domain) => self.capabilities(domain).await?,
@@ -433,6 +439,17 @@ impl Shell {
             all.extend(page);
         }
         self.write(&report::devices(&all)).await;
+        Ok(())
+    }
+
+    async fn board(&mut self) -> Result<(), Failure> {
+        let firmware = self.services.firmware().await?;
+        let mut text = board::describe(&firmware.board().await?);
+        for (clock, name) in board::CLOCKS {
+            let rate = firmware.clock_hz(*clock).await;
+            text.push_str(&board::clock(name, rate.map_err(Failure::from)?));
+        }
+        self.write(&text).await;
         Ok(())
     }
 

@@ -34,6 +34,11 @@ const fn usage(name: &'static str, arguments: &'static str, summary: &'static st
 /// All commands, sorted by name.
 pub static COMMANDS: &[Usage] = &[
     usage(
+        "board",
+        "",
+        "tell what the firmware knows of the board: model, serial number, memory, clocks",
+    ),
+    usage(
         "caps",
         "[DOMAIN]",
         "list the capabilities of this domain, or of one named or numbered as in ps",
@@ -105,6 +110,11 @@ pub static COMMANDS: &[Usage] = &[
         "skb",
         "GOAL",
         "solve a goal over the facts of the machine, as: skb core(C, Mpidr, Node)",
+    ),
+    usage(
+        "temperature",
+        "",
+        "tell how warm the chip is, and at which temperature it is slowed down",
     ),
     usage(
         "wait",

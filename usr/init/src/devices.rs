@@ -12,22 +12,23 @@ use alloc::{
 };
 use core::{cell::RefCell, fmt, time::Duration};
 
-use capelin_abi::boot::PhysRegion;
+use capelin_abi::{ObjectType, PAGE_SIZE, boot::PhysRegion};
 use capelin_idc::Client;
 use capelin_interfaces::{
     devices::{DeviceInfo, DeviceState, Devices, DevicesError, DevicesServer},
     handover,
     interrupts::{InterruptError, InterruptsClient, Trigger},
+    memory::{MemoryClient, MemoryError},
     service,
     skb::{SkbClient, SkbError, Solution},
 };
 use capelin_kaluga::{
     inventory::{End, Inventory},
     ledger::{Ledger, Region},
-    plan::{self, IsEdge, Plan, Planned},
+    plan::{self, IsEdge, Plan, Planned, SharedMemory},
 };
 use capelin_monitor::names::NameService;
-use capelin_rt::{Listener, Lmp, OwnedCap, RtError, println, spawn, sync::Event, time};
+use capelin_rt::{Listener, Lmp, OwnedCap, RtError, println, spawn, sync::Event, sys, time};
 use capelin_spawn::Program;
 
 use crate::{
@@ -75,6 +76,8 @@ enum DriverError {
     Taken(String),
     /// There is no capability to the registers.
     Registers(RtError),
+    /// There is no memory that the device can reach.
+    Memory(MemoryError),
     /// The interrupt isn't given out.
     Interrupt(u32, InterruptError),
     /// The driver's program doesn't run.
@@ -89,6 +92,7 @@ impl fmt::Display for DriverError {
             Self::Unreadable(goal) => write!(f, "{goal}: not what was asked for"),
             Self::Taken(by) => write!(f, "its registers are those of {by}"),
             Self::Registers(error) => write!(f, "its registers: {error}"),
+            Self::Memory(error) => write!(f, "memory for its device: {error}"),
             Self::Interrupt(intid, error) => write!(f, "interrupt {intid}: {error}"),
             Self::Start(error) => error.fmt(f),
         }
@@ -113,6 +117,8 @@ struct State {
     ledger: RefCell<Ledger>,
     /// By path of the device: interrupts that its driver has, claimed for it.
     claimed: RefCell<BTreeMap<String, Vec<Claimed>>>,
+    /// By path of the device: memory that its driver shares with it.
+    shared: RefCell<BTreeMap<String, Shared>>,
     interrupts: RefCell<Option<InterruptsClient<Lmp>>>,
     /// Somebody waits for that.
     is_wanted: Event,
@@ -120,6 +126,12 @@ struct State {
     is_settled: Event,
     /// The knowledge base has told of all devices.
     is_known: RefCell<bool>,
+}
+
+/// Memory for a driver and its device; the driver has a copy of the frame. Goes with this.
+struct Shared {
+    frame: OwnedCap,
+    _ram: OwnedCap,
 }
 
 struct Claimed {
@@ -295,6 +307,12 @@ impl DeviceManager {
                 .word(&handover::bytes_of(index), registers.bytes);
             frames.push(registers);
         }
+        if let Some(memory) = needs.memory.first() {
+            let shared = Shared::new(start, memory).await?;
+            program = program.capability(handover::DMA, shared.frame.address());
+            let mut all = self.state.shared.borrow_mut();
+            all.insert(device.path.clone(), shared);
+        }
         program = self.claim_interrupts(start, device, needs, program).await?;
         let launched = start.launch(module, program).await;
         launched.map_err(DriverError::Start)
@@ -364,12 +382,41 @@ impl State {
                 let _ = interrupts.release(intid).await;
             }
         }
+        self.shared.borrow_mut().remove(path);
         self.ledger.borrow_mut().give_back(path);
+    }
+}
+
+impl Shared {
+    async fn new(start: &Start, memory: &SharedMemory) -> Result<Self, DriverError> {
+        let service: MemoryClient<Lmp> = connect(start, service::MEMORY).await?;
+        let ram = service
+            .allocate_below(memory.bytes, PAGE_SIZE, memory.end)
+            .await
+            .map_err(DriverError::Memory)?;
+        let ram = OwnedCap::received(ram);
+        let frame = OwnedCap::make(|to| {
+            let kind = ObjectType::Frame;
+            let source = ram.reference();
+            sys::cspace::retype(
+                sys::cspace::OWN,
+                to.into(),
+                source,
+                kind,
+                0,
+                memory.bytes,
+                1,
+            )
+        });
+        let frame = frame.map_err(|error: RtError| DriverError::Start(error.into()))?;
+        Ok(Self { frame, _ram: ram })
     }
 }
 
 /// What a driver of a device is to get.
 struct Needs {
+    /// One, or none.
+    memory: Vec<SharedMemory>,
     registers: Vec<Region>,
     interrupts: Vec<(u32, IsEdge)>,
     names: Vec<String>,
@@ -381,6 +428,7 @@ impl Needs {
             registers: read(skb, &device.registers_goal(), plan::registers).await?,
             interrupts: read(skb, &device.interrupts_goal(), plan::interrupt).await?,
             names: read(skb, &device.names_goal(), plan::name).await?,
+            memory: read(skb, &device.memory_goal(), plan::memory).await?,
         })
     }
 }

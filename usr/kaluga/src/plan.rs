@@ -79,6 +79,15 @@ impl Planned {
         format!("device_irq({}, _, Intid, Trigger)", self.term)
     }
 
+    /// The memory that its driver shares with it ([`memory`]): one solution, or none.
+    #[must_use]
+    pub fn memory_goal(&self) -> String {
+        format!(
+            "driver_for({}, Module), driver_memory(Module, Bytes, End)",
+            self.term
+        )
+    }
+
     /// Its `compatible` names, one solution each ([`name`]), most specific first.
     #[must_use]
     pub fn names_goal(&self) -> String {
@@ -92,6 +101,24 @@ pub fn registers(solution: &Solution) -> Option<Region> {
     Some(Region {
         base: number(solution, "Base")?,
         bytes: number(solution, "Bytes")?,
+    })
+}
+
+/// Memory that a driver shares with its device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SharedMemory {
+    /// Bytes, a multiple of 4,096.
+    pub bytes: u64,
+    /// All of it is below this physical address.
+    pub end: u64,
+}
+
+/// Reads a solution of [`Planned::memory_goal`].
+#[must_use]
+pub fn memory(solution: &Solution) -> Option<SharedMemory> {
+    Some(SharedMemory {
+        bytes: number(solution, "Bytes")?,
+        end: number(solution, "End")?,
     })
 }
 

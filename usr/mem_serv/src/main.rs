@@ -21,11 +21,11 @@ use core::cell::RefCell;
 use capelin_abi::{CapAddress, ObjectType, SysError};
 use capelin_idc::Cap;
 use capelin_interfaces::{
-    memory::{HELD, Held, Memory, MemoryError, MemoryServer, MemoryStats},
+    memory::{ANY_NODE, HELD, Held, Memory, MemoryError, MemoryServer, MemoryStats},
     service,
 };
 use capelin_rt::{Env, Listener, OwnedCap, RtError, println, services, sys};
-use mem_serv::pool::{Piece, Pool};
+use mem_serv::pool::{Piece, Place, Pool};
 
 capelin_rt::main!(run);
 
@@ -149,10 +149,10 @@ impl State {
         &mut self,
         bytes: u64,
         alignment: u64,
-        node: u32,
+        place: Place,
     ) -> Result<(Piece, OwnedCap), MemoryError> {
         loop {
-            let piece = self.pool.allocate(bytes, alignment, node)?;
+            let piece = self.pool.allocate_at(bytes, alignment, place)?;
             match self.make(&piece) {
                 Ok(cap) => return Ok((piece, cap)),
                 // Somebody holds part of what we thought was free: it stays given out
@@ -174,14 +174,14 @@ struct Server {
     given: RefCell<Vec<Piece>>,
 }
 
-impl Memory for Server {
-    async fn allocate(&self, bytes: u64, alignment: u64, node: u32) -> Result<Cap, MemoryError> {
+impl Server {
+    fn allocate_at(&self, bytes: u64, alignment: u64, place: Place) -> Result<Cap, MemoryError> {
         let mut state = self.state.borrow_mut();
         state.collect(LOOKED_AT);
-        let (piece, cap) = match state.allocate(bytes, alignment, node) {
+        let (piece, cap) = match state.allocate(bytes, alignment, place) {
             Err(MemoryError::Exhausted) => {
                 state.sweep();
-                state.allocate(bytes, alignment, node)?
+                state.allocate(bytes, alignment, place)?
             }
             other => other?,
         };
@@ -191,6 +191,26 @@ impl Memory for Server {
             given.push(piece);
         }
         Ok(cap.give().keep_revoke())
+    }
+}
+
+impl Memory for Server {
+    async fn allocate(&self, bytes: u64, alignment: u64, node: u32) -> Result<Cap, MemoryError> {
+        let anywhere = Place {
+            node,
+            end: u64::MAX,
+        };
+        self.allocate_at(bytes, alignment, anywhere)
+    }
+
+    async fn allocate_below(
+        &self,
+        bytes: u64,
+        alignment: u64,
+        end: u64,
+    ) -> Result<Cap, MemoryError> {
+        let node = ANY_NODE;
+        self.allocate_at(bytes, alignment, Place { node, end })
     }
 
     async fn free(&self, base: u64, bytes: u64) -> Result<(), MemoryError> {

@@ -37,6 +37,15 @@ pub struct Piece {
     pub bytes: u64,
 }
 
+/// Where memory may come from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// A node, or [`ANY_NODE`].
+    pub node: u32,
+    /// Below this physical address.
+    pub end: u64,
+}
+
 /// All regions.
 #[derive(Clone, Debug, Default)]
 pub struct Pool {
@@ -86,6 +95,23 @@ impl Pool {
         alignment: u64,
         node: u32,
     ) -> Result<Piece, MemoryError> {
+        let anywhere = Place {
+            node,
+            end: u64::MAX,
+        };
+        self.allocate_at(bytes, alignment, anywhere)
+    }
+
+    /// As [`Pool::allocate`], all of it within `place`.
+    ///
+    /// # Errors
+    /// As [`Pool::allocate`].
+    pub fn allocate_at(
+        &mut self,
+        bytes: u64,
+        alignment: u64,
+        Place { node, end }: Place,
+    ) -> Result<Piece, MemoryError> {
         let is_sound = bytes > 0
             && bytes.is_multiple_of(PAGE_SIZE)
             && alignment.is_power_of_two()
@@ -106,7 +132,8 @@ impl Pool {
                 free.map(move |(&base, &length)| (number, base, length))
             })
             .filter_map(|(number, base, length)| {
-                let at = place(base, length, bytes, alignment)?;
+                let length_below = length.min(end.saturating_sub(base));
+                let at = place(base, length_below, bytes, alignment)?;
                 Some((length, number, base, at))
             })
             .min()
@@ -255,6 +282,33 @@ mod tests {
         assert_eq!(pool.stats(2).unwrap().free_bytes, MIB);
         assert_eq!(pool.stats(0).unwrap().allocations, 0);
         assert_eq!(pool.stats(7), Err(MemoryError::NoSuchNode));
+    }
+
+    /// For devices that reach only so far, however the ranges lie about that.
+    #[test]
+    fn memory_below_an_address_is_found() {
+        let below = |end| Place {
+            node: ANY_NODE,
+            end,
+        };
+        let mut pool = Pool::new();
+        pool.add(64 * MIB, MIB, 0);
+        pool.add(0, 16 * MIB, 1);
+        let low = pool.allocate_at(4096, 4096, below(32 * MIB)).unwrap();
+        assert_eq!(low.base, 16 * MIB - 4096);
+        // From the middle of a range that goes on.
+        let lower = pool.allocate_at(4096, 4096, below(5 * MIB)).unwrap();
+        assert_eq!(lower.base, 5 * MIB - 4096);
+        assert_eq!(pool.stats(1).unwrap().free_bytes, 16 * MIB - 8192);
+        let none = pool.allocate_at(4 * MIB, 4096, below(4 * MIB - 1));
+        assert_eq!(none, Err(MemoryError::Exhausted));
+        assert_eq!(
+            pool.allocate_at(4096, 4096, below(0)),
+            Err(MemoryError::Exhausted)
+        );
+        pool.free(&low);
+        pool.free(&lower);
+        assert_eq!(pool.stats(1).unwrap().largest_bytes, 16 * MIB - 4096);
     }
 
     /// What is left of memory with a page reserved at the start of each 4 MiB still has

@@ -24,7 +24,7 @@ use capelin_abi::{
     syscall::{DIRECT_MESSAGE, Invocation, SendFlags, invoke_word, send_word},
 };
 
-pub(crate) use raw::{counter, counter_frequency};
+pub(crate) use raw::{counter, counter_frequency, device_fence};
 
 /// No deadline.
 pub const NEVER: u64 = u64::MAX;

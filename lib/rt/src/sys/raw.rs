@@ -54,6 +54,14 @@ mod imp {
         ticks
     }
 
+    /// Accesses to memory and device registers before it are seen before those after it, by devices,
+    /// too (Arm ARM, B2.6.9: `DMB` for the outer shareable domain).
+    #[inline]
+    pub(crate) fn device_fence() {
+        // SAFETY: orders memory accesses, and does nothing else.
+        unsafe { asm!("dmb osh", options(nostack, preserves_flags)) };
+    }
+
     /// Counter ticks per second, as the kernel knows them.
     #[inline]
     pub(crate) fn counter_frequency() -> u64 {
@@ -89,11 +97,16 @@ mod imp {
         u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)
     }
 
+    pub(crate) fn device_fence() {
+        core::sync::atomic::fence(core::sync::atomic::Ordering::SeqCst);
+    }
+
     pub(crate) fn counter_frequency() -> u64 {
         1_000_000_000
     }
 }
 
 pub(crate) use imp::{
-    Registers, call, counter, counter_frequency, invoke, nop, resume, send, wait, yield_,
+    Registers, call, counter, counter_frequency, device_fence, invoke, nop, resume, send, wait,
+    yield_,
 };

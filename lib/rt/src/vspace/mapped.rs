@@ -74,6 +74,13 @@ impl Mapped {
     }
 }
 
+/// What was written before, to memory that a device sees ([`SharedMapped::uncached`]) or to its
+/// registers, it sees before what is written afterwards; what is read afterwards is read after what
+/// was read before.
+pub fn device_fence() {
+    crate::sys::device_fence();
+}
+
 /// A frame that others may have mapped, too.
 #[derive(Debug)]
 pub struct SharedMapped {

@@ -25,7 +25,7 @@ use capelin_abi::{
 };
 
 pub use lazy::LazyMapped;
-pub use mapped::{DeviceMapped, Mapped, SharedMapped};
+pub use mapped::{DeviceMapped, Mapped, SharedMapped, device_fence};
 pub use window::Window;
 
 use crate::{

@@ -11,7 +11,7 @@ use alloc::{boxed::Box, rc::Rc, vec::Vec};
 use capelin_idc::{CallError, Cap, InterfaceId, RemoteError, Service, Transport, TransportError};
 use capelin_interfaces::{
     console::{Console, ConsoleClient, ConsoleError, ConsoleMode, ConsoleServer},
-    memory::{Held, Memory, MemoryError, MemoryServer, MemoryStats},
+    memory::{ANY_NODE, Held, Memory, MemoryError, MemoryServer, MemoryStats},
     monitor::MonitorServer,
     names::NamesServer,
     service,
@@ -210,6 +210,21 @@ impl Memory for RemoteMemory {
             Err(Error::Memory(error) | Error::Intermon(IntermonError::Memory(error))) => Err(error),
             Err(Error::Intermon(IntermonError::Call(error))) => Err(error.into()),
             Err(_) => Err(MemoryError::Exhausted),
+        }
+    }
+
+    /// What the monitor has lies where it lies: there may be some, or not.
+    async fn allocate_below(
+        &self,
+        bytes: u64,
+        alignment: u64,
+        end: u64,
+    ) -> Result<Cap, MemoryError> {
+        let cap = self.allocate(bytes, alignment, ANY_NODE).await?;
+        let ram = OwnedCap::received(cap);
+        match ram.identify() {
+            Ok(it) if it.base.0.saturating_add(it.size) <= end => Ok(ram.give().keep_revoke()),
+            _ => Err(MemoryError::Exhausted),
         }
     }
 

@@ -10,7 +10,10 @@ extern crate alloc;
 use core::{fmt, time::Duration};
 
 use capelin_interfaces::handover;
-use capelin_rt::{Env, OwnedCap, RtError, time, vspace::DeviceMapped};
+use capelin_rt::{
+    Env, OwnedCap, RtError, sys, time,
+    vspace::{DeviceMapped, SharedMapped},
+};
 use embedded_hal::delay::DelayNs;
 
 /// Registers of 32 bits, by their offset in bytes.
@@ -43,6 +46,8 @@ pub enum StartError {
     NoRegisters(usize),
     /// There are fewer than the driver uses.
     TooFewRegisters(usize),
+    /// No memory was handed over that the device can reach, or too little.
+    NoMemory,
     /// The runtime or the kernel refused.
     Runtime(RtError),
 }
@@ -58,6 +63,7 @@ impl fmt::Display for StartError {
         match self {
             Self::NoRegisters(index) => write!(f, "registers {index} are missing"),
             Self::TooFewRegisters(index) => write!(f, "registers {index} are too few"),
+            Self::NoMemory => f.write_str("no memory to share with the device"),
             Self::Runtime(error) => error.fmt(f),
         }
     }
@@ -81,18 +87,28 @@ pub fn registers(env: &Env, index: usize, bytes: usize) -> Result<Mmio, StartErr
     Ok(Mmio(mapped))
 }
 
-/// Waits by the counter, without letting other tasks of this program run: for the short times that
-/// hardware takes.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Spin;
+/// Maps the memory that the driver shares with its device, uncached.
+///
+/// # Errors
+/// [`StartError::NoMemory`], [`StartError::Runtime`].
+pub fn dma(env: &Env) -> Result<SharedMapped, StartError> {
+    let frame = env.capability(handover::DMA).ok_or(StartError::NoMemory)?;
+    Ok(SharedMapped::uncached(OwnedCap::adopt(frame))?)
+}
 
-impl DelayNs for Spin {
+/// Waits by the counter, for the times that hardware takes. Other programs run meanwhile, other
+/// tasks of this one don't.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Patient;
+
+impl DelayNs for Patient {
     fn delay_ns(&mut self, ns: u32) {
         let start = time::now();
         // At least one tick, and never less than asked for.
         let ticks = time::to_ticks(Duration::from_nanos(ns.into())) + 1;
         while time::now().wrapping_sub(start) < ticks {
-            core::hint::spin_loop();
+            // If the kernel refuses, the time goes by all the same.
+            let _ = sys::yield_now();
         }
     }
 }

@@ -121,6 +121,24 @@ fn paths_come_back_as_they_are_whatever_is_in_them() {
 }
 
 #[test]
+fn memory_is_for_drivers_that_share_it() {
+    let mut kb = KnowledgeBase::with_rules();
+    device(&mut kb, "/mailbox@1", &["brcm,bcm2835-mbox"]);
+    device(&mut kb, "/serial@2", &["arm,pl011"]);
+    let planned = plans(&mut kb);
+    let shared: Vec<_> = planned
+        .iter()
+        .map(|it| solve(&mut kb, &it.memory_goal()))
+        .map(|solutions| solutions.first().map(|it| memory(it).unwrap()))
+        .collect();
+    let page = SharedMemory {
+        bytes: 4096,
+        end: 1 << 30,
+    };
+    assert_eq!(shared, [Some(page), None]);
+}
+
+#[test]
 fn interrupts_are_read_with_their_trigger() {
     let mut kb = KnowledgeBase::with_rules();
     for (index, intid, trigger) in [(0, 126, "level"), (1, 40, "edge")] {
