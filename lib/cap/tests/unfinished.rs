@@ -361,5 +361,8 @@ fn marks_are_what_is_under_way() {
             }
         }
     }
-    assert!(joined > STEPS / 40, "hardly anything happened: {joined}");
+    assert!(
+        cfg!(miri) || joined > 100,
+        "hardly anything happened: {joined}"
+    );
 }
