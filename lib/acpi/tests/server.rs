@@ -1,4 +1,6 @@
 //! What each part of the tables becomes, and what odd ones do.
+//!
+//! Long, since it has one independent test for each part, and each is held beside its odd forms.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[allow(dead_code, reason = "each test program uses its own part")]

@@ -4,12 +4,12 @@
 #[path = "common/peers.rs"]
 mod peers;
 
-use capelin_abi::{KernelId, ObjectType, PhysAddr, Rights, SysError};
+use capelin_abi::{KernelId, ObjectType, Rights, SysError};
 use capelin_cap::{
     CapRecord, Capability, ExportMode, Object, OperationId, State, Step, begin_revoke, create,
     finish_revoke, lock_object, mark_range, set_owner, sweep_step, unlock_object, unmark,
 };
-use peers::{PAGE, Peer, RAM, at_index};
+use peers::{PAGE, Peer, RAM, at_index, with_ram};
 
 use ObjectType::{EndpointUmp, Frame, L2CNode, Ram};
 
@@ -17,14 +17,6 @@ const ONE: OperationId = OperationId(1);
 const TWO: OperationId = OperationId(2);
 const LOCKED: Result<(), SysError> = Err(SysError::Locked);
 const DYING: Result<(), SysError> = Err(SysError::Dying);
-
-/// A kernel with Ram in slot 41.
-fn peer() -> Peer {
-    let mut peer = Peer::new(0);
-    let ram = Capability::memory(Ram, PhysAddr(RAM), 64 * PAGE, Rights::all());
-    create(&mut peer.arena, &mut peer.mdb, ram, at_index(41)).expect("at boot");
-    peer
-}
 
 fn lock(peer: &mut Peer, at: u32, operation: OperationId) -> Result<Object, SysError> {
     lock_object(&peer.arena, &mut peer.mdb, at_index(at), operation)
@@ -57,7 +49,7 @@ fn uses(peer: &mut Peer, at: u32) -> [Result<(), SysError>; 6] {
 
 #[test]
 fn a_lock_holds_the_object_not_the_slot() {
-    let mut a = peer();
+    let mut a = with_ram();
     a.copy(41, 42).expect("an empty slot");
     a.make(41, Frame, 0, PAGE, 43);
     let object = lock(&mut a, 41, ONE).expect("it is ours");
@@ -86,7 +78,7 @@ fn a_lock_holds_the_object_not_the_slot() {
 
 #[test]
 fn the_table_has_an_end() {
-    let mut a = peer();
+    let mut a = with_ram();
     for n in 0..17 {
         a.make(41, Ram, u64::from(n) * PAGE, PAGE, 50 + n);
         let expected = if n < 16 {
@@ -104,7 +96,7 @@ fn the_table_has_an_end() {
 
 #[test]
 fn a_mark_holds_all_in_its_range() {
-    let mut a = peer();
+    let mut a = with_ram();
     a.make(41, Ram, 0, 16 * PAGE, 42);
     a.make(42, Frame, 0, 4 * PAGE, 43);
     a.part(43, 44, 0, PAGE).expect("a part");
@@ -125,7 +117,7 @@ fn a_mark_holds_all_in_its_range() {
     assert_eq!(a.retype(41, Frame, 15 * PAGE, 2 * PAGE, 93), DYING);
     assert_eq!(lock(&mut a, 43, TWO), Err(SysError::Dying));
     // What arrives late is refused.
-    let mut b = peer();
+    let mut b = with_ram();
     b.make(41, Frame, 5 * PAGE, PAGE, 42);
     let late = b.export(42, 1, ExportMode::Copy).expect("a frame");
     assert_eq!(a.import(&late, 94), DYING);
@@ -141,7 +133,7 @@ fn a_mark_holds_all_in_its_range() {
 
 #[test]
 fn a_mark_ends_where_its_range_ends() {
-    let mut a = peer();
+    let mut a = with_ram();
     a.make(41, Ram, 4 * PAGE, 4 * PAGE, 42);
     let object = Object::of(a.slot(42));
     mark_range(&mut a.mdb, &object, ONE).expect("nothing is locked");
@@ -155,7 +147,7 @@ fn a_mark_ends_where_its_range_ends() {
 /// Interrupts are numbered in a space of their own.
 #[test]
 fn interrupts_are_held_like_memory() {
-    let mut a = peer();
+    let mut a = with_ram();
     let all = Capability::interrupts(ObjectType::IrqSource, 32, 16, Rights::all());
     create(&mut a.arena, &mut a.mdb, all, at_index(60)).expect("at boot");
     a.make(60, ObjectType::IrqSource, 0, 4, 61);
@@ -176,7 +168,7 @@ fn interrupts_are_held_like_memory() {
 
 #[test]
 fn a_mark_waits_for_locks_in_its_range() {
-    let mut a = peer();
+    let mut a = with_ram();
     a.make(41, Ram, 0, 16 * PAGE, 42);
     let (outer, inner) = (Object::of(a.slot(41)), Object::of(a.slot(42)));
     lock(&mut a, 42, ONE).expect("it is ours");
@@ -200,7 +192,7 @@ fn a_mark_waits_for_locks_in_its_range() {
 /// leaves the marks that it came over as they were.
 #[test]
 fn a_mark_given_up_leaves_those_within() {
-    let mut a = peer();
+    let mut a = with_ram();
     a.make(41, Ram, 0, 32 * PAGE, 42);
     a.make(42, Ram, 0, 16 * PAGE, 43);
     a.make(42, Ram, 16 * PAGE, PAGE, 44);
@@ -233,7 +225,7 @@ fn a_mark_given_up_leaves_those_within() {
 /// alone kept memory elsewhere; and nothing else.
 #[test]
 fn sweeping_removes_what_was_marked() {
-    let mut a = peer();
+    let mut a = with_ram();
     let (mut b, mut c) = (Peer::new(1), Peer::new(2));
     b.boot_home(40);
     a.make(41, Ram, 0, 16 * PAGE, 42);
@@ -281,7 +273,7 @@ fn sweeping_removes_what_was_marked() {
 /// Containers that go in a sweep go wholly, step by step.
 #[test]
 fn sweeping_empties_containers() {
-    let mut a = peer();
+    let mut a = with_ram();
     a.boot_home(40);
     a.make(40, L2CNode, 0, 0, 50);
     for number in [0, 3, 200] {
@@ -303,7 +295,7 @@ fn sweeping_empties_containers() {
 /// two programs that talk do: neither waits for the other.
 #[test]
 fn two_sweeps_do_not_wait_for_each_other() {
-    let mut a = peer();
+    let mut a = with_ram();
     a.boot_home(40);
     for (own, at) in [(42, 0), (43, 16 * PAGE)] {
         a.make(40, ObjectType::HomeRam, at, 16 * PAGE, own);
@@ -328,7 +320,7 @@ fn two_sweeps_do_not_wait_for_each_other() {
 
 #[test]
 fn a_tombstone_learns_who_holds_it() {
-    let mut a = peer();
+    let mut a = with_ram();
     let mut b = Peer::new(1);
     a.make(41, Ram, 0, 4 * PAGE, 42);
     peers::hand_over(&mut a, 42, &mut b, 42).expect("nobody has it");
@@ -372,7 +364,7 @@ fn a_tombstone_learns_who_holds_it() {
 /// would be made anew here, and be its owner's there.
 #[test]
 fn the_tombstone_of_what_is_revoked_stays() {
-    let (mut a, mut b) = (peer(), Peer::new(1));
+    let (mut a, mut b) = (with_ram(), Peer::new(1));
     a.make(41, Frame, 0, 4 * PAGE, 42);
     peers::hand_over(&mut a, 42, &mut b, 42).expect("nobody has it");
     for at in [43, 44, 45] {
@@ -396,7 +388,7 @@ fn the_tombstone_of_what_is_revoked_stays() {
 /// A revoke within another's range is complete with that; what isn't swept isn't over.
 #[test]
 fn a_revoke_answers_those_in_its_range() {
-    let mut a = peer();
+    let mut a = with_ram();
     a.make(41, Ram, 0, 16 * PAGE, 42);
     a.make(42, Frame, 0, PAGE, 43);
     a.make(42, Frame, PAGE, PAGE, 44);

@@ -4,12 +4,12 @@
 #[path = "common/peers.rs"]
 mod peers;
 
-use capelin_abi::{ObjectType, PhysAddr, Rights, SysError};
+use capelin_abi::{ObjectType, Rights, SysError};
 use capelin_cap::{
-    Capability, End, ExportMode, Mint, Object, OperationId, Standing, Step, copy, create, derive,
+    Capability, End, ExportMode, Mint, Object, OperationId, Standing, Step, copy, derive,
     end_revoke, hold_revoke, lock_object, mark_range, mint, revoke_held, unlock_object, unmark,
 };
-use peers::{PAGE, Peer, RAM, at_index};
+use peers::{PAGE, Peer, at_index, with_ram};
 
 use ObjectType::{Dispatcher, EndpointLmp, Frame, Ram};
 
@@ -18,14 +18,6 @@ const TWO: OperationId = OperationId(2);
 const THREE: OperationId = OperationId(3);
 const LOCKED: Result<(), SysError> = Err(SysError::Locked);
 const DYING: Result<(), SysError> = Err(SysError::Dying);
-
-/// A kernel with Ram in slot 41.
-fn peer() -> Peer {
-    let mut peer = Peer::new(0);
-    let ram = Capability::memory(Ram, PhysAddr(RAM), 64 * PAGE, Rights::all());
-    create(&mut peer.arena, &mut peer.mdb, ram, at_index(41)).expect("at boot");
-    peer
-}
 
 fn hold(peer: &mut Peer, at: u32, operation: OperationId) -> Result<(), SysError> {
     hold_revoke(&peer.arena, &mut peer.mdb, at_index(at), operation)
@@ -70,7 +62,7 @@ const HELD: [Result<(), SysError>; 6] = [DYING, DYING, DYING, DYING, DYING, LOCK
 
 #[test]
 fn nothing_is_added_until_it_is_over() {
-    let mut a = peer();
+    let mut a = with_ram();
     a.make(41, Ram, 0, 32 * PAGE, 42);
     a.make(42, Ram, 0, 16 * PAGE, 43);
     for at in 50..60 {
@@ -106,7 +98,7 @@ fn nothing_is_added_until_it_is_over() {
 
 #[test]
 fn what_cant_be_revoked_holds_nothing() {
-    let mut a = peer();
+    let mut a = with_ram();
     a.make(41, Frame, 0, PAGE, 42);
     a.make(41, Frame, PAGE, PAGE, 43);
     a.export(43, 1, ExportMode::Copy).expect("it may go");
@@ -133,7 +125,7 @@ fn what_cant_be_revoked_holds_nothing() {
 
 #[test]
 fn it_is_about_the_capability_that_it_began_with() {
-    let mut a = peer();
+    let mut a = with_ram();
     a.make(41, Frame, 0, PAGE, 42);
     a.make(41, Frame, PAGE, PAGE, 43);
     a.copy(42, 50).expect("an empty slot");
@@ -151,7 +143,7 @@ fn it_is_about_the_capability_that_it_began_with() {
 #[test]
 fn those_within_each_other_end_together() {
     for inner_first in [true, false] {
-        let mut a = peer();
+        let mut a = with_ram();
         a.make(41, Ram, 0, 32 * PAGE, 42);
         a.make(42, Ram, 0, 16 * PAGE, 43);
         a.make(43, Frame, 0, PAGE, 44);
@@ -183,7 +175,7 @@ fn those_within_each_other_end_together() {
 /// none that lies in another.
 #[test]
 fn what_is_given_up_leaves_the_rest_held() {
-    let mut a = peer();
+    let mut a = with_ram();
     a.make(41, Ram, 0, 32 * PAGE, 42);
     a.make(42, Ram, 0, 16 * PAGE, 43);
     a.copy(43, 44).expect("an empty slot");
@@ -224,7 +216,7 @@ fn what_is_given_up_leaves_the_rest_held() {
 /// Of a capability with a badge, only those with the badge are held: others' clients go on.
 #[test]
 fn a_badge_is_held_alone() {
-    let mut a = peer();
+    let mut a = with_ram();
     a.boot_home(40);
     a.make(40, Dispatcher, 0, PAGE, 42);
     let base = a.slot(42).address();
@@ -285,7 +277,7 @@ fn marks_are_what_is_under_way() {
         (46, 44, 0, 8),
         (47, 44, 8, 8),
     ];
-    let mut a = peer();
+    let mut a = with_ram();
     for (at, of, offset, pages) in made {
         a.make(of, Ram, offset * PAGE, pages * PAGE, at);
     }

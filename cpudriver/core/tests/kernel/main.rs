@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![allow(unreachable_pub, reason = "modules of a test binary, not of a library")]
 
+mod asids;
 mod asks;
 mod between;
 mod bounds;
@@ -33,5 +34,6 @@ mod starting;
 mod storm;
 mod tables;
 mod three;
+mod window;
 mod world;
 mod zeroing;

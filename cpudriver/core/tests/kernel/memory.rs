@@ -1,9 +1,9 @@
 //! Mapping and zeroing: what the machine is asked for.
 
 use capelin_abi::syscall::{Invocation, MapFlags};
-use capelin_abi::{ObjectType, PAGE_SIZE, Rights, SysError};
+use capelin_abi::{ObjectType, PAGE_SIZE, SysError};
 use capelin_cap::SlotStore;
-use capelin_kernel::machine::{Above, Objects};
+use capelin_kernel::machine::Objects;
 
 use crate::host::{Asked, RAM};
 use crate::world::{Left, World, cap, slot};
@@ -18,7 +18,7 @@ pub fn tables(world: &mut World) {
 }
 
 /// The same in the address space whose root is in `root`.
-fn tables_below(world: &mut World, root: u8) {
+pub fn tables_below(world: &mut World, root: u8) {
     let kinds = [
         ObjectType::VNodeL1,
         ObjectType::VNodeL2,
@@ -45,7 +45,7 @@ fn tables_below(world: &mut World, root: u8) {
         .expect("a frame");
 }
 
-fn map(
+pub fn map(
     world: &mut World,
     frame: u8,
     first: u64,
@@ -58,15 +58,26 @@ fn map(
 }
 
 /// Has a frame be mapped executable from now on.
-fn make_executable(world: &mut World, frame: u8) {
+pub fn make_executable(world: &mut World, frame: u8) {
     world
         .invoke(frame, Invocation::MakeExecutable, &[])
         .expect("nobody else has it");
 }
 
-fn entries(world: &World) -> Vec<u64> {
+pub fn entries(world: &World) -> Vec<u64> {
     let table = world.address_of(TABLES[2]);
     world.core.objects.vnode(table).entries[..8].to_vec()
+}
+
+/// What is asked of the machine when two pages from entry 3 on are forgotten.
+fn both_pages_dropped(world: &World) -> Asked {
+    let root = world.address_of(slot::VSPACE);
+    Asked::InvalidateLeaves {
+        address: 3 * PAGE_SIZE,
+        count: 2,
+        span: PAGE_SIZE,
+        asid: u16::try_from(world.core.objects.vnode(root).asid).expect("an ASID"),
+    }
 }
 
 #[test]
@@ -124,14 +135,7 @@ fn unmapping_invalidates_what_was_mapped() {
     world.invoke(160, Invocation::Unmap, &[]).expect("unmapped");
     assert_eq!(entries(&world), [0; 8]);
     let asked = world.core.machine.asked();
-    let root = world.address_of(slot::VSPACE);
-    let asid = u16::try_from(world.core.objects.vnode(root).asid).expect("an ASID");
-    let dropped = Asked::InvalidateLeaves {
-        address: 3 * PAGE_SIZE,
-        count: 2,
-        span: PAGE_SIZE,
-        asid,
-    };
+    let dropped = both_pages_dropped(&world);
     assert_eq!(asked, [dropped]);
 }
 
@@ -152,14 +156,7 @@ fn protecting_forgets_the_old_permissions() {
         *entry |= 1 << 7;
     }
     assert_eq!(entries(&world), expected);
-    let root = world.address_of(slot::VSPACE);
-    let asid = u16::try_from(world.core.objects.vnode(root).asid).expect("an ASID");
-    let dropped = Asked::InvalidateLeaves {
-        address: 3 * PAGE_SIZE,
-        count: 2,
-        span: PAGE_SIZE,
-        asid,
-    };
+    let dropped = both_pages_dropped(&world);
     assert_eq!(world.core.machine.asked(), [dropped]);
 }
 
@@ -183,14 +180,7 @@ fn what_is_executable_no_more_is_nothing_in_between() {
     let changed = before.iter().zip(&after).filter(|(old, new)| old != new);
     assert!(changed.clone().all(|(old, new)| *new == old | 1 << 54));
     assert_eq!(changed.count(), 2);
-    let root = world.address_of(slot::VSPACE);
-    let asid = u16::try_from(world.core.objects.vnode(root).asid).expect("an ASID");
-    let dropped = Asked::InvalidateLeaves {
-        address: 3 * PAGE_SIZE,
-        count: 2,
-        span: PAGE_SIZE,
-        asid,
-    };
+    let dropped = both_pages_dropped(&world);
     assert_eq!(world.core.machine.asked(), [dropped, dropped]);
     assert_eq!(
         world.core.objects.written,
@@ -231,74 +221,6 @@ fn detaching_a_table_drops_the_address_space() {
     assert!(matches!(asked[..], [Asked::InvalidateAsid(_)]), "{asked:?}");
     let again = map(&mut world, FRAME, 5, 1, MapFlags::READ);
     assert_eq!(again, Err(SysError::NotRunnable));
-}
-
-/// What is below a table that was detached is in no address space any more: nothing of it is
-/// cached, and what was its root may be anything by now.
-#[test]
-fn nothing_is_read_of_a_root_that_is_gone() {
-    let mut world = World::new();
-    let child = world.dispatcher();
-    world.run(child);
-    world.run(world.init);
-    let root = child.slot + 3;
-    tables_below(&mut world, root);
-    map(&mut world, FRAME, 0, 1, MapFlags::READ).expect("mapped");
-    let address = world.address_of(root);
-    let asid = u16::try_from(world.core.objects.vnode(address).asid).expect("an ASID");
-    assert_ne!(asid, 0, "it has run");
-    world.core.machine.asked();
-    let delete = |world: &mut World, slot: u8| {
-        world
-            .invoke(slot::L1CNODE, Invocation::Delete, &[cap(slot).to_word()])
-            .expect("deleted");
-    };
-    delete(&mut world, TABLES[0] + 20);
-    let asked = world.core.machine.asked();
-    assert_eq!(asked, [Asked::InvalidateAsid(asid)], "all below it, once");
-    delete(&mut world, child.slot);
-    delete(&mut world, root);
-    // Its memory is a frame, whose owner writes there what a root with an ASID has.
-    let own = world.address_of(slot::VSPACE);
-    let [asid, generation] = {
-        let own = world.core.objects.vnode(own);
-        [own.asid, own.asid_generation]
-    };
-    let offset = address.0 - world.address_of(slot::HOME).0;
-    world
-        .retype(root, ObjectType::Frame, offset, 0x2000, 1)
-        .expect("free again");
-    let forged = world.core.objects.vnode_mut(address);
-    (forged.asid, forged.asid_generation) = (asid, generation);
-    forged.above = Above::table(address);
-    world.core.machine.asked();
-    let readable = u64::from(MapFlags::READ.bits());
-    let protected = world.invoke(160, Invocation::Protect, &[readable]);
-    assert_eq!(protected, Ok([0; 3]));
-    world.invoke(160, Invocation::Unmap, &[]).expect("unmapped");
-    assert_eq!(world.core.machine.asked(), [], "it isn't cached anywhere");
-    // From the top down it is part of an address space again, and cached.
-    for at in [2, 1] {
-        delete(&mut world, TABLES[at] + 20);
-    }
-    let mut above = slot::VSPACE;
-    for table in TABLES {
-        let arguments = [cap(table).to_word(), 1 << 16, 0, cap(table + 20).to_word()];
-        world
-            .invoke(above, Invocation::Map, &arguments)
-            .expect("attached");
-        above = table;
-    }
-    map(&mut world, FRAME, 7, 1, MapFlags::READ).expect("mapped");
-    world.core.machine.asked();
-    world.invoke(160, Invocation::Unmap, &[]).expect("unmapped");
-    let dropped = Asked::InvalidateLeaves {
-        address: 7 * PAGE_SIZE,
-        count: 1,
-        span: PAGE_SIZE,
-        asid: u16::try_from(asid).expect("an ASID"),
-    };
-    assert_eq!(world.core.machine.asked(), [dropped]);
 }
 
 #[test]
@@ -469,80 +391,6 @@ fn many_objects_are_made_in_several_entries() {
     }
 }
 
-#[test]
-fn home_memory_never_comes_into_the_window() {
-    let mut world = World::new();
-    tables(&mut world);
-    world
-        .retype(141, ObjectType::Frame, 0x7_0000, PAGE_SIZE, 1)
-        .expect("a frame");
-    make_executable(&mut world, 141);
-    for flags in [MapFlags::EXECUTE, MapFlags::UNCACHED] {
-        world.core.machine.asked();
-        let refused = map(&mut world, 141, 0, 1, MapFlags::READ | flags);
-        assert_eq!(refused, Err(SysError::Unsupported));
-        assert_eq!(world.core.machine.asked(), []);
-        assert_eq!(entries(&world), [0; 8]);
-    }
-}
-
-#[test]
-fn an_asid_is_not_used_twice_without_an_invalidation() {
-    let mut world = World::new();
-    world.core.asid_max = 2;
-    let others = [(); 3].map(|()| world.dispatcher());
-    world.core.machine.asked();
-    for _ in 0..2 {
-        for other in others {
-            world.run(other);
-        }
-    }
-    let mut owners = std::collections::BTreeMap::new();
-    for asked in world.core.machine.asked() {
-        match asked {
-            Asked::Root(root, asid) => {
-                assert_eq!(*owners.entry(asid).or_insert(root), root, "ASID {asid}");
-            }
-            Asked::InvalidateAll => owners.clear(),
-            _ => {}
-        }
-    }
-}
-
-/// An ASID is an address space's until all translations are forgotten, for which the core
-/// first leaves whose root it walks; and that comes when all ASIDs are used, not before.
-#[test]
-fn all_asids_are_used_before_any_is_another_address_spaces() {
-    const MAX: u32 = 3;
-    let mut world = World::new();
-    world.core.asid_max = MAX;
-    let others = [(); 5].map(|()| world.dispatcher());
-    let mut owners = std::collections::BTreeMap::new();
-    let mut rollovers = 0;
-    for _ in 0..3 {
-        for other in others {
-            world.run(other);
-            let asked = world.core.machine.asked();
-            for (number, what) in asked.iter().enumerate() {
-                match *what {
-                    Asked::Root(root, asid) => {
-                        assert!((1..=MAX).contains(&asid.into()), "ASID {asid}");
-                        assert_eq!(*owners.entry(asid).or_insert(root), root, "ASID {asid}");
-                    }
-                    Asked::InvalidateAll => {
-                        assert!(rollovers == 0 || owners.len() == MAX as usize, "{owners:?}");
-                        assert_eq!(asked[number - 1], Asked::EmptyRoot);
-                        owners.clear();
-                        rollovers += 1;
-                    }
-                    _ => {}
-                }
-            }
-        }
-    }
-    assert!(rollovers > 2, "{rollovers}");
-}
-
 /// Another core may write to the dispatcher frame of whoever maps, and so to the
 /// arguments: what was checked has to be what is used.
 #[test]
@@ -588,50 +436,5 @@ fn arguments_that_change_while_they_are_read_map_nothing_else() {
                 assert!(world.core.machine.asked().starts_with(&work));
             }
         }
-    }
-}
-
-/// The window reads what it shows, which may be a device's register: a page comes into it only
-/// for who has a capability by which he could read it.
-#[test]
-fn the_window_shows_what_its_caller_could_read() {
-    let mut world = World::new();
-    tables(&mut world);
-    let unreadable = 170;
-    let mask = u64::from(Rights::all().difference(Rights::READ).bits());
-    let arguments = [cap(unreadable).to_word(), cap(FRAME).to_word(), mask];
-    world
-        .invoke(slot::L1CNODE, Invocation::Copy, &arguments)
-        .expect("copied");
-    let page = RAM + 0x4000;
-    let [device, own] = [0x900_0000, world.address_of(slot::HOME).0];
-    let refusals = [
-        (page, unreadable, SysError::MissingRight),
-        (page, slot::KERNEL, SysError::WrongType),
-        (page, 171, SysError::EmptySlot),
-        (device, FRAME, SysError::OutOfRange),
-        (page - PAGE_SIZE, FRAME, SysError::OutOfRange),
-        (page + 4 * PAGE_SIZE, FRAME, SysError::OutOfRange),
-        (page + 3 * PAGE_SIZE + 8, FRAME, SysError::OutOfRange),
-        (u64::MAX, FRAME, SysError::OutOfRange),
-        (own, FRAME, SysError::RangeInUse),
-        (own, slot::RAM, SysError::RangeInUse),
-    ];
-    world.core.machine.asked();
-    for (page, by, error) in refusals {
-        let arguments = [page, cap(by).to_word()];
-        let shown = world.invoke(slot::KERNEL, Invocation::ProbeWindow, &arguments);
-        assert_eq!(shown, Err(error), "{page:#x} by {by}");
-    }
-    assert_eq!(world.core.machine.asked(), [], "nothing was read");
-    for (page, by) in [
-        (page, FRAME),
-        (page + 3 * PAGE_SIZE, FRAME),
-        (page, slot::RAM),
-    ] {
-        let arguments = [page, cap(by).to_word()];
-        let shown = world.invoke(slot::KERNEL, Invocation::ProbeWindow, &arguments);
-        assert_eq!(shown.map(|[shown, ..]| shown), Ok(page));
-        assert_eq!(world.core.machine.asked(), [Asked::Show(page)]);
     }
 }

@@ -187,6 +187,24 @@ struct Situation {
     words: [u64; 8],
 }
 
+impl Situation {
+    /// One in which the short way is taken.
+    const PLAIN: Self = Self {
+        length: 2,
+        flags: 0,
+        capability: false,
+        deadline: false,
+        unseen: false,
+        rung: [false; 2],
+        third: false,
+        in_ring: false,
+        waits: Some(true),
+        disabled: [true; 2],
+        badge: None,
+        words: [1, 2, 3, 4, 5, 6, 7, 8],
+    };
+}
+
 fn situation() -> impl Strategy<Value = Situation> {
     let rarely = || prop::bool::weighted(0.1);
     (
@@ -362,20 +380,7 @@ proptest! {
 
 #[test]
 fn the_property_above_takes_the_short_way() {
-    let of = Situation {
-        length: 2,
-        flags: 0,
-        capability: false,
-        deadline: false,
-        unseen: false,
-        rung: [false; 2],
-        third: false,
-        in_ring: false,
-        waits: Some(true),
-        disabled: [true; 2],
-        badge: None,
-        words: [1; 8],
-    };
+    let of = Situation::PLAIN;
     let (mut world, [client, server], registers) = situate(&of);
     assert_eq!(waiting(&world, server.dcb), Wait::Short);
     world.syscall(Syscall::Call as u64, &registers);
@@ -387,20 +392,7 @@ fn the_property_above_takes_the_short_way() {
 /// does the same.
 #[test]
 fn whatever_the_short_way_asks_for_is_asked_for() {
-    let plain = Situation {
-        length: 2,
-        flags: 0,
-        capability: false,
-        deadline: false,
-        unseen: false,
-        rung: [false; 2],
-        third: false,
-        in_ring: false,
-        waits: Some(true),
-        disabled: [true; 2],
-        badge: None,
-        words: [1, 2, 3, 4, 5, 6, 7, 8],
-    };
+    let plain = Situation::PLAIN;
     let with = |change: &dyn Fn(&mut Situation)| {
         let mut one = plain.clone();
         change(&mut one);

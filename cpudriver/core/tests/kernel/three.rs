@@ -3,6 +3,9 @@
 //!
 //! The oracle looks at the slots of all three and at what the monitors know of the transfers,
 //! not at what any kernel said. `check` holds the rest after every entry of each kernel.
+//!
+//! Long, since what the monitors know, the moves that they make with it, and what must be true
+//! afterwards are one: whoever adds a move says what it changes in the others.
 
 use capelin_abi::capability::CNODE_BYTES;
 use capelin_abi::syscall::Invocation;

@@ -320,3 +320,14 @@ pub fn hand_over(from: &mut Peer, at: u32, to: &mut Peer, dst: u32) -> Result<()
     to.assert_sound();
     result
 }
+
+/// A kernel with Ram of 64 pages in slot 41.
+#[allow(dead_code, reason = "each test program uses its own part")]
+pub fn with_ram() -> Peer {
+    let mut peer = Peer::new(0);
+    let rights = Rights::all();
+    let base = PhysAddr(RAM);
+    let ram = Capability::memory(ObjectType::Ram, base, 64 * PAGE, rights);
+    create(&mut peer.arena, &mut peer.mdb, ram, at_index(41)).expect("at boot");
+    peer
+}
