@@ -128,12 +128,13 @@ fn delete_in_steps<S: SlotStore, E: Effects>(
         (false, State::Dying) if slot.has_flags(SlotFlags::QUEUED) => {
             let member = DeleteList::first(store, index);
             let result = go_on(store, mdb, list, member, effects);
-            if result.is_err() {
+            // It may have lain in what goes, where nobody can wait any longer.
+            let waits = store.slot(index).has_flags(SlotFlags::QUEUED);
+            if result.is_err() && waits {
                 list.rotate(store, index);
             }
             result?;
             if store.slot(index).is_empty() {
-                // It lay in what goes, where nobody can wait any longer.
                 return Ok(Step::Again);
             }
         }

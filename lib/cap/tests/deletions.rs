@@ -163,6 +163,32 @@ fn a_revoke_that_vanishes_is_drained() {
     }
 }
 
+/// Two CNodes, each in the other. The call that waits in a slot of the first loses it
+/// to the very step that then finds something locked.
+#[test]
+fn a_call_may_wait_in_what_goes() {
+    let mut a = peer();
+    a.make(40, L2CNode, 0, 0, 50);
+    a.make(40, L2CNode, CNODE, 0, 51);
+    let (waiting, locked) = (a.within(50, 5), a.within(50, 9));
+    a.copy(41, locked).expect("an empty slot");
+    pin(&mut a.arena, &a.mdb, at_index(locked)).expect("a capability");
+    let inside = a.within(51, 3);
+    for (src, dst) in [(51, waiting), (50, inside)] {
+        let (arena, mdb) = (&mut a.arena, &mut a.mdb);
+        relocate(arena, mdb, at_index(src), at_index(dst), Rights::all()).expect("an empty slot");
+    }
+    let results: Vec<_> = (0..20).map(|_| a.delete_step(waiting)).collect();
+    let refused = results.iter().position(|&result| result != Ok(Step::Again));
+    let refused = refused.expect("it lies behind what is locked");
+    assert_eq!(results[refused], Err(SysError::Locked));
+    assert_eq!(results[refused + 1], Err(SysError::EmptySlot));
+    a.assert_sound();
+    unpin(&mut a.arena, at_index(locked)).expect("it is locked");
+    a.drain().expect("nothing is locked");
+    assert_eq!(a.all(), [40, 41]);
+}
+
 #[test]
 fn requests_take_turns_when_one_is_blocked() {
     let mut a = peer();
