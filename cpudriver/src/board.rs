@@ -10,7 +10,7 @@ use capelin_abi::boot::CoreArgs;
 use capelin_abi::syscall::KernelLeaf;
 use capelin_abi::{KernelId, Mpidr, PhysAddr, SysError, VirtAddr};
 use capelin_kernel::doorbell::SGI;
-use capelin_kernel::machine::{LeafSearch, Machine};
+use capelin_kernel::machine::{LeafSearch, Machine, RootRef};
 use capelin_peers::{PeerTable, SharedPages};
 use capelin_wake::Page;
 
@@ -127,7 +127,7 @@ impl Machine for Board {
     }
 
     #[inline]
-    fn set_user_root(&mut self, root: PhysAddr, asid: u16) {
+    fn set_user_root(&mut self, root: RootRef, asid: u16) {
         hardware::set_user_root(root, asid);
     }
 

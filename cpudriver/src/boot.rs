@@ -318,7 +318,7 @@ fn make_state(
         node: args.node,
         sgi_target,
         timer_intid: args.timer_intid,
-        active_root: 0,
+        active_root: None,
         asid_max: if features.has_16_bit_asids {
             0xffff
         } else {

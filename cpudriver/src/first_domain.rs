@@ -19,13 +19,16 @@ use capelin_cap::{Capability, Shelter, SlotIndex, SlotStore};
 use capelin_vspace::{Descriptor, Entry, Permissions, TableLevel};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
-use crate::address::linear;
 use crate::boot_error::BootError;
 use crate::bump::Bump;
+use crate::memory::Objects;
 use crate::per_core::Core;
 use capelin_kernel::dcb::{Resume, held};
 use capelin_kernel::handover;
-use capelin_kernel::machine::{Above, FrameWords as _, Machine, Objects as _};
+use capelin_kernel::machine::{
+    Above, FrameRef, FrameWords as _, Machine, Objects as _, RootRef, TableRef,
+};
+use capelin_kernel::names::Place;
 use capelin_kernel::narrow::{index, low32};
 
 /// First INTID of the interrupts that user space gets: PPIs are the kernel's.
@@ -37,7 +40,7 @@ const SPI_COUNT: u32 = 988;
 struct Maker<'a> {
     core: &'a mut Core,
     bump: &'a mut Bump,
-    l1_table: PhysAddr,
+    l1_table: TableRef,
     cnodes: [PhysAddr; 3],
     /// A page for slots that no CNode has: whatever users do, they stay.
     own: PhysAddr,
@@ -51,6 +54,12 @@ mod own {
     pub(super) const CORE_PACKAGE: u32 = 1;
     /// The first of those for home memory that is adopted.
     pub(super) const ADOPTED: u32 = 2;
+}
+
+/// Home memory for a table that nothing is attached to yet.
+fn take_table(bump: &mut Bump, objects: &mut Objects) -> Result<TableRef, BootError> {
+    let memory = bump.take(objects, VNODE_BYTES)?;
+    TableRef::at_boot(memory, objects).ok_or(BootError::HomeTooSmall)
 }
 
 /// Makes the first domain and queues its dispatcher.
@@ -67,9 +76,9 @@ pub(crate) fn make(
         bump.take(objects, CNODE_BYTES)?,
         bump.take(objects, CNODE_BYTES)?,
     ];
-    let root = bump.take(objects, VNODE_BYTES)?;
+    let root = take_table(bump, objects)?;
     objects.vnode_mut(root).above = Above::table(root);
-    let l1_table = bump.take(objects, VNODE_BYTES)?;
+    let l1_table = take_table(bump, objects)?;
     let dispatcher = bump.take(objects, DISPATCHER_BYTES)?;
     let frame = bump.take(objects, FRAME_BYTES)?;
     let own = bump.take(objects, PAGE_SIZE)?;
@@ -80,7 +89,7 @@ pub(crate) fn make(
         cnodes,
         own,
     };
-    maker.attach(root, 0, l1_table, VirtAddr(0))?;
+    maker.attach(root, TableLevel::L0, l1_table, VirtAddr(0))?;
 
     for (number, cnode) in [l1::TASK, l1::LOADER, l1::FREE].into_iter().zip(cnodes) {
         let at = maker.index(l1_cnode, number)?;
@@ -103,8 +112,18 @@ pub(crate) fn make(
             frame,
             FRAME_BYTES,
         ),
-        (slot::VSPACE_ROOT, ObjectType::VNodeL0, root, VNODE_BYTES),
-        (slot::VSPACE_L1, ObjectType::VNodeL1, l1_table, VNODE_BYTES),
+        (
+            slot::VSPACE_ROOT,
+            ObjectType::VNodeL0,
+            root.address(),
+            VNODE_BYTES,
+        ),
+        (
+            slot::VSPACE_L1,
+            ObjectType::VNodeL1,
+            l1_table.address(),
+            VNODE_BYTES,
+        ),
     ];
     for (at, kind, base, bytes) in objects {
         maker.create(Capability::memory(kind, base, bytes, Rights::all()), at)?;
@@ -148,7 +167,7 @@ pub(crate) fn make(
     info.psci = args.psci;
     info.console = args.console;
     maker.finish(&mut info)?;
-    configure(maker.core, dispatcher, frame, l1_cnode, root, entry, cnodes)
+    configure(maker.core, dispatcher, l1_cnode, entry, cnodes)
 }
 
 /// Where the first domain's flat image lies in the core package, and its bytes.
@@ -167,9 +186,7 @@ fn packaged(args: &CoreArgs, package: PhysRegion) -> Result<(PhysAddr, u64), Boo
 fn configure(
     core: &mut Core,
     dispatcher: PhysAddr,
-    frame: PhysAddr,
     l1_cnode: PhysAddr,
-    root: PhysAddr,
     entry: u64,
     cnodes: [PhysAddr; 3],
 ) -> Result<(), BootError> {
@@ -194,14 +211,19 @@ fn configure(
         core.caps().copy(source, target, Rights::all())?;
         core.slots.slot_mut(target).watch();
     }
-    let l1 = core.slots.index_of(l1_cnode).unwrap_or(SlotIndex::NONE);
+    let l1 = core
+        .slots
+        .index_of(l1_cnode)
+        .ok_or(BootError::HomeTooSmall)?;
+    let root = RootRef::of(core.slots.slot(dcb.held(held::VSPACE)));
+    let root = root.ok_or(BootError::HomeTooSmall)?;
+    let frame = FrameRef::of(core.slots.slot(dcb.held(held::FRAME)), &core.objects)?;
     let block = core.objects.dcb_mut(dcb);
-    block.frame = linear(frame).0;
+    block.place = Some(Place { frame, root });
     block.frame_user = layout::DISPATCHER_FRAME.0;
-    block.root = root.0;
     block.l1 = l1;
     block.resume = Resume::Run;
-    let words = core.objects.frame(linear(frame).0);
+    let words = core.objects.frame(frame);
     words.write(offset::MAGIC, FRAME_MAGIC);
     words.write(offset::FREQUENCY, core.frequency);
     words.write(offset::UPCALL_RUN, entry);
@@ -264,13 +286,12 @@ impl Maker<'_> {
     /// Makes `child` the table for `address` in `table`, whose level is `level`.
     fn attach(
         &mut self,
-        table: PhysAddr,
-        level: u8,
-        child: PhysAddr,
+        table: TableRef,
+        level: TableLevel,
+        child: TableRef,
         address: VirtAddr,
     ) -> Result<(), BootError> {
-        let level = TableLevel::new(level).unwrap_or(TableLevel::L0);
-        let descriptor = Descriptor::table(child).map_err(|_| BootError::HomeTooSmall)?;
+        let descriptor = Descriptor::table(child.address()).map_err(|_| BootError::HomeTooSmall)?;
         self.core
             .objects
             .write_entry(table, level.index(address), descriptor.0);
@@ -284,17 +305,17 @@ impl Maker<'_> {
     /// The table of the level below `level` for `address`.
     fn next_table(
         &mut self,
-        table: PhysAddr,
+        table: TableRef,
         level: TableLevel,
         address: VirtAddr,
-    ) -> Result<PhysAddr, BootError> {
+    ) -> Result<TableRef, BootError> {
         let entries = &self.core.objects.vnode(table).entries;
-        let entry = Descriptor(entries.get(level.index(address)).copied().unwrap_or(0));
+        let entry = Descriptor(entries[level.index(address) & 511]);
         if let Entry::Table(next) = entry.decode(level) {
-            return Ok(next);
+            return TableRef::at_boot(next, &self.core.objects).ok_or(BootError::HomeTooSmall);
         }
-        let child = self.bump.take(&mut self.core.objects, VNODE_BYTES)?;
-        self.attach(table, level as u8, child, address)?;
+        let child = take_table(self.bump, &mut self.core.objects)?;
+        self.attach(table, level, child, address)?;
         Ok(child)
     }
 

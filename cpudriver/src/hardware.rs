@@ -9,6 +9,7 @@
 use capelin_aarch64::user::Fault;
 use capelin_aarch64::{guarded, mmu, spin_table};
 use capelin_abi::{PAGE_SIZE, PhysAddr, VirtAddr};
+use capelin_kernel::machine::RootRef;
 use capelin_kernel::narrow::index;
 
 /// The window's address as a token: only [`crate::map::KernelMap`] makes one, while a
@@ -75,13 +76,13 @@ impl Window {
 
 /// Makes the root table of a domain current.
 #[inline]
-pub(crate) fn set_user_root(root: PhysAddr, asid: u16) {
-    // SAFETY: 1. `root` is a VNode that a dispatcher holds a capability to; its
+pub(crate) fn set_user_root(root: RootRef, asid: u16) {
+    // SAFETY: 1. `root` names a VNode that a dispatcher holds a capability to; its
     // entries are made by `invoke::vnode` with user permissions only; when it
     // goes, `use_empty_root` comes first. 2. The ASID was given to this root in
     // the current generation. 3. A switch comes after all that a request says in user
     // memory.
-    unsafe { mmu::set_user_root(root, asid) }
+    unsafe { mmu::set_user_root(root.address(), asid) }
 }
 
 /// Has the core walk an empty table for user addresses.

@@ -17,18 +17,21 @@
     reason = "the one place where the kernel makes references from addresses"
 )]
 
+use core::num::NonZeroU64;
 use core::ptr;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use capelin_aarch64::atomic::{self, Contended};
 use capelin_aarch64::{cache, fp};
 use capelin_abi::capability::SLOT_BYTES;
-use capelin_abi::dispatcher::context;
+use capelin_abi::dispatcher::{FRAME_BYTES, context};
 use capelin_abi::{PAGE_SIZE, PhysAddr};
 use capelin_cap::segment::Home;
 use capelin_cap::{Segments, Slot, SlotIndex, SlotStore};
 use capelin_kernel::dcb::{Dcb, DcbRef, HELD_BYTES};
-use capelin_kernel::machine::{self as home, FrameWords as _, Objects as _, SaveContext, VNode};
+use capelin_kernel::machine::{
+    self as home, AreaRef, FrameRef, HomeMemory, Objects as _, SaveContext, TableRef, VNode,
+};
 use capelin_kernel::narrow::index as widen;
 
 use crate::address::{LINEAR, linear};
@@ -134,6 +137,15 @@ impl Objects {
     }
 }
 
+impl HomeMemory for Objects {
+    fn linear(&self, address: PhysAddr, bytes: u64) -> Option<NonZeroU64> {
+        if !self.contains(address, bytes) {
+            return None;
+        }
+        NonZeroU64::new(linear(address).0)
+    }
+}
+
 impl home::Objects for Objects {
     type Frame = FrameWords;
     type Context = Context;
@@ -174,46 +186,35 @@ impl home::Objects for Objects {
         unsafe { &mut *pointer }
     }
 
-    /// The table at `address`, which is the base of a VNode capability.
     #[inline]
-    fn vnode(&self, address: PhysAddr) -> &VNode {
-        let pointer = ptr::with_exposed_provenance::<VNode>(widen(linear(address).0));
-        // SAFETY: callers pass bases of live VNode objects or what such an object
-        // records (root, child); they are two pages of home memory, any bits of
+    fn vnode(&self, table: TableRef) -> &VNode {
+        let pointer = ptr::with_exposed_provenance::<VNode>(widen(linear(table.address()).0));
+        // SAFETY: a TableRef names a VNode object: two pages of home memory, any bits of
         // which are a valid VNode.
         unsafe { &*pointer }
     }
 
-    /// The table at `address`, to change. The walker reads it at the same time:
-    /// entries are single words, written by [`Objects::write_entry`].
     #[inline]
-    fn vnode_mut(&mut self, address: PhysAddr) -> &mut VNode {
-        let pointer = ptr::with_exposed_provenance_mut::<VNode>(widen(linear(address).0));
+    fn vnode_mut(&mut self, table: TableRef) -> &mut VNode {
+        let pointer = ptr::with_exposed_provenance_mut::<VNode>(widen(linear(table.address()).0));
         // SAFETY: as in `vnode`; `&mut self` makes it the only reference.
         unsafe { &mut *pointer }
     }
 
-    /// Writes entry `index` (below 512) of the table at `table` as one store.
     #[inline]
-    fn write_entry(&mut self, table: PhysAddr, index: usize, descriptor: u64) {
+    fn write_entry(&mut self, table: TableRef, index: usize, descriptor: u64) {
         let entry = &raw mut self.vnode_mut(table).entries[index & 511];
         // SAFETY: `entry` points into a live table.
         unsafe { entry.write_volatile(descriptor) }
     }
 
-    /// The words of the dispatcher frame at linear address `frame`.
     #[inline]
-    fn frame(&self, frame: u64) -> FrameWords {
+    fn frame(&self, frame: FrameRef) -> FrameWords {
         FrameWords(frame)
     }
 
     #[inline]
-    fn linear(&self, address: PhysAddr) -> u64 {
-        linear(address).0
-    }
-
-    #[inline]
-    fn context(&self, area: u64) -> Context {
+    fn context(&self, area: AreaRef) -> Context {
         Context(area)
     }
 
@@ -275,41 +276,48 @@ impl SlotStore for Slots {
     }
 }
 
-/// A dispatcher frame, by linear address. All access is by volatile words: the
-/// domain may write at the same time, and nothing read here is trusted.
+/// A dispatcher frame. All access is by volatile words: the domain may write at the same
+/// time, and nothing read here is trusted.
 #[derive(Clone, Copy)]
-pub(crate) struct FrameWords(u64);
+pub(crate) struct FrameWords(FrameRef);
+
+impl FrameWords {
+    /// The address of an aligned word of `BYTES` bytes of the frame: the one at `offset`, or,
+    /// as no caller wants, what `offset` is when its bits outside of a frame are dropped.
+    #[inline(always)]
+    const fn address<const BYTES: usize>(self, offset: usize) -> usize {
+        const { assert!(FRAME_BYTES.is_power_of_two() && BYTES.is_power_of_two()) };
+        debug_assert!(offset.is_multiple_of(BYTES) && (offset as u64) < FRAME_BYTES);
+        let offset = offset & (widen(FRAME_BYTES) - BYTES);
+        widen(self.0.linear()) + offset
+    }
+}
 
 impl home::FrameWords for FrameWords {
-    /// Reads the word at `offset` (a multiple of 8 inside of the frame).
     #[inline]
     fn read(self, offset: usize) -> u64 {
-        let word = ptr::with_exposed_provenance::<u64>(widen(self.0) + offset);
-        // SAFETY: a FrameWords is made from the address of a frame that a
-        // configured dispatcher holds a capability to: FRAME_BYTES of home memory.
+        let word = ptr::with_exposed_provenance::<u64>(self.address::<8>(offset));
+        // SAFETY: a FrameRef names FRAME_BYTES of home memory, and the address lies there.
         unsafe { word.read_volatile() }
     }
 
-    /// Writes the word at `offset` (a multiple of 8 inside of the frame).
     #[inline]
     fn write(self, offset: usize, value: u64) {
-        let word = ptr::with_exposed_provenance_mut::<u64>(widen(self.0) + offset);
+        let word = ptr::with_exposed_provenance_mut::<u64>(self.address::<8>(offset));
         // SAFETY: as in `read`; no reference to frame memory exists in the kernel.
         unsafe { word.write_volatile(value) }
     }
 
-    /// Reads the 32-bit word at `offset` (a multiple of 4 inside of the frame).
     #[inline]
     fn read32(self, offset: usize) -> u32 {
-        let word = ptr::with_exposed_provenance::<u32>(widen(self.0) + offset);
+        let word = ptr::with_exposed_provenance::<u32>(self.address::<4>(offset));
         // SAFETY: as in `read`.
         unsafe { word.read_volatile() }
     }
 
-    /// Writes the 32-bit word at `offset` (a multiple of 4 inside of the frame).
     #[inline]
     fn write32(self, offset: usize, value: u32) {
-        let word = ptr::with_exposed_provenance_mut::<u32>(widen(self.0) + offset);
+        let word = ptr::with_exposed_provenance_mut::<u32>(self.address::<4>(offset));
         // SAFETY: as in `write`.
         unsafe { word.write_volatile(value) }
     }
@@ -319,7 +327,7 @@ impl home::FrameWords for FrameWords {
     /// domain that writes the line all the time from there, so that no attempt
     /// succeeds, gets them by a plain store, and may lose bits of its own.
     fn set_bits(self, offset: usize, bits: u64) {
-        let word = ptr::with_exposed_provenance_mut::<u64>(widen(self.0) + offset);
+        let word = ptr::with_exposed_provenance_mut::<u64>(self.address::<8>(offset));
         // SAFETY: as in `write`; the word is aligned, and atomics alone change it.
         let word = unsafe { AtomicU64::from_ptr(word) };
         // Pairs with the runtime's swap (acquire) of the same word.
@@ -330,36 +338,52 @@ impl home::FrameWords for FrameWords {
     }
 }
 
-/// A save area in a dispatcher frame, by linear address.
+/// A save area in a dispatcher frame, accessed as [`FrameWords`] are.
 #[derive(Clone, Copy)]
-pub(crate) struct Context(u64);
+pub(crate) struct Context(AreaRef);
+
+impl Context {
+    /// The address of a word of the area: of the last for an index that none has.
+    #[inline(always)]
+    fn word(self, index: usize) -> usize {
+        debug_assert!(index < context::WORDS);
+        widen(self.0.linear()) + index.min(context::WORDS - 1) * 8
+    }
+}
 
 impl SaveContext for Context {
     #[inline]
-    fn address(self) -> u64 {
+    fn area(self) -> AreaRef {
         self.0
     }
 
-    /// Word `index` of the area (below [`context::WORDS`]).
     #[inline]
     fn get(self, index: usize) -> u64 {
-        debug_assert!(index < context::WORDS);
-        FrameWords(self.0).read(index * 8)
+        let word = ptr::with_exposed_provenance::<u64>(self.word(index));
+        // SAFETY: an AreaRef names context::WORDS words of a dispatcher frame, which is home
+        // memory, and the address is that of one of them.
+        unsafe { word.read_volatile() }
     }
 
-    /// Words `INDEX` and `INDEX` + 1 of the area.
+    #[inline]
+    fn set(self, index: usize, value: u64) {
+        let word = ptr::with_exposed_provenance_mut::<u64>(self.word(index));
+        // SAFETY: as in `get`; no reference to frame memory exists in the kernel.
+        unsafe { word.write_volatile(value) }
+    }
+
     #[inline]
     fn get_pair<const INDEX: usize>(self) -> [u64; 2] {
         const { assert!(INDEX + 1 < context::WORDS) };
         let (first, second): (u64, u64);
-        // SAFETY: as in `FrameWords::read`. A pair is two single words (Arm ARM
-        // B2.2.1); the compiler would pair no volatile ones.
+        // SAFETY: as in `get`. A pair is two single words (Arm ARM B2.2.1); the compiler
+        // would pair no volatile ones.
         unsafe {
             core::arch::asm!(
                 "ldp {first}, {second}, [{area}, #{offset}]",
                 first = out(reg) first,
                 second = out(reg) second,
-                area = in(reg) self.0,
+                area = in(reg) self.0.linear(),
                 offset = const INDEX * 8,
                 options(nostack, preserves_flags, readonly)
             );
@@ -367,27 +391,19 @@ impl SaveContext for Context {
         [first, second]
     }
 
-    /// Sets words `INDEX` and `INDEX` + 1 of the area.
     #[inline]
     fn set_pair<const INDEX: usize>(self, values: [u64; 2]) {
         const { assert!(INDEX + 1 < context::WORDS) };
-        // SAFETY: as in `FrameWords::write` and `get_pair`.
+        // SAFETY: as in `set` and `get_pair`.
         unsafe {
             core::arch::asm!(
                 "stp {first}, {second}, [{area}, #{offset}]",
                 first = in(reg) values[0],
                 second = in(reg) values[1],
-                area = in(reg) self.0,
+                area = in(reg) self.0.linear(),
                 offset = const INDEX * 8,
                 options(nostack, preserves_flags)
             );
         }
-    }
-
-    /// Sets word `index` of the area (below [`context::WORDS`]).
-    #[inline]
-    fn set(self, index: usize, value: u64) {
-        debug_assert!(index < context::WORDS);
-        FrameWords(self.0).write(index * 8, value);
     }
 }

@@ -20,7 +20,7 @@ use crate::panic;
 use crate::per_core::with_core;
 use capelin_kernel::exit::Leave;
 use capelin_kernel::fault;
-use capelin_kernel::machine::Objects;
+use capelin_kernel::machine::{AreaRef, Objects};
 use capelin_kernel::preempt;
 use capelin_kernel::syscall;
 
@@ -37,7 +37,7 @@ const EC_KERNEL_DATA_ABORT: u64 = 0x25;
 
 /// SVC: `area` holds x0–x11, x18, x19, x30, PC and SPSR; `number` is the immediate.
 #[unsafe(no_mangle)]
-extern "C" fn handle_syscall(number: u64, area: u64) -> Leave {
+extern "C" fn handle_syscall(number: u64, area: AreaRef) -> Leave {
     // SAFETY: 1. boot installed the state before the first dispatcher ran. 2. This
     // is an exception entry.
     let core = unsafe { with_core() };

@@ -6,11 +6,9 @@
 //! address space, so what is below it then has nothing cached until it is attached again, table
 //! by table from there down.
 
-use capelin_abi::PhysAddr;
-
 use crate::dcb::DcbRef;
 use crate::kcb::Kcb;
-use crate::machine::{Machine, Objects, VNode};
+use crate::machine::{Machine, Objects, RootRef, TableRef, VNode};
 use crate::narrow::low16;
 use crate::state::Core;
 
@@ -20,7 +18,7 @@ const LEVELS: usize = 4;
 /// The root of the address space that the table at `table` is part of now; `None` where it is
 /// part of none, whatever it was once.
 #[inline]
-pub(crate) fn root_of<O: Objects>(objects: &O, table: PhysAddr) -> Option<&VNode> {
+pub(crate) fn root_of<O: Objects>(objects: &O, table: TableRef) -> Option<&VNode> {
     let mut at = table;
     for _ in 0..LEVELS {
         let vnode = objects.vnode(at);
@@ -36,7 +34,7 @@ pub(crate) fn root_of<O: Objects>(objects: &O, table: PhysAddr) -> Option<&VNode
 /// The ASID under which translations through the table at `table` may be cached; `None`
 /// when there can't be any.
 #[inline]
-pub(crate) fn live_asid<O: Objects>(objects: &O, kcb: &Kcb, table: PhysAddr) -> Option<u16> {
+pub(crate) fn live_asid<O: Objects>(objects: &O, kcb: &Kcb, table: TableRef) -> Option<u16> {
     let root = root_of(objects, table)?;
     if root.asid_generation == kcb.asid_generation {
         Some(low16(root.asid))
@@ -45,29 +43,28 @@ pub(crate) fn live_asid<O: Objects>(objects: &O, kcb: &Kcb, table: PhysAddr) -> 
     }
 }
 
-/// Makes the address space of `dcb` the current one.
+/// Makes the address space of `dcb`, whose root is `root`, the current one.
 #[inline]
-pub(crate) fn use_address_space<M: Machine>(core: &mut Core<M>, dcb: DcbRef) {
+pub(crate) fn use_address_space<M: Machine>(core: &mut Core<M>, dcb: DcbRef, root: RootRef) {
     if core.objects.dcb(dcb).asid_generation != core.kcb.asid_generation {
-        note_asid(core, dcb);
+        note_asid(core, dcb, root);
     }
-    let entry = core.objects.dcb(dcb);
-    let (root, asid) = (entry.root, entry.asid);
+    let asid = core.objects.dcb(dcb).asid;
     load_address_space(core, root, asid);
 }
 
 /// [`use_address_space`] for an ASID of this generation.
 #[inline]
-pub(crate) fn load_address_space<M: Machine>(core: &mut Core<M>, root: u64, asid: u16) {
-    core.active_root = root;
-    core.machine.set_user_root(PhysAddr(root), asid);
+pub(crate) fn load_address_space<M: Machine>(core: &mut Core<M>, root: RootRef, asid: u16) {
+    core.active_root = Some(root);
+    core.machine.set_user_root(root, asid);
 }
 
 /// Has `dcb` know the ASID of its address space, which gets one first if its own
 /// is of an earlier generation (Arm ARM D8.16.2).
 #[cold]
-fn note_asid<M: Machine>(core: &mut Core<M>, dcb: DcbRef) {
-    let root = PhysAddr(core.objects.dcb(dcb).root);
+fn note_asid<M: Machine>(core: &mut Core<M>, dcb: DcbRef, root: RootRef) {
+    let root = root.table();
     if core.objects.vnode(root).asid_generation != core.kcb.asid_generation {
         core.kcb.asid_last += 1;
         if core.kcb.asid_last > core.asid_max {
@@ -76,7 +73,7 @@ fn note_asid<M: Machine>(core: &mut Core<M>, dcb: DcbRef) {
             // The walker may still fill the TLB from the root in use, under an ASID that
             // another will soon have: that root goes first.
             core.machine.use_empty_root();
-            core.active_root = 0;
+            core.active_root = None;
             core.machine.invalidate_all();
         }
         let (asid, generation) = (core.kcb.asid_last, core.kcb.asid_generation);

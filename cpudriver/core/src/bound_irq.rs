@@ -34,8 +34,8 @@ pub(crate) fn bind<M: Machine>(
     endpoint::reserve(core, to)?;
     core.kcb.irqs[at] = BoundIrq {
         intid,
-        dispatcher: Some(to.dispatcher()),
-        endpoint: to.index(),
+        dispatcher: Some(to.dcb),
+        endpoint: to.index,
         outstanding: 0,
     };
     if let Err(error) = core.machine.enable_interrupt(intid) {
@@ -61,7 +61,11 @@ pub(crate) fn acknowledge<M: Machine>(core: &mut Core<M>, intid: u32) -> Result<
 pub(crate) fn send_event<M: Machine>(core: &mut Core<M>, at: usize, cause: Cause) {
     let irq = core.kcb.irqs[at];
     let Some(dcb) = irq.dispatcher else { return };
-    let to = endpoint::event_destination(dcb, irq.endpoint, u64::from(irq.intid));
+    let to = endpoint::Destination {
+        dcb,
+        index: irq.endpoint,
+        badge: u64::from(irq.intid),
+    };
     let sent = delivery::event(core, to, [u64::from(irq.intid), 0, 0, 0, 0, 0, 0, 0], cause);
     core.kcb.irqs[at].outstanding = if sent { 1 } else { 2 };
 }
@@ -88,7 +92,7 @@ pub(crate) fn unbind_from(
     to: endpoint::Destination,
 ) {
     unbind_where(irqs, machine, |irq| {
-        irq.dispatcher == Some(to.dispatcher()) && irq.endpoint == to.index()
+        irq.dispatcher == Some(to.dcb) && irq.endpoint == to.index
     });
 }
 

@@ -2,10 +2,10 @@
 
 use capelin_abi::syscall::DispatcherState;
 use capelin_abi::{ObjectType, PhysAddr};
-use capelin_cap::{MappingData, SlotStore, State};
+use capelin_cap::{SlotStore, State};
 
 use crate::dcb::{DcbRef, Wait};
-use crate::machine::{Above, Machine, Objects};
+use crate::machine::{Above, Area, Machine, Objects, TableRef};
 use crate::state::Core;
 
 /// What is wrong.
@@ -49,8 +49,8 @@ pub fn check<M: Machine>(core: &Core<M>) -> Result<(), Violation> {
     }
     for irq in &core.kcb.irqs {
         let Some(dcb) = irq.dispatcher else { continue };
-        let record = core.objects.dcb(dcb).endpoints.get(irq.endpoint as usize);
-        if record.is_none_or(|record| record.ring == 0 || record.reserved == 0) {
+        let record = core.objects.dcb(dcb).endpoint(irq.endpoint);
+        if record.ring == 0 || record.reserved == 0 {
             return Err(Violation::Interrupt(irq.intid));
         }
     }
@@ -67,17 +67,18 @@ fn tables<M: Machine>(core: &Core<M>) -> Result<(), Violation> {
         if slot.kind().vnode_level().is_none() || slot.state() == State::InProgress {
             continue;
         }
+        let own = TableRef::of(slot).map(|(table, _)| table);
         let following = at.map(|next| core.slots.slot(next));
         let expected = match following {
-            _ if slot.is_kind(ObjectType::VNodeL0) => Above::table(slot.address()),
+            _ if slot.is_kind(ObjectType::VNodeL0) => own.map_or(Above::NONE, Above::table),
             // A copy, which is looked at itself.
             Some(next) if next.kind() == slot.kind() && next.base() == slot.base() => continue,
             Some(next) if next.is_kind(ObjectType::Mapping) && next.base() == slot.base() => {
-                Above::table(MappingData::of(next).table)
+                TableRef::holding(next).map_or(Above::NONE, Above::table)
             }
             _ => Above::NONE,
         };
-        if core.objects.vnode(slot.address()).above != expected {
+        if own.is_none_or(|own| core.objects.vnode(own).above != expected) {
             return Err(Violation::Table(slot.address()));
         }
     }
@@ -114,11 +115,13 @@ fn current<M: Machine>(core: &Core<M>) -> Result<(), Violation> {
         return Ok(());
     };
     let entry = core.objects.dcb(dcb);
-    if entry.state != DispatcherState::Runnable || entry.wait != Wait::Not || entry.frame == 0 {
+    if entry.state != DispatcherState::Runnable || entry.wait != Wait::Not {
         return Err(Violation::Current(dcb));
     }
-    let area = core.kcb.current_area.wrapping_sub(entry.frame);
-    if core.kcb.current_frame != entry.frame || area >= capelin_abi::dispatcher::FRAME_BYTES {
+    let frame = entry.frame().ok_or(Violation::Current(dcb))?;
+    let areas = [Area::Enabled, Area::Disabled, Area::Trap].map(|area| frame.area(area));
+    let is_own = |area| areas.contains(&area);
+    if core.kcb.current_frame != Some(frame) || !core.kcb.current_area.is_some_and(is_own) {
         return Err(Violation::Vectors(dcb));
     }
     let scheduler = &core.kcb.scheduler;

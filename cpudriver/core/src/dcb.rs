@@ -9,6 +9,7 @@ use capelin_abi::syscall::{DispatcherFlags, DispatcherState};
 use capelin_cap::SlotIndex;
 use capelin_wake::Deliveries;
 
+use crate::names::{EndpointIndex, FrameRef, Place};
 use crate::scheduler::Node;
 
 pub use crate::dcb_ref::DcbRef;
@@ -120,12 +121,10 @@ pub struct Dcb {
     pub exit_code: u32,
     /// Where it goes on.
     pub resume: Resume,
-    /// Linear address of its frame, 0 until configured.
-    pub frame: u64,
+    /// Its frame and its root; none until it is configured, and once it has lost its frame.
+    pub place: Option<Place>,
     /// Address of its frame in the domain.
     pub frame_user: u64,
-    /// Physical address of its root table.
-    pub root: u64,
     /// Generation in which its address space got `asid`.
     pub asid_generation: u64,
     /// The ASID of its address space.
@@ -142,9 +141,10 @@ pub struct Dcb {
     pub wait: Wait,
     /// Whether it handles a fault and hasn't resumed since.
     pub in_fault: bool,
-    /// What it promised to its death endpoint: `crate::endpoint::endpoint_data` of the
-    /// endpoint with room reserved, or 0.
-    pub promise: u64,
+    /// Whose endpoint has room reserved to be told of its end; none if none has.
+    pub promise: Option<DcbRef>,
+    /// Which endpoint that is.
+    pub promise_index: EndpointIndex,
     /// Upcalls made.
     pub upcalls: u64,
     /// Counter ticks that it ran.
@@ -160,15 +160,35 @@ pub struct Dcb {
 const _: () = assert!(size_of::<Dcb>() as u64 + HELD_BYTES <= DISPATCHER_BYTES);
 
 impl Dcb {
+    /// Its frame, if it has one.
+    #[inline]
+    #[must_use]
+    pub fn frame(&self) -> Option<FrameRef> {
+        self.place.map(|place| place.frame)
+    }
+
+    /// The record of an endpoint, one that isn't in use among them.
+    #[inline]
+    #[must_use]
+    pub const fn endpoint(&self, which: EndpointIndex) -> &EndpointRecord {
+        &self.endpoints[which.index()]
+    }
+
+    /// [`Self::endpoint`], to change.
+    #[inline]
+    #[must_use]
+    pub const fn endpoint_mut(&mut self, which: EndpointIndex) -> &mut EndpointRecord {
+        &mut self.endpoints[which.index()]
+    }
+
     /// A dispatcher that was just made: the same as zeroed memory.
     pub const NEW: Self = Self {
         state: DispatcherState::New,
         flags: DispatcherFlags::empty(),
         exit_code: 0,
         resume: Resume::Disabled,
-        frame: 0,
+        place: None,
         frame_user: 0,
-        root: 0,
         asid_generation: 0,
         asid: 0,
         l1: SlotIndex::NONE,
@@ -177,7 +197,8 @@ impl Dcb {
         node: Node::NEW,
         wait: Wait::Not,
         in_fault: false,
-        promise: 0,
+        promise: None,
+        promise_index: EndpointIndex::FIRST,
         upcalls: 0,
         run_ticks: 0,
         fault: [0; context::WORDS + 2],

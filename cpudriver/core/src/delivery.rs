@@ -14,7 +14,7 @@ use capelin_wake::Frame;
 use crate::dcb::{DcbRef, Resume, Wait};
 use crate::endpoint::{Destination, put, used};
 use crate::log::CONSOLE_LOOKS_PER_SECOND;
-use crate::machine::{FrameWords, Machine, Objects, SaveContext};
+use crate::machine::{Area, FrameWords, Machine, Objects, SaveContext};
 use crate::scheduler::{NEVER, Scheduler};
 use crate::state::Core;
 
@@ -40,13 +40,12 @@ fn end_wait_in<O: Objects>(
     let entry = objects.dcb_mut(dcb);
     let (area, resume) = match core::mem::replace(&mut entry.wait, Wait::Not) {
         Wait::Not => return None,
-        Wait::Enabled | Wait::DirectEnabled => (offset::ENABLED, Resume::Run),
-        Wait::Disabled | Wait::DirectDisabled | Wait::Short => {
-            (offset::DISABLED_AREA, Resume::Disabled)
-        }
+        Wait::Enabled | Wait::DirectEnabled => (Area::Enabled, Resume::Run),
+        Wait::Disabled | Wait::DirectDisabled | Wait::Short => (Area::Disabled, Resume::Disabled),
     };
     entry.resume = resume;
-    let area = entry.frame + area as u64;
+    // One that has lost its frame doesn't wait any more.
+    let area = entry.frame()?.area(area);
     let area = objects.context(area);
     scheduler.remove_deadline(objects, dcb);
     area.set(0, result);
@@ -125,16 +124,16 @@ pub(crate) fn tell<O: Objects>(
         entry.state,
         DispatcherState::Runnable | DispatcherState::Stopped
     );
-    let record = entry.endpoints.get(to.index).copied().unwrap_or_default();
-    if !may_run || entry.frame == 0 || record.ring == 0 {
+    let record = entry.endpoint(to.index);
+    let Some(frame) = entry.frame().filter(|_| may_run && record.ring != 0) else {
         return Told::Nobody;
-    }
-    let frame = objects.frame(entry.frame);
-    let room = u32::from(record.capacity).saturating_sub(used(frame, &record));
+    };
+    let frame = objects.frame(frame);
+    let room = u32::from(record.capacity).saturating_sub(used(frame, record));
     if room > u32::from(record.reserved) {
-        let index = u16::try_from(to.index).unwrap_or(0);
-        put(objects, to, MessageHeader::event(index), words);
-    } else if let Some(record) = objects.dcb_mut(to.dcb).endpoints.get_mut(to.index) {
+        put(objects, to, MessageHeader::event(to.index.get()), words);
+    } else {
+        let record = objects.dcb_mut(to.dcb).endpoint_mut(to.index);
         record.missed = record.missed.wrapping_add(1);
         frame.write32(record.ring as usize + MISSED, record.missed);
     }
@@ -163,26 +162,24 @@ pub(crate) fn event<M: Machine>(
         entry.state,
         DispatcherState::Runnable | DispatcherState::Stopped
     );
-    if !may_run || entry.frame == 0 {
-        return false;
-    }
-    let Some(record) = entry.endpoints.get(to.index).copied() else {
+    let record = entry.endpoint(to.index);
+    let Some(frame) = entry.frame().filter(|_| may_run && record.ring != 0) else {
         return false;
     };
-    let frame = core.objects.frame(entry.frame);
-    if record.ring == 0 || used(frame, &record) >= u32::from(record.capacity) {
+    let frame = core.objects.frame(frame);
+    if used(frame, record) >= u32::from(record.capacity) {
         return false;
     }
-    let index = u16::try_from(to.index).unwrap_or(0);
-    put(&mut core.objects, to, MessageHeader::event(index), &words);
+    let header = MessageHeader::event(to.index.get());
+    put(&mut core.objects, to, header, &words);
     deliver(core, to.dcb, cause);
     true
 }
 
 /// What the domain of `dcb` sees of its deliveries; `None` once it has no frame.
 pub(crate) fn seen_by<M: Machine>(core: &Core<M>, dcb: DcbRef) -> Option<Seen<M::Frame>> {
-    let frame = core.objects.dcb(dcb).frame;
-    (frame != 0).then(|| Seen(core.objects.frame(frame)))
+    let frame = core.objects.dcb(dcb).frame()?;
+    Some(Seen(core.objects.frame(frame)))
 }
 
 /// The words of a dispatcher frame that tell of deliveries.

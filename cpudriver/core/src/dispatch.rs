@@ -5,7 +5,7 @@
 //! the vectors filled. Functions here change who is current and what that word
 //! says; `enter_user` in `vectors.S` then leaves from there.
 
-use capelin_abi::dispatcher::{Upcall, offset};
+use capelin_abi::dispatcher::Upcall;
 use capelin_abi::syscall::{DispatcherFlags, DispatcherState, KernelCounter};
 
 use crate::address_space::use_address_space;
@@ -17,7 +17,8 @@ use crate::exit::{current_context, save_thread_pointer};
 use crate::interrupts;
 use crate::lifecycle::end;
 use crate::local_revoke;
-use crate::machine::{Machine, Objects};
+use crate::machine::{Area, Machine, Objects};
+use crate::names::Place;
 use crate::scheduler::{NEVER, Nodes};
 use crate::state::Core;
 use crate::upcall::{entry_point, upcall};
@@ -27,7 +28,9 @@ use crate::upcall::{entry_point, upcall};
 pub(crate) fn leave_current<M: Machine>(core: &mut Core<M>, now: u64) -> Option<DcbRef> {
     let scheduler = &core.kcb.scheduler;
     let dcb = scheduler.current?;
-    save_thread_pointer(core, current_context(core));
+    if let Some(area) = current_context(core) {
+        save_thread_pointer(core, area);
+    }
     let scheduler = &core.kcb.scheduler;
     let ran = now.wrapping_sub(scheduler.run_since);
     let resume = if core.kcb.current_disabled != 0 {
@@ -183,15 +186,19 @@ fn enter<M: Machine>(core: &mut Core<M>, dcb: DcbRef) -> bool {
     core.kcb.count(KernelCounter::Switches);
     doorbell::take(core, dcb);
     let entry = core.objects.dcb(dcb);
-    let (frame, root, flags, resume) = (entry.frame, entry.root, entry.flags, entry.resume);
-    if core.active_root != root {
-        use_address_space(core, dcb);
+    let (place, flags, resume) = (entry.place, entry.flags, entry.resume);
+    let Some(Place { frame, root }) = place else {
+        end(core, dcb, DispatcherState::Faulted, 0);
+        return false;
+    };
+    if core.active_root != Some(root) {
+        use_address_space(core, dcb, root);
     }
     core.set_fp_access(flags.contains(DispatcherFlags::FP) && core.kcb.fp_owner == Some(dcb));
-    core.kcb.current_frame = frame;
+    core.kcb.current_frame = Some(frame);
     match resume {
         Resume::Disabled => {
-            core.kcb.current_area = frame + offset::DISABLED_AREA as u64;
+            core.kcb.current_area = Some(frame.area(Area::Disabled));
             true
         }
         Resume::Run => {
@@ -199,7 +206,7 @@ fn enter<M: Machine>(core: &mut Core<M>, dcb: DcbRef) -> bool {
                 end(core, dcb, DispatcherState::Faulted, 0);
                 return false;
             };
-            upcall(core, dcb, Upcall::Run, target, 0, 0);
+            upcall(core, dcb, frame, Upcall::Run, target, 0, 0);
             true
         }
     }

@@ -10,8 +10,8 @@ use crate::dcb::{DcbRef, Wait, held};
 use crate::delivery::{self, Told};
 use crate::hold;
 use crate::kcb::{BoundIrq, Kcb};
-use crate::machine::{Above, Machine, Objects};
-use crate::mapping::{TABLE, level_of};
+use crate::machine::{Above, Machine, Objects, RootRef, TableRef};
+use crate::mapping::level_of;
 use crate::narrow::low32;
 use crate::state::Core;
 
@@ -20,7 +20,7 @@ pub(crate) struct KernelEffects<'a, M: Machine> {
     kcb: &'a mut Kcb,
     objects: &'a mut M::Objects,
     machine: &'a mut M,
-    active_root: &'a mut u64,
+    active_root: &'a mut Option<RootRef>,
     cost: u32,
     has_more: bool,
 }
@@ -74,7 +74,7 @@ impl<'a, M: Machine> KernelEffects<'a, M> {
     /// The ASID under which translations through the table at `table` may be cached;
     /// `None` when there can't be any.
     #[inline]
-    fn live_asid(&self, table: PhysAddr) -> Option<u16> {
+    fn live_asid(&self, table: TableRef) -> Option<u16> {
         address_space::live_asid(self.objects, self.kcb, table)
     }
 
@@ -85,20 +85,23 @@ impl<'a, M: Machine> KernelEffects<'a, M> {
 
 impl<M: Machine> Effects for KernelEffects<'_, M> {
     fn unmap(&mut self, mapping: &Slot) {
+        let Some(table) = TableRef::holding(mapping) else {
+            return;
+        };
         let data = MappingData::of(mapping);
         let level = level_of(data);
         self.cost += u32::from(data.entries) * ENTRY_COST;
         let first = usize::from(data.first_entry);
-        self.objects.vnode_mut(data.table).held -= u64::from(data.entries);
+        self.objects.vnode_mut(table).held -= u64::from(data.entries);
         for index in first..first + usize::from(data.entries) {
-            self.objects.write_entry(data.table, index, 0);
-            self.objects.vnode_mut(data.table).mappings[index & 511] = SlotIndex::NONE;
+            self.objects.write_entry(table, index, 0);
+            self.objects.vnode_mut(table).mappings[index & 511] = SlotIndex::NONE;
         }
-        let start = self.objects.vnode(data.table).first_address;
-        let asid = self.live_asid(data.table);
-        if mapping.kind() == ObjectType::Mapping && self.is_table(mapping) {
-            self.objects.vnode_mut(data.table).child_tables -= 1;
-            let child = self.objects.vnode_mut(mapping.address());
+        let start = self.objects.vnode(table).first_address;
+        let asid = self.live_asid(table);
+        if let Some(child) = TableRef::attached(mapping) {
+            self.objects.vnode_mut(table).child_tables -= 1;
+            let child = self.objects.vnode_mut(child);
             child.above = Above::NONE;
             child.first_address = 0;
             if let Some(asid) = asid {
@@ -112,7 +115,8 @@ impl<M: Machine> Effects for KernelEffects<'_, M> {
         }
     }
 
-    fn next_mapping(&mut self, table: PhysAddr, from: u32) -> Option<(u32, SlotIndex)> {
+    fn next_mapping(&mut self, table: &Slot, from: u32) -> Option<(u32, SlotIndex)> {
+        let (table, _) = TableRef::of(table)?;
         let table = self.objects.vnode(table);
         if table.held == 0 {
             return None;
@@ -153,7 +157,7 @@ impl<M: Machine> Effects for KernelEffects<'_, M> {
         entry.wait = Wait::Not;
         // The frame may go before the endpoints do, and the interrupts of those that
         // are bound from now on wouldn't be unbound.
-        entry.frame = 0;
+        entry.place = None;
         let word = core::mem::take(&mut entry.doorbell);
         self.kcb.doorbells.release(self.machine, word);
         crate::endpoint::take_back_promise(self.objects, dcb);
@@ -196,7 +200,7 @@ impl<M: Machine> Effects for KernelEffects<'_, M> {
         }
         entry.wait = Wait::Not;
         if dcb.held(held::FRAME) == index {
-            entry.frame = 0;
+            entry.place = None;
         }
     }
 
@@ -208,11 +212,8 @@ impl<M: Machine> Effects for KernelEffects<'_, M> {
         for irq in self.kcb.irqs.iter_mut().filter(|irq| irq.intid == intid) {
             self.machine.disable_interrupt(irq.intid);
             // The room that was kept for it is the endpoint's again.
-            if let Some(dcb) = irq.dispatcher
-                && let Some(record) = usize::try_from(irq.endpoint)
-                    .ok()
-                    .and_then(|index| self.objects.dcb_mut(dcb).endpoints.get_mut(index))
-            {
+            if let Some(dcb) = irq.dispatcher {
+                let record = self.objects.dcb_mut(dcb).endpoint_mut(irq.endpoint);
                 record.reserved = record.reserved.saturating_sub(1);
             }
             *irq = BoundIrq::FREE;
@@ -262,14 +263,7 @@ impl<M: Machine> KernelEffects<'_, M> {
             self.home_freed(last.size());
         }
         match last.kind() {
-            ObjectType::VNodeL0 if *self.active_root == last.base() => {
-                // The core still walks it: give it a table that maps nothing.
-                *self.active_root = 0;
-                self.machine.use_empty_root();
-                if let Some(asid) = self.live_asid(last.address()) {
-                    self.machine.invalidate_user_asid(asid);
-                }
-            }
+            ObjectType::VNodeL0 => self.root_freed(last),
             ObjectType::EndpointLmp => {
                 // Nobody can be told of an interrupt any more, nor acknowledge it by that.
                 if let Ok(to) = crate::endpoint::destination(last) {
@@ -286,9 +280,18 @@ impl<M: Machine> KernelEffects<'_, M> {
         self.machine.interrupt_pending()
     }
 
-    /// Whether a mapping is that of a table: the top bit of the kernel's word.
-    fn is_table(&self, mapping: &Slot) -> bool {
-        MappingData::of(mapping).kernel & TABLE != 0
+    /// Nobody walks the root table of the last capability to it any more.
+    fn root_freed(&mut self, last: &Slot) {
+        let root = RootRef::of(last);
+        let Some(root) = root.filter(|_| *self.active_root == root) else {
+            return;
+        };
+        // The core still walks it: give it a table that maps nothing.
+        *self.active_root = None;
+        self.machine.use_empty_root();
+        if let Some(asid) = self.live_asid(root.table()) {
+            self.machine.invalidate_user_asid(asid);
+        }
     }
 }
 

@@ -11,7 +11,8 @@ use capelin_cap::Slot;
 
 use crate::dcb::{DcbRef, EndpointRecord};
 use crate::machine::{FrameWords, Machine, Objects};
-use crate::narrow::{index, low32};
+use crate::names::EndpointIndex;
+use crate::narrow::low32;
 use crate::state::Core;
 
 /// First byte of a dispatcher object whose addresses name its endpoints.
@@ -20,21 +21,21 @@ const ENDPOINT_NAMES: u64 = 1024;
 /// The base of an `EndpointLmp` capability is [`ENDPOINT_NAMES`] + index bytes into
 /// the dispatcher object, so that distinct endpoints are distinct objects. Its
 /// first data word is the badge, its second [`endpoint_data`].
-pub(crate) const fn endpoint_name(dispatcher: u64, index: u64) -> u64 {
-    dispatcher + ENDPOINT_NAMES + index
+pub(crate) const fn endpoint_name(dispatcher: u64, index: EndpointIndex) -> u64 {
+    dispatcher + ENDPOINT_NAMES + index.get() as u64
 }
 
-/// What an `EndpointLmp` capability's second data word holds: the endpoint's index
-/// (below [`capelin_abi::lmp::ENDPOINTS_PER_DISPATCHER`]), and its dispatcher in bits 63:32.
-pub(crate) const fn endpoint_data(dcb: DcbRef, index: u64) -> u64 {
-    (dcb.number() as u64) << 32 | index
+/// What an `EndpointLmp` capability's second data word holds: the endpoint's index, and its
+/// dispatcher in bits 63:32.
+pub(crate) const fn endpoint_data(dcb: DcbRef, index: EndpointIndex) -> u64 {
+    (dcb.number() as u64) << 32 | index.get() as u64
 }
 
 /// A checked destination.
 #[derive(Clone, Copy)]
 pub(crate) struct Destination {
     pub dcb: DcbRef,
-    pub index: usize,
+    pub index: EndpointIndex,
     pub badge: u64,
 }
 
@@ -52,7 +53,7 @@ pub(crate) fn destination(slot: &Slot) -> Result<Destination, SysError> {
     let [badge, data] = slot.data();
     Ok(Destination {
         dcb: DcbRef::from_number(low32(data >> 32)).ok_or(SysError::Foreign)?,
-        index: index(data & 0xffff_ffff),
+        index: EndpointIndex::from_word(data),
         badge,
     })
 }
@@ -71,16 +72,14 @@ pub(crate) fn put(
     words: &[u64; MESSAGE_WORDS],
 ) {
     let entry = objects.dcb_mut(to.dcb);
-    let Some(record) = entry.endpoints.get_mut(to.index) else {
-        return;
-    };
+    let Some(frame) = entry.frame() else { return };
+    let record = entry.endpoint_mut(to.index);
     let ring = record.ring as usize;
     let at = ring
         + RING_HEADER_BYTES
         + (record.head % u32::from(record.capacity.max(1))) as usize * MESSAGE_BYTES;
     record.head = record.head.wrapping_add(1);
     let head = record.head;
-    let frame = entry.frame;
     let frame = objects.frame(frame);
     frame.write(at, header.0);
     frame.write(at + 8, to.badge);
@@ -94,65 +93,37 @@ pub(crate) fn put(
 /// Keeps room for one event in the ring of an endpoint.
 pub(crate) fn reserve<M: Machine>(core: &mut Core<M>, to: Destination) -> Result<(), SysError> {
     let entry = core.objects.dcb(to.dcb);
-    let frame = entry.frame;
-    if frame == 0 {
-        // It lost its frame, and with that all rings, or is being deleted.
-        return Err(SysError::NotRunnable);
-    }
-    let record = entry.endpoints.get(to.index).copied().unwrap_or_default();
-    let free = u32::from(record.capacity).saturating_sub(used(core.objects.frame(frame), &record));
+    // Without a frame it has lost all rings, or is being deleted.
+    let frame = entry.frame().ok_or(SysError::NotRunnable)?;
+    let record = entry.endpoint(to.index);
+    let free = u32::from(record.capacity).saturating_sub(used(core.objects.frame(frame), record));
     if record.ring == 0 || free <= u32::from(record.reserved) {
         return Err(SysError::EndpointFull);
     }
-    core.objects.dcb_mut(to.dcb).endpoints[to.index].reserved += 1;
+    core.objects.dcb_mut(to.dcb).endpoint_mut(to.index).reserved += 1;
     Ok(())
 }
 
 /// Gives back what [`reserve`] kept.
 pub(crate) fn unreserve<M: Machine>(core: &mut Core<M>, to: Destination) {
-    if let Some(record) = core.objects.dcb_mut(to.dcb).endpoints.get_mut(to.index) {
-        record.reserved = record.reserved.saturating_sub(1);
-    }
-}
-
-/// Where the endpoint of an interrupt or of a death lies.
-pub(crate) fn event_destination(dcb: DcbRef, index: u32, badge: u64) -> Destination {
-    Destination {
-        dcb,
-        index: index as usize,
-        badge,
-    }
-}
-
-impl Destination {
-    /// The dispatcher.
-    pub(crate) const fn dispatcher(&self) -> DcbRef {
-        self.dcb
-    }
-
-    /// The endpoint's index.
-    pub(crate) fn index(&self) -> u32 {
-        u32::try_from(self.index).unwrap_or(u32::MAX)
-    }
+    let record = core.objects.dcb_mut(to.dcb).endpoint_mut(to.index);
+    record.reserved = record.reserved.saturating_sub(1);
 }
 
 /// `dcb` has told its death endpoint how it ended, or never will: the room kept for
 /// that is free.
 pub(crate) fn take_back_promise(objects: &mut impl Objects, dcb: DcbRef) {
-    let promise = core::mem::take(&mut objects.dcb_mut(dcb).promise);
-    let Some(to) = DcbRef::from_number(low32(promise >> 32)) else {
+    let entry = objects.dcb_mut(dcb);
+    let which = entry.promise_index;
+    let Some(to) = entry.promise.take() else {
         return;
     };
-    let records = &mut objects.dcb_mut(to).endpoints;
-    if let Some(record) = records.get_mut(index(promise & 0xffff_ffff)) {
-        record.reserved = record.reserved.saturating_sub(1);
-    }
+    let record = objects.dcb_mut(to).endpoint_mut(which);
+    record.reserved = record.reserved.saturating_sub(1);
 }
 
 /// The last capability to an endpoint goes: its record is free again.
 pub(crate) fn forget_endpoint(objects: &mut impl Objects, last: &Slot) {
     let Ok(to) = destination(last) else { return };
-    if let Some(record) = objects.dcb_mut(to.dcb).endpoints.get_mut(to.index) {
-        *record = EndpointRecord::default();
-    }
+    *objects.dcb_mut(to.dcb).endpoint_mut(to.index) = EndpointRecord::UNUSED;
 }

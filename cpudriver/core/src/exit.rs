@@ -4,7 +4,7 @@
 
 use capelin_abi::dispatcher::context;
 
-use crate::machine::{Machine, Objects, SaveContext};
+use crate::machine::{AreaRef, Machine, Objects, SaveContext};
 use crate::state::Core;
 
 /// Who goes on after a system call.
@@ -32,20 +32,20 @@ impl Leave {
     /// To the caller, with what is in x0–x11 of its save area `area`.
     #[inline]
     fn caller(area: impl SaveContext) -> Self {
-        Self(u128::from(area.address()))
+        Self(u128::from(area.area().linear()))
     }
 
     /// To what `current_area` names now. `area` is the caller's: what wasn't saved
     /// of its registers is saved there first.
     #[inline]
     fn enter<M: Machine>(core: &Core<M>, area: M::Context) -> Self {
-        Self::pair(area.address(), core.kcb.current_area)
+        Self::pair(area.area(), core.kcb.current_area)
     }
 
     /// To `next`, which the KCB names.
     #[inline]
     fn to(area: impl SaveContext, next: impl SaveContext) -> Self {
-        Self::pair(area.address(), next.address())
+        Self::pair(area.area(), Some(next.area()))
     }
 
     /// The caller's save area, and the one to enter from, 0 for the caller's.
@@ -56,8 +56,9 @@ impl Leave {
     }
 
     #[inline]
-    const fn pair(area: u64, next: u64) -> Self {
-        Self(area as u128 | (next as u128) << 64)
+    fn pair(area: AreaRef, next: Option<AreaRef>) -> Self {
+        let next = next.map_or(0, AreaRef::linear);
+        Self(u128::from(area.linear()) | u128::from(next) << 64)
     }
 }
 
@@ -77,7 +78,7 @@ pub(crate) fn leave<M: Machine>(core: &mut Core<M>, area: M::Context, next: Next
 #[inline(never)]
 fn reload<M: Machine>(core: &mut Core<M>, area: M::Context) -> Leave {
     save_thread_pointer(core, area);
-    core.kcb.current_area = area.address();
+    core.kcb.current_area = Some(area.area());
     Leave::to(area, area)
 }
 
@@ -89,9 +90,9 @@ fn restart<M: Machine>(core: &mut Core<M>, area: M::Context) -> Leave {
     reload(core, area)
 }
 
-/// The save area that the current dispatcher's last entry filled.
-pub(crate) fn current_context<M: Machine>(core: &Core<M>) -> M::Context {
-    core.objects.context(core.kcb.current_area)
+/// The save area that the current dispatcher's last entry filled; none before the first.
+pub(crate) fn current_context<M: Machine>(core: &Core<M>) -> Option<M::Context> {
+    core.kcb.current_area.map(|area| core.objects.context(area))
 }
 
 /// Saves `TPIDR_EL0`, which the entry of a system call leaves where it is, to the

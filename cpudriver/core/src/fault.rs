@@ -6,7 +6,7 @@ use capelin_abi::syscall::{DispatcherFlags, DispatcherState, KernelCounter};
 use crate::dispatch::run_next;
 use crate::exit::current_context;
 use crate::lifecycle::end;
-use crate::machine::{FrameWords, Machine, Objects, SaveContext};
+use crate::machine::{Area, FrameWords, Machine, Objects, SaveContext};
 use crate::state::Core;
 use crate::upcall::{entry_point, upcall};
 
@@ -16,11 +16,13 @@ pub fn fault<M: Machine>(core: &mut Core<M>, is_page_fault: bool, address: u64, 
     let Some(dcb) = core.kcb.scheduler.current else {
         return;
     };
-    let frame = core.objects.dcb(dcb).frame;
+    let (Some(frame), Some(context)) = (core.objects.dcb(dcb).frame(), current_context(core))
+    else {
+        return;
+    };
     let words = core.objects.frame(frame);
     words.write(offset::FAULT_ADDRESS, address);
     words.write(offset::FAULT_SYNDROME, syndrome);
-    let context = current_context(core);
     let disabled = core.kcb.current_disabled != 0;
     let kind = match (is_page_fault, disabled) {
         (true, false) => Upcall::PageFault,
@@ -44,12 +46,12 @@ pub fn fault<M: Machine>(core: &mut Core<M>, is_page_fault: bool, address: u64, 
     };
     if disabled {
         entry.in_fault = true;
-        let trap = core.objects.context(frame + offset::TRAP as u64);
+        let trap = core.objects.context(frame.area(Area::Trap));
         for word in 0..context::WORDS {
             trap.set(word, context.get(word));
         }
     }
-    upcall(core, dcb, kind, target, address, syndrome);
+    upcall(core, dcb, frame, kind, target, address, syndrome);
 }
 
 /// The current dispatcher used an FP or SIMD register while it had none.

@@ -9,6 +9,8 @@ use capelin_cap::SlotIndex;
 use crate::dcb::{Dcb, DcbRef};
 use crate::scheduler::{Node, Nodes};
 
+pub use crate::names::{Area, AreaRef, FrameRef, HomeMemory, RootRef, TableRef};
+
 /// The table that another is attached to: nothing, the table itself for a root, or the one whose
 /// entry leads to it.
 ///
@@ -16,26 +18,23 @@ use crate::scheduler::{Node, Nodes};
 /// that goes, as it does with whichever of the two tables goes first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(transparent)]
-pub struct Above(u64);
+pub struct Above(Option<TableRef>);
 
 impl Above {
     /// It isn't attached: the same as zeroed memory.
-    pub const NONE: Self = Self(0);
+    pub const NONE: Self = Self(None);
 
     /// That of a table which is attached to `table`; of a root, to itself.
     #[must_use]
-    pub const fn table(table: PhysAddr) -> Self {
-        Self(table.0)
+    pub const fn table(table: TableRef) -> Self {
+        Self(Some(table))
     }
 
     /// The table, if there is one.
     #[inline]
     #[must_use]
-    pub const fn get(self) -> Option<PhysAddr> {
-        match self.0 {
-            0 => None,
-            base => Some(PhysAddr(base)),
-        }
+    pub const fn get(self) -> Option<TableRef> {
+        self.0
     }
 }
 
@@ -104,8 +103,8 @@ pub trait FrameWords: Copy {
 
 /// A save area in a dispatcher frame.
 pub trait SaveContext: Copy {
-    /// Its linear address, as the vectors know it.
-    fn address(self) -> u64;
+    /// Its name.
+    fn area(self) -> AreaRef;
 
     /// Word `index` of the area (below [`capelin_abi::dispatcher::context::WORDS`]).
     fn get(self, index: usize) -> u64;
@@ -121,7 +120,7 @@ pub trait SaveContext: Copy {
 }
 
 /// The objects in this core's home memory, other than capability slots.
-pub trait Objects {
+pub trait Objects: HomeMemory {
     /// The words of a dispatcher frame.
     type Frame: FrameWords;
     /// A save area in one.
@@ -142,24 +141,21 @@ pub trait Objects {
     /// The control block, to change.
     fn dcb_mut(&mut self, dcb: DcbRef) -> &mut Dcb;
 
-    /// The table at `address`, which is the base of a VNode capability.
-    fn vnode(&self, address: PhysAddr) -> &VNode;
+    /// A table, to read.
+    fn vnode(&self, table: TableRef) -> &VNode;
 
-    /// The table at `address`, to change. The walker reads it at the same time:
-    /// entries are single words, written by [`Objects::write_entry`].
-    fn vnode_mut(&mut self, address: PhysAddr) -> &mut VNode;
+    /// A table, to change. The walker reads it at the same time: entries are single
+    /// words, written by [`Objects::write_entry`].
+    fn vnode_mut(&mut self, table: TableRef) -> &mut VNode;
 
-    /// Writes entry `index` (below 512) of the table at `table` as one store.
-    fn write_entry(&mut self, table: PhysAddr, index: usize, descriptor: u64);
+    /// Writes entry `index` (below 512) of a table as one store.
+    fn write_entry(&mut self, table: TableRef, index: usize, descriptor: u64);
 
-    /// What [`Objects::frame`] takes for the frame at `address`, which is home memory.
-    fn linear(&self, address: PhysAddr) -> u64;
+    /// The words of a dispatcher frame.
+    fn frame(&self, frame: FrameRef) -> Self::Frame;
 
-    /// The words of the dispatcher frame at linear address `frame`.
-    fn frame(&self, frame: u64) -> Self::Frame;
-
-    /// The save area at linear address `area`.
-    fn context(&self, area: u64) -> Self::Context;
+    /// A save area.
+    fn context(&self, area: AreaRef) -> Self::Context;
 
     /// Zeroes a page of home memory that only a capability in progress covers.
     fn zero_page(&mut self, page: PhysAddr);

@@ -10,6 +10,7 @@ use capelin_cap::{Database, Shelter, SlotIndex};
 
 use crate::dcb::DcbRef;
 use crate::doorbell_page::DoorbellOwners;
+use crate::names::{AreaRef, EndpointIndex, FrameRef};
 use crate::operations::Operations;
 use crate::scheduler::Scheduler;
 
@@ -27,8 +28,8 @@ pub struct BoundIrq {
     pub intid: u32,
     /// The dispatcher with the endpoint.
     pub dispatcher: Option<DcbRef>,
-    /// The endpoint's index.
-    pub endpoint: u32,
+    /// Which of its endpoints.
+    pub endpoint: EndpointIndex,
     /// Whether a message about it waits to be acknowledged.
     pub outstanding: u32,
 }
@@ -38,7 +39,7 @@ impl BoundIrq {
     pub(crate) const FREE: Self = Self {
         intid: 0,
         dispatcher: None,
-        endpoint: 0,
+        endpoint: EndpointIndex::FIRST,
         outstanding: 0,
     };
 }
@@ -46,10 +47,10 @@ impl BoundIrq {
 /// See the module documentation. The first three words are read by the vectors.
 #[repr(C)]
 pub struct Kcb {
-    /// Linear address of the current dispatcher's frame.
-    pub current_frame: u64,
-    /// Address of the save area filled at the last entry, or to enter from.
-    pub current_area: u64,
+    /// The current dispatcher's frame.
+    pub current_frame: Option<FrameRef>,
+    /// The save area filled at the last entry, or to enter from; none before the first.
+    pub current_area: Option<AreaRef>,
     /// Not 0 when the dispatcher was disabled at the last entry.
     pub current_disabled: u64,
     /// [`KCB_MAGIC`].
@@ -99,8 +100,8 @@ impl Kcb {
     #[must_use]
     pub fn new(frequency: u64) -> Self {
         Self {
-            current_frame: 0,
-            current_area: 0,
+            current_frame: None,
+            current_area: None,
             current_disabled: 0,
             magic: KCB_MAGIC,
             scheduler: Scheduler::new(frequency),

@@ -11,9 +11,10 @@
 //! | module | holds |
 //! | --- | --- |
 //! | [`narrow`], [`dcb_ref`], [`scheduler`] | arithmetic: who runs when |
+//! | [`mapping`], [`names`] | what mappings say, and names of what is in home memory |
 //! | [`dcb`], [`home`], [`machine`] | control blocks, what lends them, what is asked of the machine |
 //! | [`log`], [`doorbell_page`], [`operations`], [`kcb`], [`state`] | state |
-//! | [`cspace`], [`mapping`], [`endpoint`] | look-up, and what capabilities say |
+//! | [`cspace`], [`endpoint`] | look-up, and what capabilities say |
 //! | [`report`] | what the kernel says |
 //! | [`handover`], [`hold`] | capabilities between kernels, and what is held for that |
 //! | [`delivery`], [`doorbell`], [`bound_irq`] | what comes for a dispatcher, and wakes it |
@@ -58,6 +59,7 @@ pub mod log;
 pub mod machine;
 pub mod mapping;
 pub mod message;
+pub mod names;
 pub mod narrow;
 pub mod operations;
 pub mod preempt;

@@ -50,7 +50,7 @@ fn report_end<M: Machine>(core: &mut Core<M>, dcb: DcbRef, state: DispatcherStat
         return;
     };
     let words = [state as u64, u64::from(code), 0, 0, 0, 0, 0, 0];
-    if core.objects.dcb(dcb).promise == 0 {
+    if core.objects.dcb(dcb).promise.is_none() {
         let now = core.machine.now();
         let told = tell(&mut core.objects, &mut core.kcb.scheduler, to, &words, now);
         if told == Told::Woken {

@@ -1,6 +1,8 @@
 //! The kernel's log: a ring of its own in each core's image. Before the console
 //! hand-over lines go to the console too.
 
+use crate::narrow::index;
+
 /// Bytes that a log keeps.
 pub const LOG_BYTES: usize = 16 * 1024;
 
@@ -51,19 +53,15 @@ impl Log {
     /// the rest. A position that isn't kept any more counts as the oldest.
     pub(crate) fn read(&self, position: u64) -> (u64, &[u8]) {
         let from = position.clamp(self.start(), self.end);
-        let at = usize::try_from(from % LOG_BYTES as u64).unwrap_or(0);
-        let there = usize::try_from(self.end - from).unwrap_or(0);
-        let until = (at + there).min(LOG_BYTES);
-        (from, self.bytes.get(at..until).unwrap_or(&[]))
+        let at = index(from % LOG_BYTES as u64);
+        let until = (at + index(self.end - from)).min(LOG_BYTES);
+        (from, &self.bytes[at..until])
     }
 
     /// Adds bytes.
     pub(crate) fn push(&mut self, text: &[u8]) {
         for &byte in text {
-            let at = usize::try_from(self.end % LOG_BYTES as u64).unwrap_or(0);
-            if let Some(cell) = self.bytes.get_mut(at) {
-                *cell = byte;
-            }
+            self.bytes[index(self.end % LOG_BYTES as u64)] = byte;
             self.end += 1;
         }
     }

@@ -15,7 +15,10 @@ use capelin_cap::SlotStore;
 use capelin_peers::{PeerTable, SharedPages};
 use capelin_wake::{Page, Word};
 
-pub use crate::home::{Above, FrameWords, Objects, SaveContext, VNode};
+pub use crate::home::{
+    Above, Area, AreaRef, FrameRef, FrameWords, HomeMemory, Objects, RootRef, SaveContext,
+    TableRef, VNode,
+};
 
 /// What a search for a leaf of the kernel's own map came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -95,7 +98,7 @@ pub trait Machine {
 
     /// Makes the root table of a domain current, under an ASID given to it in this
     /// generation; from the return to user space on.
-    fn set_user_root(&mut self, root: PhysAddr, asid: u16);
+    fn set_user_root(&mut self, root: RootRef, asid: u16);
 
     /// Has the core walk a table for user addresses that maps nothing.
     fn use_empty_root(&mut self);

@@ -47,7 +47,9 @@ fn notify_current<M: Machine>(core: &mut Core<M>, delivered_before: u64) {
     if core.kcb.current_disabled != 0 {
         return;
     }
-    let frame = core.objects.dcb(dcb).frame;
+    let Some(frame) = core.objects.dcb(dcb).frame() else {
+        return;
+    };
     if entry_point(core, frame, Upcall::Lmp).is_none() {
         return;
     }
@@ -57,6 +59,6 @@ fn notify_current<M: Machine>(core: &mut Core<M>, delivered_before: u64) {
     if delivered != delivered_before
         && let Some(target) = entry_point(core, frame, Upcall::Lmp)
     {
-        upcall(core, dcb, Upcall::Lmp, target, 0, 0);
+        upcall(core, dcb, frame, Upcall::Lmp, target, 0, 0);
     }
 }

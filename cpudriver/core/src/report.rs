@@ -25,7 +25,7 @@ impl<M: Machine> Core<M> {
             return true;
         }
         let (from, bytes) = self.log.read(self.log.shown);
-        let bytes = bytes.get(..SHOWN_AT_ONCE).unwrap_or(bytes);
+        let bytes = &bytes[..bytes.len().min(SHOWN_AT_ONCE)];
         let taken = self.machine.write_console(bytes) as u64;
         self.log.shown = from + taken;
         let now = self.machine.now();
@@ -62,7 +62,7 @@ impl<M: Machine> Core<M> {
             "dispatcher {at} ended by a fault: ESR {syndrome:#x} FAR {address:#x} PC {pc:#x} SP {sp:#x}"
         ));
         for row in 0..8 {
-            let x = |n: usize| fault.get(row * 4 + n).copied().unwrap_or(0);
+            let x = |n: usize| fault[row * 4 + n];
             self.log_line(format_args!(
                 "  x{:<2} {:016x} {:016x} {:016x} {:016x}",
                 row * 4,

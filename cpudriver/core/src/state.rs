@@ -6,7 +6,7 @@ use capelin_cap::{CapSpace, Database};
 
 use crate::kcb::Kcb;
 use crate::log::Log;
-use crate::machine::{Machine, Objects};
+use crate::machine::{Machine, Objects, RootRef};
 
 /// See the module documentation. One entry at a time has it.
 pub struct Core<M: Machine> {
@@ -34,8 +34,8 @@ pub struct Core<M: Machine> {
     pub sgi_target: SgiTarget,
     /// INTID of the timer.
     pub timer_intid: u32,
-    /// Root table in use, 0 for none.
-    pub active_root: u64,
+    /// Root table in use.
+    pub active_root: Option<RootRef>,
     /// The largest ASID.
     pub asid_max: u32,
     /// Whether EL0 may use FP registers now.

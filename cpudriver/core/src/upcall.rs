@@ -6,24 +6,25 @@ use capelin_abi::dispatcher::{SaveArea, Upcall, context, offset};
 use capelin_abi::syscall::KernelCounter;
 
 use crate::dcb::DcbRef;
-use crate::machine::{FrameWords, Machine, Objects, SaveContext};
+use crate::machine::{Area, FrameRef, FrameWords, Machine, Objects, SaveContext};
 use crate::state::Core;
 
 /// Where the domain wants an upcall; `None` when it doesn't. The domain may write that
 /// word at any time: it is read once for each upcall.
 pub(crate) fn entry_point<M: Machine>(
     core: &Core<M>,
-    frame: u64,
+    frame: FrameRef,
     kind: Upcall,
 ) -> Option<NonZeroU64> {
     NonZeroU64::new(core.objects.frame(frame).read(kind.entry_offset()))
 }
 
-/// Prepares an upcall to `target` in the disabled save area, which is free while a
+/// Prepares an upcall to `target` in the disabled save area of `frame`, that of `dcb`, which is free while a
 /// dispatcher is entered enabled.
 pub(crate) fn upcall<M: Machine>(
     core: &mut Core<M>,
     dcb: DcbRef,
+    frame: FrameRef,
     kind: Upcall,
     target: NonZeroU64,
     address: u64,
@@ -31,11 +32,11 @@ pub(crate) fn upcall<M: Machine>(
 ) {
     let entry = core.objects.dcb_mut(dcb);
     entry.upcalls += 1;
-    let (frame, frame_user, delivered) = (entry.frame, entry.frame_user, entry.delivered.count());
+    let (frame_user, delivered) = (entry.frame_user, entry.delivered.count());
     core.kcb.count(KernelCounter::Upcalls);
     let words = core.objects.frame(frame);
     let was_disabled = u64::from(core.kcb.current_disabled != 0);
-    let area = core.objects.context(frame + offset::DISABLED_AREA as u64);
+    let area = core.objects.context(frame.area(Area::Disabled));
     let state = if kind == Upcall::Trap {
         was_disabled
     } else {
@@ -52,7 +53,7 @@ pub(crate) fn upcall<M: Machine>(
         words.read(offset::ENABLED + context::TPIDR * 8),
     );
     words.write(offset::DISABLED, 1);
-    core.kcb.current_area = area.address();
+    core.kcb.current_area = Some(area.area());
 }
 
 /// Zeroes x4 to x29 of a save area.
@@ -82,15 +83,16 @@ pub(crate) fn resume<M: Machine>(core: &mut Core<M>, area: SaveArea) {
         return;
     };
     let entry = core.objects.dcb_mut(dcb);
-    let frame = entry.frame;
-    match area {
+    let Some(frame) = entry.frame() else { return };
+    let area = match area {
         SaveArea::Enabled => {
             core.objects.frame(frame).write(offset::DISABLED, 0);
-            core.kcb.current_area = frame + offset::ENABLED as u64;
+            Area::Enabled
         }
         SaveArea::Trap => {
             entry.in_fault = false;
-            core.kcb.current_area = frame + offset::TRAP as u64;
+            Area::Trap
         }
-    }
+    };
+    core.kcb.current_area = Some(frame.area(area));
 }

@@ -628,7 +628,7 @@ fn has_mapping_in<S: SlotStore, E: Effects>(store: &S, index: SlotIndex, effects
     } else {
         0
     };
-    let entry = effects.next_mapping(table.address(), from);
+    let entry = effects.next_mapping(table, from);
     entry.is_some_and(|(entry, _)| u64::from(entry) < VNODE_ENTRIES)
 }
 
@@ -641,7 +641,7 @@ fn remove_mapping_in<S: SlotStore, E: Effects>(
     effects: &mut E,
 ) {
     let table = store.slot(index);
-    let Some((entry, mapping)) = effects.next_mapping(table.address(), table.progress) else {
+    let Some((entry, mapping)) = effects.next_mapping(table, table.progress) else {
         return;
     };
     store.slot_mut(index).progress = entry + 1;

@@ -44,8 +44,8 @@ pub trait Effects {
     fn unmap(&mut self, mapping: &Slot);
 
     /// The first table entry from `from` on that holds a mapping, with the slot
-    /// of its capability; `None` when no more do. `table` is a VNode's base.
-    fn next_mapping(&mut self, table: PhysAddr, from: u32) -> Option<(u32, SlotIndex)>;
+    /// of its capability; `None` when no more do. `table` is a capability to the VNode.
+    fn next_mapping(&mut self, table: &Slot, from: u32) -> Option<(u32, SlotIndex)>;
 
     /// Takes a dispatcher out of the run queue for good: its last capability is
     /// being deleted. Called once per dispatcher.

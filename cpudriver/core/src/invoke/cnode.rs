@@ -12,7 +12,7 @@ use crate::delivery::program_timer;
 use crate::effects::{DELETE_AT_ONCE, KernelEffects, STEP_COST};
 use crate::hold;
 use crate::local_revoke;
-use crate::machine::{Above, Machine, Objects, SaveContext};
+use crate::machine::{Above, Machine, Objects, RootRef, SaveContext};
 use crate::state::Core;
 
 /// Bytes zeroed between two looks at the interrupts.
@@ -312,8 +312,9 @@ fn zero<M: Machine>(
         core.slots.slot_mut(slot).set_zeroed_bytes(done);
         return Ok(Zeroed::Part);
     }
-    if core.slots.slot(slot).is_kind(ObjectType::VNodeL0) {
-        core.objects.vnode_mut(base).above = Above::table(base);
+    if let Some(root) = RootRef::of(core.slots.slot(slot)) {
+        let root = root.table();
+        core.objects.vnode_mut(root).above = Above::table(root);
     }
     if is_in_home {
         core.kcb.counters[KernelCounter::ObjectBytes as usize] += bytes;

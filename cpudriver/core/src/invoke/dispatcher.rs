@@ -5,7 +5,7 @@ use capelin_abi::lmp::{HEAD, MAX_CAPACITY, RECEIVE_SLOT, TAIL, ring_bytes};
 use capelin_abi::rights::Need;
 use capelin_abi::syscall::{DispatcherFlags, DispatcherState, Invocation};
 use capelin_abi::{ObjectType, PAGE_SIZE, PhysAddr, Rights, SysError, VirtAddr};
-use capelin_cap::{Capability, SlotIndex, SlotStore};
+use capelin_cap::{Capability, SlotStore};
 use capelin_vspace::geometry::is_user_range;
 
 use super::call::{Call, DONE, Outcome};
@@ -17,7 +17,8 @@ use crate::doorbell::Bell;
 use crate::doorbell_page;
 use crate::endpoint;
 use crate::lifecycle;
-use crate::machine::{FrameWords, Machine, Objects};
+use crate::machine::{FrameRef, FrameWords, Machine, Objects, RootRef};
+use crate::names::{EndpointIndex, Place};
 use crate::narrow::{self, low16, low32};
 use crate::state::Core;
 
@@ -58,7 +59,7 @@ fn configure<M: Machine>(
     call: &Call<M>,
     dcb: DcbRef,
 ) -> Result<Outcome, SysError> {
-    if core.objects.dcb(dcb).frame != 0 {
+    if core.objects.dcb(dcb).place.is_some() {
         return Err(SysError::AlreadyBound);
     }
     let flags = u32::try_from(call.argument(5))
@@ -71,12 +72,10 @@ fn configure<M: Machine>(
         call.capability(core, const { Need::invocation(Invocation::Configure, 3) })?,
         call.capability(core, const { Need::invocation(Invocation::Configure, 4) })?,
     ];
-    let frame = core.slots.slot(sources[0]);
-    let root = core.slots.slot(sources[2]).address();
-    let (base, bytes) = (frame.address(), frame.size());
-    if bytes < FRAME_BYTES || !core.objects.contains(base, FRAME_BYTES) {
-        return Err(SysError::OutOfRange);
-    }
+    let frame = FrameRef::of(core.slots.slot(sources[0]), &core.objects)?;
+    let cnode = core.slots.slot(sources[1]).address();
+    let l1 = core.slots.index_of(cnode).ok_or(SysError::Foreign)?;
+    let root = RootRef::of(core.slots.slot(sources[2])).ok_or(SysError::WrongType)?;
     if !frame_user.is_aligned(PAGE_SIZE) || !is_user_range(frame_user, FRAME_BYTES) {
         return Err(SysError::Unaligned);
     }
@@ -94,17 +93,13 @@ fn configure<M: Machine>(
     for which in targets {
         core.slots.slot_mut(dcb.held(which)).watch();
     }
-    let cnode = core.slots.slot(sources[1]).address();
-    let l1 = core.slots.index_of(cnode).unwrap_or(SlotIndex::NONE);
-    let linear = core.objects.linear(base);
-    let words = core.objects.frame(linear);
+    let words = core.objects.frame(frame);
     words.write(offset::FREQUENCY, core.frequency);
     let entry = core.objects.dcb_mut(dcb);
     entry.l1 = l1;
     entry.flags = flags;
-    entry.frame = linear;
+    entry.place = Some(Place { frame, root });
     entry.frame_user = frame_user.0;
-    entry.root = root.0;
     // It may have had, and lost, another address space: an ASID kept from that would
     // be nobody's to invalidate.
     entry.asid_generation = 0;
@@ -116,7 +111,7 @@ fn configure<M: Machine>(
 fn run<M: Machine>(core: &mut Core<M>, dcb: DcbRef) -> Result<Outcome, SysError> {
     let entry = core.objects.dcb(dcb);
     match entry.state {
-        DispatcherState::Stopped if entry.frame != 0 && lifecycle::is_whole(core, dcb) => {
+        DispatcherState::Stopped if entry.place.is_some() && lifecycle::is_whole(core, dcb) => {
             delivery::ready(core, dcb, Cause::Call);
             Ok(DONE)
         }
@@ -145,7 +140,7 @@ fn stop<M: Machine>(core: &mut Core<M>, dcb: DcbRef) -> Result<Outcome, SysError
 }
 
 fn print<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, SysError> {
-    let length = usize::try_from(call.argument(2)).unwrap_or(usize::MAX);
+    let length = narrow::index(call.argument(2));
     let mut buffer = [0; PRINT_LIMIT];
     let text = buffer.get_mut(..length).ok_or(SysError::OutOfRange)?;
     core.machine.read_user(text, VirtAddr(call.argument(1)))?;
@@ -170,34 +165,31 @@ fn make_endpoint<M: Machine>(
         return Err(SysError::OutOfRange);
     }
     let entry = core.objects.dcb(dcb);
-    if entry.frame == 0 {
-        return Err(SysError::NotRunnable);
-    }
-    let frame = core.objects.frame(entry.frame);
+    let frame = core
+        .objects
+        .frame(entry.frame().ok_or(SysError::NotRunnable)?);
     let index = entry.endpoints.iter().position(|record| record.ring == 0);
-    let index = index.ok_or(SysError::NoResources)?;
+    let index = EndpointIndex::from_word(index.ok_or(SysError::NoResources)? as u64);
     let target = call.own_slot(core, 3)?;
     let object = core.objects.dcb_address(dcb).0;
     let capability = Capability::memory(
         ObjectType::EndpointLmp,
-        PhysAddr(endpoint::endpoint_name(object, index as u64)),
+        PhysAddr(endpoint::endpoint_name(object, index)),
         1,
         Rights::all(),
     )
-    .with_data([0, endpoint::endpoint_data(dcb, index as u64)]);
+    .with_data([0, endpoint::endpoint_data(dcb, index)]);
     core.caps().derive(call.slot, capability, target)?;
-    if let Some(record) = core.objects.dcb_mut(dcb).endpoints.get_mut(index) {
-        *record = EndpointRecord {
-            ring: low32(ring),
-            capacity: low16(capacity),
-            ..EndpointRecord::default()
-        };
-    }
+    *core.objects.dcb_mut(dcb).endpoint_mut(index) = EndpointRecord {
+        ring: low32(ring),
+        capacity: low16(capacity),
+        ..EndpointRecord::UNUSED
+    };
     let ring = narrow::index(ring);
     frame.write32(ring + HEAD, 0);
     frame.write32(ring + TAIL, 0);
     frame.write(ring + RECEIVE_SLOT, 0);
-    Ok(call.answer([index as u64, 0, 0]))
+    Ok(call.answer([index.get().into(), 0, 0]))
 }
 
 fn make_notify<M: Machine>(
@@ -214,7 +206,7 @@ fn make_notify<M: Machine>(
         return Err(SysError::SlotInUse);
     }
     let entry = core.objects.dcb(dcb);
-    if entry.frame == 0 {
+    if entry.place.is_none() {
         return Err(SysError::NotRunnable);
     }
     let mut word = entry.doorbell;
@@ -266,8 +258,8 @@ fn bind_death<M: Machine>(
     }
     core.slots.slot_mut(target).watch();
     if is_promised {
-        let promise = endpoint::endpoint_data(to.dispatcher(), to.index().into());
-        core.objects.dcb_mut(dcb).promise = promise;
+        let entry = core.objects.dcb_mut(dcb);
+        (entry.promise, entry.promise_index) = (Some(to.dcb), to.index);
     }
     Ok(DONE)
 }
@@ -318,5 +310,5 @@ fn fault_register<M: Machine>(
         _ => return Err(SysError::OutOfRange),
     };
     let entry = core.objects.dcb(dcb);
-    Ok(call.answer([entry.fault.get(index).copied().unwrap_or(0), 0, 0]))
+    Ok(call.answer([entry.fault[index], 0, 0]))
 }

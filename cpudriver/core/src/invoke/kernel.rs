@@ -95,21 +95,14 @@ pub(crate) fn invoke<M: Machine>(
 
 fn read_counter<M: Machine>(core: &Core<M>, call: &Call<M>) -> Result<Outcome, SysError> {
     let counter = KernelCounter::try_from(call.argument(1)).map_err(|_| SysError::OutOfRange)?;
-    let value = core
-        .kcb
-        .counters
-        .get(counter as usize)
-        .copied()
-        .unwrap_or(0);
+    let value = core.kcb.counters[counter as usize];
     Ok(call.answer([value, 0, 0]))
 }
 
 fn read_log<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, SysError> {
-    let limit = usize::try_from(call.argument(2))
-        .unwrap_or(usize::MAX)
-        .min(index(PAGE_SIZE));
+    let limit = index(call.argument(2).min(PAGE_SIZE));
     let (from, bytes) = core.log.read(call.argument(3));
-    let bytes = bytes.get(..limit).unwrap_or(bytes);
+    let bytes = &bytes[..limit.min(bytes.len())];
     core.machine.write_user(VirtAddr(call.argument(1)), bytes)?;
     Ok(call.answer([bytes.len() as u64, from, core.log.end()]))
 }

@@ -15,7 +15,7 @@ use super::call::{Call, DONE, Outcome};
 use super::cnode;
 use crate::address_space::live_asid;
 use crate::cspace::lookup_word;
-use crate::machine::{Above, Machine, Objects};
+use crate::machine::{Above, Machine, Objects, TableRef};
 use crate::mapping::{DONE_SHIFT, PREPARING, TABLE, level_of};
 use crate::narrow::{index, low16, low32};
 use crate::state::Core;
@@ -30,7 +30,7 @@ const DESCRIBABLE: u64 = 1 << 48;
 /// What [`map`] has decoded. Each argument is read once: they lie in the dispatcher
 /// frame, which another core may write between a check and what relies on it.
 struct Request {
-    table: PhysAddr,
+    table: TableRef,
     level: TableLevel,
     first: u64,
     count: u64,
@@ -93,14 +93,10 @@ fn permissions(flags: MapFlags, kind: ObjectType) -> Result<Permissions, SysErro
 #[inline(always)]
 pub(crate) fn map<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, SysError> {
     let slot = core.slots.slot(call.slot);
-    let level = slot
-        .kind()
-        .vnode_level()
-        .and_then(TableLevel::new)
-        .ok_or(SysError::WrongType)?;
+    let (table, level) = TableRef::of(slot).ok_or(SysError::WrongType)?;
     let word = call.argument(2);
     let mut request = Request {
-        table: slot.address(),
+        table,
         level,
         first: word & 0xffff,
         count: word >> 16 & 0xffff,
@@ -270,7 +266,7 @@ fn is_preparing<M: Machine>(
     let data = MappingData::of(mapping);
     let first = core.objects.vnode(request.table).entries;
     let first = first.get(index(request.first)).copied();
-    Ok(data.table == request.table
+    Ok(TableRef::holding(mapping) == Some(request.table)
         && u64::from(data.first_entry) == request.first
         && u64::from(data.entries) == request.count
         && data.kernel & PREPARING != 0
@@ -365,7 +361,8 @@ fn map_table<M: Machine>(
     let child = core.slots.slot(source);
     child.require(const { SOURCE.when(Condition::Table) })?;
     // What it says of itself counts only once it is live.
-    let child = capelin_cap::usable(&core.slots, &core.database.mdb, source)?.address();
+    let child = capelin_cap::usable(&core.slots, &core.database.mdb, source)?;
+    let (child, _) = TableRef::of(child).ok_or(SysError::WrongType)?;
     if request.range == Range::Taken {
         return Err(SysError::EntryInUse);
     }
@@ -379,7 +376,7 @@ fn map_table<M: Machine>(
     if below.child_tables != 0 {
         return Err(SysError::HasRelations);
     }
-    let descriptor = Descriptor::table(child).map_err(|_| SysError::Unaligned)?;
+    let descriptor = Descriptor::table(child.address()).map_err(|_| SysError::Unaligned)?;
     insert(core, call, request, source, request.level as u32 | TABLE)?;
     let table = core.objects.vnode_mut(request.table);
     table.child_tables += 1;
@@ -404,7 +401,7 @@ fn insert<M: Machine>(
 ) -> Result<(), SysError> {
     let target = lookup_word(core, call.caller, request.mapping)?;
     let data = MappingData {
-        table: request.table,
+        table: request.table.address(),
         first_entry: low16(request.first),
         entries: low16(request.count),
         kernel,
@@ -439,6 +436,7 @@ pub(crate) fn make_executable<M: Machine>(
 #[inline(never)]
 pub(crate) fn protect<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, SysError> {
     let slot = core.slots.slot(call.slot);
+    let table = TableRef::holding(slot).ok_or(SysError::WrongType)?;
     let data = MappingData::of(slot);
     if data.kernel & TABLE != 0 {
         return Err(SysError::WrongType);
@@ -451,7 +449,7 @@ pub(crate) fn protect<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<
         flags,
     )?;
     let (first, count) = (usize::from(data.first_entry), u64::from(data.entries));
-    let old = core.objects.vnode(data.table).entries[first & 511];
+    let old = core.objects.vnode(table).entries[first & 511];
     let capelin_vspace::Entry::Leaf(base, old) = Descriptor(old).decode(level) else {
         // The mapping isn't ready yet.
         return Err(SysError::Locked);
@@ -480,28 +478,29 @@ pub(crate) fn protect<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<
     if old.is_executable() && !permissions.is_executable() {
         // Break before make: else Cortex-A715 may report the next fault there wrongly
         // (erratum 2645198). It is rare, so it is done on all cores.
-        change(core, data, |entry| Descriptor(entry.0 & !VALID));
+        change(core, table, data, |entry| Descriptor(entry.0 & !VALID));
     }
-    change(core, data, |entry| {
+    change(core, table, data, |entry| {
         Descriptor(entry.0 | VALID).with_permissions(permissions)
     });
     Ok(DONE)
 }
 
-/// Makes other entries of those of a mapping, and forgets the old ones.
+/// Makes other entries of those of a mapping in `table`, and forgets the old ones.
 fn change<M: Machine>(
     core: &mut Core<M>,
+    table: TableRef,
     data: MappingData,
     new: impl Fn(Descriptor) -> Descriptor,
 ) {
     let (first, level) = (usize::from(data.first_entry), level_of(data));
     for index in first..first + usize::from(data.entries) {
-        let entry = core.objects.vnode(data.table).entries[index & 511];
+        let entry = core.objects.vnode(table).entries[index & 511];
         let changed = new(Descriptor(entry));
-        core.objects.write_entry(data.table, index, changed.0);
+        core.objects.write_entry(table, index, changed.0);
     }
-    let start = core.objects.vnode(data.table).first_address;
-    if let Some(asid) = live_asid(&core.objects, &core.kcb, data.table) {
+    let start = core.objects.vnode(table).first_address;
+    if let Some(asid) = live_asid(&core.objects, &core.kcb, table) {
         let address = VirtAddr(start + first as u64 * level.entry_span());
         let count = u64::from(data.entries);
         core.machine

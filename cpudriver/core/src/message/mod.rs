@@ -67,11 +67,9 @@ pub(crate) fn send<M: Machine>(
         return Err(SysError::NotRunnable);
     }
     let entry = core.objects.dcb(to.dcb);
-    let record = entry.endpoints.get(to.index).copied().unwrap_or_default();
-    if record.ring == 0 {
-        return Err(SysError::NotRunnable);
-    }
-    let frame = core.objects.frame(entry.frame);
+    let record = *entry.endpoint(to.index);
+    let frame = entry.frame().filter(|_| record.ring != 0);
+    let frame = core.objects.frame(frame.ok_or(SysError::NotRunnable)?);
     let in_ring = used(frame, &record);
     let direct = in_ring == 0 && entry.wait.is_direct();
     let room = u32::from(record.capacity).saturating_sub(in_ring);
@@ -81,8 +79,8 @@ pub(crate) fn send<M: Machine>(
     if let Some(source) = message.capability {
         transfer(core, sender, source, to.dcb, frame, &record, message.flags)?;
     }
-    let index = u16::try_from(to.index).unwrap_or(0);
-    let header = MessageHeader::new(message.length, message.capability.is_some(), index);
+    let is_given = message.capability.is_some();
+    let header = MessageHeader::new(message.length, is_given, to.index.get());
     if direct && let Some(area) = delivery::end_wait(core, to.dcb, DIRECT_MESSAGE) {
         area.set(1, to.badge);
         for (word, &value) in message.words.iter().enumerate() {

@@ -9,7 +9,6 @@
 //! else wants to run. It then does what the long way would. In any
 //! other case, errors included, it changes nothing, and the long way follows.
 
-use capelin_abi::dispatcher::offset;
 use capelin_abi::lmp::{MESSAGE_WORDS, MessageHeader};
 use capelin_abi::rights::{Need, Operation};
 use capelin_abi::syscall::{DIRECT_MESSAGE, KernelCounter};
@@ -20,8 +19,9 @@ use crate::dcb::{DcbRef, Wait};
 use crate::doorbell;
 use crate::endpoint::{self, Destination};
 use crate::exit::{Next, save_thread_pointer};
-use crate::machine::{Machine, Objects, SaveContext};
-use crate::narrow::{index, low16};
+use crate::machine::{Area, Machine, Objects, SaveContext};
+use crate::names::Place;
+use crate::narrow::index;
 use crate::scheduler::NEVER;
 use crate::state::Core;
 
@@ -33,9 +33,8 @@ struct Short {
     to: Destination,
     /// Words of the message that count.
     length: usize,
-    /// The receiver's frame, its root table and its ASID.
-    frame: u64,
-    root: u64,
+    /// Where the receiver runs, and its ASID.
+    place: Place,
     asid: u16,
 }
 
@@ -51,25 +50,24 @@ pub(crate) fn try_call<M: Machine>(
     let short = decode(core, caller, area)?;
     save_thread_pointer(core, area);
     let to = short.to;
-    let target = core
-        .objects
-        .context(short.frame + offset::DISABLED_AREA as u64);
+    let area_of_receiver = short.place.frame.area(Area::Disabled);
+    let target = core.objects.context(area_of_receiver);
     let kcb = &mut *core.kcb;
     let ran = now.wrapping_sub(kcb.scheduler.run_since);
     kcb.scheduler.take_over(to.dcb, now);
     kcb.count(KernelCounter::Switches);
-    kcb.current_frame = short.frame;
-    kcb.current_area = target.address();
+    kcb.current_frame = Some(short.place.frame);
+    kcb.current_area = Some(area_of_receiver);
     let from = core.objects.dcb_mut(caller);
     from.run_ticks = from.run_ticks.wrapping_add(ran);
     from.wait = Wait::Short;
     core.objects.dcb_mut(to.dcb).wait = Wait::Not;
-    address_space::load_address_space(core, short.root, short.asid);
+    address_space::load_address_space(core, short.place.root, short.asid);
 
     target.set_pair::<0>([DIRECT_MESSAGE, to.badge]);
     copy_words(area, target, short.length);
-    let index = low16(to.index as u64);
-    target.set(10, MessageHeader::new(short.length, false, index).0);
+    let header = MessageHeader::new(short.length, false, to.index.get());
+    target.set(10, header.0);
     Some(Next::Switch)
 }
 
@@ -105,14 +103,13 @@ fn decode<M: Machine>(core: &Core<M>, caller: DcbRef, area: M::Context) -> Optio
     if kcb.fp_owner.is_some() && (core.fp_access || kcb.fp_owner == Some(to.dcb)) {
         return None;
     }
-    let record = receiver.endpoints.get(to.index)?;
-    let is_free =
-        record.ring != 0 && endpoint::used(core.objects.frame(receiver.frame), record) == 0;
+    let place = receiver.place?;
+    let record = receiver.endpoint(to.index);
+    let is_free = record.ring != 0 && endpoint::used(core.objects.frame(place.frame), record) == 0;
     is_free.then_some(Short {
         to,
         length,
-        frame: receiver.frame,
-        root: receiver.root,
+        place,
         asid: receiver.asid,
     })
 }

@@ -2,9 +2,8 @@
 
 use capelin_abi::syscall::{Invocation, MapFlags};
 use capelin_abi::{ObjectType, PAGE_SIZE};
-use capelin_kernel::machine::{Above, Objects};
 
-use crate::host::Asked;
+use crate::host::{Asked, forged_link};
 use crate::memory::{FRAME, TABLES, map, tables_below};
 use crate::world::{World, cap, slot};
 
@@ -77,7 +76,7 @@ fn nothing_is_read_of_a_root_that_is_gone() {
     tables_below(&mut world, root);
     map(&mut world, FRAME, 0, 1, MapFlags::READ).expect("mapped");
     let address = world.address_of(root);
-    let asid = u16::try_from(world.core.objects.vnode(address).asid).expect("an ASID");
+    let asid = u16::try_from(world.core.objects.table_at(address).asid).expect("an ASID");
     assert_ne!(asid, 0, "it has run");
     world.core.machine.asked();
     let delete = |world: &mut World, slot: u8| {
@@ -93,16 +92,16 @@ fn nothing_is_read_of_a_root_that_is_gone() {
     // Its memory is a frame, whose owner writes there what a root with an ASID has.
     let own = world.address_of(slot::VSPACE);
     let [asid, generation] = {
-        let own = world.core.objects.vnode(own);
+        let own = world.core.objects.table_at(own);
         [own.asid, own.asid_generation]
     };
     let offset = address.0 - world.address_of(slot::HOME).0;
     world
         .retype(root, ObjectType::Frame, offset, 0x2000, 1)
         .expect("free again");
-    let forged = world.core.objects.vnode_mut(address);
+    let forged = world.core.objects.table_at_mut(address);
     (forged.asid, forged.asid_generation) = (asid, generation);
-    forged.above = Above::table(address);
+    forged.above = forged_link(address.0);
     world.core.machine.asked();
     let readable = u64::from(MapFlags::READ.bits());
     let protected = world.invoke(160, Invocation::Protect, &[readable]);

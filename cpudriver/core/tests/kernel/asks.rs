@@ -6,7 +6,7 @@ use capelin_abi::lmp::{HEAD, MAX_CAPACITY, RECEIVE_SLOT, TAIL, ring_bytes};
 use capelin_abi::syscall::{DispatcherState, Invocation};
 use capelin_abi::{ObjectType, PAGE_SIZE, SysError};
 use capelin_cap::SlotStore;
-use capelin_kernel::machine::{FrameWords, Objects};
+use capelin_kernel::machine::FrameWords;
 
 use crate::host::{HOME, HOME_BYTES, LINEAR, RAM};
 use crate::world::{Left, NEVER, RING, World, cap, slot};
@@ -146,7 +146,7 @@ fn rings_have_their_bounds_and_begin_empty() {
         let refused = make(&mut world, RING as u64 + 1024, capacity);
         assert_eq!(refused, Err(SysError::InvalidArgument), "{capacity}");
     }
-    let frame = world.core.objects.frame(other.frame);
+    let frame = world.core.objects.frame_at(other.frame);
     // What lies there is the domain's, and old.
     let end = FRAME_BYTES - ring_bytes(2) as u64;
     let last = end - end % 64;

@@ -47,7 +47,7 @@ fn dead_dispatchers_are_buried_in_steps() {
     let mut world = World::new();
     let all = many(&mut world);
     for one in &all {
-        let frame = world.core.objects.frame(one.frame);
+        let frame = world.core.objects.frame_at(one.frame);
         frame.write(offset::UPCALL_RUN, 0);
     }
     let ended = |world: &World| {

@@ -1,11 +1,10 @@
 //! The look that every test takes after each entry ([`check`]) tells a broken state from a
 //! sound one: otherwise all that rests on it tests nothing.
 
-use capelin_abi::dispatcher::FRAME_BYTES;
 use capelin_abi::syscall::{DispatcherState, Invocation};
 use capelin_kernel::check::{Violation, check};
 use capelin_kernel::dcb::Wait;
-use capelin_kernel::machine::Objects;
+use capelin_kernel::machine::{Area, FrameRef, Objects};
 use capelin_kernel::scheduler::Node;
 
 use crate::world::{Dispatcher, SLICE, World, cap, slot};
@@ -70,24 +69,31 @@ fn whom_the_queues_hold_is_looked_at() {
     }
 }
 
+fn frame_of(world: &World, one: Dispatcher) -> Option<FrameRef> {
+    world.core.objects.dcb(one.dcb).frame()
+}
+
 #[test]
 fn who_runs_is_looked_at() {
     let states: [fn(&mut World, Dispatcher); 3] = [
         |world, one| world.core.objects.dcb_mut(one.dcb).state = DispatcherState::Stopped,
         |world, one| world.core.objects.dcb_mut(one.dcb).wait = Wait::Enabled,
-        |world, one| world.core.objects.dcb_mut(one.dcb).frame = 0,
+        |world, one| world.core.objects.dcb_mut(one.dcb).place = None,
     ];
     for spoil in states {
         let (found, [init, ..]) = found(|world, [init, ..]| spoil(world, init));
         assert_eq!(found, Err(Violation::Current(init.dcb)));
     }
     let vectors: [fn(&mut World, Dispatcher); 3] = [
-        |world, _| world.core.kcb.current_frame += 8,
-        |world, one| world.core.kcb.current_area = one.frame + FRAME_BYTES,
-        |world, one| world.core.kcb.current_area = one.frame - 8,
+        |world, other| world.core.kcb.current_frame = frame_of(world, other),
+        |world, _| world.core.kcb.current_area = None,
+        |world, other| {
+            let frame = frame_of(world, other).expect("it is configured");
+            world.core.kcb.current_area = Some(frame.area(Area::Enabled));
+        },
     ];
     for spoil in vectors {
-        let (found, [init, ..]) = found(|world, [init, ..]| spoil(world, init));
+        let (found, [init, ..]) = found(|world, [_, queued, _]| spoil(world, queued));
         assert_eq!(found, Err(Violation::Vectors(init.dcb)));
     }
 }

@@ -31,7 +31,7 @@ fn ring_from_afar(world: &World, of: Dispatcher, bit: u64) -> bool {
 }
 
 fn notified(world: &World, of: Dispatcher) -> u64 {
-    world.core.objects.frame(of.frame).read(offset::NOTIFIED)
+    world.core.objects.frame_at(of.frame).read(offset::NOTIFIED)
 }
 
 #[test]
@@ -247,7 +247,7 @@ fn the_end_of_a_badges_senders_is_told_even_to_a_full_ring() {
         sent += 1;
     }
     let missed = |world: &World| {
-        let frame = world.core.objects.frame(server.frame);
+        let frame = world.core.objects.frame_at(server.frame);
         frame.read32(RING + MISSED)
     };
     let before = world.delivered(server);
@@ -344,7 +344,7 @@ proptest! {
                 Event::Looks if !waits => {
                     world.run(me);
                     seen = Some(world.delivered(me));
-                    world.core.objects.frame(me.frame).write(offset::NOTIFIED, 0);
+                    world.core.objects.frame_at(me.frame).write(offset::NOTIFIED, 0);
                     while world.receive(me).is_some() {}
                 }
                 Event::Waits if !waits => {

@@ -170,7 +170,7 @@ fn an_interrupt_for_who_is_gone_is_kept_masked() {
         fire(&mut world, 40);
         assert!(!is_enabled(&world, 40));
         assert_eq!(world.delivered(other), before, "frame lost: {loses_frame}");
-        let head = world.core.objects.frame(other.frame).read32(RING + HEAD);
+        let head = world.core.objects.frame_at(other.frame).read32(RING + HEAD);
         assert_eq!(head, 0);
     }
 }
@@ -182,7 +182,7 @@ fn an_interrupt_waits_for_a_receiver_that_lies() {
     let mut world = World::new();
     let other = world.dispatcher();
     bind(&mut world, slot::IRQ, other.endpoint, 210).expect("bound");
-    let frame = world.core.objects.frame(other.frame);
+    let frame = world.core.objects.frame_at(other.frame);
     frame.write32(RING + TAIL, 1);
     let before = world.delivered(other);
     fire(&mut world, 40);
@@ -232,7 +232,11 @@ fn the_end_of_a_badges_senders_is_told_to_nobody_who_is_gone() {
         let before = world.delivered(server);
         delete(&mut world, 210);
         assert_eq!(world.delivered(server), before, "frame lost: {loses_frame}");
-        let head = world.core.objects.frame(server.frame).read32(RING + HEAD);
+        let head = world
+            .core
+            .objects
+            .frame_at(server.frame)
+            .read32(RING + HEAD);
         assert_eq!(head, 0);
     }
 }
@@ -271,7 +275,7 @@ fn the_count_of_deliveries_is_in_the_frame() {
         world
             .core
             .objects
-            .frame(other.frame)
+            .frame_at(other.frame)
             .read(offset::DELIVERED)
     };
     let before = seen(&world);

@@ -13,7 +13,7 @@ use capelin_abi::{PAGE_SIZE, PhysAddr};
 use capelin_cap::{Segments, SlotIndex};
 
 pub use machine::{Asked, Host, MITIGATIONS, SleepsForEver};
-pub use objects::{Context, Frame, Home};
+pub use objects::{Context, Frame, Home, forged_link};
 pub use slots::Slots;
 
 /// Where home memory begins.

@@ -5,7 +5,7 @@ use capelin_abi::lmp::{MAX_CAPACITY, ring_bytes};
 use capelin_abi::syscall::{DispatcherState, Invocation, KernelCounter};
 use capelin_abi::{KernelId, Mpidr, ObjectType, PAGE_SIZE, SysError};
 use capelin_cap::{SlotStore, State};
-use capelin_kernel::machine::{Machine, Objects};
+use capelin_kernel::machine::{Machine, TableRef};
 
 use crate::world::{CAPACITY, Left, RING, RUN, World, cap, slot};
 
@@ -126,9 +126,10 @@ fn a_table_is_told_where_it_is() {
             .expect("free");
         // 512 GiB, 1 GiB and 2 MiB an entry.
         address += first << (39 - 9 * number);
-        let vnode = world.core.objects.vnode(world.address_of(table));
+        let vnode = world.core.objects.table_at(world.address_of(table));
         assert_eq!(vnode.first_address, address);
-        assert_eq!(vnode.above.get(), Some(world.address_of(above)));
+        let attached_to = vnode.above.get().map(TableRef::address);
+        assert_eq!(attached_to, Some(world.address_of(above)));
         above = table;
     }
 }

@@ -5,7 +5,7 @@ use capelin_abi::lmp::MessageHeader;
 use capelin_abi::syscall::{DispatcherState, Invocation, Syscall, invoke_word};
 use capelin_abi::{ObjectType, Rights, SysError};
 use capelin_cap::{Shelter, SlotStore, check};
-use capelin_kernel::machine::{FrameWords, Objects};
+use capelin_kernel::machine::FrameWords;
 
 use crate::host::Asked;
 use crate::world::{Left, NEVER, RUN, World, cap, slot};
@@ -148,7 +148,7 @@ fn an_end_that_no_room_was_kept_for_counts_as_missed() {
             .expect("bound");
     }
     let missed = |world: &World| {
-        let frame = world.core.objects.frame(world.init.frame);
+        let frame = world.core.objects.frame_at(world.init.frame);
         frame.read32(crate::world::RING + capelin_abi::lmp::MISSED)
     };
     assert_eq!(missed(&world), 0);
@@ -196,7 +196,7 @@ fn a_fault_goes_to_its_dispatcher_and_a_second_one_ends_it() {
     let mut world = World::new();
     let other = world.dispatcher();
     world.run(other);
-    let frame = world.core.objects.frame(other.frame);
+    let frame = world.core.objects.frame_at(other.frame);
     for kind in [Upcall::PageFault, Upcall::PageFaultDisabled] {
         frame.write(kind.entry_offset(), RUN + kind.entry_offset() as u64);
     }

@@ -22,6 +22,7 @@ mod local_revokes;
 mod memory;
 mod messages;
 mod more;
+mod names;
 mod operations;
 mod owners;
 mod permissions;

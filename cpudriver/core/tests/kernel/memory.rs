@@ -3,7 +3,6 @@
 use capelin_abi::syscall::{Invocation, MapFlags};
 use capelin_abi::{ObjectType, PAGE_SIZE, SysError};
 use capelin_cap::SlotStore;
-use capelin_kernel::machine::Objects;
 
 use crate::host::{Asked, RAM};
 use crate::world::{Left, World, cap, slot};
@@ -66,7 +65,7 @@ pub fn make_executable(world: &mut World, frame: u8) {
 
 pub fn entries(world: &World) -> Vec<u64> {
     let table = world.address_of(TABLES[2]);
-    world.core.objects.vnode(table).entries[..8].to_vec()
+    world.core.objects.table_at(table).entries[..8].to_vec()
 }
 
 /// What is asked of the machine when two pages from entry 3 on are forgotten.
@@ -76,7 +75,7 @@ fn both_pages_dropped(world: &World) -> Asked {
         address: 3 * PAGE_SIZE,
         count: 2,
         span: PAGE_SIZE,
-        asid: u16::try_from(world.core.objects.vnode(root).asid).expect("an ASID"),
+        asid: u16::try_from(world.core.objects.table_at(root).asid).expect("an ASID"),
     }
 }
 

@@ -22,7 +22,7 @@ fn picture(world: &World) -> Vec<String> {
         .chain(world.children.clone())
         .map(|one| {
             let entry = world.core.objects.dcb(one.dcb);
-            let frame = world.core.objects.frame(one.frame);
+            let frame = world.core.objects.frame_at(one.frame);
             let words: Vec<_> = (offset::RUNTIME..offset::ENDPOINTS + 512)
                 .step_by(8)
                 .map(|at| frame.read(at))
@@ -150,7 +150,7 @@ proptest! {
         let source = send.capability.map(|slot| world.core.slots.slot(world.index(slot)).capability());
         world.run(world.init);
         let left = world.syscall(Syscall::Send as u64, &registers);
-        let caller = world.core.objects.context(world.caller_area);
+        let caller = world.core.objects.context(world.caller_area.expect("a call"));
         if caller.get(0) != 0 {
             prop_assert_eq!(left, Left::Caller);
             prop_assert_eq!(before, picture(&world));
@@ -277,7 +277,7 @@ fn situate(of: &Situation) -> (World, [Dispatcher; 2], [u64; 12]) {
         world.send(server.endpoint, SendFlags::empty(), &[], 0);
     }
     for (one, is_disabled) in [(client, of.disabled[0]), (server, of.disabled[1])] {
-        let frame = world.core.objects.frame(one.frame);
+        let frame = world.core.objects.frame_at(one.frame);
         world.run(one);
         frame.write(offset::DISABLED, u64::from(is_disabled));
         frame.write(offset::ENABLED + context::PC * 8, crate::world::RUN + 0x100);
@@ -322,7 +322,7 @@ fn situate(of: &Situation) -> (World, [Dispatcher; 2], [u64; 12]) {
 fn outcome(world: &World, dispatchers: [Dispatcher; 2]) -> String {
     let scheduler = &world.core.kcb.scheduler;
     let mut text = format!(
-        "{:?} {:#x} {:#x} {:?} {:?} {:#x} {:?}\n",
+        "{:?} {:?} {:?} {:?} {:?} {:?} {:?}\n",
         world.current(),
         world.core.kcb.current_area,
         world.core.kcb.current_frame,
@@ -333,7 +333,7 @@ fn outcome(world: &World, dispatchers: [Dispatcher; 2]) -> String {
     );
     for one in dispatchers {
         let entry = world.core.objects.dcb(one.dcb);
-        let frame = world.core.objects.frame(one.frame);
+        let frame = world.core.objects.frame_at(one.frame);
         // x11–x17 are nobody's after a call.
         let areas = [offset::ENABLED, offset::DISABLED_AREA].map(|area| {
             // x0 of who waits will be the result of that.
@@ -438,11 +438,11 @@ fn flags_and_a_reference_that_are_the_same_are_both_wrong() {
         world
             .core
             .objects
-            .frame(one.frame)
+            .frame_at(one.frame)
             .write(offset::DISABLED, 1);
     }
     world.run(server);
-    let frame = world.core.objects.frame(server.frame);
+    let frame = world.core.objects.frame_at(server.frame);
     frame.write(offset::DISABLED, 1);
     world.wait(true, NEVER);
     assert_eq!(waiting(&world, server.dcb), Wait::Short);
@@ -468,10 +468,10 @@ fn a_call_enters_nobody_under_an_old_asid() {
         world
             .core
             .objects
-            .frame(world.init.frame)
+            .frame_at(world.init.frame)
             .write(offset::DISABLED, 1);
         world.run(server);
-        let frame = world.core.objects.frame(server.frame);
+        let frame = world.core.objects.frame_at(server.frame);
         frame.write(offset::DISABLED, 1);
         world.wait(true, NEVER);
         if is_old {
@@ -480,7 +480,10 @@ fn a_call_enters_nobody_under_an_old_asid() {
         world.call(server.endpoint, &[1]);
         assert_eq!(world.current(), Some(server.dcb));
         let entry = world.core.objects.dcb(server.dcb);
-        let root = world.core.objects.vnode(capelin_abi::PhysAddr(entry.root));
+        let root = world
+            .core
+            .objects
+            .vnode(entry.place.expect("a place").root.table());
         let generation = world.core.kcb.asid_generation;
         assert_eq!(
             [entry.asid_generation, root.asid_generation],
@@ -497,11 +500,11 @@ fn an_enabled_caller_waits_enabled() {
         let mut world = World::new();
         let server = world.dispatcher();
         world.run(server);
-        let frame = world.core.objects.frame(server.frame);
+        let frame = world.core.objects.frame_at(server.frame);
         frame.write(offset::DISABLED, 1);
         world.wait(true, NEVER);
         assert_eq!(waiting(&world, server.dcb), Wait::Short);
-        let frame = world.core.objects.frame(world.init.frame);
+        let frame = world.core.objects.frame_at(world.init.frame);
         frame.write(offset::DISABLED, u64::from(is_disabled));
         world.call(server.endpoint, &[1]);
         assert_eq!(world.current(), Some(server.dcb));

@@ -65,7 +65,7 @@ fn a_fault_while_disabled_is_kept_in_the_trap_area() {
     let mut world = World::new();
     let other = world.dispatcher();
     world.run(other);
-    let frame = world.core.objects.frame(other.frame);
+    let frame = world.core.objects.frame_at(other.frame);
     let kind = Upcall::PageFaultDisabled;
     frame.write(kind.entry_offset(), RUN + 0x90);
     frame.write(offset::DISABLED, 1);

@@ -3,7 +3,6 @@
 use capelin_abi::syscall::{Invocation, MapFlags};
 use capelin_abi::{ObjectType, PAGE_SIZE, PhysAddr, Rights, SysError};
 use capelin_cap::{Capability, SlotStore};
-use capelin_kernel::machine::Objects;
 
 use crate::host::{Asked, RAM};
 use crate::memory::{FRAME, TABLES, tables};
@@ -65,7 +64,7 @@ fn frame(world: &mut World, to: u8, offset: u64, pages: u64) {
 
 fn first_entry(world: &World) -> u64 {
     let table = world.address_of(TABLES[2]);
-    world.core.objects.vnode(table).entries[0]
+    world.core.objects.table_at(table).entries[0]
 }
 
 /// AP[2] and AP[1], UXN and the attributes' index of a leaf (Arm ARM D8.3.2).
@@ -278,7 +277,7 @@ fn tables_are_attached_where_they_belong() {
         assert_eq!(attached, expected, "{child} in {table} {entries:?}");
     }
     // It translates what lies from there on.
-    let child = world.core.objects.vnode(world.address_of(180));
+    let child = world.core.objects.table_at(world.address_of(180));
     assert_eq!(child.first_address, 7 << 21);
 }
 
@@ -298,7 +297,7 @@ fn protecting_changes_one_mapping() {
         .expect("mapped");
     map_in(&mut world, TABLES[2], FRAME, [0, 3], 0, R | W).expect("mapped");
     protect(&mut world, R).expect("less");
-    let table = world.core.objects.vnode(world.address_of(TABLES[2]));
+    let table = world.core.objects.table_at(world.address_of(TABLES[2]));
     for (entry, &descriptor) in table.entries.iter().enumerate().take(8) {
         let is_mapped = [0, 1, 2, 5].contains(&entry);
         assert_eq!(descriptor != 0, is_mapped, "{entry}");
@@ -368,7 +367,7 @@ fn another_mapping_does_not_go_on_with_one_being_prepared() {
     };
     assert_eq!(begin(&mut world, 142, [0, 60], 0).0, Left::Restart);
     let entries = |world: &World| {
-        let table = world.core.objects.vnode(world.address_of(TABLES[2]));
+        let table = world.core.objects.table_at(world.address_of(TABLES[2]));
         table.entries.to_vec()
     };
     let before = entries(&world);

@@ -6,8 +6,9 @@ use capelin_abi::capability::{DISPATCHER_BYTES, VNODE_BYTES};
 use capelin_abi::syscall::{Invocation, Syscall};
 use capelin_abi::{ObjectType, PhysAddr, SysError};
 use capelin_cap::{SlotStore, State};
-use capelin_kernel::machine::{Above, Objects};
+use capelin_kernel::machine::Objects;
 
+use crate::host::forged_link;
 use crate::world::{Left, World, cap, slot};
 
 /// Slots of two objects, of which the second isn't zeroed.
@@ -52,12 +53,13 @@ fn nobody_yields_to_a_dispatcher_in_progress() {
     let node = world.core.objects.dcb(queued.dcb).node;
     assert!(node.is_queued());
     let kind = ObjectType::Dispatcher;
+    let init = world.core.objects.dcb(world.init.dcb);
+    let place = init.place;
     interrupted(&mut world, kind, DISPATCHER_BYTES, |world, at| {
         let forged = world.core.objects.dcb_at(at).expect("home memory");
         let block = world.core.objects.dcb_mut(forged);
         block.node = node;
-        block.frame = world.init.frame;
-        block.root = 0xbad_0000;
+        block.place = place;
     });
     let left = world.syscall(Syscall::Yield as u64, &[cap(SECOND).to_word()]);
     assert_eq!(left, Left::Caller);
@@ -70,8 +72,8 @@ fn nothing_is_read_of_a_table_in_progress() {
     let mut world = World::new();
     let kind = ObjectType::VNodeL1;
     interrupted(&mut world, kind, VNODE_BYTES, |world, at| {
-        let table = world.core.objects.vnode_mut(at);
-        table.above = Above::table(PhysAddr(0xbad_0000));
+        let table = world.core.objects.table_at_mut(at);
+        table.above = forged_link(0xbad_0000);
         table.child_tables = 1;
     });
     let arguments = [cap(SECOND).to_word(), 1 << 16, 0, cap(210).to_word()];

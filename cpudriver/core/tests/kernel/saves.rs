@@ -16,7 +16,7 @@ const THREAD_POINTER: u64 = 0x7070_7070;
 const LMP: u64 = RUN + 0x40;
 
 fn words(world: &World, of: Dispatcher) -> Frame {
-    world.core.objects.frame(of.frame)
+    world.core.objects.frame_at(of.frame)
 }
 
 #[test]
@@ -27,7 +27,10 @@ fn the_thread_pointer_is_saved_with_the_rest() {
         world.wait(false, NEVER)
     }] {
         switch(&mut world);
-        let area = world.core.objects.context(world.caller_area);
+        let area = world
+            .core
+            .objects
+            .context(world.caller_area.expect("a call"));
         assert_eq!(area.get(context::TPIDR), THREAD_POINTER);
         area.set(context::TPIDR, 0);
     }
@@ -127,7 +130,7 @@ fn a_dispatcher_resumes_from_the_area_that_it_names() {
             Left::Switch
         );
         let at = world.init.frame + area as u64;
-        assert_eq!(world.core.kcb.current_area, at);
+        assert_eq!(world.current_area().area().linear(), at);
         let frame = words(&world, world.init);
         assert_eq!(frame.read(offset::DISABLED), which);
     }
@@ -342,7 +345,7 @@ fn a_fault_that_ends_somebody_is_told_with_its_registers() {
     let other = world.dispatcher();
     world.run(other);
     for register in 0..31 {
-        let area = world.core.objects.context(world.core.kcb.current_area);
+        let area = world.current_area();
         area.set(register, 0x1000 + register as u64);
     }
     // The area that the entry fills.

@@ -204,7 +204,7 @@ fn who_hears_of_an_interrupt_by_its_acknowledgement_has_a_turn() {
     world
         .invoke(slot::IRQ, Invocation::BindIrq, &bind)
         .expect("bound");
-    let frame = world.core.objects.frame(other.frame);
+    let frame = world.core.objects.frame_at(other.frame);
     frame.write32(RING + TAIL, 1000);
     world.core.machine.pending.push_back(40);
     world.interrupt();
@@ -267,11 +267,11 @@ fn a_call_ends_the_receivers_deadline_and_keeps_the_callers() {
         let mut world = World::new();
         let server = world.dispatcher();
         for one in [world.init, server] {
-            let frame = world.core.objects.frame(one.frame);
+            let frame = world.core.objects.frame_at(one.frame);
             frame.write(offset::DISABLED, is_disabled);
         }
         world.run(server);
-        let frame = world.core.objects.frame(server.frame);
+        let frame = world.core.objects.frame_at(server.frame);
         frame.write(offset::DISABLED, is_disabled);
         let start = world.core.machine.now;
         world.wait(true, start + 20 * SLICE);

@@ -142,7 +142,7 @@ fn losing_its_frame_stops_a_dispatcher_far_away() {
         world.core.objects.dcb(other.dcb).state,
         DispatcherState::Stopped
     );
-    assert_eq!(world.core.objects.dcb(other.dcb).frame, 0);
+    assert_eq!(world.core.objects.dcb(other.dcb).place, None);
     world.give_way();
     assert_eq!(world.current(), Some(world.init.dcb));
     let block = [cap(other.slot).to_word()];
@@ -190,14 +190,14 @@ fn tables_far_away_know_the_slots_of_their_mappings() {
         .expect("mapped");
     let table = world.address_of(above);
     assert!(table.0 >= FAR_HOME && table.0 < FAR_HOME + HOME_BYTES);
-    let held = &world.core.objects.vnode(table).mappings;
+    let held = &world.core.objects.table_at(table).mappings;
     assert_eq!(held[3], index(&world, inner(9)));
     // The frame's deletion finds the mapping by its place in the database, the table's
     // by what the table knows.
     world
         .invoke(slot::L1CNODE, Invocation::Delete, &[cap(140).to_word()])
         .expect("a frame");
-    assert_eq!(world.core.objects.vnode(table).entries[3], 0);
+    assert_eq!(world.core.objects.table_at(table).entries[3], 0);
     assert!(world.core.slots.slot(index(&world, inner(9))).is_empty());
     world
         .invoke(slot::L1CNODE, Invocation::Delete, &[cap(130).to_word()])

@@ -16,9 +16,9 @@ use capelin_cap::{Slot, SlotIndex, SlotStore, State};
 use capelin_kernel::dcb::DcbRef;
 use capelin_kernel::dispatch;
 use capelin_kernel::doorbell::SGI;
-use capelin_kernel::machine::{Above, FrameWords, Machine, Objects};
+use capelin_kernel::machine::{FrameWords, Machine, Objects};
 
-use crate::host::TIMER;
+use crate::host::{TIMER, forged_link};
 use crate::world::{Left, RING, RUN, World, cap, slot};
 use outside::Tlb;
 
@@ -265,7 +265,7 @@ impl Storm {
             .world
             .core
             .objects
-            .frame(self.world.core.kcb.current_frame);
+            .frame(self.world.core.kcb.current_frame.expect("somebody runs"));
         match self.dice.below(6) {
             0 => {
                 let tail = u32::try_from(self.dice.below(1 << 32)).expect("32 bits");
@@ -323,17 +323,19 @@ impl Storm {
         let node = nodes.find(capelin_kernel::scheduler::Node::is_queued);
         let forged = self.block(page);
         let objects = &mut self.world.core.objects;
+        let init = objects.dcb(self.world.init.dcb);
+        let of_init = init.place;
         objects.zero_page(PhysAddr(page));
-        let table = objects.vnode_mut(PhysAddr(page));
-        table.above = Above::table(PhysAddr(0xbad_0000));
+        let table = objects.table_at_mut(PhysAddr(page));
+        table.above = forged_link(0xbad_0000);
         (table.child_tables, table.held) = (3, 2);
         (table.asid, table.asid_generation) = (1, 1);
         table.entries[3] = 0x4000_0003;
         let block = objects.dcb_mut(forged);
-        (block.frame, block.root) = (0xffff_0000_0bad_0000, 0xbad_0000);
+        block.place = of_init;
         block.state = DispatcherState::Runnable;
         block.l1 = SlotIndex::from_bits(64);
-        (block.doorbell, block.promise) = (9, 1 << 32);
+        (block.doorbell, block.promise) = (9, DcbRef::from_number(64));
         block.node = node.unwrap_or(block.node);
         for record in &mut block.endpoints {
             (record.ring, record.capacity) = (0x1000, 7);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use capelin_abi::syscall::{Invocation, KernelCounter, MapFlags};
 use capelin_abi::{ObjectType, PAGE_SIZE};
 use capelin_cap::{MappingData, SlotStore, State};
-use capelin_kernel::machine::{Above, Objects};
+use capelin_kernel::machine::TableRef;
 use capelin_kernel::state::Core;
 
 use crate::host::{Asked, Host};
@@ -30,7 +30,7 @@ pub fn assert_sound(core: &Core<Host>) {
         }
         if slot.kind() == ObjectType::Mapping {
             let data = MappingData::of(slot);
-            let table = core.objects.vnode(data.table);
+            let table = core.objects.table_at(data.table);
             let first = usize::from(data.first_entry);
             let noted = &table.mappings[first..first + usize::from(data.entries)];
             assert!(noted.iter().all(|&noted| noted == index), "{data:?}");
@@ -42,7 +42,7 @@ pub fn assert_sound(core: &Core<Host>) {
 
 fn assert_table_is_sound(core: &Core<Host>, address: u64) {
     let at = capelin_abi::PhysAddr(address);
-    let table = core.objects.vnode(at);
+    let table = core.objects.table_at(at);
     let (mut held, mut child_tables) = (0, 0);
     for (number, &mapping) in table.mappings.iter().enumerate() {
         let entry = table.entries[number];
@@ -58,8 +58,8 @@ fn assert_table_is_sound(core: &Core<Host>, address: u64) {
         assert!(data.table == at && entries.contains(&number), "{data:?}");
         if data.kernel & MAPS_TABLE != 0 {
             child_tables += 1;
-            let child = core.objects.vnode(mapping.address());
-            assert_eq!(child.above, Above::table(at));
+            let child = core.objects.table_at(mapping.address());
+            assert_eq!(child.above.get().map(TableRef::address), Some(at));
             assert!(child.first_address >= table.first_address);
         }
     }
@@ -105,7 +105,7 @@ fn a_table_takes_what_is_mapped_in_it_with_it() {
     let asked = world.core.machine.asked();
     let is_dropped = |what: &Asked| matches!(what, Asked::InvalidateAsid(_));
     assert!(asked.iter().any(is_dropped), "{asked:?}");
-    let above = world.core.objects.vnode(world.address_of(TABLES[1]));
+    let above = world.core.objects.table_at(world.address_of(TABLES[1]));
     assert_eq!((above.held, above.child_tables), (0, 0));
     // What was below isn't attached to anything any more.
     assert!(!is_there(&world, TABLES[2] + 20));
@@ -279,7 +279,7 @@ fn unmapping_a_block_invalidates_all_of_it() {
             .expect("mapped");
         world.core.machine.asked();
         world.invoke(170, Invocation::Unmap, &[]).expect("unmapped");
-        let asid = world.core.objects.vnode(root).asid;
+        let asid = world.core.objects.table_at(root).asid;
         let dropped = Asked::InvalidateLeaves {
             address: first * span,
             count,
@@ -300,7 +300,7 @@ fn unmapping_invalidates_under_the_address_spaces_own_asid() {
         map(&mut world, FRAME, 3, 1, 160);
         let root = world.address_of(slot::VSPACE);
         let current = world.core.kcb.asid_generation;
-        let table = world.core.objects.vnode_mut(root);
+        let table = world.core.objects.table_at_mut(root);
         table.asid = asid;
         table.asid_generation = if generation { current } else { current - 1 };
         world.core.machine.asked();

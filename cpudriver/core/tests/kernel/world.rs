@@ -17,9 +17,13 @@ use capelin_kernel::check::check;
 use capelin_kernel::dcb::{DcbRef, held};
 use capelin_kernel::kcb::Kcb;
 use capelin_kernel::log::{LOG_BYTES, Log};
-use capelin_kernel::machine::{Above, FrameWords, Machine, Objects, SaveContext};
+use capelin_kernel::machine::{
+    Above, Area, AreaRef, FrameRef, FrameWords, Machine, Objects, RootRef, SaveContext, TableRef,
+};
 use capelin_kernel::state::Core;
 use capelin_kernel::{dispatch, exit, fault, preempt, syscall};
+
+use capelin_kernel::names::Place;
 
 use crate::host::{
     Context, FAR_HOME, HOME, HOME_BYTES, Host, RAM, RAM_BYTES, SleepsForEver, TIMER,
@@ -96,7 +100,7 @@ pub struct World {
     /// Those that [`World::stopped`] made.
     pub children: Vec<Dispatcher>,
     /// The save area that the last system call filled.
-    pub caller_area: u64,
+    pub caller_area: Option<AreaRef>,
 }
 
 impl World {
@@ -122,7 +126,7 @@ impl World {
             node: 0,
             sgi_target: capelin_aarch64::gic::SgiTarget::default(),
             timer_intid: TIMER,
-            active_root: 0,
+            active_root: None,
             asid_max: 0xff,
             fp_access: false,
             has_crc32: true,
@@ -140,7 +144,8 @@ impl World {
         let l1 = take(&mut core, CNODE_BYTES);
         let l2 = take(&mut core, CNODE_BYTES);
         let root = take(&mut core, VNODE_BYTES);
-        core.objects.vnode_mut(root).above = Above::table(root);
+        let own = TableRef::at_boot(root, &core.objects).expect("home memory");
+        core.objects.vnode_mut(own).above = Above::table(own);
         let block = take(&mut core, DISPATCHER_BYTES);
         let frame = take(&mut core, FRAME_BYTES);
         let rest = PhysAddr(next);
@@ -191,15 +196,16 @@ impl World {
             core.caps().copy(at(l2, from), target, all).expect("room");
             core.slots.slot_mut(target).watch();
         }
-        let linear = core.objects.linear(frame);
+        let own = |which| core.slots.slot(dcb.held(which));
+        let frame = FrameRef::of(own(held::FRAME), &core.objects).expect("a frame");
+        let root = RootRef::of(own(held::VSPACE)).expect("a root");
         let entry = core.objects.dcb_mut(dcb);
-        entry.frame = linear;
+        entry.place = Some(Place { frame, root });
         entry.frame_user = FRAME_USER;
-        entry.root = root.0;
         entry.l1 = at(l1, 0);
         entry.resume = capelin_kernel::dcb::Resume::Run;
         entry.state = DispatcherState::Stopped;
-        let words = core.objects.frame(linear);
+        let words = core.objects.frame(frame);
         words.write(offset::UPCALL_RUN, RUN);
         core.objects.dcb_mut(dcb).state = DispatcherState::Runnable;
         let now = core.machine.now();
@@ -207,7 +213,7 @@ impl World {
         dispatch::run_next(&mut core, now);
         let init = Dispatcher {
             dcb,
-            frame: linear,
+            frame: frame.linear(),
             slot: slot::DISPATCHER,
             endpoint: slot::ENDPOINT,
         };
@@ -215,7 +221,7 @@ impl World {
             core,
             init,
             children: Vec::new(),
-            caller_area: 0,
+            caller_area: None,
         };
         let ring = [RING as u64, CAPACITY, word(slot::ENDPOINT)];
         world
@@ -264,10 +270,11 @@ impl World {
             .expect("an endpoint");
         let address = self.address_of(block);
         let dcb = self.core.objects.dcb_at(address).expect("a control block");
-        let frame = self.core.objects.dcb(dcb).frame;
+        let frame = self.core.objects.dcb(dcb).frame();
+        let frame = frame.expect("a configured dispatcher").linear();
         self.core
             .objects
-            .frame(frame)
+            .frame_at(frame)
             .write(offset::UPCALL_RUN, RUN);
         let made = Dispatcher {
             dcb,
@@ -334,18 +341,24 @@ impl World {
 
     /// The save area that whoever runs fills at the next entry, which the vectors
     /// choose by its `DISABLED` word.
-    fn enter(&mut self) -> u64 {
+    fn enter(&mut self) -> Context {
         let kcb = &mut *self.core.kcb;
-        let words = self.core.objects.frame(kcb.current_frame);
-        let is_disabled = words.read(offset::DISABLED) != 0;
-        let part = if is_disabled {
-            offset::DISABLED_AREA
+        let frame = kcb.current_frame.expect("somebody runs");
+        let is_disabled = self.core.objects.frame(frame).read(offset::DISABLED) != 0;
+        let area = frame.area(if is_disabled {
+            Area::Disabled
         } else {
-            offset::ENABLED
-        };
-        kcb.current_area = kcb.current_frame + part as u64;
+            Area::Enabled
+        });
+        kcb.current_area = Some(area);
         kcb.current_disabled = u64::from(is_disabled);
-        kcb.current_area
+        self.core.objects.context(area)
+    }
+
+    /// The save area that the KCB names.
+    pub fn current_area(&self) -> Context {
+        let area = self.core.kcb.current_area.expect("somebody runs");
+        self.core.objects.context(area)
     }
 
     /// Leaves no entry without a look at what has to hold.
@@ -376,24 +389,28 @@ impl World {
         registers: &[u64],
         handle: impl FnOnce(&mut Core<Host>, Context) -> exit::Leave,
     ) -> Left {
-        let area = self.enter();
-        let context = self.core.objects.context(area);
+        let context = self.enter();
+        let area = context.area();
         for (register, &value) in registers.iter().enumerate() {
             context.set(register, value);
         }
         context.set(context::PC, RUN + 0x104);
         let caller = self.current();
-        self.caller_area = area;
+        self.caller_area = Some(area);
         self.leave(|world| {
             let left = handle(&mut world.core, context);
             let [from, next] = left.areas();
-            assert_eq!(from, area, "the caller's area");
+            assert_eq!(from, area.linear(), "the caller's area");
             if next == 0 {
                 assert_eq!(world.current(), caller, "the caller goes on");
                 return Left::Caller;
             }
-            assert_eq!(next, world.core.kcb.current_area, "as the KCB says");
-            if next == area && context.get(context::PC) == RUN + 0x100 {
+            assert_eq!(
+                next,
+                world.current_area().area().linear(),
+                "as the KCB says"
+            );
+            if next == area.linear() && context.get(context::PC) == RUN + 0x100 {
                 return Left::Restart;
             }
             Left::Switch
@@ -402,8 +419,7 @@ impl World {
 
     /// Register `n` of whoever runs, as it finds it.
     pub fn register(&self, n: usize) -> u64 {
-        let area = self.core.kcb.current_area;
-        self.core.objects.context(area).get(n)
+        self.current_area().get(n)
     }
 
     /// Whoever runs invokes a capability, again until it is done.
@@ -516,7 +532,7 @@ impl World {
 
     /// Takes the next message out of a dispatcher's ring: header, badge, words.
     pub fn receive(&self, of: Dispatcher) -> Option<(u64, u64, [u64; 8])> {
-        let frame = self.core.objects.frame(of.frame);
+        let frame = self.core.objects.frame_at(of.frame);
         let tail = frame.read32(RING + TAIL);
         if tail == frame.read32(RING + HEAD) {
             return None;
@@ -530,7 +546,7 @@ impl World {
 
     /// A dispatcher says where the next capability may go.
     pub fn post_slot(&self, of: Dispatcher, slot: u8) {
-        let frame = self.core.objects.frame(of.frame);
+        let frame = self.core.objects.frame_at(of.frame);
         frame.write(RING + RECEIVE_SLOT, word(slot));
     }
 

@@ -54,7 +54,7 @@ struct Nothing;
 
 impl Effects for Nothing {
     fn unmap(&mut self, _: &Slot) {}
-    fn next_mapping(&mut self, _: PhysAddr, _: u32) -> Option<(u32, SlotIndex)> {
+    fn next_mapping(&mut self, _: &Slot, _: u32) -> Option<(u32, SlotIndex)> {
         None
     }
     fn stop_dispatcher(&mut self, _: PhysAddr) {}

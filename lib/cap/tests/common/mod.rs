@@ -146,8 +146,9 @@ impl Effects for Kernel {
         self.unmapped += 1;
     }
 
-    fn next_mapping(&mut self, table: PhysAddr, from: u32) -> Option<(u32, SlotIndex)> {
-        let next = self.tables.range((table.0, from)..(table.0 + 1, 0)).next();
+    fn next_mapping(&mut self, table: &Slot, from: u32) -> Option<(u32, SlotIndex)> {
+        let table = table.base();
+        let next = self.tables.range((table, from)..(table + 1, 0)).next();
         next.map(|(&(_, entry), &slot)| (entry, slot))
     }
 

@@ -11,7 +11,7 @@ use capelin_abi::boot::{CoreArgs, PhysRegion};
 use capelin_abi::syscall::KernelLeaf;
 use capelin_abi::{KernelId, Mpidr, PAGE_SIZE, PhysAddr, SysError, VirtAddr};
 use capelin_kernel::doorbell::SGI;
-use capelin_kernel::machine::{LeafSearch, Machine};
+use capelin_kernel::machine::{LeafSearch, Machine, RootRef};
 use capelin_peers::{Home as HomeMemory, PeerTable, SharedPages};
 use capelin_wake::Page;
 use zerocopy::FromZeros;
@@ -319,9 +319,9 @@ impl Machine for Host {
         self.ask(Asked::TrapFp(traps));
     }
 
-    fn set_user_root(&mut self, root: PhysAddr, asid: u16) {
+    fn set_user_root(&mut self, root: RootRef, asid: u16) {
         assert_ne!(asid, 0, "the empty table's");
-        self.ask(Asked::Root(root.0, asid));
+        self.ask(Asked::Root(root.address().0, asid));
     }
 
     fn use_empty_root(&mut self) {

@@ -1,13 +1,16 @@
 //! Control blocks and tables, which exist from the moment their page is zeroed, and the words of
 //! frames.
 
+use core::num::NonZeroU64;
 use std::cell::{Cell, RefCell};
 
 use capelin_abi::dispatcher::context;
 use capelin_abi::{PAGE_SIZE, PhysAddr};
 use capelin_cap::Segments;
 use capelin_kernel::dcb::{Dcb, DcbRef};
-use capelin_kernel::machine::{FrameWords, Objects, SaveContext, VNode};
+use capelin_kernel::machine::{
+    Above, AreaRef, FrameRef, FrameWords, HomeMemory, Objects, SaveContext, TableRef, VNode,
+};
 
 use super::machine::{Asked, Record};
 use super::{LINEAR, PAGES, WORDS, offset_of, segments, small};
@@ -102,11 +105,11 @@ impl FrameWords for Frame {
 }
 
 #[derive(Clone, Copy)]
-pub struct Context(Frame);
+pub struct Context(Frame, AreaRef);
 
 impl SaveContext for Context {
-    fn address(self) -> u64 {
-        self.0.linear
+    fn area(self) -> AreaRef {
+        self.1
     }
 
     fn get(self, index: usize) -> u64 {
@@ -135,6 +138,18 @@ impl SaveContext for Context {
         self.set(INDEX, values[0]);
         self.set(INDEX + 1, values[1]);
     }
+}
+
+/// What a domain writes to its memory, which will be a table's, to have that seem to be
+/// attached to the table at `address`.
+pub fn forged_link(address: u64) -> Above {
+    struct Anything;
+    impl HomeMemory for Anything {
+        fn linear(&self, address: PhysAddr, _: u64) -> Option<NonZeroU64> {
+            NonZeroU64::new(address.0)
+        }
+    }
+    TableRef::at_boot(PhysAddr(address), &Anything).map_or(Above::NONE, Above::table)
 }
 
 /// Control blocks and tables, by page.
@@ -168,6 +183,24 @@ impl Home {
         }
     }
 
+    /// The table at `address`, for who looks from outside.
+    pub fn table_at(&self, address: PhysAddr) -> &VNode {
+        self.vnodes[Self::page(address)].as_ref().expect("a table")
+    }
+
+    /// [`Self::table_at`], to change.
+    pub fn table_at_mut(&mut self, address: PhysAddr) -> &mut VNode {
+        self.vnodes[Self::page(address)].as_mut().expect("a table")
+    }
+
+    /// Words of a frame from a linear address on.
+    pub const fn frame_at(&self, linear: u64) -> Frame {
+        Frame {
+            words: self.words,
+            linear,
+        }
+    }
+
     fn page(address: PhysAddr) -> usize {
         assert!(address.is_aligned(PAGE_SIZE), "{address:?} isn't a page");
         offset_of(address.0) / small(PAGE_SIZE)
@@ -187,6 +220,15 @@ impl Home {
     /// No register is written by others any more.
     pub fn rewrite_nothing(&self) {
         self.words.rewrite.set(None);
+    }
+}
+
+impl HomeMemory for Home {
+    fn linear(&self, address: PhysAddr, bytes: u64) -> Option<NonZeroU64> {
+        if !self.contains(address, bytes) {
+            return None;
+        }
+        NonZeroU64::new(LINEAR + address.0)
     }
 }
 
@@ -217,34 +259,26 @@ impl Objects for Home {
         self.dcbs[page].as_mut().expect("a control block")
     }
 
-    fn vnode(&self, address: PhysAddr) -> &VNode {
-        self.vnodes[Self::page(address)].as_ref().expect("a table")
+    fn vnode(&self, table: TableRef) -> &VNode {
+        self.table_at(table.address())
     }
 
-    fn vnode_mut(&mut self, address: PhysAddr) -> &mut VNode {
-        self.vnodes[Self::page(address)].as_mut().expect("a table")
+    fn vnode_mut(&mut self, table: TableRef) -> &mut VNode {
+        self.table_at_mut(table.address())
     }
 
-    fn write_entry(&mut self, table: PhysAddr, index: usize, descriptor: u64) {
+    fn write_entry(&mut self, table: TableRef, index: usize, descriptor: u64) {
         self.vnode_mut(table).entries[index] = descriptor;
         let asked = self.asked.borrow().len();
         self.written.push((asked, index, descriptor));
     }
 
-    fn linear(&self, address: PhysAddr) -> u64 {
-        LINEAR + address.0
+    fn frame(&self, frame: FrameRef) -> Frame {
+        self.frame_at(frame.linear())
     }
 
-    fn frame(&self, frame: u64) -> Frame {
-        assert_ne!(frame, 0, "the frame of a dispatcher that has none");
-        Frame {
-            words: self.words,
-            linear: frame,
-        }
-    }
-
-    fn context(&self, area: u64) -> Context {
-        Context(self.frame(area))
+    fn context(&self, area: AreaRef) -> Context {
+        Context(self.frame_at(area.linear()), area)
     }
 
     fn zero_page(&mut self, page: PhysAddr) {

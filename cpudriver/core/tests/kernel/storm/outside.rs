@@ -8,7 +8,8 @@ use capelin_abi::syscall::DispatcherState;
 use capelin_abi::{ObjectType as T, PhysAddr, Rights};
 use capelin_cap::{MappingData, Slot, SlotStore, State};
 use capelin_kernel::dcb::{DcbRef, held};
-use capelin_kernel::machine::{Above, Objects};
+use capelin_kernel::machine::{Above, FrameRef, Objects, RootRef, TableRef};
+use capelin_kernel::names::EndpointIndex;
 use capelin_vspace::{Descriptor, Entry, TableLevel};
 
 use super::Storm;
@@ -73,7 +74,7 @@ impl Storm {
     fn tables(&self, made: &[Slot]) {
         let core = &self.world.core;
         for table in bases(made, TABLES) {
-            let vnode = core.objects.vnode(PhysAddr(table));
+            let vnode = core.objects.table_at(PhysAddr(table));
             let (mut entries, mut children) = (0, 0);
             for (number, &at) in vnode.mappings.iter().enumerate() {
                 if at.is_none() {
@@ -102,7 +103,7 @@ impl Storm {
         for mapping in made.iter().filter(|slot| slot.kind() == T::Mapping) {
             let data = MappingData::of(mapping);
             assert!(tables.contains(&data.table.0), "{:?} is gone", data.table);
-            let vnode = core.objects.vnode(data.table);
+            let vnode = core.objects.table_at(data.table);
             let number = u8::try_from(data.kernel & 3).expect("two bits");
             let level = TableLevel::new(number).expect("a level");
             let first = usize::from(data.first_entry);
@@ -120,9 +121,10 @@ impl Storm {
                     }
                     Entry::Table(to) => {
                         assert_eq!((to.0, data.kernel & TABLE), (mapping.base(), TABLE));
-                        let child = core.objects.vnode(to);
+                        let child = core.objects.table_at(to);
                         let address = vnode.first_address + entry as u64 * level.entry_span();
-                        assert_eq!(child.above, Above::table(data.table), "{to:?}");
+                        let above = child.above.get().map(TableRef::address);
+                        assert_eq!(above, Some(data.table), "{to:?}");
                         let is_attached = vnode.above != Above::NONE;
                         assert!(!is_attached || child.first_address == address, "{to:?}");
                     }
@@ -137,21 +139,21 @@ impl Storm {
     fn promises(&self, made: &[Slot]) {
         let core = &self.world.core;
         let alive = bases(made, &[T::Dispatcher]);
-        let mut kept: BTreeMap<(u64, u64), u16> = BTreeMap::new();
-        let mut keep = |to: DcbRef, endpoint: u64| {
+        let mut kept: BTreeMap<(u64, u16), u16> = BTreeMap::new();
+        let mut keep = |to: DcbRef, endpoint: EndpointIndex| {
             let at = core.objects.dcb_address(to).0;
             assert!(alive.contains(&at), "something is promised by who is gone");
-            *kept.entry((at, endpoint)).or_default() += 1;
+            *kept.entry((at, endpoint.get())).or_default() += 1;
         };
         for irq in &core.kcb.irqs {
             if let Some(dcb) = irq.dispatcher {
-                keep(dcb, irq.endpoint.into());
+                keep(dcb, irq.endpoint);
             }
         }
         for &at in &alive {
-            let promise = core.objects.dcb(self.block(at)).promise;
-            if let Some(to) = DcbRef::from_number(half(promise >> 32)) {
-                keep(to, promise & 0xffff_ffff);
+            let block = core.objects.dcb(self.block(at));
+            if let Some(to) = block.promise {
+                keep(to, block.promise_index);
             }
         }
         let endpoints = made.iter().filter(|slot| slot.kind() == T::EndpointLmp);
@@ -159,7 +161,10 @@ impl Storm {
             .map(|slot| {
                 let data = slot.data()[1];
                 let dcb = DcbRef::from_number(half(data >> 32)).expect("a dispatcher");
-                (core.objects.dcb_address(dcb).0, data & 0xffff_ffff)
+                (
+                    core.objects.dcb_address(dcb).0,
+                    EndpointIndex::from_word(data).get(),
+                )
             })
             .collect();
         for &(at, _) in &endpoints {
@@ -198,9 +203,9 @@ impl Storm {
             }
             let [frame, cspace, vspace] = [held::FRAME, held::CSPACE, held::VSPACE]
                 .map(|which| core.slots.slot(dcb.held(which)));
-            assert_eq!(core.objects.linear(frame.address()), block.frame);
+            assert_eq!(FrameRef::of(frame, &core.objects).ok(), block.frame());
             assert_eq!(core.slots.index_of(cspace.address()), Some(block.l1));
-            assert_eq!(vspace.base(), block.root);
+            assert_eq!(RootRef::of(vspace), block.place.map(|place| place.root));
             let kinds = [frame, cspace, vspace].map(Slot::kind);
             assert_eq!(kinds, [T::Frame, T::L1CNode, T::VNodeL0]);
             for slot in [frame, cspace, vspace] {
@@ -235,14 +240,14 @@ impl Storm {
     fn translations(&mut self, made: &[Slot]) {
         let core = &self.world.core;
         let roots = bases(made, &[T::VNodeL0]);
-        let active = core.active_root;
+        let active = core.active_root.map(|root| root.address().0);
         assert!(
-            active == 0 || roots.contains(&active),
+            active.is_none_or(|root| roots.contains(&root)),
             "the core walks what is gone"
         );
         let mut spaces = BTreeMap::new();
         for &root in &roots {
-            let vnode = core.objects.vnode(PhysAddr(root));
+            let vnode = core.objects.table_at(PhysAddr(root));
             if vnode.asid_generation == core.kcb.asid_generation {
                 let asid = u16::try_from(vnode.asid).expect("an ASID");
                 let mut leaves = BTreeMap::new();
@@ -260,7 +265,9 @@ impl Storm {
                 );
             }
         }
-        let in_use = spaces.into_iter().find(|(_, (root, _))| *root == active);
+        let in_use = spaces
+            .into_iter()
+            .find(|(_, (root, _))| Some(*root) == active);
         if let Some((asid, (_, leaves))) = in_use {
             let seen = leaves.into_iter().map(|(at, leaf)| ((asid, at), leaf));
             self.tlb.extend(seen);
@@ -269,7 +276,7 @@ impl Storm {
 
     /// The leaves that a walk from a table finds.
     fn walk(&self, table: u64, level: TableLevel, base: u64, leaves: &mut BTreeMap<u64, u64>) {
-        let vnode = self.world.core.objects.vnode(PhysAddr(table));
+        let vnode = self.world.core.objects.table_at(PhysAddr(table));
         for (number, &descriptor) in (0..).zip(&vnode.entries) {
             let at = base + number * level.entry_span();
             match (Descriptor(descriptor).decode(level), level.next()) {
