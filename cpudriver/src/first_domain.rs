@@ -133,6 +133,7 @@ pub(crate) fn make(
         slot::KERNEL,
     )?;
     maker.make_lost_and_found(l1_cnode)?;
+    maker.core.kcb.package = maker.index(own, own::CORE_PACKAGE)?;
     maker.core.kcb.adopted = maker.index(own, own::ADOPTED)?;
 
     let mut info = BootInfo::new_zeroed();

@@ -231,23 +231,29 @@ pub fn recall<M: Machine>(core: &mut Core<M>, object: &Object) -> Settling {
     }
 }
 
-/// Takes back what `sender`, which has stopped for good, still offers of `object`, or of
-/// what was made of it.
-pub(crate) fn take_back_for(outbox: &Outbox<OFFERS>, sender: KernelId, object: &Object) {
-    let mut first = 0;
+/// Takes back some of what `sender`, which has stopped for good, still offers of `object`, or
+/// of what was made of it. To be asked until all is.
+pub(crate) fn take_back_for(
+    outbox: &Outbox<OFFERS>,
+    sender: KernelId,
+    object: &Object,
+) -> Settling {
+    let (mut first, mut taken_back) = (0, 0);
     while let Some((ticket, open)) = outbox.next_open(sender, first) {
         first = open.entry + 1;
-        // Read once more, as others' records are.
-        let is_in_range = matches!(
-            outbox.state(ticket),
-            Ok((OfferState::Offered, offer))
-                if record_of(&offer).is_ok_and(|record| object.contains(&record))
-        );
-        if is_in_range {
-            // Whoever took it meanwhile was in time.
-            let _ = outbox.withdraw(ticket);
+        // Nobody writes these records any more, so this one belongs to its ticket.
+        let is_in_range = record_of(&open).is_ok_and(|record| object.contains(&record));
+        if !is_in_range || !matches!(outbox.state(ticket), Ok((OfferState::Offered, _))) {
+            continue;
         }
+        if taken_back == SETTLED_AT_ONCE {
+            return Settling::Partial;
+        }
+        taken_back += 1;
+        // Whoever took it meanwhile was in time.
+        let _ = outbox.withdraw(ticket);
     }
+    Settling::Complete
 }
 
 /// Whether more offers are to be ended.

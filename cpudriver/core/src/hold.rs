@@ -1,7 +1,8 @@
 //! Ends of what operations between kernels hold here, and locks.
 
+use capelin_abi::boot::ADOPTED_LIMIT;
 use capelin_abi::{OperationId, SysError};
-use capelin_cap::{End, SlotIndex};
+use capelin_cap::{End, Object, SlotIndex, SlotStore};
 use capelin_peers::board::Phase;
 
 use crate::dcb::DcbRef;
@@ -62,6 +63,22 @@ pub(crate) fn end_local<M: Machine>(core: &mut Core<M>, id: OperationId, how: En
     // It is there, if its place is.
     let _ = core.caps().end_revoke(id, how);
     core.kcb.operations.end(id);
+}
+
+/// The kernel's own slots for copies of what it has adopted.
+pub(crate) fn adopted_slots<M: Machine>(
+    core: &Core<M>,
+) -> impl Iterator<Item = SlotIndex> + use<M> {
+    let first = core.kcb.adopted;
+    (0..ADOPTED_LIMIT).filter_map(move |number| first.checked_add(number))
+}
+
+/// Whether the kernel itself keeps something that is the object, or was made of it: home
+/// memory that it has adopted, or what its first domain runs from. No sweep takes that away.
+pub(crate) fn keeps<M: Machine>(core: &Core<M>, object: &Object) -> bool {
+    let package = Some(core.kcb.package).filter(|slot| !slot.is_none());
+    let mut kept = package.into_iter().chain(adopted_slots(core));
+    kept.any(|slot| object.covers(core.slots.slot(slot)))
 }
 
 /// Ends what was held for dispatchers that are gone: locks, and revokes for which nothing

@@ -75,6 +75,9 @@ pub struct Kcb {
     pub counters: [u64; KernelCounter::ALL.len()],
     /// Who owns which doorbell word.
     pub doorbells: DoorbellOwners,
+    /// The kernel's own slot for the package that its first domain runs from; empty where
+    /// there is none.
+    pub package: SlotIndex,
     /// The first of the kernel's own slots for what it has adopted as home memory,
     /// [`capelin_abi::boot::ADOPTED_LIMIT`] of them.
     pub adopted: SlotIndex,
@@ -114,6 +117,7 @@ impl Kcb {
             operations: Operations::new(),
             counters: [0; KernelCounter::ALL.len()],
             doorbells: DoorbellOwners::new(),
+            package: SlotIndex::NONE,
             adopted: SlotIndex::NONE,
             irqs: [BoundIrq::FREE; BOUND_IRQS],
         }

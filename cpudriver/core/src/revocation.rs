@@ -46,7 +46,8 @@ pub enum Progress {
 /// Marks what the capability in `slot` names, for a revoke that other kernels may join.
 ///
 /// # Errors
-/// As [`capelin_cap::begin_revoke`]; `NoResources` while there is no place.
+/// As [`capelin_cap::begin_revoke`]; `RangeInUse` for what this kernel itself keeps something
+/// of; `NoResources` while there is no place.
 pub(crate) fn mark<M: Machine>(
     core: &mut Core<M>,
     slot: SlotIndex,
@@ -56,6 +57,10 @@ pub(crate) fn mark<M: Machine>(
     let operations = &mut core.kcb.operations;
     let id = operations.begin(core.kernel, Role::Revoke, owner)?;
     match core.caps().begin_revoke(slot, id) {
+        Ok(object) if hold::keeps(core, &object) => {
+            hold::give_up(core, id);
+            Err(SysError::RangeInUse)
+        }
         Ok(Object { kind, base, size }) => {
             let range = Range { kind, base, size };
             core.machine.own_shared().board.show(id, &range)?;
@@ -73,8 +78,9 @@ pub(crate) fn mark<M: Machine>(
 ///
 /// # Errors
 /// `NoSuchOperation` for one that is over, or never was; `Locked` for a locked object in
-/// the range, and while its kernel counts who has joined; otherwise as
-/// [`capelin_cap::mark_range`]; `NoResources` while there is no place.
+/// the range, and while its kernel counts who has joined; `RangeInUse` for what this kernel
+/// itself keeps something of; otherwise as [`capelin_cap::mark_range`]; `NoResources` while
+/// there is no place.
 pub(crate) fn join<M: Machine>(core: &mut Core<M>, id: OperationId) -> Result<Progress, SysError> {
     let (phase, object) = match shown(core, id) {
         Ok(shown) => shown,
@@ -90,6 +96,7 @@ pub(crate) fn join<M: Machine>(core: &mut Core<M>, id: OperationId) -> Result<Pr
         Ok(Stage::Begun) => {}
         Ok(_) => return Ok(Progress::Done),
         Err(_) if phase != Phase::Marking => return Err(SysError::Locked),
+        Err(_) if hold::keeps(core, &object) => return Err(SysError::RangeInUse),
         Err(_) => {
             leave_what_is_over(core);
             core.kcb.operations.join(id)?;
@@ -146,7 +153,10 @@ pub(crate) fn commit<M: Machine>(
         Stage::Marked | Stage::Committed | Stage::Swept => return Ok(Progress::Done),
     }
     let looked = look(core, id, |core, kernel, board| {
-        Ok(board.part(id).is_some() || has_left(core, kernel, &object))
+        if board.part(id).is_some() {
+            return Ok(Answer::Ready);
+        }
+        Ok(has_left(core, kernel, &object))
     });
     match looked {
         Ok(Progress::Done) => {
@@ -239,7 +249,10 @@ pub(crate) fn unmark<M: Machine>(
     let object = core.database.mdb.marked_object(id)?;
     // One that shows no part was started after all others had theirs.
     let looked = look(core, id, |core, kernel, board| {
-        Ok(board.part(id) != Some(Part::Marked) || has_left(core, kernel, &object))
+        if board.part(id) != Some(Part::Marked) {
+            return Ok(Answer::Ready);
+        }
+        Ok(has_left(core, kernel, &object))
     })?;
     if looked == Progress::Done {
         core.caps().finish_revoke(id, keep)?;
@@ -274,12 +287,25 @@ fn leave_what_is_over<M: Machine>(core: &mut Core<M>) {
     }
 }
 
-/// Asks for `is_ready` of each other kernel that has been started, from where the
+/// What a look at another kernel comes to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Answer {
+    /// It has done its part.
+    Ready,
+    /// It hasn't.
+    Waiting,
+    /// It has left for good, and nothing is on its way from there.
+    Gone,
+    /// It has left, and more has to be taken back.
+    Going,
+}
+
+/// Asks for `answer` of each other kernel that has been started, from where the
 /// operation `id` is on.
 fn look<M: Machine>(
     core: &mut Core<M>,
     id: OperationId,
-    is_ready: impl Fn(&mut Core<M>, KernelId, &Board) -> Result<bool, SysError>,
+    answer: impl Fn(&mut Core<M>, KernelId, &Board) -> Result<Answer, SysError>,
 ) -> Result<Progress, SysError> {
     let mut looked = 0;
     for number in core.kcb.operations.any(id)?.next..KernelId::LIMIT {
@@ -291,11 +317,19 @@ fn look<M: Machine>(
             core.kcb.operations.set_next(id, number);
             return Ok(Progress::Again);
         }
-        looked += 1;
         let pages: &SharedPages = core.machine.map_shared(kernel)?;
-        if !is_ready(core, kernel, &pages.board)? {
-            core.kcb.operations.set_next(id, 0);
-            return Ok(Progress::Waiting(kernel));
+        match answer(core, kernel, &pages.board)? {
+            Answer::Ready => looked += 1,
+            // All its offers were looked at: enough for one entry.
+            Answer::Gone => looked = BOARDS_AT_ONCE,
+            Answer::Going => {
+                core.kcb.operations.set_next(id, number);
+                return Ok(Progress::Again);
+            }
+            Answer::Waiting => {
+                core.kcb.operations.set_next(id, 0);
+                return Ok(Progress::Waiting(kernel));
+            }
         }
     }
     core.kcb.operations.set_next(id, 0);
@@ -317,14 +351,17 @@ fn shown<M: Machine>(core: &mut Core<M>, id: OperationId) -> Result<(Phase, Obje
 
 /// Whether `kernel` has left for good: its core is off, as firmware says, and what it
 /// still offered of `object` is taken back. Nobody has to wait for it then.
-fn has_left<M: Machine>(core: &mut Core<M>, kernel: KernelId, object: &Object) -> bool {
+fn has_left<M: Machine>(core: &mut Core<M>, kernel: KernelId, object: &Object) -> Answer {
     if !is_off(core, kernel) {
-        return false;
+        return Answer::Waiting;
     }
-    if let Ok(pages) = core.machine.map_shared(kernel) {
-        handover::take_back_for(&pages.outbox, kernel, object);
+    let Ok(pages) = core.machine.map_shared(kernel) else {
+        return Answer::Gone;
+    };
+    match handover::take_back_for(&pages.outbox, kernel, object) {
+        Settling::Complete => Answer::Gone,
+        Settling::Partial => Answer::Going,
     }
-    true
 }
 
 fn is_off<M: Machine>(core: &mut Core<M>, kernel: KernelId) -> bool {

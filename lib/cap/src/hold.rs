@@ -49,6 +49,12 @@ impl Object {
         )
     }
 
+    /// Whether what `slot` holds is a capability to the object, or to what was made of it.
+    #[must_use]
+    pub fn covers(&self, slot: &Slot) -> bool {
+        slot.is_occupied() && is_of(&self.probe(), slot)
+    }
+
     /// A slot in the place that a capability to it would have.
     pub(crate) fn probe(&self) -> Slot {
         self.probe_with(0)

@@ -47,6 +47,20 @@ fn uses(peer: &mut Peer, at: u32) -> [Result<(), SysError>; 6] {
     ]
 }
 
+/// Memory may begin at address 0, where an empty slot's base is, too.
+#[test]
+fn an_object_covers_itself_and_what_is_made_of_it() {
+    let mut a = with_ram();
+    a.make(41, Frame, PAGE, PAGE, 43);
+    let ram = Object::of(a.slot(41));
+    let frame = Object::of(a.slot(43));
+    assert!(ram.covers(a.slot(41)) && ram.covers(a.slot(43)));
+    assert!(frame.covers(a.slot(43)) && !frame.covers(a.slot(41)));
+    let from_0 = Object { base: 0, ..ram };
+    assert!(a.slot(44).is_empty());
+    assert!(!from_0.covers(a.slot(44)));
+}
+
 #[test]
 fn a_lock_holds_the_object_not_the_slot() {
     let mut a = with_ram();

@@ -14,7 +14,7 @@
 //! 4. It is mapped when nothing can fail any more; it is given up only when nothing made of
 //!    it is left, and no copy but the caller's: unmapped and invalidated first, then freed.
 
-use capelin_abi::boot::{ADOPTED_LIMIT, HOME_ALIGNMENT, HOME_AT_ONCE};
+use capelin_abi::boot::{HOME_ALIGNMENT, HOME_AT_ONCE};
 use capelin_abi::rights::Need;
 use capelin_abi::syscall::{Invocation, KernelCounter};
 use capelin_abi::{ObjectType, SysError};
@@ -24,6 +24,7 @@ use capelin_peers::Home;
 use super::call::{Call, DONE, Outcome};
 use super::{cnode, start_core};
 use crate::handover;
+use crate::hold::adopted_slots;
 use crate::machine::Machine;
 use crate::state::Core;
 
@@ -43,7 +44,7 @@ pub(super) fn adopt<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Ou
     if piece.bytes > HOME_AT_ONCE {
         return Err(SysError::OutOfRange);
     }
-    let own = own_slots(core).find(|&slot| core.slots.slot(slot).is_empty());
+    let own = adopted_slots(core).find(|&slot| core.slots.slot(slot).is_empty());
     let own = own.ok_or(SysError::NoResources)?;
     let request = RetypeRequest {
         kind: ObjectType::HomeRam,
@@ -95,7 +96,9 @@ pub(super) fn release<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<
         let kept = core.slots.slot(*slot);
         kept.is_occupied() && kept.address() == base && kept.size() == bytes
     };
-    let own = own_slots(core).find(is_kept).ok_or(SysError::OutOfRange)?;
+    let own = adopted_slots(core)
+        .find(is_kept)
+        .ok_or(SysError::OutOfRange)?;
     let mdb = &core.database.mdb;
     if mdb.has_descendants(&core.slots, home) {
         return Err(SysError::HasRelations);
@@ -113,10 +116,4 @@ pub(super) fn release<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<
     core.machine.peers().release(core.kernel, base);
     core.kcb.counters[KernelCounter::HomeBytes as usize] -= bytes;
     cnode::delete_slot(core, home)
-}
-
-/// The slots for copies of what was adopted.
-fn own_slots<M: Machine>(core: &Core<M>) -> impl Iterator<Item = SlotIndex> + use<M> {
-    let first = core.kcb.adopted;
-    (0..ADOPTED_LIMIT).filter_map(move |number| first.checked_add(number))
 }

@@ -2,7 +2,9 @@
 //! and believed only from another kernel.
 
 use capelin_abi::syscall::Invocation;
-use capelin_abi::{Mpidr, ObjectType, OperationId, SysError};
+use capelin_abi::{Mpidr, ObjectType, OperationId, Rights, SysError, Ticket};
+use capelin_cap::{SlotIndex, unpin};
+use capelin_kernel::handover;
 use capelin_peers::SharedPages;
 
 use crate::between::{
@@ -274,6 +276,83 @@ fn a_kernel_that_has_left_is_not_waited_for() {
     assert_eq!(unmark(&mut a, id, 200), Ok([1, 1]));
     a.core.machine.on.clear();
     assert_eq!(unmark(&mut a, id, 200), Ok([0; 2]));
+}
+
+/// All that one that has left still offers: an entry takes back a few, and looks at the offers
+/// of one kernel.
+#[test]
+fn what_those_that_have_left_offer_is_taken_back_by_and_by() {
+    let [mut a, mut b, mut c] = scene();
+    let offered: Vec<_> = (0..21)
+        .map(|_| export(&mut c, 210, 1, COPY).expect("room"))
+        .map(|ticket| Ticket::from_word(ticket).expect("a ticket"))
+        .collect();
+    let id = mark(&mut a, 201).expect("it is ours");
+    join(&mut b, id).expect("it is shown");
+    a.core.machine.on.retain(|&core| core != Mpidr(2));
+    let standing = |c: &World| {
+        let outbox = &c.core.machine.shared.outbox;
+        offered
+            .iter()
+            .filter(|&&it| outbox.state(it).is_ok())
+            .count()
+    };
+    let mut entries = 0;
+    while a.invoke_once(slot::KERNEL, Invocation::CommitMark, &[id.0]) == Left::Restart {
+        entries += 1;
+        assert_eq!(standing(&c), 21_usize.saturating_sub(4 * entries));
+    }
+    assert_eq!((a.register(0), a.register(1), entries), (0, 0, 5));
+    assert_eq!(standing(&c), 0);
+    assert_eq!(sweep(&mut a, id, 201), Ok(()));
+    // Both have left: each is looked at by an entry of its own.
+    let id = mark(&mut a, 200).expect("it is ours");
+    a.core.machine.on.clear();
+    let once = |a: &mut World| a.invoke_once(slot::KERNEL, Invocation::CommitMark, &[id.0]);
+    assert_eq!([once(&mut a), once(&mut a)], [Left::Restart, Left::Caller]);
+}
+
+/// What a kernel itself keeps can't be swept, so it isn't marked either: neither by its own
+/// monitor nor for another's.
+#[test]
+fn what_a_kernel_keeps_is_not_marked() {
+    for is_package in [false, true] {
+        let [mut a, mut b, _] = scene();
+        let keep = |world: &mut World, source: u8| {
+            let own = if is_package {
+                world.core.kcb.package
+            } else {
+                world.core.kcb.adopted.checked_add(3).expect("a slot")
+            };
+            let source = world.index(source);
+            handover::keep(&mut world.core, source, own).expect("an empty slot");
+            own
+        };
+        let own = keep(&mut a, 201);
+        for _ in 0..20 {
+            assert_eq!(mark(&mut a, 201), Err(SysError::RangeInUse));
+            assert_eq!(mark(&mut a, 200), Err(SysError::RangeInUse), "around it");
+        }
+        assert!(!a.core.database.mdb.has_holds());
+        let_go(&mut a, own);
+        let own = keep(&mut b, 210);
+        let id = mark(&mut a, 201).expect("it isn't kept here any more");
+        for _ in 0..20 {
+            assert_eq!(join(&mut b, id), Err(SysError::RangeInUse));
+        }
+        assert!(!b.core.database.mdb.has_holds());
+        let_go(&mut b, own);
+        assert_eq!(join(&mut b, id), Ok(()));
+        assert_eq!(unmark(&mut a, id, 201), Ok([0; 2]));
+    }
+}
+
+/// What the kernel kept in `own` is like any other capability, in slot 230.
+fn let_go(world: &mut World, own: SlotIndex) {
+    unpin(&mut world.core.slots, own).expect("it is pinned");
+    let to = world.index(230);
+    let moved = world.core.caps().relocate(own, to, Rights::all());
+    moved.expect("an empty slot");
 }
 
 /// A revoke ends with its monitor until it is committed; then anybody may go on.

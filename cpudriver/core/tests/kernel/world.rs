@@ -3,6 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
+use capelin_abi::boot::ADOPTED_LIMIT;
 use capelin_abi::capability::{CNODE_BYTES, DISPATCHER_BYTES, SLOT_BYTES, VNODE_BYTES};
 use capelin_abi::dispatcher::{FRAME_BYTES, context, offset};
 use capelin_abi::lmp::{HEAD, MESSAGE_BYTES, RECEIVE_SLOT, RING_HEADER_BYTES, TAIL};
@@ -186,6 +187,8 @@ impl World {
         // The first page of home memory holds the kernel's own slots.
         let own = PhysAddr(HOME + SLOT_BYTES);
         core.kcb.adopted = named.index_of(own).expect("home memory");
+        let package = core.kcb.adopted.checked_add(ADOPTED_LIMIT);
+        core.kcb.package = package.expect("home memory");
         let dcb = core.objects.dcb_at(block).expect("a control block");
         for (from, which) in [
             (slot::FRAME, held::FRAME),
