@@ -9,7 +9,7 @@ use capelin_abi::SysError;
 use crate::dcb::DcbRef;
 use crate::delivery::{self, Cause};
 use crate::endpoint;
-use crate::kcb::BoundIrq;
+use crate::kcb::{BoundIrq, IrqState};
 use crate::machine::Machine;
 use crate::state::Core;
 
@@ -36,7 +36,7 @@ pub(crate) fn bind<M: Machine>(
         intid,
         dispatcher: Some(to.dcb),
         endpoint: to.index,
-        outstanding: 0,
+        state: IrqState::Unmasked,
     };
     if let Err(error) = core.machine.enable_interrupt(intid) {
         unbind(core, intid, to);
@@ -49,10 +49,10 @@ pub(crate) fn bind<M: Machine>(
 pub(crate) fn acknowledge<M: Machine>(core: &mut Core<M>, intid: u32) -> Result<(), SysError> {
     let at = core.kcb.irqs.iter().position(|irq| irq.intid == intid);
     let at = at.ok_or(SysError::NotRunnable)?;
-    if core.kcb.irqs[at].outstanding == 2 {
+    if core.kcb.irqs[at].state == IrqState::Untold {
         send_event(core, at, Cause::Call);
     } else {
-        core.kcb.irqs[at].outstanding = 0;
+        core.kcb.irqs[at].state = IrqState::Unmasked;
         core.machine.enable_interrupt(intid)?;
     }
     Ok(())
@@ -67,7 +67,11 @@ pub(crate) fn send_event<M: Machine>(core: &mut Core<M>, at: usize, cause: Cause
         badge: u64::from(irq.intid),
     };
     let sent = delivery::event(core, to, [u64::from(irq.intid), 0, 0, 0, 0, 0, 0, 0], cause);
-    core.kcb.irqs[at].outstanding = if sent { 1 } else { 2 };
+    core.kcb.irqs[at].state = if sent {
+        IrqState::Told
+    } else {
+        IrqState::Untold
+    };
 }
 
 /// Takes back what [`bind`] did.

@@ -9,7 +9,7 @@ use crate::bound_irq;
 use crate::dcb::{DcbRef, Wait, held};
 use crate::delivery::{self, Told};
 use crate::hold;
-use crate::kcb::{BoundIrq, Kcb};
+use crate::kcb::{BoundIrq, FIRST_DOMAIN_ENDED, Kcb};
 use crate::machine::{Above, Machine, Objects, RootRef, TableRef};
 use crate::mapping::level_of;
 use crate::narrow::low32;
@@ -162,6 +162,7 @@ impl<M: Machine> Effects for KernelEffects<'_, M> {
         self.kcb.doorbells.release(self.machine, word);
         crate::endpoint::take_back_promise(self.objects, dcb);
         self.has_more |= self.kcb.operations.leave(dcb);
+        self.end_if_first(dcb);
     }
 
     fn dispatcher_slots(&mut self, dispatcher: PhysAddr) -> [SlotIndex; 4] {
@@ -201,6 +202,9 @@ impl<M: Machine> Effects for KernelEffects<'_, M> {
         entry.wait = Wait::Not;
         if dcb.held(held::FRAME) == index {
             entry.place = None;
+        }
+        if !runs {
+            self.end_if_first(dcb);
         }
     }
 
@@ -278,6 +282,15 @@ impl<M: Machine> KernelEffects<'_, M> {
     /// Whether an interrupt waits.
     pub(crate) fn interrupt_pending(&self) -> bool {
         self.machine.interrupt_pending()
+    }
+
+    /// The end of the first domain is the CPU driver's, however it comes
+    /// (`crate::lifecycle::end`).
+    fn end_if_first(&mut self, dcb: DcbRef) {
+        if self.kcb.first == Some(dcb) {
+            self.kcb.first = None;
+            self.machine.panic(FIRST_DOMAIN_ENDED);
+        }
     }
 
     /// Nobody walks the root table of the last capability to it any more.

@@ -17,8 +17,24 @@ use crate::scheduler::Scheduler;
 /// Identifies a KCB: "CAPELKCB".
 pub const KCB_MAGIC: u64 = u64::from_le_bytes(*b"CAPELKCB");
 
+/// Why a CPU driver stops whose first domain is gone: nobody is there any more to start
+/// anything, or to be told.
+pub(crate) const FIRST_DOMAIN_ENDED: &str = "the first domain has ended";
+
 /// Interrupts that can be bound to endpoints at one time.
 pub const BOUND_IRQS: usize = 48;
+
+/// How far the driver of a bound interrupt is. It is masked in all states but the first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum IrqState {
+    /// The next one is taken.
+    Unmasked = 0,
+    /// Its driver has an event of one that came, and hasn't acknowledged that.
+    Told = 1,
+    /// One came whose event found no room: it is sent at the next acknowledgement.
+    Untold = 2,
+}
 
 /// An interrupt bound to an endpoint.
 #[derive(Clone, Copy)]
@@ -30,8 +46,8 @@ pub struct BoundIrq {
     pub dispatcher: Option<DcbRef>,
     /// Which of its endpoints.
     pub endpoint: EndpointIndex,
-    /// Whether a message about it waits to be acknowledged.
-    pub outstanding: u32,
+    /// How far its driver is.
+    pub state: IrqState,
 }
 
 impl BoundIrq {
@@ -40,7 +56,7 @@ impl BoundIrq {
         intid: 0,
         dispatcher: None,
         endpoint: EndpointIndex::FIRST,
-        outstanding: 0,
+        state: IrqState::Unmasked,
     };
 }
 

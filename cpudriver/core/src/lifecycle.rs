@@ -7,6 +7,7 @@ use crate::dcb::{DcbRef, Wait, held};
 use crate::delivery::{Cause, Told, event, program_timer, tell};
 use crate::endpoint::{destination, take_back_promise};
 use crate::hold;
+use crate::kcb::FIRST_DOMAIN_ENDED;
 use crate::machine::{Machine, Objects};
 use crate::state::Core;
 
@@ -29,9 +30,9 @@ pub(crate) fn end<M: Machine>(core: &mut Core<M>, dcb: DcbRef, state: Dispatcher
     hold::end_for_those_gone(core);
     report_end(core, dcb, state, code);
     if core.kcb.first == Some(dcb) {
-        // Nobody is there any more to start anything, or to be told: this core is of no use, and
-        // says so rather than to sleep. (It returns in tests only.)
-        core.machine.panic("the first domain has ended");
+        // This core is of no use, and says so rather than to sleep. (It returns in tests only.)
+        core.kcb.first = None;
+        core.machine.panic(FIRST_DOMAIN_ENDED);
     }
 }
 

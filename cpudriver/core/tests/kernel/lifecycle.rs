@@ -191,6 +191,34 @@ fn the_cpu_driver_ends_with_its_first_domain_alone() {
     assert_eq!(world.current(), Some(third.dcb));
 }
 
+/// Whoever deletes it, or what it lives on: nobody is left to hear of it.
+#[test]
+fn the_cpu_driver_ends_when_its_first_domain_is_taken_away() {
+    // The dispatcher and its copy are one object; its frame has the next slot.
+    for frame_only in [false, true] {
+        let mut world = World::new();
+        let first = world.dispatcher();
+        world.core.kcb.first = Some(first.dcb);
+        world.run(world.init);
+        let gone = if frame_only {
+            Invocation::Revoke
+        } else {
+            Invocation::Delete
+        };
+        let what = if frame_only {
+            first.slot + 1
+        } else {
+            first.slot
+        };
+        let word = [cap(what).to_word()];
+        world
+            .invoke(slot::L1CNODE, gone, &word)
+            .expect("nobody runs in it");
+        assert_eq!(world.core.machine.panics, ["the first domain has ended"]);
+        assert_eq!(world.core.kcb.first, None, "told once");
+    }
+}
+
 #[test]
 fn a_fault_goes_to_its_dispatcher_and_a_second_one_ends_it() {
     let mut world = World::new();
