@@ -10,6 +10,7 @@
 //! | --- | --- |
 //! | [`plan`] | the tree in which cores start, and in which messages travel |
 //! | [`membership`] | what has become of each core |
+//! | [`late`] | children that may still come |
 //! | [`image`] | what a core image holds, and where |
 //! | [`intermon`] | the interface between two neighbours; what monitors ask of each other |
 //! | [`overlay`] | requests to any monitor, passed on along the tree |
@@ -24,6 +25,7 @@ extern crate alloc;
 pub mod domains;
 pub mod image;
 pub mod intermon;
+pub mod late;
 pub mod membership;
 pub mod names;
 pub mod overlay;

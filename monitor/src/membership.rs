@@ -4,11 +4,13 @@
 //! core's monitor keeps the whole table. A core goes
 //!
 //! ```text
-//! Planned ── Starting ── Running
-//!    └──────────┴─────▶ Failed(reason)
+//! Planned ── Starting ─────────────────── Running
+//!    ├──────────┴────▶ Failed(no answer) ──▶┘
+//!    └───────────────▶ Failed(other reason)
 //! ```
 //! and never back, so reports may arrive in any order between cores, and a late
-//! one changes nothing. One that runs fails later only by [`Failure::Stopped`].
+//! one changes nothing. A core that wasn't heard of in time may still come, and runs then.
+//! One that runs fails later only by [`Failure::Stopped`].
 
 use alloc::{collections::BTreeMap, vec::Vec};
 use core::fmt;
@@ -37,6 +39,14 @@ pub enum Failure {
     Orphaned,
     /// It ran, and firmware says that it is off.
     Stopped,
+}
+
+impl Failure {
+    /// Whether nothing is known but that nobody has heard of the core: it may still come.
+    #[must_use]
+    pub const fn is_silence(self) -> bool {
+        matches!(self, Self::NoAnswer | Self::Orphaned)
+    }
 }
 
 impl fmt::Display for Failure {
@@ -80,13 +90,16 @@ impl Fate {
         matches!(self, Self::Running { .. } | Self::Failed(_))
     }
 
-    const fn rank(self) -> u8 {
-        match self {
-            Self::Planned => 0,
-            Self::Starting => 1,
-            Self::Running { .. } => 2,
-            Self::Failed(Failure::Stopped) => 3,
-            Self::Failed(_) => 2,
+    /// Whether this is news of a core of which `before` is known.
+    const fn follows(self, before: Self) -> bool {
+        match (before, self) {
+            (Self::Planned, Self::Planned) | (Self::Starting, Self::Planned | Self::Starting) => {
+                false
+            }
+            (Self::Planned | Self::Starting, _) => true,
+            (Self::Failed(failure), Self::Running { .. }) => failure.is_silence(),
+            (Self::Running { .. }, Self::Failed(failure)) => matches!(failure, Failure::Stopped),
+            (Self::Running { .. } | Self::Failed(_), _) => false,
         }
     }
 }
@@ -141,7 +154,7 @@ impl Membership {
         let Some(member) = self.members.get_mut(&report.core) else {
             return false;
         };
-        if report.fate.rank() <= member.fate.rank() {
+        if !report.fate.follows(member.fate) {
             return false;
         }
         member.fate = report.fate;
@@ -335,6 +348,7 @@ mod tests {
             assert!(table.apply(report(core, READY)));
         }
         assert!(!table.apply(report(2, Fate::Failed(Failure::NoAnswer))));
+        assert!(!table.apply(report(2, Fate::Failed(Failure::NoMemory))));
         assert!(table.apply(report(2, Fate::Failed(Failure::Stopped))));
         assert!(!table.apply(report(2, Fate::Failed(Failure::Stopped))));
         assert!(!table.apply(report(2, READY)));
@@ -366,6 +380,32 @@ mod tests {
         assert!(!table.apply(report(3, READY)));
     }
 
+    /// Whoever isn't heard of in time may join later; whoever was refused can't have.
+    #[test]
+    fn a_late_core_joins() {
+        for (failure, may_join) in [
+            (Failure::NoAnswer, true),
+            (Failure::Orphaned, true),
+            (Failure::StillOff, false),
+            (Failure::NoMemory, false),
+            (Failure::Stopped, false),
+        ] {
+            let mut table = Membership::new(&plan(2));
+            assert!(table.apply(report(1, READY)));
+            assert!(table.apply(report(2, Fate::Starting)));
+            if failure == Failure::Stopped {
+                assert!(table.apply(report(2, READY)));
+            }
+            assert!(table.apply(report(2, Fate::Failed(failure))));
+            assert!(table.is_settled());
+            assert_eq!(table.running(), 1);
+            assert_eq!(table.apply(report(2, READY)), may_join, "{failure}");
+            assert_eq!(table.running(), 1 + usize::from(may_join));
+            assert!(!table.apply(report(2, Fate::Failed(Failure::NoAnswer))));
+            assert!(table.is_settled());
+        }
+    }
+
     #[test]
     fn the_parent_is_the_one_that_started_it() {
         let mut table = Membership::new(&plan(3));
@@ -385,9 +425,10 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever comes, in whatever order: the first final word counts.
+        /// Whatever comes, in whatever order: the first final word counts, but that a core
+        /// which wasn't heard of may run later.
         #[test]
-        fn the_first_final_report_counts(reports in proptest::collection::vec((1..6_u16, 0..4_u8), 0..60)) {
+        fn the_first_final_report_counts(reports in proptest::collection::vec((1..6_u16, 0..5_u8), 0..60)) {
             let mut table = Membership::new(&plan(5));
             let mut expected = [Fate::Planned; 6];
             for (core, what) in reports {
@@ -395,11 +436,13 @@ mod tests {
                     0 => Fate::Planned,
                     1 => Fate::Starting,
                     2 => READY,
+                    3 => Fate::Failed(Failure::NoMemory),
                     _ => Fate::Failed(Failure::NoAnswer),
                 };
                 table.apply(report(core, fate));
                 let known = &mut expected[usize::from(core)];
-                if !known.is_final() && fate != Fate::Planned {
+                let is_late = *known == Fate::Failed(Failure::NoAnswer) && fate == READY;
+                if is_late || !known.is_final() && fate != Fate::Planned {
                     *known = fate;
                 }
             }

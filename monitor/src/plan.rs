@@ -243,6 +243,26 @@ impl Plan {
         Some(at.core)
     }
 
+    /// The tree below `root` that holds no core.
+    #[must_use]
+    pub const fn leaf(root: u16) -> Self {
+        Self {
+            root,
+            cores: Vec::new(),
+        }
+    }
+
+    /// Takes `core` in, a child of the root without children, unless it is there: whether
+    /// the tree has changed.
+    pub fn take_in(&mut self, core: PlannedCore) -> bool {
+        let is_new =
+            core.parent == self.root && core.core != self.root && self.get(core.core).is_none();
+        if is_new {
+            self.cores.push(core);
+        }
+        is_new
+    }
+
     /// Takes `core` out; its children become its parent's. They are returned.
     pub fn leave_out(&mut self, core: u16) -> Vec<PlannedCore> {
         let Some(parent) = self.get(core).map(|found| found.parent) else {
@@ -345,6 +365,24 @@ mod tests {
                 "{wrong}"
             );
         }
+    }
+
+    #[test]
+    fn who_was_left_out_is_taken_in_as_a_leaf() {
+        let mut plan = Plan::new(0, vec![core(1, 0), core(2, 1), core(3, 2)]).unwrap();
+        let left_out = *plan.get(1).unwrap();
+        assert_eq!(plan.leave_out(1).len(), 1);
+        assert_eq!(plan.child_towards(1), None);
+        assert!(plan.take_in(left_out));
+        assert!(!plan.take_in(left_out));
+        assert_eq!(plan.child_towards(1), Some(1));
+        assert_eq!(plan.child_towards(3), Some(2));
+        assert_eq!(plan.cores().len(), 3);
+        assert_eq!(plan.below(1), Plan::leaf(1));
+        // No other's child, nor the root.
+        assert!(!plan.take_in(core(4, 3)));
+        assert!(!plan.take_in(core(0, 0)));
+        assert_eq!(plan.cores().len(), 3);
     }
 
     #[test]

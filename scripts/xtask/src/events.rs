@@ -23,6 +23,33 @@ pub(crate) enum Scope {
     Totals,
 }
 
+/// Builds `scripts/xtask/plugin/NAME.c`: the plugin's library, in `target/events/`.
+///
+/// # Errors
+/// If there is no C compiler, or it fails.
+pub(crate) fn compile(name: &str) -> Result<PathBuf> {
+    let folder = Metadata::load()?.target_directory.join("events");
+    fs::create_dir_all(&folder).map_err(|error| Error::File(folder.clone(), error))?;
+    let library = folder.join(format!("{name}.so"));
+    let source = workspace::root().join(format!("scripts/xtask/plugin/{name}.c"));
+    let mut compiler = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
+    compiler.args([
+        "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o",
+    ]);
+    workspace::run({
+        compiler.arg(&library).arg(&source);
+        compiler
+    })
+    .map_err(|error| match error {
+        Error::Spawn(compiler, cause) => Error::Spawn(
+            format!("{compiler}, the C compiler, which builds QEMU's plugin {name}"),
+            cause,
+        ),
+        other => other,
+    })?;
+    Ok(library)
+}
+
 /// The plugin, built, and where it writes.
 pub(crate) struct Plugin {
     library: PathBuf,
@@ -47,26 +74,8 @@ impl Plugin {
     /// # Errors
     /// If there is no C compiler, or it fails.
     pub(crate) fn build(run: &str) -> Result<Self> {
-        let folder = Metadata::load()?.target_directory.join("events");
-        fs::create_dir_all(&folder).map_err(|error| Error::File(folder.clone(), error))?;
-        let library = folder.join("events.so");
-        let source = workspace::root().join("scripts/xtask/plugin/events.c");
-        let mut compiler = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
-        compiler.args([
-            "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o",
-        ]);
-        workspace::run({
-            compiler.arg(&library).arg(&source);
-            compiler
-        })
-        .map_err(|error| match error {
-            Error::Spawn(name, cause) => Error::Spawn(
-                format!("{name}, the C compiler, which builds the plugin that counts events"),
-                cause,
-            ),
-            other => other,
-        })?;
-        let counts = folder.join(format!("{run}.counts"));
+        let library = compile("events")?;
+        let counts = library.with_file_name(format!("{run}.counts"));
         Ok(Self { library, counts })
     }
 

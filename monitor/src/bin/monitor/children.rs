@@ -12,7 +12,9 @@
 //!
 //! A child that doesn't say hello in time is reported and left out; its memory stays
 //! sealed, since it may still run there. Its children become ours, with the memory that
-//! was meant to go to it.
+//! was meant to go to it. What it was offered itself it may still take, as long as firmware
+//! doesn't say that it is off: a late hello is answered as any, with no tree below, and the
+//! core runs.
 
 use alloc::{boxed::Box, collections::BTreeMap, rc::Rc, vec::Vec};
 use core::{future::Future, pin::Pin, time::Duration};
@@ -30,7 +32,12 @@ use capelin_monitor::{
     plan::{Plan, PlannedCore},
 };
 use capelin_rt::{
-    OwnedCap, RtError, checksum, spawn, sync::Event, sys, time, vspace::SharedMapped,
+    OwnedCap, RtError, checksum,
+    future::{Either, race},
+    spawn,
+    sync::Event,
+    sys, time,
+    vspace::SharedMapped,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -62,6 +69,8 @@ pub(crate) struct Images {
 
 /// A child that may say hello.
 pub(crate) struct Expected {
+    /// What is planned for it.
+    pub(crate) core: PlannedCore,
     /// The slot for what rings it.
     pub(crate) peer: CapAddress,
     /// The tree below it.
@@ -147,26 +156,18 @@ fn launch(node: &Rc<Node>, child: Child) {
 async fn start(node: Rc<Node>, child: Child) {
     let core = child.core;
     let began = time::now();
-    let report = |fate| Report {
-        core: core.core,
-        parent: node.own,
-        fate,
-    };
-    node.report(report(Fate::Starting)).await;
-    match attempt(&node, child).await {
-        Ok(()) => {
-            let took = time::to_duration(time::now().saturating_sub(began));
-            let boot_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-            node.report(report(Fate::Running { boot_us })).await;
-        }
+    report(&node, core, Fate::Starting).await;
+    match attempt(&node, child, began).await {
+        Ok(()) => report_running(&node, core, began).await,
         Err((failure, mut memories)) => {
-            node.report(report(Fate::Failed(failure))).await;
+            // At once: from now on it may say hello, and is taken in again.
             let (plan, adopted) = {
                 let mut plan = node.below.borrow_mut();
                 let adopted = plan.leave_out(core.core);
                 (plan.clone(), adopted)
             };
             node.overlay.set_below(plan.clone());
+            report(&node, core, Fate::Failed(failure)).await;
             for orphan in adopted {
                 launch(&node, self::child(orphan, &plan, &mut memories));
             }
@@ -174,8 +175,24 @@ async fn start(node: Rc<Node>, child: Child) {
     }
 }
 
+async fn report(node: &Node, core: PlannedCore, fate: Fate) {
+    let report = Report {
+        core: core.core,
+        parent: node.own,
+        fate,
+    };
+    node.report(report).await;
+}
+
+/// Reports a child that said hello, whose start began at tick `began`.
+async fn report_running(node: &Node, core: PlannedCore, began: u64) {
+    let took = time::to_duration(time::now().saturating_sub(began));
+    let boot_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    report(node, core, Fate::Running { boot_us }).await;
+}
+
 /// Starts a child and waits for its hello. On failure, the memory of the tree below it.
-async fn attempt(node: &Rc<Node>, child: Child) -> Result<(), (Failure, Memories)> {
+async fn attempt(node: &Rc<Node>, child: Child, began: u64) -> Result<(), (Failure, Memories)> {
     let Child {
         core,
         memory,
@@ -188,6 +205,7 @@ async fn attempt(node: &Rc<Node>, child: Child) -> Result<(), (Failure, Memories
         Err(failure) => return Err((failure, memories)),
     };
     let expected = Expected {
+        core,
         peer: peer.slot,
         plan,
         memories,
@@ -217,14 +235,49 @@ async fn attempt(node: &Rc<Node>, child: Child) -> Result<(), (Failure, Memories
             }
         }
     };
-    // If it still comes up, it finds nothing.
-    peer.offers.withdraw(node);
-    node.overlay.remove_neighbour(core.core);
-    let expected = node.expected.borrow_mut().remove(&core.core);
-    match expected {
-        Some(expected) => Err((failure, expected.memories)),
-        // It said hello at the last moment.
-        None => Err((failure, Memories::new())),
+    if failure == Failure::NoAnswer {
+        let memories = leave_behind(node, core.core);
+        spawn(join_late(Rc::clone(node), core, joined, peer.offers, began));
+        return Err((failure, memories));
+    }
+    Err((failure, forget(node, core.core, peer.offers)))
+}
+
+/// A child isn't waited for any more: if it still comes up, it finds nothing. The memory of
+/// the tree below it.
+fn forget(node: &Node, core: u16, offers: Offers) -> Memories {
+    offers.withdraw(node);
+    node.overlay.remove_neighbour(core);
+    let expected = node.expected.borrow_mut().remove(&core);
+    expected.map_or_else(Memories::new, |expected| expected.memories)
+}
+
+/// The memory of the tree below a child that is late, which gets that tree no more.
+fn leave_behind(node: &Node, core: u16) -> Memories {
+    let mut expected = node.expected.borrow_mut();
+    let Some(expected) = expected.get_mut(&core) else {
+        return Memories::new();
+    };
+    expected.plan = Plan::leaf(core);
+    core::mem::take(&mut expected.memories)
+}
+
+/// Waits for the hello of a child that is late, for as long as it takes, unless it is given
+/// up for others.
+async fn join_late(node: Rc<Node>, core: PlannedCore, joined: Event, offers: Offers, began: u64) {
+    let given_up = Event::new();
+    let oldest = node.late.borrow_mut().add(core.core, given_up.clone());
+    oldest.into_iter().for_each(|oldest| oldest.set());
+    match race(joined.wait(), given_up.wait()).await {
+        Either::First(()) => {
+            node.late.borrow_mut().remove(core.core);
+            offers.taken();
+            report_running(&node, core, began).await;
+        }
+        Either::Second(()) => {
+            // The tree below it was taken over before.
+            let _ = forget(&node, core.core, offers);
+        }
     }
 }
 
@@ -239,7 +292,8 @@ async fn comes(joined: &Event, machine_cores: usize) -> bool {
         }
         let took = time::to_duration(time::now().saturating_sub(began));
         if patience.step(u64::try_from(took.as_millis()).unwrap_or(u64::MAX)) {
-            return false;
+            // It may have come in this very step.
+            return joined.is_set();
         }
     }
 }

@@ -30,6 +30,11 @@ impl Intermon for IntermonService {
         transfer::take_into(&self.node, bell, self.from, expected.peer).map_err(kernel)?;
         let mut promised = self.node.promised.borrow_mut();
         promised.insert(self.from, expected.memories);
+        // One that is late was left out.
+        let mut below = self.node.below.borrow_mut();
+        if below.take_in(expected.core) {
+            self.node.overlay.set_below(below.clone());
+        }
         expected.joined.set();
         Ok(Welcome {
             plan: expected.plan,

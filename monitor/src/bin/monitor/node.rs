@@ -15,6 +15,7 @@ use capelin_monitor::{
     Ticket,
     domains::Domains,
     intermon::IntermonClient,
+    late::Late,
     membership::{Failure, Fate, Member, Membership, Report},
     overlay::{Hop, Overlay, Way},
     plan::Plan,
@@ -99,6 +100,8 @@ pub(crate) struct Node {
     pub(crate) images: RefCell<Option<Images>>,
     /// Children that may say hello.
     pub(crate) expected: RefCell<BTreeMap<u16, Expected>>,
+    /// Those of them that are late.
+    pub(crate) late: RefCell<Late<Event>>,
     /// Memory of the cores below children that have said hello, until they fetch it.
     pub(crate) promised: RefCell<BTreeMap<u16, Memories>>,
     /// The programs on this core.
@@ -177,6 +180,7 @@ impl Node {
             below: RefCell::default(),
             images: RefCell::new(None),
             expected: RefCell::default(),
+            late: RefCell::default(),
             promised: RefCell::default(),
             programs: RefCell::new(Domains::new(own)),
             lent: RefCell::default(),
@@ -393,6 +397,7 @@ impl BootCore {
     /// Takes a report in.
     pub(crate) fn apply(&self, report: Report) {
         let mut membership = self.membership.borrow_mut();
+        let before = membership.get(report.core).map(|member| member.fate);
         if !membership.apply(report) {
             return;
         }
@@ -400,6 +405,8 @@ impl BootCore {
         if let Fate::Failed(failure) = report.fate {
             let mpidr = membership.get(report.core).map_or(0, |m| m.planned.mpidr);
             capelin_rt::println!("core {} (MPIDR {mpidr:#x}) {failure}", report.core);
+        } else if let Some(Fate::Failed(_)) = before {
+            capelin_rt::println!("core {} is late, and runs", report.core);
         }
         if membership.is_settled() {
             self.settled.set();

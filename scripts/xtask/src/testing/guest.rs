@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use capelin_dt::grow::{grow, reserve};
 use capelin_dt::{DtError, Region};
 
-use super::{Case, Context, Outcome, cargo_run, cost, events, idle, isolation, processor, typing};
+use super::{
+    Case, Context, Outcome, cargo_run, cost, events, idle, isolation, late, processor, typing,
+};
 use crate::cases::{self, Damage, Expected, Firmware, GuestCase, Script, TreeChange};
 use crate::error::{Error, Result};
 use crate::qemu;
@@ -87,6 +89,13 @@ pub(super) fn cases() -> Result<Vec<Case>> {
             name: name.to_owned(),
             is_long: false,
             run: Box::new(move |context| isolation::run(context, name, cores, options)),
+        });
+    }
+    for (name, hang) in late::HANGS {
+        cases.push(Case {
+            name: name.to_owned(),
+            is_long: false,
+            run: Box::new(move |context| late::run(context, name, hang)),
         });
     }
     cases.push(Case {

@@ -19,6 +19,7 @@ mod host;
 mod how_to;
 mod idle;
 mod isolation;
+mod late;
 mod processor;
 mod session;
 mod typing;
