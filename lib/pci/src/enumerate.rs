@@ -3,6 +3,9 @@
 //! Depth first: a bridge gets the next free number for the bus behind it, and is left open to all numbers from there on
 //! until what lies behind is known. What firmware had numbered is numbered anew, and what it left running stops: no
 //! function answers to addresses or reaches for memory when this is over.
+//!
+//! Where nobody says what the host lets through ([`survey`]), numbers, BARs and windows stay as firmware has set them;
+//! what it left running stops all the same.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -11,7 +14,7 @@ use core::ops::RangeInclusive;
 use crate::address::Address;
 use crate::capability::{leads_to_a_link, list, msi, msi_x};
 use crate::config::{Command, ConfigSpace, Register, byte, high_half, low_half, set_command};
-use crate::function::{BadBar, Bridge, Class, Function, bars, close_windows, pin};
+use crate::function::{BadBar, Bridge, Class, Function, bars, close_windows, held_windows, pin};
 
 /// Bridges that may lie behind each other.
 pub const MAX_DEPTH: usize = 64;
@@ -53,6 +56,8 @@ pub enum Finding {
     BadCapabilities(Address),
     /// The function isn't ready, and says so (configuration request retry status).
     NotReady(Address),
+    /// Firmware has given this bridge no bus number that could be, and numbers are kept.
+    NotNumbered(Address),
 }
 
 impl fmt::Display for Finding {
@@ -64,6 +69,7 @@ impl fmt::Display for Finding {
             Self::BadBar(at, bar) => write!(f, "{at}: BAR {bar} makes no sense"),
             Self::BadCapabilities(at) => write!(f, "{at}: the list of capabilities breaks off"),
             Self::NotReady(at) => write!(f, "{at}: isn't ready"),
+            Self::NotNumbered(at) => write!(f, "{at}: firmware gave no number to the bus behind"),
         }
     }
 }
@@ -74,11 +80,32 @@ pub fn enumerate(
     segment: u16,
     buses: RangeInclusive<u8>,
 ) -> Topology {
+    let numbering = Numbering::Anew {
+        used: *buses.start(),
+    };
+    walk(space, segment, buses, numbering)
+}
+
+/// As [`enumerate`], but keeps what firmware has set up: the numbers of buses, what BARs hold
+/// ([`crate::Bar::held`]), the windows of bridges.
+pub fn survey(space: &mut impl ConfigSpace, segment: u16, buses: RangeInclusive<u8>) -> Topology {
+    let numbering = Numbering::AsFound {
+        seen: Vec::from([*buses.start()]),
+    };
+    walk(space, segment, buses, numbering)
+}
+
+fn walk(
+    space: &mut impl ConfigSpace,
+    segment: u16,
+    buses: RangeInclusive<u8>,
+    numbering: Numbering,
+) -> Topology {
     let mut walk = Walk {
         space,
         segment,
         last: *buses.end(),
-        used: *buses.start(),
+        numbering,
         topology: Topology::default(),
     };
     if !buses.is_empty() {
@@ -87,14 +114,27 @@ pub fn enumerate(
     walk.topology
 }
 
+/// Where bus numbers come from.
+enum Numbering {
+    /// One behind the other.
+    Anew {
+        /// The last one that was given.
+        used: u8,
+    },
+    /// The bridges have them.
+    AsFound {
+        /// Those that have been met: a bridge that leads back leads nowhere.
+        seen: Vec<u8>,
+    },
+}
+
 /// How far the walk has come.
 struct Walk<'s, S> {
     space: &'s mut S,
     segment: u16,
-    /// The last bus number that may be given.
+    /// The last bus number that may be.
     last: u8,
-    /// The last one that was.
-    used: u8,
+    numbering: Numbering,
     topology: Topology,
 }
 
@@ -184,35 +224,70 @@ impl<S: ConfigSpace> Walk<'_, S> {
 
     /// Numbers the bus behind the bridge `at`, and finds what is there.
     fn bridge(&mut self, at: Address, is_link: bool, depth: usize) -> Bridge {
-        let (has_io, prefetchable) = close_windows(self.space, at);
+        let (has_io, prefetchable) = match self.numbering {
+            Numbering::Anew { .. } => close_windows(self.space, at),
+            Numbering::AsFound { .. } => held_windows(self.space, at),
+        };
         let mut bridge = Bridge {
             secondary: None,
             subordinate: at.bus(),
             has_io,
             prefetchable,
         };
-        let refused = if depth == 0 {
-            Some(Finding::TooDeep(at))
-        } else if self.used == self.last {
-            Some(Finding::NoBus(at))
+        let numbered = if depth == 0 {
+            Err(Finding::TooDeep(at))
         } else {
-            None
+            self.number(at)
         };
-        if let Some(finding) = refused {
-            self.set_buses(at, 0, 0);
-            self.finding(finding);
-            return bridge;
-        }
-        let secondary = self.used + 1;
-        self.used = secondary;
-        self.set_buses(at, secondary, self.last);
+        let secondary = match numbered {
+            Ok(secondary) => secondary,
+            Err(finding) => {
+                self.set_buses(at, 0, 0);
+                self.finding(finding);
+                return bridge;
+            }
+        };
         // A link has one other end, and some hosts show that at all 32 numbers.
         let devices = if is_link { 1 } else { Address::DEVICES };
         self.bus(secondary, Some(at), devices, depth - 1);
-        self.set_buses(at, secondary, self.used);
         bridge.secondary = Some(secondary);
-        bridge.subordinate = self.used;
+        bridge.subordinate = match self.numbering {
+            Numbering::Anew { used } => {
+                self.set_buses(at, secondary, used);
+                used
+            }
+            Numbering::AsFound { .. } => byte(self.space.read(at, Register::BUSES), 2),
+        };
         bridge
+    }
+
+    /// The number of the bus behind the bridge `at`, which lets requests for it through now.
+    fn number(&mut self, at: Address) -> Result<u8, Finding> {
+        let last = self.last;
+        let held = self.space.read(at, Register::BUSES);
+        match &mut self.numbering {
+            Numbering::Anew { used } => {
+                if *used == last {
+                    return Err(Finding::NoBus(at));
+                }
+                *used += 1;
+                let secondary = *used;
+                self.set_buses(at, secondary, last);
+                Ok(secondary)
+            }
+            Numbering::AsFound { seen } => {
+                let (secondary, subordinate) = (byte(held, 1), byte(held, 2));
+                let is_possible = at.bus() < secondary
+                    && secondary <= subordinate
+                    && subordinate <= last
+                    && !seen.contains(&secondary);
+                if !is_possible {
+                    return Err(Finding::NotNumbered(at));
+                }
+                seen.push(secondary);
+                Ok(secondary)
+            }
+        }
     }
 
     /// Writes a bridge's bus numbers; the latency timer in the high byte means nothing (7.5.1.3).

@@ -39,6 +39,8 @@ pub struct Bar {
     pub is_prefetchable: bool,
     /// Bytes: a power of two. It lies at a multiple of them.
     pub size: u64,
+    /// The address that it held when it was found; 0 if nobody had given it one.
+    pub held: u64,
 }
 
 /// What a bridge has of its own.
@@ -110,14 +112,16 @@ pub(crate) fn bars(
             number += 1;
             continue;
         }
-        let (kind, mask) = if is_io {
-            (Space::Io, u64::from(wanted & !3))
+        let (kind, mask, held_high) = if is_io {
+            (Space::Io, u64::from(wanted & !3), 0)
         } else if is_64_bit {
-            let high = sized(space, function, Register::bar(number + 1));
+            let second = Register::bar(number + 1);
+            let held_high = space.read(function, second);
+            let high = sized(space, function, second);
             let mask = u64::from(high) << 32 | u64::from(wanted & !0xf);
-            (Space::Memory64, mask)
+            (Space::Memory64, mask, held_high)
         } else {
-            (Space::Memory32, u64::from(wanted & !0xf))
+            (Space::Memory32, u64::from(wanted & !0xf), 0)
         };
         if mask != 0 {
             // The lowest bit that can be set; those above can be, too, as far as the space goes. Ports may have 16.
@@ -133,6 +137,7 @@ pub(crate) fn bars(
                     space: kind,
                     is_prefetchable: !is_io && held & 8 != 0,
                     size,
+                    held: (u64::from(held_high) << 32 | u64::from(held)) & mask,
                 });
             } else {
                 bad.push(BadBar(number));
@@ -175,6 +180,21 @@ pub(crate) fn close_windows(
         space.write(function, Register::PREFETCHABLE_LIMIT, 0);
     }
     (io & 0xf0 != 0, reaches)
+}
+
+/// The same of a bridge whose windows stay as they are; one that firmware has left at 0 isn't known to be there.
+pub(crate) fn held_windows(
+    space: &mut impl ConfigSpace,
+    function: Address,
+) -> (bool, Option<Space>) {
+    let io = low_half(space.read(function, Register::IO_WINDOW));
+    let prefetchable = space.read(function, Register::PREFETCHABLE_WINDOW);
+    let reaches = match low_half(prefetchable) {
+        0 => None,
+        base if base & 0xf == 1 => Some(Space::Memory64),
+        _ => Some(Space::Memory32),
+    };
+    (io != 0, reaches)
 }
 
 /// The pin in the interrupt register.

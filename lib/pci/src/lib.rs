@@ -27,6 +27,6 @@ mod program;
 pub use address::Address;
 pub use capability::{Capability, CapabilityId, Msi, MsiX};
 pub use config::{Command, ConfigSpace, Register};
-pub use enumerate::{Finding, MAX_DEPTH, Topology, enumerate};
+pub use enumerate::{Finding, MAX_DEPTH, Topology, enumerate, survey};
 pub use function::{Bar, Bridge, Class, Function, Space};
 pub use program::{Fault, Place, Side, Window, enable, program};

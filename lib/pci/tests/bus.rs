@@ -9,7 +9,7 @@ mod common;
 
 use capelin_pci::{
     Address, Bar, Command, ConfigSpace as _, Fault, Finding, Place, Register, Side, Space,
-    Topology, Window, enable, enumerate, program,
+    Topology, Window, enable, enumerate, program, survey,
 };
 use common::{Fake, Made, bar};
 
@@ -171,6 +171,7 @@ fn what_bars_want() {
         space,
         is_prefetchable,
         size,
+        held: 0,
     };
     assert_eq!(
         topology.functions[0].bars,
@@ -320,6 +321,70 @@ fn what_is_placed_answers_there_alone_once_it_is_enabled() {
     assert_eq!(bars(&fake, false, 0x80_0020_0000), [0]);
     let through = Command::IO | Command::MEMORY | Command::BUS_MASTER | Command::NO_PIN;
     assert_eq!(fake.command(at(0, 1, 0)), through);
+}
+
+#[test]
+fn what_firmware_has_placed_is_found_there_and_stays() {
+    let (mut fake, topology) = two_levels();
+    let (inner, outer) = (at(1, 2, 0), at(0, 2, 0));
+    let places = [
+        place(inner, 0, 0x1000_1000),
+        place(inner, 1, 0x80_0010_0000),
+        place(outer, 0, 0x80_0020_0000),
+    ];
+    program(&mut fake, &topology, &WINDOWS, &places).unwrap();
+    enable(&mut fake, &topology, inner, Command::MEMORY);
+    let found = survey(&mut fake, 0, 0..=255);
+    assert!(found.findings.is_empty());
+    let held = |function: Address| -> Vec<(u8, u64)> {
+        let bars = &found.function(function).unwrap().bars;
+        bars.iter().map(|bar| (bar.number, bar.held)).collect()
+    };
+    assert_eq!(held(inner), [(0, 0x1000_1000), (1, 0x80_0010_0000), (3, 0)]);
+    assert_eq!(held(outer), [(0, 0x80_0020_0000)]);
+    // All else is as it was numbered and measured.
+    let mut same = found.clone();
+    for bar in same.functions.iter_mut().flat_map(|it| &mut it.bars) {
+        bar.held = 0;
+    }
+    assert_eq!(same, topology);
+    assert_eq!(fake.command(inner), Command::NO_PIN);
+    enable(&mut fake, &found, inner, Command::MEMORY);
+    for (address, bar) in [(0x1000_1fff, 0), (0x80_001f_ffff, 1)] {
+        let answering = fake.answering(false, address);
+        let bars: Vec<usize> = answering.into_iter().map(|(_, bar)| bar).collect();
+        assert_eq!(bars, [bar], "{address:#x}");
+    }
+}
+
+#[test]
+fn a_bridge_that_firmware_numbered_badly_leads_nowhere() {
+    let behind = || Made::bridge([((0, 0), Made::endpoint(vec![]))]);
+    // Secondary and subordinate bus, of buses 2 to 9.
+    for (secondary, subordinate) in [(0, 0), (2, 3), (1, 3), (3, 10), (4, 3)] {
+        let mut fake = Fake::new(2, [((1, 0), behind())]);
+        let numbers = u32::from_le_bytes([2, secondary, subordinate, 0]);
+        let buses = Register::new(0x18).unwrap();
+        fake.write(at(2, 1, 0), buses, numbers);
+        let found = survey(&mut fake, 0, 2..=9);
+        assert_eq!(found.findings, [Finding::NotNumbered(at(2, 1, 0))]);
+        assert_eq!(addresses(&found), ["0000:02:01.0"]);
+        assert_eq!(found.functions[0].bridge.unwrap().secondary, None);
+        // Nobody takes what lies there for something else.
+        assert_eq!(fake.read(at(2, 1, 0), buses), 2);
+    }
+    // Two with the same number: the second leads nowhere.
+    let mut fake = Fake::new(2, [((1, 0), behind()), ((2, 0), behind())]);
+    for device in [1, 2] {
+        let numbers = u32::from_le_bytes([2, 3, 3, 0]);
+        fake.write(at(2, device, 0), Register::new(0x18).unwrap(), numbers);
+    }
+    let found = survey(&mut fake, 0, 2..=9);
+    assert_eq!(found.findings, [Finding::NotNumbered(at(2, 2, 0))]);
+    assert_eq!(
+        addresses(&found),
+        ["0000:02:01.0", "0000:03:00.0", "0000:02:02.0"]
+    );
 }
 
 #[test]
