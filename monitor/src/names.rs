@@ -4,7 +4,7 @@ use alloc::{rc::Rc, string::String, vec::Vec};
 use core::{cell::RefCell, future::poll_fn, task::Poll};
 
 use capelin_idc::Cap;
-use capelin_interfaces::names::{Names, NamesError};
+use capelin_interfaces::names::{Names, NamesError, PRIVATE};
 
 use crate::registry::Registry;
 
@@ -71,17 +71,28 @@ impl Names for NameService {
     }
 
     async fn look_up(&self, name: &str) -> Result<Cap, NamesError> {
-        let found = self.get(name).ok_or(NamesError::NotFound)?;
+        let found = self.get(name).filter(|_| !is_private(name));
+        let found = found.ok_or(NamesError::NotFound)?;
         Ok(Cap::copy(found.address()))
     }
 
     async fn wait_for(&self, name: &str) -> Result<Cap, NamesError> {
+        if is_private(name) {
+            return Err(NamesError::NotFound);
+        }
         Ok(Cap::copy(self.wait(name).await.address()))
     }
 
     async fn list(&self) -> Result<Vec<String>, NamesError> {
-        Ok(self.registry.borrow().names())
+        let mut names = self.registry.borrow().names();
+        names.retain(|name| !is_private(name));
+        Ok(names)
     }
+}
+
+/// Whether what is registered under `name` is for whoever serves the names, and nobody else.
+fn is_private(name: &str) -> bool {
+    name.starts_with(PRIVATE)
 }
 
 #[cfg(test)]
@@ -114,6 +125,22 @@ mod tests {
             // What is handed out is a copy, even where the entry was given away to us.
             assert_eq!(waiting.await, Ok(Cap::copy(CapAddress(7))));
             assert_eq!(names.look_up("skb").await, Ok(Cap::copy(CapAddress(7))));
+        });
+    }
+
+    #[test]
+    fn private_names_are_for_the_one_who_serves_them() {
+        block_on(async {
+            let names = NameService::new(discard);
+            for (name, slot) in [(".skb", 3), ("skb", 4)] {
+                let given = Cap::give(CapAddress(slot));
+                assert_eq!(names.register(name, given).await, Ok(()));
+            }
+            assert_eq!(names.look_up(".skb").await, Err(NamesError::NotFound));
+            assert_eq!(names.wait_for(".skb").await, Err(NamesError::NotFound));
+            assert_eq!(names.list().await, Ok(vec!["skb".into()]));
+            let own = names.get(".skb").map(|cap| cap.address());
+            assert_eq!(own, Some(CapAddress(3)));
         });
     }
 

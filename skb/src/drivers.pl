@@ -17,6 +17,9 @@ driver(ns16550, ns16550, 1).
 driver(ns16550a, ns16550, 1).
 driver('brcm,bcm2835-pm-wdt', 'bcm2835-pm', 0).
 driver('brcm,bcm2835-mbox', 'bcm2835-mbox', 0).
+driver('pci-host-ecam-generic', pcid, 0).
+driver('arm,sbsa-pcie', pcid, 0).
+driver('marvell,armada8k-pcie-ecam', pcid, 0).
 
 % driver_memory(Module, Bytes, End): memory that the driver shares with its device, all
 % of it below the physical address End, which is as far as the device reaches.
@@ -31,14 +34,16 @@ driver_for(Path, Module) :-
             Keyed),
     sort(Keyed, [k(_, _, Module)|_]).
 
-% driver_use(Module, Use): init has started it for such a device already.
+% driver_use(Module, Use): init has started it for such a device already, or (asked) starts it
+% once somebody wants to know of devices: what is on PCI buses nobody needs before.
 driver_use(cpudriver, kernel).
+driver_use(pcid, asked).
 driver_use(irqd, first).
 driver_use(pl011, console).
 driver_use(ns16550, console).
 
 % driver_plan(Path, Module, Plan): what becomes of a device that has registers or
-% interrupts. Plan is kernel, first or console (driver_use), start, absent (the
+% interrupts. Plan is kernel, first, console or asked (driver_use), start, absent (the
 % archive lacks Module), or none (nothing drives such a device; Module is none, too).
 driver_plan(Path, Module, Plan) :-
     device(Path, _),
@@ -54,3 +59,12 @@ driver_may_have(Path) :- device_irq(Path, _, _, _), !.
 driver_module_plan(M, Plan) :- \+ module(M, _), !, Plan = absent.
 driver_module_plan(M, Plan) :- driver_use(M, Use), !, Plan = Use.
 driver_module_plan(_, start).
+
+% driver_function(Address, Module, Plan): what becomes of a function on a PCI bus. Plan is
+% bus for what the host bridge's driver drives itself, Module (bridges, base class 6), or none.
+driver_function(Address, Module, Plan) :-
+    pci(Address, _, _),
+    (   pci_class(Address, 6, _, _)
+    ->  Module = pcid, Plan = bus
+    ;   Module = none, Plan = none
+    ).

@@ -7,11 +7,13 @@ use capelin_pci::{Address, Place, Space, Topology, Window};
 
 use crate::error::Error;
 use crate::schema::{
-    Fact, Pci, PciBar, PciBehind, PciBridge, PciClass, PciHost, PciRoot, PciWindow,
+    Fact, Pci, PciBar, PciBehind, PciBridge, PciClass, PciHost, PciPlaced, PciRoot, PciWindow,
 };
 use crate::term::Term;
 
-/// The rules of `pci.pl`, for whoever finds a host bridge to consult.
+/// What the names of all facts and rules about PCI begin with.
+pub const PCI_NAMES: &str = "pci";
+/// The rules of `pci.pl`. The server reads them when somebody first asks for something with [`PCI_NAMES`] in it.
 pub const PCI_RULES: &str = include_str!("pci.pl");
 
 /// A host bridge's window, and where the CPU sees it.
@@ -23,20 +25,15 @@ pub struct SeenWindow {
     pub cpu: u64,
 }
 
-/// The facts of a host bridge and all functions below it.
+/// The facts of a host bridge.
 ///
 /// # Errors
-/// `representation_error(max_integer)` for an address above 2⁶³ − 1. (A BAR that is so large is left out: it has no place.)
-pub fn pci_facts(
-    host: &PciHost,
-    windows: &[SeenWindow],
-    topology: &Topology,
-) -> Result<Vec<Term>, Error> {
-    let segment = host.segment;
+/// `representation_error(max_integer)` for an address above 2⁶³ − 1.
+pub fn pci_host_facts(host: &PciHost, windows: &[SeenWindow]) -> Result<Vec<Term>, Error> {
     let mut facts = Vec::from([host.term()?]);
     for SeenWindow { window, cpu } in windows {
         let fact = PciWindow {
-            segment,
+            segment: host.segment,
             space: space(window.space),
             kind: kind(window.is_prefetchable),
             bus: window.base,
@@ -45,6 +42,16 @@ pub fn pci_facts(
         };
         facts.push(fact.term()?);
     }
+    Ok(facts)
+}
+
+/// The facts of all functions below a host bridge of `segment`.
+///
+/// # Errors
+/// None that could be: addresses, classes and vendors are small. (A BAR of 2⁶³ bytes is left out: it has no place.)
+pub fn pci_facts(segment: u16, topology: &Topology) -> Result<Vec<Term>, Error> {
+    let segment = segment.into();
+    let mut facts = Vec::new();
     for function in &topology.functions {
         let address = || function.address.to_string();
         let fact = Pci {
@@ -96,6 +103,21 @@ pub fn pci_facts(
         }
     }
     Ok(facts)
+}
+
+/// The fact of where registers are.
+///
+/// # Errors
+/// `representation_error(max_integer)` for an address above 2⁶³ − 1.
+pub fn pci_placed(place: &Place, cpu: u64, size: u64) -> Result<Term, Error> {
+    let fact = PciPlaced {
+        address: place.function.to_string(),
+        bar: place.bar.into(),
+        bus: place.address,
+        cpu,
+        size,
+    };
+    fact.term()
 }
 
 const fn space(space: Space) -> &'static str {

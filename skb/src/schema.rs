@@ -354,6 +354,20 @@ facts! {
         size: u64,
     }
 
+    /// Registers of a PCI function that have a place which the CPU sees.
+    PciPlaced = "pci_placed" {
+        /// The function.
+        address: String,
+        /// Which BAR, 0 to 5.
+        bar: u64,
+        /// First address on the bus.
+        bus: u64,
+        /// Where the CPU sees it.
+        cpu: u64,
+        /// Bytes.
+        size: u64,
+    }
+
     /// A module of the boot archive.
     Module = "module" {
         /// Name.

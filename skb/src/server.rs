@@ -11,6 +11,7 @@
 //! | [`cursors`] | the open queries of one client |
 //! | [`program`] | a program text being consulted |
 //! | [`facts`] | what the machine is: device tree, modules |
+//! | [`rights`] | who may change what the system knows |
 //! | [`error`] | the engine's errors as the interface tells them |
 
 pub mod bounds;
@@ -18,6 +19,7 @@ pub mod cursors;
 pub mod error;
 pub mod facts;
 pub mod program;
+pub mod rights;
 pub mod search;
 
 /// Steps of one query: some seconds on an emulated core.

@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 use crate::{Error, KnowledgeBase};
 
 /// All solutions of a query as texts, `A=1 B=2` each.
-fn all(kb: &mut KnowledgeBase, text: &str) -> Vec<String> {
+pub(crate) fn all(kb: &mut KnowledgeBase, text: &str) -> Vec<String> {
     let mut query = kb.query(text).unwrap_or_else(|e| panic!("{text}: {e}"));
     let mut answers = Vec::new();
     while let Some(solution) = query.next(kb).unwrap_or_else(|e| panic!("{text}: {e}")) {

@@ -10,6 +10,7 @@
 //! | [`interrupts`] | the interrupt service, owner of the distributor |
 //! | [`devices`] | `init`, which starts drivers: devices and who drives them |
 //! | [`firmware`] | the driver of the channel to a board's firmware |
+//! | [`pci`] | the driver of a PCI host bridge |
 //! | [`power`] | the driver of a board's power management |
 //! | [`skb`] | the System Knowledge Base |
 //! | [`monitor`] | each core's monitor: domains, cores |
@@ -31,6 +32,7 @@ pub mod interrupts;
 pub mod memory;
 pub mod monitor;
 pub mod names;
+pub mod pci;
 pub mod power;
 pub mod skb;
 pub mod system;
@@ -52,6 +54,9 @@ pub mod service {
     pub const POWER: &str = "power";
     /// [`crate::skb::Skb`].
     pub const SKB: &str = "skb";
+    /// [`crate::skb::Skb`], with the right to tell of what is on PCI buses. Private to `init`
+    /// ([`crate::names::PRIVATE`]).
+    pub const PCI_FACTS: &str = ".skb-pci";
     /// [`crate::monitor::Monitor`] of this core.
     pub const MONITOR: &str = "monitor";
     /// [`crate::names::Names`].

@@ -18,6 +18,10 @@ crate::service_error! {
     }
 }
 
+/// What is registered under a name that begins so is for whoever serves the names: nobody else
+/// finds it.
+pub const PRIVATE: &str = ".";
+
 /// Finds the endpoints of services on this core.
 #[interface(name = "names", version = 1)]
 pub trait Names {

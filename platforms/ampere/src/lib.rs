@@ -41,11 +41,15 @@ const CASES: &[Case] = &[
     Case {
         name: "ampere-acpi",
         options: "--smp 4 --numa 2",
-        exec: Some("cores; run hello; poweroff"),
+        exec: Some("cores; run hello; devices; skb pci(A, 0x1af4, D); poweroff"),
         prints: &[
             "capelin: UEFI loader: 4 cores, a device tree of * bytes from ACPI",
             "boot driver on *: cores: 4, *entered at EL1",
             "0x3*running",
+            // The disk is there: firmware has given it its place.
+            "/pcie@4010000000*pcid*running",
+            "0000:00:01.0*none*no driver",
+            "A = '0000:00:01.0', D = 4097",
             "exec status 0",
         ],
         end: CaseEnd::PowersOff,

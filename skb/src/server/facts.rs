@@ -1,9 +1,14 @@
 //! What the machine is.
 
+use alloc::collections::BTreeSet;
 use alloc::string::ToString;
+use alloc::vec::Vec;
 
-use crate::{Error, KnowledgeBase, facts_from_machine, schema, set_running_core};
-use capelin_dt::{DtError, Machine, Mpidr};
+use crate::{
+    Error, KnowledgeBase, SeenWindow, facts_from_machine, pci_host_facts, schema, set_running_core,
+};
+use capelin_dt::{DtError, Machine, Mpidr, PcieHost, PcieSpace, PcieWindow, pcie_hosts};
+use capelin_pci::{Space, Window};
 
 /// Why facts are missing.
 #[derive(Debug)]
@@ -58,6 +63,59 @@ pub fn device_tree(
     }
 }
 
+/// Adds the PCI host bridges that a device tree has, as far as their configuration space is an ECAM
+/// and they aren't disabled. Those without a segment get the lowest numbers that are free.
+///
+/// # Errors
+/// See [`FactsError`]; facts added before it stay.
+pub fn pci_hosts(kb: &mut KnowledgeBase, blob: &[u8]) -> Result<(), FactsError> {
+    let hosts = pcie_hosts(blob).map_err(FactsError::DeviceTree)?;
+    let mut taken: BTreeSet<u16> = hosts.iter().filter_map(|host| host.segment).collect();
+    for host in &hosts {
+        let buses = host.reachable_buses().filter(|_| host.is_ecam());
+        let Some(buses) = buses.filter(|_| host.status.is_okay()) else {
+            continue;
+        };
+        let free = || (0..=u16::MAX).find(|number| !taken.contains(number));
+        let Some(segment) = host.segment.or_else(free) else {
+            continue;
+        };
+        taken.insert(segment);
+        let fact = schema::PciHost {
+            segment: segment.into(),
+            path: host.path.clone(),
+            first: (*buses.start()).into(),
+            last: (*buses.end()).into(),
+        };
+        for fact in pci_host_facts(&fact, &seen_windows(host))? {
+            kb.assertz(&fact)?;
+        }
+    }
+    Ok(())
+}
+
+/// The windows of a host, without those that no fact can tell of: beyond 2⁶³.
+fn seen_windows(host: &PcieHost) -> Vec<SeenWindow> {
+    let is_told = |window: &&PcieWindow| {
+        let all = [window.bus, window.cpu.0, window.size];
+        all.iter().all(|&number| i64::try_from(number).is_ok())
+    };
+    let seen = |window: &PcieWindow| SeenWindow {
+        window: Window {
+            space: match window.space {
+                PcieSpace::Io => Space::Io,
+                PcieSpace::Memory32 => Space::Memory32,
+                PcieSpace::Memory64 => Space::Memory64,
+            },
+            is_prefetchable: window.is_prefetchable,
+            base: window.bus,
+            size: window.size,
+        },
+        cpu: window.cpu.0,
+    };
+    host.windows.iter().filter(is_told).map(seen).collect()
+}
+
 /// Adds a module of the archive, given as `NAME=BYTES`.
 ///
 /// # Errors
@@ -78,6 +136,7 @@ mod tests {
     extern crate std;
 
     use super::*;
+    use crate::tests::all;
 
     #[test]
     fn modules_become_facts() {
@@ -88,6 +147,68 @@ mod tests {
         for text in ["hello", "hello=", "hello=x", "hello=-1"] {
             assert!(matches!(module(&mut kb, text), Err(FactsError::Module(_))));
         }
+    }
+
+    #[test]
+    fn host_bridges_become_facts() {
+        let blob = capelin_trees::qemu("gic-version=3", "-smp 1");
+        let mut kb = KnowledgeBase::with_rules();
+        pci_hosts(&mut kb, &blob).unwrap();
+        assert_eq!(
+            all(&mut kb, "pci_host(S, P, F, L)"),
+            ["S=0 P='/pcie@10000000' F=0 L=255"]
+        );
+        assert_eq!(
+            all(&mut kb, "pci_window(0, S, K, 0x10000000, C, B)"),
+            ["S=memory32 K=plain C=268435456 B=788463616"]
+        );
+        assert_eq!(all(&mut kb, "pci_window(S, _, _, _, _, _)").len(), 3);
+        assert!(pci_hosts(&mut kb, &blob[..blob.len() / 2]).is_err());
+    }
+
+    /// A tree of ECAMs, each with a property of its own.
+    fn hosts(properties: &[(&str, u32)]) -> Result<Vec<u8>, vm_fdt::Error> {
+        let mut fdt = vm_fdt::FdtWriter::new()?;
+        let root = fdt.begin_node("")?;
+        fdt.property_u32("#address-cells", 2)?;
+        fdt.property_u32("#size-cells", 2)?;
+        for (base, (name, value)) in (0x40_u64..).zip(properties) {
+            let node = fdt.begin_node(&alloc::format!("pcie@{base:x}0000000"))?;
+            fdt.property_string("compatible", "pci-host-ecam-generic")?;
+            fdt.property_string("device_type", "pci")?;
+            fdt.property_array_u64("reg", &[base << 28, 2 << 20])?;
+            fdt.property_u32("#address-cells", 3)?;
+            fdt.property_u32("#size-cells", 2)?;
+            match *name {
+                "status" => fdt.property_string("status", "disabled")?,
+                name => fdt.property_u32(name, *value)?,
+            }
+            fdt.end_node(node)?;
+        }
+        fdt.end_node(root)?;
+        fdt.finish()
+    }
+
+    #[test]
+    fn hosts_without_a_segment_get_one_that_is_free_and_disabled_ones_none() {
+        let blob = hosts(&[
+            ("no-segment", 0),
+            ("linux,pci-domain", 0),
+            ("status", 0),
+            ("no-segment", 0),
+            ("linux,pci-domain", 2),
+        ]);
+        let mut kb = KnowledgeBase::with_rules();
+        pci_hosts(&mut kb, &blob.unwrap()).unwrap();
+        assert_eq!(
+            all(&mut kb, "pci_host(S, P, F, L)"),
+            [
+                "S=1 P='/pcie@400000000' F=0 L=1",
+                "S=0 P='/pcie@410000000' F=0 L=1",
+                "S=3 P='/pcie@430000000' F=0 L=1",
+                "S=2 P='/pcie@440000000' F=0 L=1",
+            ]
+        );
     }
 
     #[test]

@@ -13,7 +13,7 @@ use capelin_pci::{
 use proptest::prelude::*;
 
 use crate::schema::PciHost;
-use crate::{KnowledgeBase, PCI_RULES, SeenWindow, View, pci_facts, pci_place};
+use crate::{KnowledgeBase, PCI_RULES, SeenWindow, View, pci_facts, pci_host_facts, pci_place};
 
 /// Takes all writes.
 struct Sink;
@@ -75,6 +75,7 @@ fn number(made: &[Made], bus: u8, parent: Option<Address>, used: &mut u8, topolo
                 space,
                 is_prefetchable,
                 size: 1 << log,
+                held: 0,
             });
             next += if space == Memory64 { 2 } else { 1 };
         }
@@ -133,7 +134,8 @@ fn placed(topology: &Topology, windows: &[Window]) -> Vec<Place> {
     let windows: Vec<_> = windows.iter().map(seen).collect();
     let mut kb = KnowledgeBase::with_rules();
     kb.consult(PCI_RULES).unwrap();
-    for fact in pci_facts(&host, &windows, topology).unwrap() {
+    let host = pci_host_facts(&host, &windows).unwrap();
+    for fact in host.into_iter().chain(pci_facts(0, topology).unwrap()) {
         kb.assertz(&fact).unwrap();
     }
     let solution = kb.first("pci_places(0, L)").unwrap().unwrap();

@@ -13,12 +13,13 @@ use alloc::{
 use core::{cell::RefCell, fmt, time::Duration};
 
 use capelin_abi::{ObjectType, PAGE_SIZE, boot::PhysRegion};
-use capelin_idc::Client;
+use capelin_idc::{Cap, Client};
 use capelin_interfaces::{
     devices::{DeviceInfo, DeviceState, Devices, DevicesError, DevicesServer},
     handover,
     interrupts::{InterruptError, InterruptsClient, Trigger},
     memory::{MemoryClient, MemoryError},
+    pci::{Found, PciClient, PciError},
     service,
     skb::{SkbClient, SkbError, Solution},
 };
@@ -42,6 +43,8 @@ const CAPACITY: usize = 16;
 /// Drivers are started so long after the shell, which needs none of them, unless somebody asks before:
 /// until then the processor is the shell's.
 const LULL: Duration = Duration::from_millis(500);
+/// The module that drives PCI host bridges.
+const BUS_DRIVER: &str = "pcid";
 /// INTIDs below are a core's own: CPU drivers serve them (GIC architecture: SGIs and PPIs).
 const FIRST_SHARED: u32 = 32;
 
@@ -59,8 +62,10 @@ pub(crate) struct DeviceManager {
     state: Rc<State>,
     /// Path of the device that is the console, if it is driven.
     console: Option<String>,
-    /// Domains that were started here.
+    /// Domains that were started here, and haven't been told of.
     started: RefCell<Vec<String>>,
+    /// Devices whose drivers are started once somebody asks.
+    asked: RefCell<Vec<Planned>>,
 }
 
 /// Why a device has no driver, or none of them has.
@@ -82,6 +87,8 @@ enum DriverError {
     Interrupt(u32, InterruptError),
     /// The driver's program doesn't run.
     Start(StartError),
+    /// What is on the device's bus isn't known.
+    Bus(PciError),
 }
 
 impl fmt::Display for DriverError {
@@ -95,6 +102,7 @@ impl fmt::Display for DriverError {
             Self::Memory(error) => write!(f, "memory for its device: {error}"),
             Self::Interrupt(intid, error) => write!(f, "interrupt {intid}: {error}"),
             Self::Start(error) => error.fmt(f),
+            Self::Bus(error) => write!(f, "what is on its bus: {error}"),
         }
     }
 }
@@ -162,6 +170,7 @@ impl DeviceManager {
             state: Rc::default(),
             console,
             started: RefCell::default(),
+            asked: RefCell::default(),
         }
     }
 
@@ -179,12 +188,13 @@ impl DeviceManager {
         Ok(())
     }
 
-    /// Whether the domain called `name` was started here.
-    pub(crate) fn has_started(&self, name: &str) -> bool {
-        self.started.borrow().iter().any(|known| known == name)
+    /// The domains that have been started since this was last asked.
+    pub(crate) fn take_started(&self) -> Vec<String> {
+        self.started.take()
     }
 
-    /// Starts the driver of each device that has one, unless there is nobody who knows.
+    /// Starts the driver of each device that has one, unless there is nobody who knows, or only who
+    /// asks wants it.
     pub(crate) async fn start_drivers(&self, start: &Start, has_skb: HasSkb) {
         if has_skb == HasSkb::No {
             self.state.is_settled.set();
@@ -195,21 +205,94 @@ impl DeviceManager {
             Ok(()) => *self.state.is_known.borrow_mut() = true,
             Err(error) => println!("init: no drivers: {error}"),
         }
+    }
+
+    /// Starts the others, once somebody asks.
+    pub(crate) async fn start_asked(&self, start: &Start) {
+        self.state.is_wanted.wait().await;
+        if let Err(error) = self.look_at_buses(start).await {
+            println!("init: no PCI devices: {error}");
+        }
         self.state.is_settled.set();
     }
 
+    async fn look_at_buses(&self, start: &Start) -> Result<(), DriverError> {
+        let hosts = self.asked.take();
+        if hosts.is_empty() {
+            return Ok(());
+        }
+        let skb = skb(start).await?;
+        for host in hosts {
+            match self.start_driver(start, &skb, &host).await {
+                Ok(domain) => {
+                    match publish(start, &domain).await {
+                        Ok(Found { unplaced: 0, .. }) => {}
+                        Ok(Found { unplaced, .. }) => println!(
+                            "init: {}: no room for {unplaced} BARs below it; dmesg says whose",
+                            host.path
+                        ),
+                        Err(error) => println!("init: {}: {error}", host.path),
+                    }
+                    self.note_functions(&skb, &domain).await?;
+                }
+                Err(error) => {
+                    println!("init: {}: {error}", host.path);
+                    let mut inventory = self.state.inventory.borrow_mut();
+                    inventory.set(&host.path, host.module.as_deref(), error.into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes the functions that the bus driver called `domain` has told of.
+    async fn note_functions(&self, skb: &SkbClient<Lmp>, domain: &str) -> Result<(), DriverError> {
+        for solution in solve(skb, plan::FUNCTIONS).await? {
+            let function = Planned::read(&solution)
+                .ok_or_else(|| DriverError::Unreadable(plan::FUNCTIONS.to_string()))?;
+            let mut inventory = self.state.inventory.borrow_mut();
+            if inventory.knows(&function.path) {
+                // Another's.
+                continue;
+            }
+            match (function.plan, &function.module) {
+                (Plan::Bus, Some(module)) => inventory.runs(&function.path, module, domain),
+                _ => inventory.set(&function.path, None, DeviceState::NoDriver),
+            }
+        }
+        Ok(())
+    }
+
+    /// A knowledge base has been started anew: the drivers of buses tell it what is there.
+    pub(crate) async fn tell_again(&self, start: &Start) {
+        let domains = self.state.inventory.borrow().domains_of(BUS_DRIVER);
+        for domain in domains {
+            if let Err(error) = publish(start, &domain).await {
+                println!("init: {domain}: {error}");
+            }
+        }
+    }
+
     async fn plan_all(&self, start: &Start) -> Result<(), DriverError> {
-        let skb: SkbClient<Lmp> = connect(start, service::SKB).await?;
+        let skb = skb(start).await?;
         for solution in solve(&skb, plan::DEVICES).await? {
             let device = Planned::read(&solution)
                 .ok_or_else(|| DriverError::Unreadable(plan::DEVICES.to_string()))?;
             let state = match device.plan {
-                Plan::None => DeviceState::NoDriver,
+                Plan::None | Plan::Bus => DeviceState::NoDriver,
                 Plan::Absent => DeviceState::NotInArchive,
                 Plan::Kernel => DeviceState::Kernel,
                 Plan::First | Plan::Console => self.state_before(start, &skb, &device).await,
+                Plan::Asked => {
+                    let module = device.module.as_deref();
+                    let mut inventory = self.state.inventory.borrow_mut();
+                    // Its place in the list.
+                    inventory.set(&device.path, module, DeviceState::NoDriver);
+                    self.asked.borrow_mut().push(device);
+                    continue;
+                }
                 Plan::Start => match self.start_driver(start, &skb, &device).await {
-                    Ok(()) => continue,
+                    Ok(_) => continue,
                     Err(error) => {
                         println!("init: {}: {error}", device.path);
                         error.into()
@@ -252,13 +335,13 @@ impl DeviceManager {
         }
     }
 
-    /// Starts the driver of `device`, which has nothing if that fails.
+    /// Starts the driver of `device`, which has nothing if that fails; gives its domain's name.
     async fn start_driver(
         &self,
         start: &Start,
         skb: &SkbClient<Lmp>,
         device: &Planned,
-    ) -> Result<(), DriverError> {
+    ) -> Result<String, DriverError> {
         let needs = Needs::of(skb, device).await?;
         let module = device.module.as_deref().unwrap_or_default();
         let taken = self
@@ -274,9 +357,9 @@ impl DeviceManager {
         } else {
             let mut inventory = self.state.inventory.borrow_mut();
             inventory.runs(&device.path, module, &domain);
-            self.started.borrow_mut().push(domain);
+            self.started.borrow_mut().push(domain.clone());
         }
-        started
+        started.map(|()| domain)
     }
 
     async fn launch(
@@ -431,6 +514,20 @@ impl Needs {
             memory: read(skb, &device.memory_goal(), plan::memory).await?,
         })
     }
+}
+
+/// The knowledge base. It waits until all is known that whoever comes by its other name asks for.
+async fn skb(start: &Start) -> Result<SkbClient<Lmp>, DriverError> {
+    connect(start, service::PCI_FACTS).await
+}
+
+/// Has the driver called `domain` tell the knowledge base what is on its bus.
+async fn publish(start: &Start, domain: &str) -> Result<Found, DriverError> {
+    let service = |error| DriverError::Service(BUS_DRIVER, error);
+    let driver: PciClient<Lmp> = start.client(domain).await.map_err(service)?;
+    let facts = start.endpoint(service::PCI_FACTS).await.map_err(service)?;
+    let found = driver.publish(Cap::copy(facts.address())).await;
+    found.map_err(DriverError::Bus)
 }
 
 async fn connect<C: Client<Lmp>>(start: &Start, name: &'static str) -> Result<C, DriverError> {

@@ -180,11 +180,9 @@ pub(crate) async fn start(env: &Env) -> Result<(), Fatal> {
     spawn(async move {
         let has_skb = if has_skb { HasSkb::Yes } else { HasSkb::No };
         devices.start_drivers(start, has_skb).await;
-        if let Some(monitor) = monitor {
-            start
-                .introduce(&monitor, |name| devices.has_started(name))
-                .await;
-        }
+        start.introduce_drivers(monitor.as_ref(), devices).await;
+        devices.start_asked(start).await;
+        start.introduce_drivers(monitor.as_ref(), devices).await;
     });
     Ok(())
 }
@@ -261,9 +259,13 @@ impl Start {
 
     /// A client of the service called `name`, once it has registered.
     pub(crate) async fn client<C: Client<Lmp>>(&self, name: &str) -> Result<C, RtError> {
+        bind(self.endpoint(name).await?.address()).await
+    }
+
+    /// What is registered under `name`, once it is.
+    pub(crate) async fn endpoint(&self, name: &str) -> Result<Cap, RtError> {
         let endpoint = time::timeout(PATIENCE, self.names.wait(name)).await;
-        let endpoint: Cap = endpoint.map_err(|_| RtError::NoService)?;
-        bind(endpoint.address()).await
+        endpoint.map_err(|_| RtError::NoService)
     }
 
     async fn memory_service(&mut self, regions: &[Region]) -> Result<(), Fatal> {
@@ -303,12 +305,14 @@ impl Start {
                 continue;
             }
             self.names.remove(service::SKB);
+            self.names.remove(service::PCI_FACTS);
             let lifetime = time::to_duration(time::now().saturating_sub(started));
             delay = patience_after(lifetime, delay);
             time::sleep(delay).await;
             started = time::now();
             if self.report("skb", self.skb().await) {
                 println!("init: skb has been started again");
+                devices.tell_again(self).await;
             }
             if let Some(monitor) = &monitor {
                 self.introduce(monitor, |name| name == service::SKB).await;
@@ -481,6 +485,19 @@ impl Start {
             if let Ok(id) = monitor.adopt(&name, bytes, dispatcher.give()).await {
                 let _ = monitor.adopt_cspace(id, cspace.give()).await;
             }
+        }
+    }
+
+    /// Tells the monitor of the drivers that have been started meanwhile.
+    async fn introduce_drivers(
+        &self,
+        monitor: Option<&MonitorClient<Lmp>>,
+        devices: &DeviceManager,
+    ) {
+        if let Some(monitor) = monitor {
+            let started = devices.take_started();
+            self.introduce(monitor, |name| started.iter().any(|one| one == name))
+                .await;
         }
     }
 

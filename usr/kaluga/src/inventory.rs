@@ -1,6 +1,7 @@
 //! How it stands with each device.
 
 use alloc::{
+    collections::BTreeSet,
     string::{String, ToString},
     vec::Vec,
 };
@@ -71,6 +72,21 @@ impl Inventory {
             .unwrap_or_default()
     }
 
+    /// The domains that run from module `module`, whatever they drive.
+    #[must_use]
+    pub fn domains_of(&self, module: &str) -> Vec<String> {
+        let of = |record: &&Record| record.info.driver.as_deref() == Some(module);
+        let records = self.0.iter().filter(of);
+        let domains: BTreeSet<_> = records.filter_map(|record| record.domain.clone()).collect();
+        domains.into_iter().collect()
+    }
+
+    /// Whether there is a record of the device at `path`.
+    #[must_use]
+    pub fn knows(&self, path: &str) -> bool {
+        self.0.iter().any(|record| record.info.path == path)
+    }
+
     /// The domain called `domain` has ended; gives the paths of the devices that it drove.
     pub fn ended(&mut self, domain: &str, end: End) -> Vec<String> {
         let mut paths = Vec::new();
@@ -115,7 +131,10 @@ mod tests {
         let second = inventory.domain_name("uart");
         inventory.runs("/c", "uart", &second);
         assert_eq!((first.as_str(), second.as_str()), ("uart", "uart-2"));
+        inventory.set("/d", Some("uart"), DeviceState::NotConsole);
+        assert_eq!(inventory.domains_of("uart"), ["uart", "uart-2"]);
         assert_eq!(inventory.ended("uart", End::Exited(3)), ["/b"]);
+        assert_eq!(inventory.domains_of("uart"), ["uart-2"]);
         assert_eq!(state(&inventory, "/b"), DeviceState::Exited { code: 3 });
         assert_eq!(state(&inventory, "/c"), DeviceState::Running);
         // It ends once; the name is free again.

@@ -11,6 +11,10 @@ use crate::ledger::Region;
 /// All devices that have registers or interrupts, one solution each ([`Planned::read`]).
 pub const DEVICES: &str = "driver_plan(Path, Module, Plan)";
 
+/// All functions on PCI buses, one solution each ([`Planned::read`]), once the drivers of the host
+/// bridges have told of them.
+pub const FUNCTIONS: &str = "driver_function(Path, Module, Plan), pci(Path, _, _)";
+
 /// What is to become of a device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Plan {
@@ -20,6 +24,10 @@ pub enum Plan {
     First,
     /// Its driver is a console's.
     Console,
+    /// Its driver is to be started once somebody wants to know of devices.
+    Asked,
+    /// The driver of its bus drives it.
+    Bus,
     /// Its driver is to be started.
     Start,
     /// Its driver isn't in the archive.
@@ -50,6 +58,8 @@ impl Planned {
             "kernel" => Plan::Kernel,
             "first" => Plan::First,
             "console" => Plan::Console,
+            "asked" => Plan::Asked,
+            "bus" => Plan::Bus,
             "start" => Plan::Start,
             "absent" => Plan::Absent,
             "none" => Plan::None,

@@ -9,19 +9,21 @@ extern crate alloc;
 
 use alloc::{boxed::Box, rc::Rc};
 use core::cell::{Cell, RefCell};
+use core::time::Duration;
 
 use capelin_abi::{CapAddress, PAGE_SIZE};
 use capelin_dt::Mpidr;
 use capelin_idc::{BoxFuture, InterfaceId, RemoteError, Request, Response, Service};
 use capelin_interfaces::{
+    devices::DevicesClient,
     handover,
     memory::ANY_NODE,
     service,
     skb::{Skb, SkbError, SkbServer, Solutions},
 };
 use capelin_rt::{
-    Env, ExitCode, Listener, OwnedCap, RtError, boot, executor::yield_now, memory, println,
-    services, sys,
+    Env, ExitCode, Listener, Lmp, OwnedCap, RtError, boot, executor::yield_now, memory, println,
+    services, sys, time,
 };
 use capelin_skb::server::{
     bounds,
@@ -29,17 +31,17 @@ use capelin_skb::server::{
     error::{to_wire, to_wire_of_change},
     facts,
     program::Program,
+    rights::{ANYBODY, PCI_FACTS, Rights},
     search::{Search, Step},
 };
-use capelin_skb::{DRIVER_RULES, DRIVERS, KnowledgeBase, Scope};
+use capelin_skb::{DRIVER_RULES, DRIVERS, KnowledgeBase, PCI_NAMES, PCI_RULES, Scope};
 
 capelin_rt::main!(run);
 
 /// Messages of all clients that may wait.
 const RING: usize = 32;
-/// The badge of the capability that everybody finds. It gives no right to change what the system
-/// knows.
-const ANYBODY: u64 = 1;
+/// How long it may take until it is known what is on the PCI buses; who asks before gets what is.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The knowledge base and the memory that there is for it.
 struct Base {
@@ -52,20 +54,58 @@ struct Base {
     enough: Cell<usize>,
     /// The rules for drivers haven't been read: the boot needs none of them.
     lacks_drivers: Cell<bool>,
+    /// The same of what there is about PCI in the device tree and the rules.
+    lacks_pci: Cell<bool>,
+    /// What is on the PCI buses hasn't been asked for.
+    lacks_functions: Cell<bool>,
+    tree: Option<&'static [u8]>,
 }
 
 impl Base {
-    /// Before a text is read: the rules for drivers are there if it may be about them.
-    async fn see(&self, text: &str) {
-        if !self.lacks_drivers.get() || !text.contains(DRIVER_RULES) {
-            return;
+    /// Before a text is read: what it may be about is there.
+    async fn see(&self, text: &str, rights: Rights) {
+        if self.lacks_drivers.get() && text.contains(DRIVER_RULES) {
+            self.make_room().await;
+            // Unless another client has come first.
+            if self.lacks_drivers.replace(false)
+                && let Err(error) = self.kb.borrow_mut().consult(DRIVERS)
+            {
+                println!("skb: the rules for drivers: {error}");
+            }
         }
-        self.make_room().await;
-        // Unless another client has come first.
-        if self.lacks_drivers.replace(false)
-            && let Err(error) = self.kb.borrow_mut().consult(DRIVERS)
-        {
-            println!("skb: the rules for drivers: {error}");
+        if (self.lacks_pci.get() || self.lacks_functions.get()) && text.contains(PCI_NAMES) {
+            self.make_room().await;
+            if self.lacks_pci.replace(false) {
+                self.add_pci();
+            }
+            // Those who find what is on the buses have the right to tell of it.
+            if rights == Rights::None && self.lacks_functions.get() {
+                self.find_functions().await;
+            }
+        }
+    }
+
+    /// The rules about PCI, and the host bridges of the device tree.
+    fn add_pci(&self) {
+        let mut kb = self.kb.borrow_mut();
+        if let Err(error) = kb.consult(PCI_RULES) {
+            println!("skb: the rules for PCI: {error}");
+        }
+        let added = self.tree.map(|tree| facts::pci_hosts(&mut kb, tree));
+        if let Some(Err(error)) = added {
+            println!("skb: PCI host bridges: {error}");
+        }
+    }
+
+    /// Has the device manager look at what is on the buses, if there is one: the list of devices is
+    /// answered once it has.
+    async fn find_functions(&self) {
+        let devices = services::connect::<DevicesClient<Lmp>>(service::DEVICES).await;
+        let Ok(devices) = devices else {
+            return;
+        };
+        if let Ok(Ok(_)) = time::timeout(PATIENCE, devices.list(0, 0)).await {
+            self.lacks_functions.set(false);
         }
     }
 
@@ -94,6 +134,7 @@ impl Base {
 struct Session {
     base: Rc<Base>,
     scope: Scope,
+    rights: Rights,
     cursors: RefCell<Cursors>,
     /// Nobody waits for answers any more.
     is_closed: Cell<bool>,
@@ -164,6 +205,15 @@ impl Session {
         }
     }
 
+    /// Whose clauses a change is to: the system's, if the connection has that right.
+    fn scope_of(&self, clause: &capelin_skb::Term) -> Scope {
+        if self.rights.allow(clause) {
+            self.base.kb.borrow().system().clone()
+        } else {
+            self.scope.clone()
+        }
+    }
+
     /// Reads one clause.
     fn clause(&self, text: &str) -> Result<capelin_skb::Term, SkbError> {
         let read = self.base.kb.borrow().read_as(&self.scope, text);
@@ -173,7 +223,7 @@ impl Session {
 
 impl Skb for Session {
     async fn query(&self, goal: &str, limit: u32) -> Result<Solutions, SkbError> {
-        self.base.see(goal).await;
+        self.base.see(goal, self.rights).await;
         let cursor = self.cursors.borrow_mut().begin();
         let opened = Search::new(&mut self.base.kb.borrow_mut(), &self.scope, goal);
         match opened {
@@ -195,22 +245,24 @@ impl Skb for Session {
     }
 
     async fn assert_clause(&self, clause: &str) -> Result<(), SkbError> {
-        self.base.see(clause).await;
+        self.base.see(clause, self.rights).await;
         self.base.make_room().await;
         let clause = self.clause(clause)?;
-        let added = self.base.kb.borrow_mut().assertz_as(&self.scope, &clause);
+        let scope = self.scope_of(&clause);
+        let added = self.base.kb.borrow_mut().assertz_as(&scope, &clause);
         added.map_err(|error| to_wire_of_change(&error))
     }
 
     async fn retract_clause(&self, clause: &str) -> Result<bool, SkbError> {
-        self.base.see(clause).await;
+        self.base.see(clause, self.rights).await;
         let clause = self.clause(clause)?;
-        let removed = self.base.kb.borrow_mut().retract_as(&self.scope, &clause);
+        let scope = self.scope_of(&clause);
+        let removed = self.base.kb.borrow_mut().retract_as(&scope, &clause);
         removed.map_err(|error| to_wire_of_change(&error))
     }
 
     async fn consult(&self, program: &str) -> Result<u32, SkbError> {
-        self.base.see(program).await;
+        self.base.see(program, self.rights).await;
         let mut program = Program::new(&self.base.kb.borrow(), &self.scope, program)?;
         loop {
             self.base.make_room().await;
@@ -240,18 +292,21 @@ async fn run(env: Env) -> ExitCode {
     let ram = had + fetch(missing).await;
     let mut kb = KnowledgeBase::with_boot_rules();
     kb.set_limits(bounds::limits(most, ram));
-    fill(&env, &mut kb);
+    let tree = fill(&env, &mut kb);
     let base = Rc::new(Base {
         kb: RefCell::new(kb),
         most,
         ram: Cell::new(ram),
         enough: Cell::new(0),
         lacks_drivers: Cell::new(true),
+        lacks_pci: Cell::new(true),
+        lacks_functions: Cell::new(true),
+        tree,
     });
     match start().await {
         Ok(listener) => {
             listener
-                .serve_any(move |_| -> Result<Box<dyn Service>, RemoteError> {
+                .serve_any(move |caller| -> Result<Box<dyn Service>, RemoteError> {
                     let share = bounds::share(most);
                     let client = base.kb.borrow_mut().open_client(share);
                     // Others have filled the memory.
@@ -259,6 +314,7 @@ async fn run(env: Env) -> ExitCode {
                     Ok(Box::new(Watched(SkbServer(Session {
                         base: Rc::clone(&base),
                         scope,
+                        rights: Rights::of(caller.badge),
                         cursors: RefCell::default(),
                         is_closed: Cell::new(false),
                     }))))
@@ -291,29 +347,37 @@ async fn fetch(bytes: u64) -> u64 {
 
 async fn start() -> Result<Listener, RtError> {
     let listener = Listener::new(RING)?;
+    // First, so that whoever finds the other name finds this one.
+    services::register(service::PCI_FACTS, &listener, PCI_FACTS).await?;
     services::register(service::SKB, &listener, ANYBODY).await?;
     Ok(listener)
 }
 
-/// Adds what the machine is. What can't be added is told; the rest stays.
-fn fill(env: &Env, kb: &mut KnowledgeBase) {
+/// Adds what the machine is. What can't be added is told; the rest stays. Gives the device tree.
+fn fill(env: &Env, kb: &mut KnowledgeBase) -> Option<&'static [u8]> {
     let running = env.word(handover::MPIDR).map(Mpidr);
-    match env.capability(handover::DEVICE_TREE) {
-        Some(frame) => {
-            let added = device_tree(frame).map(|blob| facts::device_tree(kb, blob, running));
-            match added {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => println!("{}: {error}", env.name()),
-                Err(error) => println!("{}: the device tree: {error}", env.name()),
+    let blob = match env.capability(handover::DEVICE_TREE).map(device_tree) {
+        Some(Ok(blob)) => {
+            if let Err(error) = facts::device_tree(kb, blob, running) {
+                println!("{}: {error}", env.name());
             }
+            Some(blob)
         }
-        None => println!("{}: no device tree was handed over", env.name()),
-    }
+        Some(Err(error)) => {
+            println!("{}: the device tree: {error}", env.name());
+            None
+        }
+        None => {
+            println!("{}: no device tree was handed over", env.name());
+            None
+        }
+    };
     for argument in env.arguments() {
         if let Err(error) = facts::module(kb, argument) {
             println!("{}: {error}", env.name());
         }
     }
+    blob
 }
 
 fn device_tree(frame: CapAddress) -> Result<&'static [u8], RtError> {

@@ -74,17 +74,58 @@ impl fmt::Display for StartError {
 /// # Errors
 /// See [`StartError`].
 pub fn registers(env: &Env, index: usize, bytes: usize) -> Result<Mmio, StartError> {
-    let missing = StartError::NoRegisters(index);
-    let Some(frame) = env.capability(&handover::registers_of(index)) else {
-        return Err(missing);
-    };
-    let there = env.word(&handover::bytes_of(index)).unwrap_or(0);
-    let offset = env.word(&handover::offset_of(index)).unwrap_or(0);
-    let mapped = DeviceMapped::part(OwnedCap::adopt(frame), offset, there)?;
-    if mapped.bytes() < bytes {
+    let region = region(env, index)?;
+    if region.bytes < bytes as u64 {
         return Err(StartError::TooFewRegisters(index));
     }
+    let mapped = DeviceMapped::part(region.frame, region.offset, region.bytes)?;
     Ok(Mmio(mapped))
+}
+
+/// Registers that aren't mapped: too many to be mapped at once.
+#[derive(Debug)]
+pub struct Region {
+    frame: OwnedCap,
+    /// Of the first, in the frame.
+    offset: u64,
+    bytes: u64,
+}
+
+/// The device's registers number `index`.
+///
+/// # Errors
+/// [`StartError::NoRegisters`].
+pub fn region(env: &Env, index: usize) -> Result<Region, StartError> {
+    let missing = StartError::NoRegisters(index);
+    let frame = env.capability(&handover::registers_of(index));
+    Ok(Region {
+        frame: OwnedCap::adopt(frame.ok_or(missing)?),
+        offset: env.word(&handover::offset_of(index)).unwrap_or(0),
+        bytes: env.word(&handover::bytes_of(index)).unwrap_or(0),
+    })
+}
+
+impl Region {
+    /// The physical address of the first register.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn physical(&self) -> Result<u64, StartError> {
+        Ok(self.frame.identify()?.base.0 + self.offset)
+    }
+
+    /// Maps `bytes` bytes from `from` on.
+    ///
+    /// # Errors
+    /// [`RtError::InvalidSize`] if there aren't so many; as [`DeviceMapped::part`].
+    pub fn map(&self, from: u64, bytes: u64) -> Result<Mmio, StartError> {
+        let end = from.checked_add(bytes);
+        if end.is_none_or(|end| end > self.bytes) {
+            return Err(RtError::InvalidSize.into());
+        }
+        let frame = OwnedCap::copy_of(self.frame.address())?;
+        Ok(Mmio(DeviceMapped::part(frame, self.offset + from, bytes)?))
+    }
 }
 
 /// Maps the memory that the driver shares with its device, uncached.

@@ -49,7 +49,7 @@ fn plans(kb: &mut KnowledgeBase) -> Vec<Planned> {
 #[test]
 fn every_kind_of_plan() {
     let mut kb = KnowledgeBase::with_rules();
-    for name in ["cpudriver", "irqd", "pl011", "bcm2835-pm"] {
+    for name in ["cpudriver", "irqd", "pl011", "bcm2835-pm", "pcid"] {
         module(&mut kb, name);
     }
     let tree = [
@@ -58,6 +58,7 @@ fn every_kind_of_plan() {
         ("/serial@1", "arm,pl011"),
         ("/serial@2", "ns16550a"),
         ("/pm", "brcm,bcm2835-pm-wdt"),
+        ("/pcie", "pci-host-ecam-generic"),
         ("/usb", "acme,usb"),
     ];
     for (path, compatible) in tree {
@@ -73,6 +74,7 @@ fn every_kind_of_plan() {
         ("/serial@1", Some("pl011"), Plan::Console),
         ("/serial@2", Some("ns16550"), Plan::Absent),
         ("/pm", Some("bcm2835-pm"), Plan::Start),
+        ("/pcie", Some("pcid"), Plan::Asked),
         ("/usb", None, Plan::None),
     ];
     let expected: Vec<_> = expected
@@ -80,6 +82,35 @@ fn every_kind_of_plan() {
         .map(|(path, module, plan)| (path.to_string(), module.map(String::from), plan))
         .collect();
     assert_eq!(found, expected);
+}
+
+#[test]
+fn bridges_are_their_bus_drivers_and_other_functions_nobodys() {
+    let mut kb = KnowledgeBase::with_rules();
+    assert_eq!(solve(&mut kb, FUNCTIONS), []);
+    for (address, base) in [("0000:00:00.0", 6), ("0000:00:01.0", 2)] {
+        let fact = schema::Pci {
+            address: address.into(),
+            vendor: 0x1af4,
+            device: 0x1000,
+        };
+        kb.assert_fact(&fact).unwrap();
+        let fact = schema::PciClass {
+            address: address.into(),
+            base,
+            sub: 0,
+            interface: 0,
+        };
+        kb.assert_fact(&fact).unwrap();
+    }
+    let solutions = solve(&mut kb, FUNCTIONS);
+    let plans: Vec<_> = solutions
+        .iter()
+        .map(|it| Planned::read(it).unwrap())
+        .map(|it| (it.path, it.module, it.plan))
+        .collect();
+    let bridge = ("0000:00:00.0".into(), Some("pcid".into()), Plan::Bus);
+    assert_eq!(plans, [bridge, ("0000:00:01.0".into(), None, Plan::None)]);
 }
 
 #[test]

@@ -1,0 +1,71 @@
+//! What the knowledge base says of a host: goals, and their solutions read.
+
+use alloc::{format, string::String};
+use core::ops::RangeInclusive;
+
+use capelin_interfaces::skb::Solution;
+use capelin_pci::{Place, Space, Topology, Window};
+use capelin_skb::{SeenWindow, pci_place};
+
+/// Which host has its configuration space at the physical address `base` ([`host`]).
+#[must_use]
+pub fn host_goal(base: u64) -> String {
+    format!("device_reg(Path, 0, {base}, _), pci_host(Segment, Path, First, Last)")
+}
+
+/// The windows of a segment, one solution each ([`window`]).
+#[must_use]
+pub fn windows_goal(segment: u16) -> String {
+    format!("pci_window({segment}, Space, Kind, Bus, Cpu, Size)")
+}
+
+/// Where the rules put BARs, one solution each ([`place`]).
+#[must_use]
+pub fn places_goal(segment: u16) -> String {
+    format!("pci_places({segment}, Places), member(place(Function, Bar, At), Places)")
+}
+
+/// Reads a solution of [`host_goal`]: the segment, and the buses.
+#[must_use]
+pub fn host(solution: &Solution) -> Option<(u16, RangeInclusive<u8>)> {
+    let buses = number(solution, "First")?..=number(solution, "Last")?;
+    Some((number(solution, "Segment")?, buses))
+}
+
+/// Reads a solution of [`windows_goal`].
+#[must_use]
+pub fn window(solution: &Solution) -> Option<SeenWindow> {
+    let window = Window {
+        space: match solution.get("Space")? {
+            "io" => Space::Io,
+            "memory32" => Space::Memory32,
+            "memory64" => Space::Memory64,
+            _ => return None,
+        },
+        is_prefetchable: match solution.get("Kind")? {
+            "plain" => false,
+            "prefetchable" => true,
+            _ => return None,
+        },
+        base: number(solution, "Bus")?,
+        size: number(solution, "Size")?,
+    };
+    Some(SeenWindow {
+        window,
+        cpu: number(solution, "Cpu")?,
+    })
+}
+
+/// Reads a solution of [`places_goal`]: a place of a function of `topology`.
+#[must_use]
+pub fn place(solution: &Solution, topology: &Topology) -> Option<Place> {
+    // An address has a colon in it, and so stands within quotes.
+    let function = solution.get("Function")?;
+    let function = function.strip_prefix('\'')?.strip_suffix('\'')?;
+    let (bar, at) = (number(solution, "Bar")?, number(solution, "At")?);
+    pci_place(topology, function, bar, at)
+}
+
+fn number<N: core::str::FromStr>(solution: &Solution, variable: &str) -> Option<N> {
+    solution.get(variable)?.parse().ok()
+}

@@ -1,0 +1,177 @@
+//! What there is below a host bridge, and where its registers are.
+
+use alloc::{
+    string::{String, ToString},
+    vec::Vec,
+};
+use core::{fmt, ops::RangeInclusive};
+
+use capelin_pci::{
+    Address, ConfigSpace, Fault, Place, Space, Topology, Window, enumerate, program, survey,
+};
+use capelin_skb::{SeenWindow, pci_facts, pci_placed};
+
+/// What is below a host bridge.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Below {
+    /// The host's segment.
+    pub segment: u16,
+    /// What the CPU sees.
+    pub windows: Vec<SeenWindow>,
+    /// The functions.
+    pub topology: Topology,
+    /// Registers that have a place, and where the CPU sees it.
+    pub placed: Vec<(Place, u64)>,
+}
+
+/// Memory registers of a function that have no place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Unplaced {
+    /// Whose.
+    pub function: Address,
+    /// Which BAR.
+    pub bar: u8,
+    /// Bytes.
+    pub size: u64,
+}
+
+impl fmt::Display for Unplaced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            function,
+            bar,
+            size,
+        } = self;
+        write!(
+            f,
+            "{function}: no room for BAR {bar} ({size:#x} bytes): the function can't be driven"
+        )
+    }
+}
+
+impl Below {
+    /// Finds what is on `buses` of `segment`.
+    ///
+    /// With windows, all is numbered anew and nothing has a place yet ([`Below::place`]). Without,
+    /// nobody knows where registers could be (ACPI tells of windows in its programs alone), and those
+    /// stay that firmware has placed: the CPU sees them at the addresses that the bus does.
+    pub fn find(
+        space: &mut impl ConfigSpace,
+        segment: u16,
+        buses: RangeInclusive<u8>,
+        windows: Vec<SeenWindow>,
+    ) -> Self {
+        let (topology, placed) = if windows.is_empty() {
+            let topology = survey(space, segment, buses);
+            let placed = held(&topology);
+            (topology, placed)
+        } else {
+            (enumerate(space, segment, buses), Vec::new())
+        };
+        Self {
+            segment,
+            windows,
+            topology,
+            placed,
+        }
+    }
+
+    /// Whether somebody has to say where registers go.
+    #[must_use]
+    pub fn wants_places(&self) -> bool {
+        !self.windows.is_empty()
+    }
+
+    /// Puts BARs to `places`.
+    ///
+    /// # Errors
+    /// If one of them can't be: then none is.
+    pub fn place(&mut self, space: &mut impl ConfigSpace, places: &[Place]) -> Result<(), Fault> {
+        let windows: Vec<Window> = self.windows.iter().map(|seen| seen.window).collect();
+        program(space, &self.topology, &windows, places)?;
+        let seen = places.iter().filter_map(|place| {
+            let bar = bars(&self.topology).find(|it| is_at(it, place))?;
+            let is_io = bar.1.space == Space::Io;
+            let cpu = seen_at(&self.windows, is_io, place.address)?;
+            Some((*place, cpu))
+        });
+        self.placed = seen.collect();
+        Ok(())
+    }
+
+    /// Memory registers that have no place. (Ports are old devices' second way to the same registers.)
+    pub fn unplaced(&self) -> impl Iterator<Item = Unplaced> {
+        let has_place = |function, number| {
+            let mut places = self.placed.iter();
+            places.any(|(place, _)| (place.function, place.bar) == (function, number))
+        };
+        bars(&self.topology)
+            .filter(move |(function, bar)| {
+                bar.space != Space::Io && !has_place(*function, bar.number)
+            })
+            .map(|(function, bar)| Unplaced {
+                function,
+                bar: bar.number,
+                size: bar.size,
+            })
+    }
+
+    /// The facts of the functions.
+    #[must_use]
+    pub fn facts(&self) -> Vec<String> {
+        let facts = pci_facts(self.segment, &self.topology).unwrap_or_default();
+        facts.iter().map(ToString::to_string).collect()
+    }
+
+    /// The facts of the places. One that is beyond what a number can say is left out.
+    #[must_use]
+    pub fn place_facts(&self) -> Vec<String> {
+        let facts = self.placed.iter().filter_map(|(place, cpu)| {
+            let (_, bar) = bars(&self.topology).find(|it| is_at(it, place))?;
+            pci_placed(place, *cpu, bar.size).ok()
+        });
+        facts.map(|fact| fact.to_string()).collect()
+    }
+}
+
+/// All BARs, with the functions whose they are.
+fn bars(topology: &Topology) -> impl Iterator<Item = (Address, capelin_pci::Bar)> {
+    let of = |function: &capelin_pci::Function| {
+        let address = function.address;
+        let bars: Vec<_> = function.bars.iter().map(|bar| (address, *bar)).collect();
+        bars
+    };
+    topology.functions.iter().flat_map(of)
+}
+
+fn is_at((function, bar): &(Address, capelin_pci::Bar), place: &Place) -> bool {
+    (*function, bar.number) == (place.function, place.bar)
+}
+
+/// Where firmware has placed memory registers.
+fn held(topology: &Topology) -> Vec<(Place, u64)> {
+    bars(topology)
+        .filter(|(_, bar)| bar.space != Space::Io && bar.held != 0)
+        .map(|(function, bar)| {
+            let place = Place {
+                function,
+                bar: bar.number,
+                address: bar.held,
+            };
+            (place, bar.held)
+        })
+        .collect()
+}
+
+/// Where the CPU sees an address of the bus.
+fn seen_at(windows: &[SeenWindow], is_io: bool, address: u64) -> Option<u64> {
+    windows.iter().find_map(|SeenWindow { window, cpu }| {
+        let offset = address.checked_sub(window.base)?;
+        let is_inside = (window.space == Space::Io) == is_io && offset < window.size;
+        is_inside.then(|| cpu.checked_add(offset))?
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::cast_possible_truncation, reason = "registers have halves")]
+mod tests;

@@ -1,0 +1,165 @@
+//! The driver: serves [`Pci`] under the name of its own domain.
+#![cfg_attr(target_os = "none", no_std, no_main)]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+use alloc::{rc::Rc, string::String, vec::Vec};
+use core::cell::RefCell;
+
+use capelin_driver::{Mmio, Region, StartError, region};
+use capelin_idc::Cap;
+use capelin_interfaces::{
+    pci::{Found, Pci, PciError, PciServer},
+    skb::{SkbClient, Solution},
+};
+use capelin_rt::{Env, ExitCode, Listener, Lmp, OwnedCap, bind, println, services};
+use pcid::{
+    answers,
+    ecam::{BUS_BYTES, Buses, Ecam},
+    host::Below,
+};
+
+capelin_rt::main!(run);
+
+/// Messages of all clients that may wait.
+const RING: usize = 16;
+
+/// The registers, of which a bus is mapped when it is looked at.
+struct Mapped(Rc<Region>);
+
+impl Buses for Mapped {
+    type Bus = Mmio;
+
+    fn reach(&self, number: u8) -> Option<Mmio> {
+        let mapped = self.0.map(u64::from(number) * BUS_BYTES, BUS_BYTES);
+        if let Err(error) = &mapped {
+            println!("pcid: configuration space of bus {number} behind the first: {error}");
+        }
+        mapped.ok()
+    }
+}
+
+/// The host bridge.
+struct Host {
+    registers: Rc<Region>,
+    /// Once it has been looked at.
+    below: RefCell<Option<Below>>,
+}
+
+/// Serves one client.
+struct Session(Rc<Host>);
+
+impl Pci for Session {
+    async fn publish(&self, facts: Cap) -> Result<Found, PciError> {
+        let facts = OwnedCap::received(facts);
+        let skb: SkbClient<Lmp> = match bind(facts.address()).await {
+            Ok(skb) => skb,
+            Err(_) => return Err(PciError::KnowledgeBase),
+        };
+        let known = self.0.below.borrow().clone();
+        let below = match known {
+            Some(below) => {
+                assert_all(&skb, &below.facts()).await?;
+                below
+            }
+            None => self.0.look(&skb).await?,
+        };
+        assert_all(&skb, &below.place_facts()).await?;
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let found = Found {
+            functions: count(below.topology.functions.len()),
+            unplaced: count(below.unplaced().count()),
+        };
+        *self.0.below.borrow_mut() = Some(below);
+        Ok(found)
+    }
+}
+
+impl Host {
+    /// Looks at what there is, tells it, and places registers where the rules say.
+    async fn look(&self, skb: &SkbClient<Lmp>) -> Result<Below, PciError> {
+        let base = self.registers.physical();
+        let base = base.map_err(|_| PciError::UnknownHost)?;
+        let hosts = solve(skb, &answers::host_goal(base)).await?;
+        let host = hosts.iter().find_map(answers::host);
+        let (segment, buses) = host.ok_or(PciError::UnknownHost)?;
+        let windows = solve(skb, &answers::windows_goal(segment)).await?;
+        let windows: Option<_> = windows.iter().map(answers::window).collect();
+        let windows = windows.ok_or(PciError::KnowledgeBase)?;
+        let mut ecam = Ecam::new(*buses.start(), Mapped(Rc::clone(&self.registers)));
+        let mut below = Below::find(&mut ecam, segment, buses, windows);
+        for finding in &below.topology.findings {
+            println!("pcid: {finding}");
+        }
+        assert_all(skb, &below.facts()).await?;
+        if below.wants_places() {
+            let places = solve(skb, &answers::places_goal(segment)).await?;
+            // Another host's functions may be in the same segment.
+            let places = places.iter();
+            let places: Vec<_> = places
+                .filter_map(|solution| answers::place(solution, &below.topology))
+                .collect();
+            if let Err(fault) = below.place(&mut ecam, &places) {
+                println!("pcid: no registers are placed, as the rules put some wrong: {fault}");
+            }
+        }
+        for unplaced in below.unplaced() {
+            println!("pcid: {unplaced}");
+        }
+        Ok(below)
+    }
+}
+
+/// All solutions of `goal`.
+async fn solve(skb: &SkbClient<Lmp>, goal: &str) -> Result<Vec<Solution>, PciError> {
+    let failed = |error| {
+        println!("pcid: {goal}: {error}");
+        PciError::KnowledgeBase
+    };
+    let mut answer = skb.query(goal, 0).await.map_err(failed)?;
+    let mut all = Vec::new();
+    loop {
+        all.append(&mut answer.solutions);
+        match answer.cursor {
+            None => return Ok(all),
+            Some(cursor) => answer = skb.next(cursor, 0).await.map_err(failed)?,
+        }
+    }
+}
+
+/// Adds facts.
+async fn assert_all(skb: &SkbClient<Lmp>, facts: &[String]) -> Result<(), PciError> {
+    for fact in facts {
+        skb.assert_clause(fact).await.map_err(|error| {
+            println!("pcid: {fact}: {error}");
+            PciError::KnowledgeBase
+        })?;
+    }
+    Ok(())
+}
+
+async fn run(env: Env) -> ExitCode {
+    match start(&env).await {
+        Ok((host, listener)) => {
+            listener
+                .serve(move |_| PciServer(Session(Rc::clone(&host))))
+                .await;
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            println!("{}: {error}", env.name());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn start(env: &Env) -> Result<(Rc<Host>, Listener), StartError> {
+    let host = Host {
+        registers: Rc::new(region(env, 0)?),
+        below: RefCell::default(),
+    };
+    let listener = Listener::new(RING)?;
+    services::register(env.name(), &listener, 1).await?;
+    Ok((Rc::new(host), listener))
+}
