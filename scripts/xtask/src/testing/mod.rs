@@ -20,6 +20,7 @@ mod how_to;
 mod idle;
 mod isolation;
 mod late;
+mod one_binary;
 mod processor;
 mod session;
 mod typing;
@@ -216,6 +217,7 @@ pub(crate) fn main(args: Parser) -> Result<()> {
     let mut cases = host::cases();
     cases.extend(guest::cases()?);
     cases.extend(cards::cases());
+    cases.push(one_binary::case());
     cases.retain(|case| selection.takes(case));
     if selection.list {
         for case in &cases {
@@ -351,6 +353,7 @@ mod tests {
         let mut cases = host::cases();
         cases.extend(guest::cases().unwrap());
         cases.extend(cards::cases());
+    cases.push(one_binary::case());
         let mut names: Vec<_> = cases.iter().map(|case| case.name.clone()).collect();
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
         assert!(names.iter().all(|name| name.chars().all(plain)));
