@@ -46,6 +46,8 @@ pub enum Medium {
     Card(Card),
     /// A disk that UEFI boots from.
     Disk(Disk),
+    /// A disk or card that U-Boot boots from, by a script.
+    Volume(Volume),
 }
 
 /// An emulator's machine.
@@ -57,6 +59,8 @@ pub enum Emulator {
     Raspberry(Raspberry),
     /// QEMU's `virt` board, of any shape, with UEFI, which boots the disk.
     Uefi(Uefi),
+    /// QEMU's `virt` board, of any shape, with U-Boot, which boots the disk.
+    UBoot(UBoot),
     /// None: it boots on real boards alone.
     Missing,
 }
@@ -68,6 +72,28 @@ pub struct Uefi {
     pub package: &'static str,
     /// Its file in there.
     pub firmware: &'static str,
+}
+
+/// U-Boot on an emulator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UBoot {
+    /// The distribution's package that has it.
+    pub package: &'static str,
+    /// Its file in there.
+    pub firmware: &'static str,
+}
+
+/// A disk with a FAT partition that U-Boot reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Volume {
+    /// Bytes of the partition.
+    pub bytes: u64,
+    /// Name of the arm64 Image on it; compressed, with `.gz` behind.
+    pub kernel: &'static str,
+    /// Name of the archive, which is the initrd.
+    pub archive: &'static str,
+    /// Name of the FIT with both.
+    pub fit: &'static str,
 }
 
 /// A disk with an EFI system partition.

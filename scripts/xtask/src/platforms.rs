@@ -5,10 +5,11 @@ use capelin_platform::Platform;
 use crate::error::{Error, Result};
 
 /// All of them.
-pub(crate) const ALL: [&Platform; 3] = [
+pub(crate) const ALL: [&Platform; 4] = [
     &capelin_platform_qemu_virt::PLATFORM,
     &capelin_platform_rpi4::PLATFORM,
     &capelin_platform_ampere::PLATFORM,
+    &capelin_platform_generic::PLATFORM,
 ];
 
 /// The platform called `name`.

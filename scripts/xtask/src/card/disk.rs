@@ -117,6 +117,29 @@ pub(crate) fn write(boot_bytes: u64, data_bytes: u64, boot: &Files) -> Result<Ve
     Ok(card)
 }
 
+/// A disk with one FAT32 partition of `bytes` bytes, marked to be booted from, and `files` on it.
+///
+/// # Errors
+/// If the files don't fit.
+pub(super) fn write_one(bytes: u64, files: &Files) -> Result<Vec<u8>, DiskError> {
+    const ACTIVE: u8 = 0x80;
+    let only = Partition {
+        active: ACTIVE,
+        ..partition(TYPE_FAT32, FIRST_BYTE, bytes)?
+    };
+    let mut disk = vec![0; usize::try_from(FIRST_BYTE + bytes).map_err(|_| DiskError::Cut)?];
+    disk[440..444].copy_from_slice(&DISK_NUMBER);
+    disk[PARTITIONS_AT][..16].copy_from_slice(only.as_bytes());
+    disk[510..512].copy_from_slice(&BOOT_SIGNATURE);
+    let options = FormatVolumeOptions::new()
+        .fat_type(FatType::Fat32)
+        .bytes_per_cluster(512)
+        .volume_id(u32::from_le_bytes(*b"BOOT"))
+        .volume_label(*b"CAPELIN    ");
+    format(&mut disk[only.bytes()?], options, files)?;
+    Ok(disk)
+}
+
 fn partition(kind: u8, first: u64, bytes: u64) -> Result<Partition, DiskError> {
     let sectors = |bytes: u64| u32::try_from(bytes / SECTOR_BYTES).map_err(|_| DiskError::Cut);
     Ok(Partition {

@@ -122,7 +122,7 @@ fn protective(last: u64) -> [u8; 16] {
 }
 
 /// CRC-32 as UEFI has it (5.3.2: polynomial 0x04c11db7, reflected).
-fn crc32(bytes: &[u8]) -> u32 {
+pub(super) fn crc32(bytes: &[u8]) -> u32 {
     let mut crc = u32::MAX;
     for &byte in bytes {
         crc ^= u32::from(byte);

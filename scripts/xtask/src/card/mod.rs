@@ -14,6 +14,7 @@ pub(crate) mod loader;
 mod os_list;
 pub(crate) mod server;
 pub(crate) mod tree;
+pub(crate) mod uboot;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,6 +36,8 @@ Raspberry Pi Imager finds it. Firmware comes from the distribution's packages, w
 
   rpi4            Raspberry Pi 4 Model B, 400 and Compute Module 4
   ampere          a disk (USB, NVMe) for Ampere Altra and other servers with UEFI; no list, and no firmware on it
+  generic         a disk or card for any board with U-Boot, and a folder with its files (Image, Image.gz, a FIT, the
+                  archive, a boot script), to be put beside what the board itself needs
 
   --firmware DIR  take firmware and device trees from this folder instead (names as on the card)
   --url URL       where the image will be downloaded from (default: the file itself)";
@@ -64,6 +67,11 @@ pub(crate) fn main(mut args: Parser) -> Result<()> {
         println!("{}", path.display());
         return Ok(());
     }
+    if let Medium::Volume(volume) = platform.medium {
+        let [path, folder] = uboot::image(platform.name, platform.image, &volume)?;
+        println!("{}\n{}", path.display(), folder.display());
+        return Ok(());
+    }
     let card = declared(platform)?;
     let path = image(platform, &firmware, Profile::Release)?;
     let list = path.with_extension("json");
@@ -86,7 +94,9 @@ pub(crate) fn declared(platform: &Platform) -> Result<Card> {
             "{} boots what `cargo xtask build` makes",
             platform.name
         ))),
-        Medium::Disk(_) => Err(Error::Usage(format!("{} boots no card", platform.name))),
+        Medium::Disk(_) | Medium::Volume(_) => {
+            Err(Error::Usage(format!("{} boots no card", platform.name)))
+        }
     }
 }
 

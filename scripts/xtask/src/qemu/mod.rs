@@ -126,7 +126,7 @@ enum Guest {
     Image(PathBuf),
     /// What is on a card.
     Card(Box<raspberry::Unpacked>),
-    /// A disk under UEFI.
+    /// A disk that firmware reads: UEFI or U-Boot.
     Disk(uefi::Server),
 }
 
@@ -160,6 +160,12 @@ impl Guest {
                 Building::Never => image.loader_path(),
             };
             let server = uefi::Server::of((&disk, &emulator), (&kernel, &loader), options)?;
+            return Ok(Self::Disk(server));
+        }
+        if let (Emulator::UBoot(emulator), Medium::Volume(volume)) =
+            (platform.emulator, platform.medium)
+        {
+            let server = uefi::Server::of_uboot((&volume, &emulator), &kernel, options)?;
             return Ok(Self::Disk(server));
         }
         Ok(Self::Image(kernel))

@@ -10,6 +10,7 @@ use super::numa::NumaSpec;
 use super::size::Size;
 use crate::build::Profile;
 use crate::card::loader::Stub;
+use crate::card::uboot::Form;
 use crate::error::{Error, Result};
 use crate::platforms;
 use lexopt::Parser;
@@ -31,7 +32,8 @@ usage: scripts/run [OPTION…]
 Builds Capelin and boots it on QEMU. The terminal is the guest's console, Ctrl-C included; Ctrl-A X quits.
 
 machine
-  --platform NAME   qemu-virt (default); rpi4: its card image, on a machine of fixed shape; ampere: its disk, under UEFI
+  --platform NAME   qemu-virt (default); rpi4: its card image, on a machine of fixed shape; ampere: its disk, under UEFI;
+                    generic: its disk, by U-Boot
   --smp N           cores, 1 to 512 (4)
   --mem SIZE        memory, such as 512M or 4G (1G, or 512M and 8M a core if that is more)
   --numa N          N nodes, cores and memory split evenly
@@ -39,6 +41,7 @@ machine
   --gic 2|3|4       interrupt controller (3); 2 has 8 cores at most, 4 implies --el2
   --cpu MODEL       cortex-a72 (default), cortex-a53, neoverse-n1, max, …
   --el2             enter at EL2
+  --form FORM       generic: what U-Boot loads: plain (an Image and an initrd), gzip (the Image compressed), fit
   --acpi on|off     ampere: firmware has ACPI's tables (on), or a device tree
   --dtb FILE        this device tree instead of QEMU's
   --icount          deterministic: one host thread, one instruction a nanosecond, seed 1
@@ -75,6 +78,8 @@ pub(crate) struct RunOptions {
     pub(crate) gic: u32,
     pub(crate) cpu: String,
     pub(crate) el2: bool,
+    /// What U-Boot loads.
+    pub(crate) form: Form,
     /// Whether firmware has ACPI's tables; else it has a device tree.
     pub(crate) acpi: bool,
     pub(crate) dtb: Option<PathBuf>,
@@ -105,6 +110,7 @@ impl Default for RunOptions {
             gic: 3,
             cpu: "cortex-a72".to_owned(),
             el2: false,
+            form: Form::Plain,
             acpi: true,
             dtb: None,
             icount: false,
@@ -147,6 +153,14 @@ impl RunOptions {
                 Long("gic") => options.gic = args.value()?.parse()?,
                 Long("cpu") => options.cpu = args.value()?.string()?,
                 Long("el2") => options.el2 = true,
+                Long("form") => {
+                    options.form = match &*args.value()?.string()? {
+                        "plain" => Form::Plain,
+                        "gzip" => Form::Gzip,
+                        "fit" => Form::Fit,
+                        other => return Err(Error::Usage(format!("--form can't be {other:?}"))),
+                    }
+                }
                 Long("acpi") => {
                     options.acpi = match &*args.value()?.string()? {
                         "on" => true,
@@ -198,7 +212,11 @@ impl RunOptions {
 
     fn check(&mut self) -> Result<()> {
         let refuse = |what: &str| Err(Error::Usage(what.to_owned()));
-        match platforms::find(&self.platform)?.emulator {
+        let emulator = platforms::find(&self.platform)?.emulator;
+        if self.form != Form::Plain && !matches!(emulator, Emulator::UBoot(_)) {
+            return refuse("--form is for platforms that boot by U-Boot");
+        }
+        match emulator {
             Emulator::Virt if self.stub != Stub::AsConfigured => {
                 return refuse("--stub is for platforms that boot a card");
             }
@@ -207,9 +225,9 @@ impl RunOptions {
                 return Err(Error::Usage("no emulator shows this platform".to_owned()));
             }
             Emulator::Raspberry(board) => self.check_fixed(board.machine)?,
-            Emulator::Uefi(_) => {
+            Emulator::Uefi(_) | Emulator::UBoot(_) => {
                 if self.dtb.is_some() || self.initrd.is_some() || self.icount {
-                    return refuse("--dtb, --initrd and --icount are for boots without UEFI");
+                    return refuse("--dtb, --initrd and --icount are for boots without firmware");
                 }
                 if self.stub != Stub::AsConfigured {
                     return refuse("--stub is for platforms that boot a card");

@@ -1,17 +1,17 @@
-//! A server's disk under UEFI on QEMU: EDK2 from the distribution's package, the disk on
-//! virtio, and of what `run` can ask for what a `virt` board has.
+//! A disk that firmware boots on QEMU: a server's under UEFI (EDK2), a board's by U-Boot, both
+//! from the distribution's packages; the disk on virtio, and of what `run` can ask for what a `virt` board has.
 //!
-//! The command line is in the loader's configuration file on the disk, so each run has a
-//! disk of its own.
+//! The command line is on the disk, in the loader's configuration file or the boot script, so
+//! each run has a disk of its own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use capelin_platform::{Disk, Uefi};
+use capelin_platform::{Disk, UBoot, Uefi, Volume};
 
 use super::exec;
 use super::options::RunOptions;
-use crate::card::server;
+use crate::card::{server, uboot};
 use crate::distribution::Distribution;
 use crate::error::{Error, Result};
 use crate::workspace::Metadata;
@@ -34,16 +34,28 @@ impl Server {
         (kernel, loader): (&Path, &Path),
         options: &RunOptions,
     ) -> Result<Self> {
-        let firmware = firmware(emulator)?;
-        let exec = options.exec.as_deref().map(exec::argument);
-        let arguments: Vec<String> = options.append.iter().cloned().chain(exec).collect();
-        let arguments = arguments.join(" ");
-        if arguments.contains(['\n', '\r']) {
-            return Err(Error::Usage("--append has more than one line".to_owned()));
-        }
+        let firmware = firmware(emulator.package, emulator.firmware)?;
+        let arguments = arguments(options)?;
         let files = server::files(recipe, kernel, loader, &arguments)?;
         let disk = kernel.with_extension(format!("disk-{}", std::process::id()));
         server::write(&disk, recipe, &files)?;
+        Ok(Self { disk, firmware })
+    }
+
+    /// Puts `kernel` (a boot image) in the form that `options` ask for on a disk that U-Boot
+    /// boots from.
+    ///
+    /// # Errors
+    /// As [`Self::of`].
+    pub(crate) fn of_uboot(
+        (recipe, emulator): (&Volume, &UBoot),
+        kernel: &Path,
+        options: &RunOptions,
+    ) -> Result<Self> {
+        let firmware = firmware(emulator.package, emulator.firmware)?;
+        let files = uboot::files(recipe, kernel, options.form, &arguments(options)?)?;
+        let disk = kernel.with_extension(format!("disk-{}", std::process::id()));
+        uboot::write(&disk, recipe, &files)?;
         Ok(Self { disk, firmware })
     }
 
@@ -62,14 +74,24 @@ impl Drop for Server {
     }
 }
 
-/// The firmware's file.
+/// The command line that `options` ask for.
+fn arguments(options: &RunOptions) -> Result<String> {
+    let exec = options.exec.as_deref().map(exec::argument);
+    let arguments: Vec<String> = options.append.iter().cloned().chain(exec).collect();
+    let arguments = arguments.join(" ");
+    if arguments.contains(['\n', '\r']) {
+        return Err(Error::Usage("--append has more than one line".to_owned()));
+    }
+    Ok(arguments)
+}
+
+/// The file `path` of the distribution's package `name`, which is firmware.
 ///
 /// # Errors
 /// If it can't be had.
-pub(crate) fn firmware(emulator: &Uefi) -> Result<PathBuf> {
+pub(crate) fn firmware(name: &str, path: &str) -> Result<PathBuf> {
     let folder = Metadata::load()?.target_directory.join("firmware");
     let distribution = Distribution::open(folder);
-    let patterns = [emulator.firmware.to_owned()];
-    let package = distribution.package(emulator.package, &patterns)?;
-    Ok(package.folder.join(emulator.firmware))
+    let package = distribution.package(name, &[path.to_owned()])?;
+    Ok(package.folder.join(path))
 }

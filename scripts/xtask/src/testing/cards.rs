@@ -67,13 +67,20 @@ fn as_flashed(
         )
     };
     let name = format!("platform/{}", case.name);
-    if let Emulator::Uefi(emulator) = platform.emulator {
-        if let Err(error) = qemu::uefi::firmware(&emulator) {
+    let packaged = match platform.emulator {
+        Emulator::Uefi(it) => Some((it.package, it.firmware)),
+        Emulator::UBoot(it) => Some((it.package, it.firmware)),
+        Emulator::Virt | Emulator::Raspberry(_) | Emulator::Missing => None,
+    };
+    if let Some((package, file)) = packaged {
+        if let Err(error) = qemu::uefi::firmware(package, file) {
             return Ok(Outcome::Skipped(format!("no firmware to be had: {error}")));
         }
         let mut options = guest::options(&guest)?;
         options.kernel = Some(context.image(platform.image)?);
-        Image::new(platform.image, None, Profile::Release)?.loader()?;
+        if matches!(platform.emulator, Emulator::Uefi(_)) {
+            Image::new(platform.image, None, Profile::Release)?.loader()?;
+        }
         options.profile = Profile::Release;
         options.build = false;
         return guest::boot(context, &guest, &options, &name);

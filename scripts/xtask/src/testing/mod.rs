@@ -353,7 +353,7 @@ mod tests {
         let mut cases = host::cases();
         cases.extend(guest::cases().unwrap());
         cases.extend(cards::cases());
-    cases.push(one_binary::case());
+        cases.push(one_binary::case());
         let mut names: Vec<_> = cases.iter().map(|case| case.name.clone()).collect();
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
         assert!(names.iter().all(|name| name.chars().all(plain)));

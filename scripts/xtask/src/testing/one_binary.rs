@@ -7,7 +7,7 @@ use capelin_platform::{Medium, Platform};
 
 use super::{Case, Context, Outcome};
 use crate::build::{Image, Profile};
-use crate::card::{self, contents, server};
+use crate::card::{self, contents, server, uboot};
 use crate::error::{Error, Result};
 use crate::platforms;
 
@@ -50,6 +50,12 @@ fn medium(context: &Context, platform: &Platform) -> Result<Vec<u8>> {
         Medium::Card(card) => {
             let path = context.folder.join("one-binary.img");
             card::write(&path, &card, &contents::own(&card, &image)?)?;
+            path
+        }
+        Medium::Volume(volume) => {
+            let path = context.folder.join("one-binary.img");
+            let files = uboot::files(&volume, &image, uboot::Form::Plain, "")?;
+            uboot::write(&path, &volume, &files)?;
             path
         }
         Medium::Disk(disk) => {
