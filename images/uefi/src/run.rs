@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use alloc::{format, str};
 
 use capelin_aarch64::cpu;
-use capelin_acpi::{Descriptor, Inputs, Tables, Translation, root, translate};
+use capelin_acpi::{Descriptor, Findings, Inputs, Tables, firmware_tree, root, translate};
 use capelin_uefi::configuration::{self, Configuration};
 use capelin_uefi::layout;
 use uefi::boot::{self, MemoryType};
@@ -48,53 +48,96 @@ fn run() -> Result<core::convert::Infallible, String> {
     let image_bytes = layout::image_bytes(&image).map_err(|error| format!("{kernel}: {error}"))?;
     let piece = Piece::with(&image, image_bytes)
         .map_err(|error| format!("{kernel}: no memory for its {image_bytes} bytes: {error}"))?;
-    let roots = tables::roots();
-    let tables = acpi(&roots)?;
-    let make = |map: &[Descriptor]| {
-        let inputs = Inputs {
-            memory_map: Some(map),
-            command_line: configuration.arguments,
-            boot_core: Some(cpu::mpidr().0),
-            rsdp: roots.rsdp,
-            ..Inputs::default()
-        };
-        let made = translate(&tables, &inputs).map_err(|error| error.to_string())?;
-        if made.blob.len() as u64 > layout::MOST_TREE_BYTES {
-            return Err(format!("the tree has {} bytes", made.blob.len()));
-        }
-        Ok::<Translation, String>(made)
-    };
+    let source = Source::of(&tables::roots())?;
+    let make = |map: &[Descriptor]| source.tree(map, configuration.arguments);
     let map = boot::memory_map(MemoryType::LOADER_DATA)
         .map_err(|error| format!("no memory map: {error}"))?;
     let made = make(&descriptors(&map))?;
     for finding in made.findings.as_slice() {
         println!("capelin: warning: {finding}");
     }
-    println!(
-        "capelin: UEFI loader: {} cores, a device tree of {} bytes from ACPI",
-        made.facts.madt.cores.len(),
-        made.blob.len()
-    );
+    let bytes = made.blob.len();
+    match made.cores {
+        Some(cores) => println!(
+            "capelin: UEFI loader: {cores} cores, a device tree of {bytes} bytes from ACPI"
+        ),
+        None => println!("capelin: UEFI loader: firmware's device tree, {bytes} bytes"),
+    }
     drop((map, image, made));
     // SAFETY: no protocol of boot services is held from here on, and the heap's memory is
     // the loader's own.
     let map = unsafe { boot::exit_boot_services(None) };
-    // The same tables gave a tree a moment ago; a map that is a little longer gives one, too.
+    // The same source gave a tree a moment ago; a map that is a little longer gives one, too.
     match make(&descriptors(&map)) {
         Ok(made) => piece.enter(&made.blob),
         Err(_) => cpu::halt(),
     }
 }
 
-/// ACPI's tables.
-fn acpi(roots: &Roots) -> Result<Tables<'static>, String> {
-    let Some(rsdp) = roots.rsdp else {
-        return Err(String::from(match roots.device_tree {
-            Some(_) => "firmware gives a device tree and no ACPI: choose ACPI in its setup",
-            None => "firmware gives neither ACPI tables nor a device tree",
-        }));
-    };
-    root::tables(&Mapped, rsdp).map_err(|error| error.to_string())
+/// What the machine is known from.
+enum Source {
+    /// Firmware's device tree, which is the whole of the truth where there is one.
+    Firmware(&'static [u8]),
+    /// ACPI's tables, and where their root is.
+    Acpi(Tables<'static>, u64),
+}
+
+/// A tree to be handed over.
+struct Made {
+    blob: Vec<u8>,
+    findings: Findings,
+    /// Cores that ACPI names.
+    cores: Option<usize>,
+}
+
+impl Source {
+    fn of(roots: &Roots) -> Result<Self, String> {
+        if let Some(address) = roots.device_tree {
+            let blob = tables::device_tree(address)
+                .ok_or_else(|| format!("what firmware has at {address:#x} is no device tree"))?;
+            return Ok(Self::Firmware(blob));
+        }
+        let rsdp = roots
+            .rsdp
+            .ok_or_else(|| String::from("firmware gives neither ACPI tables nor a device tree"))?;
+        let tables = root::tables(&Mapped, rsdp).map_err(|error| error.to_string())?;
+        Ok(Self::Acpi(tables, rsdp))
+    }
+
+    /// The tree with the memory of `map`.
+    fn tree(&self, map: &[Descriptor], arguments: Option<&str>) -> Result<Made, String> {
+        let inputs = Inputs {
+            memory_map: Some(map),
+            command_line: arguments,
+            boot_core: Some(cpu::mpidr().0),
+            ..Inputs::default()
+        };
+        let made = match self {
+            Self::Firmware(blob) => {
+                firmware_tree::adapt(blob, map, &inputs).map(|(blob, findings)| Made {
+                    blob,
+                    findings,
+                    cores: None,
+                })
+            }
+            Self::Acpi(tables, rsdp) => {
+                let inputs = Inputs {
+                    rsdp: Some(*rsdp),
+                    ..inputs
+                };
+                translate(tables, &inputs).map(|made| Made {
+                    cores: Some(made.facts.madt.cores.len()),
+                    blob: made.blob,
+                    findings: made.findings,
+                })
+            }
+        };
+        let made = made.map_err(|error| error.to_string())?;
+        if made.blob.len() as u64 > layout::MOST_TREE_BYTES {
+            return Err(format!("the tree has {} bytes", made.blob.len()));
+        }
+        Ok(made)
+    }
 }
 
 fn descriptors(map: &MemoryMapOwned) -> Vec<Descriptor> {

@@ -3,6 +3,7 @@
 #![expect(unsafe_code, reason = "reads tables where firmware says that they are")]
 
 use capelin_acpi::root::PhysicalMemory;
+use capelin_dt::early::{HEADER_SIZE, total_size};
 use uefi::runtime::{self, VariableVendor};
 use uefi::table::cfg::ConfigTableEntry;
 use uefi::{Guid, cstr16, guid, system};
@@ -31,6 +32,14 @@ pub(crate) fn roots() -> Roots {
             rsdp: find(ConfigTableEntry::ACPI2_GUID).or_else(|| find(ConfigTableEntry::ACPI_GUID)),
         }
     })
+}
+
+/// The device tree at `address`, as long as its header says; none if it has none, or an
+/// impossible length.
+pub(crate) fn device_tree(address: u64) -> Option<&'static [u8]> {
+    let header = Mapped.bytes(address, HEADER_SIZE)?;
+    let length = total_size(header).ok()?;
+    Mapped.bytes(address, length)
 }
 
 /// Whether firmware starts signed programs only.

@@ -18,6 +18,7 @@
 //! | [`memory_map`] | UEFI's memory map |
 //! | [`facts`] | all of it, and where each block is |
 //! | `tree` | the writer |
+//! | [`firmware_tree`] | a device tree that firmware gives instead, with UEFI's memory map |
 //! | [`finding`] | what is wrong or odd |
 //!
 //! No bytes make it panic or loop: lists are bounded, references are looked up, chains
@@ -31,12 +32,15 @@ extern crate alloc;
 use alloc::vec::Vec;
 use core::fmt;
 
+use capelin_tree::TreeError;
+
 pub mod affinity;
 mod bytes;
 pub mod dump;
 pub mod facts;
 pub mod fadt;
 pub mod finding;
+pub mod firmware_tree;
 pub mod gtdt;
 pub mod iort;
 pub mod madt;
@@ -122,6 +126,13 @@ pub enum Error {
     },
     /// It can't be written.
     Write(vm_fdt::Error),
+    /// Firmware's own is none.
+    Firmware(TreeError),
+    /// Memory lies where firmware's tree has no words for: so many cells of address and size.
+    Cells {
+        /// `#address-cells` and `#size-cells` of its root.
+        cells: [u32; 2],
+    },
 }
 
 impl Error {
@@ -144,6 +155,14 @@ impl fmt::Display for Error {
                 Self::MOST_BYTES
             ),
             Self::Write(error) => write!(f, "the device tree can't be written: {error}"),
+            Self::Firmware(error) => write!(f, "firmware's device tree: {error}"),
+            Self::Cells {
+                cells: [address, size],
+            } => write!(
+                f,
+                "firmware's device tree has {address} cells for an address and {size} for a size, \
+                 which the memory map doesn't fit"
+            ),
         }
     }
 }

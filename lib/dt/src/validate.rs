@@ -68,7 +68,8 @@ pub struct Blob<'a> {
 
 impl Blob<'_> {
     /// The whole of it, without `FDT_NOP`s, version 17.
-    pub(crate) fn bytes(&self) -> &[u8] {
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 

@@ -55,6 +55,18 @@ const CASES: &[Case] = &[
         end: CaseEnd::PowersOff,
     },
     Case {
+        name: "ampere-device-tree",
+        options: "--smp 4 --numa 2 --acpi off",
+        exec: Some("cores; run hello; poweroff"),
+        prints: &[
+            "capelin: UEFI loader: firmware's device tree, * bytes",
+            "boot driver on *: cores: 4, *entered at EL1",
+            "0x2     1  running",
+            "exec status 0",
+        ],
+        end: CaseEnd::PowersOff,
+    },
+    Case {
         name: "ampere-acpi-el2",
         options: "--smp 4 --el2",
         exec: Some("cores; run hello; poweroff"),

@@ -53,7 +53,7 @@ pub(super) fn write(
 }
 
 /// `memory` (ascending, no overlaps) cut at the borders of NUMA nodes.
-fn pieces(memory: &[Range], affinity: &Affinity) -> Vec<(Range, Option<u32>)> {
+pub(crate) fn pieces(memory: &[Range], affinity: &Affinity) -> Vec<(Range, Option<u32>)> {
     let mut owned: Vec<(Range, u32)> = affinity
         .memory
         .iter()

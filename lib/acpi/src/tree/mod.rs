@@ -14,6 +14,8 @@ mod devices;
 mod interrupts;
 mod memory;
 
+pub(crate) use memory::pieces;
+
 use alloc::string::String;
 use alloc::vec::Vec;
 

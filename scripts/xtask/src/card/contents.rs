@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use capelin_platform::{Card, Package};
 
 use super::disk::Files;
-use super::tree::Tree;
 use crate::distribution::{Distribution, Record};
 use crate::error::{Error, Result};
 use crate::workspace::Metadata;
+use capelin_tree::Tree;
 
 /// The file that says which packages the others are from.
 const RECORDS: &str = "licences/packages.json";
@@ -48,6 +48,7 @@ pub(crate) fn own(card: &Card, boot_image: &Path) -> Result<Files> {
         files.insert((*name).to_owned(), text.as_bytes().to_vec());
     }
     for (name, changes) in card.overlays {
+        let changes = changes.iter().map(|it| (it.node, it.strings));
         let overlay = Tree::overlay(changes).to_bytes();
         files.insert((*name).to_owned(), overlay);
     }

@@ -9,7 +9,7 @@ use capelin_platform::Raspberry;
 
 use super::config::{Complaint, Config, Place};
 use super::disk::Files;
-use super::tree::{Tree, TreeError};
+use capelin_tree::{Tree, TreeError};
 
 /// The arm64 Image header (Linux, Documentation/arch/arm64/booting.rst): its size, and where `image_size` and the magic
 /// number stand.
@@ -325,7 +325,7 @@ pub(crate) mod tests {
             (board().tree.to_owned(), tree().to_bytes()),
             (
                 "overlays/disable-bt.dtbo".to_owned(),
-                Tree::overlay(TO_PL011).to_bytes(),
+                Tree::overlay(TO_PL011.iter().map(|it| (it.node, it.strings))).to_bytes(),
             ),
             ("overlays/broken.dtbo".to_owned(), b"nothing".to_vec()),
         ])

@@ -13,7 +13,6 @@ pub(crate) mod gpt;
 pub(crate) mod loader;
 mod os_list;
 pub(crate) mod server;
-pub(crate) mod tree;
 pub(crate) mod uboot;
 
 use std::fs;

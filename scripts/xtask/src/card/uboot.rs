@@ -20,9 +20,9 @@ use flate2::write::GzEncoder;
 
 use super::disk::{self, Files};
 use super::gpt::crc32;
-use super::tree::Tree;
 use crate::build::{Image, Profile};
 use crate::error::{Error, Result};
+use capelin_tree::Tree;
 
 /// In what form the kernel and the archive are on the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -14,11 +14,11 @@ use super::{Case, Context, Outcome};
 use crate::build::{Image, Profile};
 use crate::card::contents::{self, Firmware};
 use crate::card::disk::Files;
-use crate::card::tree::Tree;
 use crate::card::{self, declared};
 use crate::cases::{Expected, GuestCase};
 use crate::error::{Error, Result};
 use crate::{platforms, qemu};
+use capelin_tree::Tree;
 
 /// The platform whose cards are changed.
 const CHANGED: &str = "rpi4";

@@ -1,20 +1,29 @@
-//! A device tree that can be changed: what the Raspberry Pi's firmware does to the one that it hands over.
+//! A device tree that can be changed: what firmware does to the one that it hands over, and the
+//! UEFI loader to firmware's.
 //!
 //! Trees are read by `fdt`, after `capelin_dt` has checked them. They are written here, in the flattened format (Devicetree
 //! Specification 0.4, section 5): `vm-fdt` refuses the names that nodes of overlays have (`__overlay__`).
 
-use std::collections::BTreeMap;
-use std::fmt;
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+use alloc::borrow::ToOwned;
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
 
 use capelin_dt::DtError;
 use capelin_dt::validate::validate;
-use capelin_platform::OverlayChange;
 use fdt::Fdt;
 use fdt::node::FdtNode;
 
 /// Why a tree can't be read, changed or written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum TreeError {
+pub enum TreeError {
     /// It is malformed.
     Malformed(DtError),
     /// `fdt` can't read what `capelin_dt` takes for a tree.
@@ -40,7 +49,7 @@ impl fmt::Display for TreeError {
 
 /// A node with all below it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Node {
+pub struct Node {
     name: String,
     properties: Vec<(String, Vec<u8>)>,
     children: Vec<Self>,
@@ -48,24 +57,25 @@ pub(crate) struct Node {
 
 /// A tree.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tree {
+pub struct Tree {
     /// First address and bytes of memory that firmware keeps.
-    reservations: Vec<(u64, u64)>,
+    pub reservations: Vec<(u64, u64)>,
     /// `reg` of the core that boots.
     boot_core: u32,
-    pub(crate) root: Node,
+    /// The root, which has all else in it.
+    pub root: Node,
 }
 
 impl Node {
     /// The child called `name`; a name without `@` stands for any unit address.
-    pub(crate) fn child(&mut self, name: &str) -> Option<&mut Self> {
+    pub fn child(&mut self, name: &str) -> Option<&mut Self> {
         let is_it =
             |node: &&mut Self| node.name == name || node.name.split('@').next() == Some(name);
         self.children.iter_mut().find(is_it)
     }
 
     /// The child called exactly `name`, which is made if it isn't there.
-    pub(crate) fn ensure_child(&mut self, name: &str) -> &mut Self {
+    pub fn ensure_child(&mut self, name: &str) -> &mut Self {
         let at = self.children.iter().position(|node| node.name == name);
         let at = at.unwrap_or_else(|| {
             self.children.push(Self {
@@ -78,23 +88,43 @@ impl Node {
     }
 
     /// The node at `path` below this one.
-    pub(crate) fn at(&mut self, path: &str) -> Option<&mut Self> {
+    pub fn at(&mut self, path: &str) -> Option<&mut Self> {
         let mut parts = path.split('/').filter(|part| !part.is_empty());
         parts.try_fold(self, |node, part| node.child(part))
     }
 
-    pub(crate) fn property(&self, name: &str) -> Option<&[u8]> {
+    /// Takes out the children that `is_meant` picks.
+    pub fn take_children(&mut self, is_meant: impl Fn(&Self) -> bool) -> Vec<Self> {
+        let children = core::mem::take(&mut self.children);
+        let (taken, left) = children.into_iter().partition(is_meant);
+        self.children = left;
+        taken
+    }
+
+    /// A property's value.
+    #[must_use]
+    pub fn property(&self, name: &str) -> Option<&[u8]> {
         let mut found = self.properties.iter().filter(|(other, _)| other == name);
         found.next().map(|(_, value)| &**value)
     }
 
+    /// A property's value as 32-bit cells; none if it isn't a number of them.
+    #[must_use]
+    pub fn cells(&self, name: &str) -> Option<Vec<u32>> {
+        let (cells, rest) = self.property(name)?.as_chunks();
+        let cells = cells.iter().map(|&cell| u32::from_be_bytes(cell));
+        rest.is_empty().then(|| cells.collect())
+    }
+
     /// The property as text, without the zero behind it.
-    pub(crate) fn text(&self, name: &str) -> Option<&str> {
-        let text = std::str::from_utf8(self.property(name)?).ok()?;
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<&str> {
+        let text = core::str::from_utf8(self.property(name)?).ok()?;
         Some(text.trim_end_matches('\0'))
     }
 
-    pub(crate) fn set(&mut self, name: &str, value: impl Into<Vec<u8>>) {
+    /// Gives a property a value, a new one if it isn't there.
+    pub fn set(&mut self, name: &str, value: impl Into<Vec<u8>>) {
         let value = value.into();
         match self.properties.iter_mut().find(|(other, _)| other == name) {
             Some((_, old)) => *old = value,
@@ -102,11 +132,18 @@ impl Node {
         }
     }
 
-    pub(crate) fn set_text(&mut self, name: &str, text: &str) {
+    /// [`Self::set`] for a string.
+    pub fn set_text(&mut self, name: &str, text: &str) {
         self.set(name, [text.as_bytes(), &[0]].concat());
     }
 
-    pub(crate) fn set_cells(&mut self, name: &str, cells: &[u32]) {
+    /// Takes a property out.
+    pub fn remove(&mut self, name: &str) {
+        self.properties.retain(|(other, _)| other != name);
+    }
+
+    /// [`Self::set`] for 32-bit cells.
+    pub fn set_cells(&mut self, name: &str, cells: &[u32]) {
         let bytes: Vec<u8> = cells.iter().flat_map(|cell| cell.to_be_bytes()).collect();
         self.set(name, bytes);
     }
@@ -209,9 +246,10 @@ impl Tree {
     ///
     /// # Errors
     /// If it isn't a device tree.
-    pub(crate) fn parse(blob: &[u8]) -> Result<Self, TreeError> {
-        validate(blob).map_err(TreeError::Malformed)?;
-        let fdt = Fdt::new(blob).map_err(|error| TreeError::Unreadable(error.to_string()))?;
+    pub fn parse(blob: &[u8]) -> Result<Self, TreeError> {
+        let checked = validate(blob).map_err(TreeError::Malformed)?;
+        let fdt =
+            Fdt::new(checked.bytes()).map_err(|error| TreeError::Unreadable(error.to_string()))?;
         let reservations = fdt.memory_reservations();
         let root = fdt
             .find_node("/")
@@ -229,7 +267,8 @@ impl Tree {
     }
 
     /// As a blob.
-    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
         let mut writer = Writer::default();
         self.root.write(&mut writer);
         writer.token(END);
@@ -263,7 +302,7 @@ impl Tree {
     ///
     /// # Errors
     /// If it names a node by label, or one that isn't there.
-    pub(crate) fn apply(&mut self, overlay: &Self) -> Result<(), TreeError> {
+    pub fn apply(&mut self, overlay: &Self) -> Result<(), TreeError> {
         for fragment in &overlay.root.children {
             let Some(changes) = fragment.children.iter().find(|it| it.name == "__overlay__") else {
                 continue;
@@ -278,14 +317,16 @@ impl Tree {
         Ok(())
     }
 
-    /// An overlay that makes `changes`.
-    pub(crate) fn overlay(changes: &[OverlayChange]) -> Self {
+    /// An overlay that sets strings: of each node by its path, property and value.
+    pub fn overlay<'a>(
+        changes: impl IntoIterator<Item = (&'a str, &'a [(&'a str, &'a str)])>,
+    ) -> Self {
         let mut tree = Self::default();
-        for (number, change) in changes.iter().enumerate() {
+        for (number, (node, strings)) in changes.into_iter().enumerate() {
             let fragment = tree.root.ensure_child(&format!("fragment@{number}"));
-            fragment.set_text("target-path", change.node);
+            fragment.set_text("target-path", node);
             let overlay = fragment.ensure_child("__overlay__");
-            for (name, value) in change.strings {
+            for (name, value) in strings {
                 overlay.set_text(name, value);
             }
         }
@@ -296,6 +337,7 @@ impl Tree {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec;
 
     fn sample() -> Tree {
         let mut tree = Tree {
@@ -321,17 +363,11 @@ mod tests {
 
     #[test]
     fn overlays_change_what_they_name() {
-        const CHANGES: &[OverlayChange] = &[
-            OverlayChange {
-                node: "/chosen",
-                strings: &[("stdout-path", "serial0"), ("x", "y")],
-            },
-            OverlayChange {
-                node: "/soc/serial@7e201000",
-                strings: &[("status", "disabled")],
-            },
+        let changes: [(&str, &[(&str, &str)]); 2] = [
+            ("/chosen", &[("stdout-path", "serial0"), ("x", "y")]),
+            ("/soc/serial@7e201000", &[("status", "disabled")]),
         ];
-        let overlay = Tree::overlay(CHANGES).to_bytes();
+        let overlay = Tree::overlay(changes).to_bytes();
         let mut tree = sample();
         tree.apply(&Tree::parse(&overlay).unwrap()).unwrap();
         assert_eq!(
@@ -346,10 +382,7 @@ mod tests {
     #[test]
     fn overlays_that_do_not_fit_are_refused() {
         let apply = |overlay: &Tree| sample().apply(overlay);
-        let nowhere = Tree::overlay(&[OverlayChange {
-            node: "/nowhere",
-            strings: &[],
-        }]);
+        let nowhere = Tree::overlay([("/nowhere", &[][..])]);
         assert_eq!(
             apply(&nowhere),
             Err(TreeError::NoNode("/nowhere".to_owned()))
