@@ -453,6 +453,7 @@ mod tests {
         }
         for outside in [base.0 - 64, base.0 + bytes] {
             assert_eq!(segments.index_of(PhysAddr(outside)), None);
+            assert!(!segments.contains(PhysAddr(outside), 0));
         }
     }
 
@@ -561,6 +562,47 @@ mod tests {
         ] {
             assert_eq!(segments.adopt(PhysAddr(base), bytes), Err(error));
         }
+    }
+
+    /// Memory next to what is there is other memory; what doesn't fit in one segment takes as
+    /// many as it reaches into.
+    #[test]
+    fn pieces_touch_but_share_no_segment() {
+        let segments = home();
+        let two = PhysAddr(FAR.0 + GIB);
+        assert_eq!(segments.adopt(two, 17 * GIB), Ok(at(14, 0)));
+        assert_eq!(segments.adopt(FAR, GIB), Ok(at(13, 0)));
+        let below = PhysAddr(HOME.0 - GIB);
+        assert_eq!(segments.adopt(below, GIB), Ok(at(12, 0)));
+        // Near memory from the middle of the first segment into the second.
+        let near = PhysAddr(HOME.0 + 15 * GIB);
+        assert_eq!(segments.adopt(near, 2 * GIB), Ok(at(0, 15 << 24)));
+        let rest = PhysAddr(2 * FAR.0);
+        assert_eq!(segments.adopt(rest, 10 * SEGMENT_BYTES), Ok(at(2, 0)));
+        let more = segments.adopt(PhysAddr(4 * FAR.0), GIB);
+        assert_eq!(more, Err(SysError::NoResources));
+        for (base, bytes, first) in [
+            (two, 17 * GIB, at(14, 0)),
+            (FAR, GIB, at(13, 0)),
+            (below, GIB, at(12, 0)),
+            (near, 2 * GIB, at(0, 15 << 24)),
+        ] {
+            let last = PhysAddr(base.0 + bytes - 64);
+            assert_eq!(segments.index_of(base), Some(first));
+            assert_eq!(segments.address_of(first), Some(base));
+            let last = segments.index_of(last).expect("home memory");
+            assert_eq!(u64::from(last.0 - first.0), bytes / 64 - 1);
+        }
+        assert_eq!(segments.home().base(), HOME);
+    }
+
+    #[test]
+    fn a_name_is_shown_by_its_segment() {
+        extern crate std;
+        let shown = |index: SlotIndex| std::format!("{index:?}");
+        assert_eq!(shown(SlotIndex::NONE), "#0");
+        assert_eq!(shown(at(0, 77)), "#77");
+        assert_eq!(shown(at(15, 77)), "#15:77");
     }
 
     #[test]

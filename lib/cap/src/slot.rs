@@ -619,6 +619,8 @@ impl fmt::Debug for Slot {
 
 #[cfg(test)]
 mod tests {
+    use capelin_abi::rights::Kinds;
+
     use super::*;
 
     #[test]
@@ -632,9 +634,63 @@ mod tests {
     }
 
     #[test]
+    fn a_need_is_met_by_type_and_rights() {
+        use ObjectType::{Dispatcher, EndpointLmp, Frame};
+        let need = Need {
+            register: 0,
+            kinds: Kinds::of(&[Dispatcher, EndpointLmp]),
+            rights: Rights::READ.union(Rights::WRITE),
+            more: &[],
+        };
+        let slot = |kind, rights| {
+            let capability = Capability::memory(kind, PhysAddr(0x4000), 0x4000, rights);
+            Slot::holding(&capability, KernelId(3))
+        };
+        let all = Rights::all();
+        for (kind, rights, expected) in [
+            (Dispatcher, all, Ok(())),
+            (EndpointLmp, need.rights, Ok(())),
+            (Dispatcher, Rights::READ, Err(SysError::MissingRight)),
+            (Dispatcher, Rights::WRITE, Err(SysError::MissingRight)),
+            (Frame, all, Err(SysError::WrongType)),
+        ] {
+            let slot = slot(kind, rights);
+            assert_eq!(slot.meets(need), expected, "{slot:?}");
+            let has_them = rights.contains(need.rights);
+            assert_eq!(slot.require(need.rights).is_ok(), has_them, "{slot:?}");
+        }
+        assert_eq!(Slot::EMPTY.meets(need), Err(SysError::EmptySlot));
+        let nothing = Slot::EMPTY.require(need.rights);
+        assert_eq!(nothing, Err(SysError::MissingRight));
+    }
+
+    #[test]
+    fn a_slot_is_shown_with_all_that_it_says() {
+        extern crate std;
+        let frame = Capability::memory(ObjectType::Frame, PhysAddr(0x8000), 0x1000, Rights::READ);
+        let mut slot = Slot::holding(&frame.with_data([0xab, 0]), KernelId(3));
+        slot.set_state(State::Locked);
+        slot.set_flags(SlotFlags::EXECUTABLE, true);
+        let shown = std::format!("{slot:?}");
+        for part in [
+            "Frame",
+            "0x8000",
+            "+0x1000",
+            "READ",
+            "3",
+            "Locked",
+            "EXECUTABLE",
+            "ab",
+        ] {
+            assert!(shown.contains(part), "{part} in {shown}");
+        }
+    }
+
+    #[test]
     fn a_slot_gives_back_what_it_holds() {
         let capability =
             Capability::interrupts(ObjectType::IrqSource, 32, 988, Rights::READ).with_data([7, 8]);
+        assert_eq!(capability.data, [7, 8]);
         let slot = Slot::holding(&capability, KernelId(3));
         assert_eq!(slot.capability(), capability);
         assert_eq!(slot.owner(), KernelId(3));

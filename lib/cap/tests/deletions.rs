@@ -9,7 +9,7 @@
 mod peers;
 
 use capelin_abi::{ObjectType, PhysAddr, Rights, SysError};
-use capelin_cap::{Capability, ExportMode, State, Step, create, pin, relocate, unpin};
+use capelin_cap::{Capability, ExportMode, Slot, State, Step, unpin};
 use peers::{PAGE, Peer, RAM, at_index};
 
 use ObjectType::{Frame, HomeRam, L2CNode, Ram};
@@ -21,7 +21,7 @@ fn peer() -> Peer {
     let mut peer = Peer::new(0);
     peer.boot_home(40);
     let ram = Capability::memory(Ram, PhysAddr(RAM), 1024 * PAGE, Rights::all());
-    create(&mut peer.arena, &mut peer.mdb, ram, at_index(41)).expect("at boot");
+    peer.create(ram, 41).expect("at boot");
     peer
 }
 
@@ -35,7 +35,7 @@ fn steps(peer: &mut Peer, at: u32) -> usize {
 fn an_orphan_blocks_nobody() {
     let (mut a, mut b) = (peer(), Peer::new(1));
     let far = Capability::memory(Ram, PhysAddr(RAM << 1), 16 * PAGE, Rights::all());
-    create(&mut b.arena, &mut b.mdb, far, at_index(9)).expect("at boot");
+    b.create(far, 9).expect("at boot");
     a.make(40, L2CNode, 0, 0, 50);
     let inside = a.within(50, 5);
     peers::hand_over(&mut b, 9, &mut a, inside).expect("nobody has it");
@@ -48,8 +48,7 @@ fn an_orphan_blocks_nobody() {
     a.fill_shelter(5);
     a.make(40, L2CNode, 0, 0, 50);
     let inside = a.within(50, 5);
-    let (arena, mdb) = (&mut a.arena, &mut a.mdb);
-    relocate(arena, mdb, at_index(kept), at_index(inside), Rights::all()).expect("an empty slot");
+    a.relocate(kept, inside).expect("an empty slot");
     a.fill_shelter(0);
     assert_eq!(a.delete(50), Err(SysError::NoResources));
     for n in 1..4 {
@@ -86,15 +85,7 @@ fn a_request_waits_for_its_own() {
     }
     for n in (0..8).rev() {
         let inside = a.within(60 + n, 0);
-        let (arena, mdb) = (&mut a.arena, &mut a.mdb);
-        relocate(
-            arena,
-            mdb,
-            at_index(61 + n),
-            at_index(inside),
-            Rights::all(),
-        )
-        .expect("an empty slot");
+        a.relocate(61 + n, inside).expect("an empty slot");
     }
     for _ in 0..3 {
         assert_eq!(a.delete_step(60), Ok(Step::Again));
@@ -114,8 +105,7 @@ fn what_nobody_continues_is_drained() {
         a.make(40, L2CNode, CNODE, 0, 51);
         // A table's worth of steps, and a CNode in the first slot.
         let (first, second) = (a.within(50, 0), a.within(50, 7));
-        let (arena, mdb) = (&mut a.arena, &mut a.mdb);
-        relocate(arena, mdb, at_index(51), at_index(first), Rights::all()).expect("an empty slot");
+        a.relocate(51, first).expect("an empty slot");
         a.copy(41, second).expect("an empty slot");
         let mut is_over = false;
         for _ in 0..stop_after {
@@ -172,11 +162,10 @@ fn a_call_may_wait_in_what_goes() {
     a.make(40, L2CNode, CNODE, 0, 51);
     let (waiting, locked) = (a.within(50, 5), a.within(50, 9));
     a.copy(41, locked).expect("an empty slot");
-    pin(&mut a.arena, &a.mdb, at_index(locked)).expect("a capability");
+    a.pin(locked).expect("a capability");
     let inside = a.within(51, 3);
     for (src, dst) in [(51, waiting), (50, inside)] {
-        let (arena, mdb) = (&mut a.arena, &mut a.mdb);
-        relocate(arena, mdb, at_index(src), at_index(dst), Rights::all()).expect("an empty slot");
+        a.relocate(src, dst).expect("an empty slot");
     }
     let results: Vec<_> = (0..20).map(|_| a.delete_step(waiting)).collect();
     let refused = results.iter().position(|&result| result != Ok(Step::Again));
@@ -197,8 +186,8 @@ fn requests_take_turns_when_one_is_blocked() {
         let inside = a.within(50 + n, 3);
         a.copy(41, inside).expect("an empty slot");
     }
-    let locked = at_index(a.within(50, 3));
-    pin(&mut a.arena, &a.mdb, locked).expect("a capability");
+    let locked = a.within(50, 3);
+    a.pin(locked).expect("a capability");
     for at in 50..53 {
         assert_eq!(a.delete_step(at), Ok(Step::Again));
     }
@@ -211,42 +200,165 @@ fn requests_take_turns_when_one_is_blocked() {
     );
     assert_eq!(a.delete_step(51), Ok(Step::Done));
     assert_eq!(a.delete_step(52), Ok(Step::Done));
-    unpin(&mut a.arena, locked).expect("it is locked");
+    unpin(&mut a.arena, at_index(locked)).expect("it is locked");
     a.delete(50).expect("nothing is locked");
     assert_eq!(a.all(), [40, 41]);
 }
 
 #[test]
 fn what_blocks_one_member_does_not_block_the_others() {
+    for blocked in 1..3 {
+        let mut a = peer();
+        // 50 holds 51 and 52, each behind its first slot; one of them can't go on.
+        for n in 0..3_u32 {
+            a.make(40, L2CNode, u64::from(n) * CNODE, 0, 50 + n);
+        }
+        let locked = a.within(50 + blocked, 3);
+        a.copy(41, locked).expect("an empty slot");
+        for n in 1..3 {
+            let inside = a.within(50, n);
+            a.relocate(50 + n, inside).expect("an empty slot");
+        }
+        a.pin(locked).expect("a capability");
+        let mut errors = 0;
+        for _ in 0..100 {
+            errors += u32::from(a.delete_step(50).is_err());
+        }
+        assert!(errors > 0);
+        // Only the blocked one is left.
+        assert_eq!(a.all().len(), 2 + 2, "{blocked}");
+        unpin(&mut a.arena, at_index(locked)).expect("it is locked");
+        a.delete(50).expect("nothing is locked");
+        assert_eq!(a.all(), [40, 41]);
+    }
+}
+
+/// A container that a revoke began, and that can't go on, doesn't hold up what was in it.
+#[test]
+fn what_blocks_a_leader_does_not_block_those_that_it_leads() {
     let mut a = peer();
-    // 50 holds 51 and 52, each behind its first slot; 51 can't go on.
-    for n in 0..3_u32 {
-        a.make(40, L2CNode, u64::from(n) * CNODE, 0, 50 + n);
-    }
-    let locked = a.within(51, 3);
-    a.copy(41, locked).expect("an empty slot");
-    for n in 1..3 {
+    a.make(40, HomeRam, 0, 8 * CNODE, 49);
+    a.make(49, L2CNode, 0, 0, 50);
+    for n in 1..4_u32 {
         let inside = a.within(50, n);
-        let (arena, mdb) = (&mut a.arena, &mut a.mdb);
-        relocate(
-            arena,
-            mdb,
-            at_index(50 + n),
-            at_index(inside),
-            Rights::all(),
-        )
-        .expect("an empty slot");
+        a.make(40, L2CNode, u64::from(8 + n) * CNODE, 0, inside);
+        let content = a.within(inside, 200);
+        a.copy(41, content).expect("an empty slot");
     }
-    pin(&mut a.arena, &a.mdb, at_index(locked)).expect("a capability");
-    let mut errors = 0;
-    for _ in 0..100 {
-        errors += u32::from(a.delete_step(50).is_err());
-    }
+    let locked = a.within(50, 9);
+    a.copy(41, locked).expect("an empty slot");
+    a.pin(locked).expect("a capability");
+    assert_eq!(a.revoke(49), Err(SysError::Locked));
+    let errors = (0..60).filter(|_| a.drain_step().is_err()).count();
     assert!(errors > 0);
-    // Only the blocked one is left.
-    assert_eq!(a.all().len(), 2 + 2);
+    // The CNode with the pinned one is left, and that.
+    assert_eq!(a.all().len(), 3 + 2);
     unpin(&mut a.arena, at_index(locked)).expect("it is locked");
+    a.revoke(49).expect("nothing is locked");
+    assert_eq!(a.all(), [40, 49, 41]);
+}
+
+/// Calls that wait in a CNode that goes lose their slots, begun or over, and these are empty;
+/// what they waited for goes on.
+#[test]
+fn slots_that_calls_wait_in_go_with_their_cnode() {
+    let mut a = peer();
+    a.make(40, L2CNode, 0, 0, 50);
+    let waiting = [5, 6].map(|number| a.within(50, number));
+    for (at, place) in waiting.into_iter().zip(1_u32..) {
+        a.make(40, L2CNode, u64::from(place) * CNODE, 0, at);
+        let content = a.within(at, 200);
+        a.make(40, L2CNode, u64::from(place + 4) * CNODE, 0, content);
+    }
+    assert_eq!(a.delete_step(waiting[0]), Ok(Step::Again));
+    a.drain().expect("nothing is locked");
+    assert_eq!(a.delete_step(waiting[1]), Ok(Step::Again));
+    let is_reserved = |a: &Peer, at: u32| {
+        let slot = a.slot(at);
+        !slot.is_occupied() && slot.state() == State::Dying
+    };
+    assert!(waiting.iter().all(|&at| is_reserved(&a, at)));
+    let first = a.within(50, 0);
     a.delete(50).expect("nothing is locked");
+    for at in first..first + 256 {
+        assert_eq!(*a.slot(at), Slot::EMPTY, "slot {at}");
+    }
+    assert!(!a.list.is_empty(), "the second is under way");
+    a.drain().expect("nothing is locked");
+    assert_eq!(a.all(), [40, 41]);
+}
+
+/// Empty slots are passed over eight at a time: two that hold the same aren't taken for none.
+#[test]
+fn two_alike_are_not_taken_for_none() {
+    // Up to the end of the CNode, which is that of home memory.
+    for number in (9..24).chain(240..255) {
+        let mut a = peer();
+        a.make(40, L2CNode, 14 * CNODE, 0, 50);
+        for number in [number, number + 1] {
+            let inside = a.within(50, number);
+            a.copy(41, inside).expect("an empty slot");
+        }
+        a.delete(50).expect("nothing is locked");
+        assert_eq!(a.all(), [40, 41], "from {number} on");
+    }
+}
+
+/// Whoever deletes a CNode from within waits in its own first slot, which goes last.
+#[test]
+fn from_within_all_that_goes_is_waited_for() {
+    let mut a = peer();
+    a.make(40, L2CNode, 0, 0, 50);
+    let (own, inner) = (a.within(50, 0), a.within(50, 5));
+    a.make(40, L2CNode, CNODE, 0, inner);
+    for number in 100..120 {
+        let inside = a.within(inner, number);
+        a.copy(41, inside).expect("an empty slot");
+    }
+    a.relocate(50, own).expect("an empty slot");
+    let mut steps = 0;
+    while a.slot(own).is_occupied() {
+        assert_ne!(a.delete_step(own), Err(SysError::EmptySlot));
+        steps += 1;
+    }
+    assert!(steps > 20);
+    assert!(a.list.is_empty());
+    assert_eq!(a.all(), [40, 41]);
+}
+
+/// The same, while another waits for it outside.
+#[test]
+fn a_cnode_that_another_waits_for_is_deleted_from_within() {
+    let mut a = peer();
+    a.make(40, L2CNode, 0, 0, 50);
+    let (own, inside) = (a.within(50, 0), a.within(50, 5));
+    a.copy(41, inside).expect("an empty slot");
+    assert_eq!(a.delete_step(50), Ok(Step::Again));
+    assert!(a.slot(own).is_occupied() && !a.slot(50).is_occupied());
+    while a.slot(own).is_occupied() {
+        a.delete_step(own).expect("nothing is locked");
+    }
+    assert_eq!(a.delete_step(50), Ok(Step::Done));
+    assert_eq!(a.all(), [40, 41]);
+}
+
+/// A dispatcher that holds nothing has no slot to go to: it goes where it is, behind its
+/// endpoints.
+#[test]
+fn a_dispatcher_without_slots_goes_where_it_is() {
+    let mut a = peer();
+    a.make(40, ObjectType::Dispatcher, 0, 0, 50);
+    let base = a.slot(50).address();
+    for (at, number) in [(51, 3), (52, 5)] {
+        let base = PhysAddr(base.0 + number);
+        let endpoint = Capability::memory(ObjectType::EndpointLmp, base, 1, Rights::all());
+        a.derive(50, endpoint, at).expect("an endpoint");
+    }
+    a.copy(51, 53).expect("an empty slot");
+    assert_eq!(a.delete_step(50), Ok(Step::Again));
+    assert_eq!(a.slot(50).state(), State::Dying);
+    a.delete(50).expect("nothing is locked");
+    assert!(a.list.is_empty());
     assert_eq!(a.all(), [40, 41]);
 }
 
@@ -255,8 +367,7 @@ fn a_root_in_its_own_descendant_is_refused() {
     let mut a = peer();
     a.make(40, L2CNode, 0, 0, 50);
     let inside = a.within(50, 3);
-    let (arena, mdb) = (&mut a.arena, &mut a.mdb);
-    relocate(arena, mdb, at_index(40), at_index(inside), Rights::all()).expect("an empty slot");
+    a.relocate(40, inside).expect("an empty slot");
     let before = a.all();
     assert_eq!(a.revoke(inside), Err(SysError::InsideItself));
     assert_eq!(a.all(), before);
@@ -265,6 +376,27 @@ fn a_root_in_its_own_descendant_is_refused() {
     assert_eq!(a.revoke(inside), Err(SysError::InsideItself));
     a.revoke(40).expect("nothing is elsewhere");
     assert_eq!(a.all(), [40, 41]);
+}
+
+/// The slot right behind the memory that a root names, or before it, isn't in it.
+#[test]
+fn a_root_beside_its_memory_is_revoked() {
+    let mut a = peer();
+    a.make(40, L2CNode, 0, 0, 50);
+    a.make(40, HomeRam, CNODE, CNODE, 52);
+    a.make(40, L2CNode, 2 * CNODE, 0, 51);
+    for (cnode, number) in [(51, 0), (50, 255)] {
+        let beside = a.within(cnode, number);
+        a.relocate(52, beside).expect("an empty slot");
+        a.make(beside, L2CNode, 0, 0, 53);
+        let inside = a.within(53, 0);
+        a.copy(beside, inside).expect("an empty slot");
+        assert_eq!(a.revoke(inside), Err(SysError::InsideItself));
+        assert_eq!(a.revoke(beside), Ok(()));
+        a.drain().expect("nothing is locked");
+        assert!(a.slot(53).is_empty());
+        a.relocate(beside, 52).expect("an empty slot");
+    }
 }
 
 /// The root goes with a CNode that is held only in what it clears: it isn't lost.
@@ -276,8 +408,7 @@ fn a_root_that_goes_along_is_kept() {
     a.make(49, L2CNode, 0, 0, 50);
     let (inner, outer) = (a.within(51, 3), a.within(50, 3));
     for (from, to) in [(49, inner), (51, outer)] {
-        let (arena, mdb) = (&mut a.arena, &mut a.mdb);
-        relocate(arena, mdb, at_index(from), at_index(to), Rights::all()).expect("an empty slot");
+        a.relocate(from, to).expect("an empty slot");
     }
     // It has an ancestor, so it simply goes; and everything else with it.
     let over = a.revoke(inner);
@@ -303,7 +434,7 @@ fn a_transfer_ends_where_the_cnode_went() {
 fn what_was_sheltered_is_taken_out() {
     let (mut a, mut b) = (peer(), Peer::new(1));
     let far = Capability::memory(Ram, PhysAddr(RAM << 1), 16 * PAGE, Rights::all());
-    create(&mut b.arena, &mut b.mdb, far, at_index(9)).expect("at boot");
+    b.create(far, 9).expect("at boot");
     assert_eq!(a.take_orphan(60), Err(SysError::EmptySlot));
     assert_eq!(a.take_orphan(40), Err(SysError::SlotInUse));
     a.make(40, L2CNode, 0, 0, 50);

@@ -115,6 +115,7 @@ fn each_slot_has_its_place() {
     let first = number_of(grown.first());
     assert_eq!(grown.gap(0), Err(SysError::SlotInUse));
     assert_eq!(grown.gap(255), Err(SysError::SlotInUse));
+    assert_eq!(grown.gap(256).map(|gap| gap.more), Ok(2));
     assert_eq!(grown.gap(L1_LIMIT), Err(SysError::OutOfRange));
     assert_eq!(grown.gap(u32::MAX), Err(SysError::OutOfRange));
     for number in [256, 65_535, 65_536, L1_LIMIT - 1] {

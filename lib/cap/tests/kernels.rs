@@ -6,10 +6,7 @@
 mod peers;
 
 use capelin_abi::{ObjectType, PhysAddr, Rights, SysError};
-use capelin_cap::{
-    CapRecord, Capability, ExportMode, Slot, SlotFlags, State, create, make_executable, seal,
-    set_remote_copies,
-};
+use capelin_cap::{CapRecord, Capability, ExportMode, Slot, SlotFlags, State, set_remote_copies};
 use peers::{PAGE, Peer, RAM, at_index};
 
 use ObjectType::{CoreImage, EndpointUmp, Frame, Ram};
@@ -69,8 +66,7 @@ impl World {
     fn new(seed: u64) -> Self {
         let mut all = [0, 1, 2].map(Peer::new);
         let ram = Capability::memory(Ram, PhysAddr(RAM), PAGES * PAGE, Rights::all());
-        let Peer { arena, mdb, .. } = &mut all[0];
-        create(arena, mdb, ram, at_index(1)).expect("at boot");
+        all[0].create(ram, 1).expect("at boot");
         Self {
             all,
             flights: Vec::new(),
@@ -100,10 +96,9 @@ impl World {
         let (offset, size) = (self.next(4) * PAGE, (1 + self.next(4)) * PAGE);
         let (what, rarely) = (self.next(15), self.next(30) == 0);
         let kind = [Ram, Frame, EndpointUmp][self.pick(3)];
-        let Peer { arena, mdb, .. } = &mut self.all[kernel];
         match what {
-            6 if rarely => seal(arena, mdb, at_index(src)),
-            7 => make_executable(arena, mdb, at_index(src)),
+            6 if rarely => self.all[kernel].seal(src),
+            7 => self.all[kernel].make_executable(src),
             8..=11 => self.export(kernel, src, what < 10),
             12 | 13 => self.import(dst),
             14 => self.end(),

@@ -4,11 +4,8 @@
 #[path = "common/peers.rs"]
 mod peers;
 
-use capelin_abi::{KernelId, ObjectType, PhysAddr, Rights, SysError};
-use capelin_cap::{
-    Capability, ExportMode, MappingData, OperationId, create, derive_mapping, export, identify,
-    lock_object, make_executable, seal,
-};
+use capelin_abi::{ObjectType, PhysAddr, Rights, SysError};
+use capelin_cap::{Capability, ExportMode, OperationId};
 use peers::{PAGE, Peer, RAM, at_index};
 
 use ObjectType::{Frame, Ram};
@@ -25,7 +22,7 @@ fn kernels() -> (Peer, Peer) {
     let (mut a, b) = (Peer::new(0), Peer::new(1));
     for (at, base) in [(1, RAM), (2, RAM << 1)] {
         let ram = Capability::memory(Ram, PhysAddr(base), 16 * PAGE, Rights::all());
-        create(&mut a.arena, &mut a.mdb, ram, at_index(at)).expect("at boot");
+        a.create(ram, at).expect("at boot");
     }
     (a, b)
 }
@@ -66,29 +63,19 @@ fn object(column: &str, kind: ObjectType) -> Option<Peer> {
 }
 
 fn perform(peer: &mut Peer, operation: &str) -> Result<(), SysError> {
-    let Peer { arena, mdb, .. } = peer;
-    let at = at_index(AT);
     match operation {
-        "identify" => identify(arena, mdb, at).map(|_| ()),
+        "identify" => peer.space(|space, _| space.identify(at_index(AT)).map(drop)),
         "copy" => peer.copy(AT, EMPTY),
         "mint a part" => peer.part(AT, EMPTY, 2 * PAGE, PAGE),
-        "map" => {
-            let data = MappingData {
-                table: PhysAddr(RAM >> 1),
-                first_entry: 0,
-                entries: 1,
-                kernel: 0,
-            };
-            derive_mapping(arena, mdb, at, data, at_index(EMPTY))
-        }
+        "map" => peer.map(AT, EMPTY),
         "retype" => peer.retype(AT, Ram, PAGE, PAGE, EMPTY),
         "delete" => peer.delete(AT),
         "revoke" => peer.revoke(AT),
-        "export a copy" => export(arena, mdb, at, KernelId(2), ExportMode::Copy).map(drop),
-        "export, to move" => export(arena, mdb, at, KernelId(2), ExportMode::Move).map(drop),
-        "seal" => seal(arena, mdb, at),
-        "make executable" => make_executable(arena, mdb, at),
-        "lock (a monitor's)" => lock_object(arena, mdb, at, OperationId(1)).map(drop),
+        "export a copy" => peer.export(AT, 2, ExportMode::Copy).map(drop),
+        "export, to move" => peer.export(AT, 2, ExportMode::Move).map(drop),
+        "seal" => peer.seal(AT),
+        "make executable" => peer.make_executable(AT),
+        "lock (a monitor's)" => peer.lock(AT, OperationId(1)).map(drop),
         other => panic!("{other} isn't tested"),
     }
 }

@@ -9,8 +9,8 @@ use capelin_abi::lmp::COUNTED_BADGE;
 use capelin_abi::{CapAddress, CapRef, KernelId, ObjectType, PhysAddr, Rights, SysError};
 use capelin_cap::{
     CapRecord, Capability, ExportMode, MappingData, Mint, Retype, RetypeRequest, SlotStore, State,
-    Step, abort, commit, copy, create, cspace, derive, export, finish, import, make_executable,
-    mint, reclaim, retype, seal,
+    Step, abort, check, commit, copy, create, cspace, derive, export, finish, import,
+    make_executable, mint, reclaim, retype, seal,
 };
 use common::{HOME, RAM, RAM_BYTES, World, address_of, at_index, number_of};
 
@@ -152,6 +152,7 @@ fn retype_checks_every_argument() {
         (request(Frame, 0, 0, 1), SysError::InvalidArgument),
         (request(Frame, 1, PAGE, 1), SysError::Unaligned),
         (request(Frame, 0, PAGE + 1, 1), SysError::Unaligned),
+        (request(Frame, 1, PAGE + 1, 1), SysError::Unaligned),
         (request(Frame, RAM_BYTES, PAGE, 1), SysError::OutOfRange),
         (request(Frame, 0, RAM_BYTES + PAGE, 1), SysError::OutOfRange),
         (
@@ -195,6 +196,192 @@ fn retype_checks_every_argument() {
         ..request(HomeRam, 0, PAGE, 1)
     };
     assert_eq!(world.retype(RAM_SLOT, privileged, 20), Ok(Retype::Done));
+}
+
+/// What isn't made from anything has its range alone, or lies wholly in or around others.
+#[test]
+fn what_is_made_at_boot_contradicts_nothing() {
+    use ObjectType::{CoreImage, EndpointUmp, Frame, L2CNode, Ram};
+    let mut world = World::new();
+    let base = PhysAddr(RAM + (1 << 32));
+    let at = |kind, offset, size| {
+        Capability::memory(kind, PhysAddr(base.0 + offset), size, Rights::all())
+    };
+    let cases = [
+        (at(Frame, 4 * PAGE, 4 * PAGE), Ok(())),
+        (at(Frame, 4 * PAGE, 4 * PAGE), Err(SysError::RangeInUse)),
+        (
+            at(EndpointUmp, 4 * PAGE, 4 * PAGE),
+            Err(SysError::RangeInUse),
+        ),
+        (at(Frame, 2 * PAGE, 4 * PAGE), Err(SysError::RangeInUse)),
+        (at(Frame, 6 * PAGE, 4 * PAGE), Err(SysError::RangeInUse)),
+        (at(Frame, 0, 16 * PAGE), Ok(())),
+        (at(Frame, 5 * PAGE, PAGE), Ok(())),
+        (at(Ram, 4 * PAGE, 4 * PAGE), Ok(())),
+        (at(CoreImage, 4 * PAGE, 4 * PAGE), Ok(())),
+        (at(Ram, 32 * PAGE, 0), Err(SysError::OutOfRange)),
+        (at(Ram, 32 * PAGE + 1, PAGE), Err(SysError::Unaligned)),
+        (at(Ram, 32 * PAGE, PAGE + 1), Err(SysError::Unaligned)),
+        (at(Ram, 32 * PAGE + 1, PAGE + 1), Err(SysError::Unaligned)),
+        (
+            at(L2CNode, 32 * PAGE, 8 * PAGE),
+            Err(SysError::InvalidArgument),
+        ),
+        (at(L2CNode, 32 * PAGE, 4 * PAGE), Ok(())),
+        (
+            at(ObjectType::Null, 48 * PAGE, PAGE),
+            Err(SysError::WrongType),
+        ),
+        (
+            at(ObjectType::Mapping, 48 * PAGE, PAGE),
+            Err(SysError::WrongType),
+        ),
+    ];
+    for (capability, expected) in cases {
+        let before = world.walk();
+        let dst = (20..48).find(|&at| world.slot(at).is_empty());
+        let dst = at_index(dst.expect("one of them"));
+        let made = create(&mut world.arena, &mut world.mdb, capability, dst);
+        assert_eq!(made, expected, "{capability:?}");
+        if expected.is_err() {
+            assert_eq!(world.walk(), before);
+        }
+        check(&world.arena, &world.mdb).expect("a sound database");
+    }
+}
+
+/// Numbers of what has no range aren't addresses, nor each other's.
+#[test]
+fn what_has_only_a_number_is_related_to_nothing() {
+    let mut world = World::new();
+    let kinds = [ObjectType::Kernel, ObjectType::Id, ObjectType::PerfMon];
+    let number = RAM + 5;
+    for (kind, at) in kinds.into_iter().zip(20..) {
+        let plain = Capability::plain(kind, number, Rights::all());
+        let made = create(&mut world.arena, &mut world.mdb, plain, at_index(at));
+        made.expect("nothing has this number");
+        let again = create(&mut world.arena, &mut world.mdb, plain, at_index(30));
+        assert_eq!(again, Err(SysError::RangeInUse));
+    }
+    for at in 20..23 {
+        let known = capelin_cap::identify(&world.arena, &world.mdb, at_index(at));
+        let known = known.expect("it is there");
+        assert!(!known.has_ancestors && !known.has_copies && !known.has_descendants);
+    }
+    assert!(!world.mdb.has_descendants(&world.arena, at_index(RAM_SLOT)));
+    let found = world.mdb.find(&world.arena, PhysAddr(number));
+    assert_eq!(found, Some(at_index(RAM_SLOT)));
+    world.make(RAM_SLOT, ObjectType::Frame, 0, PAGE, 40);
+    world.assert_sound(false);
+}
+
+/// Memory is found up to the last address that there is, and nothing beyond.
+#[test]
+fn addresses_end() {
+    let mut world = World::new();
+    let end = 1 << 56;
+    let last = Capability::memory(
+        ObjectType::PhysAddr,
+        PhysAddr(end - PAGE),
+        PAGE,
+        Rights::all(),
+    );
+    create(&mut world.arena, &mut world.mdb, last, at_index(20)).expect("nothing is there");
+    let find = |address| world.mdb.find(&world.arena, PhysAddr(address));
+    assert_eq!(find(end - PAGE - 1), None);
+    for address in [end - PAGE, end - 1] {
+        assert_eq!(find(address), Some(at_index(20)));
+    }
+    // Behind them come interrupts, in the order.
+    for address in [end, end + 32, end + 40, u64::MAX] {
+        assert_eq!(find(address), None, "{address:#x}");
+    }
+}
+
+#[test]
+fn a_range_is_used_where_something_made_of_it_overlaps() {
+    use ObjectType::Ram;
+    let mut world = World::new();
+    world.make(RAM_SLOT, Ram, 4 * PAGE, 4 * PAGE, 20);
+    world.make(RAM_SLOT, Ram, 8 * PAGE, PAGE, 21);
+    let is_used = |at, offset, size| {
+        let (arena, mdb) = (&world.arena, &world.mdb);
+        mdb.is_range_used(arena, at_index(at), offset, size)
+    };
+    for (offset, size, expected) in [
+        (0, 4 * PAGE, false),
+        (0, 4 * PAGE + 1, true),
+        (5 * PAGE, 1, true),
+        (5 * PAGE, 0, false),
+        (9 * PAGE - 1, PAGE, true),
+        (9 * PAGE, RAM_BYTES - 9 * PAGE, false),
+        // Not in it.
+        (4 * PAGE, RAM_BYTES - 4 * PAGE, true),
+        (4 * PAGE, RAM_BYTES, false),
+        (u64::MAX, 2, false),
+    ] {
+        assert_eq!(
+            is_used(RAM_SLOT, offset, size),
+            expected,
+            "{offset:#x}, {size:#x}"
+        );
+    }
+    // What lies behind a range isn't made of it.
+    assert!(!is_used(20, 0, 4 * PAGE) && !is_used(20, 4 * PAGE, PAGE));
+}
+
+/// Depths are counted to 255; what lies deeper is seen by where it lies.
+#[test]
+fn nesting_has_no_end() {
+    use ObjectType::Ram;
+    const LEVELS: u32 = 260;
+    let mut world = World::new();
+    world.arena = common::Arena::new(2048);
+    world.mdb = capelin_cap::Mdb::new(common::SELF);
+    let bytes = u64::from(LEVELS + 20) * PAGE;
+    let all = Capability::memory(Ram, PhysAddr(RAM), bytes, Rights::all());
+    create(&mut world.arena, &mut world.mdb, all, at_index(HOME)).expect("nothing is there");
+    for level in 1..LEVELS {
+        let size = bytes - u64::from(level) * PAGE;
+        world.make(HOME + level - 1, Ram, 0, size, HOME + level);
+    }
+    // Two levels further in, at the beginning: what reaches further is the one between.
+    let inner = HOME + LEVELS;
+    world.make(inner - 1, Ram, 0, 4 * PAGE, inner);
+    world.make(inner, Ram, 0, PAGE, inner + 1);
+    let second = request(Ram, 2 * PAGE, PAGE, 1);
+    assert_eq!(
+        world.retype(inner - 1, second, inner + 2),
+        Err(SysError::RangeInUse)
+    );
+    assert_eq!(world.retype(inner, second, inner + 2), Ok(Retype::Done));
+    let beside = request(Ram, 4 * PAGE, PAGE, 1);
+    assert_eq!(world.retype(inner - 1, beside, inner + 3), Ok(Retype::Done));
+    check(&world.arena, &world.mdb).expect("a sound database");
+}
+
+#[test]
+fn only_what_is_memory_or_a_table_is_mapped() {
+    use ObjectType::{DevFrame, EndpointUmp, Frame, VNodeL1, VNodeL2, VNodeL3};
+    let mut world = World::new();
+    let kinds = ObjectType::ALL.iter().copied();
+    let kinds = kinds.filter(|kind| !matches!(kind, ObjectType::Null | ObjectType::Mapping));
+    for (kind, place) in kinds.zip(0..) {
+        let size = kind.fixed_size().unwrap_or(PAGE);
+        let base = PhysAddr(RAM + ((1 + place) << 32));
+        let capability = Capability::memory(kind, base, size, Rights::all());
+        create(&mut world.arena, &mut world.mdb, capability, at_index(20)).expect("a fresh range");
+        let data = MappingData::from_words([0, 0]);
+        let (arena, mdb) = (&mut world.arena, &mut world.mdb);
+        let made = capelin_cap::derive_mapping(arena, mdb, at_index(20), data, at_index(21));
+        let expected = match kind {
+            Frame | DevFrame | EndpointUmp | VNodeL1 | VNodeL2 | VNodeL3 => Ok(()),
+            _ => Err(SysError::WrongType),
+        };
+        assert_eq!(made, expected, "{kind:?}");
+        world = World::new();
+    }
 }
 
 #[test]
@@ -284,7 +471,9 @@ fn parts_nest_and_dont_cross() {
         Err(SysError::OutOfRange)
     );
     assert_eq!(world.part(20, 24, u64::MAX, 2), Err(SysError::OutOfRange));
-    assert_eq!(world.part(20, 24, 1, PAGE), Err(SysError::Unaligned));
+    for (offset, size) in [(1, PAGE), (PAGE, PAGE + 1), (1, PAGE + 1)] {
+        assert_eq!(world.part(20, 24, offset, size), Err(SysError::Unaligned));
+    }
     assert_eq!(world.part(IRQ_SLOT, 24, 3, 1), Ok(()));
     assert_eq!(world.part(IRQ_SLOT, 25, 0, 4), Err(SysError::RangeInUse));
     world.assert_sound(false);
@@ -499,6 +688,53 @@ fn mappings_go_with_the_table_or_with_the_last_copy() {
     assert_eq!(world.delete_step(23), Ok(Step::Done));
     assert_eq!(world.kernel.unmapped, 5);
     assert!([32, 34, 23].iter().all(|&at| world.slot(at).is_empty()));
+    world.assert_sound(false);
+}
+
+/// What is mapped into a table may be a table: its entry there goes with it, and its own first or
+/// last.
+#[test]
+fn an_entry_goes_with_the_table_that_it_leads_to() {
+    let mut world = World::new();
+    world.make(RAM_SLOT, ObjectType::Frame, 0, PAGE, 20);
+    world.make(HOME_SLOT, ObjectType::VNodeL2, 0, 0, 21);
+    for is_inner_used in [false, true] {
+        world.make(HOME_SLOT, ObjectType::VNodeL3, 2 * PAGE, 0, 22);
+        world.map(22, 21, 3, 30);
+        if is_inner_used {
+            world.map(20, 22, 7, 31);
+        }
+        let unmapped = world.kernel.unmapped;
+        assert_eq!(world.delete_all(22), Ok(()));
+        assert_eq!(
+            world.kernel.unmapped - unmapped,
+            1 + usize::from(is_inner_used)
+        );
+        assert!([22, 30, 31].iter().all(|&at| world.slot(at).is_empty()));
+        world.assert_sound(false);
+    }
+    assert_eq!(world.delete_all(21), Ok(()));
+}
+
+/// A table whose records name what is no mapping goes, and takes nothing else along.
+#[test]
+fn records_that_name_no_mapping_take_nothing_along() {
+    let mut world = World::new();
+    world.make(RAM_SLOT, ObjectType::Frame, 0, PAGE, 20);
+    world.make(HOME_SLOT, ObjectType::VNodeL3, 0, 0, 21);
+    let table = world.slot(21).base();
+    world.map(20, 21, 7, 22);
+    let wrong = [(5, capelin_cap::SlotIndex::NONE), (6, at_index(ID_SLOT))];
+    for (entry, slot) in wrong {
+        world.kernel.tables.insert((table, entry), slot);
+    }
+    let steps = (0..20).map(|_| world.delete_step(21));
+    assert_eq!(steps.filter(|step| *step == Ok(Step::Done)).count(), 1);
+    assert_eq!(world.kernel.unmapped, 1);
+    assert!(world.slot(22).is_empty() && world.slot(ID_SLOT).is_occupied());
+    for (entry, slot) in wrong {
+        assert_eq!(world.kernel.tables.remove(&(table, entry)), Some(slot));
+    }
     world.assert_sound(false);
 }
 
@@ -942,6 +1178,22 @@ fn addresses_lead_to_slots() {
         look(&world, 20, CapRef::l2(CapAddress::NULL)),
         Err(SysError::NoSuchSlot)
     );
+    // Not even where a CNode would have it.
+    let (null, l1) = (CapRef::l2(CapAddress::NULL), world.within(20, 0));
+    assert_eq!(world.copy(21, l1), Ok(()));
+    for reference in [null, CapRef::l2(CapAddress::new(0, 1))] {
+        let expected = if reference == null {
+            Err(SysError::NoSuchSlot)
+        } else {
+            Ok(at_index(HOME + 256 + 1))
+        };
+        assert_eq!(look(&world, 20, reference), expected);
+        let word = reference.to_word();
+        let found = cspace::lookup_word(&world.arena, at_index(l1), word);
+        assert_eq!(found, expected);
+        let plain = cspace::lookup_plain(&world.arena, at_index(l1), word);
+        assert_eq!(plain, expected.ok());
+    }
     assert_eq!(look(&world, 21, last), Err(SysError::WrongType));
     assert_eq!(look(&world, 0, last), Err(SysError::WrongType));
     // From the first slot, the same.

@@ -8,8 +8,8 @@ mod common;
 
 use capelin_abi::{KernelId, ObjectType, PhysAddr, Rights, SysError};
 use capelin_cap::{
-    Capability, DeleteList, Mdb, RetypeRequest, SlotIndex, SlotStore, Step, check, copy, create,
-    delete, retype,
+    Capability, DeleteList, MappingData, Mdb, RetypeRequest, SlotIndex, SlotStore, Step, check,
+    copy, create, delete, derive_mapping, finish, retype,
 };
 use common::{Arena, Kernel, at_index};
 
@@ -193,4 +193,52 @@ fn what_reaches_into_a_range_is_seen() {
     let result = retype(&mut bench.arena, &mut bench.mdb, ram, &request, dst);
     assert_eq!(result, Err(SysError::RangeInUse));
     assert!(bench.arena.slot(dst).is_empty());
+}
+
+/// The cost that half of some retypes of pages, one after the other, don't exceed, among `many`
+/// others. Each is mapped, or not.
+fn cost_of_the_next(many: u32, is_mapped: bool) -> u64 {
+    let mut bench = Bench::new(many * 2 + 1000);
+    let ram = bench.root(1 << 32, 100);
+    for base in [1 << 31, 1 << 40] {
+        let other = bench.root(base, u64::from(many));
+        for page in 0..u64::from(many) / 2 {
+            bench.frames(other, page, 1);
+        }
+    }
+    let mut costs = Vec::new();
+    for page in 0..65 {
+        let request = RetypeRequest {
+            kind: ObjectType::Frame,
+            offset: page * PAGE,
+            object_size: PAGE,
+            count: 1,
+            is_privileged: false,
+        };
+        let (frame, mapping) = (bench.slot(), bench.slot());
+        let (made, cost) =
+            bench.count(|bench| retype(&mut bench.arena, &mut bench.mdb, ram, &request, frame));
+        made.expect("a free range");
+        costs.push(cost);
+        finish(&mut bench.arena, frame).expect("it is in progress");
+        if is_mapped {
+            let data = MappingData::from_words([0, 0]);
+            derive_mapping(&mut bench.arena, &mut bench.mdb, frame, data, mapping)
+                .expect("a frame");
+        }
+    }
+    check(&bench.arena, &bench.mdb).expect("a sound database");
+    costs.sort_unstable();
+    costs[costs.len() / 2]
+}
+
+/// What belongs right behind what was made last, or behind its mapping, is put there without a
+/// descent, so it costs the same however much there is.
+#[test]
+fn what_follows_the_last_is_found_beside_it() {
+    for is_mapped in [false, true] {
+        let [few, many] = [16, MANY / 10].map(|many| cost_of_the_next(many, is_mapped));
+        println!("mapped: {is_mapped}: {few} {many}");
+        assert!(many <= few + 4 && few <= 50, "{many} against {few}");
+    }
 }

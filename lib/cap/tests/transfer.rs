@@ -5,7 +5,7 @@
 mod peers;
 
 use capelin_abi::{ObjectType, PhysAddr, Rights, SysError};
-use capelin_cap::{Capability, ExportMode, SlotStore, State, check, create, seal};
+use capelin_cap::{Capability, ExportMode, SlotStore, State, check};
 use peers::{PAGE, Peer, RAM, at_index};
 
 use ObjectType::{Frame, Ram};
@@ -16,8 +16,7 @@ const MOVE: ExportMode = ExportMode::Move;
 fn peers() -> [Peer; 3] {
     let mut all = [Peer::new(0), Peer::new(1), Peer::new(2)];
     let ram = Capability::memory(Ram, PhysAddr(RAM), 1024 * PAGE, Rights::all());
-    let Peer { arena, mdb, .. } = &mut all[0];
-    create(arena, mdb, ram, at_index(1)).expect("at boot");
+    all[0].create(ram, 1).expect("at boot");
     all
 }
 
@@ -111,9 +110,8 @@ fn a_refused_transfer_loses_nothing() {
     let [mut a, mut b, _] = peers();
     a.make(1, Ram, 0, 4 * PAGE, 2);
     // The receiver knows something else about that range.
-    let Peer { arena, mdb, .. } = &mut b;
     let other = Capability::memory(Ram, PhysAddr(RAM), PAGE, Rights::all());
-    create(arena, mdb, other, at_index(1)).expect("at boot");
+    b.create(other, 1).expect("at boot");
     let before = *a.slot(2);
     let record = a.export(2, 1, MOVE).expect("it may go");
     assert_eq!(a.slot(2).state(), State::InTransit);
@@ -312,26 +310,25 @@ fn a_part_whose_frame_is_elsewhere_is_not_sealed() {
     a.make(1, Frame, 0, 8 * PAGE, 2);
     a.part(2, 3, 0, 4 * PAGE).expect("a part");
     peers::hand_over(&mut a, 3, &mut b, 3).expect("nobody has it");
-    let attempt = |peer: &mut Peer, at| seal(&mut peer.arena, &mut peer.mdb, at_index(at));
     // The frame around it can be mapped, written to, on kernel 0.
-    assert_eq!(attempt(&mut b, 3), Err(SysError::ThroughMonitor));
+    assert_eq!(b.seal(3), Err(SysError::ThroughMonitor));
     assert_eq!(b.copy(3, 4), Ok(()));
     b.delete(3).expect("a copy");
-    assert_eq!(attempt(&mut b, 4), Err(SysError::ThroughMonitor));
+    assert_eq!(b.seal(4), Err(SysError::ThroughMonitor));
     b.part(4, 5, 0, PAGE).expect("a part");
-    assert_eq!(attempt(&mut b, 5), Err(SysError::ThroughMonitor));
+    assert_eq!(b.seal(5), Err(SysError::ThroughMonitor));
     b.delete(5).expect("a part");
     peers::hand_over(&mut b, 4, &mut c, 4).expect("nobody has it");
-    assert_eq!(attempt(&mut c, 4), Err(SysError::ThroughMonitor));
+    assert_eq!(c.seal(4), Err(SysError::ThroughMonitor));
     // At home, the frame is seen itself; without it there is nothing in the way.
     peers::hand_over(&mut c, 4, &mut a, 4).expect("it comes home");
-    assert_eq!(attempt(&mut a, 4), Err(SysError::HasRelations));
+    assert_eq!(a.seal(4), Err(SysError::HasRelations));
     a.delete(2).expect("its memory is its ancestor's");
-    assert_eq!(attempt(&mut a, 4), Ok(()));
+    assert_eq!(a.seal(4), Ok(()));
     // A whole frame, made of memory that stays behind, can be sealed anywhere.
     a.make(1, Frame, 16 * PAGE, PAGE, 6);
     peers::hand_over(&mut a, 6, &mut b, 6).expect("nobody has it");
-    assert_eq!(attempt(&mut b, 6), Ok(()));
+    assert_eq!(b.seal(6), Ok(()));
 }
 
 #[test]

@@ -5,10 +5,7 @@
 mod peers;
 
 use capelin_abi::{ObjectType, Rights, SysError};
-use capelin_cap::{
-    Capability, End, ExportMode, Mint, Object, OperationId, Standing, Step, copy, derive,
-    end_revoke, hold_revoke, lock_object, mark_range, mint, revoke_held, unlock_object, unmark,
-};
+use capelin_cap::{Capability, End, ExportMode, Mint, Object, OperationId, Standing, Step};
 use peers::{PAGE, Peer, at_index, with_ram};
 
 use ObjectType::{Dispatcher, EndpointLmp, Frame, Ram};
@@ -20,26 +17,19 @@ const LOCKED: Result<(), SysError> = Err(SysError::Locked);
 const DYING: Result<(), SysError> = Err(SysError::Dying);
 
 fn hold(peer: &mut Peer, at: u32, operation: OperationId) -> Result<(), SysError> {
-    hold_revoke(&peer.arena, &mut peer.mdb, at_index(at), operation)
+    peer.space(|space, _| space.hold_revoke(at_index(at), operation))
 }
 
 fn step(peer: &mut Peer, operation: OperationId, at: u32) -> Result<Step, SysError> {
-    let (arena, mdb, list) = (&mut peer.arena, &mut peer.mdb, &mut peer.list);
-    let step = revoke_held(
-        arena,
-        mdb,
-        list,
-        operation,
-        at_index(at),
-        &mut peer.effects,
-        |_| false,
-    );
+    let step =
+        peer.space(|space, effects| space.revoke_held(operation, at_index(at), effects, |_| false));
     peer.assert_sound();
     step
 }
 
 fn end(peer: &mut Peer, operation: OperationId, end: End) {
-    end_revoke(&mut peer.mdb, operation, end).expect("it holds something");
+    peer.space(|space, _| space.end_revoke(operation, end))
+        .expect("it holds something");
 }
 
 fn standing(peer: &Peer, operation: OperationId) -> Result<Standing, SysError> {
@@ -102,9 +92,9 @@ fn what_cant_be_revoked_holds_nothing() {
     a.make(41, Frame, 0, PAGE, 42);
     a.make(41, Frame, PAGE, PAGE, 43);
     a.export(43, 1, ExportMode::Copy).expect("it may go");
-    let (arena, mdb) = (&mut a.arena, &mut a.mdb);
     let readable = Rights::READ;
-    copy(arena, mdb, at_index(42), at_index(44), readable).expect("an empty slot");
+    let copied = a.space(|space, _| space.copy(at_index(42), at_index(44), readable));
+    copied.expect("an empty slot");
     a.map(42, 45).expect("READ is there");
     for (at, error) in [
         (46, SysError::EmptySlot),
@@ -115,10 +105,10 @@ fn what_cant_be_revoked_holds_nothing() {
     ] {
         assert_eq!(hold(&mut a, at, ONE), Err(error), "{at}");
     }
-    let locked = lock_object(&a.arena, &mut a.mdb, at_index(42), TWO);
+    let locked = a.lock(42, TWO);
     locked.expect("it is ours");
     assert_eq!(hold(&mut a, 42, ONE), LOCKED);
-    unlock_object(&mut a.mdb, TWO).expect("it is locked");
+    a.unlock(TWO).expect("it is locked");
     assert!(!a.mdb.has_holds());
     assert_eq!(step(&mut a, ONE, 42), Err(SysError::InvalidArgument));
 }
@@ -185,32 +175,52 @@ fn what_is_given_up_leaves_the_rest_held() {
     hold(&mut a, 45, THREE).expect("a place");
     hold(&mut a, 43, ONE).expect("a place");
     hold(&mut a, 44, TWO).expect("a place");
-    mark_range(&mut a.mdb, &object, outer).expect("nothing is locked");
+    a.mark(&object, outer).expect("nothing is locked");
     for inner in [ONE, TWO, THREE] {
         assert_eq!(standing(&a, inner), Ok(Standing::Within(outer)));
     }
-    unmark(&mut a.mdb, outer).expect("it is marked");
+    a.unmark(outer).expect("it is marked");
     assert_eq!(a.copy(42, 90), Ok(()), "no longer held");
     assert_eq!(a.delete(90), Ok(()));
-    let stand = [ONE, TWO, THREE].map(|inner| standing(&a, inner));
-    let holding = stand.iter().filter(|&&one| one == Ok(Standing::Holds));
-    assert_eq!(holding.count(), 1, "{stand:?}");
-    let first = if stand[0] == Ok(Standing::Holds) {
-        ONE
-    } else {
-        TWO
-    };
-    assert_eq!(standing(&a, THREE), Ok(Standing::Within(first)));
+    // Of those to the same object the first holds it.
+    assert_eq!(standing(&a, ONE), Ok(Standing::Holds));
+    for inner in [TWO, THREE] {
+        assert_eq!(standing(&a, inner), Ok(Standing::Within(ONE)));
+    }
     assert_eq!(uses(&mut a, 43), HELD);
-    end(&mut a, first, End::GivenUp);
+    end(&mut a, ONE, End::GivenUp);
     assert_eq!(uses(&mut a, 43), HELD, "the other's");
-    let second = if first == ONE { TWO } else { ONE };
-    assert_eq!(standing(&a, second), Ok(Standing::Holds));
-    end(&mut a, second, End::GivenUp);
+    assert_eq!(standing(&a, TWO), Ok(Standing::Holds));
+    end(&mut a, TWO, End::GivenUp);
     assert_eq!(a.copy(43, 90), Ok(()));
     assert_eq!(a.copy(45, 91), DYING, "its own, still");
     end(&mut a, THREE, End::GivenUp);
     assert_eq!(a.copy(45, 91), Ok(()));
+}
+
+/// One entry does as many steps as its caller has time for, and one at least.
+#[test]
+fn an_entry_does_what_it_has_time_for() {
+    for time in 0..8_usize {
+        let mut a = with_ram();
+        for n in 0..6 {
+            a.make(41, Frame, u64::from(n) * PAGE, PAGE, 42 + n);
+        }
+        hold(&mut a, 41, ONE).expect("it is ours");
+        let mut left = time;
+        let step = a.space(|space, effects| {
+            space.revoke_held(ONE, at_index(41), effects, |_| {
+                left = left.saturating_sub(1);
+                left > 0
+            })
+        });
+        a.assert_sound();
+        let gone = time.clamp(1, 6);
+        assert_eq!(a.count(), 1 + 6 - gone, "{time} steps");
+        // That nothing is left is found by another step.
+        let expected = if time > 6 { Step::Done } else { Step::Again };
+        assert_eq!(step, Ok(expected), "{time} steps");
+    }
 }
 
 /// Of a capability with a badge, only those with the badge are held: others' clients go on.
@@ -221,12 +231,12 @@ fn a_badge_is_held_alone() {
     a.make(40, Dispatcher, 0, PAGE, 42);
     let base = a.slot(42).address();
     let endpoint = Capability::memory(EndpointLmp, base, 1, Rights::all());
-    let (arena, mdb) = (&mut a.arena, &mut a.mdb);
-    derive(arena, mdb, at_index(42), endpoint, at_index(43)).expect("an endpoint");
+    a.derive(42, endpoint, 43).expect("an endpoint");
     for (at, badge) in [(50, 1), (51, 2)] {
         let badge = Mint::Badge(badge);
         let all = Rights::all();
-        mint(arena, mdb, at_index(43), at_index(at), all, badge).expect("a badge");
+        let minted = a.space(|space, _| space.mint(at_index(43), at_index(at), all, badge));
+        minted.expect("a badge");
     }
     for (from, to) in [(50, 52), (50, 53), (51, 54)] {
         a.copy(from, to).expect("an empty slot");
@@ -310,7 +320,7 @@ fn marks_are_what_is_under_way() {
             } else {
                 let operation = OperationId(name | 1 << 40);
                 let object = Object::of(a.slot(at));
-                let marked = mark_range(&mut a.mdb, &object, operation);
+                let marked = a.mark(&object, operation);
                 assert_eq!(marked == DYING, is_held);
                 if marked.is_ok() {
                     active.push((operation, at, false));

@@ -8,10 +8,9 @@
 use capelin_abi::{KernelId, ObjectType, PhysAddr, Rights, SysError};
 use capelin_cap::segment::SEGMENTS;
 use capelin_cap::{
-    CapRecord, Capability, DeleteList, Effects, ExportMode, MappingData, Mdb, Mint, Retype,
-    RetypeRequest, Segments, Shelter, Slot, SlotIndex, SlotStore, Step, abort, check, commit, copy,
-    create, delete, derive_mapping, drain, export, finish, import, import_if, mint, retype, revoke,
-    take_orphan,
+    CapRecord, CapSpace, Capability, Database, DeleteList, Effects, ExportMode, MappingData, Mdb,
+    Mint, Object, OperationId, Retype, RetypeRequest, Segments, Shelter, Slot, SlotIndex,
+    SlotStore, Step, check, set_remote_copies,
 };
 
 pub const PAGE: u64 = 4096;
@@ -116,13 +115,29 @@ impl Peer {
         self.arena.slot(at_index(at))
     }
 
+    /// Does something to its capability space, as a kernel does.
+    pub fn space<T>(&mut self, work: impl FnOnce(&mut CapSpace<'_, Arena>, &mut Quiet) -> T) -> T {
+        let mut database = Database {
+            mdb: self.mdb,
+            deletions: self.list,
+        };
+        let mut space = CapSpace::new(&mut self.arena, &mut database);
+        let result = work(&mut space, &mut self.effects);
+        (self.mdb, self.list) = (database.mdb, database.deletions);
+        result
+    }
+
+    pub fn create(&mut self, capability: Capability, at: u32) -> Result<(), SysError> {
+        self.space(|space, _| space.create(capability, at_index(at)))
+    }
+
     /// Home memory, in slot `at`.
     pub fn boot_home(&mut self, at: u32) {
         let base = self.arena.segments.address_of(at_index(HOME));
         let base = base.expect("the far segment");
         let bytes = u64::from(SLOTS - HOME) * 64;
         let home = Capability::memory(ObjectType::HomeRam, base, bytes, Rights::all());
-        create(&mut self.arena, &mut self.mdb, home, at_index(at)).expect("at boot");
+        self.create(home, at).expect("at boot");
     }
 
     /// The slot `number` of the CNode in `at`.
@@ -146,12 +161,13 @@ impl Peer {
             count: 1,
             is_privileged: false,
         };
-        let (arena, mdb) = (&mut self.arena, &mut self.mdb);
-        let made = retype(arena, mdb, at_index(src), &request, at_index(dst))?;
-        if made != Retype::Done {
-            finish(arena, at_index(dst))?;
-        }
-        Ok(())
+        self.space(|space, _| {
+            let made = space.retype_first(at_index(src), &request, at_index(dst), 1)?;
+            if made != Retype::Done {
+                space.finish(at_index(dst))?;
+            }
+            Ok(())
+        })
     }
 
     pub fn make(&mut self, src: u32, kind: ObjectType, offset: u64, size: u64, dst: u32) {
@@ -160,8 +176,16 @@ impl Peer {
     }
 
     pub fn copy(&mut self, src: u32, dst: u32) -> Result<(), SysError> {
-        let (arena, mdb) = (&mut self.arena, &mut self.mdb);
-        copy(arena, mdb, at_index(src), at_index(dst), Rights::all())
+        self.space(|space, _| space.copy(at_index(src), at_index(dst), Rights::all()))
+    }
+
+    /// Moves a capability to another slot.
+    pub fn relocate(&mut self, src: u32, dst: u32) -> Result<(), SysError> {
+        self.space(|space, _| space.relocate(at_index(src), at_index(dst), Rights::all()))
+    }
+
+    pub fn derive(&mut self, src: u32, capability: Capability, dst: u32) -> Result<(), SysError> {
+        self.space(|space, _| space.derive(at_index(src), capability, at_index(dst)))
     }
 
     /// Maps all of the frame in `src`, one entry of a table that nobody has.
@@ -172,8 +196,7 @@ impl Peer {
             entries: 1,
             kernel: 0,
         };
-        let (arena, mdb) = (&mut self.arena, &mut self.mdb);
-        derive_mapping(arena, mdb, at_index(src), data, at_index(dst))
+        self.space(|space, _| space.derive_mapping(at_index(src), data, at_index(dst)))
     }
 
     /// How many mappings there are.
@@ -184,23 +207,32 @@ impl Peer {
     }
 
     pub fn part(&mut self, src: u32, dst: u32, offset: u64, size: u64) -> Result<(), SysError> {
-        let (arena, mdb) = (&mut self.arena, &mut self.mdb);
         let part = Mint::Range { offset, size };
-        let (src, dst) = (at_index(src), at_index(dst));
-        mint(arena, mdb, src, dst, Rights::all(), part)
+        self.space(|space, _| space.mint(at_index(src), at_index(dst), Rights::all(), part))
+    }
+
+    pub fn seal(&mut self, at: u32) -> Result<(), SysError> {
+        self.space(|space, _| space.seal(at_index(at)))
+    }
+
+    pub fn make_executable(&mut self, at: u32) -> Result<(), SysError> {
+        self.space(|space, _| space.make_executable(at_index(at)))
+    }
+
+    pub fn pin(&mut self, at: u32) -> Result<(), SysError> {
+        self.space(|space, _| space.pin(at_index(at)))
     }
 
     pub fn export(&mut self, at: u32, to: u16, mode: ExportMode) -> Result<CapRecord, SysError> {
-        let (arena, mdb) = (&mut self.arena, &mut self.mdb);
-        export(arena, mdb, at_index(at), KernelId(to), mode)
+        self.space(|space, _| space.export(at_index(at), KernelId(to), mode))
     }
 
     pub fn commit(&mut self, record: &CapRecord) -> Result<(), SysError> {
-        commit(&mut self.arena, &mut self.mdb, record)
+        self.space(|space, _| space.commit(record))
     }
 
     pub fn abort(&mut self, record: &CapRecord) -> Result<(), SysError> {
-        abort(&mut self.arena, &mut self.mdb, record)
+        self.space(|space, _| space.abort(record))
     }
 
     pub fn import_if(
@@ -209,37 +241,97 @@ impl Peer {
         at: u32,
         take: impl FnOnce() -> Result<(), SysError>,
     ) -> Result<(), SysError> {
-        import_if(&mut self.arena, &mut self.mdb, record, at_index(at), take)
+        self.space(|space, _| space.import_if(record, at_index(at), take))
     }
 
     pub fn import(&mut self, record: &CapRecord, at: u32) -> Result<(), SysError> {
-        import(&mut self.arena, &mut self.mdb, record, at_index(at))
+        self.import_if(record, at, || Ok(()))
+    }
+
+    pub fn set_owner(
+        &mut self,
+        record: &CapRecord,
+        take: impl FnOnce() -> Result<(), SysError>,
+    ) -> Result<(), SysError> {
+        self.space(|space, _| space.set_owner(record, take))
+    }
+
+    pub fn reclaim_if(
+        &mut self,
+        record: &CapRecord,
+        take: impl FnOnce() -> Result<(), SysError>,
+    ) -> Result<(), SysError> {
+        self.space(|space, _| space.reclaim_if(record, take))
+    }
+
+    pub fn adopt_if(
+        &mut self,
+        record: &CapRecord,
+        at: u32,
+        take: impl FnOnce() -> Result<(), SysError>,
+    ) -> Result<(), SysError> {
+        self.space(|space, _| space.adopt_if(record, at_index(at), take))
+    }
+
+    /// Notes that no other kernel has a copy of the object in `at` any more.
+    pub fn note_no_copies(&mut self, at: u32) {
+        set_remote_copies(&mut self.arena, &mut self.mdb, at_index(at), false).expect("it is ours");
+    }
+
+    pub fn lock(&mut self, at: u32, operation: OperationId) -> Result<Object, SysError> {
+        self.space(|space, _| space.lock_object(at_index(at), operation))
+    }
+
+    pub fn unlock(&mut self, operation: OperationId) -> Result<(), SysError> {
+        self.space(|space, _| space.unlock_object(operation))
+    }
+
+    pub fn mark(&mut self, object: &Object, operation: OperationId) -> Result<(), SysError> {
+        self.space(|space, _| space.mark_range(object, operation))
+    }
+
+    pub fn unmark(&mut self, operation: OperationId) -> Result<(), SysError> {
+        self.space(|space, _| space.unmark(operation))
+    }
+
+    pub fn begin_revoke(&mut self, at: u32, operation: OperationId) -> Result<Object, SysError> {
+        self.space(|space, _| space.begin_revoke(at_index(at), operation))
+    }
+
+    pub fn finish_revoke(&mut self, operation: OperationId, keep: u32) -> Result<(), SysError> {
+        self.space(|space, _| space.finish_revoke(operation, at_index(keep)))
+    }
+
+    /// Removes all that `operation` has marked, but what is in `keep`.
+    pub fn sweep(&mut self, operation: OperationId, keep: u32) -> Result<(), SysError> {
+        self.run(|peer| {
+            let step =
+                peer.space(|space, effects| space.sweep_step(operation, at_index(keep), effects));
+            peer.assert_sound();
+            step
+        })
     }
 
     pub fn delete_step(&mut self, at: u32) -> Result<Step, SysError> {
-        let (arena, mdb, list) = (&mut self.arena, &mut self.mdb, &mut self.list);
-        let result = delete(arena, mdb, list, at_index(at), &mut self.effects);
+        let result = self.space(|space, effects| space.delete(at_index(at), effects));
         self.assert_sound();
         result
     }
 
     pub fn revoke_step(&mut self, at: u32) -> Result<Step, SysError> {
-        let (arena, mdb, list) = (&mut self.arena, &mut self.mdb, &mut self.list);
-        let result = revoke(arena, mdb, list, at_index(at), &mut self.effects);
+        let result = self.space(|space, effects| space.revoke(at_index(at), effects));
         self.assert_sound();
         result
     }
 
     pub fn drain_step(&mut self) -> Result<Step, SysError> {
-        let (arena, mdb, list) = (&mut self.arena, &mut self.mdb, &mut self.list);
-        let result = drain(arena, mdb, list, &mut self.effects);
+        let result = self.space(|space, effects| space.drain(effects));
         self.assert_sound();
         result
     }
 
     pub fn take_orphan(&mut self, at: u32) -> Result<(), SysError> {
-        let shelter = self.effects.shelter();
-        take_orphan(&mut self.arena, &mut self.mdb, shelter, at_index(at))
+        self.space(|space, effects| space.take_orphan(effects.shelter(), at_index(at)))
     }
 
     pub fn delete(&mut self, at: u32) -> Result<(), SysError> {
@@ -259,7 +351,7 @@ impl Peer {
         for at in SHELTER.start..SHELTER.end - but {
             if self.slot(at).is_empty() {
                 let filler = Capability::plain(ObjectType::Id, u64::from(at), Rights::all());
-                create(&mut self.arena, &mut self.mdb, filler, at_index(at)).expect("empty");
+                self.create(filler, at).expect("empty");
             }
         }
     }
@@ -328,6 +420,6 @@ pub fn with_ram() -> Peer {
     let rights = Rights::all();
     let base = PhysAddr(RAM);
     let ram = Capability::memory(ObjectType::Ram, base, 64 * PAGE, rights);
-    create(&mut peer.arena, &mut peer.mdb, ram, at_index(41)).expect("at boot");
+    peer.create(ram, 41).expect("at boot");
     peer
 }
