@@ -719,30 +719,9 @@ fn host<S: SlotStore, E: Effects>(
     if matches!(mode, Mode::Inside(_)) || !store.slot(first).is_occupied() {
         return exchange(store, mdb, list, index, first, effects);
     }
-    let within = Mode::Inside(index);
-    if let Some(first_of_inner) = last_of_container(store, mdb, first, effects) {
-        begin_container(store, list, first, effects, within);
-        return exchange(store, mdb, list, first, first_of_inner, effects);
-    }
-    // Not a container: no further nesting.
-    destroy(store, mdb, list, first, effects, within).map(|_| ())
-}
-
-/// The first slot of the container that the capability in `index` is the last
-/// usable one to; `None` if it isn't that.
-fn last_of_container<S: SlotStore, E: Effects>(
-    store: &S,
-    mdb: &Mdb,
-    index: SlotIndex,
-    effects: &mut E,
-) -> Option<SlotIndex> {
-    let slot = store.slot(index);
-    let is_usable = matches!(slot.state(), State::Live | State::Dying);
-    let is_container = is_cnode(slot) || slot.is_kind(ObjectType::Dispatcher);
-    if !is_usable || !is_container || mdb.has_copies(store, index) {
-        return None;
-    }
-    container_slot(store, index, 0, effects).filter(|first| !first.is_none() && *first != index)
+    // If that is a container, it changes places with what lies in its own first slot: no
+    // further nesting.
+    destroy(store, mdb, list, first, effects, Mode::Inside(index)).map(|_| ())
 }
 
 /// Moves the dying container's capability from `index` to its own slot `first`; what

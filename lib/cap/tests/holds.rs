@@ -172,6 +172,28 @@ fn a_mark_ends_where_its_range_ends() {
     assert_eq!(a.copy(44, 46), Ok(()));
 }
 
+/// A CNode that goes stops at what is locked in it, in whatever slot that lies.
+#[test]
+fn what_is_locked_stays_in_what_goes() {
+    for number in [0, 3] {
+        let mut a = with_ram();
+        a.boot_home(40);
+        a.make(40, L2CNode, 0, 0, 50);
+        let inside = a.within(50, number);
+        a.make(40, L2CNode, 0x4000, 0, inside);
+        a.lock(inside, ONE).expect("it is ours");
+        assert_eq!(a.delete(50), LOCKED);
+        a.drain().expect_err("it is locked still");
+        let [.., locked, _] = a.all()[..] else {
+            panic!("home memory, two CNodes and memory");
+        };
+        assert_eq!(a.slot(locked).state(), State::Live, "slot {number}");
+        a.unlock(ONE).expect("it is locked");
+        a.delete(50).expect("nothing is locked");
+        assert_eq!(a.all(), [40, 41]);
+    }
+}
+
 /// Interrupts are numbered in a space of their own.
 #[test]
 fn interrupts_are_held_like_memory() {
