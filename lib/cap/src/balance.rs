@@ -76,17 +76,16 @@ pub(crate) fn rank<S: SlotStore>(store: &S, node: SlotIndex) -> u8 {
     }
 }
 
-/// Adds a new leaf's sums to the nodes from `node` upwards.
+/// Adds the end of a new leaf to the sums of the nodes from `node` upwards. No leaf is remote:
+/// what is, became so in the tree.
 #[inline]
-pub(crate) fn raise<S: SlotStore>(store: &mut S, mut node: SlotIndex, sums: Sums) {
+pub(crate) fn raise<S: SlotStore>(store: &mut S, mut node: SlotIndex, end: u64) {
     while !node.is_none() {
         let slot = store.slot_mut(node);
-        let has_remote = slot.has_flags(SlotFlags::SUBTREE_REMOTE);
-        if slot.max_end >= sums.max_end && (has_remote || !sums.remote) {
+        if slot.max_end >= end {
             return;
         }
-        slot.max_end = slot.max_end.max(sums.max_end);
-        slot.set_flags(SlotFlags::SUBTREE_REMOTE, has_remote | sums.remote);
+        slot.max_end = end;
         node = slot.parent;
     }
 }

@@ -6,7 +6,7 @@
 use capelin_abi::{ObjectType, PAGE_SIZE, SysError};
 
 use crate::decode::vacant;
-use crate::key::{is_divided, is_paged, is_rival, is_same};
+use crate::key::{is_paged, is_rival, is_same};
 use crate::mdb::Mdb;
 use crate::segment::SlotIndex;
 use crate::slot::{Capability, Slot, SlotFlags};
@@ -40,11 +40,7 @@ pub fn create<S: SlotStore>(
     slot.set_flags(SlotFlags::HAS_ANCESTOR, has_ancestor);
     let around = mdb.innermost_around(store, &slot);
     if !around.is_none() {
-        let around = store.slot(around);
-        slot.set_depth_below(around);
-        if !is_divided(around.kind()) {
-            mdb.note_odd_nesting();
-        }
+        slot.set_depth_below(store.slot(around));
     }
     if mdb.first_inside(store, before, &slot).is_some() {
         mdb.note_odd_nesting();

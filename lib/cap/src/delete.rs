@@ -665,10 +665,8 @@ fn container_slot<S: SlotStore, E: Effects>(
         // Those that exist first: the first hosts the dispatcher's capability.
         slots.sort_unstable_by_key(|slot| slot.is_none());
         slots.get(usize::try_from(number).ok()?).copied()
-    } else if is_cnode(slot) && number < cnode_slots(slot) {
-        cnode_slot(store, index, number)
     } else {
-        None
+        cnode_slot(store, index, number)
     }
 }
 

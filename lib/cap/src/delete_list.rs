@@ -250,9 +250,10 @@ impl DeleteList {
                     },
                 );
             }
-            if ring == Ring::Leaders && self.turn == from {
-                self.turn = to;
-            }
+        }
+        // Only a leader has the turn.
+        if self.turn == from {
+            self.turn = to;
         }
     }
 

@@ -90,8 +90,8 @@ impl Mdb {
         self.holds.marked_object(operation)
     }
 
-    /// Notes that a capability was put around others, or into one of a type that
-    /// isn't divided by retyping: their depths no longer say who is in whom.
+    /// Notes that a capability was put around others: their depths no longer say who is in
+    /// whom.
     pub(crate) const fn note_odd_nesting(&mut self) {
         self.has_odd_nesting = 1;
     }
@@ -373,8 +373,8 @@ impl Mdb {
     ) {
         let slot = store.slot_mut(leaf);
         slot.parent = parent;
-        let sums = Sums::cached(slot);
-        raise(store, parent, sums);
+        let end = slot.max_end;
+        raise(store, parent, end);
         // A parent that had a child already is of rank 2: nothing changes above.
         if rank == 1 {
             after_insertion(store, self, leaf, parent);

@@ -16,11 +16,11 @@ use crate::slot::Capability;
 pub const RECORD_VERSION: u64 = 1;
 
 /// In the flags: [`CapRecord::has_ancestors`].
-const HAS_ANCESTORS: u64 = 1 << 0;
+const HAS_ANCESTORS: u64 = 0b001;
 /// In the flags: [`CapRecord::is_in_frame`].
-const IN_FRAME: u64 = 1 << 1;
+const IN_FRAME: u64 = 0b010;
 /// In the flags: [`CapRecord::is_executable`].
-const EXECUTABLE: u64 = 1 << 2;
+const EXECUTABLE: u64 = 0b100;
 
 /// How a capability goes to another kernel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -194,6 +194,10 @@ mod tests {
             ..record()
         };
         assert_eq!(CapRecord::parse(&moved.to_words()), Ok(moved));
+        for mode in [ExportMode::Claim, ExportMode::HandOver] {
+            let other = CapRecord { mode, ..moved };
+            assert_eq!(CapRecord::parse(&other.to_words()), Ok(other));
+        }
     }
 
     #[test]

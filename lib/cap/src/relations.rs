@@ -186,7 +186,8 @@ impl Mdb {
         // A range is free when something is made there, so what lies in `node` was
         // made from it or from something in it, and is deeper; and what contains
         // the neighbour lies in `node`. Stale depths are too large, never too
-        // small, but for the two cases that `note_odd_nesting` is called for.
+        // small, but where `note_odd_nesting` was called; and among parts of a frame,
+        // which are two deeper at least than what the frame was made from.
         // A mapping is one deeper than what it maps, and has its range.
         let is_mapping = neighbour.is_kind(ObjectType::Mapping);
         let direct = slot.depth().saturating_add(1 + u8::from(is_mapping));
@@ -274,9 +275,8 @@ impl Mdb {
             return None;
         }
         let ancestor = store.slot(around);
-        // Mappings are this kernel's, whoever owns what they map.
-        let is_owned = self.owns(slot) && !slot.is_kind(ObjectType::Mapping);
-        let counts = self.owns(ancestor) || !(is_owned || ancestor.is_tombstone());
+        // Nobody asks for a mapping's: what it maps is there as long as it is.
+        let counts = self.owns(ancestor) || !(self.owns(slot) || ancestor.is_tombstone());
         counts.then_some(around)
     }
 

@@ -32,6 +32,19 @@ const MAPPING: u32 = 14;
 const TEXT: u32 = 15;
 const SECOND_TEXT: u32 = 16;
 
+/// All of them.
+const NUMBERS: [u32; 9] = [
+    ROOT,
+    NODE,
+    MEMORY,
+    FRAME,
+    COPY,
+    PART,
+    MAPPING,
+    TEXT,
+    SECOND_TEXT,
+];
+
 struct Store(Vec<Slot>, Segments);
 
 fn at(number: u32) -> SlotIndex {
@@ -160,6 +173,161 @@ fn a_sound_database_passes() {
     assert_eq!((summary.capabilities, summary.mappings), (9, 1));
     assert_eq!((summary.foreign, summary.unfinished), (0, 0));
     assert_eq!(dying().check().expect("sound").unfinished, 1);
+    let mut world = sound();
+    for number in [FRAME, COPY] {
+        world.slot(number).set_owner(KernelId(3));
+    }
+    assert_eq!(world.check().expect("sound").foreign, 2);
+}
+
+/// What isn't there, or was made by other means than retyping, isn't looked for; all the rest is.
+#[test]
+fn what_was_made_last_may_be_unknown() {
+    let mut world = sound();
+    world.mdb.note_recent(SlotIndex::NONE);
+    assert_eq!(world.check().expect("sound").capabilities, 9);
+    world.slot(FRAME).max_end += 1;
+    assert_eq!(world.check(), Err(Violation::CachedSums(at(FRAME))));
+    let mut nothing = sound();
+    nothing.mdb = Mdb::new(KernelId(0));
+    assert_eq!(nothing.check(), Ok(Summary::default()));
+    nothing.mdb.note_recent(at(FRAME));
+    assert_eq!(nothing.check(), Err(Violation::Recent(at(FRAME))));
+}
+
+/// Each rank that a node can't have, beside those of its parent and its children.
+#[test]
+fn wrong_ranks_are_found() {
+    let mut found = 0;
+    for &number in &NUMBERS {
+        let right = sound().slot(number).rank();
+        for wrong in (0..8).filter(|&rank| rank != right) {
+            let mut world = sound();
+            let node = *world.slot(number);
+            let children = [node.left, node.right].map(|child| rank(&world.store, child));
+            let is_leaf = children == [0, 0];
+            let may_be = |above: u8, below: u8| (1..3).contains(&above.wrapping_sub(below));
+            let is_legal = children.into_iter().all(|child| may_be(wrong, child))
+                && (node.parent.is_none() || may_be(rank(&world.store, node.parent), wrong))
+                && (!is_leaf || wrong == 1);
+            world.slot(number).set_rank(wrong);
+            let result = world.check();
+            if is_legal {
+                assert!(result.is_ok(), "{number} of rank {wrong}: {result:?}");
+            } else {
+                let is_found = matches!(result, Err(Violation::Balance(_) | Violation::Cycle(_)));
+                assert!(is_found, "{number} of rank {wrong}: {result:?}");
+                found += 1;
+            }
+        }
+    }
+    assert!(found > 40);
+}
+
+/// Whatever two capabilities change places, siblings and parents included, the order stays.
+#[test]
+fn any_two_nodes_change_places() {
+    let walk = |world: &World| -> Vec<SlotIndex> {
+        let mut all = Vec::new();
+        let mut node = world.mdb.first(&world.store);
+        while let Some(index) = node {
+            all.push(index);
+            node = world.mdb.next(&world.store, index);
+        }
+        all
+    };
+    for a in NUMBERS.map(at) {
+        for b in NUMBERS.map(at).into_iter().filter(|&b| b != a) {
+            let mut world = sound();
+            let mut expected = walk(&world);
+            let [held_a, held_b] = [a, b].map(|it| world.store.slot(it).capability());
+            world.mdb.swap_nodes(&mut world.store, a, b);
+            assert!(
+                world.check().is_ok(),
+                "{a:?} and {b:?}: {:?}",
+                world.check()
+            );
+            let held = [a, b].map(|it| world.store.slot(it).capability());
+            assert_eq!(held, [held_b, held_a]);
+            for index in &mut expected {
+                *index = match *index {
+                    it if it == a => b,
+                    it if it == b => a,
+                    it => it,
+                };
+            }
+            assert_eq!(walk(&world), expected);
+        }
+    }
+}
+
+/// Removals in any order leave every node's rank and sums right.
+#[test]
+fn ranks_and_sums_hold_whatever_goes() {
+    let (rounds, count) = if cfg!(miri) { (1, 40) } else { (25, 150) };
+    let mut random = 0x2545_f491_4f6c_dd1d_u64;
+    let mut next = |limit: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        usize::try_from(random >> 33).expect("31 bits") % limit
+    };
+    for _ in 0..rounds {
+        let mut world = sound();
+        let World { store, mdb } = &mut world;
+        let mut left = Vec::new();
+        for number in 0..count {
+            let id = Capability::plain(ObjectType::Id, next(1 << 20) as u64, Rights::all());
+            let to = at(100 + number);
+            if create(store, mdb, id, to).is_ok() {
+                left.push(to);
+            }
+        }
+        while !left.is_empty() {
+            let gone = left.swap_remove(next(left.len()));
+            world.mdb.remove(&mut world.store, gone);
+            assert!(world.check().is_ok(), "{:?}", world.check());
+        }
+    }
+}
+
+/// Of another kernel's frame, mappings are what it is; what its parts are, their owner says.
+#[test]
+fn mappings_of_foreign_frames_are_what_those_are() {
+    const FOREIGN: [u32; 3] = [30, 31, 32];
+    let world = || {
+        let mut world = sound();
+        let World { store, mdb } = &mut world;
+        let record = |page: u64, pages: u64| crate::CapRecord {
+            capability: Capability::memory(
+                Frame,
+                PhysAddr(2 * RAM.0 + page * PAGE_SIZE),
+                pages * PAGE_SIZE,
+                Rights::READ,
+            ),
+            owner: KernelId(2),
+            mode: crate::ExportMode::Copy,
+            has_ancestors: false,
+            is_in_frame: false,
+            is_executable: false,
+        };
+        for (record, to) in [(record(0, 4), 30), (record(0, 2), 31)] {
+            crate::import(store, mdb, &record, at(to)).expect("nothing is there");
+        }
+        let data = crate::MappingData::from_words([0, 0]);
+        derive_mapping(store, mdb, at(30), data, at(32)).expect("a frame");
+        world
+    };
+    for number in FOREIGN {
+        let mut world = world();
+        world.slot(number).set_flags(SlotFlags::EXECUTABLE, true);
+        // The frame is the mapping's only, and the part is nobody's.
+        let expected = match number {
+            31 => Ok(()),
+            _ => Err(Violation::Writable(at(32))),
+        };
+        assert_eq!(world.check().map(drop), expected, "{number}");
+    }
 }
 
 /// `break_it` makes `check` find `expected`.
