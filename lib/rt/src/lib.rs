@@ -52,6 +52,8 @@ pub mod boot;
 pub mod cap;
 pub mod checksum;
 mod convert;
+#[cfg(target_os = "none")]
+mod copy;
 mod crash;
 pub mod endpoint;
 pub mod env;

@@ -29,6 +29,7 @@ use crate::{
 
 pub(crate) async fn run(report: &mut Report) {
     report.tell("rt_heap_grows", heap());
+    report.tell("rt_copies", copies());
     report.tell("rt_mappings_come_and_go", mappings());
     report.tell("rt_slots_past_the_first_l1_cnode", slots());
     report.tell("rt_lazy_memory", lazy());
@@ -52,6 +53,30 @@ fn heap() -> Outcome {
         whole.iter().all(|&byte| byte == 0x5a),
         "the block is spoilt"
     );
+    Ok(())
+}
+
+/// Every length up to some rounds of the longest way, at all alignments of both sides, against
+/// copying byte by byte: no byte too few, none too many.
+fn copies() -> Outcome {
+    const MOST: usize = 200;
+    let source: Vec<u8> = (1..=251).collect();
+    let mut target = vec![0; MOST + 32];
+    for from in 0..16 {
+        for to in 0..16 {
+            for bytes in 0..=MOST {
+                target.fill(0);
+                // The length isn't known when this is compiled, so it is a call of `memcpy`.
+                let copied = core::hint::black_box(&source[from..from + bytes]);
+                target[to..to + bytes].copy_from_slice(copied);
+                let right = target.iter().enumerate().all(|(at, &byte)| {
+                    let within = at.checked_sub(to).filter(|&offset| offset < bytes);
+                    byte == within.map_or(0, |offset| source[from + offset])
+                });
+                ensure!(right, "{bytes} bytes from {from} to {to}: {target:?}");
+            }
+        }
+    }
     Ok(())
 }
 

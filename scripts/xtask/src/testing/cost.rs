@@ -20,7 +20,7 @@ type Bound = (&'static str, f64);
 
 /// Instructions to start a program, with its end; to the shell; and KiB in use there.
 const ONE_CORE: [Bound; 3] = [
-    ("spawn", 122_000.0),
+    ("spawn", 120_000.0),
     ("boot", 14_500_000.0),
     ("memory", 8_192.0),
 ];
