@@ -16,7 +16,7 @@ use capelin_abi::{
     ABI_VERSION, CapAddress, ObjectType, PAGE_SIZE, PhysAddr, Rights, Ticket, VirtAddr,
 };
 use capelin_cap::{Capability, Shelter, SlotIndex, SlotStore};
-use capelin_vspace::{Descriptor, Entry, Permissions, TableLevel};
+use capelin_vspace::{Descriptor, Entry, Leaves, Permissions, Plan, TableLevel};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use crate::boot_error::BootError;
@@ -328,23 +328,21 @@ impl Maker<'_> {
         bytes: u64,
         permissions: Permissions,
     ) -> Result<(), BootError> {
-        let block = TableLevel::L2.entry_span();
-        let mut done = 0;
-        while done < bytes {
-            let (at, to) = (VirtAddr(address.0 + done), PhysAddr(target.0 + done));
-            let l2 = self.next_table(self.l1_table, TableLevel::L1, at)?;
-            let fits = at.is_aligned(block) && to.is_aligned(block) && bytes - done >= block;
-            let (table, level) = if fits {
-                (l2, TableLevel::L2)
-            } else {
-                (self.next_table(l2, TableLevel::L2, at)?, TableLevel::L3)
+        let unaligned = || BootError::Arguments("an unaligned region");
+        let plan = Plan::new(address, bytes, Leaves::Blocks(target)).map_err(|_| unaligned())?;
+        for piece in plan {
+            let l2 = self.next_table(self.l1_table, TableLevel::L1, piece.start)?;
+            let table = match piece.level {
+                TableLevel::L2 => l2,
+                _ => self.next_table(l2, TableLevel::L2, piece.start)?,
             };
-            let leaf = Descriptor::leaf(level, to, permissions)
-                .map_err(|_| BootError::Arguments("an unaligned region"))?;
-            self.core
-                .objects
-                .write_entry(table, level.index(at), leaf.0);
-            done += level.entry_span();
+            for (at, offset) in piece.leaves() {
+                let to = PhysAddr(target.0 + offset);
+                let leaf = Descriptor::leaf(piece.level, to, permissions);
+                let leaf = leaf.map_err(|_| unaligned())?;
+                let index = piece.level.index(at);
+                self.core.objects.write_entry(table, index, leaf.0);
+            }
         }
         Ok(())
     }

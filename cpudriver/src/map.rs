@@ -14,7 +14,9 @@ use capelin_aarch64::{mmu, tlb};
 use capelin_abi::syscall::KernelLeaf;
 use capelin_abi::{KernelId, PAGE_SIZE, PhysAddr, SysError, VirtAddr};
 use capelin_kernel::machine::LeafSearch;
-use capelin_vspace::{Descriptor, ENTRIES, Entry, Permissions, TableLevel};
+use capelin_vspace::{
+    Descriptor, ENTRIES, Entry, Leaves, Permissions, Plan, PlanError, TableLevel,
+};
 
 use capelin_peers::{Gap, Home, PeerTable, SharedPages};
 
@@ -70,6 +72,14 @@ impl Table {
 }
 
 const _: () = assert!(EARLY_TABLES < POOL);
+
+/// How to map a range of the kernel's own.
+fn plan(start: VirtAddr, bytes: u64, leaves: Leaves) -> Result<Plan, SysError> {
+    Plan::new(start, bytes, leaves).map_err(|error| match error {
+        PlanError::Unaligned => SysError::Unaligned,
+        PlanError::OutOfRange => SysError::OutOfRange,
+    })
+}
 
 /// The token for this core's map.
 pub(crate) struct KernelMap {
@@ -159,21 +169,25 @@ impl KernelMap {
         Ok(table)
     }
 
-    /// Maps the block or page of `level` at `address` to `target`.
-    fn map_leaf(
+    /// Maps what lies at `target` as planned.
+    fn map(
         &mut self,
-        address: VirtAddr,
+        plan: Plan,
         target: PhysAddr,
-        level: TableLevel,
         permissions: Permissions,
     ) -> Result<(), SysError> {
-        let table = self.table_for(address, level)?;
-        let index = level.index(address);
-        if self.read(table, index).is_valid() {
-            return Err(SysError::EntryInUse);
+        for piece in plan {
+            let table = self.table_for(piece.start, piece.level)?;
+            for (at, offset) in piece.leaves() {
+                let index = piece.level.index(at);
+                if self.read(table, index).is_valid() {
+                    return Err(SysError::EntryInUse);
+                }
+                let to = PhysAddr(target.0 + offset);
+                let leaf = Descriptor::leaf(piece.level, to, permissions);
+                self.write(table, index, leaf.map_err(|_| SysError::Unaligned)?);
+            }
         }
-        let leaf = Descriptor::leaf(level, target, permissions).map_err(|_| SysError::Unaligned)?;
-        self.write(table, index, leaf);
         Ok(())
     }
 
@@ -185,44 +199,23 @@ impl KernelMap {
         bytes: u64,
         permissions: Permissions,
     ) -> Result<(), SysError> {
-        for offset in (0..bytes).step_by(index(PAGE_SIZE)) {
-            let page = VirtAddr(address.0 + offset);
-            self.map_leaf(
-                page,
-                PhysAddr(target.0 + offset),
-                TableLevel::L3,
-                permissions,
-            )?;
-        }
-        Ok(())
+        self.map(plan(address, bytes, Leaves::Pages)?, target, permissions)
     }
 
     /// Maps home memory `[start, end)` linearly, by blocks where they fit.
     pub(crate) fn map_linear(&mut self, start: PhysAddr, end: PhysAddr) -> Result<(), SysError> {
         // What becomes home memory may have been anything before.
         self.forget_zeroed();
-        let span = TableLevel::L2.entry_span();
-        let mut at = start.0;
-        while at < end.0 {
-            let target = PhysAddr(at);
-            let (level, step) = if at.is_multiple_of(span) && end.0 - at >= span {
-                (TableLevel::L2, span)
-            } else {
-                (TableLevel::L3, PAGE_SIZE)
-            };
-            self.map_leaf(linear(target), target, level, Permissions::KERNEL_DATA)?;
-            at += step;
-        }
-        Ok(())
+        let plan = plan(linear(start), end.0 - start.0, Leaves::Blocks(start))?;
+        self.map(plan, start, Permissions::KERNEL_DATA)
     }
 
     /// Maps home memory, whole blocks of 2 MiB, that was adopted: all of it or nothing.
     pub(crate) fn map_home(&mut self, base: PhysAddr, bytes: u64) -> Result<(), SysError> {
-        let level = TableLevel::L2;
-        for offset in (0..bytes).step_by(index(level.entry_span())) {
-            let at = linear(PhysAddr(base.0 + offset));
-            let table = self.table_for(at, level)?;
-            if self.read(table, level.index(at)).is_valid() {
+        for piece in plan(linear(base), bytes, Leaves::Blocks(base))? {
+            let table = self.table_for(piece.start, piece.level)?;
+            let mut entries = piece.leaves().map(|(at, _)| piece.level.index(at));
+            if entries.any(|entry| self.read(table, entry).is_valid()) {
                 return Err(SysError::RangeInUse);
             }
         }
@@ -453,7 +446,7 @@ impl KernelMap {
         let table = self.table_for(address, TableLevel::L3).ok()?;
         self.write(table, TableLevel::L3.index(address), Descriptor::INVALID);
         tlb::invalidate_kernel_page(address);
-        self.map_leaf(address, page, TableLevel::L3, Permissions::KERNEL_DEVICE)
+        self.map_pages(address, page, PAGE_SIZE, Permissions::KERNEL_DEVICE)
             .ok()?;
         tlb::entries_made();
         Some(address)

@@ -20,7 +20,7 @@ use alloc::vec::Vec;
 
 use capelin_abi::{
     CapAddress, CapRef, ObjectType, PAGE_SIZE, Rights, VirtAddr,
-    capability::{CNODE_BYTES, DISPATCHER_BYTES, VNODE_BYTES, VNODE_ENTRIES},
+    capability::{CNODE_BYTES, DISPATCHER_BYTES, VNODE_BYTES},
     dispatcher::{FRAME_BYTES, FRAME_MAGIC, offset},
     layout::{self, l1, slot},
     syscall::MapFlags,
@@ -31,10 +31,9 @@ use capelin_rt::{
     vspace::Window,
 };
 
-use crate::{Chunk, Domain, Image, Program, SpawnError, image::Segment};
+use capelin_vspace::{Leaves, Piece, Plan, TableLevel};
 
-/// Bytes that one level 3 table covers.
-const TABLE3_BYTES: u64 = VNODE_ENTRIES * PAGE_SIZE;
+use crate::{Chunk, Domain, Image, Program, SpawnError, image::Segment};
 
 /// Bytes of the two chunks of a domain.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -104,12 +103,13 @@ const fn is_code(segment: &Segment<'_>) -> bool {
 /// # Errors
 /// [`RtError::InvalidSize`] when the sizes asked for overflow.
 pub fn needs(program: &Program, image: &Image<'_>) -> Result<Needs, SpawnError> {
-    let tables = 3 + table_bases(image).len() as u64;
-    let cnodes = if slots_needed(image) > u64::from(slot::LOADER_COUNT) {
+    let level3 = table_bases(image)?.len() as u64;
+    let cnodes = if slots_needed(image, level3)? > u64::from(slot::LOADER_COUNT) {
         4
     } else {
         3
     };
+    let tables = 3 + level3;
     let objects = cnodes * CNODE_BYTES + tables * VNODE_BYTES + DISPATCHER_BYTES + FRAME_BYTES;
     let code = image.copied().filter(|segment| is_code(segment));
     let frames = Layout::new(image).bytes + code.map(|segment| segment.bytes).sum::<u64>();
@@ -125,35 +125,38 @@ pub fn needs(program: &Program, image: &Image<'_>) -> Result<Needs, SpawnError> 
     })
 }
 
-/// Slots that the loader fills with tables, frames and mappings.
-fn slots_needed(image: &Image<'_>) -> u64 {
-    let tables = table_bases(image).len() as u64;
-    let spanned = |segment: &Segment<'_>| {
-        let last = (segment.end().0 - 1) / TABLE3_BYTES;
-        last - segment.start.0 / TABLE3_BYTES + 1
-    };
-    let segments: u64 = image.segments.iter().map(spanned).sum();
+/// Slots that the loader fills with so many tables of level 3, with frames and mappings.
+fn slots_needed(image: &Image<'_>, level3: u64) -> Result<u64, SpawnError> {
+    let mut segments = 0;
+    for segment in &image.segments {
+        segments += pages(segment.start, segment.bytes)?.count() as u64;
+    }
     let code = image.copied().filter(|segment| is_code(segment)).count() as u64;
     // Each table and its mapping, one more of the table of level 1; frames; dispatcher frame,
     // arguments and stacks.
-    1 + 2 + 2 * tables + segments + code + 1 + 2 + STACKS.len() as u64
+    Ok(1 + 2 + 2 * level3 + segments + code + 1 + 2 + STACKS.len() as u64)
 }
 
 /// The first addresses of the level 3 tables that the loader makes, ascending.
-fn table_bases(image: &Image<'_>) -> Vec<u64> {
-    let fixed = layout::DISPATCHER_FRAME.0..layout::STACK_TOP.0;
+fn table_bases(image: &Image<'_>) -> Result<Vec<VirtAddr>, SpawnError> {
+    let start = layout::DISPATCHER_FRAME;
+    let fixed = (start, layout::STACK_TOP.0 - start.0);
     // Segments ascend, below what is fixed.
-    let segments = image.segments.iter().map(|s| s.start.0..s.end().0);
+    let segments = image.segments.iter().map(|s| (s.start, s.bytes));
     let mut bases = Vec::with_capacity(8);
-    for range in segments.chain([fixed]) {
-        let (first, last) = (range.start / TABLE3_BYTES, (range.end - 1) / TABLE3_BYTES);
-        for base in (first..=last).map(|index| index * TABLE3_BYTES) {
+    for (start, bytes) in segments.chain([fixed]) {
+        for base in pages(start, bytes)?.map(Piece::table_start) {
             if bases.last() != Some(&base) {
                 bases.push(base);
             }
         }
     }
-    bases
+    Ok(bases)
+}
+
+/// How to map a range: by pages, since frames are as they come.
+fn pages(start: VirtAddr, bytes: u64) -> Result<Plan, RtError> {
+    Plan::new(start, bytes, Leaves::Pages).map_err(|_| RtError::InvalidSize)
 }
 
 /// Makes a domain in two chunks. On error they are taken back.
@@ -201,7 +204,7 @@ struct Loader<'a> {
     /// The root of the child's tables, in a slot of ours.
     root: OwnedCap,
     /// Level 3 tables by the address that they start at.
-    tables: Vec<(u64, CapAddress)>,
+    tables: Vec<(VirtAddr, CapAddress)>,
 }
 
 impl<'a> Loader<'a> {
@@ -275,7 +278,7 @@ impl<'a> Loader<'a> {
         parts.extend(copied.map(|c| (c.offset + c.segment.lead as u64, c.segment.data)));
         fill(frame, layout.filled, &parts)?;
 
-        let at = layout::ARGUMENTS.0;
+        let at = layout::ARGUMENTS;
         self.map(frame.into(), 0, at, PAGE_SIZE, MapFlags::READ)?;
         for copied in &layout.copied {
             self.map_segment(frame.into(), copied.offset, copied.segment)?;
@@ -283,7 +286,8 @@ impl<'a> Loader<'a> {
         let writable = MapFlags::READ | MapFlags::WRITE;
         let mut offset = layout.filled;
         for (top, bytes) in STACKS {
-            self.map(frame.into(), offset, top.0 - bytes, bytes, writable)?;
+            let start = VirtAddr(top.0 - bytes);
+            self.map(frame.into(), offset, start, bytes, writable)?;
             offset += bytes;
         }
         Ok(())
@@ -295,7 +299,7 @@ impl<'a> Loader<'a> {
         offset: u64,
         segment: &Segment<'_>,
     ) -> Result<(), SpawnError> {
-        let (start, bytes, flags) = (segment.start.0, segment.bytes, segment.flags);
+        let (start, bytes, flags) = (segment.start, segment.bytes, segment.flags);
         self.map(frame, offset, start, bytes, flags)
     }
 
@@ -326,10 +330,10 @@ impl<'a> Loader<'a> {
         let level2 = self.next_slot()?;
         self.make_object(OWN, level2.into(), ObjectType::VNodeL2, VNODE_BYTES)?;
         self.enter(level1, level2, 0)?;
-        for base in table_bases(image) {
+        for base in table_bases(image)? {
             let table = self.next_slot()?;
             self.make_object(OWN, table.into(), ObjectType::VNodeL3, VNODE_BYTES)?;
-            self.enter(level2, table, base / TABLE3_BYTES)?;
+            self.enter(level2, table, TableLevel::L2.index(base))?;
             self.tables.push((base, table));
         }
         Ok(())
@@ -353,7 +357,7 @@ impl<'a> Loader<'a> {
         // All of them lie in its first page.
         fill(frame, PAGE_SIZE, &parts)?;
         let writable = MapFlags::READ | MapFlags::WRITE;
-        let at = layout::DISPATCHER_FRAME.0;
+        let at = layout::DISPATCHER_FRAME;
         self.map(frame.into(), 0, at, FRAME_BYTES, writable)?;
 
         let kind = ObjectType::Dispatcher;
@@ -463,7 +467,7 @@ impl<'a> Loader<'a> {
         &mut self,
         parent: CapAddress,
         table: CapAddress,
-        entry: u64,
+        entry: usize,
     ) -> Result<(), SpawnError> {
         let entry = u16::try_from(entry).map_err(|_| RtError::InvalidSize)?;
         let slot = self.next_slot()?;
@@ -484,24 +488,17 @@ impl<'a> Loader<'a> {
         &mut self,
         frame: CapRef,
         offset: u64,
-        start: u64,
+        start: VirtAddr,
         bytes: u64,
         flags: MapFlags,
     ) -> Result<(), SpawnError> {
-        let mut done = 0;
-        while done < bytes {
-            let address = start + done;
-            let base = address / TABLE3_BYTES * TABLE3_BYTES;
+        for piece in pages(start, bytes)? {
+            let base = piece.table_start();
             let known = self.tables.iter().find(|table| table.0 == base);
-            let (_, table) = *known.ok_or(RtError::OutOfAddresses)?;
-            let here = (base + TABLE3_BYTES - address).min(bytes - done);
-            let numbers = u16::try_from((address - base) / PAGE_SIZE)
-                .and_then(|first| Ok((first, u16::try_from(here / PAGE_SIZE)?)));
-            let (first, count) = numbers.map_err(|_| RtError::InvalidSize)?;
+            let table = CapRef::l2(known.ok_or(RtError::OutOfAddresses)?.1);
             let slot = self.next_slot()?;
-            let from = offset + done;
-            sys::vnode::map(table.into(), frame, first, count, flags, from, slot)?;
-            done += here;
+            let (first, count, from) = (piece.first, piece.count, offset + piece.offset);
+            sys::vnode::map(table, frame, first, count, flags, from, slot)?;
         }
         Ok(())
     }

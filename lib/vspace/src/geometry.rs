@@ -62,6 +62,12 @@ impl TableLevel {
         self.entry_span() << 9
     }
 
+    /// The first address that is translated by the same table of this level as `address`.
+    #[must_use]
+    pub const fn table_start(self, address: VirtAddr) -> VirtAddr {
+        address.align_down(self.table_span())
+    }
+
     /// The entry of this level's table that translates `address`, 0–511.
     #[must_use]
     #[expect(

@@ -15,6 +15,7 @@
 //! | [`geometry`] | [`TableLevel`]: spans and indices |
 //! | [`permissions`] | [`Permissions`]: what a leaf allows. No value of it is both writable and executable (I9) |
 //! | [`descriptor`] | [`Descriptor`]: the 64-bit encodings and back |
+//! | [`plan`] | [`Plan`]: which leaves, in which tables, map a range |
 //! | [`registers`] | the values of `MAIR_EL1`, `TCR_EL1` and `TCR_EL2` that the encodings assume |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -22,9 +23,11 @@
 pub mod descriptor;
 pub mod geometry;
 pub mod permissions;
+pub mod plan;
 pub mod registers;
 
 pub use descriptor::{Descriptor, DescriptorError, Entry};
 pub use geometry::{ENTRIES, TableLevel, USER_END};
 pub use permissions::{Access, Memory, PermissionError, Permissions};
+pub use plan::{Leaves, Piece, Plan, PlanError};
 pub use registers::{MAIR_EL1, PhysicalRange, tcr_el1, tcr_el2, tcr_lower_half};

@@ -5,7 +5,8 @@ use capelin_abi::boot::{BootInfo, INFO_MAGIC, PhysRegion, RamRegion};
 use capelin_abi::capability::CNODE_BYTES;
 use capelin_abi::layout::{self, l1, slot};
 use capelin_abi::syscall::MapFlags;
-use capelin_abi::{CapAddress, CapRef, ObjectType, PAGE_SIZE};
+use capelin_abi::{CapAddress, CapRef, ObjectType, PAGE_SIZE, VirtAddr};
+use capelin_vspace::{Leaves, Plan};
 
 use crate::fault::peek;
 use crate::{Failure, call};
@@ -306,15 +307,14 @@ impl World {
         bytes: u64,
         flags: MapFlags,
     ) -> Result<CapAddress, Failure> {
+        let plan = Plan::new(VirtAddr(address), bytes, Leaves::Pages);
         let mut first = None;
-        let mut done = 0;
-        while done < bytes {
-            let (table, entry) = self.table3(address + done)?;
-            let count = (512 - entry).min((bytes - done) / PAGE_SIZE);
+        for piece in plan.map_err(|_| Failure::because("what isn't whole pages"))? {
+            let (table, _) = self.table3(piece.start.0)?;
             let mapping = self.slot()?;
-            call::map(table, frame, entry, count, flags, done, mapping)?;
+            let (entry, count) = (piece.first.into(), piece.count.into());
+            call::map(table, frame, entry, count, flags, piece.offset, mapping)?;
             first = first.or(Some(mapping));
-            done += count * PAGE_SIZE;
         }
         first.ok_or(Failure::because("nothing to map"))
     }

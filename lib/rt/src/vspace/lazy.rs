@@ -10,7 +10,9 @@ use core::{ptr, slice};
 
 use capelin_abi::{PAGE_SIZE, VirtAddr, syscall::MapFlags};
 
-use super::{allocate_addresses, free_addresses, map_into};
+use capelin_vspace::Leaves;
+
+use super::{allocate_addresses, free_addresses, map_into, plan};
 use crate::{
     RtError,
     convert::size,
@@ -141,15 +143,8 @@ pub(crate) fn handle_fault(address: u64) -> bool {
     let flags = MapFlags::READ | MapFlags::WRITE;
     let mapped = {
         let _busy = Busy::new();
-        map_into(
-            &mut mappings,
-            frame.address(),
-            0,
-            start,
-            CHUNK_BYTES,
-            flags,
-            false,
-        )
+        plan(VirtAddr(start), CHUNK_BYTES, Leaves::Pages)
+            .and_then(|plan| map_into(&mut mappings, frame.address(), 0, plan, flags))
     };
     if mapped.is_err() {
         return false;

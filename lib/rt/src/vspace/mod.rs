@@ -19,10 +19,12 @@ use alloc::vec::Vec;
 
 use capelin_abi::{
     CapAddress, CapRef, ObjectType, PAGE_SIZE, VirtAddr,
-    capability::{VNODE_BYTES, VNODE_ENTRIES},
+    capability::VNODE_BYTES,
     layout::{self, slot},
     syscall::MapFlags,
 };
+
+use capelin_vspace::{Leaves, Plan, TableLevel};
 
 pub use lazy::LazyMapped;
 pub use mapped::{DeviceMapped, Mapped, SharedMapped, device_fence};
@@ -35,12 +37,10 @@ use crate::{
     slots, sys,
 };
 
-/// Bytes that a level 2 table covers.
-const TABLE2_BYTES: u64 = 1 << 30;
-
+/// A table that was made: its level, and where what it translates starts.
 struct Table {
-    kind: ObjectType,
-    base: u64,
+    level: TableLevel,
+    base: VirtAddr,
     cap: CapAddress,
 }
 
@@ -159,68 +159,53 @@ pub(crate) fn map_aligned(
         return Err(RtError::InvalidSize);
     }
     let _busy = Busy::new();
-    let by_blocks = bytes >= BLOCK_BYTES && {
+    let block = if bytes >= BLOCK_BYTES {
         let base = sys::cspace::identify(frame.into())?.base;
         let physical = base.checked_add(offset).ok_or(RtError::InvalidSize)?;
-        physical.is_aligned(BLOCK_BYTES)
-    };
-    let alignment = if by_blocks {
-        alignment.max(BLOCK_BYTES)
+        Some(physical).filter(|physical| physical.is_aligned(BLOCK_BYTES))
     } else {
-        alignment
+        None
     };
-    let start = allocate_addresses(bytes, alignment)?;
+    let (leaves, alignment) = match block {
+        Some(physical) => (Leaves::Blocks(physical), alignment.max(BLOCK_BYTES)),
+        None => (Leaves::Pages, alignment),
+    };
+    let start = VirtAddr(allocate_addresses(bytes, alignment)?);
     // Dropped on error, it undoes what has been mapped so far.
     let mut mapping = Mapping {
-        start: VirtAddr(start),
+        start,
         bytes,
         slots: Vec::new(),
     };
-    map_into(
-        &mut mapping.slots,
-        frame,
-        offset,
-        start,
-        bytes,
-        flags,
-        by_blocks,
-    )?;
+    let plan = plan(start, bytes, leaves)?;
+    map_into(&mut mapping.slots, frame, offset, plan, flags)?;
     Ok(mapping)
 }
 
-/// Fills the addresses from `start` on; the mappings' slots go to `slots_made`.
+/// How to map a range of the program's own.
+fn plan(start: VirtAddr, bytes: u64, leaves: Leaves) -> Result<Plan, RtError> {
+    Plan::new(start, bytes, leaves).map_err(|_| RtError::InvalidSize)
+}
+
+/// Maps what lies from byte `offset` of the frame on, as planned; the mappings' slots go to
+/// `slots_made`.
 fn map_into(
     slots_made: &mut Vec<CapAddress>,
     frame: CapAddress,
     offset: u64,
-    start: u64,
-    bytes: u64,
+    plan: Plan,
     flags: MapFlags,
-    by_blocks: bool,
 ) -> Result<(), RtError> {
-    let mut done = 0;
-    while done < bytes {
-        let address = start + done;
-        let left = bytes - done;
-        let as_blocks = by_blocks && left >= BLOCK_BYTES;
-        let (kind, unit) = if as_blocks {
-            (ObjectType::VNodeL2, BLOCK_BYTES)
-        } else {
-            (ObjectType::VNodeL3, PAGE_SIZE)
-        };
-        let table = table(kind, address)?;
-        let first = address / unit % VNODE_ENTRIES;
-        let count = (left / unit).min(VNODE_ENTRIES - first);
+    for piece in plan {
+        let table = table(piece.level, piece.start)?;
         let slot = slots::allocate()?;
-        let entries = u16::try_from(first).and_then(|first| Ok((first, u16::try_from(count)?)));
-        let (first, count) = entries.map_err(|_| RtError::InvalidSize)?;
         let made = sys::vnode::map(
             table.into(),
             frame.into(),
-            first,
-            count,
+            piece.first,
+            piece.count,
             flags,
-            offset + done,
+            offset + piece.offset,
             slot,
         );
         if let Err(error) = made {
@@ -228,31 +213,29 @@ fn map_into(
             return Err(error.into());
         }
         slots_made.push(slot);
-        done += u64::from(count) * unit;
     }
     Ok(())
 }
 
-/// The table of `kind` (level 2 or 3) that covers `address`.
-fn table(kind: ObjectType, address: u64) -> Result<CapAddress, RtError> {
-    let (span, parent_kind) = match kind {
-        ObjectType::VNodeL2 => (TABLE2_BYTES, None),
-        _ => (BLOCK_BYTES, Some(ObjectType::VNodeL2)),
-    };
-    let base = address & !(span - 1);
+/// The table of `level` (2 or 3) that covers `address`.
+fn table(level: TableLevel, address: VirtAddr) -> Result<CapAddress, RtError> {
+    let base = level.table_start(address);
     let known = VSPACE.with(|vspace| {
         let vspace = vspace.borrow();
         let mut tables = vspace.tables.iter();
         tables
-            .find(|table| table.kind == kind && table.base == base)
+            .find(|table| table.level == level && table.base == base)
             .map(|table| table.cap)
     });
     if let Some(cap) = known {
         return Ok(cap);
     }
-    let parent = match parent_kind {
-        Some(parent) => table(parent, address)?,
-        None => slot::VSPACE_L1,
+    let (above, parent, kind) = match level {
+        TableLevel::L3 => {
+            let above = TableLevel::L2;
+            (above, table(above, address)?, ObjectType::VNodeL3)
+        }
+        _ => (TableLevel::L1, slot::VSPACE_L1, ObjectType::VNodeL2),
     };
     let cap = slots::allocate()?;
     let own = sys::cspace::OWN;
@@ -263,16 +246,16 @@ fn table(kind: ObjectType, address: u64) -> Result<CapAddress, RtError> {
             return Err(error);
         }
     };
-    if let Err(error) = enter_table(parent, cap, base / span % VNODE_ENTRIES) {
+    if let Err(error) = enter_table(parent, cap, above.index(address)) {
         crate::cap::delete(cap);
         memory::release(place);
         return Err(error);
     }
-    VSPACE.with(|vspace| vspace.borrow_mut().tables.push(Table { kind, base, cap }));
+    VSPACE.with(|vspace| vspace.borrow_mut().tables.push(Table { level, base, cap }));
     Ok(cap)
 }
 
-fn enter_table(parent: CapAddress, table: CapAddress, entry: u64) -> Result<(), RtError> {
+fn enter_table(parent: CapAddress, table: CapAddress, entry: usize) -> Result<(), RtError> {
     let entry = u16::try_from(entry).map_err(|_| RtError::InvalidSize)?;
     let slot = slots::allocate()?;
     let flags = MapFlags::empty();
