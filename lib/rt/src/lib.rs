@@ -23,7 +23,7 @@
 //! | module | concept |
 //! | --- | --- |
 //! | [`mod@env`], [`args`] | what the program was started with |
-//! | [`sys`] | every system call, typed |
+//! | [`sys`] | every system call, typed (`capelin-sys`) |
 //! | [`cap`], [`slots`] | capabilities owned; where they lie |
 //! | [`memory`], [`vspace`], [`ranges`] | frames, kernel objects, mappings |
 //! | [`executor`], [`time`], [`notify`], [`sync`], [`future`] | tasks and what they wait for |
@@ -35,23 +35,20 @@
 //! | [`checksum`] | CRC32C by instruction |
 //! | [`boot`] | what the first domain of a core was given |
 //!
-//! `sys` is as far outside of Rust's promises as `/proc/self/mem` is: a program that unmaps its own
-//! heap through it, by guessing a capability address, breaks itself. It can't break anyone else.
-//!
 //! On the host the crate builds, its system calls fail with `Unsupported`, and what needs no
 //! kernel is tested.
 #![cfg_attr(target_os = "none", no_std)]
 
 extern crate alloc;
-
 #[macro_use]
-mod local;
+pub extern crate capelin_sys as sys;
+
+use sys::{convert, frame};
 
 pub mod args;
 pub mod boot;
 pub mod cap;
 pub mod checksum;
-mod convert;
 #[cfg(target_os = "none")]
 mod copy;
 mod crash;
@@ -59,7 +56,6 @@ pub mod endpoint;
 pub mod env;
 mod error;
 pub mod executor;
-mod frame;
 pub mod future;
 #[cfg(target_os = "none")]
 mod heap;
@@ -82,7 +78,6 @@ pub mod slots;
 #[doc(hidden)]
 pub mod start;
 pub mod sync;
-pub mod sys;
 pub mod time;
 pub mod urpc;
 pub mod vspace;

@@ -1,39 +1,35 @@
-//! System calls with names, for what a test isn't about.
+//! System calls with names, for what a test isn't about: those of `capelin_sys`, by slots of this
+//! program's own CSpace.
 
 use capelin_abi::{
-    CapAddress, CapRef, ObjectType, Rights, SysError, error,
-    layout::slot,
-    lmp::MESSAGE_WORDS,
-    syscall::{DispatcherState, Invocation, MapFlags, SendFlags, invoke_word, send_word},
+    CapAddress, CapRef, ObjectType, Rights, SysError,
+    syscall::{DispatcherState, Invocation, KernelCounter, MapFlags, SendFlags},
 };
+use capelin_sys::{cspace, dispatcher, kernel, vnode};
 
 use crate::svc;
 
-/// This program's L1 CNode.
-pub const CSPACE: CapRef = CapRef::l2(slot::L1CNODE);
-/// This program's dispatcher.
-pub const SELF: CapRef = CapRef::l2(slot::DISPATCHER);
 /// The Kernel capability.
-pub const KERNEL: CapRef = CapRef::l2(slot::KERNEL);
+pub use capelin_sys::kernel::OWN as KERNEL;
+/// This program's L1 CNode.
+pub use cspace::OWN as CSPACE;
+/// This program's dispatcher.
+pub use dispatcher::OWN as SELF;
+
+pub use capelin_sys::send;
+pub use vnode::{make_executable, protect, unmap};
 
 /// Invokes `capability`; the three result words.
 ///
 /// # Errors
-/// What the kernel says.
+/// Those of the invocation.
 #[inline]
 pub fn invoke(
     capability: impl Into<CapRef>,
     invocation: Invocation,
     arguments: &[u64],
 ) -> Result<[u64; 3], SysError> {
-    let mut registers = svc::Registers::default();
-    registers[0] = invoke_word(capability.into(), invocation);
-    for (register, argument) in registers[1..8].iter_mut().zip(arguments) {
-        *register = *argument;
-    }
-    svc::invoke(&mut registers);
-    error::from_word(registers[0])?;
-    Ok([registers[1], registers[2], registers[3]])
+    capelin_sys::invoke(capability.into(), invocation, arguments)
 }
 
 /// A slot as an argument.
@@ -45,7 +41,7 @@ pub const fn word(address: CapAddress) -> u64 {
 /// Copies `source` to `target` with all its rights.
 ///
 /// # Errors
-/// What the kernel says.
+/// Those of [`cspace::copy`].
 pub fn copy(target: CapAddress, source: CapAddress) -> Result<(), SysError> {
     copy_with(target, source, Rights::all())
 }
@@ -53,34 +49,31 @@ pub fn copy(target: CapAddress, source: CapAddress) -> Result<(), SysError> {
 /// Copies `source` to `target` with the rights in `mask`.
 ///
 /// # Errors
-/// What the kernel says.
+/// Those of [`cspace::copy`].
 pub fn copy_with(target: CapAddress, source: CapAddress, mask: Rights) -> Result<(), SysError> {
-    let arguments = [word(target), word(source), u64::from(mask.bits())];
-    invoke(CSPACE, Invocation::Copy, &arguments).map(drop)
+    cspace::copy(CSPACE, target.into(), source.into(), mask)
 }
 
 /// Copies endpoint `source` to `target` with a badge.
 ///
 /// # Errors
-/// What the kernel says.
+/// Those of [`cspace::mint_badge`].
 pub fn badge(target: CapAddress, source: CapAddress, badge: u64) -> Result<(), SysError> {
-    mint(target, source, badge, 0)
+    cspace::mint_badge(CSPACE, target.into(), source.into(), Rights::all(), badge)
 }
 
 /// Mints `source` to `target`: the last two arguments are `Mint`'s.
 ///
 /// # Errors
-/// What the kernel says.
+/// Those of [`cspace::mint_range`].
 pub fn mint(target: CapAddress, source: CapAddress, x4: u64, x5: u64) -> Result<(), SysError> {
-    let rights = u64::from(Rights::all().bits());
-    let arguments = [word(target), word(source), rights, x4, x5];
-    invoke(CSPACE, Invocation::Mint, &arguments).map(drop)
+    cspace::mint_range(CSPACE, target.into(), source.into(), Rights::all(), x4, x5)
 }
 
 /// Makes `count` objects of `bytes` bytes of `source`, from `offset` on.
 ///
 /// # Errors
-/// What the kernel says.
+/// Those of [`cspace::retype`].
 pub fn retype(
     target: CapRef,
     source: CapAddress,
@@ -89,62 +82,53 @@ pub fn retype(
     bytes: u64,
     count: u64,
 ) -> Result<(), SysError> {
-    let arguments = [
-        target.to_word(),
-        word(source),
-        kind as u64,
-        offset,
-        bytes,
-        count,
-    ];
-    invoke(CSPACE, Invocation::Retype, &arguments).map(drop)
+    cspace::retype(CSPACE, target, source.into(), kind, offset, bytes, count)
 }
 
 /// Deletes what lies in `target`.
 ///
 /// # Errors
-/// What the kernel says.
+/// Those of [`cspace::delete`].
 pub fn delete(target: CapAddress) -> Result<(), SysError> {
-    invoke(CSPACE, Invocation::Delete, &[word(target)]).map(drop)
+    cspace::delete(CSPACE, target.into())
 }
 
 /// Deletes copies and descendants of `target`.
 ///
 /// # Errors
-/// What the kernel says.
+/// Those of [`cspace::revoke`].
 pub fn revoke(target: CapAddress) -> Result<(), SysError> {
-    invoke(CSPACE, Invocation::Revoke, &[word(target)]).map(drop)
+    cspace::revoke(CSPACE, target.into())
 }
 
 /// Type, first address and size of what lies in `target`; type Null for an empty slot.
 ///
 /// # Errors
-/// What the kernel says.
+/// Those of [`cspace::identify_slot`].
 pub fn identify(target: CapAddress) -> Result<(ObjectType, u64, u64), SysError> {
-    let [word, base, size] = invoke(CSPACE, Invocation::IdentifySlot, &[word(target)])?;
-    let kind = ObjectType::try_from(word.to_le_bytes()[0]).map_err(|_| SysError::WrongType)?;
-    Ok((kind, base, size))
+    let identity = cspace::identify_slot(CSPACE, target.into())?;
+    Ok((identity.kind, identity.base.0, identity.size))
 }
 
 /// The rights of what lies in `target`.
 ///
 /// # Errors
-/// What the kernel says.
+/// Those of [`cspace::identify_slot`].
 pub fn rights(target: CapAddress) -> Result<Rights, SysError> {
-    let [word, ..] = invoke(CSPACE, Invocation::IdentifySlot, &[word(target)])?;
-    Ok(Rights::from_bits_truncate(word.to_le_bytes()[1]))
+    Ok(cspace::identify_slot(CSPACE, target.into())?.rights)
 }
 
-/// Whether `target` holds anything.
+/// Whether `target` is a slot that holds nothing.
 #[must_use]
 pub fn is_empty(target: CapAddress) -> bool {
     identify(target).is_ok_and(|(kind, ..)| kind == ObjectType::Null)
 }
 
-/// Maps `count` entries of `table` from `first` on to `source`, `offset` bytes into it.
+/// Maps `count` entries of `table` from `first` on to `source`, `offset` bytes into it: any
+/// numbers, while [`vnode::map`] takes those that the kernel may take.
 ///
 /// # Errors
-/// What the kernel says.
+/// Those of [`vnode::map`].
 pub fn map(
     table: CapAddress,
     source: CapAddress,
@@ -162,7 +146,7 @@ pub fn map(
 /// Makes `child`, a table, the table of entry `index` of `table`.
 ///
 /// # Errors
-/// What the kernel says.
+/// Those of [`vnode::map`].
 pub fn attach(
     table: CapAddress,
     child: CapAddress,
@@ -172,39 +156,13 @@ pub fn attach(
     map(table, child, index, 1, MapFlags::empty(), 0, mapping)
 }
 
-/// Unmaps.
-///
-/// # Errors
-/// What the kernel says.
-pub fn unmap(mapping: CapAddress) -> Result<(), SysError> {
-    invoke(mapping, Invocation::Unmap, &[]).map(drop)
-}
-
-/// Changes a mapping's permissions.
-///
-/// # Errors
-/// What the kernel says.
-pub fn protect(mapping: CapAddress, flags: MapFlags) -> Result<(), SysError> {
-    invoke(mapping, Invocation::Protect, &[u64::from(flags.bits())]).map(drop)
-}
-
-/// Has a frame be mapped executable from now on, never writable again.
-///
-/// # Errors
-/// What the kernel says.
-pub fn make_executable(frame: CapAddress) -> Result<(), SysError> {
-    invoke(frame, Invocation::MakeExecutable, &[]).map(drop)
-}
-
 /// State and exit code of a dispatcher.
 ///
 /// # Errors
-/// What the kernel says.
+/// Those of [`dispatcher::status`].
 pub fn status(dispatcher: CapAddress) -> Result<(DispatcherState, u32), SysError> {
-    let [value, ..] = invoke(dispatcher, Invocation::Status, &[])?;
-    let [state, code] = halves(value);
-    let state = DispatcherState::try_from(state).map_err(|_| SysError::OutOfRange)?;
-    Ok((state, code))
+    let status = dispatcher::status(dispatcher.into())?;
+    Ok((status.state, status.exit_code))
 }
 
 /// The low and the high half of a word.
@@ -220,68 +178,37 @@ pub const fn halves(word: u64) -> [u32; 2] {
 /// Register `index` of `dispatcher` at its last fault.
 ///
 /// # Errors
-/// What the kernel says.
+/// Those of [`dispatcher::fault_register`].
 pub fn fault_register(dispatcher: CapAddress, index: u64) -> Result<u64, SysError> {
-    invoke(dispatcher, Invocation::FaultRegister, &[index]).map(|[value, ..]| value)
+    dispatcher::fault_register(dispatcher.into(), index)
 }
 
 /// A kernel counter.
 ///
 /// # Errors
-/// What the kernel says.
-pub fn counter(which: capelin_abi::syscall::KernelCounter) -> Result<u64, SysError> {
-    invoke(KERNEL, Invocation::ReadCounter, &[which as u64]).map(|[value, ..]| value)
+/// Those of [`kernel::read_counter`].
+pub fn counter(which: KernelCounter) -> Result<u64, SysError> {
+    kernel::read_counter(KERNEL, which)
 }
 
 /// Gives the processor to whoever is next.
 pub fn yield_now() {
-    svc::yield_to(&mut svc::Registers::default());
+    // It fails nobody.
+    let _ = capelin_sys::yield_now();
 }
 
 /// Gives the processor to `dispatcher`.
 ///
 /// # Errors
-/// What the kernel says.
+/// Those of [`capelin_sys::yield_to`].
 pub fn yield_to(dispatcher: CapAddress) -> Result<(), SysError> {
-    let mut registers = svc::Registers::default();
-    registers[0] = word(dispatcher);
-    svc::yield_to(&mut registers);
-    error::from_word(registers[0])
-}
-
-fn message(
-    endpoint: CapAddress,
-    capability: Option<CapAddress>,
-    flags: SendFlags,
-    words: &[u64],
-) -> svc::Registers {
-    let words = &words[..words.len().min(MESSAGE_WORDS)];
-    let mut registers = svc::Registers::default();
-    registers[0] = send_word(endpoint.into(), flags, words.len());
-    registers[1] = capability.map_or(0, word);
-    registers[2..2 + words.len()].copy_from_slice(words);
-    registers
-}
-
-/// Sends a message.
-///
-/// # Errors
-/// What the kernel says.
-pub fn send(
-    endpoint: CapAddress,
-    capability: Option<CapAddress>,
-    flags: SendFlags,
-    words: &[u64],
-) -> Result<(), SysError> {
-    let mut registers = message(endpoint, capability, flags, words);
-    svc::send(&mut registers);
-    error::from_word(registers[0])
+    capelin_sys::yield_to(dispatcher)
 }
 
 /// Sends and waits; x0–x11 as the kernel leaves them.
 #[must_use]
 pub fn call(endpoint: CapAddress, words: &[u64], seen: u64, deadline: u64) -> svc::Registers {
-    let mut registers = message(endpoint, None, SendFlags::empty(), words);
+    let mut registers = capelin_sys::message_registers(endpoint, None, SendFlags::empty(), words);
     registers[10] = seen;
     registers[11] = deadline;
     svc::call(&mut registers);
@@ -307,19 +234,16 @@ pub fn after(milliseconds: u64) -> u64 {
 
 /// Writes `text` to the kernel's log.
 pub fn print(text: &[u8]) {
-    for piece in text.chunks(256) {
-        let arguments = [
-            piece.as_ptr().expose_provenance() as u64,
-            piece.len() as u64,
-        ];
-        let _ = invoke(SELF, Invocation::Print, &arguments);
+    for piece in text.chunks(dispatcher::PRINT_BYTES) {
+        // There is nobody else to tell.
+        let _ = dispatcher::print(piece);
     }
 }
 
 /// Switches the machine off.
 pub fn power_off() -> ! {
     loop {
-        let _ = invoke(KERNEL, Invocation::PowerOff, &[]);
+        let _ = kernel::power_off(KERNEL);
         // Not every machine can: then the runner's limit ends the test.
         yield_now();
     }

@@ -332,10 +332,10 @@ fn unknown_numbers(world: &mut World) -> Outcome {
 fn unknown_calls() -> Outcome {
     for value in [0, 1, u64::MAX] {
         let mut registers = [value; 12];
-        svc::unknown_7(&mut registers);
+        svc::numbered::<7>(&mut registers);
         equal(registers[0], SysError::UnknownOperation as u64, "number 7")?;
         let mut registers = [value; 12];
-        svc::unknown_65535(&mut registers);
+        svc::numbered::<65535>(&mut registers);
         equal(
             registers[0],
             SysError::UnknownOperation as u64,

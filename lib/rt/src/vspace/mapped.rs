@@ -78,7 +78,7 @@ impl Mapped {
 /// registers, it sees before what is written afterwards; what is read afterwards is read after what
 /// was read before.
 pub fn device_fence() {
-    crate::sys::device_fence();
+    sys::device_fence();
 }
 
 /// A frame that others may have mapped, too.

@@ -3,7 +3,7 @@
 //! ```text
 //! pure lib/* < arch < cpudriver/core < cpudriver, boot driver                     (kernel side)
 //! pure lib/* < platforms < boot driver, tools
-//! pure lib/* < urpc < idc < interfaces, rt < spawn < monitor, skb < usr, tests      (user side)
+//! pure lib/* < urpc, sys < idc < interfaces, rt < spawn < monitor, skb < usr, tests      (user side)
 //! ```
 //! Kernel side and user side share the pure libraries only: so `cpudriver` never depends on `urpc`. The build tools may
 //! use the pure libraries. Dependencies for tests only are free.
@@ -32,7 +32,7 @@ fn layer(folder: &str) -> Option<Layer> {
         "arch/aarch64" => Layer::Kernel(1),
         "cpudriver/core" => Layer::Kernel(2),
         "cpudriver" | "images/boot" => Layer::Kernel(3),
-        "urpc" | "lib/idc-macros" => Layer::User(1),
+        "urpc" | "lib/idc-macros" | "lib/sys" => Layer::User(1),
         "lib/idc" => Layer::User(2),
         "lib/interfaces" => Layer::User(3),
         "lib/rt" => Layer::User(4),

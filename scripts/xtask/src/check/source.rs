@@ -7,11 +7,12 @@ use crate::error::{Error, Result};
 use crate::workspace::Package;
 
 /// Members that hold unsafe code, in named modules; every other one forbids it.
-const UNSAFE_MEMBERS: [&str; 7] = [
+const UNSAFE_MEMBERS: [&str; 8] = [
     "arch/aarch64",
     "cpudriver",
     "urpc",
     "lib/rt",
+    "lib/sys",
     "images/boot",
     "images/uefi",
     "tests/harness",

@@ -43,7 +43,7 @@ fn identity([word, base, size]: [u64; 3]) -> Result<Identity, SysError> {
 /// What `capability` is ([`Invocation::Identify`]).
 ///
 /// # Errors
-/// What the kernel says.
+/// None of its own.
 pub fn identify(capability: CapRef) -> Result<Identity, SysError> {
     identity(invoke(capability, Invocation::Identify, &[])?)
 }
@@ -52,7 +52,7 @@ pub fn identify(capability: CapRef) -> Result<Identity, SysError> {
 /// ([`Invocation::IdentifySlot`]).
 ///
 /// # Errors
-/// What the kernel says.
+/// [`SysError::Foreign`] where `cspace` is on another core.
 pub fn identify_slot(cspace: CapRef, target: CapRef) -> Result<Identity, SysError> {
     identity(invoke(
         cspace,
@@ -65,7 +65,7 @@ pub fn identify_slot(cspace: CapRef, target: CapRef) -> Result<Identity, SysErro
 /// ([`Invocation::Copy`]).
 ///
 /// # Errors
-/// What the kernel says.
+/// [`SysError::SlotInUse`] for `target`; [`SysError::WrongType`] of what has no copies (mappings).
 pub fn copy(cspace: CapRef, target: CapRef, source: CapRef, mask: Rights) -> Result<(), SysError> {
     let arguments = [target.to_word(), source.to_word(), u64::from(mask.bits())];
     invoke(cspace, Invocation::Copy, &arguments).map(drop)
@@ -74,7 +74,8 @@ pub fn copy(cspace: CapRef, target: CapRef, source: CapRef, mask: Rights) -> Res
 /// Copies `source`, which has no badge, with `badge`, which isn't 0 ([`Invocation::Mint`]).
 ///
 /// # Errors
-/// What the kernel says.
+/// As [`copy`]; [`SysError::InvalidArgument`] for badge 0; [`SysError::AlreadyBound`] where
+/// `source` has a badge.
 pub fn mint_badge(
     cspace: CapRef,
     target: CapRef,
@@ -90,7 +91,8 @@ pub fn mint_badge(
 /// Copies `bytes` bytes from `offset` on of `source` ([`Invocation::Mint`]).
 ///
 /// # Errors
-/// What the kernel says.
+/// As [`copy`]; [`SysError::OutOfRange`] and [`SysError::Unaligned`] of the range;
+/// [`SysError::RangeInUse`] where something is made of part of it.
 pub fn mint_range(
     cspace: CapRef,
     target: CapRef,
@@ -108,7 +110,10 @@ pub fn mint_range(
 /// consecutive slots from `target` on ([`Invocation::Retype`]).
 ///
 /// # Errors
-/// What the kernel says.
+/// [`SysError::SlotInUse`] for any of the targets; [`SysError::InvalidRetype`],
+/// [`SysError::InvalidArgument`] or [`SysError::Unaligned`] for what `kind` can't be of that
+/// source, size or count; [`SysError::OutOfRange`] past the source's end; [`SysError::RangeInUse`]
+/// where something is there; [`SysError::ThroughMonitor`] where other cores have a part in it.
 pub fn retype(
     cspace: CapRef,
     target: CapRef,
@@ -134,7 +139,8 @@ pub fn retype(
 /// the slot is there.
 ///
 /// # Errors
-/// What the kernel says.
+/// [`SysError::OutOfRange`] for a number past the last; [`SysError::SlotInUse`] for a slot that is
+/// there; of the memory, as [`retype`].
 pub fn grow(cspace: CapRef, number: u32, source: CapRef, offset: u64) -> Result<u64, SysError> {
     let arguments = [u64::from(number), source.to_word(), offset];
     let [more, ..] = invoke(cspace, Invocation::Grow, &arguments)?;
@@ -144,7 +150,9 @@ pub fn grow(cspace: CapRef, number: u32, source: CapRef, offset: u64) -> Result<
 /// Empties `target` ([`Invocation::Delete`]).
 ///
 /// # Errors
-/// What the kernel says.
+/// [`SysError::EmptySlot`]; [`SysError::LastCopy`] for the last capability to memory that nobody
+/// else could give again; [`SysError::ThroughMonitor`] where other cores have a part in it;
+/// [`SysError::Locked`].
 pub fn delete(cspace: CapRef, target: CapRef) -> Result<(), SysError> {
     invoke(cspace, Invocation::Delete, &[target.to_word()]).map(drop)
 }
@@ -152,7 +160,8 @@ pub fn delete(cspace: CapRef, target: CapRef) -> Result<(), SysError> {
 /// Deletes all copies and descendants of `target` ([`Invocation::Revoke`]).
 ///
 /// # Errors
-/// What the kernel says.
+/// [`SysError::ThroughMonitor`] where other cores have a part in it; [`SysError::InsideItself`]
+/// where `target` lies in what would go; [`SysError::Locked`].
 pub fn revoke(cspace: CapRef, target: CapRef) -> Result<(), SysError> {
     invoke(cspace, Invocation::Revoke, &[target.to_word()]).map(drop)
 }

@@ -29,7 +29,7 @@ pub struct KernelInfo {
 /// Which kernel this is ([`Invocation::KernelInfo`]).
 ///
 /// # Errors
-/// What the kernel says.
+/// None of its own.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "the field is cut out on purpose"
@@ -49,7 +49,9 @@ pub fn info(kernel: CapRef) -> Result<KernelInfo, SysError> {
 /// `target` ([`Invocation::AdoptHome`]).
 ///
 /// # Errors
-/// What the kernel says.
+/// [`SysError::Unaligned`] unless in whole blocks of 2 MiB; [`SysError::OutOfRange`];
+/// [`SysError::HasRelations`] where something was made of it; [`SysError::RangeInUse`] for what is
+/// a home; [`SysError::NoResources`] when the kernel can't keep more pieces.
 pub fn adopt_home(kernel: CapRef, ram: CapRef, target: CapRef) -> Result<(), SysError> {
     let arguments = [ram.to_word(), target.to_word()];
     invoke(kernel, Invocation::AdoptHome, &arguments).map(drop)
@@ -59,7 +61,8 @@ pub fn adopt_home(kernel: CapRef, ram: CapRef, target: CapRef) -> Result<(), Sys
 /// ([`Invocation::ReleaseHome`]).
 ///
 /// # Errors
-/// What the kernel says: `HasRelations` while anything is made of it.
+/// [`SysError::HasRelations`] while anything is made of it; [`SysError::LastCopy`] while something
+/// lies there that mustn't be lost; [`SysError::OutOfRange`] for what wasn't adopted.
 pub fn release_home(kernel: CapRef, home: CapRef) -> Result<(), SysError> {
     invoke(kernel, Invocation::ReleaseHome, &[home.to_word()]).map(drop)
 }
@@ -67,7 +70,7 @@ pub fn release_home(kernel: CapRef, home: CapRef) -> Result<(), SysError> {
 /// A counter of the CPU driver ([`Invocation::ReadCounter`]).
 ///
 /// # Errors
-/// What the kernel says.
+/// None of its own.
 pub fn read_counter(kernel: CapRef, counter: KernelCounter) -> Result<u64, SysError> {
     let [value, ..] = invoke(kernel, Invocation::ReadCounter, &[counter as u64])?;
     Ok(value)
@@ -87,7 +90,7 @@ pub struct LogPiece {
 /// Reads the kernel's log from `position` on ([`Invocation::ReadLog`]).
 ///
 /// # Errors
-/// What the kernel says.
+/// [`SysError::BadPointer`].
 pub fn read_log(kernel: CapRef, buffer: &mut [u8], position: u64) -> Result<LogPiece, SysError> {
     let pointer = buffer.as_mut_ptr().expose_provenance() as u64;
     let arguments = [pointer, buffer.len() as u64, position];
@@ -102,7 +105,7 @@ pub fn read_log(kernel: CapRef, buffer: &mut [u8], position: u64) -> Result<LogP
 /// The CPU driver stops writing to the console ([`Invocation::ReleaseConsole`]).
 ///
 /// # Errors
-/// What the kernel says.
+/// None of its own.
 pub fn release_console(kernel: CapRef) -> Result<(), SysError> {
     invoke(kernel, Invocation::ReleaseConsole, &[]).map(drop)
 }
@@ -110,7 +113,7 @@ pub fn release_console(kernel: CapRef) -> Result<(), SysError> {
 /// Makes a CoreImage of a Frame, in place ([`Invocation::Seal`]).
 ///
 /// # Errors
-/// What the kernel says.
+/// [`SysError::HasRelations`] while it has copies or mappings.
 pub fn seal(kernel: CapRef, frame: CapRef) -> Result<(), SysError> {
     invoke(kernel, Invocation::Seal, &[frame.to_word()]).map(drop)
 }
@@ -119,7 +122,10 @@ pub fn seal(kernel: CapRef, frame: CapRef) -> Result<(), SysError> {
 /// text of its own or this kernel's ([`Invocation::StartCore`]).
 ///
 /// # Errors
-/// What the kernel says.
+/// [`SysError::InvalidArgument`] for an image that isn't sound, or another core than it is for;
+/// [`SysError::HasRelations`] where it has been used; [`SysError::AlreadyBound`],
+/// [`SysError::RangeInUse`] or [`SysError::NoResources`] where the kernel's id, the core or the
+/// home are another's, or there are too many; [`SysError::Firmware`].
 pub fn start_core(
     kernel: CapRef,
     image: CapRef,
@@ -146,7 +152,7 @@ pub enum Affinity {
 /// Whether a core is on ([`Invocation::AffinityInfo`]).
 ///
 /// # Errors
-/// What the kernel says.
+/// [`SysError::Firmware`]; [`SysError::Unsupported`] without PSCI.
 pub fn affinity_info(kernel: CapRef, mpidr: Mpidr) -> Result<Affinity, SysError> {
     let [word, ..] = invoke(kernel, Invocation::AffinityInfo, &[mpidr.0])?;
     match word {
@@ -180,7 +186,9 @@ pub enum Receiver {
 /// withdrawn ([`settle_export`]).
 ///
 /// # Errors
-/// What the kernel says; `NoResources` while as many offers stand as can.
+/// [`SysError::InvalidArgument`] for a kernel that isn't there; [`SysError::ThroughMonitor`] or
+/// [`SysError::HasRelations`] for what can't leave; [`SysError::NoResources`] while as many offers
+/// stand as can; [`SysError::NoSuchTransfer`] for an answer that is none.
 pub fn export(
     kernel: CapRef,
     source: CapRef,
@@ -204,7 +212,7 @@ pub fn export(
 /// ([`Invocation::Import`]).
 ///
 /// # Errors
-/// What the kernel says; the offer stands then.
+/// [`SysError::NoSuchTransfer`]; [`SysError::SlotInUse`]. The offer stands then.
 pub fn import(kernel: CapRef, ticket: Ticket, target: CapRef) -> Result<(), SysError> {
     let arguments = [ticket.to_word(), target.to_word()];
     invoke(kernel, Invocation::Import, &arguments).map(drop)
@@ -234,7 +242,7 @@ pub enum Settle {
 /// ([`Invocation::SettleExport`]).
 ///
 /// # Errors
-/// What the kernel says; `NoSuchTransfer` for one that was settled before.
+/// [`SysError::NoSuchTransfer`] for one that was settled before.
 pub fn settle_export(kernel: CapRef, ticket: Ticket, how: Settle) -> Result<OfferFate, SysError> {
     let arguments = [ticket.to_word(), u64::from(how == Settle::Withdraw)];
     match invoke(kernel, Invocation::SettleExport, &arguments)? {
@@ -272,7 +280,7 @@ pub fn panic(kernel: CapRef) -> SysError {
 /// ([`Invocation::Probe`]).
 ///
 /// # Errors
-/// What the kernel says.
+/// [`SysError::InvalidArgument`] for what isn't a word's address.
 pub fn probe(kernel: CapRef, physical: PhysAddr) -> Result<bool, SysError> {
     let [faulted, ..] = invoke(kernel, Invocation::Probe, &[physical.0])?;
     Ok(faulted != 0)
@@ -283,7 +291,8 @@ pub fn probe(kernel: CapRef, physical: PhysAddr) -> Result<bool, SysError> {
 /// lies.
 ///
 /// # Errors
-/// What the kernel says: `RangeInUse` for any kernel's home memory.
+/// [`SysError::RangeInUse`] for any kernel's home memory; [`SysError::OutOfRange`] for a page that
+/// `covering` doesn't cover; [`SysError::NoSuchMemory`].
 pub fn probe_window(
     kernel: CapRef,
     page: PhysAddr,
@@ -311,7 +320,7 @@ pub struct MapLeaf {
 /// ([`Invocation::MapLeaf`]).
 ///
 /// # Errors
-/// What the kernel says.
+/// None of its own.
 pub fn map_leaf(kernel: CapRef, index: u64) -> Result<Option<MapLeaf>, SysError> {
     match invoke(kernel, Invocation::MapLeaf, &[index]) {
         Ok([virtual_address, physical_address, size]) => Ok(Some(MapLeaf {

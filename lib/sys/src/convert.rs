@@ -7,6 +7,6 @@ const _: () = assert!(usize::BITS == 64, "Capelin is for 64-bit machines");
     clippy::cast_possible_truncation,
     reason = "usize has 64 bits, as asserted above"
 )]
-pub(crate) const fn size(value: u64) -> usize {
+pub const fn size(value: u64) -> usize {
     value as usize
 }

@@ -9,15 +9,15 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use capelin_abi::dispatcher::FRAME_BYTES;
 
-pub(crate) use imp::{half, word};
+pub use imp::{half, word};
 
 /// The word at byte `offset`.
-pub(crate) fn read(offset: usize) -> u64 {
+pub fn read(offset: usize) -> u64 {
     word(offset).load(Ordering::Acquire)
 }
 
 /// Sets the word at byte `offset`.
-pub(crate) fn write(offset: usize, value: u64) {
+pub fn write(offset: usize, value: u64) {
     word(offset).store(value, Ordering::Release);
 }
 
@@ -41,7 +41,8 @@ mod imp {
         crate::convert::size(DISPATCHER_FRAME.0) + offset
     }
 
-    pub(crate) fn word(offset: usize) -> &'static AtomicU64 {
+    /// The word at byte `offset`.
+    pub fn word(offset: usize) -> &'static AtomicU64 {
         check(offset, 8);
         let pointer = core::ptr::with_exposed_provenance_mut(address(offset));
         // SAFETY: the loader maps the frame there, readable and writable, for the life of the
@@ -49,7 +50,8 @@ mod imp {
         unsafe { AtomicU64::from_ptr(pointer) }
     }
 
-    pub(crate) fn half(offset: usize) -> &'static AtomicU32 {
+    /// The half of a word at byte `offset`.
+    pub fn half(offset: usize) -> &'static AtomicU32 {
         check(offset, 4);
         let pointer = core::ptr::with_exposed_provenance_mut(address(offset));
         // SAFETY: as in `word`; no access through `word` overlaps those through `half` (ring
@@ -78,12 +80,14 @@ mod imp {
         }));
     }
 
-    pub(crate) fn word(offset: usize) -> &'static AtomicU64 {
+    /// The word at byte `offset`.
+    pub fn word(offset: usize) -> &'static AtomicU64 {
         check(offset, 8);
         FRAME.with(|frame| &frame.words[offset / 8])
     }
 
-    pub(crate) fn half(offset: usize) -> &'static AtomicU32 {
+    /// The half of a word at byte `offset`.
+    pub fn half(offset: usize) -> &'static AtomicU32 {
         check(offset, 4);
         FRAME.with(|frame| &frame.halves[offset / 4])
     }

@@ -18,7 +18,9 @@ pub const PRINT_BYTES: usize = 256;
 /// ([`Invocation::Configure`]).
 ///
 /// # Errors
-/// What the kernel says.
+/// [`SysError::AlreadyBound`] if it was before; [`SysError::OutOfRange`] for a frame that is too
+/// small or not home memory; [`SysError::Unaligned`] for its address; [`SysError::InvalidArgument`]
+/// for unknown flags.
 pub fn configure(
     dispatcher: CapRef,
     frame: CapRef,
@@ -40,7 +42,7 @@ pub fn configure(
 /// Lets `dispatcher` run ([`Invocation::Run`]).
 ///
 /// # Errors
-/// What the kernel says.
+/// [`SysError::NotRunnable`] unless it was configured, and hasn't ended.
 pub fn run(dispatcher: CapRef) -> Result<(), SysError> {
     invoke(dispatcher, Invocation::Run, &[]).map(drop)
 }
@@ -48,7 +50,7 @@ pub fn run(dispatcher: CapRef) -> Result<(), SysError> {
 /// Stops `dispatcher` ([`Invocation::Stop`]).
 ///
 /// # Errors
-/// What the kernel says.
+/// [`SysError::NotRunnable`] as for [`run`].
 pub fn stop(dispatcher: CapRef) -> Result<(), SysError> {
     invoke(dispatcher, Invocation::Stop, &[]).map(drop)
 }
@@ -56,7 +58,7 @@ pub fn stop(dispatcher: CapRef) -> Result<(), SysError> {
 /// Writes the first [`PRINT_BYTES`] of `text` to the kernel's log ([`Invocation::Print`]).
 ///
 /// # Errors
-/// What the kernel says.
+/// [`SysError::BadPointer`].
 pub fn print(text: &[u8]) -> Result<(), SysError> {
     let text = &text[..text.len().min(PRINT_BYTES)];
     let arguments = [text.as_ptr().expose_provenance() as u64, text.len() as u64];
@@ -67,7 +69,9 @@ pub fn print(text: &[u8]) -> Result<(), SysError> {
 /// ([`Invocation::MakeEndpoint`]).
 ///
 /// # Errors
-/// What the kernel says.
+/// [`SysError::InvalidArgument`] for the capacity; [`SysError::Unaligned`] or
+/// [`SysError::OutOfRange`] for the ring; [`SysError::NoResources`] when it has as many as it can;
+/// [`SysError::SlotInUse`].
 pub fn make_endpoint(ring: usize, capacity: usize, slot: CapAddress) -> Result<u16, SysError> {
     let arguments = [ring as u64, capacity as u64, CapRef::l2(slot).to_word()];
     let [index, ..] = invoke(OWN, Invocation::MakeEndpoint, &arguments)?;
@@ -77,7 +81,8 @@ pub fn make_endpoint(ring: usize, capacity: usize, slot: CapAddress) -> Result<u
 /// Makes a Notify that sets `bit` (0–63) of this dispatcher ([`Invocation::MakeNotify`]).
 ///
 /// # Errors
-/// What the kernel says.
+/// [`SysError::InvalidArgument`] above 63; [`SysError::SlotInUse`]; [`SysError::NoResources`] when
+/// this core has no more doorbell words.
 pub fn make_notify(bit: u8, slot: CapAddress) -> Result<(), SysError> {
     let arguments = [u64::from(bit), CapRef::l2(slot).to_word()];
     invoke(OWN, Invocation::MakeNotify, &arguments).map(drop)
@@ -86,7 +91,7 @@ pub fn make_notify(bit: u8, slot: CapAddress) -> Result<(), SysError> {
 /// Rings a Notify ([`Invocation::Ring`]).
 ///
 /// # Errors
-/// What the kernel says.
+/// None of its own; a Notify whose dispatcher is gone rings nobody.
 #[inline]
 pub fn ring(notify: CapAddress) -> Result<(), SysError> {
     invoke(notify.into(), Invocation::Ring, &[]).map(drop)
@@ -95,7 +100,7 @@ pub fn ring(notify: CapAddress) -> Result<(), SysError> {
 /// Has `endpoint` told when `dispatcher` ends ([`Invocation::BindDeath`]).
 ///
 /// # Errors
-/// What the kernel says.
+/// [`SysError::AlreadyBound`]; [`SysError::NotRunnable`] where nobody is behind the endpoint.
 pub fn bind_death(dispatcher: CapRef, endpoint: CapRef) -> Result<(), SysError> {
     invoke(dispatcher, Invocation::BindDeath, &[endpoint.to_word()]).map(drop)
 }
@@ -124,7 +129,7 @@ pub struct Status {
 /// How `dispatcher` is doing ([`Invocation::Status`]).
 ///
 /// # Errors
-/// What the kernel says.
+/// [`SysError::Foreign`] for a dispatcher of another core.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "the fields are cut out on purpose"
@@ -143,7 +148,7 @@ pub fn status(dispatcher: CapRef) -> Result<Status, SysError> {
 /// FAR ([`Invocation::FaultRegister`]).
 ///
 /// # Errors
-/// What the kernel says.
+/// [`SysError::OutOfRange`] for another index.
 pub fn fault_register(dispatcher: CapRef, index: u64) -> Result<u64, SysError> {
     let [value, ..] = invoke(dispatcher, Invocation::FaultRegister, &[index])?;
     Ok(value)
@@ -153,7 +158,8 @@ pub fn fault_register(dispatcher: CapRef, index: u64) -> Result<u64, SysError> {
 /// `slot` ([`Invocation::BindIrq`]).
 ///
 /// # Errors
-/// What the kernel says.
+/// [`SysError::InvalidArgument`] for a source of more than one; [`SysError::OutOfRange`] for what
+/// is no interrupt; [`SysError::AlreadyBound`]; [`SysError::SlotInUse`].
 pub fn bind_irq(source: CapRef, endpoint: CapRef, slot: CapAddress) -> Result<(), SysError> {
     let arguments = [endpoint.to_word(), CapRef::l2(slot).to_word()];
     invoke(source, Invocation::BindIrq, &arguments).map(drop)
@@ -162,7 +168,7 @@ pub fn bind_irq(source: CapRef, endpoint: CapRef, slot: CapAddress) -> Result<()
 /// The device has been served: unmasks the interrupt ([`Invocation::AcknowledgeIrq`]).
 ///
 /// # Errors
-/// What the kernel says.
+/// None of its own.
 pub fn acknowledge_irq(destination: CapRef) -> Result<(), SysError> {
     invoke(destination, Invocation::AcknowledgeIrq, &[]).map(drop)
 }

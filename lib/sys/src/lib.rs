@@ -1,4 +1,5 @@
-//! Every system call, with typed arguments and results.
+//! Every system call, with typed arguments and results, and this dispatcher's frame: what stands
+//! between a program, or a test of the kernel, and the kernel.
 //!
 //! | module | holds |
 //! | --- | --- |
@@ -7,15 +8,29 @@
 //! | [`vnode`] | mapping and unmapping |
 //! | [`dispatcher`] | this and other dispatchers, endpoints, Notify, interrupts |
 //! | [`kernel`] | the Kernel capability |
+//! | [`frame`] | the words that this dispatcher shares with the kernel |
+//! | [`raw`] | the calls with any registers |
+//! | [`mod@local`], [`convert`] | state of a dispatcher's own; sizes |
 //!
-//! Arguments and errors are those of `docs/010-system-calls.md`; each function names its
-//! invocation. [`call`] beside the executor is for benchmarks and for code that waits for one
-//! thing alone.
+//! Arguments are those of `docs/010-system-calls.md`; each function names its invocation, and the
+//! errors that are its own. Any that takes capabilities may say, besides, [`SysError::NoSuchSlot`],
+//! [`SysError::EmptySlot`], [`SysError::WrongType`] and [`SysError::MissingRight`] of what it was
+//! given, and [`SysError::Dying`] or [`SysError::Locked`] while that is being deleted, revoked or
+//! moved.
+//!
+//! It is as far outside of Rust's promises as `/proc/self/mem` is: a program that unmaps its own
+//! heap, by guessing a capability address, breaks itself. It can't break anyone else.
+//!
+//! On the host the crate builds; its calls fail with [`SysError::Unsupported`].
+#![cfg_attr(target_os = "none", no_std)]
 
+pub mod convert;
 pub mod cspace;
 pub mod dispatcher;
+pub mod frame;
 pub mod kernel;
-mod raw;
+pub mod local;
+pub mod raw;
 pub mod vnode;
 
 use capelin_abi::{
@@ -24,7 +39,7 @@ use capelin_abi::{
     syscall::{DIRECT_MESSAGE, Invocation, SendFlags, invoke_word, send_word},
 };
 
-pub(crate) use raw::{counter, counter_frequency, device_fence};
+pub use raw::{counter, counter_frequency, device_fence};
 
 /// No deadline.
 pub const NEVER: u64 = u64::MAX;
@@ -40,7 +55,7 @@ pub fn abi_version() -> u64 {
 /// Invokes a capability. Gives the three result words.
 ///
 /// # Errors
-/// What the kernel says.
+/// Those of the invocation.
 #[inline]
 pub fn invoke(
     capability: CapRef,
@@ -79,9 +94,9 @@ pub enum Wake {
     Message(DirectMessage),
 }
 
-/// Puts the arguments of a send into registers.
+/// The registers of a send, or of a call but for what it waits for.
 #[inline]
-fn message_registers(
+pub fn message_registers(
     endpoint: CapAddress,
     capability: Option<CapAddress>,
     flags: SendFlags,
@@ -117,7 +132,9 @@ fn wake(registers: &raw::Registers) -> Result<Wake, SysError> {
 /// Sends up to eight words, and a capability, to `endpoint`.
 ///
 /// # Errors
-/// What the kernel says; [`SysError::EndpointFull`] and [`SysError::NoReceiveSlot`] pass.
+/// [`SysError::EndpointFull`] and [`SysError::NoReceiveSlot`], which pass;
+/// [`SysError::NotRunnable`] where nobody is behind the endpoint; of the capability, as
+/// [`cspace::copy`].
 #[inline]
 pub fn send(
     endpoint: CapAddress,
@@ -155,7 +172,7 @@ pub fn call(
 /// result instead of an endpoint's ring.
 ///
 /// # Errors
-/// What the kernel says.
+/// [`SysError::InvalidArgument`] for a flag that is none.
 #[inline]
 pub fn wait(accept_direct: bool, seen: u64, deadline: u64) -> Result<Wake, SysError> {
     let mut registers = raw::Registers::default();
@@ -170,32 +187,32 @@ pub fn wait(accept_direct: bool, seen: u64, deadline: u64) -> Result<Wake, SysEr
 #[inline]
 #[must_use]
 pub fn delivered() -> u64 {
-    crate::frame::read(capelin_abi::dispatcher::offset::DELIVERED)
+    frame::read(capelin_abi::dispatcher::offset::DELIVERED)
 }
 
 /// Gives up the rest of the time slice, in favour of whoever is next.
 ///
 /// # Errors
-/// What the kernel says.
+/// None of its own.
 pub fn yield_now() -> Result<(), SysError> {
     let mut registers = raw::Registers::default();
-    raw::yield_(&mut registers);
+    raw::yield_to(&mut registers);
     error::from_word(registers[0])
 }
 
 /// Gives up the rest of the time slice in favour of `dispatcher`.
 ///
 /// # Errors
-/// What the kernel says.
+/// [`SysError::NotRunnable`].
 pub fn yield_to(dispatcher: CapAddress) -> Result<(), SysError> {
     let mut registers = raw::Registers::default();
     registers[0] = CapRef::l2(dispatcher).to_word();
-    raw::yield_(&mut registers);
+    raw::yield_to(&mut registers);
     error::from_word(registers[0])
 }
 
 /// Continues from a save area; returns only on error.
-pub(crate) fn resume(area: capelin_abi::dispatcher::SaveArea) -> SysError {
+pub fn resume(area: capelin_abi::dispatcher::SaveArea) -> SysError {
     let mut registers = raw::Registers::default();
     registers[0] = area as u64;
     raw::resume(&mut registers);

@@ -12,7 +12,11 @@ use super::invoke;
 /// ([`Invocation::Map`]).
 ///
 /// # Errors
-/// What the kernel says.
+/// [`SysError::EntryInUse`]; [`SysError::OutOfRange`] past the table's or the frame's end;
+/// [`SysError::Unaligned`] for a block that isn't; [`SysError::InvalidArgument`] for flags that
+/// don't go together, or a table that isn't of the next level; [`SysError::NotExecutable`];
+/// [`SysError::NotRunnable`] for a table of no address space; [`SysError::AlreadyBound`] or
+/// [`SysError::HasRelations`] for a table that is another's; [`SysError::SlotInUse`] for `slot`.
 pub fn map(
     vnode: CapRef,
     source: CapRef,
@@ -30,7 +34,7 @@ pub fn map(
 /// Clears the entries of a mapping and deletes its capability ([`Invocation::Unmap`]).
 ///
 /// # Errors
-/// What the kernel says.
+/// [`SysError::Locked`]: somebody deletes it.
 pub fn unmap(mapping: CapAddress) -> Result<(), SysError> {
     invoke(mapping.into(), Invocation::Unmap, &[]).map(drop)
 }
@@ -38,7 +42,8 @@ pub fn unmap(mapping: CapAddress) -> Result<(), SysError> {
 /// Changes the permissions of a mapping ([`Invocation::Protect`]).
 ///
 /// # Errors
-/// What the kernel says.
+/// [`SysError::InvalidArgument`] for flags that don't go together; [`SysError::NotExecutable`];
+/// [`SysError::Locked`].
 pub fn protect(mapping: CapAddress, flags: MapFlags) -> Result<(), SysError> {
     invoke(
         mapping.into(),
@@ -52,7 +57,7 @@ pub fn protect(mapping: CapAddress, flags: MapFlags) -> Result<(), SysError> {
 /// only capability to it, and not mapped ([`Invocation::MakeExecutable`]).
 ///
 /// # Errors
-/// What the kernel says.
+/// [`SysError::HasRelations`] while it has copies or mappings.
 pub fn make_executable(frame: CapAddress) -> Result<(), SysError> {
     invoke(frame.into(), Invocation::MakeExecutable, &[]).map(drop)
 }

@@ -13,26 +13,30 @@ mod imp {
     use core::cell::RefCell;
 
     /// A cell of this dispatcher.
-    pub(crate) struct Local<T>(RefCell<T>);
+    pub struct Local<T>(RefCell<T>);
 
     // SAFETY: a Capelin program has one thread of execution, its dispatcher; upcall handlers
     // interrupt it and run to their end, and the cell's borrow count keeps them apart.
     unsafe impl<T> Sync for Local<T> {}
 
     impl<T> Local<T> {
-        pub(crate) const fn new(value: T) -> Self {
+        /// One that holds `value`.
+        pub const fn new(value: T) -> Self {
             Self(RefCell::new(value))
         }
 
-        pub(crate) fn with<R>(&self, body: impl FnOnce(&RefCell<T>) -> R) -> R {
+        /// Calls `body` with it.
+        pub fn with<R>(&self, body: impl FnOnce(&RefCell<T>) -> R) -> R {
             body(&self.0)
         }
     }
 }
 #[cfg(target_os = "none")]
-pub(crate) use imp::Local;
+pub use imp::Local;
 
+/// Declares a [`Local`](mod@crate::local).
 #[cfg(target_os = "none")]
+#[macro_export]
 macro_rules! local {
     ($(#[$doc:meta])* $vis:vis static $name:ident: $ty:ty = $value:expr;) => {
         $(#[$doc])*
@@ -40,10 +44,12 @@ macro_rules! local {
     };
 }
 
+/// Declares a cell of this thread.
 #[cfg(not(target_os = "none"))]
+#[macro_export]
 macro_rules! local {
     ($(#[$doc:meta])* $vis:vis static $name:ident: $ty:ty = $value:expr;) => {
-        std::thread_local! {
+        ::std::thread_local! {
             $(#[$doc])*
             $vis static $name: core::cell::RefCell<$ty> = const { core::cell::RefCell::new($value) };
         }
