@@ -77,7 +77,7 @@ mod imp {
         let mapping = vspace::map(frame.address(), 0, identity.size, flags)?;
         let (start, bytes) = (mapping.start(), crate::convert::size(mapping.bytes()));
         // It stays for good.
-        let _ = frame.leak();
+        frame.keep();
         core::mem::forget(mapping);
         // SAFETY: mapped readable for good. Read-only frames are the machine's description and
         // the images, which the CPU driver made so from the start: nobody holds a writable one.

@@ -93,7 +93,13 @@ impl OwnedCap {
         Cap::give(self.leak())
     }
 
-    /// Gives up ownership; the capability stays.
+    /// Keeps it for as long as the program runs, or until its kernel moves it away: nobody deletes
+    /// it any more, and nothing else uses its slot.
+    pub const fn keep(self) {
+        core::mem::forget(self);
+    }
+
+    /// Gives up ownership: the capability is whose the address is from now on.
     #[must_use]
     pub const fn leak(self) -> CapAddress {
         let address = self.0;

@@ -266,7 +266,7 @@ fn add(sort: Sort, cap: OwnedCap, kind: ObjectType) -> Result<(), RtError> {
     // The list may grow: then the heap doesn't, which would look at the list.
     let _busy = Busy::new();
     POOLS.with(|pools| pools.borrow_mut().of(sort).push(pool));
-    let _ = cap.leak();
+    cap.keep();
     Ok(())
 }
 

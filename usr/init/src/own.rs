@@ -64,7 +64,7 @@ pub(crate) fn divide(boot: &BootInfo) -> Result<Vec<Region>, RtError> {
     });
     let regions = regions.collect();
     // It lives as long as init does.
-    let _ = rest.leak();
+    rest.keep();
     Ok(regions)
 }
 

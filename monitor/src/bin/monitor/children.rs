@@ -221,7 +221,7 @@ async fn attempt(node: &Rc<Node>, child: Child, began: u64) -> Result<(), (Failu
         core.text(node.home_node),
     );
     // The image is the child's for as long as it runs.
-    let _ = peer.image.leak();
+    peer.image.keep();
     let failure = match started {
         Err(error) => Failure::Refused(error as u64),
         Ok(()) => {
@@ -323,7 +323,7 @@ impl Offers {
     fn taken(self) {
         // The kernel empties or marks the slot when the transfer is settled.
         if let Some((_, ram)) = self.ram {
-            let _ = ram.leak();
+            ram.keep();
         }
     }
 
@@ -433,7 +433,7 @@ fn fill(
         }
     }
     sys::kernel::seal(node.kernel, image.reference())?;
-    let _ = memory.home.leak();
+    memory.home.keep();
     node.overlay.add_neighbour(core.core, ring.ring);
     Ok((image, ring.peer))
 }
@@ -457,7 +457,7 @@ fn divide(core: &PlannedCore, ram: OwnedCap) -> Result<(SharedMapped, OwnedCap),
     let ring = SharedMapped::new(part(ObjectType::Frame, 0, at)?, true)?;
     let working = part(ObjectType::Ram, at, rest)?;
     // The ring's part stays ours.
-    let _ = ram.leak();
+    ram.keep();
     Ok((ring, working))
 }
 

@@ -57,7 +57,7 @@ pub(crate) fn offer(node: &Node, cap: &OwnedCap, to: Receiver) -> Result<Ticket,
 pub(crate) async fn give(node: &Node, cap: OwnedCap, core: u16) -> Result<Ticket, SysError> {
     let ticket = send(node, &cap, core).await?;
     // The kernel empties or marks the slot when it has been taken.
-    let _ = cap.leak();
+    cap.keep();
     Ok(ticket)
 }
 
@@ -133,6 +133,6 @@ pub(crate) fn withdraw_memory(node: &Node, ticket: Ticket, ram: OwnedCap) {
         // Without room for it in the books it is lost to us, as if it had gone.
         let _ = memory::add_ram(ram);
     } else {
-        let _ = ram.leak();
+        ram.keep();
     }
 }

@@ -129,7 +129,7 @@ async fn claim_interrupt(env: &Env, endpoint: &Endpoint) -> Result<OwnedCap, Sta
     })?;
     // Both stay for as long as the driver runs: the claim ends with this client, the binding with
     // the capability.
-    let _ = source.leak();
+    source.keep();
     spawn(async move {
         let _client = interrupts;
         core::future::pending::<()>().await;
