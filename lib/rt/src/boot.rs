@@ -137,7 +137,7 @@ pub fn device_tree() -> Option<&'static [u8]> {
 /// of. Answers how many bytes that is.
 ///
 /// # Errors
-/// [`RtError::NoService`] in any other domain, and what the kernel says.
+/// [`RtError::NoService`] in any other domain; as [`memory::add_ram`].
 pub fn adopt_ram() -> Result<u64, RtError> {
     let count = info().ok_or(RtError::NoService)?.ram_count;
     let mut bytes = 0;

@@ -43,7 +43,7 @@ impl OwnedCap {
     /// A copy of `source`.
     ///
     /// # Errors
-    /// What the kernel says; no slots.
+    /// Those of [`slots::allocate`] and of [`sys::cspace::copy`].
     pub fn copy_of(source: CapAddress) -> Result<Self, RtError> {
         Self::make(|slot| {
             sys::cspace::copy(sys::cspace::OWN, slot.into(), source.into(), Rights::all())
@@ -54,7 +54,7 @@ impl OwnedCap {
     /// sent to and passed on.
     ///
     /// # Errors
-    /// What the kernel says; no slots.
+    /// Those of [`slots::allocate`] and of [`sys::cspace::mint_badge`].
     pub fn badged(source: CapAddress, badge: u64) -> Result<Self, RtError> {
         Self::badged_with(source, badge, Rights::WRITE | Rights::GRANT)
     }
@@ -115,7 +115,7 @@ impl OwnedCap {
     /// What it is.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// Those of [`sys::cspace::identify`]: that it is gone, with what it was made from.
     pub fn identify(&self) -> Result<sys::cspace::Identity, RtError> {
         Ok(sys::cspace::identify(self.reference())?)
     }

@@ -214,7 +214,9 @@ impl Endpoint {
     /// 14 KiB; one takes 64 + 80 × `capacity` bytes.
     ///
     /// # Errors
-    /// [`RtError::OutOfEndpoints`], [`RtError::OutOfSlots`], and what the kernel says.
+    /// [`RtError::OutOfEndpoints`] when the frame has no room for the ring,
+    /// [`RtError::OutOfSlots`], [`RtError::OutOfHomeMemory`]; as
+    /// [`sys::dispatcher::make_endpoint`].
     pub fn new(capacity: usize) -> Result<Self, RtError> {
         let capacity = capacity.clamp(1, MAX_CAPACITY);
         let bytes = lmp::ring_bytes(capacity) as u64;
@@ -272,7 +274,7 @@ impl Endpoint {
     /// A capability to send to it, with `badge`, which isn't 0.
     ///
     /// # Errors
-    /// What the kernel says; no slots.
+    /// As [`OwnedCap::badged`].
     pub fn badged(&self, badge: u64) -> Result<OwnedCap, RtError> {
         OwnedCap::badged(self.cap(), badge)
     }
@@ -282,7 +284,7 @@ impl Endpoint {
     /// only send.
     ///
     /// # Errors
-    /// What the kernel says; no slots.
+    /// As [`OwnedCap::badged`].
     pub fn for_events(&self, badge: u64) -> Result<OwnedCap, RtError> {
         let rights = Rights::WRITE | Rights::GRANT | Rights::RETYPE;
         OwnedCap::badged_with(self.cap(), badge, rights)

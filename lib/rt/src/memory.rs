@@ -196,7 +196,8 @@ pub fn release(place: Place) {
 /// home memory, in slot `target` of the CSpace of `cspace`.
 ///
 /// # Errors
-/// [`RtError::OutOfHomeMemory`], and what the kernel says.
+/// [`RtError::OutOfHomeMemory`]; as [`sys::cspace::retype`], such as [`SysError::SlotInUse`], but
+/// for ranges in use, which are passed over.
 pub fn make_object(
     cspace: CapRef,
     target: CapRef,
@@ -209,7 +210,7 @@ pub fn make_object(
 /// Has this program's L1 CNode grow, until it has slot `number`, by CNodes of home memory.
 ///
 /// # Errors
-/// [`RtError::OutOfHomeMemory`]; what the kernel says, [`SysError::SlotInUse`] for a slot that
+/// [`RtError::OutOfHomeMemory`]; as [`sys::cspace::grow`]: [`SysError::SlotInUse`] for a slot that
 /// is there. What was made on the way is used by the next attempt.
 pub(crate) fn grow_l1(number: u32) -> Result<(), RtError> {
     let mut more = 1;
@@ -228,7 +229,7 @@ pub(crate) fn grow_l1(number: u32) -> Result<(), RtError> {
 /// Makes a `Ram` or a `Frame` from RAM, in slot `target` of the CSpace of `cspace`.
 ///
 /// # Errors
-/// [`RtError::OutOfMemory`], [`RtError::InvalidSize`], and what the kernel says.
+/// [`RtError::OutOfMemory`], [`RtError::InvalidSize`]; as [`make_object`].
 pub fn make_ram_object(
     cspace: CapRef,
     target: CapRef,
@@ -245,7 +246,7 @@ pub fn make_ram_object(
 /// Adds a `Ram` capability to what frames are made from.
 ///
 /// # Errors
-/// [`RtError::WrongType`], and what the kernel says.
+/// [`RtError::WrongType`]; as [`OwnedCap::identify`].
 pub fn add_ram(ram: OwnedCap) -> Result<(), RtError> {
     add(Sort::Ram, ram, ObjectType::Ram)
 }
@@ -253,7 +254,7 @@ pub fn add_ram(ram: OwnedCap) -> Result<(), RtError> {
 /// Adds a `HomeRam` capability to what kernel objects are made from.
 ///
 /// # Errors
-/// [`RtError::WrongType`], and what the kernel says.
+/// [`RtError::WrongType`]; as [`OwnedCap::identify`].
 pub fn add_home(home: OwnedCap) -> Result<(), RtError> {
     add(Sort::Home, home, ObjectType::HomeRam)
 }

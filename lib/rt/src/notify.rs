@@ -43,7 +43,8 @@ impl Notify {
     /// A bit that nobody uses.
     ///
     /// # Errors
-    /// [`RtError::OutOfNotifyBits`], [`RtError::OutOfSlots`], and what the kernel says.
+    /// [`RtError::OutOfNotifyBits`], [`RtError::OutOfSlots`], [`RtError::OutOfHomeMemory`]; as
+    /// [`sys::dispatcher::make_notify`].
     pub fn new() -> Result<Self, RtError> {
         let bit = NOTIFY.with(|bits| {
             let mut bits = bits.borrow_mut();

@@ -73,7 +73,7 @@ impl Chunk {
     /// Memory that the caller was given.
     ///
     /// # Errors
-    /// [`RtError::WrongType`] unless it is `Ram` or `HomeRam`; what the kernel says.
+    /// [`RtError::WrongType`] unless it is `Ram` or `HomeRam`; as [`OwnedCap::identify`].
     pub fn given(cap: OwnedCap) -> Result<Self, RtError> {
         let identity = cap.identify()?;
         match identity.kind {
@@ -102,7 +102,9 @@ impl Chunk {
     /// own goes back there; memory that the caller gave is returned.
     ///
     /// # Errors
-    /// What the kernel says; then it isn't used again.
+    /// As [`sys::cspace::revoke`]:
+    /// [`SysError::ThroughMonitor`](capelin_abi::SysError::ThroughMonitor) where other cores have a
+    /// part in it. It isn't used again then.
     pub fn reclaim(self) -> Result<Option<OwnedCap>, RtError> {
         sys::cspace::revoke(sys::cspace::OWN, self.cap.reference())?;
         match self.place {

@@ -54,7 +54,8 @@ impl Domain {
     /// Lets it run; it starts, or goes on where it was stopped.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// As [`sys::dispatcher::run`]: [`SysError::NotRunnable`](capelin_abi::SysError::NotRunnable)
+    /// once it has ended.
     pub fn run(&self) -> Result<(), RtError> {
         Ok(sys::dispatcher::run(self.dispatcher.reference())?)
     }
@@ -62,7 +63,7 @@ impl Domain {
     /// Stops it.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// As [`sys::dispatcher::stop`].
     pub fn stop(&self) -> Result<(), RtError> {
         Ok(sys::dispatcher::stop(self.dispatcher.reference())?)
     }
@@ -70,7 +71,8 @@ impl Domain {
     /// How it is doing.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// As [`sys::dispatcher::status`]; [`SysError::EmptySlot`](capelin_abi::SysError::EmptySlot)
+    /// when its memory was taken back.
     pub fn status(&self) -> Result<sys::dispatcher::Status, RtError> {
         Ok(sys::dispatcher::status(self.dispatcher.reference())?)
     }
@@ -86,7 +88,7 @@ impl Domain {
     /// Ends it, if it hasn't ended, and takes all its memory back.
     ///
     /// # Errors
-    /// What the kernel says. The other chunk is taken back all the same.
+    /// As [`Chunk::reclaim`]. The other chunk is taken back all the same.
     pub fn reclaim(self) -> Result<Reclaimed, RtError> {
         // It may have ended before; revoking its home memory ends it in any case.
         let _ = self.stop();

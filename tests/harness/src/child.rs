@@ -47,7 +47,7 @@ impl Child {
     /// an address in this program.
     ///
     /// # Errors
-    /// When something has run out; what the kernel says.
+    /// When something has run out; if the kernel refuses to configure it.
     pub fn new(world: &mut World, function: u64, argument: u64) -> Result<Self, Failure> {
         Self::with_flags(world, function, argument, DispatcherFlags::empty())
     }
@@ -92,7 +92,7 @@ impl Child {
     /// A dispatcher and its frame, which this program sees; not configured.
     ///
     /// # Errors
-    /// When something has run out; what the kernel says.
+    /// When something has run out.
     pub fn unconfigured(world: &mut World) -> Result<Self, Failure> {
         let dispatcher = world.object(ObjectType::Dispatcher)?;
         let frame_cap = world.of_home(ObjectType::Frame, FRAME_BYTES)?;
@@ -125,7 +125,7 @@ impl Child {
     /// Lets it run.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// Those of `Run`: it isn't configured, or has ended.
     pub fn run(&self) -> Result<(), Failure> {
         Ok(call::invoke(self.dispatcher, Invocation::Run, &[]).map(drop)?)
     }
@@ -133,7 +133,7 @@ impl Child {
     /// Its state and exit code.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// Those of [`call::status`].
     pub fn status(&self) -> Result<(DispatcherState, u32), Failure> {
         Ok(call::status(self.dispatcher)?)
     }
@@ -141,7 +141,7 @@ impl Child {
     /// Lets others run until it has ended, at most ten seconds.
     ///
     /// # Errors
-    /// If it doesn't end; what the kernel says.
+    /// If it doesn't end; those of [`call::status`].
     pub fn finish(&self) -> Result<(DispatcherState, u32), Failure> {
         let limit = call::after(10_000);
         loop {
@@ -159,7 +159,7 @@ impl Child {
     /// Lets others run until it waits, at most ten seconds.
     ///
     /// # Errors
-    /// If it doesn't; what the kernel says.
+    /// If it doesn't; those of [`call::status`].
     pub fn until_blocked(&self) -> Result<(), Failure> {
         let limit = call::after(10_000);
         while self.status()?.0 != DispatcherState::Blocked {
@@ -174,7 +174,7 @@ impl Child {
     /// Makes an endpoint of it, with room for `capacity` messages.
     ///
     /// # Errors
-    /// When something has run out; what the kernel says.
+    /// When something has run out; as [`Endpoint::make`].
     pub fn endpoint(&mut self, world: &mut World, capacity: usize) -> Result<Endpoint, Failure> {
         let ring = self.next_ring;
         self.next_ring += ring_bytes(capacity);
@@ -184,7 +184,7 @@ impl Child {
     /// The program counter that it faulted at.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// Those of [`call::fault_register`].
     pub fn fault_pc(&self) -> Result<u64, Failure> {
         Ok(call::fault_register(self.dispatcher, context::PC as u64)?)
     }
@@ -218,7 +218,7 @@ impl Endpoint {
     /// Makes one of `dispatcher`, whose frame lies at `frame`, with its ring `ring` bytes into it.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// Those of `MakeEndpoint`: a ring or a capacity that can't be.
     pub fn make(
         world: &mut World,
         dispatcher: CapAddress,
@@ -240,7 +240,7 @@ impl Endpoint {
     /// Makes one of this program's own dispatcher.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// When something has run out; as [`Endpoint::make`].
     pub fn own(world: &mut World, ring: usize, capacity: usize) -> Result<Self, Failure> {
         let frame = capelin_abi::layout::DISPATCHER_FRAME.0;
         Self::make(world, slot::DISPATCHER, frame, ring, capacity)

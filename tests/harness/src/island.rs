@@ -36,7 +36,7 @@ impl Island {
     /// An island that counts in its data page ([`code::island`]).
     ///
     /// # Errors
-    /// When something has run out; what the kernel says.
+    /// When something has run out.
     pub fn counter(world: &mut World) -> Result<Self, Failure> {
         Self::new(world, code::island(), code::island_end())
     }
@@ -45,7 +45,7 @@ impl Island {
     /// upcall.
     ///
     /// # Errors
-    /// When something has run out; what the kernel says.
+    /// When something has run out.
     pub fn new(world: &mut World, start: u64, end: u64) -> Result<Self, Failure> {
         let child = Child::unconfigured(world)?;
         let l1_cnode = world.object(ObjectType::L1CNode)?;
@@ -121,7 +121,7 @@ impl Island {
     /// Copies `source` into slot `number` of the island's first CNode.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// Those of `Copy`: the slot is in use.
     pub fn give(&self, number: u8, source: CapAddress) -> Result<(), Failure> {
         let rights = u64::from(Rights::all().bits());
         let target = call::word(CapAddress::new(0, number));

@@ -49,7 +49,7 @@ pub fn is_second() -> Result<bool, Failure> {
 /// Offers a capability to the second core's kernel: the ticket.
 ///
 /// # Errors
-/// What the kernel says.
+/// Those of `Export`.
 pub fn export(what: CapAddress, mode: u64) -> Result<u64, Failure> {
     let arguments = [call::word(what), SECOND | mode];
     let [ticket, ..] = call::invoke(call::KERNEL, Invocation::Export, &arguments)?;
@@ -59,7 +59,7 @@ pub fn export(what: CapAddress, mode: u64) -> Result<u64, Failure> {
 /// [`export`] of a copy.
 ///
 /// # Errors
-/// What the kernel says.
+/// Those of `Export`.
 pub fn export_copy(what: CapAddress) -> Result<u64, Failure> {
     export(what, COPY)
 }
@@ -67,7 +67,7 @@ pub fn export_copy(what: CapAddress) -> Result<u64, Failure> {
 /// Starts the second core: the address of the page that both share.
 ///
 /// # Errors
-/// If there is none; when something has run out; what the kernel says.
+/// If there is none; when something has run out; those of `StartCore`.
 pub fn start(world: &mut World) -> Result<u64, Failure> {
     let (shared, address, _) = world.mapped(PAGE_SIZE)?;
     let ram = world.of_ram(ObjectType::Ram, RAM_BYTES, BLOCK)?;
@@ -110,7 +110,7 @@ pub fn image(
 /// Starts the second core from `image`.
 ///
 /// # Errors
-/// What the kernel says.
+/// Those of `StartCore`.
 pub fn start_image(image: CapAddress) -> Result<(), SysError> {
     let start = [call::word(image), SECOND, 0];
     call::invoke(call::KERNEL, Invocation::StartCore, &start).map(drop)
@@ -119,7 +119,7 @@ pub fn start_image(image: CapAddress) -> Result<(), SysError> {
 /// Whether the second core is on.
 ///
 /// # Errors
-/// What the kernel says.
+/// Those of `AffinityInfo`.
 pub fn is_on() -> Result<bool, SysError> {
     let state = call::invoke(call::KERNEL, Invocation::AffinityInfo, &[SECOND])?;
     Ok(state[0] != 1)

@@ -2,8 +2,8 @@
 //! executed.
 
 pub use capelin_sys::raw::{
-    Registers, call, counter, counter_frequency as frequency, invoke, nop, resume, send, svc as numbered, wait,
-    yield_to,
+    Registers, call, counter, counter_frequency as frequency, invoke, nop, resume, send,
+    svc as numbered, wait, yield_to,
 };
 
 #[cfg(target_os = "none")]

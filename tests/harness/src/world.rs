@@ -187,7 +187,7 @@ impl World {
     /// Makes a kernel object of a type of fixed size.
     ///
     /// # Errors
-    /// When home memory has run out; what the kernel says.
+    /// When home memory has run out; if there is no such object.
     pub fn object(&mut self, kind: ObjectType) -> Result<CapAddress, Failure> {
         let bytes = kind
             .fixed_size()
@@ -207,7 +207,7 @@ impl World {
     /// Makes an object (or a frame) of home memory.
     ///
     /// # Errors
-    /// When home memory has run out; what the kernel says.
+    /// When home memory has run out; those of [`call::retype`].
     pub fn of_home(&mut self, kind: ObjectType, bytes: u64) -> Result<CapAddress, Failure> {
         let slot = self.slot()?;
         let offset = self.claim_home(bytes)?;
@@ -218,7 +218,7 @@ impl World {
     /// Makes a frame.
     ///
     /// # Errors
-    /// When memory has run out; what the kernel says.
+    /// When memory has run out; those of [`call::retype`].
     pub fn frame(&mut self, bytes: u64, alignment: u64) -> Result<CapAddress, Failure> {
         self.of_ram(ObjectType::Frame, bytes, alignment)
     }
@@ -226,7 +226,7 @@ impl World {
     /// Makes a `Frame` or `Ram` of memory.
     ///
     /// # Errors
-    /// When memory has run out; what the kernel says.
+    /// When memory has run out; those of [`call::retype`].
     pub fn of_ram(
         &mut self,
         kind: ObjectType,
@@ -270,7 +270,7 @@ impl World {
     /// The level 3 table for `address` and the entry there; made if need be.
     ///
     /// # Errors
-    /// When home memory has run out; what the kernel says.
+    /// When home memory has run out; an address past those for [`World::map`].
     pub fn table3(&mut self, address: u64) -> Result<(CapAddress, u64), Failure> {
         let index = (address - layout::DYNAMIC_START.0) / BLOCK;
         let known = usize::try_from(index)
@@ -299,7 +299,7 @@ impl World {
     /// Maps the first `bytes` bytes of `frame`: the address, and the first mapping's slot.
     ///
     /// # Errors
-    /// When something has run out; what the kernel says.
+    /// When something has run out; those of [`call::map`].
     pub fn map_at(
         &mut self,
         address: u64,
@@ -323,7 +323,7 @@ impl World {
     /// a table's range, has room for.
     ///
     /// # Errors
-    /// When something has run out; what the kernel says.
+    /// When something has run out; those of [`call::map`].
     pub fn map_piece(
         &mut self,
         address: u64,
@@ -342,7 +342,7 @@ impl World {
     /// As [`World::map_at`], at fresh addresses.
     ///
     /// # Errors
-    /// When something has run out; what the kernel says.
+    /// When something has run out; those of [`call::map`].
     pub fn map(
         &mut self,
         frame: CapAddress,
@@ -358,7 +358,7 @@ impl World {
     /// mapping.
     ///
     /// # Errors
-    /// When something has run out; what the kernel says.
+    /// When something has run out.
     pub fn mapped(&mut self, bytes: u64) -> Result<(CapAddress, u64, CapAddress), Failure> {
         let frame = self.frame(bytes, PAGE_SIZE)?;
         let (address, mapping) = self.map(frame, bytes, READ_WRITE)?;

@@ -20,8 +20,8 @@ pub(crate) struct Registers {
 /// The registers at `region`.
 ///
 /// # Errors
-/// [`RtError::NoService`] when that isn't all device addresses, which only firmware
-/// that places devices in memory could cause; what the kernel says.
+/// [`RtError::NoService`] when that isn't all device addresses, which only firmware that places
+/// devices in memory could cause; as [`sys::cspace::mint_range`] and [`OwnedCap::make`].
 pub(crate) fn registers(boot: &BootInfo, region: PhysRegion) -> Result<Registers, RtError> {
     let count = usize::try_from(boot.device_count).unwrap_or(usize::MAX);
     let first = region.base / PAGE_SIZE * PAGE_SIZE;

@@ -28,7 +28,7 @@ pub(crate) struct Region {
 /// are the memory service's.
 ///
 /// # Errors
-/// [`RtError::OutOfMemory`] when no region is large enough; what the kernel says.
+/// [`RtError::OutOfMemory`] when no region is large enough; as [`sys::cspace::retype`].
 pub(crate) fn divide(boot: &BootInfo) -> Result<Vec<Region>, RtError> {
     let own_bytes = own_bytes(boot);
     let count = usize::try_from(boot.ram_count).unwrap_or(usize::MAX);

@@ -84,7 +84,7 @@ impl Listener {
     /// [`Caller::badge`] says of whoever uses it.
     ///
     /// # Errors
-    /// [`RtError::InvalidSize`] for another badge; what the kernel says; no slots.
+    /// [`RtError::InvalidSize`] for another badge; as [`OwnedCap::badged`].
     pub fn capability(&self, badge: u64) -> Result<OwnedCap, RtError> {
         if badge == 0 || badge >= FIRST_OTHER {
             return Err(RtError::InvalidSize);

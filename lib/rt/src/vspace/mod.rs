@@ -89,7 +89,7 @@ impl Mapping {
     /// Changes the permissions.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// As [`sys::vnode::protect`].
     pub fn protect(&self, flags: MapFlags) -> Result<(), RtError> {
         for &slot in &self.slots {
             sys::vnode::protect(slot, flags)?;
@@ -136,8 +136,9 @@ fn free_addresses(start: u64, bytes: u64) {
 /// Maps `bytes` bytes (whole pages) of frame `frame`, from `offset` on.
 ///
 /// # Errors
-/// [`RtError::InvalidSize`], [`RtError::OutOfAddresses`], [`RtError::OutOfHomeMemory`] for a
-/// table, [`RtError::OutOfSlots`], and what the kernel says.
+/// [`RtError::InvalidSize`] unless bytes and offset are whole pages, [`RtError::OutOfAddresses`],
+/// [`RtError::OutOfHomeMemory`] for a table, [`RtError::OutOfSlots`]; as [`sys::vnode::map`], such
+/// as [`SysError::OutOfRange`](capelin_abi::SysError::OutOfRange) past the frame's end.
 pub fn map(
     frame: CapAddress,
     offset: u64,

@@ -13,7 +13,7 @@ const PIECE: usize = 4096;
 /// Where the log ends now, in bytes ever written.
 ///
 /// # Errors
-/// What the kernel says.
+/// As [`sys::kernel::read_log`].
 pub(crate) fn end(node: &Node) -> Result<u64, SysError> {
     Ok(sys::kernel::read_log(node.kernel, &mut [], 0)?.end)
 }
@@ -22,7 +22,7 @@ pub(crate) fn end(node: &Node) -> Result<u64, SysError> {
 /// `limit` bytes at most.
 ///
 /// # Errors
-/// What the kernel says.
+/// As [`sys::kernel::read_log`].
 pub(crate) fn since(node: &Node, position: u64, limit: u64) -> Result<Vec<u8>, SysError> {
     let end = end(node)?;
     let mut position = position.max(end.saturating_sub(limit));

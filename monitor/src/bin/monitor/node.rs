@@ -160,7 +160,7 @@ impl Node {
     /// serves local programs and whoever comes over the overlay.
     ///
     /// # Errors
-    /// No endpoints, slots or memory; what the kernel says.
+    /// No endpoints, slots or memory: as [`capelin_rt::endpoint::Endpoint::new`].
     pub(crate) fn begin(with: Beginning) -> Result<Rc<Self>, RtError> {
         let own = u16::try_from(with.info.kernel_id).unwrap_or(KernelId::LIMIT);
         let spawner = Box::new(|future| drop(spawn(future)));
@@ -200,7 +200,7 @@ impl Node {
     /// What the monitor of the core of `to` is to ring for one ring.
     ///
     /// # Errors
-    /// No slots; what the kernel says.
+    /// As [`capelin_rt::notify::Notify::new`] and [`sys::kernel::export`].
     pub(crate) fn bell_for(&self, to: Receiver) -> Result<Bell, RtError> {
         let notify = self.bells.next()?;
         let ticket = transfer::offer_copy(self, notify.cap().reference(), to)?;

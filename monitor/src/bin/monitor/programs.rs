@@ -88,7 +88,7 @@ fn microseconds(ticks: u64) -> u64 {
 /// Lists this monitor itself, the first domain of its core.
 ///
 /// # Errors
-/// No slots; what the kernel says.
+/// As [`OwnedCap::copy_of`].
 pub(crate) fn list_self(node: &Node) -> Result<(), Error> {
     let own = Local {
         domain: None,

@@ -110,7 +110,7 @@ async fn fetch(node: &Node, exact: u64, much: u64) -> Result<(), Error> {
 /// Each piece is as large as all before together, within bounds, so that a kernel needs few.
 ///
 /// # Errors
-/// As [`allocate`]; what the kernel says.
+/// As [`allocate`] and [`sys::kernel::adopt_home`].
 pub(crate) async fn ensure_home(node: &Node, bytes: u64) -> Result<(), Error> {
     if memory::left().largest_home >= bytes {
         return Ok(());
@@ -156,7 +156,7 @@ async fn adopt(node: &Node, bytes: u64, numa: u32) -> Result<(), Error> {
 /// Gives back what programs don't need any more, but for some.
 ///
 /// # Errors
-/// As [`allocate`]; what the kernel says. What couldn't be given back is used again.
+/// As [`allocate`] and [`OwnedCap::identify`]. What couldn't be given back is used again.
 pub(crate) async fn give_back(node: &Node) -> Result<(), Error> {
     collect(node);
     let is_adopted = |base: PhysAddr| {

@@ -34,7 +34,7 @@ pub(crate) const fn child(core: u16) -> Receiver {
 /// Offers a copy of `source` to the kernel `to`.
 ///
 /// # Errors
-/// What the kernel says.
+/// As [`sys::kernel::export`].
 pub(crate) fn offer_copy(node: &Node, source: CapRef, to: Receiver) -> Result<Ticket, SysError> {
     let ticket = sys::kernel::export(node.kernel, source, to, ExportMode::Copy)?;
     Ok(ticket.to_word())
@@ -44,7 +44,7 @@ pub(crate) fn offer_copy(node: &Node, source: CapRef, to: Receiver) -> Result<Ti
 /// memory of ours leaves a mark there.
 ///
 /// # Errors
-/// What the kernel says; nothing has changed then.
+/// As [`sys::kernel::export`]; nothing has changed then.
 pub(crate) fn offer(node: &Node, cap: &OwnedCap, to: Receiver) -> Result<Ticket, SysError> {
     let ticket = sys::kernel::export(node.kernel, cap.reference(), to, ExportMode::Move)?;
     Ok(ticket.to_word())
@@ -99,8 +99,8 @@ pub(crate) fn take(node: &Node, ticket: Ticket, from: u16) -> Result<OwnedCap, R
 /// empty.
 ///
 /// # Errors
-/// `NoSuchTransfer` for the ticket of another core; what the kernel says: the offer
-/// stands then.
+/// `NoSuchTransfer` for the ticket of another core; as [`sys::kernel::import`]: the offer stands
+/// then.
 pub(crate) fn take_into(
     node: &Node,
     ticket: Ticket,

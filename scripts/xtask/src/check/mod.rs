@@ -1,10 +1,11 @@
 //! `cargo xtask check`: what the architecture says of the tree, held against the tree.
 //!
-//! [`layering`] looks at the dependency graph, [`imports`] at that among the CPU driver's modules, [`source`] at manifests and source files, [`docs`] at the links and paths
+//! [`layering`] looks at the dependency graph, [`imports`] at that among the CPU driver's modules, [`source`] at manifests and source files, [`errors`] at what public functions say of theirs, [`docs`] at the links and paths
 //! that documents name. Each is a pure function from what was read to a list of violations, so the tests can feed it
 //! trees that break the rules.
 
 mod docs;
+mod errors;
 mod imports;
 mod layering;
 mod source;
@@ -55,7 +56,7 @@ pub(crate) fn main(mut args: Parser) -> Result<()> {
     match violations.len() {
         0 => {
             println!(
-                "layering, names, imports, lints, unsafe code, kernel locks, documents: all as the architecture says"
+                "layering, names, imports, lints, unsafe code, kernel locks, errors, documents: all as the architecture says"
             );
             Ok(())
         }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Violation, files_below, read, relative};
+use super::{Violation, errors, files_below, read, relative};
 use crate::error::{Error, Result};
 use crate::workspace::Package;
 
@@ -83,7 +83,9 @@ pub(super) fn package_violations(package: &Package) -> Result<Vec<Violation>> {
     let source = package.folder().join("src");
     if source.is_dir() {
         for file in files_below(&source, "rs")? {
-            violations.extend(file_violations(&folder, &relative(&file), &read(&file)?));
+            let (place, text) = (relative(&file), read(&file)?);
+            violations.extend(file_violations(&folder, &place, &text));
+            violations.extend(errors::violations(&place, &text));
         }
     }
     Ok(violations)
