@@ -47,47 +47,24 @@ use sys::{convert, frame};
 
 pub mod args;
 pub mod boot;
-pub mod cap;
 pub mod checksum;
 #[cfg(target_os = "none")]
 mod copy;
 mod crash;
-pub mod endpoint;
 pub mod env;
-mod error;
-pub mod executor;
-pub mod future;
-#[cfg(target_os = "none")]
-mod heap;
-/// The host's heap is its own matter.
-#[cfg(not(target_os = "none"))]
-mod heap {
-    pub(crate) const fn has_room() -> bool {
-        true
-    }
-}
-pub mod lmp;
 pub mod memory;
-pub mod notify;
 #[macro_use]
 pub mod print;
 pub mod process;
-pub mod ranges;
 pub mod services;
-pub mod slots;
 #[doc(hidden)]
 pub mod start;
-pub mod sync;
-pub mod time;
-pub mod urpc;
-pub mod vspace;
 
-pub use cap::OwnedCap;
 pub use capelin_abi as abi;
+pub use capelin_channels::{Listener, Lmp, bind, lmp, urpc};
 pub use capelin_idc as idc;
 pub use capelin_interfaces as interfaces;
+pub use capelin_resources::{OwnedCap, RtError, cap, heap, ranges, slots, vspace};
+pub use capelin_tasks::{JoinHandle, endpoint, executor, future, notify, spawn, sync, time};
 pub use env::Env;
-pub use error::RtError;
-pub use executor::{JoinHandle, spawn};
-pub use lmp::{Listener, Lmp, bind};
 pub use process::{ExitCode, exit};

@@ -44,7 +44,7 @@ pub(crate) fn own_memory() -> Result<SharedMapped, RtError> {
 /// Makes a ring to the core of `to` in `memory`.
 ///
 /// # Errors
-/// No memory, slots or addresses; as [`sys::kernel::export`].
+/// No memory, slots or addresses; as [`capelin_rt::sys::kernel::export`].
 pub(crate) fn accept(node: &Node, to: Receiver, memory: SharedMapped) -> Result<Accepted, RtError> {
     let frame = memory.cap().into();
     let frame = transfer::offer_copy(node, frame, to)?;

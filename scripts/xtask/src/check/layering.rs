@@ -3,7 +3,8 @@
 //! ```text
 //! pure lib/* < arch < cpudriver/core < cpudriver, boot driver                     (kernel side)
 //! pure lib/* < platforms < boot driver, tools
-//! pure lib/* < urpc, sys < idc < interfaces, rt < spawn < monitor, skb < usr, tests      (user side)
+//! pure lib/* < urpc, sys < idc < interfaces, resources < tasks < channels < rt < spawn < monitor, skb < usr, tests
+//!                                                                                              (user side)
 //! ```
 //! Kernel side and user side share the pure libraries only: so `cpudriver` never depends on `urpc`. The build tools may
 //! use the pure libraries. Dependencies for tests only are free.
@@ -34,15 +35,17 @@ fn layer(folder: &str) -> Option<Layer> {
         "cpudriver" | "images/boot" => Layer::Kernel(3),
         "urpc" | "lib/idc-macros" | "lib/sys" => Layer::User(1),
         "lib/idc" => Layer::User(2),
-        "lib/interfaces" => Layer::User(3),
-        "lib/rt" => Layer::User(4),
-        "lib/spawn" => Layer::User(5),
-        "monitor" | "skb" => Layer::User(6),
+        "lib/interfaces" | "lib/resources" => Layer::User(3),
+        "lib/tasks" => Layer::User(4),
+        "lib/channels" => Layer::User(5),
+        "lib/rt" => Layer::User(6),
+        "lib/spawn" => Layer::User(7),
+        "monitor" | "skb" => Layer::User(8),
         "scripts/xtask" => Layer::Tool,
         _ if folder.starts_with("platforms/") => Layer::Platform,
-        _ if folder.starts_with("usr/") || folder.starts_with("tests/") => Layer::User(7),
+        _ if folder.starts_with("usr/") || folder.starts_with("tests/") => Layer::User(9),
         // A new library stands where it is used, until it gets a line of its own: between idc and the services.
-        _ if folder.starts_with("lib/") => Layer::User(5),
+        _ if folder.starts_with("lib/") => Layer::User(7),
         _ if folder.starts_with("images/") => Layer::Kernel(3),
         _ => return None,
     })
@@ -52,7 +55,7 @@ fn layer(folder: &str) -> Option<Layer> {
 fn allowed(user: Layer, used: Layer) -> bool {
     match (user, used) {
         // cargo refuses circles, so the pure libraries need no order among themselves. Programs share libraries, too.
-        (_, Layer::Pure) | (Layer::User(7), Layer::User(7)) => true,
+        (_, Layer::Pure) | (Layer::User(9), Layer::User(9)) => true,
         (Layer::Kernel(user), Layer::Kernel(used)) | (Layer::User(user), Layer::User(used)) => {
             used < user
         }

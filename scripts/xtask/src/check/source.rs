@@ -7,12 +7,15 @@ use crate::error::{Error, Result};
 use crate::workspace::Package;
 
 /// Members that hold unsafe code, in named modules; every other one forbids it.
-const UNSAFE_MEMBERS: [&str; 8] = [
+const UNSAFE_MEMBERS: [&str; 11] = [
     "arch/aarch64",
     "cpudriver",
     "urpc",
+    "lib/channels",
+    "lib/resources",
     "lib/rt",
     "lib/sys",
+    "lib/tasks",
     "images/boot",
     "images/uefi",
     "tests/harness",

@@ -22,7 +22,7 @@ use capelin_abi::{SysError, dispatcher::offset};
 
 use crate::{endpoint, frame, notify, sys, time};
 use job::{Job, Join};
-pub(crate) use task::TaskId;
+pub use task::TaskId;
 use task::{Tasks, queue};
 
 local! {
@@ -92,7 +92,7 @@ pub fn yield_now() -> impl Future<Output = ()> {
 }
 
 /// Wakes `waker` after the sources have been looked at once, before the runtime waits.
-pub(crate) fn look_again(waker: &Waker) {
+pub fn look_again(waker: &Waker) {
     BUSY.with(|busy| busy.borrow_mut().push(waker.clone()));
 }
 
@@ -114,7 +114,7 @@ where
 }
 
 /// As [`spawn`], for a task that [`run_alone`] runs.
-pub(crate) fn spawn_writer(future: impl Future<Output = ()> + 'static) -> TaskId {
+pub fn spawn_writer(future: impl Future<Output = ()> + 'static) -> TaskId {
     Tasks::add(Box::pin(future))
 }
 
@@ -123,7 +123,7 @@ pub(crate) fn spawn_writer(future: impl Future<Output = ()> + 'static) -> TaskId
 ///
 /// What wakes other tasks meanwhile puts them into the ready queue, as ever. `task` may stand there,
 /// or in the batch of a turn: it is polled once more then, for nothing.
-pub(crate) fn run_alone(task: TaskId, is_done: impl Fn() -> bool) {
+pub fn run_alone(task: TaskId, is_done: impl Fn() -> bool) {
     while !is_done() {
         match Tasks::is_woken(task) {
             Some(true) => Tasks::poll(task),
@@ -151,7 +151,7 @@ fn idle(dispatcher: &mut Dispatcher) {
     }
 }
 
-/// This dispatcher, as [`capelin_wake::idle`] sees it.
+/// This dispatcher, as [`capelin_wake::idle()`] sees it.
 struct Dispatcher {
     /// The task that alone is to run, if not all.
     only: Option<TaskId>,

@@ -129,7 +129,7 @@ fn mapped(bytes: u64) -> Option<Mapped> {
 /// Whether there is memory to take on something new: what is left below the bound at which the heap
 /// grows is for what is at work already, so that no allocation of that fails for it. The heap grows
 /// first if it can.
-pub(crate) fn has_room() -> bool {
+pub fn has_room() -> bool {
     let is_low = || HEAP.with(|heap| heap.borrow().is_low());
     if is_low() {
         grow(1);

@@ -121,7 +121,7 @@ impl Drop for LazyMapped {
 
 /// Maps memory for a fault at `address`. `false` when it lies in no lazy region, when there is no
 /// memory, or when the fault came from within the memory manager.
-pub(crate) fn handle_fault(address: u64) -> bool {
+pub fn handle_fault(address: u64) -> bool {
     if Busy::is_busy() {
         return false;
     }

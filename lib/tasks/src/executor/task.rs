@@ -12,7 +12,7 @@ type Body = Pin<Box<dyn Future<Output = ()>>>;
 
 /// Names a task. A place in the table is used again, with another generation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct TaskId {
+pub struct TaskId {
     place: usize,
     generation: u64,
 }

@@ -60,11 +60,10 @@ impl OwnedCap {
     }
 
     /// As [`OwnedCap::badged`], with those of the rights that `source` has.
-    pub(crate) fn badged_with(
-        source: CapAddress,
-        badge: u64,
-        rights: Rights,
-    ) -> Result<Self, RtError> {
+    ///
+    /// # Errors
+    /// As [`OwnedCap::badged`].
+    pub fn badged_with(source: CapAddress, badge: u64, rights: Rights) -> Result<Self, RtError> {
         let own = sys::cspace::OWN;
         Self::make(|slot| sys::cspace::mint_badge(own, slot.into(), source.into(), rights, badge))
     }

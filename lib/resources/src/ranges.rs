@@ -102,8 +102,8 @@ impl Ranges {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::convert::size;
     use proptest::prelude::*;
+    use sys::convert::size;
 
     #[test]
     fn alignment_counts_from_the_base() {

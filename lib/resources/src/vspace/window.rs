@@ -140,10 +140,13 @@ impl Window {
 
     /// The memory as the lines of a URPC channel, for as long as the caller keeps `self`.
     ///
+    /// # Errors
+    /// [`RtError::BadChannel`] unless it is mapped writable and cached, and of a channel's size.
+    ///
     /// # Safety
     /// 1. The lines aren't used after `self` has been dropped.
     /// 2. Nothing else of this program writes them but through atomics.
-    pub(crate) unsafe fn lines(&self) -> Result<&'static [Line], RtError> {
+    pub unsafe fn lines(&self) -> Result<&'static [Line], RtError> {
         let start = NonNull::new(pointer(&self.mapping, 0)).ok_or(RtError::BadChannel)?;
         if !self.flags.contains(MapFlags::WRITE) || self.flags.contains(MapFlags::UNCACHED) {
             return Err(RtError::BadChannel);

@@ -16,8 +16,8 @@ use capelin_abi::{
     layout::l1,
 };
 
-use crate::convert::size;
 use crate::{RtError, memory, sys};
+use sys::convert::size;
 
 /// L1 slots of a chunk, and of the L1 CNode as it is at first.
 const CHUNK: u32 = l1::COUNT;

@@ -1,7 +1,7 @@
 //! LMP endpoints: where local messages and kernel events arrive.
 //!
 //! Each endpoint has a ring in the dispatcher frame (`capelin_abi::lmp`). A message that comes in
-//! registers instead (from [`crate::sys::wait`]) is kept here until it is received; the runtime
+//! registers instead (from [`sys::wait`]) is kept here until it is received; the runtime
 //! asks for those only while every ring is empty, so the order stays.
 //!
 //! A capability goes into the slot that the ring names. [`Endpoint::receive`] posts the next slot
