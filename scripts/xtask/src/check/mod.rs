@@ -1,9 +1,10 @@
 //! `cargo xtask check`: what the architecture says of the tree, held against the tree.
 //!
-//! [`layering`] looks at the dependency graph, [`imports`] at that among the CPU driver's modules, [`source`] at manifests and source files, [`errors`] at what public functions say of theirs, [`docs`] at the links and paths
+//! [`layering`] looks at the dependency graph, [`dependencies`] at what of it is used, [`imports`] at that among the CPU driver's modules, [`source`] at manifests and source files, [`errors`] at what public functions say of theirs, [`docs`] at the links and paths
 //! that documents name. Each is a pure function from what was read to a list of violations, so the tests can feed it
 //! trees that break the rules.
 
+mod dependencies;
 mod docs;
 mod errors;
 mod imports;
@@ -74,6 +75,7 @@ pub(crate) fn violations() -> Result<Vec<Violation>> {
     for package in &metadata.packages {
         violations.extend(layering::name_violation(package));
         violations.extend(source::package_violations(package)?);
+        violations.extend(dependencies::violations(package)?);
         violations.extend(imports::violations(package.folder())?);
     }
     violations.extend(docs::violations(workspace::root(), &metadata.packages)?);

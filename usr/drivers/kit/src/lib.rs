@@ -109,7 +109,7 @@ impl Region {
     /// The physical address of the first register.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// As [`OwnedCap::identify`].
     pub fn physical(&self) -> Result<u64, StartError> {
         Ok(self.frame.identify()?.base.0 + self.offset)
     }
