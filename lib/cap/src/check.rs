@@ -163,6 +163,10 @@ pub fn check_node<S: SlotStore>(store: &S, mdb: &Mdb, node: SlotIndex) -> Result
     Ok(())
 }
 
+const fn is_same_range(a: &Slot, b: &Slot) -> bool {
+    a.base == b.base && a.size == b.size
+}
+
 /// Whether W^X holds for what `slot` names: executable without WRITE, and so are its
 /// copies, of which `after` may be one, its mappings and parts.
 fn is_written_or_executed<S: SlotStore>(
@@ -183,12 +187,13 @@ fn is_written_or_executed<S: SlotStore>(
     }
     let is_copy = !after.is_none() && is_same(store.slot(after), slot);
     let around = mdb.innermost_around(store, slot);
-    // Of a foreign frame, its owner said what it is. Its mappings are this kernel's.
+    // Of a foreign frame, its owner said what it is.
     let is_of_frame = slot.is_kind(ObjectType::Mapping) || is_mapped_kind(slot.kind());
     let is_in_frame = is_of_frame
-        && mdb.owns(slot)
         && !around.is_none()
-        && is_mapped_kind(store.slot(around).kind());
+        && is_mapped_kind(store.slot(around).kind())
+        && ((mdb.owns(slot) && mdb.owns(store.slot(around)))
+            || is_same_range(store.slot(around), slot));
     (!is_copy || agrees(after)) && (!is_in_frame || agrees(around))
 }
 

@@ -237,8 +237,8 @@ fn cost_of_the_next(many: u32, is_mapped: bool) -> u64 {
 #[test]
 fn what_follows_the_last_is_found_beside_it() {
     for is_mapped in [false, true] {
-        let [few, many] = [16, MANY / 10].map(|many| cost_of_the_next(many, is_mapped));
+        let [few, many] = [16, MANY].map(|many| cost_of_the_next(many, is_mapped));
         println!("mapped: {is_mapped}: {few} {many}");
-        assert!(many <= few + 4 && few <= 50, "{many} against {few}");
+        assert!(many <= few + 6 && few <= 50, "{many} against {few}");
     }
 }

@@ -328,6 +328,16 @@ fn mappings_of_foreign_frames_are_what_those_are() {
         };
         assert_eq!(world.check().map(drop), expected, "{number}");
     }
+    // So it is with what lies in it and is this kernel's.
+    let mut world = sound();
+    for number in [FRAME, COPY] {
+        world.slot(number).set_owner(KernelId(3));
+    }
+    for number in [PART, MAPPING] {
+        world.slot(number).set_flags(SlotFlags::EXECUTABLE, true);
+        world.slot(number).keep_rights(Rights::WRITE.complement());
+    }
+    assert!(world.check().is_ok(), "{:?}", world.check());
 }
 
 /// `break_it` makes `check` find `expected`.
