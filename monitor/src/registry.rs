@@ -3,17 +3,35 @@
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
 use core::task::Waker;
 
+use capelin_idc::shares::ClientId;
 use capelin_interfaces::names::NamesError;
 
 /// The longest name, in bytes.
 pub const MAX_NAME_BYTES: usize = 63;
 /// How many services can be registered.
 pub const MAX_SERVICES: usize = 256;
+/// How many one client can have registered, on all its connections.
+pub const MAX_OF_CLIENT: usize = 16;
+
+/// On whose behalf a service is registered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Owner {
+    /// The name server's own: there is no bound, and no end.
+    Own,
+    /// A client's, as long as the connection of this number lasts.
+    Client(ClientId, u64),
+}
+
+#[derive(Debug)]
+struct Entry<S> {
+    service: S,
+    owner: Owner,
+}
 
 /// Services of sort `S`, by name.
 #[derive(Debug)]
 pub struct Registry<S> {
-    services: BTreeMap<String, S>,
+    services: BTreeMap<String, Entry<S>>,
     waiting: Vec<Waker>,
 }
 
@@ -32,31 +50,56 @@ impl<S> Registry<S> {
     ///
     /// # Errors
     /// [`NamesError::InvalidName`], [`NamesError::AlreadyRegistered`],
-    /// [`NamesError::Exhausted`].
-    pub fn register(&mut self, name: &str, service: S) -> Result<(), (NamesError, S)> {
+    /// [`NamesError::ShareUsed`], [`NamesError::Exhausted`].
+    pub fn register(
+        &mut self,
+        name: &str,
+        service: S,
+        owner: Owner,
+    ) -> Result<(), (NamesError, S)> {
         if name.is_empty() || name.len() > MAX_NAME_BYTES {
             return Err((NamesError::InvalidName, service));
         }
         if self.services.contains_key(name) {
             return Err((NamesError::AlreadyRegistered, service));
         }
+        if let Owner::Client(client, _) = owner {
+            let is_of_client =
+                |entry: &&Entry<S>| matches!(entry.owner, Owner::Client(it, _) if it == client);
+            if self.services.values().filter(is_of_client).count() >= MAX_OF_CLIENT {
+                return Err((NamesError::ShareUsed, service));
+            }
+        }
         if self.services.len() >= MAX_SERVICES {
             return Err((NamesError::Exhausted, service));
         }
-        self.services.insert(name.into(), service);
-        self.waiting.drain(..).for_each(Waker::wake);
+        self.services.insert(name.into(), Entry { service, owner });
+        self.wake_all();
         Ok(())
+    }
+
+    /// Wakes all who wait, to look again.
+    pub fn wake_all(&mut self) {
+        self.waiting.drain(..).for_each(Waker::wake);
+    }
+
+    /// Takes out what was registered for `owner`.
+    pub fn remove_of(&mut self, owner: Owner) -> Vec<S> {
+        let removed = self
+            .services
+            .extract_if(.., |_, entry| entry.owner == owner);
+        removed.map(|(_, entry)| entry.service).collect()
     }
 
     /// Takes a service out.
     pub fn remove(&mut self, name: &str) -> Option<S> {
-        self.services.remove(name)
+        self.services.remove(name).map(|entry| entry.service)
     }
 
     /// The service called `name`.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&S> {
-        self.services.get(name)
+        self.services.get(name).map(|entry| &entry.service)
     }
 
     /// Wakes `waker` at the next registration of anything.
@@ -93,21 +136,24 @@ mod tests {
     #[test]
     fn a_name_is_taken_once() {
         let mut registry = Registry::default();
-        assert_eq!(registry.register("skb", 1), Ok(()));
+        assert_eq!(registry.register("skb", 1, Owner::Own), Ok(()));
         assert_eq!(
-            registry.register("skb", 2),
+            registry.register("skb", 2, Owner::Own),
             Err((NamesError::AlreadyRegistered, 2))
         );
-        assert_eq!(registry.register("", 2), Err((NamesError::InvalidName, 2)));
-        let long = "x".repeat(64);
         assert_eq!(
-            registry.register(&long, 2),
+            registry.register("", 2, Owner::Own),
             Err((NamesError::InvalidName, 2))
         );
-        assert_eq!(registry.register(&long[..63], 3), Ok(()));
+        let long = "x".repeat(64);
+        assert_eq!(
+            registry.register(&long, 2, Owner::Own),
+            Err((NamesError::InvalidName, 2))
+        );
+        assert_eq!(registry.register(&long[..63], 3, Owner::Own), Ok(()));
         assert_eq!(registry.get("skb"), Some(&1));
         assert_eq!(registry.remove("skb"), Some(1));
-        assert_eq!(registry.register("skb", 4), Ok(()));
+        assert_eq!(registry.register("skb", 4, Owner::Own), Ok(()));
         assert_eq!(registry.names().first().map(String::as_str), Some("skb"));
     }
 
@@ -115,12 +161,34 @@ mod tests {
     fn the_table_is_bounded() {
         let mut registry = Registry::default();
         for n in 0..MAX_SERVICES {
-            assert_eq!(registry.register(&n.to_string(), n), Ok(()));
+            assert_eq!(registry.register(&n.to_string(), n, Owner::Own), Ok(()));
         }
         assert_eq!(
-            registry.register("more", 0),
+            registry.register("more", 0, Owner::Own),
             Err((NamesError::Exhausted, 0))
         );
+    }
+
+    #[test]
+    fn one_client_leaves_names_for_others() {
+        let mut registry = Registry::default();
+        let of = |client, connection| Owner::Client(ClientId(client), connection);
+        for n in 0..MAX_OF_CLIENT {
+            let owner = of(1, n as u64 % 2);
+            assert_eq!(registry.register(&n.to_string(), n, owner), Ok(()));
+        }
+        let more = registry.register("more", 90, of(1, 2));
+        assert_eq!(more, Err((NamesError::ShareUsed, 90)));
+        assert_eq!(registry.register("more", 91, of(2, 3)), Ok(()));
+        assert_eq!(registry.register("own", 92, Owner::Own), Ok(()));
+        // Its names end with the connection by which it registered them.
+        let half: Vec<usize> = (0..MAX_OF_CLIENT).filter(|n| n % 2 == 1).collect();
+        let mut removed = registry.remove_of(of(1, 1));
+        removed.sort_unstable();
+        assert_eq!(removed, half);
+        assert_eq!(registry.register("again", 93, of(1, 0)), Ok(()));
+        assert_eq!(registry.remove_of(of(1, 0)).len(), MAX_OF_CLIENT / 2 + 1);
+        assert_eq!(registry.names(), ["more", "own"]);
     }
 
     #[test]
@@ -130,8 +198,8 @@ mod tests {
         let waker = Waker::from(Arc::clone(&count));
         registry.wait(&waker);
         registry.wait(&waker);
-        registry.register("a", ()).unwrap();
-        registry.register("b", ()).unwrap();
+        registry.register("a", (), Owner::Own).unwrap();
+        registry.register("b", (), Owner::Own).unwrap();
         assert_eq!(count.0.load(Ordering::Relaxed), 1);
     }
 }

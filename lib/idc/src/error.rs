@@ -41,6 +41,9 @@ pub enum RemoteError {
     Refused = 9,
     /// The reply couldn't be sent (its capability was refused).
     ReplyLost = 10,
+    /// The client has all that one client may have of this server: of connections, or of memory
+    /// for messages ([`crate::shares`]).
+    ShareUsed = 11,
     /// An error that this version doesn't know.
     Unknown = 255,
 }
@@ -60,6 +63,7 @@ impl RemoteError {
             8 => Self::UnexpectedCapability,
             9 => Self::Refused,
             10 => Self::ReplyLost,
+            11 => Self::ShareUsed,
             _ => Self::Unknown,
         }
     }
@@ -76,6 +80,7 @@ impl RemoteError {
             Self::UnexpectedCapability => "the operation takes no capability",
             Self::Refused => "the server refuses this client",
             Self::ReplyLost => "the server could not send its reply",
+            Self::ShareUsed => "this client has all that one may have of the server",
             Self::Unknown => "the server reports an unknown error",
         }
     }

@@ -32,6 +32,7 @@
 //! | [`transport`] | what carries fragments: LMP and URPC in the runtime, [`loopback`] here |
 //! | [`client`] | the calling side: many calls outstanding on one binding |
 //! | [`server`] | the answering side: many requests at work for one client |
+//! | [`shares`] | what one client may have of a server |
 //! | [`codec`] | values to bytes and back |
 //! | [`error`] | what can go wrong, and whose fault it is |
 #![cfg_attr(not(test), no_std)]
@@ -47,6 +48,7 @@ pub mod header;
 pub mod loopback;
 pub mod message;
 pub mod server;
+pub mod shares;
 pub mod transport;
 
 pub use cap::{Cap, CapMark, CapMode};

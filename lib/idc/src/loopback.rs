@@ -8,7 +8,7 @@ use core::{
     task::{Context, Poll, Waker},
 };
 
-use crate::{Cap, Fragment, Transport, TransportError, WireHeader};
+use crate::{Cap, Fragment, RemoteError, Transport, TransportError, WireHeader, shares::Share};
 
 #[derive(Debug, Default)]
 struct Direction {
@@ -27,6 +27,7 @@ pub struct Loopback {
     fragment_bytes: usize,
     refuses_capabilities: Cell<bool>,
     has_room: Cell<bool>,
+    share: RefCell<Option<Share>>,
     discarded: RefCell<Vec<Cap>>,
 }
 
@@ -43,6 +44,7 @@ pub fn pair(capacity: usize, fragment_bytes: usize) -> (Loopback, Loopback) {
         fragment_bytes,
         refuses_capabilities: Cell::new(false),
         has_room: Cell::new(true),
+        share: RefCell::new(None),
         discarded: RefCell::default(),
     };
     (side(&one, &other), side(&other, &one))
@@ -63,6 +65,11 @@ impl Loopback {
     /// From now on, this side says whether it has memory for more requests.
     pub fn set_room(&self, has_room: bool) {
         self.has_room.set(has_room);
+    }
+
+    /// From now on, what this side keeps for the other counts as part of `share`.
+    pub fn set_share(&self, share: Share) {
+        *self.share.borrow_mut() = Some(share);
     }
 
     /// Puts any words into the other side's queue, whatever its capacity.
@@ -143,8 +150,18 @@ impl Transport for Loopback {
         Poll::Pending
     }
 
-    fn has_room(&self) -> bool {
-        self.has_room.get()
+    fn admit(&self, bytes: usize) -> Result<(), RemoteError> {
+        if !self.has_room.get() {
+            return Err(RemoteError::Busy);
+        }
+        let share = self.share.borrow();
+        share.as_ref().map_or(Ok(()), |share| share.admit(bytes))
+    }
+
+    fn hold(&self, bytes: usize) {
+        if let Some(share) = &*self.share.borrow() {
+            share.hold(bytes);
+        }
     }
 
     fn discard(&self, cap: Cap) {

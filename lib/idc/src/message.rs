@@ -141,6 +141,12 @@ impl Outgoing {
         self.message.header
     }
 
+    /// Bytes of its body.
+    #[must_use]
+    pub const fn body_bytes(&self) -> usize {
+        self.message.body.len()
+    }
+
     /// The capability that hasn't been sent yet.
     #[must_use]
     pub const fn unsent_cap(&self) -> Option<Cap> {
@@ -234,6 +240,22 @@ struct Partial {
 impl Reassembler {
     /// Takes the next fragment.
     pub fn push(&mut self, fragment: &Fragment) -> Progress {
+        self.push_if(fragment, |_| Ok(()))
+    }
+
+    /// Bytes that are kept for the message that isn't whole yet.
+    #[must_use]
+    pub fn reserved(&self) -> usize {
+        self.partial.as_ref().map_or(0, |partial| partial.length)
+    }
+
+    /// As [`Self::push`]; a message of several fragments for whose body, of so many bytes,
+    /// `admit` has an error is passed over, and fails with that.
+    pub fn push_if(
+        &mut self,
+        fragment: &Fragment,
+        admit: impl FnOnce(usize) -> Result<(), RemoteError>,
+    ) -> Progress {
         let mut progress = Progress::default();
         let header = fragment.header;
         if header.is_first() {
@@ -245,9 +267,18 @@ impl Reassembler {
                 Some((length, bytes)) => {
                     let length = usize::from(u16::from_le_bytes(*length));
                     let mut body = Vec::new();
-                    if body.try_reserve_exact(length).is_err() {
+                    let admitted = if header.has_more() {
+                        admit(length)
+                    } else {
+                        Ok(())
+                    };
+                    let reserved = admitted.and_then(|()| {
+                        let reserved = body.try_reserve_exact(length);
+                        reserved.map_err(|_| RemoteError::Busy)
+                    });
+                    if let Err(error) = reserved {
                         self.refused = header.has_more().then_some(header);
-                        progress.fails(header, RemoteError::Busy, fragment.cap());
+                        progress.fails(header, error, fragment.cap());
                         return progress;
                     }
                     let partial = Partial {

@@ -23,6 +23,8 @@ use crate::{
 pub const MAX_REQUESTS: usize = 64;
 /// Replies that may wait for room before no more requests are taken.
 pub const MAX_REPLIES: usize = 64;
+/// What a request at work counts beside its body, in bytes.
+const REQUEST_BYTES: usize = 256;
 /// Fragments taken in before other tasks get their turn.
 const RECEIVE_BUDGET: usize = 128;
 
@@ -92,6 +94,8 @@ pub trait Service {
 
 struct Work<'a> {
     header: WireHeader,
+    /// What it counts.
+    bytes: usize,
     future: BoxFuture<'a, Response>,
 }
 
@@ -101,6 +105,8 @@ struct Server<'a, T: Transport> {
     reassembler: Reassembler,
     work: Vec<Work<'a>>,
     replies: VecDeque<Outgoing>,
+    /// What requests at work and replies count, in bytes.
+    held: usize,
     closed: bool,
 }
 
@@ -114,6 +120,7 @@ pub async fn serve<T: Transport>(transport: &T, service: &dyn Service) {
         reassembler: Reassembler::default(),
         work: Vec::new(),
         replies: VecDeque::new(),
+        held: 0,
         closed: false,
     };
     poll_fn(|context| server.poll(context)).await;
@@ -156,7 +163,10 @@ impl<T: Transport> Server<'_, T> {
                 Poll::Ready(Ok(fragment)) => {
                     *budget -= 1;
                     moved = true;
-                    let progress = self.reassembler.push(&fragment);
+                    let progress = self
+                        .reassembler
+                        .push_if(&fragment, |bytes| self.transport.admit(bytes));
+                    self.tell_held();
                     for broken in progress.broken {
                         let response = Response::failure(broken.error, broken.cap);
                         self.reply(broken.header, response);
@@ -197,15 +207,27 @@ impl<T: Transport> Server<'_, T> {
             };
             return self.reply(header, Response::failure(error, message.cap));
         }
-        if !self.transport.has_room() {
-            return self.reply(header, Response::failure(RemoteError::Busy, message.cap));
+        let bytes = message.body.len() + REQUEST_BYTES;
+        if let Err(error) = self.transport.admit(bytes) {
+            return self.reply(header, Response::failure(error, message.cap));
         }
         let future = self.service.handle(Request {
             operation: header.operation(),
             body: message.body,
             cap: message.cap,
         });
-        self.work.push(Work { header, future });
+        self.work.push(Work {
+            header,
+            bytes,
+            future,
+        });
+        self.held += bytes;
+        self.tell_held();
+    }
+
+    /// Tells the transport how much is kept for the client.
+    fn tell_held(&self) {
+        self.transport.hold(self.held + self.reassembler.reserved());
     }
 
     fn run(&mut self, context: &mut Context<'_>) -> bool {
@@ -216,7 +238,7 @@ impl<T: Transport> Server<'_, T> {
                 Poll::Pending => index += 1,
                 Poll::Ready(response) => {
                     let header = work.header;
-                    drop(self.work.swap_remove(index));
+                    self.held -= self.work.swap_remove(index).bytes;
                     self.reply(header, response);
                     finished = true;
                 }
@@ -250,11 +272,13 @@ impl<T: Transport> Server<'_, T> {
             header.operation(),
             header.correlation(),
         );
+        self.held += body.len();
         self.replies.push_back(Outgoing::new(Message {
             header,
             body,
             cap: response.cap,
         }));
+        self.tell_held();
     }
 
     fn send(&mut self, context: &mut Context<'_>) {
@@ -264,7 +288,7 @@ impl<T: Transport> Server<'_, T> {
                 Poll::Pending => return,
                 Poll::Ready(Ok(())) => {
                     if front.advance(size) {
-                        self.replies.pop_front();
+                        self.pop_reply();
                     }
                 }
                 Poll::Ready(Err(TransportError::Closed)) => return self.close(),
@@ -273,14 +297,22 @@ impl<T: Transport> Server<'_, T> {
         }
     }
 
+    fn pop_reply(&mut self) -> Option<Outgoing> {
+        let reply = self.replies.pop_front()?;
+        self.held -= reply.body_bytes();
+        self.tell_held();
+        Some(reply)
+    }
+
     /// The transport refuses the first reply: tells the client so instead.
     fn replace_front(&mut self) {
-        let Some(refused) = self.replies.pop_front() else {
+        let Some(refused) = self.pop_reply() else {
             return;
         };
         self.dispose(&refused);
         let header = refused.header();
         if header.kind() == Kind::Reply {
+            self.held += 1;
             self.replies.push_front(Outgoing::new(Message {
                 header: WireHeader::new(
                     header.interface(),
@@ -305,7 +337,7 @@ impl<T: Transport> Server<'_, T> {
     fn close(&mut self) {
         self.closed = true;
         self.service.closed();
-        for outgoing in core::mem::take(&mut self.replies) {
+        while let Some(outgoing) = self.pop_reply() {
             self.dispose(&outgoing);
         }
     }

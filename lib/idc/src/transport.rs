@@ -2,7 +2,7 @@
 
 use core::task::{Context, Poll};
 
-use crate::{Cap, Fragment, TransportError};
+use crate::{Cap, Fragment, RemoteError, TransportError};
 
 /// One side of a connection that carries fragments both ways, in order.
 ///
@@ -32,11 +32,18 @@ pub trait Transport {
     /// [`TransportError::Closed`], once all that arrived before has been taken.
     fn poll_receive(&self, context: &mut Context<'_>) -> Poll<Result<Fragment, TransportError>>;
 
-    /// Whether there is memory to take on another request. A server that says no answers
-    /// [`crate::RemoteError::Busy`] instead, and lives.
-    fn has_room(&self) -> bool {
-        true
+    /// Whether a server may keep `bytes` more for the client: there is memory, and the client
+    /// hasn't used up its share. A server that may not answers with the error, and lives.
+    ///
+    /// # Errors
+    /// [`RemoteError::Busy`], [`RemoteError::ShareUsed`].
+    fn admit(&self, _bytes: usize) -> Result<(), RemoteError> {
+        Ok(())
     }
+
+    /// The server keeps so many bytes for the client of this connection now: of messages that
+    /// are on their way in, of requests at work, and of replies that wait.
+    fn hold(&self, _bytes: usize) {}
 
     /// Everything to be sent for now has been sent: wakes the peer where sending
     /// alone doesn't. Called before a side waits.

@@ -11,12 +11,13 @@ use std::{
 
 use capelin_abi::CapAddress;
 use capelin_idc::{
-    Binding, BoxFuture, CallError, Cap, Client, InterfaceId, RemoteError, Request, Response,
-    Service, TransportError,
+    Binding, BoxFuture, CallError, Cap, Client, InterfaceId, Kind, RemoteError, Request, Response,
+    Service, TransportError, WireHeader,
     loopback::{self, Loopback},
     serve,
+    shares::{BYTES, ClientId, Shares},
 };
-use common::{EchoClient, EchoError, EchoImpl, EchoServer, Point, Runner, all, shared};
+use common::{Echo as _, EchoClient, EchoError, EchoImpl, EchoServer, Point, Runner, all, shared};
 
 /// A client, its server, and the implementation behind it.
 fn connect(capacity: usize, fragment: usize) -> (Runner, EchoClient<Loopback>, Rc<EchoImpl>) {
@@ -274,5 +275,65 @@ fn a_server_without_memory_says_so_and_goes_on() {
         assert_eq!(far.discarded().len(), 1);
         far.set_room(true);
         assert_eq!(client.add(1, 2).await, Ok(3));
+    });
+}
+
+/// One client's unfinished message, on one of its connections, leaves it little room on the other,
+/// and another client all that it may have.
+#[test]
+fn one_client_leaves_memory_for_others() {
+    let (shares, runner, echo) = (Shares::default(), Runner::default(), shared());
+    let connect = |client: u64| {
+        let (near, far) = loopback::pair(16, 56);
+        far.set_share(shares.connect(ClientId(client)).expect("room"));
+        let service = EchoServer(Rc::clone(&echo));
+        runner.spawn(async move { serve(&far, &service).await });
+        near
+    };
+    let used: CallError = CallError::Remote(RemoteError::ShareUsed);
+    let hostile = connect(1);
+    let interface = <EchoClient<Loopback> as Client<Loopback>>::INTERFACE;
+    let begun = WireHeader::new(interface, Kind::Request, 2, 1).at(true, true);
+    let mut words = [0; 8];
+    (words[0], words[1]) = (begun.to_word(), 60_000);
+    hostile.inject(words, 8, None);
+    let client: EchoClient<Loopback> = EchoClient::new(connect(1));
+    let stranger: EchoClient<Loopback> = EchoClient::new(connect(2));
+    runner.settle();
+    let long = vec![1; 10_000];
+    runner.run(async {
+        assert_eq!(client.bytes(&long).await, Err(used));
+        // What was refused is passed over, and the connection goes on.
+        assert_eq!(client.add(1, 2).await, Ok(3));
+        assert_eq!(stranger.bytes(&long).await, Ok(long.clone()));
+        // One body may have any size, if nothing else is kept.
+        let longest = vec![1; 65_535 - 3];
+        assert_eq!(stranger.bytes(&longest).await, Ok(longest.clone()));
+    });
+    // Requests at work count, until they are answered.
+    let gates: Vec<_> = (0..30)
+        .map(|n| {
+            let (client, refused) = (client.clone(), Rc::new(Cell::new(false)));
+            let noted = Rc::clone(&refused);
+            runner.spawn(async move { noted.set(client.gate(n).await == Err(used)) });
+            refused
+        })
+        .collect();
+    runner.settle();
+    let refused = |gates: &[Rc<Cell<bool>>]| gates.iter().filter(|gate| gate.get()).count();
+    assert_eq!(refused(&gates), 30 - (BYTES - 60_000) / 258);
+    assert_eq!(runner.run(client.add(1, 2)), Err(used));
+    runner.run(echo.open());
+    runner.settle();
+    assert_eq!(
+        echo.finished.get(),
+        30 - u32::try_from(refused(&gates)).unwrap()
+    );
+    runner.run(async {
+        let fits = vec![1; 2000];
+        assert_eq!(client.bytes(&fits).await, Ok(fits.clone()));
+        // With its connection goes what was kept for it.
+        drop(hostile);
+        assert_eq!(client.bytes(&long).await, Ok(long.clone()));
     });
 }

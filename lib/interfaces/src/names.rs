@@ -15,6 +15,8 @@ crate::service_error! {
         InvalidName = "invalid name",
         /// The table is full.
         Exhausted = "too many services",
+        /// This client has registered as many as one may.
+        ShareUsed = "this client has registered as many services as one may",
     }
 }
 
@@ -25,7 +27,7 @@ pub const PRIVATE: &str = ".";
 /// Finds the endpoints of services on this core.
 #[interface(name = "names", version = 1)]
 pub trait Names {
-    /// Registers `endpoint`, to which clients bind, until this client closes. It
+    /// Registers `endpoint`, to which clients bind, until this client's connection ends. It
     /// must be badged (`Listener::capability`), so that nobody can badge it anew.
     async fn register(&self, name: &str, endpoint: Cap) -> Result<(), NamesError>;
 

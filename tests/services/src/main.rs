@@ -1,19 +1,22 @@
 //! Tests console, knowledge base and interrupt service from outside, as their client.
 //!
 //! The shell runs it (image `test-services`); it reports as `docs/047-running.md` says. With
-//! the argument `sleep` it does nothing, for ever: something to give up.
+//! the argument `sleep` it does nothing, for ever: something to give up. With `greedy` it takes all
+//! that it can get of each service, and keeps it.
 //!
 //! | module | tests |
 //! | --- | --- |
 //! | [`console`] | writers that share a line of time, readers that don't |
 //! | [`knowledge`] | many queries at a time, cursors, changes, errors |
 //! | [`interrupt`] | who gets which interrupt |
+//! | [`greedy`] | what one client may have of each service |
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
 mod console;
+mod greedy;
 mod interrupt;
 mod knowledge;
 mod report;
@@ -27,6 +30,10 @@ async fn run(env: Env) -> ExitCode {
         core::future::pending::<()>().await;
     }
     let mut report = report::Report::default();
+    if env.arguments().iter().any(|argument| argument == "greedy") {
+        greedy::run(&mut report).await;
+        return ExitCode::from(report.failed() == 0);
+    }
     console::run(&mut report).await;
     knowledge::run(&mut report).await;
     interrupt::run(&mut report).await;

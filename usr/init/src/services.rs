@@ -14,7 +14,6 @@ use capelin_interfaces::{
     handover,
     memory::{ANY_NODE, MemoryClient},
     monitor::MonitorClient,
-    names::NamesServer,
     service,
 };
 use capelin_monitor::names::NameService;
@@ -129,7 +128,7 @@ pub(crate) async fn start(env: &Env) -> Result<(), Fatal> {
     let listener = Listener::new(CAPACITY)?;
     let names_cap = listener.capability(1)?;
     let served = names.clone();
-    spawn(listener.serve(move |_| NamesServer(served.clone())));
+    spawn(listener.serve(move |caller| served.serve(caller.client, caller.connection)));
     let chosen = boot::device_tree().map(capelin_dt::console);
     if !matches!(chosen, Some(Ok(_))) {
         println!("init: the device tree cannot be read");

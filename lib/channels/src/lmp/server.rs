@@ -3,7 +3,9 @@
 //! One task takes messages from the endpoint and sorts them by badge into the queues of their
 //! connections; each connection has a task of its own, which runs [`capelin_idc::serve`]. A client
 //! that doesn't take its replies holds up only itself: its replies wait, then its requests, and
-//! when its queue is full its connection ends. So it does when the client is gone, which the kernel
+//! when its queue is full its connection ends. How many connections it may have, and how much may
+//! be kept for it on all of them, is bounded ([`capelin_idc::shares`]): a client is the dispatcher
+//! to whose endpoint replies go. A connection ends, too, when the client is gone, which the kernel
 //! says: nobody holds the capability any more by which it called.
 
 use alloc::{
@@ -17,10 +19,12 @@ use core::{
     task::{Context, Poll, Waker},
 };
 
-use capelin_abi::lmp::COUNTED_BADGE;
+use capelin_abi::{ObjectType, capability::DISPATCHER_BYTES, lmp::COUNTED_BADGE};
 use capelin_idc::{
     Cap, Fragment, InterfaceId, Kind, RemoteError, Service, Transport, TransportError, WireHeader,
-    message::MAX_FRAGMENT_BYTES, serve,
+    message::MAX_FRAGMENT_BYTES,
+    serve,
+    shares::{ClientId, Share, Shares},
 };
 
 use super::{discard, fragment, sender::Sender};
@@ -35,18 +39,18 @@ use crate::{
 const CONNECTIONS: u64 = COUNTED_BADGE;
 /// The first badge that a server can't give out.
 const FIRST_OTHER: u64 = 1 << 32;
-/// Fragments of one client that may wait.
+/// Fragments of one connection that may wait.
 const MAX_WAITING: usize = 512;
 /// So many may wait even while memory is short: the flood is somebody else's.
 const FEW_WAITING: usize = 64;
-/// Connections of one listener.
-const MAX_CONNECTIONS: usize = 512;
 
 /// Who asks to be served.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Caller {
     /// The badge of the capability through which it asked.
     pub badge: u64,
+    /// Which dispatcher it is: another after its end may be called the same.
+    pub client: ClientId,
     /// This connection's own number.
     pub connection: u64,
     /// The interface that it wants.
@@ -62,6 +66,7 @@ pub struct Listener {
 /// The server's side of a connection.
 struct Connection {
     sender: Sender,
+    share: Share,
     waiting: RefCell<VecDeque<Fragment>>,
     waker: Cell<Option<Waker>>,
     is_closed: Cell<bool>,
@@ -101,6 +106,7 @@ impl Listener {
     /// with several interfaces. Runs for ever.
     pub async fn serve_any(self, make: impl Fn(Caller) -> Result<Box<dyn Service>, RemoteError>) {
         let connections = Connections::default();
+        let shares = Shares::default();
         let mut last = CONNECTIONS;
         loop {
             let received = self.endpoint.receive().await;
@@ -125,12 +131,17 @@ impl Listener {
                 route(&connections, badge, fragment);
             } else if fragment.header().kind() == Kind::Bind {
                 last += 1;
+                let Some((client, replies)) = client(&fragment) else {
+                    continue;
+                };
                 let caller = Caller {
                     badge,
+                    client,
                     connection: last,
                     interface: fragment.header().interface(),
                 };
-                self.accept(&connections, caller, fragment, &make);
+                let share = shares.connect(client);
+                self.accept(&connections, caller, Sender::new(replies), share, &make);
             } else {
                 fragment.cap().into_iter().for_each(discard);
             }
@@ -141,28 +152,25 @@ impl Listener {
         &self,
         connections: &Connections,
         caller: Caller,
-        bind: Fragment,
+        sender: Sender,
+        share: Result<Share, RemoteError>,
         make: &impl Fn(Caller) -> Result<Box<dyn Service>, RemoteError>,
     ) {
-        // Without an endpoint there is nobody to answer.
-        let Some(reply) = bind.cap() else { return };
-        let sender = Sender::new(OwnedCap::received(reply));
-        let is_full = connections.borrow().len() >= MAX_CONNECTIONS;
-        let accepted = if is_full || !heap::has_room() {
-            Err(RemoteError::Busy)
-        } else {
-            make(caller).and_then(|service| {
-                let served = service.interface();
-                if served.hash != caller.interface.hash {
-                    Err(RemoteError::UnknownInterface)
-                } else if served.version != caller.interface.version {
-                    Err(RemoteError::WrongVersion)
-                } else {
-                    let cap = self.endpoint.badged(caller.connection);
-                    Ok((service, cap.map_err(|_| RemoteError::Busy)?))
-                }
-            })
-        };
+        let accepted = share.and_then(|share| {
+            if !heap::has_room() {
+                return Err(RemoteError::Busy);
+            }
+            let service = make(caller)?;
+            let served = service.interface();
+            if served.hash != caller.interface.hash {
+                return Err(RemoteError::UnknownInterface);
+            }
+            if served.version != caller.interface.version {
+                return Err(RemoteError::WrongVersion);
+            }
+            let cap = self.endpoint.badged(caller.connection);
+            Ok((share, service, cap.map_err(|_| RemoteError::Busy)?))
+        });
         let header = |kind| WireHeader::new(caller.interface, kind, 0, 0);
         match accepted {
             Err(error) => {
@@ -172,10 +180,11 @@ impl Listener {
                 let mut context = Context::from_waker(Waker::noop());
                 let _ = sender.poll_send(&mut context, &failure);
             }
-            Ok((service, cap)) => {
+            Ok((share, service, cap)) => {
                 let bound = Fragment::new(header(Kind::Bound), &[0, 0], Some(cap.give()));
                 let connection = Rc::new(Connection {
                     sender,
+                    share,
                     waiting: RefCell::default(),
                     waker: Cell::new(None),
                     is_closed: Cell::new(false),
@@ -198,6 +207,18 @@ impl Listener {
     }
 }
 
+/// Who binds, and the capability by which it is answered. Without one there is nobody to answer;
+/// and that must be one whose badge is counted, as a client makes it for this connection alone:
+/// others, of which many hold copies, may lead to somebody else.
+fn client(bind: &Fragment) -> Option<(ClientId, OwnedCap)> {
+    let replies = OwnedCap::received(bind.cap()?);
+    let it = replies.identify().ok()?;
+    // An endpoint has no size; its badge stands there. Its address is its dispatcher's, and on.
+    let is_own = it.kind == ObjectType::EndpointLmp && it.size & COUNTED_BADGE != 0;
+    let dispatcher = it.base.0 / DISPATCHER_BYTES;
+    is_own.then_some((ClientId(dispatcher), replies))
+}
+
 fn route(connections: &Connections, badge: u64, fragment: Fragment) {
     let connection = connections.borrow().get(&badge).map(Rc::clone);
     let Some(connection) = connection.filter(|connection| !connection.is_closed.get()) else {
@@ -206,7 +227,8 @@ fn route(connections: &Connections, badge: u64, fragment: Fragment) {
         return;
     };
     let waiting = connection.waiting.borrow().len();
-    if waiting >= MAX_WAITING || (waiting >= FEW_WAITING && !heap::has_room()) {
+    let is_too_much = waiting >= MAX_WAITING || (waiting >= FEW_WAITING && !heap::has_room());
+    if is_too_much || !connection.share.add_fragment() {
         connection.is_closed.set(true);
         fragment.cap().into_iter().for_each(discard);
     } else {
@@ -233,6 +255,7 @@ impl Connection {
         let mut context = Context::from_waker(Waker::noop());
         let _ = self.sender.poll_send(&mut context, &close);
         for fragment in self.waiting.take() {
+            self.share.take_fragment();
             fragment.cap().into_iter().for_each(discard);
         }
     }
@@ -243,8 +266,17 @@ impl Transport for Connection {
         MAX_FRAGMENT_BYTES
     }
 
-    fn has_room(&self) -> bool {
-        heap::has_room()
+    fn admit(&self, bytes: usize) -> Result<(), RemoteError> {
+        self.share.admit(bytes)?;
+        if heap::has_room() {
+            Ok(())
+        } else {
+            Err(RemoteError::Busy)
+        }
+    }
+
+    fn hold(&self, bytes: usize) {
+        self.share.hold(bytes);
     }
 
     fn poll_send(
@@ -257,6 +289,7 @@ impl Transport for Connection {
 
     fn poll_receive(&self, context: &mut Context<'_>) -> Poll<Result<Fragment, TransportError>> {
         if let Some(fragment) = self.waiting.borrow_mut().pop_front() {
+            self.share.take_fragment();
             return Poll::Ready(Ok(fragment));
         }
         if self.is_closed.get() {

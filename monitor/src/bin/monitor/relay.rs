@@ -13,7 +13,6 @@ use capelin_interfaces::{
     console::{Console, ConsoleClient, ConsoleError, ConsoleMode, ConsoleServer},
     memory::{ANY_NODE, Held, Memory, MemoryError, MemoryServer, MemoryStats},
     monitor::MonitorServer,
-    names::NamesServer,
     service,
     skb::{Skb, SkbClient, SkbError, SkbServer, Solutions},
     system::SystemServer,
@@ -22,7 +21,7 @@ use capelin_monitor::{
     intermon::{IntermonClient, IntermonError, IntermonServer},
     names::NameService,
 };
-use capelin_rt::{Listener, Lmp, OwnedCap, spawn, sync::Mutex};
+use capelin_rt::{Listener, Lmp, OwnedCap, lmp::Caller, spawn, sync::Mutex};
 
 use crate::{
     error::Error, intermon_service::IntermonService, monitor_service::MonitorService, node::Node,
@@ -44,7 +43,7 @@ pub(crate) fn serve(node: &Rc<Node>, listener: Listener) {
     let names = names(node);
     let local = Rc::clone(node);
     spawn(listener.serve_any(move |caller| {
-        for_local(&local, names.as_ref(), caller.interface).ok_or(RemoteError::UnknownInterface)
+        for_local(&local, names.as_ref(), caller).ok_or(RemoteError::UnknownInterface)
     }));
     let remote = Rc::clone(node);
     let accept = move |from, interface| for_remote(&remote, from, interface);
@@ -78,8 +77,9 @@ fn offer<S: Service + 'static>(service: S, wanted: InterfaceId) -> Option<Box<dy
 fn for_local(
     node: &Rc<Node>,
     names: Option<&NameService>,
-    wanted: InterfaceId,
+    caller: Caller,
 ) -> Option<Box<dyn Service>> {
+    let wanted = caller.interface;
     let of_monitor = MonitorService {
         node: Rc::clone(node),
         is_remote: false,
@@ -95,7 +95,7 @@ fn for_local(
         let console: ConsoleClient<_> = node.remote(node.boot_core).ok()?;
         let skb: SkbClient<_> = node.remote(node.boot_core).ok()?;
         let memory = RemoteMemory(Rc::clone(node));
-        offer(NamesServer(names.clone()), wanted)
+        offer(names.serve(caller.client, caller.connection), wanted)
             .or_else(|| offer(MemoryServer(memory), wanted))
             .or_else(|| offer(ConsoleServer(Relay(console)), wanted))
             .or_else(|| offer(SkbServer(Relay(skb)), wanted))

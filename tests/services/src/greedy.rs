@@ -1,0 +1,219 @@
+//! Takes all that it can get of each service, and keeps it.
+//!
+//! Not by the runtime, which is modest: one endpoint, and as many badged capabilities to it as the
+//! service takes for clients. On each connection it begins a long message that never ends. What
+//! one client may have is bounded, and said to be when it goes over; meanwhile there is something
+//! left for others: programs that it has started find what they need.
+
+use alloc::{format, string::String, vec::Vec};
+use core::time::Duration;
+
+use capelin_abi::{CapAddress, SysError, lmp::COUNTED_BADGE, syscall::SendFlags};
+use capelin_interfaces::{
+    console::ConsoleClient,
+    memory::MemoryClient,
+    monitor::{DomainState, MonitorClient},
+    names::{NamesClient, NamesError},
+    service,
+    skb::SkbClient,
+    system::SystemClient,
+};
+use capelin_rt::{
+    Lmp, OwnedCap, RtError,
+    endpoint::{Endpoint, Received},
+    idc::{Cap, Client, Fragment, InterfaceId, Kind, RemoteError, WireHeader},
+    print, println, services, sys, time,
+};
+
+use crate::report::{Outcome, Report, check, equal, must};
+
+/// More connections than any service has for all.
+const MANY: u64 = 2000;
+/// Bytes that each message is said to have.
+const LONG: u16 = 40_000;
+/// How long a service may take for an answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Programs that are started on each core meanwhile.
+const OTHERS: u32 = 20;
+
+/// Takes what it can, tells how that went, and looks how others fare.
+pub(crate) async fn run(report: &mut Report) {
+    // The runtime's own connections, among them the console's, come first.
+    let names = services::names().await;
+    let monitor = services::connect::<MonitorClient<Lmp>>(service::MONITOR).await;
+    println!("greedy: begins");
+    print::flush().await;
+    let mut kept = Vec::new();
+    report.test("greedy/names", register(&names)).await;
+    for (name, interface) in [
+        (service::NAMES, NamesClient::<Lmp>::INTERFACE),
+        (service::MEMORY, MemoryClient::<Lmp>::INTERFACE),
+        (service::CONSOLE, ConsoleClient::<Lmp>::INTERFACE),
+        (service::SKB, SkbClient::<Lmp>::INTERFACE),
+        (service::MONITOR, MonitorClient::<Lmp>::INTERFACE),
+        (service::SYSTEM, SystemClient::<Lmp>::INTERFACE),
+    ] {
+        let title = format!("greedy/connections-of-{name}");
+        let taking = async {
+            let taken = take(name, interface).await?;
+            kept.push(taken);
+            Ok(())
+        };
+        report.test(&title, taking).await;
+    }
+    report.test("greedy/others", others(&monitor)).await;
+}
+
+/// Programs on both cores run, and end well: each needs names, memory and its console.
+async fn others(monitor: &Result<MonitorClient<Lmp>, RtError>) -> Outcome {
+    let monitor = must("monitor", monitor.as_ref())?;
+    for _ in 0..OTHERS {
+        for core in 0..2 {
+            let started = must("start", monitor.spawn(core, "hello", &[]).await)?;
+            let ended = must("wait", monitor.wait(started).await)?;
+            equal("its end", ended, DomainState::Exited(0))?;
+        }
+    }
+    Ok(())
+}
+
+/// Registers names until there are no more for it.
+async fn register(names: &Result<NamesClient<Lmp>, RtError>) -> Outcome {
+    let names = must("names", names.as_ref())?;
+    let endpoint = must("endpoint", Endpoint::new(1))?;
+    for number in 0..MANY {
+        let badged = must("badge", endpoint.badged(1))?;
+        let name = format!("greedy{number}");
+        match names.register(&name, badged.give()).await {
+            Ok(()) => {}
+            Err(NamesError::ShareUsed) => return check("some", number > 0),
+            Err(error) => return Err(format!("after {number} names: {error:?}")),
+        }
+    }
+    Err("it gives out names without end".into())
+}
+
+/// All connections of one service that it gives to one client.
+struct Taken {
+    _endpoint: Endpoint,
+    _connections: Vec<OwnedCap>,
+}
+
+async fn take(name: &str, interface: InterfaceId) -> Result<Taken, String> {
+    let server = must("look-up", endpoint_of(name).await)?;
+    let endpoint = must("endpoint", Endpoint::new(8))?;
+    endpoint.accept_caps();
+    let mut connections = Vec::new();
+    for number in 1..=MANY {
+        // The service has the only copy.
+        let replies = must("badge", endpoint.badged(COUNTED_BADGE | number))?;
+        let header = WireHeader::new(interface, Kind::Bind, 0, 0);
+        let sent = send(
+            &server,
+            &Fragment::new(header, &[0, 0], Some(replies.give())),
+        );
+        must("bind", sent)?;
+        match answer(&endpoint).await? {
+            (Kind::Bound, _, Some(connection)) => connections.push(connection),
+            (Kind::Failure, Some(RemoteError::ShareUsed), _) => break,
+            (_, error, _) => {
+                return Err(format!("after {number} connections: {error:?}"));
+            }
+        }
+    }
+    check(
+        "it gives out connections without end",
+        connections.len() < 100,
+    )?;
+    begin_long_messages(&endpoint, interface, &connections).await?;
+    Ok(Taken {
+        _endpoint: endpoint,
+        _connections: connections,
+    })
+}
+
+/// One body may always be kept for a client, but not one on each connection.
+async fn begin_long_messages(
+    endpoint: &Endpoint,
+    interface: InterfaceId,
+    connections: &[OwnedCap],
+) -> Outcome {
+    for (number, connection) in connections.iter().enumerate() {
+        let header = WireHeader::new(interface, Kind::Request, 0, 1).at(true, true);
+        let mut body = [0; 56];
+        body[..2].copy_from_slice(&LONG.to_le_bytes());
+        must(
+            "request",
+            send(connection, &Fragment::new(header, &body, None)),
+        )?;
+        if number == 0 {
+            continue;
+        }
+        match answer(endpoint).await? {
+            (Kind::Failure, Some(RemoteError::ShareUsed), _) => {}
+            (_, error, _) => return Err(format!("long message {number}: {error:?}")),
+        }
+    }
+    Ok(())
+}
+
+async fn endpoint_of(name: &str) -> Result<OwnedCap, RtError> {
+    match capelin_rt::env::capability(name) {
+        Some(passed) => OwnedCap::copy_of(passed),
+        None => {
+            let found = services::names().await?.look_up(name).await;
+            found
+                .map(OwnedCap::received)
+                .map_err(|_| RtError::NoService)
+        }
+    }
+}
+
+/// Sends `fragment`, in which a capability is given away, when there is room.
+fn send(target: &OwnedCap, fragment: &Fragment) -> Result<(), SysError> {
+    let (payload, count) = fragment.payload_words();
+    let mut words = [0; 8];
+    words[0] = fragment.header().to_word();
+    words[1..].copy_from_slice(payload);
+    let cap = fragment.cap().map(Cap::address);
+    let flags = cap.map_or(SendFlags::empty(), |_| SendFlags::MOVE);
+    loop {
+        match sys::send(target.address(), cap, flags, &words[..=count]) {
+            Err(SysError::EndpointFull | SysError::NoReceiveSlot) => {
+                // If that fails, we only try again at once.
+                let _ = sys::yield_now();
+            }
+            result => {
+                cap.into_iter().for_each(free);
+                return result;
+            }
+        }
+    }
+}
+
+/// The slot of what was given away is free again.
+fn free(slot: CapAddress) {
+    capelin_rt::slots::free(slot);
+}
+
+/// The next answer: its kind, the error that it tells of, and the capability that came along.
+async fn answer(
+    endpoint: &Endpoint,
+) -> Result<(Kind, Option<RemoteError>, Option<OwnedCap>), String> {
+    loop {
+        let received = time::timeout(PATIENCE, endpoint.receive()).await;
+        let Received {
+            words,
+            cap,
+            is_event,
+            ..
+        } = must("no answer", received)?;
+        let header = WireHeader::from_word(words[0]).filter(|_| !is_event);
+        let Some(header) = header else { continue };
+        // Two bytes of length, and then the error.
+        let error = (header.kind() == Kind::Failure)
+            .then(|| RemoteError::from_wire(words[1].to_le_bytes()[2]));
+        return Ok((header.kind(), error, cap));
+    }
+}
