@@ -10,8 +10,9 @@ use core::task::Waker;
 use capelin_interfaces::monitor::{DomainId, DomainState, MonitorError};
 
 /// Ends that nobody has waited for yet and that are kept: with one more, the oldest is forgotten.
-/// How many programs live at a time, only memory bounds.
-pub const MAX_ENDED: usize = 64;
+/// How many programs live at a time, only memory bounds; who starts hundreds and then waits for
+/// all finds the end of each. One takes some 100 bytes.
+pub const MAX_ENDED: usize = 512;
 
 /// One program; `D` is what the monitor keeps of it.
 #[derive(Debug)]
@@ -191,10 +192,10 @@ mod tests {
         }
         assert_eq!(domains.iter().count(), 1000);
         // One more, and the oldest goes; one that was taken out makes room.
-        domains.end(lives[100], DomainState::Exited(1));
+        domains.end(lives[900], DomainState::Exited(1));
         assert!(domains.get(lives[1]).is_err());
         assert!(matches!(domains.take_ended(lives[2], waker), Ok(Some(_))));
-        domains.end(lives[101], DomainState::Exited(1));
+        domains.end(lives[901], DomainState::Exited(1));
         assert_eq!(domains.iter().count(), 998);
         for id in [lives[0], lives[3]] {
             assert!(matches!(domains.take_ended(id, waker), Ok(Some(_))));
