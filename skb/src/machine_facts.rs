@@ -66,6 +66,15 @@ fn number(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
 }
 
+/// One number for nested clusters, of which the outermost is first: another for each of the first
+/// 65,536 of any, three deep, and a cluster's own where they aren't nested.
+fn cluster_number(clusters: &[u32]) -> u64 {
+    let deepest = clusters.iter().rev().take(3).rev();
+    deepest.fold(0, |outer, &cluster| {
+        outer << 16 | u64::from(cluster & 0xffff)
+    })
+}
+
 fn node(numa: Option<NumaId>) -> u64 {
     numa.map_or(0, |node| node.0.into())
 }
@@ -91,8 +100,7 @@ fn cores(kb: &mut KnowledgeBase, machine: &Machine, boot: Option<Mpidr>) -> Resu
             kb.assert_fact(&schema::CoreTopology {
                 id,
                 socket: place.socket.unwrap_or(0).into(),
-                // Of nested clusters, the one that the core is in.
-                cluster: place.clusters.last().copied().unwrap_or(0).into(),
+                cluster: cluster_number(&place.clusters),
                 core: place.core.into(),
                 thread: place.thread.unwrap_or(0).into(),
             })?;

@@ -132,7 +132,7 @@ facts! {
         id: u64,
         /// Socket.
         socket: u64,
-        /// Cluster within the socket.
+        /// Cluster within the socket; nested ones make one number, 16 bits each.
         cluster: u64,
         /// Core within the cluster.
         core: u64,

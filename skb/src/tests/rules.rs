@@ -1,7 +1,9 @@
 //! The rules of the machine: expected answers, odd shapes, and trees of any shape.
 
 use super::all;
-use crate::schema::{Core, CoreStart, CoreState, Device, Distance, Driver, Memory, SCHEMAS};
+use crate::schema::{
+    Core, CoreStart, CoreState, CoreTopology, Device, Distance, Driver, Memory, SCHEMAS,
+};
 use crate::{KnowledgeBase, TermRef};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
@@ -424,6 +426,102 @@ fn large_machines_stay_shallow_and_cheap() {
     }
 }
 
+/// `core_topology` for cores numbered through: `[sockets, clusters, cores, threads]`, of each one
+/// how many the one before it has.
+fn topology(shape: [u64; 4]) -> (KnowledgeBase, Vec<[u64; 4]>) {
+    let [sockets, clusters, cores, threads] = shape;
+    let count = sockets * clusters * cores * threads;
+    let mut kb = machine(&blocks(count, 1), &[0]);
+    let place = |id: u64| {
+        let (core, thread) = (id / threads, id % threads);
+        let (cluster, core) = (core / cores, core % cores);
+        [cluster / clusters, cluster % clusters, core, thread]
+    };
+    let places: Vec<_> = (0..count).map(place).collect();
+    for (id, [socket, cluster, core, thread]) in (0..).zip(places.iter().copied()) {
+        kb.assert_fact(&CoreTopology {
+            id,
+            socket,
+            cluster,
+            core,
+            thread,
+        })
+        .unwrap();
+    }
+    (kb, places)
+}
+
+/// Edges of the tree between sockets, clusters of one socket, and cores of one cluster.
+fn crossings(kb: &mut KnowledgeBase, places: &[[u64; 4]]) -> [usize; 3] {
+    let mut crossings = [0; 3];
+    for (parent, children) in tree(kb) {
+        for child in children {
+            let at = |core: i64| places[usize::try_from(core).unwrap()];
+            let (from, to) = (at(parent), at(child));
+            let level = (0..3).find(|&level| from[level] != to[level]);
+            level.into_iter().for_each(|level| crossings[level] += 1);
+        }
+    }
+    crossings
+}
+
+#[test]
+fn one_core_of_each_socket_and_cluster_is_started_from_another() {
+    // As `qemu -smp 8,sockets=2,clusters=2,cores=2` has it.
+    let (mut kb, _) = topology([2, 2, 2, 1]);
+    let expected = [
+        (0, vec![4, 2, 1]),
+        (1, vec![]),
+        (2, vec![3]),
+        (3, vec![]),
+        (4, vec![6, 5]),
+        (5, vec![]),
+        (6, vec![7]),
+        (7, vec![]),
+    ];
+    assert_eq!(tree(&mut kb), BTreeMap::from(expected));
+    // The boot core's own come first, whichever it is.
+    kb.consult("boot_core(6).").unwrap();
+    let of_boot = all(&mut kb, "boot_tree(6, Cs)");
+    assert_eq!(of_boot, ["Cs=[0,4,7]"]);
+    // One that takes no part is nobody's; its cluster has another leader.
+    kb.consult("core_state(0, disabled).").unwrap();
+    assert_eq!(all(&mut kb, "boot_tree(6, Cs)"), ["Cs=[1,4,7]"]);
+    assert_eq!(
+        all(&mut kb, "boot_tree(0, Cs) ; boot_parent(0, Cs)"),
+        [""; 0]
+    );
+    // What is on several nodes goes by them.
+    let (mut kb, _) = topology([1, 4, 1, 1]);
+    kb.consult("core(9, 0x900, 1).").unwrap();
+    assert_eq!(all(&mut kb, "boot_tree(0, Cs)"), ["Cs=[9,1,2,3]"]);
+    // And what isn't divided as if there were no cpu-map.
+    let (mut kb, _) = topology([1, 1, 8, 1]);
+    assert_eq!(all(&mut kb, "boot_tree(0, Cs)"), ["Cs=[1,2,3,4]"]);
+    assert_eq!(all(&mut kb, "boot_tree(1, Cs)"), ["Cs=[5,6,7]"]);
+}
+
+#[test]
+fn large_topologies_stay_shallow_and_cheap() {
+    for (shape, depth) in [
+        ([2, 4, 32, 1], 6),
+        ([2, 2, 64, 2], 7),
+        ([1, 64, 4, 1], 7),
+        ([4, 32, 4, 1], 8),
+    ] {
+        let (mut kb, places) = topology(shape);
+        let found = check_tree(&mut kb, &blocks(places.len() as u64, 1), 0);
+        assert!(found <= depth, "{shape:?}: {found}");
+        let mut query = kb.query("findall(P-C, boot_tree(P, C), L)").unwrap();
+        query.next(&mut kb).unwrap().unwrap();
+        assert!(
+            query.steps() < 120_000,
+            "{shape:?}: {} steps",
+            query.steps()
+        );
+    }
+}
+
 #[test]
 fn an_indexed_query_on_512_cores_is_a_handful_of_steps() {
     let mut kb = machine(&blocks(512, 8), &[0]);
@@ -483,6 +581,43 @@ proptest! {
         order.push(boot as i64);
         order.sort_unstable();
         prop_assert_eq!(order, cores.iter().map(|(id, _)| *id as i64).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn trees_of_any_topology_cross_each_border_once(
+        shape in (1u64..5, 1u64..6, 1u64..6, 1u64..4),
+        boot in any::<prop::sample::Index>(),
+        left_out in any::<prop::sample::Index>(),
+    ) {
+        let [sockets, clusters, cores, threads] = [shape.0, shape.1, shape.2, shape.3];
+        let (mut kb, places) = topology([sockets, clusters, cores, threads]);
+        let boot = boot.index(places.len());
+        kb.consult(&std::format!("boot_core({boot}).")).unwrap();
+        let ids = blocks(places.len() as u64, 1);
+        check_tree(&mut kb, &ids, boot as i64);
+        if sockets * clusters * threads > 1 {
+            let expected = [
+                sockets - 1,
+                sockets * (clusters - 1),
+                sockets * clusters * (cores - 1),
+            ];
+            prop_assert_eq!(crossings(&mut kb, &places).map(|count| count as u64), expected);
+        }
+        // A core that cpu-map doesn't name, and one that takes no part.
+        let stranger = places.len() as u64;
+        kb.assert_fact(&Core { id: stranger, mpidr: 1 << 32, node: 0 }).unwrap();
+        let left_out = left_out.index(places.len());
+        let mut ids = [ids, vec![(stranger, 0)]].concat();
+        if left_out != boot {
+            kb.consult(&std::format!("core_state({left_out}, disabled).")).unwrap();
+            ids.remove(left_out);
+        }
+        check_tree(&mut kb, &ids, boot as i64);
+        let tree = tree(&mut kb);
+        for (id, _) in &ids {
+            let one = kb.first(&std::format!("boot_tree({id}, Cs)")).unwrap().unwrap().ints("Cs");
+            prop_assert_eq!(one.as_ref(), tree.get(&(*id as i64)));
+        }
     }
 
     #[test]
