@@ -60,11 +60,18 @@ driver_module_plan(M, Plan) :- \+ module(M, _), !, Plan = absent.
 driver_module_plan(M, Plan) :- driver_use(M, Use), !, Plan = Use.
 driver_module_plan(_, start).
 
+% driver_pci(Vendor, Device, Module): the drivers of functions on PCI buses.
+driver_pci(0x1af4, 0x1005, 'virtio-rng').
+driver_pci(0x1af4, 0x1044, 'virtio-rng').
+
 % driver_function(Address, Module, Plan): what becomes of a function on a PCI bus. Plan is
-% bus for what the host bridge's driver drives itself, Module (bridges, base class 6), or none.
+% bus for what the host bridge's driver drives itself, Module (bridges, base class 6); start,
+% absent, or none as for devices.
 driver_function(Address, Module, Plan) :-
-    pci(Address, _, _),
+    pci(Address, Vendor, Device),
     (   pci_class(Address, 6, _, _)
     ->  Module = pcid, Plan = bus
+    ;   driver_pci(Vendor, Device, M)
+    ->  Module = M, driver_module_plan(M, Plan)
     ;   Module = none, Plan = none
     ).

@@ -11,6 +11,7 @@
 //! | `pl011` | [`REGISTERS`] | [`OFFSET`], [`BYTES`], [`INTID`], [`EDGE`] | the device's `compatible` names |
 //! | `ns16550` | the same | and [`REGISTER_SHIFT`], [`ACCESS_BYTES`] | the same |
 //! | other drivers | for each of the device's registers [`registers_of`]; for each interrupt [`interrupt_of`]: IrqSource, claimed; [`DMA`], if the rules say so | [`offset_of`], [`bytes_of`] | the same |
+//! | drivers of PCI functions | for each BAR in memory [`registers_of`], by the BAR's number; [`FUNCTION`] | [`offset_of`], [`bytes_of`] | |
 //! | `mem_serv` | `ram0`, `ram1`, …: Ram, with all rights | under the same names: the region's NUMA node | |
 //! | `monitor` | [`KERNEL`], [`ARCHIVE`], [`BOOT_INFO`] | [`HAS_SKB`] | |
 //! | `fish` | [`KERNEL_ARGUMENTS`], if there are any | [`BYTES`] | |
@@ -49,6 +50,8 @@ pub const DISTRIBUTOR: &str = "distributor";
 pub const IRQ: &str = "irq";
 /// DevFrame: the pages that hold the device's registers.
 pub const REGISTERS: &str = "registers";
+/// Endpoint: the PCI function ([`crate::pci::Function`]).
+pub const FUNCTION: &str = "function";
 /// Frame: memory that the driver shares with its device.
 pub const DMA: &str = "dma";
 /// Kernel: this core's.

@@ -9,6 +9,7 @@
 //! | [`console`] | the console driver |
 //! | [`interrupts`] | the interrupt service, owner of the distributor |
 //! | [`devices`] | `init`, which starts drivers: devices and who drives them |
+//! | [`entropy`] | the driver of a device that gives random bytes |
 //! | [`firmware`] | the driver of the channel to a board's firmware |
 //! | [`pci`] | the driver of a PCI host bridge |
 //! | [`power`] | the driver of a board's power management |
@@ -26,6 +27,7 @@ extern crate alloc;
 
 pub mod console;
 pub mod devices;
+pub mod entropy;
 pub mod firmware;
 pub mod handover;
 pub mod interrupts;
@@ -48,6 +50,8 @@ pub mod service {
     pub const INTERRUPTS: &str = "interrupts";
     /// [`crate::devices::Devices`].
     pub const DEVICES: &str = "devices";
+    /// [`crate::entropy::Entropy`].
+    pub const ENTROPY: &str = "entropy";
     /// [`crate::firmware::Firmware`].
     pub const FIRMWARE: &str = "firmware";
     /// [`crate::power::Power`].

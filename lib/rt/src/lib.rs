@@ -33,6 +33,7 @@
 //! | [`mod@print`] | text output |
 //! | [`process`] | the end of a program |
 //! | [`checksum`] | CRC32C by instruction |
+//! | `virtio` (a feature) | memory that virtio devices share |
 //! | [`boot`] | what the first domain of a core was given |
 //!
 //! On the host the crate builds, its system calls fail with `Unsupported`, and what needs no
@@ -59,6 +60,8 @@ pub mod process;
 pub mod services;
 #[doc(hidden)]
 pub mod start;
+#[cfg(feature = "virtio")]
+pub mod virtio;
 
 pub use capelin_abi as abi;
 pub use capelin_channels::{Listener, Lmp, bind, lmp, urpc};

@@ -15,6 +15,10 @@ use crate::{
 pub const DEFAULT_ROUNDS: u32 = 1000;
 /// Round trips that `ping` makes at most.
 pub const MAX_ROUNDS: u32 = 10_000;
+/// Random bytes that are printed unless the command says how many.
+const DEFAULT_BYTES: u32 = 16;
+/// The most random bytes.
+const MAX_BYTES: u32 = capelin_interfaces::entropy::MOST;
 /// `repeat`s within each other at most.
 pub const MAX_DEPTH: usize = 8;
 
@@ -81,6 +85,8 @@ pub enum Command {
     Board,
     /// How warm the chip is.
     Temperature,
+    /// So many random bytes.
+    Random(u32),
     /// The kernel log of a core, or of this one.
     Dmesg(Option<u16>),
     /// List the modules of the archive.
@@ -282,6 +288,7 @@ impl<I: Iterator<Item = String>> Arguments<I> {
                 address: self.address()?,
             },
             "ps" => Command::Ps,
+            "random" => Command::Random(self.bytes()?),
             "reboot" => Command::Reboot,
             "run" => Command::Run {
                 core: None,
@@ -339,6 +346,20 @@ impl<I: Iterator<Item = String>> Arguments<I> {
             ))
     }
 
+    fn bytes(&mut self) -> Result<u32, CommandError> {
+        let Some(word) = self.words.next() else {
+            return Ok(DEFAULT_BYTES);
+        };
+        let bytes = word.parse().ok();
+        bytes
+            .filter(|bytes| (1..=MAX_BYTES).contains(bytes))
+            .ok_or(CommandError::NotA(
+                self.usage,
+                word,
+                "a number from 1 to 4096",
+            ))
+    }
+
     fn address(&mut self) -> Result<u64, CommandError> {
         let word = self.word()?;
         let address = match word.strip_prefix("0x") {
@@ -363,6 +384,11 @@ mod tests {
         assert_eq!(parse("devices"), Ok(Command::Devices));
         assert_eq!(parse("board"), Ok(Command::Board));
         assert_eq!(parse("temperature"), Ok(Command::Temperature));
+        assert_eq!(parse("random"), Ok(Command::Random(16)));
+        assert_eq!(parse("random 4096"), Ok(Command::Random(4096)));
+        for bad in ["random 0", "random 4097", "random x"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
         assert_eq!(
             parse(" ping 7 1000 "),
             Ok(Command::Ping {

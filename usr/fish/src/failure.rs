@@ -6,6 +6,7 @@ use core::fmt;
 use capelin_idc::{CallError, TransportError};
 use capelin_interfaces::{
     devices::DevicesError,
+    entropy::EntropyError,
     firmware::FirmwareError,
     memory::MemoryError,
     monitor::{DomainState, MonitorError},
@@ -36,6 +37,8 @@ pub(crate) enum Failure {
     Devices(DevicesError),
     /// The board's firmware can't be asked, or doesn't know.
     Firmware(FirmwareError),
+    /// There are no random bytes.
+    Entropy(EntropyError),
     /// No device of this machine has a driver for that.
     NoDevice(&'static str),
     /// The query has no answer.
@@ -71,6 +74,7 @@ impl Failure {
             | Self::Memory(MemoryError::Call(call))
             | Self::Devices(DevicesError::Call(call))
             | Self::Firmware(FirmwareError::Call(call))
+            | Self::Entropy(EntropyError::Call(call))
             | Self::Skb(SkbError::Call(call)) => call,
             _ => return false,
         };
@@ -99,6 +103,7 @@ impl fmt::Display for Failure {
             Self::Memory(error) => error.fmt(f),
             Self::Devices(error) => error.fmt(f),
             Self::Firmware(error) => error.fmt(f),
+            Self::Entropy(error) => error.fmt(f),
             Self::NoDevice(what) => {
                 write!(f, "no device with a driver has {what}; devices lists them")
             }
@@ -134,5 +139,6 @@ from! {
     Memory(MemoryError),
     Devices(DevicesError),
     Firmware(FirmwareError),
+    Entropy(EntropyError),
     Skb(SkbError),
 }

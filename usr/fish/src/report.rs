@@ -349,6 +349,16 @@ pub fn kernel_map(leaves: &[KernelMapping]) -> String {
     table(&rows)
 }
 
+/// Bytes in hexadecimal, 32 a line.
+#[must_use]
+pub fn hexadecimal(all: &[u8]) -> String {
+    let line = |line: &[u8]| -> String {
+        let digits = line.iter().map(|byte| format!("{byte:02x}"));
+        digits.chain([String::from("\n")]).collect()
+    };
+    all.chunks(32).map(line).collect()
+}
+
 /// The devices, one line each.
 #[must_use]
 pub fn devices(all: &[DeviceInfo]) -> String {
@@ -402,6 +412,14 @@ mod tests {
         ] {
             assert_eq!(bytes(count), text);
         }
+    }
+
+    #[test]
+    fn bytes_are_written_32_a_line() {
+        assert_eq!(hexadecimal(&[]), "");
+        assert_eq!(hexadecimal(&[0, 0xa5, 0xff]), "00a5ff\n");
+        let expected = "07".repeat(32) + "\n" + "07" + "\n";
+        assert_eq!(hexadecimal(&[7; 33]), expected);
     }
 
     #[test]

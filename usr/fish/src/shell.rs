@@ -196,6 +196,10 @@ impl Shell {
                 let temperature = self.services.firmware().await?.temperature().await?;
                 self.write(&board::temperature(&temperature)).await;
             }
+            Command::Random(bytes) => {
+                let bytes = self.services.entropy().await?.get(bytes).await?;
+                self.write(&report::hexadecimal(&bytes)).await;
+            }
             Command::Ps => self.domains().await?,
             Command::Mem => self.memory().await?,
             Command::Caps(domain) => self.capabilities(domain).await?,

@@ -95,6 +95,11 @@ pub static COMMANDS: &[Usage] = &[
         "tell whether the CPU driver of a core can read a physical address",
     ),
     usage("ps", "", "list the domains of all cores"),
+    usage(
+        "random",
+        "[BYTES]",
+        "print random bytes of a device (16, or 1 to 4096)",
+    ),
     usage("reboot", "", "start the machine again"),
     usage(
         "repeat",

@@ -19,7 +19,7 @@ use capelin_interfaces::{
     handover,
     interrupts::{InterruptError, InterruptsClient, Trigger},
     memory::{MemoryClient, MemoryError},
-    pci::{Found, PciClient, PciError},
+    pci::{Found, FunctionClient, PciClient, PciError, host_name},
     service,
     skb::{SkbClient, SkbError, Solution},
 };
@@ -29,7 +29,7 @@ use capelin_kaluga::{
     plan::{self, IsEdge, Plan, Planned, SharedMemory},
 };
 use capelin_monitor::names::NameService;
-use capelin_rt::{Listener, Lmp, OwnedCap, RtError, println, spawn, sync::Event, sys, time};
+use capelin_rt::{Listener, Lmp, OwnedCap, RtError, bind, println, spawn, sync::Event, sys, time};
 use capelin_spawn::Program;
 
 use crate::{
@@ -127,6 +127,8 @@ struct State {
     claimed: RefCell<BTreeMap<String, Vec<Claimed>>>,
     /// By path of the device: memory that its driver shares with it.
     shared: RefCell<BTreeMap<String, Shared>>,
+    /// By address: PCI functions that have drivers.
+    functions: RefCell<BTreeMap<String, FunctionClient<Lmp>>>,
     interrupts: RefCell<Option<InterruptsClient<Lmp>>>,
     /// Somebody waits for that.
     is_wanted: Event,
@@ -233,7 +235,7 @@ impl DeviceManager {
                         ),
                         Err(error) => println!("init: {}: {error}", host.path),
                     }
-                    self.note_functions(&skb, &domain).await?;
+                    self.drive_functions(start, &skb, &domain).await?;
                 }
                 Err(error) => {
                     println!("init: {}: {error}", host.path);
@@ -245,22 +247,59 @@ impl DeviceManager {
         Ok(())
     }
 
-    /// Notes the functions that the bus driver called `domain` has told of.
-    async fn note_functions(&self, skb: &SkbClient<Lmp>, domain: &str) -> Result<(), DriverError> {
+    /// Starts drivers for the functions that the bus driver called `domain` has told of.
+    async fn drive_functions(
+        &self,
+        start: &Start,
+        skb: &SkbClient<Lmp>,
+        domain: &str,
+    ) -> Result<(), DriverError> {
         for solution in solve(skb, plan::FUNCTIONS).await? {
             let function = Planned::read(&solution)
                 .ok_or_else(|| DriverError::Unreadable(plan::FUNCTIONS.to_string()))?;
-            let mut inventory = self.state.inventory.borrow_mut();
-            if inventory.knows(&function.path) {
+            if self.state.inventory.borrow().knows(&function.path) {
                 // Another's.
                 continue;
             }
-            match (function.plan, &function.module) {
-                (Plan::Bus, Some(module)) => inventory.runs(&function.path, module, domain),
-                _ => inventory.set(&function.path, None, DeviceState::NoDriver),
-            }
+            let module = function.module.as_deref();
+            let state = match (function.plan, module) {
+                (Plan::Bus, Some(module)) => {
+                    let mut inventory = self.state.inventory.borrow_mut();
+                    inventory.runs(&function.path, module, domain);
+                    continue;
+                }
+                (Plan::Start, _) => match self.drive(start, skb, domain, &function).await {
+                    Ok(()) => continue,
+                    Err(error) => {
+                        println!("init: {}: {error}", function.path);
+                        error.into()
+                    }
+                },
+                (Plan::Absent, _) => DeviceState::NotInArchive,
+                _ => DeviceState::NoDriver,
+            };
+            let mut inventory = self.state.inventory.borrow_mut();
+            inventory.set(&function.path, module, state);
         }
         Ok(())
+    }
+
+    /// Starts the driver of a function on the bus of the driver called `domain`.
+    async fn drive(
+        &self,
+        start: &Start,
+        skb: &SkbClient<Lmp>,
+        domain: &str,
+        function: &Planned,
+    ) -> Result<(), DriverError> {
+        let service = |error| DriverError::Service(BUS_DRIVER, error);
+        let bus: PciClient<Lmp> = start.client(&host_name(domain)).await.map_err(service)?;
+        let endpoint = bus.function(&function.path).await;
+        let endpoint = OwnedCap::received(endpoint.map_err(DriverError::Bus)?);
+        let client = bind(endpoint.address()).await.map_err(service)?;
+        self.state.keep_function(&function.path, client);
+        let needs = Needs::of_function(skb, function, endpoint).await?;
+        self.start_with(start, function, &needs).await.map(|_| ())
     }
 
     /// A knowledge base has been started anew: the drivers of buses tell it what is there.
@@ -343,6 +382,16 @@ impl DeviceManager {
         device: &Planned,
     ) -> Result<String, DriverError> {
         let needs = Needs::of(skb, device).await?;
+        self.start_with(start, device, &needs).await
+    }
+
+    /// The same, with what it needs.
+    async fn start_with(
+        &self,
+        start: &Start,
+        device: &Planned,
+        needs: &Needs,
+    ) -> Result<String, DriverError> {
         let module = device.module.as_deref().unwrap_or_default();
         let taken = self
             .state
@@ -351,7 +400,7 @@ impl DeviceManager {
             .take(&device.path, &needs.registers);
         taken.map_err(DriverError::Taken)?;
         let domain = self.state.inventory.borrow().domain_name(module);
-        let started = self.launch(start, device, &needs, module, &domain).await;
+        let started = self.launch(start, device, needs, module, &domain).await;
         if started.is_err() {
             self.state.take_back(&device.path).await;
         } else {
@@ -377,7 +426,7 @@ impl DeviceManager {
             .ram_bytes(DRIVER_BYTES);
         // Held until the domain has its copies.
         let mut frames = Vec::new();
-        for (index, region) in needs.registers.iter().enumerate() {
+        for (&index, region) in needs.numbers.iter().zip(&needs.registers) {
             let region = PhysRegion {
                 base: region.base,
                 bytes: region.bytes,
@@ -389,6 +438,9 @@ impl DeviceManager {
                 .word(&handover::offset_of(index), registers.offset)
                 .word(&handover::bytes_of(index), registers.bytes);
             frames.push(registers);
+        }
+        if let Some(function) = &needs.function {
+            program = program.capability(handover::FUNCTION, function.address());
         }
         if let Some(memory) = needs.memory.first() {
             let shared = Shared::new(start, memory).await?;
@@ -454,6 +506,12 @@ impl DeviceManager {
 }
 
 impl State {
+    /// Keeps a function, to stop it when its driver has ended.
+    fn keep_function(&self, address: &str, function: FunctionClient<Lmp>) {
+        let mut all = self.functions.borrow_mut();
+        all.insert(String::from(address), function);
+    }
+
     /// Frees what the driver of the device at `path` had.
     async fn take_back(&self, path: &str) {
         let claimed = self.claimed.borrow_mut().remove(path);
@@ -464,6 +522,11 @@ impl State {
                 // It stays off otherwise.
                 let _ = interrupts.release(intid).await;
             }
+        }
+        let function = self.functions.borrow_mut().remove(path);
+        if let Some(function) = function {
+            // If its bus's driver has ended, nobody can.
+            let _ = function.disable().await;
         }
         self.shared.borrow_mut().remove(path);
         self.ledger.borrow_mut().give_back(path);
@@ -501,17 +564,42 @@ struct Needs {
     /// One, or none.
     memory: Vec<SharedMemory>,
     registers: Vec<Region>,
+    /// Of each of them, by which number the driver knows it.
+    numbers: Vec<usize>,
     interrupts: Vec<(u32, IsEdge)>,
     names: Vec<String>,
+    /// A PCI function's own.
+    function: Option<OwnedCap>,
 }
 
 impl Needs {
     async fn of(skb: &SkbClient<Lmp>, device: &Planned) -> Result<Self, DriverError> {
+        let registers = read(skb, &device.registers_goal(), plan::registers).await?;
         Ok(Self {
-            registers: read(skb, &device.registers_goal(), plan::registers).await?,
+            numbers: (0..registers.len()).collect(),
+            registers,
+            function: None,
             interrupts: read(skb, &device.interrupts_goal(), plan::interrupt).await?,
             names: read(skb, &device.names_goal(), plan::name).await?,
             memory: read(skb, &device.memory_goal(), plan::memory).await?,
+        })
+    }
+
+    /// What the driver of a PCI function is to get, which `endpoint` reaches.
+    async fn of_function(
+        skb: &SkbClient<Lmp>,
+        function: &Planned,
+        endpoint: OwnedCap,
+    ) -> Result<Self, DriverError> {
+        let bars = read(skb, &function.bars_goal(), plan::bar).await?;
+        let (numbers, registers) = bars.into_iter().unzip();
+        Ok(Self {
+            memory: Vec::new(),
+            registers,
+            numbers,
+            interrupts: Vec::new(),
+            names: Vec::new(),
+            function: Some(endpoint),
         })
     }
 }
@@ -524,7 +612,7 @@ async fn skb(start: &Start) -> Result<SkbClient<Lmp>, DriverError> {
 /// Has the driver called `domain` tell the knowledge base what is on its bus.
 async fn publish(start: &Start, domain: &str) -> Result<Found, DriverError> {
     let service = |error| DriverError::Service(BUS_DRIVER, error);
-    let driver: PciClient<Lmp> = start.client(domain).await.map_err(service)?;
+    let driver: PciClient<Lmp> = start.client(&host_name(domain)).await.map_err(service)?;
     let facts = start.endpoint(service::PCI_FACTS).await.map_err(service)?;
     let found = driver.publish(Cap::copy(facts.address())).await;
     found.map_err(DriverError::Bus)

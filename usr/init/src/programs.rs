@@ -11,7 +11,10 @@ use capelin_abi::{layout::slot, syscall::DispatcherState};
 use capelin_archive::{Archive, Module};
 use capelin_kaluga::inventory::End;
 use capelin_rt::{RtError, endpoint::Endpoint, println, spawn, sync::Queue};
-use capelin_spawn::{Domain, Executables, ModuleError, Program, SpawnError, loader};
+use capelin_spawn::{
+    Domain, Executables, ModuleError, Program, SpawnError,
+    loader::{self, Needs},
+};
 
 /// Messages that the endpoint for ends holds: one for each program.
 const CAPACITY: usize = 32;
@@ -103,10 +106,10 @@ impl Programs {
         self.archive.modules()
     }
 
-    /// Bytes of RAM that it takes to start module `name` as `program`.
-    pub(crate) fn ram_needed(&self, name: &str, program: &Program) -> Result<u64, StartError> {
+    /// What memory it takes to start module `name` as `program`.
+    pub(crate) fn needs(&self, name: &str, program: &Program) -> Result<Needs, StartError> {
         let executable = self.executables.find(name)?;
-        Ok(loader::needs(program, &executable.image)?.ram)
+        Ok(loader::needs(program, &executable.image)?)
     }
 
     /// Starts module `name` as `program`.

@@ -4,7 +4,7 @@ use alloc::{boxed::Box, format, string::String, vec::Vec};
 use core::{fmt, time::Duration};
 
 use capelin_abi::Rights;
-use capelin_abi::boot::{BootInfo, ConsoleArgs};
+use capelin_abi::boot::{BootInfo, ConsoleArgs, HOME_ALIGNMENT};
 use capelin_abi::{PAGE_SIZE, layout::slot};
 use capelin_archive::{Archive, ArchiveError};
 use capelin_dt::{Chosen, Console};
@@ -224,9 +224,29 @@ impl Start {
 
     /// Starts a module, with memory fetched for it.
     pub(crate) async fn launch(&self, name: &str, program: Program) -> Result<(), StartError> {
-        self.fetch(self.programs.ram_needed(name, &program)?)
-            .await?;
+        let needs = self.programs.needs(name, &program)?;
+        self.fetch(needs.ram).await?;
+        self.fetch_home(needs.home).await?;
         self.programs.start(name, program).await
+    }
+
+    /// Sees to it that kernel objects of `bytes` bytes in one piece can be made: what this core
+    /// was started with has room for the services and a driver or two. What is fetched stays.
+    async fn fetch_home(&self, bytes: u64) -> Result<(), RtError> {
+        if let Some(client) = &self.memory
+            && memory::left().largest_home < bytes
+        {
+            let piece = bytes.next_multiple_of(HOME_ALIGNMENT);
+            let fetched = client.allocate(piece, HOME_ALIGNMENT, ANY_NODE).await;
+            let ram = OwnedCap::received(fetched.map_err(|_| RtError::OutOfHomeMemory)?);
+            let home = OwnedCap::make(|slot| {
+                sys::kernel::adopt_home(sys::kernel::OWN, ram.reference(), slot.into())
+            })?;
+            // It is the kernel's as long as it runs.
+            let _ = ram.leak();
+            memory::add_home(home)?;
+        }
+        Ok(())
     }
 
     /// Sees to it that `bytes` bytes of memory can be had in one piece.
@@ -248,7 +268,9 @@ impl Start {
     /// # Errors
     /// [`Fatal::Shell`].
     async fn set_aside(&self) -> Result<(), Fatal> {
-        let needed = |name: &str, program: Program| self.programs.ram_needed(name, &program);
+        let needed = |name: &str, program: Program| -> Result<u64, StartError> {
+            Ok(self.programs.needs(name, &program)?.ram)
+        };
         // A monitor that is missing is reported when it is to be started.
         let monitor = needed("monitor", self.monitor_program(true)).unwrap_or(0);
         let shell = needed(SHELL, self.shell_program()).map_err(Fatal::Shell)?;

@@ -83,6 +83,15 @@ impl Planned {
         format!("device_reg({}, _, Base, Bytes)", self.term)
     }
 
+    /// A PCI function's registers in memory, one solution each ([`bar`]).
+    #[must_use]
+    pub fn bars_goal(&self) -> String {
+        format!(
+            "pci_placed({0}, Bar, _, Base, Bytes), pci_bar({0}, Bar, Space, _, _), Space \\== io",
+            self.term
+        )
+    }
+
     /// Its interrupts, one solution each ([`interrupt`]), in the tree's order.
     #[must_use]
     pub fn interrupts_goal(&self) -> String {
@@ -112,6 +121,13 @@ pub fn registers(solution: &Solution) -> Option<Region> {
         base: number(solution, "Base")?,
         bytes: number(solution, "Bytes")?,
     })
+}
+
+/// Reads a solution of [`Planned::bars_goal`]: the BAR's number, and where it is.
+#[must_use]
+pub fn bar(solution: &Solution) -> Option<(usize, Region)> {
+    let number = usize::try_from(number(solution, "Bar")?).ok()?;
+    Some((number, registers(solution)?))
 }
 
 /// Memory that a driver shares with its device.

@@ -136,6 +136,12 @@ impl SharedMapped {
         Self::new(cap, true)
     }
 
+    /// Where it is mapped. What lies there may change at any time.
+    #[cfg(feature = "virtio")]
+    pub(crate) fn pointer(&self) -> Option<ptr::NonNull<u8>> {
+        ptr::NonNull::new(pointer(self.window.mapping(), 0))
+    }
+
     /// The frame's capability.
     #[must_use]
     pub const fn cap(&self) -> CapAddress {

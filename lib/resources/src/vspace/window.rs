@@ -33,6 +33,12 @@ impl Window {
         Ok(Self { mapping, flags })
     }
 
+    /// The addresses.
+    #[cfg(feature = "virtio")]
+    pub(super) const fn mapping(&self) -> &Mapping {
+        &self.mapping
+    }
+
     /// Bytes mapped.
     #[must_use]
     pub const fn bytes(&self) -> usize {

@@ -29,6 +29,54 @@ pub trait Registers32 {
 #[derive(Debug)]
 pub struct Mmio(DeviceMapped);
 
+/// Registers of 8, 16 and 32 bits, by their offset in bytes.
+pub trait Registers {
+    /// How many bytes there are.
+    fn bytes(&self) -> usize;
+    /// Reads one of 8 bits.
+    fn read8(&self, offset: usize) -> u8;
+    /// Reads one of 16 bits.
+    fn read16(&self, offset: usize) -> u16;
+    /// Reads one of 32 bits.
+    fn read32(&self, offset: usize) -> u32;
+    /// Writes one of 8 bits.
+    fn write8(&self, offset: usize, value: u8);
+    /// Writes one of 16 bits.
+    fn write16(&self, offset: usize, value: u16);
+    /// Writes one of 32 bits.
+    fn write32(&self, offset: usize, value: u32);
+}
+
+impl Registers for Mmio {
+    fn bytes(&self) -> usize {
+        self.0.bytes()
+    }
+
+    fn read8(&self, offset: usize) -> u8 {
+        self.0.read8(offset).unwrap_or(0)
+    }
+
+    fn read16(&self, offset: usize) -> u16 {
+        self.0.read16(offset).unwrap_or(0)
+    }
+
+    fn read32(&self, offset: usize) -> u32 {
+        self.0.read32(offset).unwrap_or(0)
+    }
+
+    fn write8(&self, offset: usize, value: u8) {
+        let _ = self.0.write8(offset, value);
+    }
+
+    fn write16(&self, offset: usize, value: u16) {
+        let _ = self.0.write16(offset, value);
+    }
+
+    fn write32(&self, offset: usize, value: u32) {
+        let _ = self.0.write32(offset, value);
+    }
+}
+
 impl Registers32 for Mmio {
     fn read(&self, offset: usize) -> u32 {
         self.0.read32(offset).unwrap_or(0)

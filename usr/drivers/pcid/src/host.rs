@@ -7,7 +7,8 @@ use alloc::{
 use core::{fmt, ops::RangeInclusive};
 
 use capelin_pci::{
-    Address, ConfigSpace, Fault, Place, Space, Topology, Window, enumerate, program, survey,
+    Address, Command, ConfigSpace, Fault, Place, Space, Topology, Window, enable, enumerate,
+    program, survey,
 };
 use capelin_skb::{SeenWindow, pci_facts, pci_placed};
 
@@ -114,6 +115,29 @@ impl Below {
                 bar: bar.number,
                 size: bar.size,
             })
+    }
+
+    /// The function at `address`, as written.
+    #[must_use]
+    pub fn function(&self, address: &str) -> Option<Address> {
+        let mut all = self.topology.functions.iter().map(|it| it.address);
+        all.find(|it| it.to_string() == address)
+    }
+
+    /// Lets `function` answer to its addresses in memory and reach memory itself, if all its registers
+    /// there have a place. Whether it has. (Its pin stays off: nobody serves that.)
+    pub fn enable(&self, space: &mut impl ConfigSpace, function: Address) -> bool {
+        if self.unplaced().any(|it| it.function == function) {
+            return false;
+        }
+        let wanted = Command::MEMORY | Command::BUS_MASTER | Command::NO_PIN;
+        enable(space, &self.topology, function, wanted);
+        true
+    }
+
+    /// Lets `function` do neither.
+    pub fn disable(&self, space: &mut impl ConfigSpace, function: Address) {
+        enable(space, &self.topology, function, Command::NO_PIN);
     }
 
     /// The facts of the functions.

@@ -1,4 +1,4 @@
-//! The driver: serves [`Pci`] under the name of its own domain.
+//! The driver: serves [`Pci`] to `init`, and [`Function`] to the drivers of functions.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![forbid(unsafe_code)]
 
@@ -10,10 +10,11 @@ use core::cell::RefCell;
 use capelin_driver::{Mmio, Region, StartError, region};
 use capelin_idc::Cap;
 use capelin_interfaces::{
-    pci::{Found, Pci, PciError, PciServer},
+    pci::{Found, Function, FunctionError, FunctionServer, Pci, PciError, PciServer, host_name},
     skb::{SkbClient, Solution},
 };
-use capelin_rt::{Env, ExitCode, Listener, Lmp, OwnedCap, bind, println, services};
+use capelin_pci::{Address, ConfigSpace as _, Register};
+use capelin_rt::{Env, ExitCode, Listener, Lmp, OwnedCap, bind, println, services, spawn};
 use pcid::{
     answers,
     ecam::{BUS_BYTES, Buses, Ecam},
@@ -24,6 +25,8 @@ capelin_rt::main!(run);
 
 /// Messages of all clients that may wait.
 const RING: usize = 16;
+/// Messages of a function's driver that may wait.
+const FUNCTION_RING: usize = 8;
 
 /// The registers, of which a bus is mapped when it is looked at.
 struct Mapped(Rc<Region>);
@@ -44,41 +47,109 @@ impl Buses for Mapped {
 struct Host {
     registers: Rc<Region>,
     /// Once it has been looked at.
-    below: RefCell<Option<Below>>,
+    found: RefCell<Option<Known>>,
+}
+
+/// A host bridge that has been looked at.
+struct Known {
+    ecam: Ecam<Mapped>,
+    below: Below,
 }
 
 /// Serves one client.
 struct Session(Rc<Host>);
 
+/// Serves one function's driver.
+struct FunctionSession {
+    host: Rc<Host>,
+    at: Address,
+}
+
+impl FunctionSession {
+    /// What `work` makes of the host; a function is served once its host is known.
+    fn with<R>(
+        &self,
+        work: impl FnOnce(&mut Ecam<Mapped>, &Below, Address) -> Result<R, FunctionError>,
+    ) -> Result<R, FunctionError> {
+        match &mut *self.host.found.borrow_mut() {
+            Some(Known { ecam, below }) => work(ecam, below, self.at),
+            None => Err(FunctionError::Unplaced),
+        }
+    }
+}
+
+impl Function for FunctionSession {
+    async fn read(&self, offset: u16) -> Result<u32, FunctionError> {
+        let register = Register::new(offset).ok_or(FunctionError::NoSuchRegister)?;
+        self.with(|ecam, _, at| Ok(ecam.read(at, register)))
+    }
+
+    async fn enable(&self) -> Result<(), FunctionError> {
+        self.with(|ecam, below, at| {
+            let is_enabled = below.enable(ecam, at);
+            is_enabled.then_some(()).ok_or(FunctionError::Unplaced)
+        })
+    }
+
+    async fn disable(&self) -> Result<(), FunctionError> {
+        self.with(|ecam, below, at| {
+            below.disable(ecam, at);
+            Ok(())
+        })
+    }
+}
+
 impl Pci for Session {
+    async fn function(&self, address: &str) -> Result<Cap, PciError> {
+        let host = Rc::clone(&self.0);
+        let known = match &*host.found.borrow() {
+            Some(known) => known.below.function(address),
+            None => None,
+        };
+        let at = known.ok_or(PciError::NoSuchFunction)?;
+        // An endpoint of its own: its driver reaches no other function.
+        let listener = Listener::new(FUNCTION_RING).map_err(|_| PciError::Exhausted)?;
+        let endpoint = listener.capability(1).map_err(|_| PciError::Exhausted)?;
+        spawn(listener.serve(move |_| {
+            FunctionServer(FunctionSession {
+                host: Rc::clone(&host),
+                at,
+            })
+        }));
+        Ok(endpoint.give())
+    }
+
     async fn publish(&self, facts: Cap) -> Result<Found, PciError> {
         let facts = OwnedCap::received(facts);
         let skb: SkbClient<Lmp> = match bind(facts.address()).await {
             Ok(skb) => skb,
             Err(_) => return Err(PciError::KnowledgeBase),
         };
-        let known = self.0.below.borrow().clone();
+        let known = self.0.found.borrow().as_ref().map(|it| it.below.clone());
         let below = match known {
             Some(below) => {
                 assert_all(&skb, &below.facts()).await?;
                 below
             }
-            None => self.0.look(&skb).await?,
+            None => {
+                let (ecam, below) = self.0.look(&skb).await?;
+                let known = below.clone();
+                *self.0.found.borrow_mut() = Some(Known { ecam, below });
+                known
+            }
         };
         assert_all(&skb, &below.place_facts()).await?;
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-        let found = Found {
+        Ok(Found {
             functions: count(below.topology.functions.len()),
             unplaced: count(below.unplaced().count()),
-        };
-        *self.0.below.borrow_mut() = Some(below);
-        Ok(found)
+        })
     }
 }
 
 impl Host {
     /// Looks at what there is, tells it, and places registers where the rules say.
-    async fn look(&self, skb: &SkbClient<Lmp>) -> Result<Below, PciError> {
+    async fn look(&self, skb: &SkbClient<Lmp>) -> Result<(Ecam<Mapped>, Below), PciError> {
         let base = self.registers.physical();
         let base = base.map_err(|_| PciError::UnknownHost)?;
         let hosts = solve(skb, &answers::host_goal(base)).await?;
@@ -107,7 +178,7 @@ impl Host {
         for unplaced in below.unplaced() {
             println!("pcid: {unplaced}");
         }
-        Ok(below)
+        Ok((ecam, below))
     }
 }
 
@@ -157,9 +228,9 @@ async fn run(env: Env) -> ExitCode {
 async fn start(env: &Env) -> Result<(Rc<Host>, Listener), StartError> {
     let host = Host {
         registers: Rc::new(region(env, 0)?),
-        below: RefCell::default(),
+        found: RefCell::default(),
     };
     let listener = Listener::new(RING)?;
-    services::register(env.name(), &listener, 1).await?;
+    services::register(&host_name(env.name()), &listener, 1).await?;
     Ok((Rc::new(host), listener))
 }

@@ -84,33 +84,78 @@ fn every_kind_of_plan() {
     assert_eq!(found, expected);
 }
 
+fn function(kb: &mut KnowledgeBase, address: &str, device: u64, base: u64) {
+    let address: String = address.into();
+    let fact = schema::Pci {
+        address: address.clone(),
+        vendor: 0x1af4,
+        device,
+    };
+    kb.assert_fact(&fact).unwrap();
+    let fact = schema::PciClass {
+        address,
+        base,
+        sub: 0,
+        interface: 0,
+    };
+    kb.assert_fact(&fact).unwrap();
+}
+
 #[test]
-fn bridges_are_their_bus_drivers_and_other_functions_nobodys() {
+fn every_kind_of_function() {
     let mut kb = KnowledgeBase::with_rules();
     assert_eq!(solve(&mut kb, FUNCTIONS), []);
-    for (address, base) in [("0000:00:00.0", 6), ("0000:00:01.0", 2)] {
-        let fact = schema::Pci {
-            address: address.into(),
-            vendor: 0x1af4,
-            device: 0x1000,
+    let found = |kb: &mut KnowledgeBase| -> Vec<_> {
+        let solutions = solve(kb, FUNCTIONS);
+        let planned = solutions.iter().map(|it| Planned::read(it).unwrap());
+        planned.map(|it| (it.path, it.module, it.plan)).collect()
+    };
+    function(&mut kb, "0000:00:00.0", 0x1005, 6);
+    function(&mut kb, "0000:00:01.0", 0x1000, 2);
+    function(&mut kb, "0000:00:02.0", 0x1005, 0);
+    let expected = |plan| {
+        [
+            ("0000:00:00.0".into(), Some("pcid".into()), Plan::Bus),
+            ("0000:00:01.0".into(), None, Plan::None),
+            ("0000:00:02.0".into(), Some("virtio-rng".into()), plan),
+        ]
+    };
+    assert_eq!(found(&mut kb), expected(Plan::Absent));
+    module(&mut kb, "virtio-rng");
+    assert_eq!(found(&mut kb), expected(Plan::Start));
+}
+
+#[test]
+fn a_functions_registers_are_those_in_memory_by_their_bars_number() {
+    let mut kb = KnowledgeBase::with_rules();
+    function(&mut kb, "0000:00:02.0", 0x1005, 0);
+    for (number, space) in [(0, "io"), (1, "memory32"), (4, "memory64")] {
+        let address = || "0000:00:02.0".into();
+        let fact = schema::PciBar {
+            address: address(),
+            bar: number,
+            space,
+            kind: "plain",
+            size: 0x1000,
         };
         kb.assert_fact(&fact).unwrap();
-        let fact = schema::PciClass {
-            address: address.into(),
-            base,
-            sub: 0,
-            interface: 0,
+        let fact = schema::PciPlaced {
+            address: address(),
+            bar: number,
+            bus: 0x1000,
+            cpu: 0x8000_0000 + number * 0x1000,
+            size: 0x1000,
         };
         kb.assert_fact(&fact).unwrap();
     }
-    let solutions = solve(&mut kb, FUNCTIONS);
-    let plans: Vec<_> = solutions
-        .iter()
-        .map(|it| Planned::read(it).unwrap())
-        .map(|it| (it.path, it.module, it.plan))
-        .collect();
-    let bridge = ("0000:00:00.0".into(), Some("pcid".into()), Plan::Bus);
-    assert_eq!(plans, [bridge, ("0000:00:01.0".into(), None, Plan::None)]);
+    let planned = Planned::read(&solve(&mut kb, FUNCTIONS)[0]).unwrap();
+    let found = solve(&mut kb, &planned.bars_goal());
+    let found: Vec<_> = found.iter().map(|it| bar(it).unwrap()).collect();
+    let region = |base| Region {
+        base,
+        bytes: 0x1000,
+    };
+    assert_eq!(found, [(1, region(0x8000_1000)), (4, region(0x8000_4000))]);
 }
 
 #[test]

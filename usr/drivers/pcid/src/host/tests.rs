@@ -181,6 +181,23 @@ fn registers_without_room_are_told_and_the_others_placed() {
 }
 
 #[test]
+fn a_function_answers_once_it_is_enabled_and_only_if_its_registers_have_a_place() {
+    let windows = [window(Space::Memory32, 0x1000_0000, 0x10_0000, 0x1000_0000)];
+    let mut kb = knowledge(&windows);
+    let mut bus = Bus::default().with(1, 0x4000, 0).with(2, 1 << 33, 0);
+    let below = look(&mut kb, &mut bus);
+    let command = |bus: &Bus, device| bus.0[&(device, 4)].0;
+    let at = |text| below.function(text).unwrap();
+    assert_eq!(below.function("0003:00:04.0"), None);
+    assert_eq!(command(&bus, 1), 0x400);
+    assert!(below.enable(&mut bus, at("0003:00:01.0")));
+    assert!(!below.enable(&mut bus, at("0003:00:02.0")));
+    assert_eq!((command(&bus, 1), command(&bus, 2)), (0x406, 0x400));
+    below.disable(&mut bus, at("0003:00:01.0"));
+    assert_eq!(command(&bus, 1), 0x400);
+}
+
+#[test]
 fn without_windows_all_stays_where_firmware_has_placed_it() {
     let mut kb = knowledge(&[]);
     let mut bus = Bus::default()

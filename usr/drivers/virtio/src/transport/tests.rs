@@ -1,0 +1,208 @@
+//! What is written where, against a device of bytes.
+
+use super::*;
+use alloc::{vec, vec::Vec};
+use core::cell::RefCell;
+
+/// A BAR: its bytes, and what was written, with its width.
+struct Bar {
+    bytes: RefCell<Vec<u8>>,
+    written: RefCell<Vec<(usize, usize, u32)>>,
+    read: RefCell<Vec<(usize, usize)>>,
+}
+
+impl Bar {
+    fn new(bytes: usize) -> Rc<Self> {
+        Rc::new(Self {
+            bytes: vec![0; bytes].into(),
+            written: RefCell::default(),
+            read: RefCell::default(),
+        })
+    }
+
+    fn set(&self, offset: usize, bytes: &[u8]) {
+        self.bytes.borrow_mut()[offset..offset + bytes.len()].copy_from_slice(bytes);
+    }
+
+    fn load(&self, offset: usize, width: usize) -> u32 {
+        self.read.borrow_mut().push((offset, width));
+        let mut value = [0; 4];
+        value[..width].copy_from_slice(&self.bytes.borrow()[offset..offset + width]);
+        u32::from_le_bytes(value)
+    }
+
+    fn store(&self, offset: usize, width: usize, value: u32) {
+        self.written.borrow_mut().push((offset, width, value));
+        self.set(offset, &value.to_le_bytes()[..width]);
+    }
+
+    fn written(&self) -> Vec<(usize, usize, u32)> {
+        self.written.take()
+    }
+}
+
+impl Registers for Bar {
+    fn bytes(&self) -> usize {
+        self.bytes.borrow().len()
+    }
+
+    fn read8(&self, offset: usize) -> u8 {
+        u8::try_from(self.load(offset, 1)).unwrap()
+    }
+
+    fn read16(&self, offset: usize) -> u16 {
+        u16::try_from(self.load(offset, 2)).unwrap()
+    }
+
+    fn read32(&self, offset: usize) -> u32 {
+        self.load(offset, 4)
+    }
+
+    fn write8(&self, offset: usize, value: u8) {
+        self.store(offset, 1, value.into());
+    }
+
+    fn write16(&self, offset: usize, value: u16) {
+        self.store(offset, 2, value.into());
+    }
+
+    fn write32(&self, offset: usize, value: u32) {
+        self.store(offset, 4, value);
+    }
+}
+
+const fn piece(offset: u32, bytes: u32) -> Piece {
+    Piece {
+        bar: 4,
+        offset,
+        bytes,
+    }
+}
+
+const LAYOUT: Layout = Layout {
+    kind: DeviceType::EntropySource,
+    common: piece(0x100, 56),
+    notify: piece(0x300, 16),
+    notify_stride: 4,
+    isr: piece(0x200, 4),
+    device: Some(piece(0x240, 8)),
+};
+
+fn device() -> (Rc<Bar>, PciTransport<Bar>) {
+    let bar = Bar::new(0x400);
+    let given = Rc::clone(&bar);
+    let transport = PciTransport::new(&LAYOUT, |number| {
+        assert_eq!(number, 4);
+        Some(Rc::clone(&given))
+    });
+    (bar, transport.unwrap())
+}
+
+#[test]
+fn a_queue_is_set_up_before_it_is_enabled() {
+    let (bar, mut transport) = device();
+    transport.queue_set(3, 8, 0x1_2345_6000, 0x2_0000_1000, 0x3000);
+    let expected = [
+        (0x116, 2, 3),
+        (0x118, 2, 8),
+        (0x120, 4, 0x2345_6000),
+        (0x124, 4, 1),
+        (0x128, 4, 0x1000),
+        (0x12c, 4, 2),
+        (0x130, 4, 0x3000),
+        (0x134, 4, 0),
+        (0x11c, 2, 1),
+    ];
+    assert_eq!(bar.written(), expected);
+    assert!(transport.queue_used(3));
+    assert_eq!(transport.max_queue_size(3), 8);
+}
+
+#[test]
+fn features_have_two_halves() {
+    let (bar, mut transport) = device();
+    transport.write_driver_features(0x1_0000_0020);
+    let expected = [
+        (0x108, 4, 0),
+        (0x10c, 4, 0x20),
+        (0x108, 4, 1),
+        (0x10c, 4, 1),
+    ];
+    assert_eq!(bar.written(), expected);
+    bar.set(0x104, &7_u32.to_le_bytes());
+    assert_eq!(transport.read_device_features(), 0x7_0000_0007);
+    assert_eq!(bar.written(), [(0x100, 4, 0), (0x100, 4, 1)]);
+}
+
+#[test]
+fn a_queue_is_told_at_its_place_or_not_at_all() {
+    let (bar, mut transport) = device();
+    bar.set(0x11e, &3_u16.to_le_bytes());
+    transport.notify(1);
+    assert_eq!(bar.written(), [(0x116, 2, 1), (0x300 + 12, 2, 1)]);
+    // Past the structure, which may be another's.
+    bar.set(0x11e, &4_u16.to_le_bytes());
+    transport.notify(1);
+    assert_eq!(bar.written(), [(0x116, 2, 1)]);
+}
+
+#[test]
+fn fields_are_read_and_written_as_wide_as_they_are() {
+    let (bar, mut transport) = device();
+    bar.set(0x240, &[1, 2, 3, 4, 5, 6, 7, 8]);
+    bar.read.take();
+    let address: [u8; 6] = transport.read_config_space(0).unwrap();
+    assert_eq!(address, [1, 2, 3, 4, 5, 6]);
+    let status: u16 = transport.read_config_space(6).unwrap();
+    assert_eq!(status, 0x0807);
+    let byte: u8 = transport.read_config_space(5).unwrap();
+    assert_eq!(byte, 6);
+    let reads = [(0x240, 4), (0x244, 2), (0x246, 2), (0x245, 1)];
+    assert_eq!(bar.read.take(), reads);
+    transport.write_config_space(4, 0x1234_u16).unwrap();
+    transport.write_config_space(0, 0x1_0000_0002_u64).unwrap();
+    transport.write_config_space(7, 9_u8).unwrap();
+    let expected = [
+        (0x244, 2, 0x1234),
+        (0x240, 4, 2),
+        (0x244, 4, 1),
+        (0x247, 1, 9),
+    ];
+    assert_eq!(bar.written(), expected);
+    for offset in [1, 8, usize::MAX] {
+        let read = transport.read_config_space::<u64>(offset);
+        assert_eq!(read, Err(Error::ConfigSpaceTooSmall), "{offset}");
+        let written = transport.write_config_space(offset, 0_u64);
+        assert_eq!(written, Err(Error::ConfigSpaceTooSmall), "{offset}");
+    }
+}
+
+#[test]
+fn a_device_that_is_dropped_is_reset() {
+    let (bar, mut transport) = device();
+    transport.set_status(DeviceStatus::ACKNOWLEDGE | DeviceStatus::DRIVER);
+    assert_eq!(bar.written(), [(0x114, 1, 3)]);
+    assert!(transport.get_status().contains(DeviceStatus::DRIVER));
+    drop(transport);
+    assert_eq!(bar.written(), [(0x114, 1, 0)]);
+}
+
+#[test]
+fn structures_out_of_reach_are_refused() {
+    let refused =
+        |layout: Layout, bytes| PciTransport::new(&layout, |_| Some(Bar::new(bytes))).map(|_| ());
+    let out = |what| Err(LayoutError::OutOfReach(what));
+    assert_eq!(refused(LAYOUT, 0x310), Ok(()));
+    assert_eq!(refused(LAYOUT, 0x30f), out(Structure::Notify));
+    for (common, what) in [
+        (piece(0x100, 55), Structure::Common),
+        (piece(0x3d0, 56), Structure::Common),
+        (piece(u32::MAX - 3, u32::MAX), Structure::Common),
+        (piece(0x102, 56), Structure::Common),
+    ] {
+        let layout = Layout { common, ..LAYOUT };
+        assert_eq!(refused(layout, 0x400), out(what), "{common:?}");
+    }
+    let without = PciTransport::<Bar>::new(&LAYOUT, |_| None).map(|_| ());
+    assert_eq!(without, out(Structure::Common));
+}
