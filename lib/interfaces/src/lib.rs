@@ -10,6 +10,7 @@
 //! | [`interrupts`] | the interrupt service, owner of the distributor |
 //! | [`devices`] | `init`, which starts drivers: devices and who drives them |
 //! | [`entropy`] | the driver of a device that gives random bytes |
+//! | [`files`] | the driver of a card: files on it |
 //! | [`firmware`] | the driver of the channel to a board's firmware |
 //! | [`pci`] | the driver of a PCI host bridge |
 //! | [`power`] | the driver of a board's power management |
@@ -28,6 +29,7 @@ extern crate alloc;
 pub mod console;
 pub mod devices;
 pub mod entropy;
+pub mod files;
 pub mod firmware;
 pub mod handover;
 pub mod interrupts;
@@ -52,6 +54,8 @@ pub mod service {
     pub const DEVICES: &str = "devices";
     /// [`crate::entropy::Entropy`].
     pub const ENTROPY: &str = "entropy";
+    /// [`crate::files::Files`].
+    pub const FILES: &str = "files";
     /// [`crate::firmware::Firmware`].
     pub const FIRMWARE: &str = "firmware";
     /// [`crate::power::Power`].
