@@ -23,6 +23,8 @@ crate::service_error! {
         CoreFailed = "the core has stopped",
         /// The kernel refused an operation.
         Kernel = "the kernel refused an operation",
+        /// The program's file can't be read, or is longer than programs may be.
+        NoFile = "the program's file cannot be read, or is too long",
         /// This client may not do that.
         NotAllowed = "not allowed",
     }
@@ -178,6 +180,10 @@ pub trait Monitor {
         program: &str,
         arguments: &[String],
     ) -> Result<DomainId, MonitorError>;
+
+    /// Starts the program in the file at `path` ([`crate::files`]) on the core of the monitor that is
+    /// asked. It is called as the file is, and doesn't use the floating-point registers.
+    async fn spawn_file(&self, path: &str, arguments: &[String]) -> Result<DomainId, MonitorError>;
 
     /// Waits until a domain has ended, and takes its memory back.
     async fn wait(&self, domain: DomainId) -> Result<DomainState, MonitorError>;

@@ -25,6 +25,7 @@ extern crate alloc;
 mod boot_core;
 mod children;
 mod error;
+mod file;
 mod intermon_service;
 mod log;
 mod monitor_service;

@@ -138,6 +138,10 @@ impl Monitor for MonitorService {
             .await
     }
 
+    async fn spawn_file(&self, path: &str, arguments: &[String]) -> Result<DomainId, MonitorError> {
+        programs::start_file(&self.node, path, arguments).await
+    }
+
     async fn wait(&self, domain: DomainId) -> Result<DomainState, MonitorError> {
         if self.node.is_own(domain.core()) {
             return programs::wait(&self.node, domain).await;

@@ -24,7 +24,7 @@ use capelin_spawn::{Chunk, Domain, Image, ModuleError, Program, SpawnError, load
 
 use crate::{
     error::Error,
-    log,
+    file, log,
     node::Node,
     ram::{self, GivingBack},
 };
@@ -118,6 +118,48 @@ pub(crate) async fn start(
         ModuleError::Missing => MonitorError::NoSuchProgram,
         ModuleError::Damaged | ModuleError::Image(_) => MonitorError::BadProgram,
     })?;
+    let fp = if executable.uses_fp {
+        UsesFp::Yes
+    } else {
+        UsesFp::No
+    };
+    launch(node, program, arguments, &executable.image, fp).await
+}
+
+/// Starts the program in the file at `path` here.
+///
+/// It is copied into memory of our own first: nobody changes it once it has been checked.
+///
+/// # Errors
+/// [`MonitorError`].
+pub(crate) async fn start_file(
+    node: &Rc<Node>,
+    path: &str,
+    arguments: &[String],
+) -> Result<DomainId, MonitorError> {
+    let file = file::read(node, path).await?;
+    let image = Image::parse(file.bytes()).map_err(|_| MonitorError::BadProgram)?;
+    let name = path.rsplit('/').next().unwrap_or(path);
+    launch(node, name, arguments, &image, UsesFp::No).await
+}
+
+/// Whether a program uses the floating-point registers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum UsesFp {
+    /// It does.
+    Yes,
+    /// It may not.
+    No,
+}
+
+/// Starts `image` as `program` here.
+async fn launch(
+    node: &Rc<Node>,
+    program: &str,
+    arguments: &[String],
+    image: &Image<'_>,
+    fp: UsesFp,
+) -> Result<DomainId, MonitorError> {
     let id = node.programs.borrow().next_id();
     let death = node
         .deaths
@@ -132,7 +174,7 @@ pub(crate) async fn start(
     for (name, endpoint) in node.passed() {
         wanted = wanted.capability(name, endpoint);
     }
-    if executable.uses_fp {
+    if fp == UsesFp::Yes {
         wanted = wanted.with_fp();
     }
     // The number is ours before anything waits: others may start programs, too.
@@ -148,7 +190,7 @@ pub(crate) async fn start(
         .programs
         .borrow_mut()
         .insert(program.to_string(), entry);
-    match make(node, wanted, &executable.image).await {
+    match make(node, wanted, image).await {
         Ok(domain) => {
             let run = domain.run();
             let mut programs = node.programs.borrow_mut();
