@@ -20,10 +20,25 @@ driver('brcm,bcm2835-mbox', 'bcm2835-mbox', 0).
 driver('pci-host-ecam-generic', pcid, 0).
 driver('arm,sbsa-pcie', pcid, 0).
 driver('marvell,armada8k-pcie-ecam', pcid, 0).
+driver('brcm,bcm2711-emmc2', sdhci, 0).
+driver('brcm,bcm2835-sdhci', sdhci, 0).
 
 % driver_memory(Module, Bytes, End): memory that the driver shares with its device, all
 % of it below the physical address End, which is as far as the device reaches.
 driver_memory('bcm2835-mbox', 0x1000, 0x40000000).
+
+% driver_service(Module, Name): the driver serves under that name. The next driver is
+% started when it does, or has ended.
+driver_service(sdhci, files).
+
+% driver_looks(Module): the driver looks at its device instead of taking interrupts, and
+% is given none. (The two SD host controllers of BCM2711 share one.)
+driver_looks(sdhci).
+
+% driver_interrupt(Path, Intid, Trigger): the interrupts that a device's driver is given.
+driver_interrupt(Path, Intid, Trigger) :-
+    \+ ( driver_for(Path, Module), driver_looks(Module) ),
+    device_irq(Path, _, Intid, Trigger).
 
 % driver_for(Path, Module): the driver of a device: the one for its most specific
 % compatible string, of several the one with the lowest priority number.

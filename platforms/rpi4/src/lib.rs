@@ -131,7 +131,7 @@ const CASES: &[Case] = &[
     Case {
         name: "rpi4",
         options: "--stub stock",
-        exec: Some("cores; devices; run hello; temperature; board; poweroff"),
+        exec: Some("cores; devices; ls; run hello; temperature; board; poweroff"),
         prints: &[
             "boot driver on Raspberry Pi 4 Model B: cores: 4, memory: 960 MiB, entered at EL2",
             "no PSCI",
@@ -139,8 +139,11 @@ const CASES: &[Case] = &[
             "/soc/serial@7e201000*pl011*not the console",
             "/soc/serial@7e215040*ns16550*running",
             "/soc/interrupt-controller@40041000*irqd*running",
+            "/soc/mmc@7e300000*sdhci*running",
             "/soc/watchdog@7e100000*bcm2835-pm*running",
+            "/emmc2bus/mmc@7e340000*sdhci*ended with 0",
             "/timer*cpudriver*used by the kernel",
+            "bytes  name",
             "°C, slowed down from",
             "Raspberry Pi 4 Model B 1.",
             "exec status 0",
@@ -150,10 +153,12 @@ const CASES: &[Case] = &[
     Case {
         name: "rpi4-tf-a",
         options: "--stub tf-a",
-        exec: Some("cores; run hello; poweroff"),
+        exec: Some("cores; devices; ls; run hello; temperature; poweroff"),
         prints: &[
             "boot driver on Raspberry Pi 4 Model B: cores: 4",
             "0x3*running",
+            "/soc/mmc@7e300000*sdhci*running",
+            "bytes  name",
             "exec status 0",
         ],
         end: CaseEnd::PowersOff,

@@ -7,7 +7,7 @@
 //! The crate `embedded-sdmmc` (0.10) doesn't free the clusters of what it deletes, reports a fault of
 //! the device while it looks for a free cluster as a full disk, fails when it takes the last free
 //! cluster, and takes one behind the volume's end if the hint that FAT32 keeps lies above all that
-//! are free. So clusters are freed here, faults are noted where they occur ([`Window`]), [`SPARE`] clusters
+//! are free. So clusters are freed here, faults are noted where they occur (`Window`), two clusters
 //! stay free, the hint isn't shown to it, and it reaches nothing outside of the volume.
 
 use alloc::{

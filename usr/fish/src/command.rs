@@ -87,6 +87,8 @@ pub enum Command {
     Temperature,
     /// So many random bytes.
     Random(u32),
+    /// Something about files.
+    File(FileCommand),
     /// The kernel log of a core, or of this one.
     Dmesg(Option<u16>),
     /// List the modules of the archive.
@@ -106,6 +108,28 @@ pub enum Command {
     Reboot,
     /// Turn the machine off.
     PowerOff,
+}
+
+/// What is done with files; paths begin at the top folder.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum FileCommand {
+    /// List a folder, or one file.
+    List(String),
+    /// Write a file to the console.
+    Show(String),
+    /// Copy a file.
+    Copy {
+        /// That file.
+        from: String,
+        /// The new one, or the folder that it comes into.
+        to: String,
+    },
+    /// Remove a file, or a folder that is empty.
+    Remove(String),
+    /// Make a folder.
+    MakeFolder(String),
+    /// How much room there is.
+    Space,
 }
 
 /// A program that a command is about.
@@ -254,6 +278,7 @@ impl<I: Iterator<Item = String>> Arguments<I> {
         Ok(match self.usage.name {
             "board" => Command::Board,
             "caps" => Command::Caps(self.words.next()),
+            "cat" => Command::File(FileCommand::Show(self.word()?)),
             "core" => match self.word()?.as_str() {
                 "panic" => Command::PanicCore(self.core()?),
                 other => {
@@ -261,7 +286,12 @@ impl<I: Iterator<Item = String>> Arguments<I> {
                 }
             },
             "cores" => Command::Cores,
+            "cp" => Command::File(FileCommand::Copy {
+                from: self.word()?,
+                to: self.word()?,
+            }),
             "devices" => Command::Devices,
+            "df" => Command::File(FileCommand::Space),
             "dmesg" => Command::Dmesg(self.optional_core()?),
             "help" => Command::Help(self.words.next()),
             "jobs" => Command::Jobs,
@@ -270,7 +300,12 @@ impl<I: Iterator<Item = String>> Arguments<I> {
                 Command::Kill(target.ok_or(CommandError::Missing(self.usage))?)
             }
             "kmap" => Command::KernelMap(self.core()?),
+            "ls" => {
+                let path = self.words.next();
+                Command::File(FileCommand::List(path.unwrap_or_else(|| "/".into())))
+            }
             "mem" => Command::Mem,
+            "mkdir" => Command::File(FileCommand::MakeFolder(self.word()?)),
             "modules" => Command::Modules,
             "oncore" => Command::Run {
                 core: Some(self.core()?),
@@ -290,6 +325,7 @@ impl<I: Iterator<Item = String>> Arguments<I> {
             "ps" => Command::Ps,
             "random" => Command::Random(self.bytes()?),
             "reboot" => Command::Reboot,
+            "rm" => Command::File(FileCommand::Remove(self.word()?)),
             "run" => Command::Run {
                 core: None,
                 program: self.word()?,
@@ -435,6 +471,29 @@ mod tests {
     }
 
     #[test]
+    fn files_are_named() {
+        let file = |it| Ok(Command::File(it));
+        assert_eq!(parse("ls"), file(FileCommand::List("/".into())));
+        assert_eq!(parse("ls logs"), file(FileCommand::List("logs".into())));
+        assert_eq!(parse("cat 'a b'"), file(FileCommand::Show("a b".into())));
+        let copy = FileCommand::Copy {
+            from: "/a".into(),
+            to: "/b".into(),
+        };
+        assert_eq!(parse("cp /a /b"), file(copy));
+        assert_eq!(parse("rm x"), file(FileCommand::Remove("x".into())));
+        assert_eq!(parse("mkdir x"), file(FileCommand::MakeFolder("x".into())));
+        assert_eq!(parse("df"), file(FileCommand::Space));
+        for wrong in ["cat", "cp", "cp a", "cp a b c", "rm", "mkdir", "df x"] {
+            let is_refused = matches!(
+                parse(wrong),
+                Err(CommandError::Missing(_) | CommandError::TooMany(..))
+            );
+            assert!(is_refused, "{wrong}");
+        }
+    }
+
+    #[test]
     fn repetitions_hold_commands() {
         let run = |program: &str| Command::Run {
             core: None,
@@ -517,7 +576,9 @@ mod tests {
         assert!(COMMANDS.is_sorted_by_key(|usage| usage.name));
         for usage in COMMANDS {
             let sample = match usage.name {
+                "cat" | "mkdir" | "rm" => "/a",
                 "core" => "panic 1",
+                "cp" => "/a /b",
                 "kill" => "%1",
                 "kmap" => "1",
                 "oncore" => "1 hello",

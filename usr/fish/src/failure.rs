@@ -7,6 +7,7 @@ use capelin_idc::{CallError, TransportError};
 use capelin_interfaces::{
     devices::DevicesError,
     entropy::EntropyError,
+    files::FileError,
     firmware::FirmwareError,
     memory::MemoryError,
     monitor::{DomainState, MonitorError},
@@ -39,6 +40,10 @@ pub(crate) enum Failure {
     Firmware(FirmwareError),
     /// There are no random bytes.
     Entropy(EntropyError),
+    /// The file or folder of this name can't be had, or made.
+    File(String, FileError),
+    /// The program of this name is on the card, and wanted on another core.
+    ElsewhereOnly(String),
     /// No device of this machine has a driver for that.
     NoDevice(&'static str),
     /// The query has no answer.
@@ -75,6 +80,7 @@ impl Failure {
             | Self::Devices(DevicesError::Call(call))
             | Self::Firmware(FirmwareError::Call(call))
             | Self::Entropy(EntropyError::Call(call))
+            | Self::File(_, FileError::Call(call))
             | Self::Skb(SkbError::Call(call)) => call,
             _ => return false,
         };
@@ -104,6 +110,10 @@ impl fmt::Display for Failure {
             Self::Devices(error) => error.fmt(f),
             Self::Firmware(error) => error.fmt(f),
             Self::Entropy(error) => error.fmt(f),
+            Self::File(path, error) => write!(f, "{path}: {error}"),
+            Self::ElsewhereOnly(name) => {
+                write!(f, "{name}: programs on the card run on this core only")
+            }
             Self::NoDevice(what) => {
                 write!(f, "no device with a driver has {what}; devices lists them")
             }

@@ -15,7 +15,7 @@
 //! | [`spelling`] | what a misspelt name was likely meant for |
 //! | [`arguments`], [`percent`] | the `capelin.exec` argument |
 //! | [`machine`] | what memory there should be |
-//! | [`report`], [`board`] | results as text |
+//! | [`report`], [`board`], [`files`] | results as text |
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -25,6 +25,7 @@ pub mod arguments;
 pub mod board;
 pub mod command;
 pub mod editor;
+pub mod files;
 pub mod history;
 pub mod keys;
 pub mod machine;

@@ -15,6 +15,7 @@
 extern crate alloc;
 
 mod caps;
+mod card;
 mod failure;
 mod input;
 mod jobs;

@@ -3,7 +3,8 @@
 use core::time::Duration;
 
 use capelin_interfaces::{
-    devices::DevicesClient, entropy::EntropyClient, firmware::FirmwareClient, memory::MemoryClient,
+    devices::DevicesClient, entropy::EntropyClient, files::FilesClient, firmware::FirmwareClient,
+    memory::MemoryClient,
     monitor::MonitorClient, service, skb::SkbClient, system::SystemClient,
 };
 use capelin_rt::{Lmp, RtError, idc::Client, services, time};
@@ -22,6 +23,7 @@ pub(crate) struct Services {
     devices: Option<DevicesClient<Lmp>>,
     firmware: Option<FirmwareClient<Lmp>>,
     entropy: Option<EntropyClient<Lmp>>,
+    files: Option<FilesClient<Lmp>>,
 }
 
 async fn bound<C: Client<Lmp> + Clone>(
@@ -36,6 +38,18 @@ async fn bound<C: Client<Lmp> + Clone>(
         .map_err(|error| Failure::Service(name, error))?;
     *known = Some(client.clone());
     Ok(client)
+}
+
+/// As [`bound`], for what the driver of a device serves, which the machine may not have.
+async fn driven<C: Client<Lmp> + Clone>(
+    known: &mut Option<C>,
+    name: &'static str,
+    what: &'static str,
+) -> Result<C, Failure> {
+    match bound(known, name).await {
+        Err(Failure::Service(_, RtError::NoService)) => Err(Failure::NoDevice(what)),
+        other => other,
+    }
 }
 
 impl Services {
@@ -62,15 +76,23 @@ impl Services {
     /// The board's firmware.
     pub(crate) async fn firmware(&mut self) -> Result<FirmwareClient<Lmp>, Failure> {
         if self.firmware.is_none() {
-            // Its driver has been started when that answers.
-            self.devices().await?.list(0, 0).await?;
+            self.drivers().await?;
         }
-        match bound(&mut self.firmware, service::FIRMWARE).await {
-            Err(Failure::Service(_, RtError::NoService)) => {
-                Err(Failure::NoDevice("firmware to ask"))
-            }
-            other => other,
+        driven(&mut self.firmware, service::FIRMWARE, "firmware to ask").await
+    }
+
+    /// The files on the card.
+    pub(crate) async fn files(&mut self) -> Result<FilesClient<Lmp>, Failure> {
+        if self.files.is_none() {
+            self.drivers().await?;
         }
+        driven(&mut self.files, service::FILES, "a card with files").await
+    }
+
+    /// Waits until the drivers have been started.
+    async fn drivers(&mut self) -> Result<(), Failure> {
+        self.devices().await?.list(0, 0).await?;
+        Ok(())
     }
 
     /// A device that gives random bytes.

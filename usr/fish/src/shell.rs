@@ -84,9 +84,14 @@ impl Shell {
 
     /// Writes text, and waits until the console has taken it.
     pub(crate) async fn write(&mut self, text: &str) {
+        self.write_bytes(text.as_bytes()).await;
+    }
+
+    /// Writes what may be text.
+    pub(crate) async fn write_bytes(&mut self, bytes: &[u8]) {
         if let Some(console) = &self.console {
             let mut is_written = true;
-            for chunk in text.as_bytes().chunks(CHUNK_BYTES) {
+            for chunk in bytes.chunks(CHUNK_BYTES) {
                 if console.write(chunk).await.is_err() {
                     is_written = false;
                     break;
@@ -97,7 +102,7 @@ impl Shell {
             }
             self.console = None;
         }
-        print::to_log(format_args!("{text}"));
+        print::to_log(format_args!("{}", String::from_utf8_lossy(bytes)));
     }
 
     /// Tells why a command failed.
@@ -200,6 +205,7 @@ impl Shell {
                 let bytes = self.services.entropy().await?.get(bytes).await?;
                 self.write(&report::hexadecimal(&bytes)).await;
             }
+            Command::File(command) => self.file(command).await?,
             Command::Ps => self.domains().await?,
             Command::Mem => self.memory().await?,
             Command::Caps(domain) => self.capabilities(domain).await?,
@@ -502,7 +508,7 @@ impl Shell {
         }
     }
 
-    /// Starts a program, on this core unless told otherwise.
+    /// Starts a program of the archive, on this core unless told otherwise, or of the card.
     pub(crate) async fn spawn_program(
         &mut self,
         core: Option<u16>,
@@ -510,11 +516,29 @@ impl Shell {
         arguments: &[String],
     ) -> Result<DomainId, Failure> {
         let monitor = self.services.monitor().await?;
-        let core = core.unwrap_or(self.core);
-        match monitor.spawn(core, program, arguments).await {
-            Err(MonitorError::NoSuchProgram) => Err(self.unknown(program.into()).await),
-            other => Ok(other?),
+        if !program.contains('/') {
+            let wanted = core.unwrap_or(self.core);
+            match monitor.spawn(wanted, program, arguments).await {
+                Err(MonitorError::NoSuchProgram) if self.is_on_card(program).await => {}
+                Err(MonitorError::NoSuchProgram) => return Err(self.unknown(program.into()).await),
+                other => return Ok(other?),
+            }
+        } else if let Err(error) = self.services.files().await?.look_up(program).await {
+            return Err(Failure::File(program.into(), error));
         }
+        if core.is_some_and(|core| core != self.core) {
+            return Err(Failure::ElsewhereOnly(program.into()));
+        }
+        Ok(monitor.spawn_file(program, arguments).await?)
+    }
+
+    /// Whether there is a file of this name at the top of the card.
+    async fn is_on_card(&mut self, name: &str) -> bool {
+        let Ok(card) = self.services.files().await else {
+            return false;
+        };
+        let found = card.look_up(name).await;
+        found.is_ok_and(|found| !found.is_folder)
     }
 
     /// There is no such command or program: what may have been meant?

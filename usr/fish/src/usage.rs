@@ -43,6 +43,7 @@ pub static COMMANDS: &[Usage] = &[
         "[DOMAIN]",
         "list the capabilities of this domain, or of one named or numbered as in ps",
     ),
+    usage("cat", "FILE", "show a file of the card"),
     usage(
         "core",
         "panic CORE",
@@ -54,10 +55,16 @@ pub static COMMANDS: &[Usage] = &[
         "list the cores: id, MPIDR, node, state, home memory, upcalls per second",
     ),
     usage(
+        "cp",
+        "FILE FILE|FOLDER",
+        "copy a file of the card; what the second held goes",
+    ),
+    usage(
         "devices",
         "",
         "list the devices of the machine: driver, and how it stands with it",
     ),
+    usage("df", "", "tell how much room there is on the card"),
     usage("dmesg", "[CORE]", "show the kernel log of a core"),
     usage("echo", "[WORD]...", "print the words"),
     usage("help", "[COMMAND]", "explain the commands"),
@@ -76,7 +83,13 @@ pub static COMMANDS: &[Usage] = &[
         "CORE",
         "list what the CPU driver of a core has mapped",
     ),
+    usage(
+        "ls",
+        "[FOLDER]",
+        "list what is on the card, or in a folder of it",
+    ),
     usage("mem", "", "show memory by node and by core"),
+    usage("mkdir", "FOLDER", "make a folder on the card"),
     usage("modules", "", "list the programs that can be run"),
     usage(
         "oncore",
@@ -107,9 +120,14 @@ pub static COMMANDS: &[Usage] = &[
         "run a command N times, or several: repeat N (COMMAND; COMMAND); Ctrl-C ends it",
     ),
     usage(
+        "rm",
+        "FILE|FOLDER",
+        "remove a file of the card, or a folder that is empty",
+    ),
+    usage(
         "run",
         "PROGRAM [ARGUMENT]...",
-        "run a program here and wait for it; its name alone does, too",
+        "run a program, of the archive or the card, here and wait for it; its name alone does, too",
     ),
     usage(
         "skb",

@@ -29,13 +29,19 @@ use capelin_kaluga::{
     plan::{self, IsEdge, Plan, Planned, SharedMemory},
 };
 use capelin_monitor::names::NameService;
-use capelin_rt::{Listener, Lmp, OwnedCap, RtError, bind, println, spawn, sync::Event, sys, time};
+use capelin_rt::{
+    Listener, Lmp, OwnedCap, RtError, bind,
+    future::{Either, race},
+    println, spawn,
+    sync::Event,
+    sys, time,
+};
 use capelin_spawn::Program;
 
 use crate::{
     machine,
     programs::StartError,
-    services::{DRIVER_BYTES, SMALL_HOME_BYTES, Start},
+    services::{DRIVER_BYTES, PATIENCE, SMALL_HOME_BYTES, Start},
 };
 
 /// Messages of all clients that may wait.
@@ -125,6 +131,10 @@ struct State {
     ledger: RefCell<Ledger>,
     /// By path of the device: interrupts that its driver has, claimed for it.
     claimed: RefCell<BTreeMap<String, Vec<Claimed>>>,
+    /// By name of the domain: what it serves, to be forgotten when it ends.
+    services: RefCell<BTreeMap<String, String>>,
+    /// The driver that was started last, and that it has ended.
+    last: RefCell<(String, Event)>,
     /// By path of the device: memory that its driver shares with it.
     shared: RefCell<BTreeMap<String, Shared>>,
     /// By address: PCI functions that have drivers.
@@ -400,15 +410,37 @@ impl DeviceManager {
             .take(&device.path, &needs.registers);
         taken.map_err(DriverError::Taken)?;
         let domain = self.state.inventory.borrow().domain_name(module);
-        let started = self.launch(start, device, needs, module, &domain).await;
-        if started.is_err() {
+        let services = needs.services.clone();
+        if let Err(error) = self.launch(start, device, needs, module, &domain).await {
             self.state.take_back(&device.path).await;
-        } else {
+            return Err(error);
+        }
+        let ended = Event::new();
+        *self.state.last.borrow_mut() = (domain.clone(), ended.clone());
+        {
             let mut inventory = self.state.inventory.borrow_mut();
             inventory.runs(&device.path, module, &domain);
-            self.started.borrow_mut().push(domain.clone());
         }
-        started.map(|()| domain)
+        self.started.borrow_mut().push(domain.clone());
+        for name in &services {
+            self.await_service(start, name, &domain, &ended).await;
+        }
+        Ok(domain)
+    }
+
+    /// Waits until the driver in `domain` serves under `name`, or has ended, so that whoever waits for
+    /// the drivers finds the service. If somebody serves so already, it can only end.
+    async fn await_service(&self, start: &Start, name: &str, domain: &str, ended: &Event) {
+        if start.is_served(name) {
+            // One that goes on all the same has told why.
+            let _ = time::timeout(PATIENCE, ended.wait()).await;
+            return;
+        }
+        let outcome = race(start.served(name), ended.wait());
+        if let Ok(Either::First(())) = time::timeout(PATIENCE, outcome).await {
+            let mut services = self.state.services.borrow_mut();
+            services.insert(domain.to_string(), name.to_string());
+        }
     }
 
     async fn launch(
@@ -496,8 +528,14 @@ impl DeviceManager {
         Ok(client)
     }
 
-    /// A program has ended: if it was a driver, its device is free again.
-    pub(crate) async fn driver_ended(&self, domain: &str, how: End) {
+    /// A program has ended: if it was a driver, its device is free again, and nobody finds what it
+    /// served.
+    pub(crate) async fn driver_ended(&self, start: &Start, domain: &str, how: End) {
+        let served = self.state.services.borrow_mut().remove(domain);
+        if let Some(name) = served {
+            start.forget_service(&name);
+        }
+        self.state.tell_end(domain);
         let paths = self.state.inventory.borrow_mut().ended(domain, how);
         for path in paths {
             self.state.take_back(&path).await;
@@ -510,6 +548,14 @@ impl State {
     fn keep_function(&self, address: &str, function: FunctionClient<Lmp>) {
         let mut all = self.functions.borrow_mut();
         all.insert(String::from(address), function);
+    }
+
+    /// Whoever waits for the driver in `domain` waits no longer.
+    fn tell_end(&self, domain: &str) {
+        let last = self.last.borrow();
+        if last.0 == domain {
+            last.1.set();
+        }
     }
 
     /// Frees what the driver of the device at `path` had.
@@ -570,6 +616,8 @@ struct Needs {
     names: Vec<String>,
     /// A PCI function's own.
     function: Option<OwnedCap>,
+    /// What its driver serves.
+    services: Vec<String>,
 }
 
 impl Needs {
@@ -582,6 +630,7 @@ impl Needs {
             interrupts: read(skb, &device.interrupts_goal(), plan::interrupt).await?,
             names: read(skb, &device.names_goal(), plan::name).await?,
             memory: read(skb, &device.memory_goal(), plan::memory).await?,
+            services: read(skb, &device.services_goal(), plan::name).await?,
         })
     }
 
@@ -600,6 +649,7 @@ impl Needs {
             interrupts: Vec::new(),
             names: Vec::new(),
             function: Some(endpoint),
+            services: read(skb, &function.services_goal(), plan::name).await?,
         })
     }
 }

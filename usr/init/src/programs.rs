@@ -156,6 +156,8 @@ async fn watch(
         let [state, code, ..] = event.words;
         let how = ending(state, code);
         match how {
+            // It had nothing to do: a driver whose slot is empty.
+            End::Exited(0) => {}
             End::Exited(code) => println!("init: {name} has ended with {code}"),
             End::Crashed => println!("init: {name} has crashed"),
         }

@@ -263,6 +263,26 @@ impl Start {
         Ok(())
     }
 
+    /// Sees to it that `bytes` bytes of home memory can be had in one piece: those that the core
+    /// starts with do for a board with few drivers. It stays home memory.
+    async fn fetch_home(&self, bytes: u64) -> Result<(), RtError> {
+        if let Some(client) = &self.memory
+            && memory::left().largest_home < bytes
+        {
+            let needed = bytes.next_multiple_of(HOME_ALIGNMENT);
+            let node = u32::try_from(self.boot.node).unwrap_or(ANY_NODE);
+            let fetched = client.allocate(needed, HOME_ALIGNMENT, node).await;
+            let ram = OwnedCap::received(fetched.map_err(|_| RtError::OutOfHomeMemory)?);
+            let home = OwnedCap::make(|to| {
+                sys::kernel::adopt_home(slot::KERNEL.into(), ram.reference(), to.into())
+            })?;
+            memory::add_home(home)?;
+            // What it was before says whose it is.
+            let _ = ram.leak();
+        }
+        Ok(())
+    }
+
     /// Fetches the memory for the shell and what is still to be started before it.
     ///
     /// # Errors
@@ -276,6 +296,21 @@ impl Start {
         let shell = needed(SHELL, self.shell_program()).map_err(Fatal::Shell)?;
         let both = self.fetch(monitor + shell).await;
         both.map_err(|error| Fatal::Shell(error.into()))
+    }
+
+    /// Whether somebody serves under `name`.
+    pub(crate) fn is_served(&self, name: &str) -> bool {
+        self.names.get(name).is_some()
+    }
+
+    /// Waits until somebody does.
+    pub(crate) async fn served(&self, name: &str) {
+        let _ = self.names.wait(name).await;
+    }
+
+    /// Nobody finds the service called `name` any more.
+    pub(crate) fn forget_service(&self, name: &str) {
+        self.names.remove(name);
     }
 
     /// A client of the service called `name`, once it has registered.
@@ -320,7 +355,7 @@ impl Start {
         let (mut started, mut delay) = (time::now(), Duration::ZERO);
         loop {
             let ended = self.programs.next_end().await;
-            devices.driver_ended(&ended.name, ended.how).await;
+            devices.driver_ended(self, &ended.name, ended.how).await;
             if ended.name != service::SKB {
                 self.retire(&ended.name);
                 continue;

@@ -92,10 +92,20 @@ impl Planned {
         )
     }
 
-    /// Its interrupts, one solution each ([`interrupt`]), in the tree's order.
+    /// The interrupts that its driver is given, one solution each ([`interrupt`]), in the tree's
+    /// order.
     #[must_use]
     pub fn interrupts_goal(&self) -> String {
-        format!("device_irq({}, _, Intid, Trigger)", self.term)
+        format!("driver_interrupt({}, Intid, Trigger)", self.term)
+    }
+
+    /// The names under which its driver serves, one solution each ([`name`]).
+    #[must_use]
+    pub fn services_goal(&self) -> String {
+        format!(
+            "driver_for({}, Module), driver_service(Module, Name)",
+            self.term
+        )
     }
 
     /// The memory that its driver shares with it ([`memory`]): one solution, or none.
@@ -159,7 +169,7 @@ pub fn interrupt(solution: &Solution) -> Option<(u32, IsEdge)> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct IsEdge(pub bool);
 
-/// Reads a solution of [`Planned::names_goal`].
+/// Reads a solution of [`Planned::names_goal`] or [`Planned::services_goal`].
 #[must_use]
 pub fn name(solution: &Solution) -> Option<String> {
     atom(solution.get("Name")?)

@@ -44,6 +44,8 @@ pub(crate) enum DiskError {
     NoTable,
     /// The first partition isn't FAT32 or FAT16.
     NoBootPartition,
+    /// The second one isn't.
+    NoDataPartition,
 }
 
 impl std::fmt::Display for DiskError {
@@ -53,6 +55,7 @@ impl std::fmt::Display for DiskError {
             Self::Cut => f.write_str("the card ends before its partitions do"),
             Self::NoTable => f.write_str("the card has no partition table"),
             Self::NoBootPartition => f.write_str("the card's first partition isn't FAT"),
+            Self::NoDataPartition => f.write_str("the card's second partition isn't FAT"),
         }
     }
 }
@@ -84,11 +87,16 @@ impl Partition {
     }
 }
 
-/// A card with `boot` on its boot partition, and a partition for files, which is empty.
+/// A card with `boot` on its boot partition, and `data` on the partition for files.
 ///
 /// # Errors
 /// If the files don't fit.
-pub(crate) fn write(boot_bytes: u64, data_bytes: u64, boot: &Files) -> Result<Vec<u8>, DiskError> {
+pub(crate) fn write(
+    boot_bytes: u64,
+    data_bytes: u64,
+    boot: &Files,
+    data: &Files,
+) -> Result<Vec<u8>, DiskError> {
     let boot_partition = partition(TYPE_FAT32, FIRST_BYTE, boot_bytes)?;
     let data_partition = partition(TYPE_FAT16, FIRST_BYTE + boot_bytes, data_bytes)?;
     let length =
@@ -109,11 +117,7 @@ pub(crate) fn write(boot_bytes: u64, data_bytes: u64, boot: &Files) -> Result<Ve
         .fat_type(FatType::Fat16)
         .volume_id(u32::from_le_bytes(*b"DATA"))
         .volume_label(*b"FILES      ");
-    format(
-        &mut card[data_partition.bytes()?],
-        data_options,
-        &Files::new(),
-    )?;
+    format(&mut card[data_partition.bytes()?], data_options, data)?;
     Ok(card)
 }
 
@@ -190,17 +194,31 @@ pub(super) fn format_system_partition(bytes: &mut [u8], files: &Files) -> Result
 /// # Errors
 /// If there is none, or it is damaged.
 pub(crate) fn read(card: &mut [u8]) -> Result<Files, DiskError> {
+    let table = partitions(card)?;
+    let is_fat = |it: &&Partition| matches!(it.kind, TYPE_FAT32 | TYPE_FAT16);
+    let boot = table.iter().find(is_fat);
+    let range = boot.ok_or(DiskError::NoBootPartition)?.bytes()?;
+    read_volume(card.get_mut(range).ok_or(DiskError::Cut)?)
+}
+
+/// The files of the second partition of `card`.
+///
+/// # Errors
+/// If there is none, or it is damaged.
+pub(crate) fn read_data(card: &mut [u8]) -> Result<Files, DiskError> {
+    let [_, data, ..] = partitions(card)?;
+    if !matches!(data.kind, TYPE_FAT32 | TYPE_FAT16) {
+        return Err(DiskError::NoDataPartition);
+    }
+    read_volume(card.get_mut(data.bytes()?).ok_or(DiskError::Cut)?)
+}
+
+fn partitions(card: &[u8]) -> Result<[Partition; 4], DiskError> {
     let table = card.get(..512).ok_or(DiskError::NoTable)?;
     if table[510..512] != BOOT_SIGNATURE {
         return Err(DiskError::NoTable);
     }
-    let table =
-        <[Partition; 4]>::read_from_bytes(&table[PARTITIONS_AT]).map_err(|_| DiskError::NoTable)?;
-    let boot = table
-        .iter()
-        .find(|it| matches!(it.kind, TYPE_FAT32 | TYPE_FAT16));
-    let range = boot.ok_or(DiskError::NoBootPartition)?.bytes()?;
-    read_volume(card.get_mut(range).ok_or(DiskError::Cut)?)
+    <[Partition; 4]>::read_from_bytes(&table[PARTITIONS_AT]).map_err(|_| DiskError::NoTable)
 }
 
 /// The files of a FAT volume.
@@ -256,17 +274,24 @@ mod tests {
         .into()
     }
 
+    fn data() -> Files {
+        [("notes.txt", b"milk".to_vec()), ("logs/A.TXT", vec![])]
+            .map(|(name, contents)| (name.to_owned(), contents))
+            .into()
+    }
+
     #[test]
     fn what_is_written_is_read_and_always_the_same() {
-        let mut card = write(BOOT, DATA, &files()).unwrap();
-        assert_eq!(card, write(BOOT, DATA, &files()).unwrap());
+        let mut card = write(BOOT, DATA, &files(), &data()).unwrap();
+        assert_eq!(card, write(BOOT, DATA, &files(), &data()).unwrap());
         assert_eq!(card.len() as u64, FIRST_BYTE + BOOT + DATA);
         assert_eq!(read(&mut card).unwrap(), files());
+        assert_eq!(read_data(&mut card).unwrap(), data());
     }
 
     #[test]
     fn the_table_is_what_firmware_and_other_systems_read() {
-        let card = write(BOOT, DATA, &files()).unwrap();
+        let card = write(BOOT, DATA, &files(), &data()).unwrap();
         assert_eq!(card[510..512], [0x55, 0xaa]);
         // Partition 1: type, first sector 2048, 81920 sectors; partition 2 behind it.
         assert_eq!(card[450], 0x0c);
@@ -281,17 +306,24 @@ mod tests {
     #[test]
     fn files_that_do_not_fit_are_refused() {
         let files = Files::from([("big".to_owned(), vec![0; 41 << 20])]);
-        assert!(matches!(write(BOOT, DATA, &files), Err(DiskError::Fat(_))));
+        assert!(matches!(
+            write(BOOT, DATA, &files, &data()),
+            Err(DiskError::Fat(_))
+        ));
     }
 
     #[test]
     fn damaged_cards_are_told() {
         assert!(matches!(read(&mut [0; 100]), Err(DiskError::NoTable)));
         assert!(matches!(read(&mut [0; 4096]), Err(DiskError::NoTable)));
-        let mut card = write(BOOT, DATA, &files()).unwrap();
+        let mut card = write(BOOT, DATA, &files(), &data()).unwrap();
         assert!(matches!(read(&mut card[..2 << 20]), Err(DiskError::Cut)));
         card[450] = 0x83;
         card[466] = 0x83;
+        assert!(matches!(
+            read_data(&mut card),
+            Err(DiskError::NoDataPartition)
+        ));
         assert!(matches!(read(&mut card), Err(DiskError::NoBootPartition)));
         card[450] = 0x0c;
         card[1 << 20..][..512].fill(0);

@@ -120,16 +120,21 @@ pub(crate) fn image(platform: &Platform, firmware: &Firmware, profile: Profile) 
     kernel.build()?;
     files.extend(contents::own(&card, &kernel.path())?);
     let path = image_path(platform, profile)?;
-    write(&path, &card, &files)?;
+    write(&path, &card, &files, &disk::Files::new())?;
     Ok(path)
 }
 
-/// Writes a card with `files` on its boot partition to `path`.
+/// Writes a card with `files` on its boot partition and `data` on the other to `path`.
 ///
 /// # Errors
 /// If they don't fit, or the file can't be written.
-pub(crate) fn write(path: &Path, card: &Card, files: &disk::Files) -> Result<()> {
-    let image = disk::write(card.boot_bytes, card.data_bytes, files)
+pub(crate) fn write(
+    path: &Path,
+    card: &Card,
+    files: &disk::Files,
+    data: &disk::Files,
+) -> Result<()> {
+    let image = disk::write(card.boot_bytes, card.data_bytes, files, data)
         .map_err(|error| Error::Malformed(path.to_owned(), error.to_string()))?;
     fs::write(path, image).map_err(|error| Error::File(path.to_owned(), error))
 }

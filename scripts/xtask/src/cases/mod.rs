@@ -13,6 +13,7 @@
 //! The fields are those of [`GuestCase`]. To add a behaviour, write a guest program that reports `test NAME ... ok` for each
 //! of its tests, put an image of it into `tests/images.toml`, and add a case that boots it.
 
+mod card;
 mod damage;
 mod tree;
 
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+pub(crate) use card::CardFiles;
 pub(crate) use damage::Damage;
 pub(crate) use tree::{TreeChange, used_bytes};
 
@@ -79,6 +81,8 @@ pub(crate) struct GuestCase {
     /// Whether it runs with `--full` only.
     pub(crate) is_long: bool,
     pub(crate) damage: Option<Damage>,
+    /// What is on the card of a Raspberry Pi; it then boots from one without anything from elsewhere.
+    pub(crate) card: Option<CardFiles>,
     /// What runs below the boot image, if not QEMU's own; wants `--el2`.
     pub(crate) firmware: Option<Firmware>,
 }
@@ -102,6 +106,7 @@ impl Default for GuestCase {
             tree: None,
             is_long: false,
             damage: None,
+            card: None,
             firmware: None,
         }
     }

@@ -60,6 +60,8 @@ what runs
 how
   --timeout S       give up after S seconds (60 with --exec, else never)
   --release         build programs that run fast, as tests and benches do, instead of programs that build fast
+  --card keep       rpi4: what the guest writes to the card image stays there, instead of being forgotten
+  --card none       rpi4: the card is pulled once firmware has read it
   --no-build        run what was built last
   --dry-run         print QEMU's command line and stop
   --qemu-args …     everything that follows goes to QEMU
@@ -67,11 +69,24 @@ how
 exit status: 0 fine; 1 a command of --exec failed; 2 usage; 3 build or set-up failed; 4 timed out; 5 the guest ended
 before its time or gave up; 128+N ended by signal N";
 
+/// What becomes of a card once firmware has read it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum CardUse {
+    /// It is in its slot; what is written is forgotten, so that two guests can run at once.
+    #[default]
+    Forgotten,
+    /// It is in its slot; what is written stays.
+    Kept,
+    /// It is pulled.
+    Pulled,
+}
+
 /// A parsed `run` command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RunOptions {
     pub(crate) platform: String,
     pub(crate) stub: Stub,
+    pub(crate) card: CardUse,
     pub(crate) cores: u32,
     pub(crate) memory: Option<Size>,
     pub(crate) numa: Option<NumaSpec>,
@@ -104,6 +119,7 @@ impl Default for RunOptions {
         Self {
             platform: "qemu-virt".to_owned(),
             stub: Stub::AsConfigured,
+            card: CardUse::default(),
             cores: 4,
             memory: None,
             numa: None,
@@ -145,6 +161,13 @@ impl RunOptions {
                         "stock" => Stub::Stock,
                         "tf-a" => Stub::TrustedFirmware,
                         other => return Err(Error::Usage(format!("--stub can't be {other:?}"))),
+                    }
+                }
+                Long("card") => {
+                    options.card = match &*args.value()?.string()? {
+                        "keep" => CardUse::Kept,
+                        "none" => CardUse::Pulled,
+                        other => return Err(Error::Usage(format!("--card can't be {other:?}"))),
                     }
                 }
                 Long("smp") => options.cores = args.value()?.parse()?,
@@ -215,6 +238,9 @@ impl RunOptions {
         let emulator = platforms::find(&self.platform)?.emulator;
         if self.form != Form::Plain && !matches!(emulator, Emulator::UBoot(_)) {
             return refuse("--form is for platforms that boot by U-Boot");
+        }
+        if self.card != CardUse::default() && !matches!(emulator, Emulator::Raspberry(_)) {
+            return refuse("--card is for platforms that boot a card");
         }
         match emulator {
             Emulator::Virt if self.stub != Stub::AsConfigured => {
@@ -414,6 +440,9 @@ mod tests {
             "--platform rpi4 --gic 2",
             "--platform rpi4 --initrd x",
             "--platform rpi4 --stub mine",
+            "--platform rpi4 --card lost",
+            "--card keep",
+            "--platform ampere --card none",
             "--stub stock",
             "--timeout -1",
             "--timeout soon",

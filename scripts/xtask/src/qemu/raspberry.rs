@@ -12,7 +12,7 @@ use capelin_platform::Raspberry;
 
 use super::command::Console;
 use super::exec;
-use super::options::RunOptions;
+use super::options::{CardUse, RunOptions};
 use crate::card::disk;
 use crate::card::loader::{self, Loaded};
 use crate::error::{Error, Result};
@@ -161,10 +161,16 @@ impl Unpacked {
         if let Some(initrd) = &self.loaded.initrd {
             add("-device", at("initrd", initrd.address));
         }
-        // What the guest writes to the card is forgotten, so that two can run at once.
-        let mut card = OsString::from("if=sd,format=raw,snapshot=on,file=");
-        card.push(&self.card);
-        add("-drive", card);
+        let drive = match options.card {
+            CardUse::Forgotten => Some("if=sd,format=raw,snapshot=on,file="),
+            CardUse::Kept => Some("if=sd,format=raw,file="),
+            CardUse::Pulled => None,
+        };
+        if let Some(drive) = drive {
+            let mut card = OsString::from(drive);
+            card.push(&self.card);
+            add("-drive", card);
+        }
         line.push("-no-reboot".into());
         line.extend(options.qemu_args.iter().map(Into::into));
         line

@@ -4,18 +4,19 @@
 //! trees; where those can't be had, it is skipped. `card/` needs nothing from elsewhere: its cards hold a device tree that
 //! is written here ([`small_tree`]), and differ in what else is on them.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use capelin_platform::{CaseEnd, Emulator, Platform};
+use capelin_platform::{Card, CaseEnd, Emulator, Platform};
 
 use super::guest;
 use super::{Case, Context, Outcome};
 use crate::build::{Image, Profile};
 use crate::card::contents::{self, Firmware};
-use crate::card::disk::Files;
+use crate::card::disk::{self, Files};
 use crate::card::{self, declared};
-use crate::cases::{Expected, GuestCase};
+use crate::cases::{CardFiles, Expected, GuestCase};
 use crate::error::{Error, Result};
 use crate::{platforms, qemu};
 use capelin_tree::Tree;
@@ -24,6 +25,9 @@ use capelin_tree::Tree;
 const CHANGED: &str = "rpi4";
 /// The archive's name on a card that has it in a file of its own.
 const ARCHIVE: &str = "capelin.archive";
+
+/// The tree's.
+const TREE: &str = "bcm2711-rpi-4-b.dtb";
 
 /// All of them.
 pub(super) fn cases() -> Vec<Case> {
@@ -111,7 +115,7 @@ fn boot(
     let mut all = contents::own(&card, &context.image(platform.image)?)?;
     all.extend(files);
     let path = context.folder.join("card.img");
-    card::write(&path, &card, &all)?;
+    card::write(&path, &card, &all, &Files::new())?;
     boot_card(context, path, case, name)
 }
 
@@ -213,21 +217,68 @@ const CHANGES: &[Changed] = &[
     },
 ];
 
+/// The card with what is ours, without anything from elsewhere.
+fn small(recipe: &Card, kernel: &Path) -> Result<Files> {
+    let mut files = contents::own(recipe, kernel)?;
+    // Ours names Trusted Firmware, which isn't here.
+    files.insert("config.txt".to_owned(), b"enable_uart=1\n".to_vec());
+    files.insert(TREE.to_owned(), small_tree().to_bytes());
+    Ok(files)
+}
+
+/// Such a card with `files` for the guest, which it may change: what is on it afterwards counts, too.
+///
+/// # Errors
+/// If it can't be written, booted or read.
+pub(super) fn with_files(
+    context: &Context,
+    case: &GuestCase,
+    files: &CardFiles,
+) -> Result<Outcome> {
+    let platform = platforms::find(CHANGED)?;
+    let recipe = declared(platform)?;
+    let kernel = context.image(platform.image)?;
+    let path = context.folder.join("card.img");
+    let archive = kernel.with_extension("archive");
+    let archive = fs::read(&archive).map_err(|error| Error::File(archive, error))?;
+    let data = files.before(&archive)?;
+    let mut boot = small(&recipe, &kernel)?;
+    boot.insert(TREE.to_owned(), with_power(small_tree()).to_bytes());
+    card::write(&path, &recipe, &boot, &data)?;
+    let outcome = boot_card(context, path.clone(), case, &case.name)?;
+    let mut image = fs::read(&path).map_err(|error| Error::File(path.clone(), error))?;
+    let after =
+        disk::read_data(&mut image).map_err(|error| Error::Malformed(path, error.to_string()))?;
+    let expected = files.after(data);
+    Ok(outcome.and(differences(&expected, &after)))
+}
+
+/// How the files on a card differ from those that should be there.
+fn differences(expected: &Files, found: &Files) -> Vec<String> {
+    let paths: BTreeSet<_> = expected.keys().chain(found.keys()).collect();
+    let difference = |path: &String| match (expected.get(path), found.get(path)) {
+        (Some(_), None) => Some(format!("the card has no {path} any more")),
+        (None, Some(_)) => Some(format!("the card has {path} now")),
+        (expected, found) if expected != found => {
+            Some(format!("{path} on the card holds something else"))
+        }
+        _ => None,
+    };
+    paths.into_iter().filter_map(difference).collect()
+}
+
 fn changed(context: &Context, changed: &Changed) -> Result<Outcome> {
     let platform = platforms::find(CHANGED)?;
     let recipe = declared(platform)?;
     let kernel = context.image(platform.image)?;
-    let mut files = contents::own(&recipe, &kernel)?;
-    // Ours names Trusted Firmware, which isn't here.
+    let mut files = small(&recipe, &kernel)?;
     let config = |text: &str| text.as_bytes().to_vec();
-    files.insert("config.txt".to_owned(), config("enable_uart=1\n"));
-    files.insert("bcm2711-rpi-4-b.dtb".to_owned(), small_tree().to_bytes());
     match changed.change {
         Change::Nothing => {}
         Change::Config(text) => drop(files.insert("config.txt".to_owned(), config(text))),
         Change::ArchiveApart(text) => {
             let archive = kernel.with_extension("archive");
-            let archive = std::fs::read(&archive).map_err(|error| Error::File(archive, error))?;
+            let archive = fs::read(&archive).map_err(|error| Error::File(archive, error))?;
             if let Some(kernel) = files.get_mut(recipe.kernel) {
                 kernel.truncate(kernel.len() - archive.len());
                 // The header's image_size: without the archive.
@@ -237,11 +288,11 @@ fn changed(context: &Context, changed: &Changed) -> Result<Outcome> {
             files.insert(ARCHIVE.to_owned(), archive);
             files.insert("config.txt".to_owned(), config(text));
         }
-        Change::NoTree => drop(files.remove("bcm2711-rpi-4-b.dtb")),
+        Change::NoTree => drop(files.remove(TREE)),
         Change::Without(name) => drop(files.remove(name)),
     }
     let path = context.folder.join("card.img");
-    card::write(&path, &recipe, &files)?;
+    card::write(&path, &recipe, &files, &Files::new())?;
     let case = GuestCase {
         exec: Some("cores; run hello".into()),
         expected: match changed.fate {
@@ -356,6 +407,25 @@ fn small_tree() -> Tree {
         uart.set_cells("interrupts", &[0, spi, 4]);
         uart.ensure_child("bluetooth");
     }
+    // Both on one line.
+    for (name, compatible, address) in [
+        ("mmc@7e300000", "brcm,bcm2835-sdhci", 0x7e30_0000),
+        ("mmc@7e340000", "brcm,bcm2711-emmc2", 0x7e34_0000),
+    ] {
+        let controller = soc.ensure_child(name);
+        controller.set_text("compatible", compatible);
+        controller.set_cells("reg", &[address, 0x100]);
+        controller.set_cells("interrupts", &[0, 126, 4]);
+    }
+    tree
+}
+
+/// With what switches the machine off.
+fn with_power(mut tree: Tree) -> Tree {
+    let soc = tree.root.ensure_child("soc");
+    let watchdog = soc.ensure_child("watchdog@7e100000");
+    watchdog.set_text("compatible", "brcm,bcm2835-pm-wdt");
+    watchdog.set_cells("reg", &[0x7e10_0000, 0x114]);
     tree
 }
 

@@ -12,7 +12,8 @@ use capelin_dt::grow::{grow, reserve};
 use capelin_dt::{DtError, Region};
 
 use super::{
-    Case, Context, Outcome, cargo_run, cost, events, idle, isolation, late, processor, typing,
+    Case, Context, Outcome, cards, cargo_run, cost, events, idle, isolation, late, processor,
+    typing,
 };
 use crate::cases::{self, Damage, Expected, Firmware, GuestCase, Script, TreeChange};
 use crate::error::{Error, Result};
@@ -107,6 +108,9 @@ pub(super) fn cases() -> Result<Vec<Case>> {
 }
 
 fn run(context: &Context, case: &GuestCase) -> Result<Outcome> {
+    if let Some(files) = &case.card {
+        return cards::with_files(context, case, files);
+    }
     let mut options = options(case)?;
     let image = context.image(&options.image)?;
     options.kernel = Some(match &case.damage {

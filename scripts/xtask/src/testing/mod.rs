@@ -92,6 +92,18 @@ impl Outcome {
             Self::Failed(0, failures)
         }
     }
+
+    /// The same, unless something else is wrong, too.
+    pub(crate) fn and(self, more: Vec<String>) -> Self {
+        match self {
+            Self::Passed(passed) if !more.is_empty() => Self::Failed(passed - 1, more),
+            Self::Failed(passed, mut failures) => {
+                failures.extend(more);
+                Self::Failed(passed, failures)
+            }
+            other => other,
+        }
+    }
 }
 
 impl Context {

@@ -7,7 +7,7 @@ use capelin_platform::{Medium, Platform};
 
 use super::{Case, Context, Outcome};
 use crate::build::{Image, Profile};
-use crate::card::{self, contents, server, uboot};
+use crate::card::{self, contents, disk, server, uboot};
 use crate::error::{Error, Result};
 use crate::platforms;
 
@@ -49,7 +49,8 @@ fn medium(context: &Context, platform: &Platform) -> Result<Vec<u8>> {
         Medium::BootImage => image,
         Medium::Card(card) => {
             let path = context.folder.join("one-binary.img");
-            card::write(&path, &card, &contents::own(&card, &image)?)?;
+            let files = contents::own(&card, &image)?;
+            card::write(&path, &card, &files, &disk::Files::new())?;
             path
         }
         Medium::Volume(volume) => {

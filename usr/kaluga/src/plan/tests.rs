@@ -239,6 +239,36 @@ fn interrupts_are_read_with_their_trigger() {
 }
 
 #[test]
+fn a_driver_that_looks_gets_no_interrupts() {
+    let mut kb = KnowledgeBase::with_rules();
+    // As the two controllers of BCM2711 do, whose line is one.
+    for (path, name) in [
+        ("/mmc@1", "brcm,bcm2711-emmc2"),
+        ("/mmc@2", "brcm,bcm2835-sdhci"),
+        ("/uart@3", "arm,pl011"),
+    ] {
+        device(&mut kb, path, &[name]);
+        let fact = schema::DeviceIrq {
+            path: path.into(),
+            index: 0,
+            intid: 158,
+            trigger: "level",
+        };
+        kb.assert_fact(&fact).unwrap();
+    }
+    let told: Vec<_> = plans(&mut kb)
+        .iter()
+        .map(|it| {
+            let services = solve(&mut kb, &it.services_goal());
+            let services: Vec<_> = services.iter().map(|it| name(it).unwrap()).collect();
+            (solve(&mut kb, &it.interrupts_goal()).len(), services)
+        })
+        .collect();
+    let card = (0, vec!["files".to_string()]);
+    assert_eq!(told, [card.clone(), card, (1, Vec::new())]);
+}
+
+#[test]
 fn what_is_no_answer_is_not_taken_for_one() {
     let solution = |bindings: &[(&str, &str)]| Solution {
         bindings: bindings
@@ -268,9 +298,21 @@ fn the_raspberry_pi_has_its_drivers() {
     let mut kb = KnowledgeBase::with_rules();
     facts_from_machine(&mut kb, &machine).unwrap();
     module(&mut kb, "bcm2835-pm");
+    module(&mut kb, "sdhci");
     let plans = plans(&mut kb);
-    let pm = plans.iter().find(|it| it.plan == Plan::Start).unwrap();
+    let started = |module: &str| {
+        let mut of_module = plans
+            .iter()
+            .filter(|it| it.module.as_deref() == Some(module));
+        let started = of_module.next().unwrap();
+        assert_eq!(started.plan, Plan::Start);
+        (started, of_module.count())
+    };
+    let (pm, others) = started("bcm2835-pm");
+    assert_eq!(others, 0);
     assert_eq!(pm.path, "/soc/watchdog@7e100000");
     let first = solve(&mut kb, &pm.registers_goal());
     assert_eq!(registers(&first[0]).unwrap().base, 0xfe10_0000);
+    let (_, others) = started("sdhci");
+    assert_eq!(others, 1, "EMMC2, and the one that has the radio");
 }
