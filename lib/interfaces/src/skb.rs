@@ -6,6 +6,8 @@ use core::fmt;
 
 use capelin_idc::{CallError, interface};
 
+use crate::files::FileError;
+
 /// Why a query has no answer, or a change wasn't made.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub enum SkbError {
@@ -32,6 +34,10 @@ pub enum SkbError {
     TooLong,
     /// The facts can't be changed by this client.
     ReadOnly,
+    /// The text lies in a file, which can't be read.
+    File(FileError),
+    /// It is longer than such texts may be, or isn't UTF-8.
+    NotText,
     /// The change couldn't be agreed on with the other replicas.
     NotAgreed,
     /// The call didn't come through.
@@ -56,6 +62,8 @@ impl fmt::Display for SkbError {
             Self::NoSuchCursor => f.write_str("no such cursor"),
             Self::TooLong => f.write_str("a solution is too long for a message"),
             Self::ReadOnly => f.write_str("the facts are read-only for this client"),
+            Self::File(error) => error.fmt(f),
+            Self::NotText => f.write_str("not a text in UTF-8, or too long"),
             Self::NotAgreed => f.write_str("the replicas did not agree"),
             Self::Call(error) => error.fmt(f),
         }
@@ -117,4 +125,8 @@ pub trait Skb {
 
     /// Adds the clauses of a program text; answers how many.
     async fn consult(&self, program: &str) -> Result<u32, SkbError>;
+
+    /// Has the server read `boot.pl` from the card ([`crate::files`]), if there is one, into what the
+    /// system knows; answers how many clauses it had. Once: 0 later on, and without such a file.
+    async fn read_boot_rules(&self) -> Result<u32, SkbError>;
 }

@@ -217,6 +217,7 @@ impl DeviceManager {
             Ok(()) => *self.state.is_known.borrow_mut() = true,
             Err(error) => println!("init: no drivers: {error}"),
         }
+        self.read_boot_rules(start).await;
     }
 
     /// Starts the others, once somebody asks.
@@ -319,6 +320,21 @@ impl DeviceManager {
             if let Err(error) = publish(start, &domain).await {
                 println!("init: {domain}: {error}");
             }
+        }
+    }
+
+    /// Has the knowledge base read what its owner has put on the card, if there is one.
+    pub(crate) async fn read_boot_rules(&self, start: &Start) {
+        if !start.is_served(service::FILES) {
+            return;
+        }
+        let read = match skb(start).await {
+            Ok(skb) => skb.read_boot_rules().await,
+            // It is told elsewhere.
+            Err(_) => return,
+        };
+        if let Err(error) = read {
+            println!("init: boot.pl on the card: {error}");
         }
     }
 

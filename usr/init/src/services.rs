@@ -369,6 +369,7 @@ impl Start {
             if self.report("skb", self.skb().await) {
                 println!("init: skb has been started again");
                 devices.tell_again(self).await;
+                devices.read_boot_rules(self).await;
             }
             if let Some(monitor) = &monitor {
                 self.introduce(monitor, |name| name == service::SKB).await;

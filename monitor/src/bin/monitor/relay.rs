@@ -196,6 +196,10 @@ impl<T: Transport> Skb for Relay<SkbClient<T>> {
     async fn consult(&self, program: &str) -> Result<u32, SkbError> {
         self.0.consult(program).await
     }
+
+    async fn read_boot_rules(&self) -> Result<u32, SkbError> {
+        self.0.read_boot_rules().await
+    }
 }
 
 /// Memory for programs on this core, which the monitor lends: so it has an ancestor

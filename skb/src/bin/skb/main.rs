@@ -7,6 +7,8 @@
 
 extern crate alloc;
 
+mod boot_rules;
+
 use alloc::{boxed::Box, rc::Rc};
 use core::cell::{Cell, RefCell};
 use core::time::Duration;
@@ -59,6 +61,8 @@ struct Base {
     /// What is on the PCI buses hasn't been asked for.
     lacks_functions: Cell<bool>,
     tree: Option<&'static [u8]>,
+    /// The owner's rules have been read, or are being read.
+    has_boot_rules: Cell<bool>,
 }
 
 impl Base {
@@ -214,6 +218,19 @@ impl Session {
         }
     }
 
+    /// Adds the clauses of a text, in turn with the other clients.
+    async fn add(&self, mut program: Program) -> Result<u32, SkbError> {
+        loop {
+            self.base.make_room().await;
+            let done = program.step(&mut self.base.kb.borrow_mut())?;
+            match done {
+                Some(added) => return Ok(added),
+                None if self.is_closed.get() => return Err(SkbError::NoSuchCursor),
+                None => give_way().await,
+            }
+        }
+    }
+
     /// Reads one clause.
     fn clause(&self, text: &str) -> Result<capelin_skb::Term, SkbError> {
         let read = self.base.kb.borrow().read_as(&self.scope, text);
@@ -263,16 +280,30 @@ impl Skb for Session {
 
     async fn consult(&self, program: &str) -> Result<u32, SkbError> {
         self.base.see(program, self.rights).await;
-        let mut program = Program::new(&self.base.kb.borrow(), &self.scope, program)?;
-        loop {
-            self.base.make_room().await;
-            let done = program.step(&mut self.base.kb.borrow_mut())?;
-            match done {
-                Some(added) => return Ok(added),
-                None if self.is_closed.get() => return Err(SkbError::NoSuchCursor),
-                None => give_way().await,
-            }
+        let program = Program::new(&self.base.kb.borrow(), &self.scope, program)?;
+        self.add(program).await
+    }
+
+    async fn read_boot_rules(&self) -> Result<u32, SkbError> {
+        if self.base.has_boot_rules.replace(true) {
+            return Ok(0);
         }
+        let text = match boot_rules::read().await {
+            Ok(Some(text)) => text,
+            Ok(None) => return Ok(0),
+            Err(error) => {
+                // Another attempt may go better.
+                self.base.has_boot_rules.set(false);
+                return Err(error);
+            }
+        };
+        // The device manager waits for us, and what is on the buses comes by it: not waited for.
+        self.base.see(&text, Rights::PciFacts).await;
+        let program = {
+            let kb = self.base.kb.borrow();
+            Program::new(&kb, kb.system(), &text)?
+        };
+        self.add(program).await
     }
 }
 
@@ -302,6 +333,7 @@ async fn run(env: Env) -> ExitCode {
         lacks_pci: Cell::new(true),
         lacks_functions: Cell::new(true),
         tree,
+        has_boot_rules: Cell::new(false),
     });
     match start().await {
         Ok(listener) => {
