@@ -6,6 +6,7 @@
 //! | [`memory`], [`ranges`] | frames and kernel objects, and what memory they are made of |
 //! | [`vspace`] | mappings: addresses in use |
 //! | [`heap`] | what Rust allocates |
+//! | `virtio` (a feature) | memory that virtio devices share |
 //!
 //! The managers need each other: a heap that grows is a frame, mapped, with a slot; so they are one
 //! crate, and say of themselves when they are busy. None of them waits: who gets more
@@ -36,6 +37,8 @@ pub mod heap {
 pub mod memory;
 pub mod ranges;
 pub mod slots;
+#[cfg(feature = "virtio")]
+pub mod virtio;
 pub mod vspace;
 
 pub use cap::OwnedCap;

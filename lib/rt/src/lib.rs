@@ -60,13 +60,13 @@ pub mod process;
 pub mod services;
 #[doc(hidden)]
 pub mod start;
-#[cfg(feature = "virtio")]
-pub mod virtio;
 
 pub use capelin_abi as abi;
 pub use capelin_channels::{Listener, Lmp, bind, lmp, urpc};
 pub use capelin_idc as idc;
 pub use capelin_interfaces as interfaces;
+#[cfg(feature = "virtio")]
+pub use capelin_resources::virtio;
 pub use capelin_resources::{OwnedCap, RtError, cap, heap, ranges, slots, vspace};
 pub use capelin_tasks::{JoinHandle, endpoint, executor, future, notify, spawn, sync, time};
 pub use env::Env;

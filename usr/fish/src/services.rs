@@ -4,8 +4,7 @@ use core::time::Duration;
 
 use capelin_interfaces::{
     devices::DevicesClient, entropy::EntropyClient, files::FilesClient, firmware::FirmwareClient,
-    memory::MemoryClient,
-    monitor::MonitorClient, service, skb::SkbClient, system::SystemClient,
+    memory::MemoryClient, monitor::MonitorClient, service, skb::SkbClient, system::SystemClient,
 };
 use capelin_rt::{Lmp, RtError, idc::Client, services, time};
 

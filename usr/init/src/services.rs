@@ -230,25 +230,6 @@ impl Start {
         self.programs.start(name, program).await
     }
 
-    /// Sees to it that kernel objects of `bytes` bytes in one piece can be made: what this core
-    /// was started with has room for the services and a driver or two. What is fetched stays.
-    async fn fetch_home(&self, bytes: u64) -> Result<(), RtError> {
-        if let Some(client) = &self.memory
-            && memory::left().largest_home < bytes
-        {
-            let piece = bytes.next_multiple_of(HOME_ALIGNMENT);
-            let fetched = client.allocate(piece, HOME_ALIGNMENT, ANY_NODE).await;
-            let ram = OwnedCap::received(fetched.map_err(|_| RtError::OutOfHomeMemory)?);
-            let home = OwnedCap::make(|slot| {
-                sys::kernel::adopt_home(sys::kernel::OWN, ram.reference(), slot.into())
-            })?;
-            // It is the kernel's as long as it runs.
-            let _ = ram.leak();
-            memory::add_home(home)?;
-        }
-        Ok(())
-    }
-
     /// Sees to it that `bytes` bytes of memory can be had in one piece.
     async fn fetch(&self, bytes: u64) -> Result<(), RtError> {
         // A page more: no capability is made into one of the same type and range.
@@ -278,7 +259,7 @@ impl Start {
             })?;
             memory::add_home(home)?;
             // What it was before says whose it is.
-            let _ = ram.leak();
+            ram.keep();
         }
         Ok(())
     }

@@ -285,7 +285,10 @@ impl<R: Registers32, D: DelayNs> Host<R, D> {
         Ok(())
     }
 
-    /// Waits a little.
+    /// Waits a little, and adds that to `waited_us`.
+    ///
+    /// # Errors
+    /// `error`, when `limit_us` microseconds have been waited.
     pub fn pause(
         &mut self,
         waited_us: &mut u32,
