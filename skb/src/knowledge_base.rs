@@ -23,6 +23,10 @@ const LIBRARY: &str = include_str!("library.pl");
 /// The rules of the machine.
 pub const RULES: &str = include_str!("rules.pl");
 
+/// The rules of machines whose cores are on one node and in several sockets or clusters, or have
+/// threads ([`crate::facts_from_machine`] adds them).
+pub const TOPOLOGY: &str = include_str!("topology.pl");
+
 /// The rules that say which driver a device gets, which [`KnowledgeBase::with_rules`] consults, too.
 pub const DRIVERS: &str = include_str!("drivers.pl");
 

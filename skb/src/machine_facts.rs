@@ -7,13 +7,14 @@
 //! Without a `numa-node-id`, cores and memory belong to node 0. What the tree
 //! doesn't say gives no fact, or 0 where [`schema`] says so.
 
+use alloc::collections::BTreeSet;
 use alloc::string::String;
 
 use capelin_dt::bootability::{Start, start};
 use capelin_dt::{CacheGeometry, Cpu, Machine, Mpidr, NumaId};
 
 use crate::error::Error;
-use crate::knowledge_base::KnowledgeBase;
+use crate::knowledge_base::{KnowledgeBase, TOPOLOGY};
 use crate::schema;
 use crate::term::Term;
 
@@ -80,6 +81,7 @@ fn node(numa: Option<NumaId>) -> u64 {
 }
 
 fn cores(kb: &mut KnowledgeBase, machine: &Machine, boot: Option<Mpidr>) -> Result<(), Error> {
+    let mut paths = BTreeSet::new();
     for (place, cpu) in machine.cpus.iter().enumerate() {
         let id = number(place);
         let mpidr = cpu.mpidr;
@@ -97,12 +99,15 @@ fn cores(kb: &mut KnowledgeBase, machine: &Machine, boot: Option<Mpidr>) -> Resu
             aff0: affinity(0),
         })?;
         if let Some(place) = &cpu.topology {
+            let (socket, thread) = (place.socket.unwrap_or(0), place.thread.unwrap_or(0));
+            let cluster = cluster_number(&place.clusters);
+            paths.insert((socket, cluster, thread));
             kb.assert_fact(&schema::CoreTopology {
                 id,
-                socket: place.socket.unwrap_or(0).into(),
-                cluster: cluster_number(&place.clusters),
+                socket: socket.into(),
+                cluster,
                 core: place.core.into(),
-                thread: place.thread.unwrap_or(0).into(),
+                thread: thread.into(),
             })?;
         }
         kb.assert_fact(&schema::CoreType {
@@ -122,6 +127,10 @@ fn cores(kb: &mut KnowledgeBase, machine: &Machine, boot: Option<Mpidr>) -> Resu
                 state: "disabled",
             })?;
         }
+    }
+    let nodes: BTreeSet<_> = machine.cpus.iter().map(|cpu| node(cpu.numa)).collect();
+    if paths.len() > 1 && nodes.len() == 1 {
+        kb.consult(TOPOLOGY)?;
     }
     Ok(())
 }

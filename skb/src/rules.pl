@@ -67,7 +67,7 @@ ring_node(From, To, Node) :- core(From, _, _), home_node(To, Node).
 % leads it; the boot core leads its own. Leaders form a tree of fan-out
 % leader_fanout, near nodes first, and below each leader its node's other cores
 % hang with fan-out boot_fanout. Where all cores are on one node and cpu-map divides
-% them, topology_tree below says how. No core has more children than boot_fanout.
+% them, topology_tree says how (topology.pl). No core has more children than boot_fanout.
 
 boot_fanout(4).
 leader_fanout(2).
@@ -202,12 +202,7 @@ local_trees([Parent|Ps], Below, [Parent-Children|T], End) :-
     take(F, Below, Children, Later),
     local_trees(Ps, Later, T, End).
 
-% --- Trees by sockets, clusters and threads -----------------------------------
-% A core's path is [Socket, Cluster]; where cores have threads, [Socket, Cluster, Core]. The
-% cores below a leader, in order of their paths, are divided among its children: at
-% each level those of other sockets (clusters, cores) first, whole ones, and then
-% what is left of its own. So of two sockets, or two clusters of one, or two cores
-% of one cluster, one is started from the other once, and everything else within.
+% --- Trees by sockets, clusters and threads: topology.pl ------------------------
 
 % is_divided: all cores that take part are on one node, and some differ in socket,
 % cluster or thread.
@@ -218,113 +213,6 @@ is_divided :-
     core_topology(_, S, K, _, T), !,
     core_topology(_, S1, K1, _, T1),
     [S1, K1, T1] \== [S, K, T], !.
-
-% core_path(Kind, C, Path): cores that cpu-map doesn't name are in a socket of their own.
-core_path(Kind, C, Path) :- core_topology(C, S, K, O, _), !, kind_path(Kind, S, K, O, Path).
-core_path(Kind, C, Path) :- kind_path(Kind, none, C, C, Path).
-
-kind_path(plain, S, K, _, [S, K]).
-kind_path(threads, S, K, O, [S, K, O]).
-
-path_kind(Kind) :- core_topology(_, _, _, _, T), T > 0, !, Kind = threads.
-path_kind(plain).
-
-% topology_tree(Trees): Parent-Children for every core, what is nearest to the boot
-% core first.
-topology_tree(Trees) :-
-    start_core(Boot),
-    path_kind(Kind),
-    core_path(Kind, Boot, Path),
-    findall(Keys-(P-C),
-            ( core(C, _, _), C \== Boot, startable(C), core_path(Kind, C, P), path_keys(Path, P, Keys) ),
-            Keyed),
-    sort(Keyed, Sorted),
-    pairs_values(Sorted, Cores),
-    boot_fanout(F),
-    spread(Path-Boot, Cores, F, Trees, []).
-
-% path_keys(From, Path, Keys): what sorts paths, those that begin as From does first.
-path_keys([], [], []).
-path_keys([H|From], [H|Path], [0, H|Keys]) :- !, path_keys(From, Path, Keys).
-path_keys([_|_], Path, [1|Path]).
-
-% spread(Path-Leader, Cores, F, Trees, End): the tree of the leader and the cores
-% below it, whose paths begin at one level.
-spread(Path-Leader, Cores, F, [Leader-Children|T0], End) :-
-    shares(Path, Cores, F, Shares),
-    share_leaders(Shares, Children),
-    spread_all(Shares, F, T0, End).
-
-spread_all([], _, End, End).
-spread_all([share(Leader, Cores)|Shares], F, T0, End) :-
-    spread(Leader, Cores, F, T0, T),
-    spread_all(Shares, F, T, End).
-
-share_leaders([], []).
-share_leaders([share(_-C, _)|Shares], [C|Cs]) :- share_leaders(Shares, Cs).
-
-% shares(Path, Cores, F, Shares): Cores, below a leader at Path, divided among at
-% most F of them.
-shares(_, [], _, []) :- !.
-shares(_, [First|Rest], 1, [share(First, Rest)]) :- !.
-shares([], Cores, F, Shares) :- !,
-    length(Cores, Count),
-    chunks(Cores, Count, F, Shares).
-shares([Head|Path], Cores, F, Shares) :-
-    own_part(Cores, Head, Own, Others),
-    domains(Others, Domains),
-    far_shares(Path, Own, F, Limit),
-    bundles(Domains, Limit, Far),
-    length(Far, Used),
-    Left is F - Used,
-    shares(Path, Own, Left, Near),
-    append(Far, Near, Shares).
-
-% far_shares(Path, Own, F, Limit): how many shares others get: one is left for what
-% is the leader's own, and above the last level two are enough.
-far_shares(Path, Own, F, Limit) :-
-    ( Own == [] -> Most = F ; Most is F - 1 ),
-    ( Path == [] -> Limit = Most ; Limit is min(2, Most) ).
-
-% own_part(Cores, Head, Own, Others): Own begin with Head, which is taken off.
-own_part([], _, [], []).
-own_part([[H|P]-C|Cs], Head, [P-C|Own], Others) :- H == Head, !, own_part(Cs, Head, Own, Others).
-own_part([C|Cs], Head, Own, [C|Others]) :- own_part(Cs, Head, Own, Others).
-
-% domains(Cores, Domains): Cores, in lists of those with one head.
-domains([], []).
-domains([[H|P]-C|Cs], [[[H|P]-C|Same]|Domains]) :-
-    same_head(Cs, H, Same, Others),
-    domains(Others, Domains).
-
-same_head([[H|P]-C|Cs], Head, [[H|P]-C|Same], Others) :- H == Head, !, same_head(Cs, Head, Same, Others).
-same_head(Others, _, [], Others).
-
-% bundles(Domains, Limit, Shares): at most Limit shares, each of whole domains. The
-% paths within a single one begin at the next level.
-bundles([], _, []) :- !.
-bundles(Domains, Limit, [Share|Shares]) :-
-    length(Domains, Count),
-    Size is (Count + Limit - 1) // Limit,
-    take(Size, Domains, Ds, Others),
-    share(Ds, Share),
-    Next is Limit - 1,
-    bundles(Others, Next, Shares).
-
-share([[[H|P]-C|Cs]], share(P-C, Rest)) :- !, own_part(Cs, H, Rest, _).
-share(Domains, share(First, Rest)) :- join(Domains, [First|Rest]).
-
-% chunks(Cores, Count, Limit, Shares): Cores, Count of them, in at most Limit shares.
-chunks([], _, _, []) :- !.
-chunks(Cores, Count, Limit, [share(First, Rest)|Shares]) :-
-    Size is (Count + Limit - 1) // Limit,
-    take(Size, Cores, [First|Rest], Others),
-    Left is Count - Size,
-    Next is Limit - 1,
-    chunks(Others, Left, Next, Shares).
-
-join([], []).
-join([L|Ls], All) :- join(Ls, Rest), append(L, Rest, All).
 
 % take(N, List, First, Rest): the first N elements, or all if there are fewer.
 take(0, Rest, [], Rest) :- !.

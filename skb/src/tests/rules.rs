@@ -4,7 +4,7 @@ use super::all;
 use crate::schema::{
     Core, CoreStart, CoreState, CoreTopology, Device, Distance, Driver, Memory, SCHEMAS,
 };
-use crate::{KnowledgeBase, TermRef};
+use crate::{KnowledgeBase, TOPOLOGY, TermRef};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec;
@@ -448,6 +448,7 @@ fn topology(shape: [u64; 4]) -> (KnowledgeBase, Vec<[u64; 4]>) {
         })
         .unwrap();
     }
+    kb.consult(TOPOLOGY).unwrap();
     (kb, places)
 }
 
@@ -514,8 +515,10 @@ fn large_topologies_stay_shallow_and_cheap() {
         assert!(found <= depth, "{shape:?}: {found}");
         let mut query = kb.query("findall(P-C, boot_tree(P, C), L)").unwrap();
         query.next(&mut kb).unwrap().unwrap();
+        // It grows with the cores, and little with how they are divided.
+        let most_steps = 1200 * places.len() as u64;
         assert!(
-            query.steps() < 120_000,
+            query.steps() < most_steps,
             "{shape:?}: {} steps",
             query.steps()
         );
