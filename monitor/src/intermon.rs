@@ -110,12 +110,15 @@ pub trait Intermon {
     async fn is_cut_off(&self, core: u16) -> bool;
 
     /// Memory of the boot core's memory service, moved to the caller. To the boot
-    /// core. Sizes in bytes, `node` as for [`capelin_interfaces::memory::Memory`].
+    /// core. Sizes in bytes, `node`, `from` and `end` as for
+    /// [`capelin_interfaces::memory::Memory::allocate_within`].
     async fn allocate(
         &self,
         bytes: u64,
         alignment: u64,
         node: u32,
+        from: u64,
+        end: u64,
     ) -> Result<Ticket, IntermonError>;
 
     /// Gives memory back that [`Intermon::allocate`] gave, all of a piece: the capability that

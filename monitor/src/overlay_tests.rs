@@ -88,7 +88,14 @@ impl Intermon for Fake {
         false
     }
 
-    async fn allocate(&self, _: u64, _: u64, _: u32) -> Result<Ticket, IntermonError> {
+    async fn allocate(
+        &self,
+        _: u64,
+        _: u64,
+        _: u32,
+        _: u64,
+        _: u64,
+    ) -> Result<Ticket, IntermonError> {
         Err(IntermonError::WrongCore)
     }
 

@@ -36,6 +36,9 @@ pub const HOME_ALIGNMENT: u64 = 2 << 20;
 /// Bytes of home memory that a kernel adopts in one piece at most
 /// ([`crate::syscall::Invocation::AdoptHome`]): one entry maps it.
 pub const HOME_AT_ONCE: u64 = 64 << 20;
+/// Home memory that is adopted begins behind a kernel's first, and ends so many bytes from its
+/// first byte at most.
+pub const HOME_REACH: u64 = 256 << 30;
 /// Pieces of home memory that a kernel can adopt.
 pub const ADOPTED_LIMIT: u32 = 16;
 

@@ -38,6 +38,7 @@ pub const SEGMENT_BYTES: u64 = SLOT_BYTES << OFFSET_BITS;
 pub const SEGMENTS: u32 = 1 << (u32::BITS - OFFSET_BITS);
 /// What all segments span.
 const ALL_BYTES: u64 = SEGMENT_BYTES * SEGMENTS as u64;
+const _: () = assert!(ALL_BYTES == capelin_abi::boot::HOME_REACH);
 
 impl SlotIndex {
     /// No slot.

@@ -54,7 +54,7 @@ pub const HELD: [&str; 5] = [
 
 /// Gives out memory that frames are made from. `node` is a NUMA node, or
 /// [`ANY_NODE`].
-#[interface(name = "memory", version = 2)]
+#[interface(name = "memory", version = 3)]
 pub trait Memory {
     /// A `Ram` capability for `bytes` bytes (a multiple of 4096) whose base is a
     /// multiple of `alignment` (a power of two, at least 4096).
@@ -64,12 +64,15 @@ pub trait Memory {
     /// its size in bytes. The client has deleted its capabilities to it.
     async fn free(&self, base: u64, bytes: u64) -> Result<(), MemoryError>;
 
-    /// As [`Memory::allocate`] on any node, all of it below physical address `end`: for devices that
-    /// reach no further.
-    async fn allocate_below(
+    /// As [`Memory::allocate`], all of it from physical address `from` on and below `end`: for
+    /// devices that reach no further, and for kernels, which name their home memory by its
+    /// distance.
+    async fn allocate_within(
         &self,
         bytes: u64,
         alignment: u64,
+        node: u32,
+        from: u64,
         end: u64,
     ) -> Result<Cap, MemoryError>;
 

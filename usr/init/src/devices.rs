@@ -18,7 +18,7 @@ use capelin_interfaces::{
     devices::{DeviceInfo, DeviceState, Devices, DevicesError, DevicesServer},
     handover,
     interrupts::{InterruptError, InterruptsClient, Trigger},
-    memory::{MemoryClient, MemoryError},
+    memory::{ANY_NODE, MemoryClient, MemoryError},
     pci::{Found, FunctionClient, PciClient, PciError, host_name},
     service,
     skb::{SkbClient, SkbError, Solution},
@@ -599,7 +599,7 @@ impl Shared {
     async fn new(start: &Start, memory: &SharedMemory) -> Result<Self, DriverError> {
         let service: MemoryClient<Lmp> = connect(start, service::MEMORY).await?;
         let ram = service
-            .allocate_below(memory.bytes, PAGE_SIZE, memory.end)
+            .allocate_within(memory.bytes, PAGE_SIZE, ANY_NODE, 0, memory.end)
             .await
             .map_err(DriverError::Memory)?;
         let ram = OwnedCap::received(ram);

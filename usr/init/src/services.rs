@@ -4,7 +4,7 @@ use alloc::{boxed::Box, format, string::String, vec::Vec};
 use core::{fmt, time::Duration};
 
 use capelin_abi::Rights;
-use capelin_abi::boot::{BootInfo, ConsoleArgs, HOME_ALIGNMENT};
+use capelin_abi::boot::{BootInfo, ConsoleArgs, HOME_ALIGNMENT, HOME_REACH};
 use capelin_abi::{PAGE_SIZE, layout::slot};
 use capelin_archive::{Archive, ArchiveError};
 use capelin_dt::{Chosen, Console};
@@ -45,9 +45,6 @@ pub(crate) const DRIVER_BYTES: u64 = 512 << 10;
 /// Home memory that a driver or the shell starts with for its own objects, in bytes: the boot
 /// core's has to do for all of them.
 pub(crate) const SMALL_HOME_BYTES: u64 = 128 << 10;
-/// Pieces of memory that are tried when more home memory is made: the kernel has no room in its map
-/// for some.
-const HOME_TRIES: u32 = 4;
 /// Memory that the knowledge base starts with, which fetches more by itself.
 const SKB_BYTES: u64 = 1 << 20;
 /// Memory that the monitor starts with, how much more for each byte of the device tree, and how
@@ -255,38 +252,19 @@ impl Start {
         {
             let needed = bytes.next_multiple_of(HOME_ALIGNMENT);
             let node = u32::try_from(self.boot.node).unwrap_or(ANY_NODE);
-            let mut outcome = Err(RtError::OutOfHomeMemory);
-            let mut refused = Vec::new();
-            for _ in 0..HOME_TRIES {
-                let fetched = client.allocate(needed, HOME_ALIGNMENT, node).await;
-                let ram = OwnedCap::received(fetched.map_err(|_| RtError::OutOfHomeMemory)?);
-                let home = OwnedCap::make(|to| {
-                    sys::kernel::adopt_home(slot::KERNEL.into(), ram.reference(), to.into())
-                });
-                match home {
-                    Ok(home) => {
-                        outcome = memory::add_home(home);
-                        // What it was before says whose it is.
-                        ram.keep();
-                        break;
-                    }
-                    Err(error) => {
-                        println!(
-                            "init: no home memory at {:#x}: {error}",
-                            ram.identify()?.base.0
-                        );
-                        outcome = Err(error);
-                        refused.push(ram);
-                    }
-                }
-            }
-            for ram in refused {
-                let identity = ram.identify()?;
-                drop(ram);
-                // What the service finds in use it looks at again.
-                let _ = client.free(identity.base.0, identity.size).await;
-            }
-            return outcome;
+            // A kernel names its home memory by the distance from its first.
+            let first = self.boot.home.base;
+            let end = first.saturating_add(HOME_REACH);
+            let fetched = client
+                .allocate_within(needed, HOME_ALIGNMENT, node, first, end)
+                .await;
+            let ram = OwnedCap::received(fetched.map_err(|_| RtError::OutOfHomeMemory)?);
+            let home = OwnedCap::make(|to| {
+                sys::kernel::adopt_home(slot::KERNEL.into(), ram.reference(), to.into())
+            })?;
+            memory::add_home(home)?;
+            // What it was before says whose it is.
+            ram.keep();
         }
         Ok(())
     }

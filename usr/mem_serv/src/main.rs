@@ -21,7 +21,7 @@ use core::cell::RefCell;
 use capelin_abi::{CapAddress, ObjectType, SysError};
 use capelin_idc::Cap;
 use capelin_interfaces::{
-    memory::{ANY_NODE, HELD, Held, Memory, MemoryError, MemoryServer, MemoryStats},
+    memory::{HELD, Held, Memory, MemoryError, MemoryServer, MemoryStats},
     service,
 };
 use capelin_rt::{Env, Listener, OwnedCap, RtError, println, services, sys};
@@ -198,19 +198,21 @@ impl Memory for Server {
     async fn allocate(&self, bytes: u64, alignment: u64, node: u32) -> Result<Cap, MemoryError> {
         let anywhere = Place {
             node,
+            from: 0,
             end: u64::MAX,
         };
         self.allocate_at(bytes, alignment, anywhere)
     }
 
-    async fn allocate_below(
+    async fn allocate_within(
         &self,
         bytes: u64,
         alignment: u64,
+        node: u32,
+        from: u64,
         end: u64,
     ) -> Result<Cap, MemoryError> {
-        let node = ANY_NODE;
-        self.allocate_at(bytes, alignment, Place { node, end })
+        self.allocate_at(bytes, alignment, Place { node, from, end })
     }
 
     async fn free(&self, base: u64, bytes: u64) -> Result<(), MemoryError> {

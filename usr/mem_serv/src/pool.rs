@@ -42,6 +42,8 @@ pub struct Piece {
 pub struct Place {
     /// A node, or [`ANY_NODE`].
     pub node: u32,
+    /// Not below this physical address.
+    pub from: u64,
     /// Below this physical address.
     pub end: u64,
 }
@@ -97,6 +99,7 @@ impl Pool {
     ) -> Result<Piece, MemoryError> {
         let anywhere = Place {
             node,
+            from: 0,
             end: u64::MAX,
         };
         self.allocate_at(bytes, alignment, anywhere)
@@ -110,7 +113,11 @@ impl Pool {
         &mut self,
         bytes: u64,
         alignment: u64,
-        Place { node, end }: Place,
+        Place {
+            node,
+            from: first,
+            end,
+        }: Place,
     ) -> Result<Piece, MemoryError> {
         let is_sound = bytes > 0
             && bytes.is_multiple_of(PAGE_SIZE)
@@ -132,8 +139,9 @@ impl Pool {
                 free.map(move |(&base, &length)| (number, base, length))
             })
             .filter_map(|(number, base, length)| {
-                let length_below = length.min(end.saturating_sub(base));
-                let at = place(base, length_below, bytes, alignment)?;
+                let start = base.max(first);
+                let usable = (base + length).min(end).saturating_sub(start);
+                let at = place(start, usable, bytes, alignment)?;
                 Some((length, number, base, at))
             })
             .min()
@@ -284,11 +292,39 @@ mod tests {
         assert_eq!(pool.stats(7), Err(MemoryError::NoSuchNode));
     }
 
+    /// For kernels, whose home memory begins somewhere: the smaller range below doesn't do.
+    #[test]
+    fn memory_from_an_address_on_is_found() {
+        let from = |from, end| Place {
+            node: ANY_NODE,
+            from,
+            end,
+        };
+        let mut pool = Pool::new();
+        pool.add(0, 8 * MIB, 0);
+        pool.add(12 * MIB, 32 * MIB, 0);
+        let above =
+            |pool: &mut Pool, first, end| pool.allocate_at(2 * MIB, 2 * MIB, from(first, end));
+        // Large pieces come from below.
+        assert_eq!(above(&mut pool, 12 * MIB, u64::MAX).unwrap().base, 12 * MIB);
+        // Within the lower one, and from the middle of the upper one to its end.
+        assert_eq!(above(&mut pool, 3 * MIB, 12 * MIB).unwrap().base, 4 * MIB);
+        assert_eq!(above(&mut pool, 41 * MIB, 44 * MIB).unwrap().base, 42 * MIB);
+        let none = Err(MemoryError::Exhausted);
+        assert_eq!(above(&mut pool, 41 * MIB, u64::MAX), none);
+        assert_eq!(above(&mut pool, 44 * MIB, u64::MAX), none);
+        // Around what was taken, all is left.
+        let free = pool.stats(ANY_NODE).unwrap().free_bytes;
+        assert_eq!(free, (8 + 32 - 6) * MIB);
+        assert_eq!(above(&mut pool, 0, 4 * MIB).unwrap().base, 0);
+    }
+
     /// For devices that reach only so far, however the ranges lie about that.
     #[test]
     fn memory_below_an_address_is_found() {
         let below = |end| Place {
             node: ANY_NODE,
+            from: 0,
             end,
         };
         let mut pool = Pool::new();

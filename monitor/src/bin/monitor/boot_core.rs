@@ -273,8 +273,8 @@ async fn fetch(
 
 /// Memory on node `numa`, or, when that is full, on any.
 async fn near(node: &Node, bytes: u64, alignment: u64, numa: u32) -> Result<OwnedCap, Error> {
-    match ram::allocate(node, bytes, alignment, numa).await {
+    match ram::allocate(node, bytes, alignment, ram::Within::node(numa)).await {
         Ok(ram) => Ok(ram),
-        Err(_) => ram::allocate(node, bytes, alignment, ANY_NODE).await,
+        Err(_) => ram::allocate(node, bytes, alignment, ram::Within::node(ANY_NODE)).await,
     }
 }

@@ -11,7 +11,11 @@ use capelin_monitor::{
 };
 use capelin_rt::print;
 
-use crate::{node::Node, ram, rings, transfer};
+use crate::{
+    node::Node,
+    ram::{self, Within},
+    rings, transfer,
+};
 
 /// Serves core `from`.
 pub(crate) struct IntermonService {
@@ -98,8 +102,11 @@ impl Intermon for IntermonService {
         bytes: u64,
         alignment: u64,
         node: u32,
+        from: u64,
+        end: u64,
     ) -> Result<Ticket, IntermonError> {
-        ram::allocate_for(&self.node, self.from, bytes, alignment, node).await
+        let within = Within { node, from, end };
+        ram::allocate_for(&self.node, self.from, bytes, alignment, within).await
     }
 
     async fn free(&self, ram: Ticket) -> Result<(), IntermonError> {

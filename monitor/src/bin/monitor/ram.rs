@@ -4,7 +4,7 @@
 //! first. When that runs out, memory that is nobody's home becomes this kernel's
 //! ([`ensure_home`]); what isn't used any more is given back ([`give_back`]).
 
-use capelin_abi::boot::{HOME_ALIGNMENT, HOME_AT_ONCE};
+use capelin_abi::boot::{HOME_ALIGNMENT, HOME_AT_ONCE, HOME_REACH};
 use capelin_abi::{ObjectType, PAGE_SIZE, PhysAddr};
 use capelin_interfaces::memory::{ANY_NODE, MemoryError};
 use capelin_monitor::Ticket;
@@ -49,6 +49,28 @@ pub(crate) enum GivingBack {
     Again,
 }
 
+/// Where memory may come from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Within {
+    /// A NUMA node, or [`ANY_NODE`].
+    pub(crate) node: u32,
+    /// The first physical address that will do.
+    pub(crate) from: u64,
+    /// The first behind it that won't.
+    pub(crate) end: u64,
+}
+
+impl Within {
+    /// Anywhere on a node, or on any.
+    pub(crate) const fn node(node: u32) -> Self {
+        Self {
+            node,
+            from: 0,
+            end: u64::MAX,
+        }
+    }
+}
+
 /// A `Ram` capability, the only one to `bytes` bytes.
 ///
 /// # Errors
@@ -57,14 +79,22 @@ pub(crate) async fn allocate(
     node: &Node,
     bytes: u64,
     alignment: u64,
-    numa: u32,
+    within: Within,
 ) -> Result<OwnedCap, Error> {
+    let Within {
+        node: numa,
+        from,
+        end,
+    } = within;
     if let Some(boot) = &node.boot {
-        let cap = boot.memory.allocate(bytes, alignment, numa).await?;
+        let cap = boot
+            .memory
+            .allocate_within(bytes, alignment, numa, from, end)
+            .await?;
         return Ok(OwnedCap::received(cap));
     }
     let client: IntermonClient<_> = node.remote(node.boot_core)?;
-    let ticket = client.allocate(bytes, alignment, numa).await?;
+    let ticket = client.allocate(bytes, alignment, numa, from, end).await?;
     Ok(transfer::take(node, ticket, node.boot_core)?)
 }
 
@@ -92,7 +122,7 @@ async fn fetch(node: &Node, exact: u64, much: u64) -> Result<(), Error> {
     let tries = [(much, node.home_node), (much, ANY_NODE), (exact, ANY_NODE)];
     let mut last = Error::Runtime(RtError::OutOfMemory);
     for (bytes, numa) in tries {
-        match allocate(node, bytes, PAGE_SIZE, numa).await {
+        match allocate(node, bytes, PAGE_SIZE, Within::node(numa)).await {
             Ok(ram) => {
                 let base = ram.identify()?.base.0;
                 memory::add_ram(ram)?;
@@ -136,7 +166,14 @@ pub(crate) async fn ensure_home(node: &Node, bytes: u64) -> Result<(), Error> {
 
 /// Makes `bytes` bytes more home memory of this kernel.
 async fn adopt(node: &Node, bytes: u64, numa: u32) -> Result<(), Error> {
-    let ram = allocate(node, bytes, HOME_ALIGNMENT, numa).await?;
+    // A kernel names its home memory by the distance from its first.
+    let first = node.info.home.base;
+    let within = Within {
+        node: numa,
+        from: first,
+        end: first.saturating_add(HOME_REACH),
+    };
+    let ram = allocate(node, bytes, HOME_ALIGNMENT, within).await?;
     let base = ram.identify()?.base.0;
     let (kernel, from) = (node.kernel, ram.reference());
     let made = OwnedCap::make(|slot| sys::kernel::adopt_home(kernel, from, slot.into()));
@@ -330,10 +367,18 @@ pub(crate) async fn allocate_for(
     to: u16,
     bytes: u64,
     alignment: u64,
-    numa: u32,
+    within: Within,
 ) -> Result<Ticket, IntermonError> {
     let boot = node.boot.as_ref().ok_or(IntermonError::WrongCore)?;
-    let given = boot.memory.allocate(bytes, alignment, numa).await;
+    let Within {
+        node: numa,
+        from,
+        end,
+    } = within;
+    let given = boot
+        .memory
+        .allocate_within(bytes, alignment, numa, from, end)
+        .await;
     let ram = OwnedCap::received(given.map_err(IntermonError::Memory)?);
     let base = ram.identify().map_err(kernel)?.base.0;
     let given = transfer::send(node, &ram, to).await;

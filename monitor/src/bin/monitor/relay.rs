@@ -11,7 +11,7 @@ use alloc::{boxed::Box, rc::Rc, vec::Vec};
 use capelin_idc::{CallError, Cap, InterfaceId, RemoteError, Service, Transport, TransportError};
 use capelin_interfaces::{
     console::{Console, ConsoleClient, ConsoleError, ConsoleMode, ConsoleServer},
-    memory::{ANY_NODE, Held, Memory, MemoryError, MemoryServer, MemoryStats},
+    memory::{Held, Memory, MemoryError, MemoryServer, MemoryStats},
     monitor::MonitorServer,
     service,
     skb::{Skb, SkbClient, SkbError, SkbServer, Solutions},
@@ -218,16 +218,20 @@ impl Memory for RemoteMemory {
     }
 
     /// What the monitor has lies where it lies: there may be some, or not.
-    async fn allocate_below(
+    async fn allocate_within(
         &self,
         bytes: u64,
         alignment: u64,
+        node: u32,
+        from: u64,
         end: u64,
     ) -> Result<Cap, MemoryError> {
-        let cap = self.allocate(bytes, alignment, ANY_NODE).await?;
+        let cap = self.allocate(bytes, alignment, node).await?;
         let ram = OwnedCap::received(cap);
         match ram.identify() {
-            Ok(it) if it.base.0.saturating_add(it.size) <= end => Ok(ram.give().keep_revoke()),
+            Ok(it) if it.base.0 >= from && it.base.0.saturating_add(it.size) <= end => {
+                Ok(ram.give().keep_revoke())
+            }
             _ => Err(MemoryError::Exhausted),
         }
     }
