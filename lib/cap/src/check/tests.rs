@@ -32,6 +32,9 @@ const MAPPING: u32 = 14;
 const TEXT: u32 = 15;
 const SECOND_TEXT: u32 = 16;
 
+/// Of how many of [`NUMBERS`] all is tried: under Miri, each takes seconds.
+const TRIED: usize = if cfg!(miri) { 3 } else { 9 };
+
 /// All of them.
 const NUMBERS: [u32; 9] = [
     ROOT,
@@ -199,7 +202,7 @@ fn what_was_made_last_may_be_unknown() {
 #[test]
 fn wrong_ranks_are_found() {
     let mut found = 0;
-    for &number in &NUMBERS {
+    for &number in NUMBERS.iter().take(TRIED) {
         let right = sound().slot(number).rank();
         for wrong in (0..8).filter(|&rank| rank != right) {
             let mut world = sound();
@@ -221,7 +224,7 @@ fn wrong_ranks_are_found() {
             }
         }
     }
-    assert!(found > 40);
+    assert!(found > 4 * TRIED);
 }
 
 /// Whatever two capabilities change places, siblings and parents included, the order stays.
@@ -236,7 +239,7 @@ fn any_two_nodes_change_places() {
         }
         all
     };
-    for a in NUMBERS.map(at) {
+    for a in NUMBERS.map(at).into_iter().take(TRIED) {
         for b in NUMBERS.map(at).into_iter().filter(|&b| b != a) {
             let mut world = sound();
             let mut expected = walk(&world);
