@@ -177,6 +177,26 @@ fn deletions_that_are_blocked_block_no_other() {
     assert!(world.core.database.deletions.is_empty());
 }
 
+/// What the end of a dispatcher costs counts: 1,500 instructions beside each step's 1,000.
+#[test]
+fn dispatchers_are_revoked_in_bounded_entries() {
+    let mut world = World::new();
+    let part = ObjectType::HomeRam;
+    world
+        .retype(200, part, 0x8_0000, 0x1_0000, 1)
+        .expect("home memory");
+    let slots = 201..217;
+    let [to, from] = [slots.start, 200].map(|at| cap(at).to_word());
+    let arguments = [to, from, ObjectType::Dispatcher as u64, 0, 0, 16];
+    world
+        .invoke(slot::L1CNODE, Invocation::Retype, &arguments)
+        .expect("room");
+    let left = world.invoke_once(slot::L1CNODE, Invocation::Revoke, &[cap(200).to_word()]);
+    assert_eq!(left, Left::Restart);
+    let is_gone = |&at: &u8| world.core.slots.slot(world.index(at)).is_empty();
+    assert_eq!(slots.filter(is_gone).count(), 3);
+}
+
 #[test]
 fn the_console_is_not_waited_for() {
     let mut world = World::new();

@@ -10,7 +10,7 @@ use capelin_cap::{CapRecord, Capability, ExportMode, import};
 use capelin_kernel::machine::{FrameWords, Machine, Objects};
 
 use crate::host::TIMER;
-use crate::world::{CAPACITY, Dispatcher, Left, NEVER, RING, SLICE, World, cap, slot};
+use crate::world::{CAPACITY, Dispatcher, FRAME_USER, Left, NEVER, RING, SLICE, World, cap, slot};
 
 /// Room in a slot that nobody else uses, for a capability to an interrupt.
 fn interrupt(world: &mut World, intid: u32, to: u8) {
@@ -291,6 +291,45 @@ fn the_count_of_deliveries_is_in_the_frame() {
         .expect("a Notify");
     world.invoke(200, Invocation::Ring, &[]).expect("a ring");
     assert_eq!(seen(&world), before + 3);
+}
+
+/// A word of the page that was given back isn't another's before all others have been.
+#[test]
+fn doorbells_are_given_in_turn() {
+    let mut world = World::new();
+    let [keeper, other] = [(); 2].map(|()| world.stopped());
+    let [frame, l1, root] =
+        [other.slot + 1, slot::L1CNODE, other.slot + 3].map(|at| cap(at).to_word());
+    let first = u32::try_from(capelin_wake::page::SUMMARY_WORDS).expect("few");
+    let count = u32::try_from(capelin_wake::page::OWNERS).expect("few");
+    let notify = [0, cap(200).to_word()];
+    let delete = |world: &mut World, at: u8| {
+        let deleted = world.invoke(slot::L1CNODE, Invocation::Delete, &[cap(at).to_word()]);
+        deleted.expect("nothing is in the way");
+    };
+    delete(&mut world, other.endpoint);
+    let mut word = |of: Dispatcher| {
+        let made = world.invoke(of.slot, Invocation::MakeNotify, &notify);
+        made.expect("a Notify");
+        delete(&mut world, 200);
+        let number = world.core.objects.dcb(of.dcb).doorbell;
+        if of == other {
+            // Its control block, made anew, gets another.
+            delete(&mut world, other.slot);
+            let made = world.retype(other.slot, ObjectType::Dispatcher, 0x8000, 0x1000, 1);
+            made.expect("the same memory");
+            let parts = [frame, FRAME_USER, l1, root, 0];
+            let configured = world.invoke(other.slot, Invocation::Configure, &parts);
+            configured.expect("all of it is there");
+        }
+        number
+    };
+    assert_eq!(word(keeper), first);
+    for number in first + 1..first + count {
+        assert_eq!(word(other), number);
+    }
+    // All around: the first has an owner still.
+    assert_eq!([word(other), word(other)], [first + 1, first + 2]);
 }
 
 /// A Notify of another kernel as this one has it after an import.

@@ -1,11 +1,11 @@
 //! What single invocations check and answer, to the last value that each allows.
 
 use capelin_abi::dispatcher::{FRAME_BYTES, context, offset};
-use capelin_abi::lmp::{MAX_CAPACITY, ring_bytes};
+use capelin_abi::lmp::{HEAD, MAX_CAPACITY, RECEIVE_SLOT, RING_HEADER_BYTES, TAIL, ring_bytes};
 use capelin_abi::syscall::{DispatcherState, Invocation, KernelCounter};
 use capelin_abi::{KernelId, Mpidr, ObjectType, PAGE_SIZE, SysError};
 use capelin_cap::{SlotStore, State};
-use capelin_kernel::machine::{Machine, TableRef};
+use capelin_kernel::machine::{FrameWords, Machine, TableRef};
 
 use crate::world::{CAPACITY, Left, RING, RUN, World, cap, slot};
 
@@ -26,6 +26,25 @@ fn endpoints_are_objects_of_their_own() {
     // Behind what lies in the object, so that no other part of it is one.
     assert_eq!((first.0 - block.0, second.0 - first.0), (1024, 1));
     assert!(second.0 < block.0 + PAGE_SIZE);
+}
+
+/// Its header is as of a ring in zeroed memory, whatever lay there, and nothing else is written.
+#[test]
+fn a_new_ring_is_empty() {
+    let mut world = World::new();
+    let made = world.stopped();
+    let ring = RING + 0x400;
+    let frame = world.core.objects.frame_at(made.frame);
+    let around = (ring - 64..ring + 128).step_by(8);
+    around.clone().for_each(|at| frame.write(at, u64::MAX));
+    let arguments = [ring as u64, CAPACITY, cap(FREE).to_word()];
+    let index = world.invoke(made.slot, Invocation::MakeEndpoint, &arguments);
+    assert_eq!(index, Ok([1, 0, 0]));
+    let header = [HEAD, TAIL].map(|at| frame.read32(ring + at));
+    assert_eq!((header, frame.read(ring + RECEIVE_SLOT)), ([0; 2], 0));
+    for at in around.filter(|at| !(ring..ring + RING_HEADER_BYTES).contains(at)) {
+        assert_eq!(frame.read(at), u64::MAX, "{at:#x}");
+    }
 }
 
 #[test]

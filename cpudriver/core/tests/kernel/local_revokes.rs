@@ -306,8 +306,13 @@ fn whoever_revokes_itself_leaves_nothing_held() {
     let other = world.dispatcher();
     world.run(other);
     // Its own frame and control block are made of that, with much else.
+    for at in COPIES..COPIES + 40 {
+        copy(&mut world, other.slot + 1, at).expect("an empty slot");
+    }
     let left = revoke_once(&mut world, slot::HOME);
     assert_ne!(left, Left::Caller);
+    assert!(is_there(&world, COPIES + 39) && !is_there(&world, other.slot));
+    assert!(!world.core.database.mdb.has_holds());
     for _ in 0..100 {
         if !world.core.database.mdb.has_holds() {
             break;

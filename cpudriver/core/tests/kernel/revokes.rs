@@ -1,7 +1,7 @@
 //! Revokes over three kernels: each step asked for by whoever holds the Kernel capability,
 //! and believed only from another kernel.
 
-use capelin_abi::syscall::Invocation;
+use capelin_abi::syscall::{Invocation, MapFlags};
 use capelin_abi::{Mpidr, ObjectType, OperationId, Rights, SysError, Ticket};
 use capelin_cap::{SlotIndex, unpin};
 use capelin_kernel::handover;
@@ -11,6 +11,7 @@ use crate::between::{
     COPY, commit, copy, delete, enter, export, give, import, is_empty, is_tombstone, join, kernel,
     kernels, make, mark, step, sweep, unmark,
 };
+use crate::memory::{map, tables};
 use crate::world::{Left, World, cap, slot};
 
 /// Kernel 0 has Ram in 200, of which a frame in 201 has copies on 1 and 2 (210), and a
@@ -162,6 +163,99 @@ fn who_joins_too_late_has_no_part() {
         assert!(!b.core.database.mdb.has_holds());
         assert_eq!(step(&mut b, id, 0), Err(SysError::NoSuchOperation));
         assert_eq!(copy(&mut b, 210, 220), Ok(()));
+    }
+}
+
+/// Nor is anything taken back for it.
+#[test]
+fn who_joins_too_late_takes_nothing_back() {
+    let [mut a, mut b, mut c] = scene();
+    let id = mark(&mut a, 201).expect("it is ours");
+    join(&mut b, id).expect("it is shown");
+    a.core.machine.on.retain(|&core| core != Mpidr(2));
+    assert_eq!(commit(&mut a, id), Ok([0; 2]));
+    let offered = export(&mut c, 210, 1, COPY).expect("it isn't marked here");
+    assert_eq!(join(&mut c, id), Err(SysError::Locked));
+    let ticket = Ticket::from_word(offered).expect("a ticket");
+    assert!(c.core.machine.shared.outbox.state(ticket).is_ok());
+    assert!(!c.core.database.mdb.has_holds());
+}
+
+/// Each kernel has a part in both, and each step is of one of them.
+#[test]
+fn two_revokes_go_on_beside_each_other() {
+    let ([mut a, mut b, _c], _) = kernels(2);
+    for (page, at) in [(0, 200), (1, 201)] {
+        make(&mut a, slot::RAM, ObjectType::Frame, page, 1, at).expect("free memory");
+        give(&mut a, at, &mut b, at + 10, COPY);
+    }
+    let ids = [200, 201].map(|at| mark(&mut a, at).expect("it is ours"));
+    for id in ids {
+        join(&mut b, id).expect("it is shown");
+    }
+    let [first, second] = ids;
+    assert_eq!(commit(&mut a, second), Ok([0; 2]));
+    assert_eq!(step(&mut b, first, 0), Err(SysError::Locked));
+    assert_eq!(sweep(&mut b, second, 0), Ok(()));
+    assert_eq!(sweep(&mut a, second, 201), Ok(()));
+    assert_eq!(unmark(&mut a, second, 201), Ok([0; 2]));
+    assert_eq!(unmark(&mut b, second, 0), Ok([0; 2]));
+    assert!(is_empty(&b, 211) && !is_empty(&b, 210));
+    assert_eq!(unmark(&mut a, first, 200), Ok([0; 2]));
+    assert_eq!(unmark(&mut b, first, 0), Ok([0; 2]));
+    assert_eq!(copy(&mut b, 210, 220), Ok(()));
+    assert!(!a.core.database.mdb.has_holds() && !b.core.database.mdb.has_holds());
+}
+
+/// A part in what isn't over ends when somebody asks for it, though its kernel is off.
+#[test]
+fn a_part_in_what_isnt_over_stays_until_it_is_ended() {
+    let [_a, mut b, mut c] = scene();
+    let id = mark(&mut b, 212).expect("it is ours");
+    join(&mut c, id).expect("it is shown");
+    c.core.machine.on.clear();
+    make(&mut c, slot::RAM, ObjectType::Ram, 9, 1, 220).expect("free memory");
+    let own = mark(&mut c, 220).expect("it is ours");
+    assert_eq!(copy(&mut c, 212, 221), Err(SysError::Dying));
+    assert_eq!(unmark(&mut c, own, 220), Ok([0; 2]));
+    assert_eq!(unmark(&mut c, id, 0), Ok([0; 2]));
+    assert_eq!(copy(&mut c, 212, 221), Ok(()));
+}
+
+/// An entry sweeps as much as it may, at 1,000 instructions a slot until there are more than
+/// 10,000, and less when that costs more or an interrupt waits.
+#[test]
+fn a_sweep_is_done_in_bounded_entries() {
+    for (mapped, swept) in [(0, 11), (1, 10), (512, 6)] {
+        let ([mut a, ..], _) = kernels(1);
+        make(&mut a, slot::RAM, ObjectType::Frame, 0x200, 0x200, 200).expect("free memory");
+        if mapped != 0 {
+            tables(&mut a);
+            map(&mut a, 200, 0, mapped, MapFlags::READ).expect("free entries");
+        }
+        let slots = 100..126;
+        for at in slots.clone() {
+            copy(&mut a, 200, at).expect("an empty slot");
+        }
+        let id = mark(&mut a, 200).expect("it is ours");
+        assert_eq!(commit(&mut a, id), Ok([0; 2]));
+        let count = |world: &World| {
+            slots
+                .clone()
+                .chain([160])
+                .filter(|&at| is_empty(world, at))
+                .count()
+        };
+        let before = count(&a);
+        assert_eq!(step(&mut a, id, 200), Ok(1));
+        assert_eq!(count(&a) - before, swept, "{mapped} pages mapped");
+        a.core.machine.patience.set(Some(0));
+        assert_eq!(step(&mut a, id, 200), Ok(1));
+        a.core.machine.patience.set(None);
+        assert_eq!(count(&a) - before, swept + 1, "an interrupt waits");
+        assert_eq!(sweep(&mut a, id, 200), Ok(()));
+        assert_eq!(unmark(&mut a, id, 200), Ok([0; 2]));
+        assert_eq!(count(&a), 27);
     }
 }
 

@@ -38,6 +38,11 @@ fn arguments() -> CoreArgs {
 
 /// A kernel that holds a sealed image with `args`, in slot 200; the table is its own.
 fn world(args: &CoreArgs) -> World {
+    world_of(args, BYTES)
+}
+
+/// The same, of an image of so many bytes.
+fn world_of(args: &CoreArgs, bytes: u64) -> World {
     let mut world = World::new();
     let cores = [
         (Mpidr(0), None),
@@ -53,7 +58,7 @@ fn world(args: &CoreArgs) -> World {
     entered.expect("an empty table");
     world.core.machine.peers = table;
     let at = args.home.base;
-    let made = world.retype_ram(200, ObjectType::Frame, at - RAM, BYTES);
+    let made = world.retype_ram(200, ObjectType::Frame, at - RAM, bytes);
     made.expect("a frame");
     let sealed = world.invoke(slot::KERNEL, Invocation::Seal, &[cap(200).to_word()]);
     sealed.expect("sealed");
@@ -88,7 +93,7 @@ fn started(world: &World) -> bool {
     let asked = world.core.machine.asked();
     asked
         .iter()
-        .any(|asked| matches!(asked, Asked::CpuOn(..) | Asked::Release(_)))
+        .any(|asked| matches!(asked, Asked::CpuOn(..) | Asked::Release(..)))
 }
 
 /// Entry and context of the core that firmware was asked for.
@@ -337,8 +342,10 @@ fn release_addresses_are_the_device_trees() {
         assert_eq!(refused, Err(SysError::InvalidArgument), "{release:#x}");
     }
     assert!(!started(&world));
+    world.core.machine.asked();
     assert_eq!(start(&mut world, SPINNING, RELEASE), Ok(()));
-    assert!(started(&world));
+    let asked = world.core.machine.asked();
+    assert!(asked.contains(&Asked::Release(RELEASE, AT)), "{asked:?}");
 }
 
 #[test]
@@ -461,6 +468,29 @@ fn every_part_of_an_image_is_looked_at() {
     }
     let mut sound = world(&arguments());
     assert_eq!(start(&mut sound, CORE, 0), Ok(()));
+}
+
+/// What lies behind an image isn't read as its arguments.
+#[test]
+fn an_image_has_room_for_the_kernel_and_its_arguments() {
+    let least = IMAGE_BYTES + PAGE_SIZE;
+    for bytes in [PAGE_SIZE, IMAGE_BYTES - PAGE_SIZE, IMAGE_BYTES] {
+        for text in [CoreText::Own, CoreText::Shared] {
+            let mut args = arguments();
+            args.home.bytes = bytes;
+            let mut world = world_of(&args, bytes);
+            // Whoever reads there, is told of that.
+            world.core.machine.holes.insert(AT + IMAGE_BYTES);
+            let refused = start_with(&mut world, CORE, 0, text as u64);
+            assert_eq!(refused, Err(SysError::InvalidArgument), "{bytes:#x}");
+        }
+    }
+    let mut args = arguments();
+    args.home.bytes = least;
+    args.domain_offset = least;
+    let mut world = world_of(&args, least);
+    assert_eq!(start(&mut world, CORE, 0), Ok(()));
+    assert!(started(&world));
 }
 
 /// All of the image is made clean, as many pages in one entry as it may, none twice.

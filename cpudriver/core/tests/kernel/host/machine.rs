@@ -83,8 +83,8 @@ pub enum Asked {
     PublishInstructions,
     /// Entry and context.
     CpuOn(u64, u64),
-    /// Of a spin table, with its entry.
-    Release(u64),
+    /// Where a spin table's address lies, and the entry that was written there.
+    Release(u64, u64),
     AdoptHome(u64, u64),
     ReleaseHome(u64, u64),
     TrapFp(bool),
@@ -428,11 +428,12 @@ impl Machine for Host {
     fn release_spin_table(
         &mut self,
         page: PhysAddr,
-        _offset: u64,
+        offset: u64,
         entry: PhysAddr,
     ) -> Result<(), SysError> {
         self.foreign(page)?;
-        self.ask(Asked::Release(entry.0));
+        assert!(offset < PAGE_SIZE, "{offset:#x}");
+        self.ask(Asked::Release(page.0 + offset, entry.0));
         Ok(())
     }
 
