@@ -72,6 +72,18 @@ fn begin(world: &mut World, of: u8) {
     assert!(world.core.database.mdb.has_holds());
 }
 
+/// Whether it begins or goes on, an entry does steps until they are more than 10,000
+/// instructions, at 1,000 each.
+#[test]
+fn an_entry_does_as_much_as_it_may() {
+    let mut world = world(40);
+    for gone in [11, 22] {
+        begin(&mut world, PART);
+        let is_gone = |&at: &u8| !is_there(&world, at);
+        assert_eq!((COPIES..COPIES + 40).filter(is_gone).count(), gone);
+    }
+}
+
 /// A dispatcher that keeps copying doesn't keep a revoke from ending.
 #[test]
 fn copying_doesnt_outrun_a_revoke() {

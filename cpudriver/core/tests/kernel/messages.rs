@@ -289,6 +289,9 @@ fn situate(of: &Situation) -> (World, [Dispatcher; 2], [u64; 12]) {
     world.run(world.init);
     world.wait(true, NEVER);
     world.run(client);
+    // It came here by an upcall, which it has left since.
+    let frame = world.core.objects.frame_at(client.frame);
+    frame.write(offset::DISABLED, u64::from(of.disabled[0]));
     for (one, is_rung) in [client, server].into_iter().zip(of.rung) {
         let word = world.core.objects.dcb(one.dcb).doorbell as usize;
         let bits = u64::from(is_rung) << 1;
