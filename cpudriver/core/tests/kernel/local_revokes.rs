@@ -84,6 +84,20 @@ fn an_entry_does_as_much_as_it_may() {
     }
 }
 
+/// Of several that one caller has begun, each goes on by itself.
+#[test]
+fn another_revoke_of_its_caller_ends_none() {
+    let mut world = world(60);
+    world
+        .retype_ram(FREE, ObjectType::Frame, 0x20_0000, PAGE_SIZE)
+        .expect("free memory");
+    begin(&mut world, PART);
+    assert_eq!(revoke(&mut world, FREE), Ok(()));
+    assert_eq!(copy(&mut world, PART, FREE + 1), Err(SysError::Dying));
+    assert_eq!(revoke(&mut world, PART), Ok(()));
+    assert!(!is_there(&world, COPIES + 59) && !world.core.database.mdb.has_holds());
+}
+
 /// A dispatcher that keeps copying doesn't keep a revoke from ending.
 #[test]
 fn copying_doesnt_outrun_a_revoke() {
