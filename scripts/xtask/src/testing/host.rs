@@ -16,6 +16,8 @@ use crate::workspace::{self, Package};
 const MINUTE: Duration = Duration::from_secs(60);
 /// Packages with unsafe code or atomics that Miri can run on the host.
 const MIRI_PACKAGES: [&str; 2] = ["capelin-urpc", "capelin-cap"];
+/// Test files that take Miri minutes each, of operations that the others have, too: with `--full`.
+const MIRI_LONG: [&str; 3] = ["remote", "restart", "unfinished"];
 /// Packages with a `loom` test.
 const LOOM_PACKAGES: [&str; 2] = ["capelin-peers", "capelin-urpc"];
 /// Device trees that others wrote, with what an independent reader found in them.
@@ -112,8 +114,16 @@ pub(super) fn cases() -> Vec<Case> {
     }
     for package in MIRI_PACKAGES {
         let name = format!("host/miri-{package}");
-        cases.push(case(&name, miri));
+        cases.push(case(&name, |context, name| {
+            miri(context, name, |file| !MIRI_LONG.contains(&file))
+        }));
     }
+    cases.push(Case {
+        is_long: true,
+        ..case("host/long-capelin-cap", |context, name| {
+            miri(context, name, |file| MIRI_LONG.contains(&file))
+        })
+    });
     cases.push(case("host/mutants-quick", |context, name| {
         mutants::listed(context, name, &Which::Quick, &mut |_| {})
     }));
@@ -266,13 +276,29 @@ fn loom(context: &Context, name: &str) -> Result<Outcome> {
     counted(context, name, cargo, 10 * MINUTE)
 }
 
-fn miri(context: &Context, name: &str) -> Result<Outcome> {
+/// Miri on those of a package's test files that `is_meant` picks; and on its library, unless these are
+/// the long ones.
+fn miri(context: &Context, name: &str, is_meant: impl Fn(&str) -> bool) -> Result<Outcome> {
     let probe = nightly(&["miri", "--version"]).output();
     if !probe.is_ok_and(|output| output.status.success()) {
         let reason = "no nightly toolchain with Miri (rustup toolchain install nightly --component miri,rust-src)";
         return Ok(Outcome::Skipped(reason.to_owned()));
     }
     let mut cargo = nightly(&["miri", "test", "--package", package_of(name)]);
+    let packages = context.metadata.packages.iter();
+    let package = packages.filter(|package| package.name == package_of(name));
+    let files = package.flat_map(|package| &package.targets);
+    let files = files.filter(|target| target.kind.iter().any(|kind| kind == "test"));
+    let files: Vec<&str> = files.map(|target| &*target.name).collect();
+    // Of a package without long ones, all is run.
+    if files.iter().any(|file| MIRI_LONG.contains(file)) {
+        for file in files.iter().filter(|file| is_meant(file)) {
+            cargo.args(["--test", file]);
+        }
+        if !MIRI_LONG.iter().any(|file| is_meant(file)) {
+            cargo.arg("--lib");
+        }
+    }
     cargo
         .arg("--target-dir")
         .arg(context.metadata.target_directory.join("miri"));
