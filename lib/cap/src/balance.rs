@@ -13,8 +13,8 @@
 //! as far as they change ([`raise`], [`lower`], [`refresh_up`]); rotations keep them.
 
 use crate::mdb::Mdb;
-use crate::segment::SlotIndex;
 use crate::slot::{Slot, SlotFlags};
+use crate::slot_index::SlotIndex;
 use crate::store::SlotStore;
 
 /// What a node caches about its subtree.

@@ -12,8 +12,8 @@ use crate::balance::{Sums, rank};
 use crate::delete_list::is_linked;
 use crate::key::{compare, is_divided, is_mapped_kind, is_same};
 use crate::mdb::{Mdb, next};
-use crate::segment::SlotIndex;
 use crate::slot::{Slot, SlotFlags, State};
+use crate::slot_index::SlotIndex;
 use crate::store::SlotStore;
 
 /// What a sound database holds.

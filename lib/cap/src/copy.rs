@@ -5,8 +5,8 @@ use capelin_abi::{ObjectType, Rights, SysError};
 
 use crate::decode::{check_held, usable, usable_unless_held, vacant};
 use crate::mdb::Mdb;
-use crate::segment::SlotIndex;
 use crate::slot::{Slot, SlotFlags};
+use crate::slot_index::SlotIndex;
 use crate::store::SlotStore;
 
 /// Copies the capability in `src` to the empty slot `dst`; it keeps the rights

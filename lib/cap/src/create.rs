@@ -8,8 +8,8 @@ use capelin_abi::{ObjectType, PAGE_SIZE, SysError};
 use crate::decode::vacant;
 use crate::key::{is_paged, is_rival, is_same};
 use crate::mdb::Mdb;
-use crate::segment::SlotIndex;
 use crate::slot::{Capability, Slot, SlotFlags};
+use crate::slot_index::SlotIndex;
 use crate::store::SlotStore;
 
 /// Puts `capability`, owned by this kernel and live, into the empty slot `dst`.

@@ -25,8 +25,8 @@
 use capelin_abi::capability::{CNODE_SLOTS, L1_CHUNKS, L1_LIMIT};
 use capelin_abi::{CapAddress, CapRef, Level, ObjectType, SysError};
 
-use crate::segment::SlotIndex;
 use crate::slot::{Slot, State};
+use crate::slot_index::SlotIndex;
 use crate::store::{SlotStore, cnode_slot};
 
 /// The slot that `reference` names in the CSpace whose L1 CNode the capability

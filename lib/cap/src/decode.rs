@@ -3,8 +3,8 @@
 use capelin_abi::SysError;
 
 use crate::mdb::Mdb;
-use crate::segment::SlotIndex;
 use crate::slot::{Slot, State};
+use crate::slot_index::SlotIndex;
 use crate::store::SlotStore;
 
 /// The capability in `index`, if it is there and may be used.

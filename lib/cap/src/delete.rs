@@ -30,8 +30,8 @@ use crate::delete_list::{DeleteList, is_leader};
 use crate::key::is_conserved;
 use crate::mdb::{Mdb, next};
 use crate::relations::after_tombstone;
-use crate::segment::SlotIndex;
 use crate::slot::{Slot, SlotFlags, State};
+use crate::slot_index::SlotIndex;
 use crate::store::{Effects, SlotStore, cnode_slot, cnode_slots, is_cnode};
 use crate::transfer::hand_on_copies;
 

@@ -19,8 +19,8 @@
 //! and all changes are of constant time; links are in data words, since nobody uses
 //! those of what is dying.
 
-use crate::segment::SlotIndex;
 use crate::slot::{Slot, SlotFlags, State};
+use crate::slot_index::SlotIndex;
 use crate::store::SlotStore;
 
 /// The deletions that are under way; lies in the kernel control block.

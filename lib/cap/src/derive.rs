@@ -7,8 +7,8 @@ use capelin_abi::{ObjectType, SysError};
 use crate::decode::{check_held, usable, usable_unless_held, vacant};
 use crate::mapping::MappingData;
 use crate::mdb::Mdb;
-use crate::segment::SlotIndex;
 use crate::slot::{Capability, Slot, SlotFlags};
+use crate::slot_index::SlotIndex;
 use crate::store::SlotStore;
 
 /// Puts `capability`, owned by this kernel, into the empty slot `dst` as a

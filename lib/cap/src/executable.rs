@@ -11,8 +11,8 @@ use capelin_abi::{ObjectType, Rights, SysError};
 
 use crate::decode::usable;
 use crate::mdb::Mdb;
-use crate::segment::SlotIndex;
 use crate::slot::{Slot, SlotFlags};
+use crate::slot_index::SlotIndex;
 use crate::store::SlotStore;
 
 /// Makes the Frame in `index` executable, and takes WRITE from it. Nothing happens to

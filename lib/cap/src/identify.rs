@@ -4,8 +4,8 @@ use capelin_abi::{KernelId, SysError};
 
 use crate::decode::occupied;
 use crate::mdb::Mdb;
-use crate::segment::SlotIndex;
 use crate::slot::{Capability, State};
+use crate::slot_index::SlotIndex;
 use crate::store::SlotStore;
 
 /// What there is to know about a capability.

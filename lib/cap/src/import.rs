@@ -12,8 +12,8 @@ use crate::decode::vacant;
 use crate::key::{is_mapped_kind, is_same};
 use crate::mdb::Mdb;
 use crate::record::{CapRecord, ExportMode};
-use crate::segment::SlotIndex;
 use crate::slot::{Slot, SlotFlags, State};
+use crate::slot_index::SlotIndex;
 use crate::store::SlotStore;
 use crate::transfer::note_handed_over;
 

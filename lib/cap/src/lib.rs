@@ -8,7 +8,7 @@
 //!
 //! | module | holds |
 //! | --- | --- |
-//! | [`segment`] | how slots are named, in home memory near and far |
+//! | [`slot_index`], [`segment`] | names of slots; which home memory they are in, near and far |
 //! | [`slot`] | the 64-byte slot, its states and flags, [`Capability`] as a value |
 //! | [`key`] | the order of the mapping database |
 //! | [`store`] | the traits that the kernel implements |
@@ -51,6 +51,7 @@ pub mod seal;
 pub mod segment;
 pub mod shelter;
 pub mod slot;
+pub mod slot_index;
 pub mod space;
 pub mod store;
 pub mod transfer;
@@ -78,9 +79,10 @@ pub use record::{CapRecord, ExportMode};
 pub use retype::{Retype, RetypeRequest, finish, retype, retype_first};
 pub use revoke::revoke;
 pub use seal::seal;
-pub use segment::{Segments, SlotIndex};
+pub use segment::Segments;
 pub use shelter::take_orphan;
 pub use slot::{Capability, Slot, SlotFlags, State};
+pub use slot_index::SlotIndex;
 pub use space::{CapSpace, Database};
 pub use store::{Effects, Shelter, SlotStore};
 pub use transfer::{abort, commit, export, pin, reclaim, set_remote_copies, unpin};

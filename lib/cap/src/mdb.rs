@@ -22,8 +22,8 @@ use crate::balance::{
 };
 use crate::hold::{Holds, Object};
 use crate::key::{ADDRESS_MASK, compare};
-use crate::segment::SlotIndex;
 use crate::slot::{Slot, SlotFlags, State};
+use crate::slot_index::SlotIndex;
 use crate::store::SlotStore;
 
 /// How many nodes from what was made last on are tried before a descent.

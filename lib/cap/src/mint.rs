@@ -11,8 +11,8 @@ use crate::create::has_rival;
 use crate::decode::{usable, vacant};
 use crate::key::{is_paged, is_same};
 use crate::mdb::Mdb;
-use crate::segment::SlotIndex;
 use crate::slot::{Slot, SlotFlags, State};
+use crate::slot_index::SlotIndex;
 use crate::store::SlotStore;
 
 /// What sets the new capability apart from its source.

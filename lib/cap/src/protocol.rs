@@ -23,8 +23,8 @@ use crate::key::{compare_objects, is_conserved, is_same};
 use crate::mdb::{Mdb, previous};
 use crate::record::{CapRecord, ExportMode};
 use crate::revoke::lies_within;
-use crate::segment::SlotIndex;
 use crate::slot::{Slot, SlotFlags};
+use crate::slot_index::SlotIndex;
 use crate::store::{Effects, SlotStore};
 use crate::transfer::{forget_copies, reclaim};
 

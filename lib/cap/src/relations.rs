@@ -12,8 +12,8 @@ use capelin_abi::ObjectType;
 
 use crate::key::{badge_of, compare_objects, is_mapped_kind, is_same};
 use crate::mdb::{Mdb, next, previous};
-use crate::segment::SlotIndex;
 use crate::slot::{Slot, SlotFlags};
+use crate::slot_index::SlotIndex;
 use crate::store::SlotStore;
 
 impl Mdb {

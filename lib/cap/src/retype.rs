@@ -14,8 +14,8 @@ use capelin_abi::{ObjectType, PAGE_SIZE, Rights, SysError};
 use crate::decode::{check_held, usable_unless_held};
 use crate::key::is_same;
 use crate::mdb::Mdb;
-use crate::segment::SlotIndex;
 use crate::slot::{Slot, State};
+use crate::slot_index::SlotIndex;
 use crate::store::SlotStore;
 
 /// How many objects one retype makes at most: as many as a CNode has slots.

@@ -9,8 +9,8 @@ use crate::delete::{Mode, Step, destroy, go_on, remove_copy};
 use crate::delete_list::DeleteList;
 use crate::key::is_divided;
 use crate::mdb::Mdb;
-use crate::segment::SlotIndex;
 use crate::slot::{SlotFlags, State};
+use crate::slot_index::SlotIndex;
 use crate::store::{Effects, SlotStore};
 
 /// Does one step of revoking the capability in `index`: removes copies, then

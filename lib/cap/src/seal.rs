@@ -6,8 +6,8 @@ use capelin_abi::{ObjectType, Rights, SysError};
 use crate::decode::usable;
 use crate::executable::check_sole;
 use crate::mdb::Mdb;
-use crate::segment::SlotIndex;
 use crate::slot::SlotFlags;
+use crate::slot_index::SlotIndex;
 use crate::store::SlotStore;
 
 /// Turns the Frame in `index` into a `CoreImage`, in place. Rights to its

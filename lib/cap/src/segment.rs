@@ -1,7 +1,6 @@
-//! Names of slots: a segment and an offset.
+//! Which home memory a kernel has, and how slots in it are named ([`SlotIndex`]).
 //!
-//! A [`SlotIndex`] has 32 bits, the upper 4 of which are the segment: 16 GiB of slots. A
-//! kernel's own home memory begins with segment 0, and memory within 256 GiB of it is
+//! A kernel's own home memory begins with segment 0, and memory within 256 GiB of it is
 //! named by its distance. What lies further away, as what is adopted from another NUMA
 //! node does, takes segments that hold nothing, from the last on:
 //!
@@ -15,108 +14,11 @@
 //! base, whatever the segment.
 
 use core::cell::Cell;
-use core::fmt;
 
 use capelin_abi::capability::SLOT_BYTES;
 use capelin_abi::{PAGE_SIZE, PhysAddr, SysError};
 
-/// Names a slot: a segment in bits 31:28, and in bits 27:0 the distance from its
-/// beginning in slots of 64 bytes. Zero is no slot.
-///
-/// An index is made for a slot that is there ([`Segments::index_of`]), or from another
-/// one of the same CNode or control block ([`SlotIndex::checked_add`]); everywhere else
-/// one is only handed on.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-#[repr(transparent)]
-pub struct SlotIndex(u32);
-
-/// Bits of the offset in a segment.
-const OFFSET_BITS: u32 = 28;
-/// Bytes of home memory that a segment spans.
-pub const SEGMENT_BYTES: u64 = SLOT_BYTES << OFFSET_BITS;
-/// How many segments there are.
-pub const SEGMENTS: u32 = 1 << (u32::BITS - OFFSET_BITS);
-/// What all segments span.
-const ALL_BYTES: u64 = SEGMENT_BYTES * SEGMENTS as u64;
-const _: () = assert!(ALL_BYTES == capelin_abi::boot::HOME_REACH);
-
-impl SlotIndex {
-    /// No slot.
-    pub const NONE: Self = Self(0);
-
-    /// Slot `offset` of a segment; `None` past the last segment, or past its end.
-    #[must_use]
-    pub const fn in_segment(segment: u32, offset: u32) -> Option<Self> {
-        if segment < SEGMENTS && offset < 1 << OFFSET_BITS {
-            Some(Self(segment << OFFSET_BITS | offset))
-        } else {
-            None
-        }
-    }
-
-    /// Whether this names no slot.
-    #[inline]
-    #[must_use]
-    pub const fn is_none(self) -> bool {
-        self.0 == 0
-    }
-
-    /// The segment.
-    #[must_use]
-    pub const fn segment(self) -> u32 {
-        self.0 >> OFFSET_BITS
-    }
-
-    /// The offset in the segment, in slots.
-    #[must_use]
-    pub const fn offset(self) -> u32 {
-        self.0 & ((1 << OFFSET_BITS) - 1)
-    }
-
-    /// Both as one number: what a kernel multiplies by 64, or keeps in a data word.
-    #[inline]
-    #[must_use]
-    pub const fn to_bits(self) -> u32 {
-        self.0
-    }
-
-    /// What [`Self::to_bits`] gave, kept in a word that only the kernel writes.
-    #[inline]
-    #[must_use]
-    pub const fn from_bits(bits: u32) -> Self {
-        Self(bits)
-    }
-
-    /// The slot `count` further on in the same memory, or `None` where the numbers end.
-    #[inline]
-    #[must_use]
-    pub const fn checked_add(self, count: u32) -> Option<Self> {
-        match self.0.checked_add(count) {
-            Some(sum) if !self.is_none() => Some(Self(sum)),
-            _ => None,
-        }
-    }
-
-    /// The slot `count` further on in a CNode that has so many.
-    #[inline(always)]
-    pub(crate) const fn within(self, count: u32) -> Self {
-        Self(self.0.wrapping_add(count))
-    }
-
-    /// How far behind `first` this is, in slots; `None` before it.
-    pub(crate) const fn distance_from(self, first: Self) -> Option<u32> {
-        self.0.checked_sub(first.0)
-    }
-}
-
-impl fmt::Debug for SlotIndex {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.segment() {
-            0 => write!(f, "#{}", self.0),
-            segment => write!(f, "#{segment}:{}", self.offset()),
-        }
-    }
-}
+use crate::slot_index::{ALL_BYTES, OFFSET_BITS, SEGMENT_BYTES, SEGMENTS, SlotIndex};
 
 /// The memory that a kernel was started with, as far as it can hold slots.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -143,7 +45,7 @@ impl Home {
     pub const fn index_of(&self, address: PhysAddr) -> Option<SlotIndex> {
         let offset = address.0.wrapping_sub(self.base);
         if offset < self.bytes {
-            Some(SlotIndex((offset / SLOT_BYTES) as u32))
+            Some(SlotIndex::from_bits((offset / SLOT_BYTES) as u32))
         } else {
             None
         }
@@ -191,7 +93,7 @@ impl Piece {
         reason = "a piece ends where the segments do"
     )]
     const fn name(&self, offset: u64) -> SlotIndex {
-        SlotIndex(self.first.wrapping_add((offset / SLOT_BYTES) as u32))
+        SlotIndex::from_bits(self.first.wrapping_add((offset / SLOT_BYTES) as u32))
     }
 
     /// The segments that its names lie in, a bit each.
@@ -277,7 +179,7 @@ impl Segments {
         let free = self.adopted.get(self.count.get());
         free.ok_or(SysError::NoResources)?.set(piece);
         self.count.set(self.count.get() + 1);
-        Ok(SlotIndex(first))
+        Ok(SlotIndex::from_bits(first))
     }
 
     /// [`Self::adopt`] of near memory only: what a kernel sees where it is, linearly.
@@ -395,7 +297,7 @@ impl Segments {
             first: 0,
         };
         let at = |piece: Piece| {
-            let slots = index.0.checked_sub(piece.first)?;
+            let slots = index.to_bits().checked_sub(piece.first)?;
             let offset = u64::from(slots) * SLOT_BYTES;
             (offset < piece.bytes).then(|| PhysAddr(piece.base + offset))
         };
@@ -446,7 +348,7 @@ mod tests {
         for offset in [0, 64, bytes - 64] {
             let address = PhysAddr(base.0 + offset);
             let index = segments.index_of(address).expect("home memory");
-            assert_eq!(u64::from(index.0 - first.0), offset / 64);
+            assert_eq!(u64::from(index.to_bits() - first.to_bits()), offset / 64);
             assert_eq!(segments.address_of(index), Some(address));
             assert!(
                 segments.contains(address, 64) && !segments.contains(address, bytes - offset + 1)
@@ -592,30 +494,9 @@ mod tests {
             assert_eq!(segments.index_of(base), Some(first));
             assert_eq!(segments.address_of(first), Some(base));
             let last = segments.index_of(last).expect("home memory");
-            assert_eq!(u64::from(last.0 - first.0), bytes / 64 - 1);
+            assert_eq!(u64::from(last.to_bits() - first.to_bits()), bytes / 64 - 1);
         }
         assert_eq!(segments.home().base(), HOME);
-    }
-
-    #[test]
-    fn a_name_is_shown_by_its_segment() {
-        extern crate std;
-        let shown = |index: SlotIndex| std::format!("{index:?}");
-        assert_eq!(shown(SlotIndex::NONE), "#0");
-        assert_eq!(shown(at(0, 77)), "#77");
-        assert_eq!(shown(at(15, 77)), "#15:77");
-    }
-
-    #[test]
-    fn a_name_is_made_of_a_segment_and_an_offset_in_it() {
-        assert_eq!(SlotIndex::in_segment(16, 0), None);
-        assert_eq!(SlotIndex::in_segment(0, 1 << 28), None);
-        let last = at(15, (1 << 28) - 1);
-        assert_eq!((last.segment(), last.offset()), (15, (1 << 28) - 1));
-        assert_eq!(last.checked_add(1), None);
-        assert_eq!(at(3, 7).checked_add(2), Some(at(3, 9)));
-        assert_eq!(SlotIndex::NONE.checked_add(1), None);
-        assert_eq!(SlotIndex::from_bits(last.to_bits()), last);
     }
 
     #[test]

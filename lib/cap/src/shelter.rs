@@ -5,7 +5,7 @@ use capelin_abi::{Rights, SysError};
 use crate::copy::relocate;
 use crate::decode::{usable, vacant};
 use crate::mdb::Mdb;
-use crate::segment::SlotIndex;
+use crate::slot_index::SlotIndex;
 use crate::store::{Shelter, SlotStore};
 
 /// Moves the first capability in `shelter` that can be used to the empty slot `dst`, as

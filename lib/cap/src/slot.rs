@@ -14,7 +14,7 @@ use capelin_abi::rights::Need;
 use capelin_abi::{KernelId, ObjectType, PhysAddr, Rights, SysError};
 
 use crate::key::{ADDRESS_BITS, ADDRESS_MASK, space_of};
-use crate::segment::SlotIndex;
+use crate::slot_index::SlotIndex;
 
 /// What may be done with a slot at present.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

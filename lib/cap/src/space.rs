@@ -15,8 +15,8 @@ use crate::mapping::MappingData;
 use crate::mint::Mint;
 use crate::record::{CapRecord, ExportMode};
 use crate::retype::{Retype, RetypeRequest};
-use crate::segment::SlotIndex;
 use crate::slot::{Capability, Slot};
+use crate::slot_index::SlotIndex;
 use crate::store::{Effects, Shelter, SlotStore};
 use crate::{DeleteList, Mdb};
 

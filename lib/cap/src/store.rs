@@ -2,8 +2,8 @@
 
 use capelin_abi::{ObjectType, PhysAddr};
 
-use crate::segment::SlotIndex;
 use crate::slot::Slot;
+use crate::slot_index::SlotIndex;
 
 /// The memory in which slots lie.
 ///

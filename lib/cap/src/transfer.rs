@@ -28,8 +28,8 @@ use crate::decode::{occupied, usable};
 use crate::key::{compare, is_same};
 use crate::mdb::Mdb;
 use crate::record::{CapRecord, ExportMode};
-use crate::segment::SlotIndex;
 use crate::slot::{ARRIVED, Slot, SlotFlags, State};
+use crate::slot_index::SlotIndex;
 use crate::store::SlotStore;
 
 /// Begins a transfer: makes the record with which the capability in `index` goes to

@@ -26,7 +26,7 @@ use crate::hold::{End, OperationId, Standing};
 use crate::key::{badge_of, is_same};
 use crate::mdb::Mdb;
 use crate::revoke::{check_revoke, revoke_unheld};
-use crate::segment::SlotIndex;
+use crate::slot_index::SlotIndex;
 use crate::store::{Effects, SlotStore};
 
 /// Has `operation` hold the range of the capability in `index`, which it revokes; or joins the

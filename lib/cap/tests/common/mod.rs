@@ -6,13 +6,14 @@
     reason = "a module of test binaries, not of a library"
 )]
 
+pub mod calls;
 pub mod driver;
 pub mod model;
 
 use std::collections::BTreeMap;
 
 use capelin_abi::{KernelId, ObjectType, PhysAddr, Rights, SysError};
-use capelin_cap::segment::SEGMENTS;
+use capelin_cap::slot_index::SEGMENTS;
 use capelin_cap::{
     Capability, DeleteList, Effects, MappingData, Mdb, Segments, Shelter, Slot, SlotIndex,
     SlotStore, Step, check, create, delete, drain, revoke,

@@ -6,7 +6,7 @@
 )]
 
 use capelin_abi::{KernelId, ObjectType, PhysAddr, Rights, SysError};
-use capelin_cap::segment::SEGMENTS;
+use capelin_cap::slot_index::SEGMENTS;
 use capelin_cap::{
     CapRecord, CapSpace, Capability, Database, DeleteList, Effects, ExportMode, MappingData, Mdb,
     Mint, Object, OperationId, Retype, RetypeRequest, Segments, Shelter, Slot, SlotIndex,
