@@ -9,7 +9,7 @@
 use alloc::vec::Vec;
 
 use capelin_idc::interface;
-use capelin_interfaces::memory::{Held, MemoryError, MemoryStats};
+use capelin_interfaces::memory::{Held, MemoryError, MemoryStats, Within};
 use serde::{Deserialize, Serialize};
 
 use crate::{Ticket, membership::Report, plan::Plan};
@@ -110,15 +110,12 @@ pub trait Intermon {
     async fn is_cut_off(&self, core: u16) -> bool;
 
     /// Memory of the boot core's memory service, moved to the caller. To the boot
-    /// core. Sizes in bytes, `node`, `from` and `end` as for
-    /// [`capelin_interfaces::memory::Memory::allocate_within`].
+    /// core, as [`capelin_interfaces::memory::Memory::allocate_within`]. Sizes in bytes.
     async fn allocate(
         &self,
         bytes: u64,
         alignment: u64,
-        node: u32,
-        from: u64,
-        end: u64,
+        within: Within,
     ) -> Result<Ticket, IntermonError>;
 
     /// Gives memory back that [`Intermon::allocate`] gave, all of a piece: the capability that

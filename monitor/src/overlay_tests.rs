@@ -8,7 +8,7 @@ use crate::plan::PlannedCore;
 use crate::{Ticket, membership::Report};
 use capelin_idc::CallError;
 use capelin_idc::loopback::{self, Loopback};
-use capelin_interfaces::memory::{Held, MemoryError, MemoryStats};
+use capelin_interfaces::memory::{Held, MemoryError, MemoryStats, Within};
 use capelin_rt::executor::{block_on, spawn, yield_now};
 
 /// A loopback that stays when the test's tasks go: its end would wake tasks of a
@@ -88,14 +88,7 @@ impl Intermon for Fake {
         false
     }
 
-    async fn allocate(
-        &self,
-        _: u64,
-        _: u64,
-        _: u32,
-        _: u64,
-        _: u64,
-    ) -> Result<Ticket, IntermonError> {
+    async fn allocate(&self, _: u64, _: u64, _: Within) -> Result<Ticket, IntermonError> {
         Err(IntermonError::WrongCore)
     }
 

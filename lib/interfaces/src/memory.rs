@@ -52,6 +52,29 @@ pub const HELD: [&str; 5] = [
     "init",
 ];
 
+/// Where memory may come from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Within {
+    /// A NUMA node, or [`ANY_NODE`].
+    pub node: u32,
+    /// The first physical address that will do.
+    pub from: u64,
+    /// The first one behind it that won't.
+    pub end: u64,
+}
+
+impl Within {
+    /// Anywhere on `node`, or on any.
+    #[must_use]
+    pub const fn node(node: u32) -> Self {
+        Self {
+            node,
+            from: 0,
+            end: u64::MAX,
+        }
+    }
+}
+
 /// Gives out memory that frames are made from. `node` is a NUMA node, or
 /// [`ANY_NODE`].
 #[interface(name = "memory", version = 3)]
@@ -64,16 +87,13 @@ pub trait Memory {
     /// its size in bytes. The client has deleted its capabilities to it.
     async fn free(&self, base: u64, bytes: u64) -> Result<(), MemoryError>;
 
-    /// As [`Memory::allocate`], all of it from physical address `from` on and below `end`: for
-    /// devices that reach no further, and for kernels, which name their home memory by its
-    /// distance.
+    /// As [`Memory::allocate`], all of it within that: for devices that reach no further, and for
+    /// kernels, which name their home memory by its distance.
     async fn allocate_within(
         &self,
         bytes: u64,
         alignment: u64,
-        node: u32,
-        from: u64,
-        end: u64,
+        within: Within,
     ) -> Result<Cap, MemoryError>;
 
     /// What there is, on `node` or altogether.

@@ -142,6 +142,20 @@ impl Search {
     }
 }
 
+/// All solutions of `goal` at once, as a client gets them; those that are too long to be told are
+/// left out. For tests of who asks: nothing is done for others in between.
+///
+/// # Errors
+/// As [`KnowledgeBase::query`] and [`crate::Query::next`].
+pub fn solutions(kb: &mut KnowledgeBase, goal: &str) -> Result<Vec<Solution>, crate::Error> {
+    let mut query = kb.query(goal)?;
+    let mut all = Vec::new();
+    while let Some(found) = query.next(kb)? {
+        all.extend(to_text(&found).map(|(solution, _)| solution));
+    }
+    Ok(all)
+}
+
 /// The bindings as text, unbound variables left out, and the bytes that takes; none if it is too
 /// long to be told.
 fn to_text(solution: &crate::Solution) -> Option<(Solution, usize)> {

@@ -18,7 +18,7 @@ use capelin_interfaces::{
     devices::{DeviceInfo, DeviceState, Devices, DevicesError, DevicesServer},
     handover,
     interrupts::{InterruptError, InterruptsClient, Trigger},
-    memory::{ANY_NODE, MemoryClient, MemoryError},
+    memory::{ANY_NODE, MemoryClient, MemoryError, Within},
     pci::{Found, FunctionClient, PciClient, PciError, host_name},
     service,
     skb::{SkbClient, SkbError, Solution},
@@ -598,8 +598,12 @@ impl State {
 impl Shared {
     async fn new(start: &Start, memory: &SharedMemory) -> Result<Self, DriverError> {
         let service: MemoryClient<Lmp> = connect(start, service::MEMORY).await?;
+        let reached = Within {
+            end: memory.end,
+            ..Within::node(ANY_NODE)
+        };
         let ram = service
-            .allocate_within(memory.bytes, PAGE_SIZE, ANY_NODE, 0, memory.end)
+            .allocate_within(memory.bytes, PAGE_SIZE, reached)
             .await
             .map_err(DriverError::Memory)?;
         let ram = OwnedCap::received(ram);

@@ -12,7 +12,7 @@ use capelin_idc::{Cap, Client};
 use capelin_interfaces::{
     console::ConsoleClient,
     handover,
-    memory::{ANY_NODE, MemoryClient},
+    memory::{ANY_NODE, MemoryClient, Within},
     monitor::MonitorClient,
     service,
 };
@@ -254,10 +254,12 @@ impl Start {
             let node = u32::try_from(self.boot.node).unwrap_or(ANY_NODE);
             // A kernel names its home memory by the distance from its first.
             let first = self.boot.home.base;
-            let end = first.saturating_add(HOME_REACH);
-            let fetched = client
-                .allocate_within(needed, HOME_ALIGNMENT, node, first, end)
-                .await;
+            let place = Within {
+                node,
+                from: first,
+                end: first.saturating_add(HOME_REACH),
+            };
+            let fetched = client.allocate_within(needed, HOME_ALIGNMENT, place).await;
             let ram = OwnedCap::received(fetched.map_err(|_| RtError::OutOfHomeMemory)?);
             let home = OwnedCap::make(|to| {
                 sys::kernel::adopt_home(slot::KERNEL.into(), ram.reference(), to.into())

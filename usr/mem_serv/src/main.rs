@@ -21,11 +21,11 @@ use core::cell::RefCell;
 use capelin_abi::{CapAddress, ObjectType, SysError};
 use capelin_idc::Cap;
 use capelin_interfaces::{
-    memory::{HELD, Held, Memory, MemoryError, MemoryServer, MemoryStats},
+    memory::{HELD, Held, Memory, MemoryError, MemoryServer, MemoryStats, Within},
     service,
 };
 use capelin_rt::{Env, Listener, OwnedCap, RtError, println, services, sys};
-use mem_serv::pool::{Piece, Place, Pool};
+use mem_serv::pool::{Piece, Pool};
 
 capelin_rt::main!(run);
 
@@ -149,10 +149,10 @@ impl State {
         &mut self,
         bytes: u64,
         alignment: u64,
-        place: Place,
+        within: Within,
     ) -> Result<(Piece, OwnedCap), MemoryError> {
         loop {
-            let piece = self.pool.allocate_at(bytes, alignment, place)?;
+            let piece = self.pool.allocate_at(bytes, alignment, within)?;
             match self.make(&piece) {
                 Ok(cap) => return Ok((piece, cap)),
                 // Somebody holds part of what we thought was free: it stays given out
@@ -175,13 +175,13 @@ struct Server {
 }
 
 impl Server {
-    fn allocate_at(&self, bytes: u64, alignment: u64, place: Place) -> Result<Cap, MemoryError> {
+    fn allocate_at(&self, bytes: u64, alignment: u64, within: Within) -> Result<Cap, MemoryError> {
         let mut state = self.state.borrow_mut();
         state.collect(LOOKED_AT);
-        let (piece, cap) = match state.allocate(bytes, alignment, place) {
+        let (piece, cap) = match state.allocate(bytes, alignment, within) {
             Err(MemoryError::Exhausted) => {
                 state.sweep();
-                state.allocate(bytes, alignment, place)?
+                state.allocate(bytes, alignment, within)?
             }
             other => other?,
         };
@@ -196,23 +196,16 @@ impl Server {
 
 impl Memory for Server {
     async fn allocate(&self, bytes: u64, alignment: u64, node: u32) -> Result<Cap, MemoryError> {
-        let anywhere = Place {
-            node,
-            from: 0,
-            end: u64::MAX,
-        };
-        self.allocate_at(bytes, alignment, anywhere)
+        self.allocate_at(bytes, alignment, Within::node(node))
     }
 
     async fn allocate_within(
         &self,
         bytes: u64,
         alignment: u64,
-        node: u32,
-        from: u64,
-        end: u64,
+        within: Within,
     ) -> Result<Cap, MemoryError> {
-        self.allocate_at(bytes, alignment, Place { node, from, end })
+        self.allocate_at(bytes, alignment, within)
     }
 
     async fn free(&self, base: u64, bytes: u64) -> Result<(), MemoryError> {

@@ -9,7 +9,7 @@
 use alloc::{collections::BTreeMap, vec::Vec};
 
 use capelin_abi::PAGE_SIZE;
-use capelin_interfaces::memory::{ANY_NODE, MemoryError, MemoryStats};
+use capelin_interfaces::memory::{ANY_NODE, MemoryError, MemoryStats, Within};
 
 /// Pieces from this size on are placed at the start of a range, in bytes.
 const LARGE_BYTES: u64 = 2 << 20;
@@ -35,17 +35,6 @@ pub struct Piece {
     pub base: u64,
     /// Bytes.
     pub bytes: u64,
-}
-
-/// Where memory may come from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Place {
-    /// A node, or [`ANY_NODE`].
-    pub node: u32,
-    /// Not below this physical address.
-    pub from: u64,
-    /// Below this physical address.
-    pub end: u64,
 }
 
 /// All regions.
@@ -97,15 +86,10 @@ impl Pool {
         alignment: u64,
         node: u32,
     ) -> Result<Piece, MemoryError> {
-        let anywhere = Place {
-            node,
-            from: 0,
-            end: u64::MAX,
-        };
-        self.allocate_at(bytes, alignment, anywhere)
+        self.allocate_at(bytes, alignment, Within::node(node))
     }
 
-    /// As [`Pool::allocate`], all of it within `place`.
+    /// As [`Pool::allocate`], all of it within that.
     ///
     /// # Errors
     /// As [`Pool::allocate`].
@@ -113,11 +97,11 @@ impl Pool {
         &mut self,
         bytes: u64,
         alignment: u64,
-        Place {
+        Within {
             node,
             from: first,
             end,
-        }: Place,
+        }: Within,
     ) -> Result<Piece, MemoryError> {
         let is_sound = bytes > 0
             && bytes.is_multiple_of(PAGE_SIZE)
@@ -295,7 +279,7 @@ mod tests {
     /// For kernels, whose home memory begins somewhere: the smaller range below doesn't do.
     #[test]
     fn memory_from_an_address_on_is_found() {
-        let from = |from, end| Place {
+        let from = |from, end| Within {
             node: ANY_NODE,
             from,
             end,
@@ -322,7 +306,7 @@ mod tests {
     /// For devices that reach only so far, however the ranges lie about that.
     #[test]
     fn memory_below_an_address_is_found() {
-        let below = |end| Place {
+        let below = |end| Within {
             node: ANY_NODE,
             from: 0,
             end,

@@ -14,7 +14,7 @@ use capelin_archive::Archive;
 use capelin_interfaces::{
     console::ConsoleClient,
     handover,
-    memory::{ANY_NODE, MemoryStats},
+    memory::{ANY_NODE, MemoryStats, Within},
     service,
     skb::{SkbClient, SkbError, Solution},
 };
@@ -273,8 +273,8 @@ async fn fetch(
 
 /// Memory on node `numa`, or, when that is full, on any.
 async fn near(node: &Node, bytes: u64, alignment: u64, numa: u32) -> Result<OwnedCap, Error> {
-    match ram::allocate(node, bytes, alignment, ram::Within::node(numa)).await {
+    match ram::allocate(node, bytes, alignment, Within::node(numa)).await {
         Ok(ram) => Ok(ram),
-        Err(_) => ram::allocate(node, bytes, alignment, ram::Within::node(ANY_NODE)).await,
+        Err(_) => ram::allocate(node, bytes, alignment, Within::node(ANY_NODE)).await,
     }
 }

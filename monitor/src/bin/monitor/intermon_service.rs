@@ -3,7 +3,7 @@
 use alloc::{collections::BTreeMap, rc::Rc, string::String, vec::Vec};
 
 use capelin_abi::SysError;
-use capelin_interfaces::memory::{Held, MemoryError, MemoryStats};
+use capelin_interfaces::memory::{Held, MemoryError, MemoryStats, Within};
 use capelin_monitor::{
     Ticket,
     intermon::{ALLOTMENTS_AT_ONCE, Allotment, Intermon, IntermonError, Opened, Welcome},
@@ -11,11 +11,7 @@ use capelin_monitor::{
 };
 use capelin_rt::print;
 
-use crate::{
-    node::Node,
-    ram::{self, Within},
-    rings, transfer,
-};
+use crate::{node::Node, ram, rings, transfer};
 
 /// Serves core `from`.
 pub(crate) struct IntermonService {
@@ -101,11 +97,8 @@ impl Intermon for IntermonService {
         &self,
         bytes: u64,
         alignment: u64,
-        node: u32,
-        from: u64,
-        end: u64,
+        within: Within,
     ) -> Result<Ticket, IntermonError> {
-        let within = Within { node, from, end };
         ram::allocate_for(&self.node, self.from, bytes, alignment, within).await
     }
 

@@ -6,7 +6,7 @@
 
 use capelin_abi::boot::{HOME_ALIGNMENT, HOME_AT_ONCE, HOME_REACH};
 use capelin_abi::{ObjectType, PAGE_SIZE, PhysAddr};
-use capelin_interfaces::memory::{ANY_NODE, MemoryError};
+use capelin_interfaces::memory::{ANY_NODE, MemoryError, Within};
 use capelin_monitor::Ticket;
 use capelin_monitor::intermon::{IntermonClient, IntermonError};
 use capelin_rt::{
@@ -49,28 +49,6 @@ pub(crate) enum GivingBack {
     Again,
 }
 
-/// Where memory may come from.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Within {
-    /// A NUMA node, or [`ANY_NODE`].
-    pub(crate) node: u32,
-    /// The first physical address that will do.
-    pub(crate) from: u64,
-    /// The first behind it that won't.
-    pub(crate) end: u64,
-}
-
-impl Within {
-    /// Anywhere on a node, or on any.
-    pub(crate) const fn node(node: u32) -> Self {
-        Self {
-            node,
-            from: 0,
-            end: u64::MAX,
-        }
-    }
-}
-
 /// A `Ram` capability, the only one to `bytes` bytes.
 ///
 /// # Errors
@@ -81,20 +59,15 @@ pub(crate) async fn allocate(
     alignment: u64,
     within: Within,
 ) -> Result<OwnedCap, Error> {
-    let Within {
-        node: numa,
-        from,
-        end,
-    } = within;
     if let Some(boot) = &node.boot {
         let cap = boot
             .memory
-            .allocate_within(bytes, alignment, numa, from, end)
+            .allocate_within(bytes, alignment, within)
             .await?;
         return Ok(OwnedCap::received(cap));
     }
     let client: IntermonClient<_> = node.remote(node.boot_core)?;
-    let ticket = client.allocate(bytes, alignment, numa, from, end).await?;
+    let ticket = client.allocate(bytes, alignment, within).await?;
     Ok(transfer::take(node, ticket, node.boot_core)?)
 }
 
@@ -370,15 +343,7 @@ pub(crate) async fn allocate_for(
     within: Within,
 ) -> Result<Ticket, IntermonError> {
     let boot = node.boot.as_ref().ok_or(IntermonError::WrongCore)?;
-    let Within {
-        node: numa,
-        from,
-        end,
-    } = within;
-    let given = boot
-        .memory
-        .allocate_within(bytes, alignment, numa, from, end)
-        .await;
+    let given = boot.memory.allocate_within(bytes, alignment, within).await;
     let ram = OwnedCap::received(given.map_err(IntermonError::Memory)?);
     let base = ram.identify().map_err(kernel)?.base.0;
     let given = transfer::send(node, &ram, to).await;

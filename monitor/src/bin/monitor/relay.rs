@@ -11,7 +11,7 @@ use alloc::{boxed::Box, rc::Rc, vec::Vec};
 use capelin_idc::{CallError, Cap, InterfaceId, RemoteError, Service, Transport, TransportError};
 use capelin_interfaces::{
     console::{Console, ConsoleClient, ConsoleError, ConsoleMode, ConsoleServer},
-    memory::{Held, Memory, MemoryError, MemoryServer, MemoryStats},
+    memory::{Held, Memory, MemoryError, MemoryServer, MemoryStats, Within},
     monitor::MonitorServer,
     service,
     skb::{Skb, SkbClient, SkbError, SkbServer, Solutions},
@@ -222,9 +222,7 @@ impl Memory for RemoteMemory {
         &self,
         bytes: u64,
         alignment: u64,
-        node: u32,
-        from: u64,
-        end: u64,
+        Within { node, from, end }: Within,
     ) -> Result<Cap, MemoryError> {
         let cap = self.allocate(bytes, alignment, node).await?;
         let ram = OwnedCap::received(cap);

@@ -2,20 +2,11 @@
 
 use super::*;
 use capelin_dt::Machine;
-use capelin_skb::{KnowledgeBase, facts_from_machine, schema};
+use capelin_skb::{KnowledgeBase, facts_from_machine, schema, server::search::solutions};
 
 /// All solutions of `goal`, as its server gives them.
 fn solve(kb: &mut KnowledgeBase, goal: &str) -> Vec<Solution> {
-    let mut query = kb.query(goal).unwrap();
-    let mut all = Vec::new();
-    while let Some(solution) = query.next(kb).unwrap() {
-        let bindings = solution.bindings().iter();
-        let bindings = bindings.map(|(name, value)| (name.to_string(), value.to_string()));
-        all.push(Solution {
-            bindings: bindings.collect(),
-        });
-    }
-    all
+    solutions(kb, goal).unwrap()
 }
 
 fn module(kb: &mut KnowledgeBase, name: &str) {

@@ -5,6 +5,7 @@ use crate::answers;
 use alloc::{borrow::ToOwned as _, collections::BTreeMap, format};
 use capelin_interfaces::skb::Solution;
 use capelin_pci::Register;
+use capelin_skb::server::search::solutions;
 use capelin_skb::{KnowledgeBase, PCI_RULES, pci_host_facts, schema};
 
 /// Functions on one bus: what each register holds, and which of its bits can be set.
@@ -67,16 +68,7 @@ fn window(space: Space, base: u64, size: u64, cpu: u64) -> SeenWindow {
 
 /// All solutions of `goal`, as its server gives them.
 fn solve(kb: &mut KnowledgeBase, goal: &str) -> Vec<Solution> {
-    let mut query = kb.query(goal).unwrap();
-    let mut all = Vec::new();
-    while let Some(solution) = query.next(kb).unwrap() {
-        let bindings = solution.bindings().iter();
-        let bindings = bindings.map(|(name, value)| (name.to_string(), value.to_string()));
-        all.push(Solution {
-            bindings: bindings.collect(),
-        });
-    }
-    all
+    solutions(kb, goal).unwrap()
 }
 
 /// A knowledge base that knows of a host with its configuration space at 0x4000_0000.
