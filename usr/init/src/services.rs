@@ -254,12 +254,21 @@ impl Start {
             let node = u32::try_from(self.boot.node).unwrap_or(ANY_NODE);
             // A kernel names its home memory by the distance from its first.
             let first = self.boot.home.base;
-            let place = Within {
+            let near = Within {
                 node,
                 from: first,
                 end: first.saturating_add(HOME_REACH),
             };
-            let fetched = client.allocate_within(needed, HOME_ALIGNMENT, place).await;
+            let anywhere = Within {
+                node: ANY_NODE,
+                ..near
+            };
+            let mut fetched = client.allocate_within(needed, HOME_ALIGNMENT, near).await;
+            if fetched.is_err() {
+                fetched = client
+                    .allocate_within(needed, HOME_ALIGNMENT, anywhere)
+                    .await;
+            }
             let ram = OwnedCap::received(fetched.map_err(|_| RtError::OutOfHomeMemory)?);
             let home = OwnedCap::make(|to| {
                 sys::kernel::adopt_home(slot::KERNEL.into(), ram.reference(), to.into())
