@@ -145,6 +145,12 @@ impl Table {
         self.cluster_bytes.into()
     }
 
+    /// Clusters that `bytes` bytes take.
+    #[must_use]
+    pub fn clusters_for(&self, bytes: u64) -> u64 {
+        bytes.div_ceil(self.cluster_bytes())
+    }
+
     /// The first block behind the volume.
     #[must_use]
     pub const fn end(&self) -> u64 {

@@ -329,7 +329,7 @@ impl<D: Medium> Files<D> {
     /// See [`FileError`].
     pub fn write(&self, path: &str, bytes: &[u8], mode: WriteMode) -> Result<(), FileError> {
         self.perform(|mounted| {
-            let mut sink = mounted.create(path, mode)?;
+            let mut sink = mounted.create(path, mode, bytes.len() as u64)?;
             sink.write(bytes)?;
             sink.finish()
         })
@@ -351,7 +351,7 @@ impl<D: Medium> Files<D> {
                 .open_file_in_dir(found.name, Mode::ReadOnly)
                 .map_err(from_crate)?;
             // A file onto itself is open already: an error, before anything of it goes.
-            let mut sink = mounted.create(to, WriteMode::Replace)?;
+            let mut sink = mounted.create(to, WriteMode::Replace, entry.bytes.into())?;
             let mut chunk = vec![0; CHUNK_BYTES];
             loop {
                 let count = source.read(&mut chunk).map_err(from_crate)?;
@@ -389,7 +389,7 @@ impl<D: Medium> Files<D> {
                 Err(FileError::NotFound) => {}
                 Err(error) => return Err(error),
             }
-            if mounted.room()? == 0 {
+            if mounted.room(0)? == 0 {
                 return Err(FileError::Full);
             }
             folder.make_dir_in_dir(name).map_err(from_crate)
@@ -425,57 +425,87 @@ impl<'a, D: Medium> Mounted<'a, D> {
         Ok(folder)
     }
 
-    /// Opens the file at `path` for writing.
-    fn create(&self, path: &str, mode: WriteMode) -> Result<Sink<'_, 'a, D>, FileError> {
+    /// Opens the file at `path` for writing `bytes` bytes. One that is to be replaced stays as it is
+    /// if there is no room for them.
+    fn create(
+        &self,
+        path: &str,
+        mode: WriteMode,
+        bytes: u64,
+    ) -> Result<Sink<'_, 'a, D>, FileError> {
         let (names, last) = split(path);
         let folder = self.folder(&names)?;
         let name = last.ok_or(FileError::IsFolder)?;
-        let (name, is_new) = match find::<D>(&folder, name) {
+        let old = match find::<D>(&folder, name) {
             Ok((entry, _)) if entry.is_folder => return Err(FileError::IsFolder),
-            // It may be found by its long name.
-            Ok((_, found)) => (found.name.to_string(), false),
-            Err(FileError::NotFound) => (name.to_string(), true),
+            Ok(old) => Some(old),
+            Err(FileError::NotFound) => None,
             Err(error) => return Err(error),
         };
-        let how = match mode {
-            WriteMode::Replace => Mode::ReadWriteCreateOrTruncate,
-            WriteMode::Append => Mode::ReadWriteCreateOrAppend,
+        let clusters = |bytes| self.table.clusters_for(bytes);
+        let (how, freed) = match (mode, &old) {
+            (WriteMode::Append, _) => (Mode::ReadWriteCreateOrAppend, 0),
+            (WriteMode::Replace, None) => (Mode::ReadWriteCreateOrTruncate, 0),
+            (WriteMode::Replace, Some((entry, _))) => (
+                Mode::ReadWriteCreateOrTruncate,
+                clusters(entry.bytes.into()),
+            ),
         };
-        if is_new && self.room()? == 0 {
+        let is_added_to = old.is_some() && mode == WriteMode::Append;
+        // A new name may need a cluster, too.
+        let least = clusters(bytes).max(u64::from(old.is_none()));
+        if !is_added_to && least > self.room(freed)? {
             return Err(FileError::Full);
         }
+        // It may be found by its long name.
+        let name = match &old {
+            Some((_, found)) => found.name.to_string(),
+            None => name.to_string(),
+        };
         let file = folder
             .open_file_in_dir(name.as_str(), how)
             .map_err(from_crate)?;
+        // An empty file may have one already: what is replaced keeps its first.
+        let first = match &old {
+            Some((_, found)) if file.length() == 0 => self.first_cluster(found)?,
+            _ => None,
+        };
         Ok(Sink {
             mounted: self,
-            room: self.room()?,
+            room: self.room(u64::from(first.is_some()))?,
             folder,
             file: Some(file),
             name,
-            is_whole: !is_new && mode == WriteMode::Append,
+            is_whole: is_added_to,
         })
+    }
+
+    fn first_cluster(&self, found: &DirEntry) -> Result<Option<u32>, FileError> {
+        let (block, offset) = (found.entry_block, found.entry_offset);
+        let first = self.table.first_cluster(&self.device, block, offset);
+        first.map_err(from_fat)
     }
 
     /// Removes what is called `name` in `folder`, and frees its clusters, which the crate doesn't. In
     /// this order: a fault in between leaves clusters that nobody has, and none that two have.
     fn remove(&self, folder: &Folder<'_, 'a, D>, name: &str) -> Result<(), FileError> {
         let (_, found) = find::<D>(folder, name)?;
-        let table = &self.table;
-        let first = table
-            .first_cluster(&self.device, found.entry_block, found.entry_offset)
-            .map_err(from_fat)?;
+        let first = self.first_cluster(&found)?;
         folder.delete_entry_in_dir(found.name).map_err(from_crate)?;
         match first {
-            Some(first) => table.free_chain(&self.device, first).map_err(from_fat),
+            Some(first) => {
+                let freed = self.table.free_chain(&self.device, first);
+                freed.map_err(from_fat)
+            }
             None => Ok(()),
         }
     }
 
-    /// Clusters that may be taken.
-    fn room(&self) -> Result<u64, FileError> {
+    /// Clusters that may be taken once `freed` more are free.
+    fn room(&self, freed: u64) -> Result<u64, FileError> {
         let free = self.table.free_bytes(&self.device).map_err(from_fat)?;
-        Ok((free / self.table.cluster_bytes()).saturating_sub(SPARE))
+        let free = (free / self.table.cluster_bytes()).saturating_add(freed);
+        Ok(free.saturating_sub(SPARE))
     }
 }
 
@@ -501,7 +531,7 @@ impl<D: Medium> Sink<'_, '_, D> {
         if after > u64::from(u32::MAX) {
             return Err(FileError::TooLong);
         }
-        let clusters = |bytes: u64| bytes.div_ceil(self.mounted.table.cluster_bytes());
+        let clusters = |bytes| self.mounted.table.clusters_for(bytes);
         let more = clusters(after).saturating_sub(clusters(before));
         self.room = self.room.checked_sub(more).ok_or(FileError::Full)?;
         file.write(bytes).map_err(from_crate)

@@ -298,13 +298,45 @@ fn a_full_card_keeps_what_it_has() {
     files.write("rest", &text(5, rest), REPLACE).unwrap();
     assert_eq!(files.space().unwrap().free, 2 * 512);
     assert_eq!(files.write("one", b"1", REPLACE), Err(FileError::Full));
+    assert_eq!(files.write("none", b"", REPLACE), Err(FileError::Full));
+    // What is left of its last cluster.
+    files.write("kept", b"!", WriteMode::Append).unwrap();
     assert_eq!(files.make_folder("f"), Err(FileError::Full));
     assert_eq!(files.copy("kept", "copy"), Err(FileError::Full));
     assert_eq!(names(&files, "/"), ["KEPT", "REST"]);
-    assert_eq!(whole(&files, "kept").unwrap(), text(3, 10_000));
+    let kept = [text(3, 10_000).as_slice(), b"!"].concat();
+    assert_eq!(whole(&files, "kept").unwrap(), kept);
     assert_eq!(whole(&files, "rest").unwrap(), text(5, rest));
     files.remove("rest").unwrap();
     assert_eq!(files.space().unwrap(), before);
+}
+
+#[test]
+fn what_is_replaced_without_room_stays() {
+    for spare in [0, 1, 2, 5] {
+        let files = Files::new(Disk::fat16());
+        let old = text(3, 20 * 512);
+        files.write("old", &old, REPLACE).unwrap();
+        let free = usize::try_from(files.space().unwrap().free).unwrap() / 512;
+        let rest = vec![7; (free - 2 - spare) * 512];
+        files.write("rest", &rest, REPLACE).unwrap();
+        let full = files.space().unwrap();
+        for clusters in 15..30 {
+            let new = text(4, clusters * 512);
+            let written = files.write("old", &new, REPLACE);
+            if clusters <= 20 + spare {
+                assert_eq!(written, Ok(()), "{clusters} clusters");
+                assert_eq!(whole(&files, "old").unwrap(), new);
+                files.write("old", &old, REPLACE).unwrap();
+            } else {
+                assert_eq!(written, Err(FileError::Full), "{clusters} clusters");
+            }
+            assert_eq!(whole(&files, "old").unwrap(), old);
+            assert_eq!(files.space().unwrap(), full);
+        }
+        assert_eq!(files.copy("rest", "old"), Err(FileError::Full));
+        assert_eq!(whole(&files, "old").unwrap(), old);
+    }
 }
 
 #[test]
