@@ -8,6 +8,8 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use capelin_report::{TestOutcome, TestResult};
+
 const TARGET: &str = "aarch64-unknown-none-softfloat";
 
 #[test]
@@ -102,7 +104,8 @@ fn run(image: &Path, machine: &str) {
                 break;
             }
             line => {
-                if !line.starts_with("test ") || !line.ends_with(" ... ok") {
+                let result = TestResult::parse(line);
+                if !result.is_some_and(|test| test.outcome == TestOutcome::Passed) {
                     break;
                 }
                 passed += 1;

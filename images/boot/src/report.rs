@@ -12,6 +12,7 @@ use capelin_abi::VirtAddr;
 use capelin_abi::boot::ConsoleArgs;
 use capelin_boot::BootError;
 use capelin_dt::Region;
+use capelin_report::Fatal;
 
 use crate::translation;
 
@@ -84,7 +85,7 @@ pub(crate) fn say(text: fmt::Arguments<'_>) {
 /// an exception, and nothing is lost by it.
 pub(crate) fn give_up(error: &BootError) -> ! {
     let say = |mut console: EarlyConsole| {
-        let _ = console.write_fmt(format_args!("capelin: fatal: cannot boot: {error}\n"));
+        let _ = writeln!(console, "{}", Fatal(format_args!("cannot boot: {error}")));
     };
     match replace(State::GivingUp) {
         State::Known(console) => say(console),

@@ -8,6 +8,7 @@ use alloc::{format, str};
 
 use capelin_aarch64::cpu;
 use capelin_acpi::{Descriptor, Findings, Inputs, Tables, firmware_tree, root, translate};
+use capelin_report::Fatal;
 use capelin_uefi::configuration::{self, Configuration};
 use capelin_uefi::layout;
 use uefi::boot::{self, MemoryType};
@@ -24,11 +25,14 @@ const READING_SECONDS: u64 = 20;
 #[entry]
 fn main() -> Status {
     if let Err(error) = heap::init() {
-        println!("capelin: fatal: no memory for the loader: {error}");
+        println!(
+            "{}",
+            Fatal(format_args!("no memory for the loader: {error}"))
+        );
         return Status::OUT_OF_RESOURCES;
     }
     let Err(problem) = run();
-    println!("capelin: fatal: cannot boot: {problem}");
+    println!("{}", Fatal(format_args!("cannot boot: {problem}")));
     boot::stall(core::time::Duration::from_secs(READING_SECONDS));
     Status::LOAD_ERROR
 }

@@ -1,10 +1,8 @@
-//! The first instructions of a program, and its upcall entries.
+//! How a program begins.
 //!
-//! The first entry is the run upcall at `_start`, which the loader has put into the frame: the
-//! dispatcher is disabled, x0 is the frame's address, SP the upcall stack. `_start` takes the main
-//! stack; from then on the run upcall is another one, which continues from the enabled area, and
-//! the program is an ordinary context that is saved there. There is no critical range: enabling
-//! and continuing is one system call.
+//! After its first instructions (`capelin_sys::entry`) the run upcall is another one, which continues
+//! from the enabled area, and the program is an ordinary context that is saved there. There is no
+//! critical range: enabling and continuing is one system call.
 
 /// Declares the program: `capelin_rt::main!(run)`, with
 /// `async fn run(env: capelin_rt::Env) -> R` and `R: Into<capelin_rt::ExitCode>`.
@@ -66,36 +64,12 @@ where
 #[cfg(target_os = "none")]
 #[expect(
     unsafe_code,
-    reason = "holds the entry point, which jumps into Rust, and calls the program by its symbol"
+    reason = "is called by the first instructions, and calls the program, by their symbols"
 )]
 mod imp {
-    use core::arch::global_asm;
+    use capelin_sys::entry::{Upcalls, enable};
 
-    use capelin_abi::{
-        dispatcher::{FRAME_MAGIC, Upcall, offset},
-        layout::STACK_TOP,
-    };
-
-    use crate::{ExitCode, crash, env, frame, print, process};
-
-    global_asm!(
-        ".section .text._start, \"ax\", %progbits",
-        ".global _start",
-        ".type _start, %function",
-        "_start:",
-        "    mov x29, xzr",
-        "    mov x30, xzr",
-        "    movz x9, #{low}",
-        "    movk x9, #{high}, lsl #16",
-        "    mov sp, x9",
-        "    b {start}",
-        ".size _start, . - _start",
-        low = const STACK_TOP.0 & 0xffff,
-        high = const STACK_TOP.0 >> 16,
-        start = sym start,
-    );
-
-    const _: () = assert!(STACK_TOP.0 >> 32 == 0);
+    use crate::{ExitCode, crash, env, print, process};
 
     // SAFETY: `main!` defines it, with this signature.
     unsafe extern "Rust" {
@@ -103,21 +77,15 @@ mod imp {
     }
 
     /// On the main stack, disabled. No heap is needed before the first allocation, which makes it.
-    extern "C" fn start() -> ! {
-        let entry = |upcall: Upcall, handler: usize| {
-            frame::write(upcall.entry_offset(), handler as u64);
-        };
-        entry(Upcall::Run, crash::run as *const () as usize);
-        // Deliveries to a program that runs need no upcall: it looks at its rings before it waits.
-        entry(Upcall::Lmp, 0);
-        entry(Upcall::PageFault, crash::page_fault as *const () as usize);
-        let disabled = crash::fault_while_disabled as *const () as usize;
-        entry(Upcall::PageFaultDisabled, disabled);
-        entry(Upcall::Trap, crash::trap as *const () as usize);
-        frame::write(offset::CRITICAL_START, 0);
-        frame::write(offset::CRITICAL_LENGTH, 0);
-        frame::write(offset::MAGIC, FRAME_MAGIC);
-        frame::write(offset::DISABLED, 0);
+    // SAFETY: `capelin_sys::entry` declares it with this signature, and it is defined here alone.
+    #[unsafe(no_mangle)]
+    extern "C" fn capelin_entry() -> ! {
+        enable(Upcalls {
+            run: crash::run as *const () as usize,
+            page_fault: crash::page_fault as *const () as usize,
+            page_fault_disabled: crash::fault_while_disabled as *const () as usize,
+            trap: crash::trap as *const () as usize,
+        });
         capelin_program()
     }
 

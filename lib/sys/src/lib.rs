@@ -9,6 +9,8 @@
 //! | [`dispatcher`] | this and other dispatchers, endpoints, Notify, interrupts |
 //! | [`kernel`] | the Kernel capability |
 //! | [`frame`] | the words that this dispatcher shares with the kernel |
+//! | [`entry`] | a program's first instructions, and where its upcalls go |
+//! | [`log`] | text for the kernel's log |
 //! | [`raw`] | the calls with any registers |
 //! | [`mod@local`], [`convert`] | state of a dispatcher's own; sizes |
 //!
@@ -27,9 +29,11 @@
 pub mod convert;
 pub mod cspace;
 pub mod dispatcher;
+pub mod entry;
 pub mod frame;
 pub mod kernel;
 pub mod local;
+pub mod log;
 pub mod raw;
 pub mod vnode;
 

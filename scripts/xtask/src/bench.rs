@@ -1,19 +1,15 @@
 //! `cargo xtask bench`: instructions per operation, beside the figures to beat.
 //!
 //! The guest programs `bench-kernel` and `bench` run under `-icount` (one instruction a nanosecond, one host thread,
-//! seed 1), so a run repeats byte for byte. They print one line a figure, which is an interface:
-//!
-//! ```text
-//! bench: NAME VALUE UNIT n=N min=MIN median=MEDIAN
-//! ```
-//! NAME as in [`TARGETS`] or a new one; VALUE is the figure to quote (decimals allowed), UNIT a word such as
-//! `instructions`, `bytes` or `messages`, N the number of operations timed. `min=` and `median=` may be left out.
+//! seed 1), so a run repeats byte for byte. They print one line a figure ([`capelin_report::Figure`]), with a name of
+//! [`TARGETS`] or a new one.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 
 use capelin_abi::boot::Mitigations;
+use capelin_report::{Hundredths, MarkKind};
 use serde::Serialize;
 
 use crate::build;
@@ -151,36 +147,27 @@ struct Figure {
 impl Figure {
     /// The figure in `line`; `None` if it holds none, `Some(Err)` if it looks like one and isn't.
     fn parse(line: &str) -> Option<Result<Self, String>> {
-        let text = line.trim_end().strip_prefix("bench: ")?;
-        Some(Self::fields(text).ok_or_else(|| format!("can't read {line:?}")))
-    }
-
-    fn fields(text: &str) -> Option<Self> {
-        let mut words = text.split_whitespace();
-        let mut figure = Self {
-            name: words.next()?.to_owned(),
-            value: number(words.next()?)?,
-            unit: words.next()?.to_owned(),
-            n: None,
-            min: None,
-            median: None,
-            events: BTreeMap::new(),
-        };
-        for word in words {
-            match word.split_once('=')? {
-                ("n", value) => figure.n = Some(value.parse().ok()?),
-                ("min", value) => figure.min = Some(number(value)?),
-                ("median", value) => figure.median = Some(number(value)?),
-                _ => {}
-            }
-        }
-        Some(figure)
+        let figure = capelin_report::Figure::parse(line)?;
+        Some(match figure {
+            Ok(figure) => Ok(figure.into()),
+            Err(error) => Err(format!("{error}: {line:?}")),
+        })
     }
 }
 
-/// A decimal number; neither infinite nor none.
-fn number(text: &str) -> Option<f64> {
-    text.parse().ok().filter(|number: &f64| number.is_finite())
+impl From<capelin_report::Figure<'_>> for Figure {
+    fn from(figure: capelin_report::Figure<'_>) -> Self {
+        let number = |Hundredths(value)| value as f64 / 100.0;
+        Self {
+            name: figure.name.to_owned(),
+            value: number(figure.value),
+            unit: figure.unit.to_owned(),
+            n: figure.n,
+            min: figure.min.map(number),
+            median: figure.median.map(number),
+            events: BTreeMap::new(),
+        }
+    }
 }
 
 /// The recipe.
@@ -283,21 +270,20 @@ pub(crate) fn figures(output: &str) -> Result<Vec<(String, f64)>> {
 
 /// Gives each figure of a marked path (lines `path: NUMBER NAME OPERATIONS`) what was counted there.
 fn attach(figures: &mut [Figure], output: &str, events: &Events) {
-    for (number, text) in events::named(output, "path") {
+    for (number, text) in events::named(output, MarkKind::Path) {
         let Some((name, operations)) = text.split_once(' ') else {
             continue;
         };
         let counts = events.paths.get(&(NAMED_PATHS + number));
         let figure = figures.iter_mut().find(|figure| figure.name == name);
-        let (Some(counts), Some(figure), Some(operations)) =
-            (counts, figure, number_of(operations))
-        else {
+        let operations = operations.parse::<u32>().ok().filter(|&n| n > 0);
+        let (Some(counts), Some(figure), Some(operations)) = (counts, figure, operations) else {
             continue;
         };
         let shares = counts.iter().map(|(name, &count)| {
             let share = match name.as_str() {
                 "longest" => count as f64,
-                _ => (count as f64 / operations * 100.0).round() / 100.0,
+                _ => (count as f64 / f64::from(operations) * 100.0).round() / 100.0,
             };
             (name.clone(), share)
         });
@@ -307,10 +293,6 @@ fn attach(figures: &mut [Figure], output: &str, events: &Events) {
 
 /// The number of the first path that a guest marks by name, in the plugin's counts.
 const NAMED_PATHS: u32 = 256;
-
-fn number_of(text: &str) -> Option<f64> {
-    number(text).filter(|&number| number > 0.0)
-}
 
 /// What was counted, a line for each figure that has it.
 fn events_table(figures: &[Figure]) -> String {

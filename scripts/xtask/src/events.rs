@@ -9,6 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use capelin_report::{Mark, MarkKind};
+
 use crate::error::{Error, Result};
 use crate::workspace::{self, Metadata};
 
@@ -124,15 +126,10 @@ impl Events {
     }
 }
 
-/// The number and the name of each path that `output` tells of, by lines `KEYWORD: NUMBER NAME …`.
-pub(crate) fn named<'a>(output: &'a str, keyword: &str) -> BTreeMap<u32, &'a str> {
-    let lines = output.lines().filter_map(|line| {
-        // What was printed before may not have ended its line.
-        let (_, rest) = line.trim_end().split_once(keyword)?;
-        let (number, name) = rest.strip_prefix(": ")?.split_once(' ')?;
-        Some((number.parse().ok()?, name))
-    });
-    lines.collect()
+/// The number and the text of each [`Mark`] of this kind in `output`.
+pub(crate) fn named(output: &str, kind: MarkKind) -> BTreeMap<u32, &str> {
+    let marks = output.lines().filter_map(|line| Mark::parse(kind, line));
+    marks.map(|mark| (mark.number, mark.text)).collect()
 }
 
 #[cfg(test)]
@@ -149,15 +146,6 @@ mod tests {
         for wrong in ["x 1 K", "0 K", "0 y K", "0"] {
             assert_eq!(Events::parse(wrong), None, "{wrong}");
         }
-    }
-
-    #[test]
-    fn paths_have_names() {
-        let output = "hello\nentry: 3 map 512 pages\r\n    entry: 4 print\nentry: x y\n";
-        let names = named(output, "entry");
-        assert_eq!(names.get(&3), Some(&"map 512 pages"));
-        assert_eq!(names.get(&4), Some(&"print"));
-        assert_eq!(names.len(), 2);
     }
 
     /// The compiler is asked for what it does anyway: every word that the guest marks is read by its number.

@@ -15,7 +15,7 @@ use capelin_harness::abi::{CapAddress, ObjectType, PAGE_SIZE, Rights};
 use capelin_harness::child::{Endpoint, delivered};
 use capelin_harness::fault::{peek, poke};
 use capelin_harness::island::Island;
-use capelin_harness::report::line;
+use capelin_harness::report::{Figure, Mark, MarkKind, line};
 use capelin_harness::world::READ_WRITE;
 use capelin_harness::{Failure, Outcome, Suite, World, call, check, code, lean, svc};
 
@@ -37,20 +37,20 @@ fn benches(suite: &mut Suite) {
     suite.test("bench/capabilities", capabilities);
     suite.test("bench/mapping", mapping);
     suite.test("bench/revoke", revoke);
-    line(format_args!("capelin: exec status 0"));
+    suite.end();
 }
 
-/// Instructions per operation, in hundredths, of each batch.
+/// Instructions of each batch.
 struct Figures([u64; BATCHES]);
 
 impl Figures {
-    /// `batch` does `count` operations and is timed whole.
-    fn of(path: Path, count: u64, mut batch: impl FnMut() -> Outcome) -> Result<Self, Failure> {
+    /// `batch` is timed whole, as often as figures are.
+    fn of(path: Path, mut batch: impl FnMut() -> Outcome) -> Result<Self, Failure> {
         let mut figures = [0; BATCHES];
-        for figure in &mut figures {
+        for instructions in &mut figures {
             let watch = Watch::start(path);
             batch()?;
-            *figure = hundredths(watch.stop(), count);
+            *instructions = watch.stop();
         }
         Ok(Self(figures))
     }
@@ -59,16 +59,16 @@ impl Figures {
     /// path this was, and how many operations.
     fn print(mut self, path: Path, count: u64) {
         let name = path.name();
-        self.0.sort_unstable();
-        let mean = self.0.iter().sum::<u64>() / BATCHES as u64;
-        let show = |value: u64| (value / 100, value % 100);
-        let (value, min, median) = (show(mean), show(self.0[0]), show(self.0[BATCHES / 2]));
-        let n = count * BATCHES as u64;
-        line(format_args!(
-            "bench: {name} {}.{:02} instructions n={n} min={}.{:02} median={}.{:02}",
-            value.0, value.1, min.0, min.1, median.0, median.1
-        ));
-        line(format_args!("path: {} {name} {n}", path as u8));
+        let Some(figure) = Figure::of_batches(name, "instructions", count, &mut self.0) else {
+            return;
+        };
+        line(format_args!("{figure}"));
+        let mark = Mark {
+            kind: MarkKind::Path,
+            number: path as u32,
+            text: format_args!("{name} {}", count * BATCHES as u64),
+        };
+        line(format_args!("{mark}"));
     }
 }
 
@@ -109,7 +109,7 @@ impl Path {
     }
 }
 
-/// The counter since a path began.
+/// Instructions since a path began, by the counter.
 struct Watch(u64);
 
 impl Watch {
@@ -123,17 +123,13 @@ impl Watch {
     fn stop(self) -> u64 {
         let ticks = svc::counter() - self.0;
         svc::path_leaves();
-        ticks
+        // An instruction takes a nanosecond.
+        ticks * (1_000_000_000 / svc::frequency())
     }
 }
 
-/// Hundredths of a nanosecond, which is an instruction, for each of `count` operations.
-fn hundredths(ticks: u64, count: u64) -> u64 {
-    ticks * (1_000_000_000 / svc::frequency()) * 100 / count
-}
-
 fn nulls() -> Outcome {
-    let figures = Figures::of(Path::Null, ROUNDS, || {
+    let figures = Figures::of(Path::Null, || {
         lean::nops(ROUNDS);
         Ok(())
     })?;
@@ -144,7 +140,7 @@ fn nulls() -> Outcome {
 fn yields(world: &mut World) -> Outcome {
     let other = Island::new(world, code::yielder(), code::yielder_end())?;
     other.child.run()?;
-    let figures = Figures::of(Path::Yield, ROUNDS * 2, || {
+    let figures = Figures::of(Path::Yield, || {
         lean::yields(ROUNDS);
         Ok(())
     })?;
@@ -177,7 +173,7 @@ fn rpc(world: &mut World, disabled: bool) -> Outcome {
     } else {
         Path::RpcEnabled
     };
-    let figures = Figures::of(path, ROUNDS, || {
+    let figures = Figures::of(path, || {
         set_disabled(disabled);
         let replies = lean::calls(word, delivered(), ROUNDS);
         set_disabled(false);
@@ -192,7 +188,7 @@ fn page_fault(_: &mut World) -> Outcome {
     let upcall = DISPATCHER_FRAME.0 + Upcall::PageFault.entry_offset() as u64;
     let usual = peek(upcall);
     poke(upcall, lean::skipper());
-    let figures = Figures::of(Path::PageFault, ROUNDS, || {
+    let figures = Figures::of(Path::PageFault, || {
         lean::faults(0x123_4560, ROUNDS);
         Ok(())
     })?;
@@ -201,7 +197,7 @@ fn page_fault(_: &mut World) -> Outcome {
     Ok(())
 }
 
-/// Does an operation with each of [`SLOTS`] slots: the hundredths of instructions that each took.
+/// Does an operation with each of [`SLOTS`] slots: the instructions that all took.
 /// `arguments` says what the `n`th call of `invocation` of `capability` gets.
 #[inline(always)]
 fn batch(
@@ -216,9 +212,9 @@ fn batch(
     for n in 0..u64::from(SLOTS) {
         errors |= lean::invoke(word, arguments(n));
     }
-    let ticks = watch.stop();
+    let instructions = watch.stop();
     check(errors == 0, "an operation failed")?;
-    Ok(hundredths(ticks, u64::from(SLOTS)))
+    Ok(instructions)
 }
 
 fn capabilities(world: &mut World) -> Outcome {
@@ -282,7 +278,7 @@ fn mapping(world: &mut World) -> Outcome {
             let mapping = CapAddress(slots.0 + n);
             errors |= lean::invoke(invoke_word(mapping.into(), Invocation::Unmap), [0; 6]);
         }
-        figures[1].0[number] = hundredths(watch.stop(), count);
+        figures[1].0[number] = watch.stop();
         check(errors == 0, "an unmap failed")?;
     }
     for (figures, path) in figures.into_iter().zip([Path::Map, Path::Unmap]) {
@@ -299,16 +295,14 @@ fn revoke(world: &mut World) -> Outcome {
     let address = world.addresses(PAGE_SIZE, PAGE_SIZE)?;
     let (table, entry) = world.table3(address)?;
     let mut figures = Figures([0; BATCHES]);
-    for figure in &mut figures.0 {
-        let mut ticks = 0;
+    for instructions in &mut figures.0 {
         for _ in 0..TIMES {
             call::retype(frame.into(), ram, ObjectType::Frame, 0, PAGE_SIZE, 1)?;
             call::map(table, frame, entry, 1, READ_WRITE, 0, mapping)?;
             let watch = Watch::start(Path::Revoke);
             call::invoke(call::CSPACE, Invocation::Revoke, &[call::word(ram)])?;
-            ticks += watch.stop();
+            *instructions += watch.stop();
         }
-        *figure = hundredths(ticks, TIMES);
     }
     check(call::is_empty(mapping), "the mapping went")?;
     figures.print(Path::Revoke, TIMES);

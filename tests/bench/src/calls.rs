@@ -7,9 +7,9 @@ use capelin_idc::interface;
 use capelin_rt::interfaces::monitor::{MonitorClient, THIS_CORE};
 use capelin_rt::interfaces::service;
 use capelin_rt::sync::Event;
-use capelin_rt::{Listener, Lmp, RtError, services, spawn, time};
-
-use crate::figures::{BATCHES, Figures};
+use capelin_rt::{Listener, Lmp, services, spawn, time};
+use capelin_suite::figures::{BATCHES, Figures};
+use capelin_suite::{Outcome, why};
 
 /// Calls of a batch.
 const CALLS: u64 = 500;
@@ -42,9 +42,9 @@ impl Echo for Server {
 }
 
 /// Serves one client until it says stop.
-pub(crate) async fn serve(_count: u64) -> Result<(), RtError> {
-    let listener = Listener::new(16)?;
-    services::register(NAME, &listener, 1).await?;
+pub(crate) async fn serve(_count: u64) -> Outcome {
+    let listener = Listener::new(16).map_err(why)?;
+    services::register(NAME, &listener, 1).await.map_err(why)?;
     let stop = Event::default();
     let stopped = stop.clone();
     spawn(listener.serve(move |_| EchoServer(Server { stop: stop.clone() })));
@@ -53,20 +53,18 @@ pub(crate) async fn serve(_count: u64) -> Result<(), RtError> {
 }
 
 /// Times request and reply through the stubs of both sides.
-pub(crate) async fn run() -> Result<(), RtError> {
-    let monitor: MonitorClient<Lmp> = services::connect(service::MONITOR).await?;
+pub(crate) async fn run() -> Outcome {
+    let monitor: MonitorClient<Lmp> = services::connect(service::MONITOR).await.map_err(why)?;
     let arguments = vec!["serve".to_string(), CALLS.to_string()];
     let server = monitor.spawn(THIS_CORE, "bench", &arguments).await;
-    let Ok(server) = server else {
-        return Err(RtError::NoService);
-    };
-    let echo: EchoClient<Lmp> = services::wait_for(NAME).await?;
+    let server = server.map_err(why)?;
+    let echo: EchoClient<Lmp> = services::wait_for(NAME).await.map_err(why)?;
     let mut figures = Figures::new("lmp-rpc-typed", CALLS);
     for _ in 0..BATCHES {
         let start = time::now();
         for number in 0..CALLS {
             if echo.echo(number).await != Ok(number) {
-                return Err(RtError::NoService);
+                return Err("no echo".into());
             }
         }
         figures.note(start);

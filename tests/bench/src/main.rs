@@ -17,21 +17,20 @@
 //! | [`rings`] | URPC, both ends in this program |
 //! | [`programs`] | memory, programs, tasks, other cores' monitors |
 //! | [`machine`] | boot, memory in use |
-//! | [`figures`] | how a figure is measured and printed |
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
 mod calls;
-mod figures;
 mod machine;
 mod programs;
 mod rings;
 
 use alloc::vec::Vec;
 
-use capelin_rt::{Env, ExitCode, RtError, println};
+use capelin_rt::{Env, ExitCode, println};
+use capelin_suite::Outcome;
 
 capelin_rt::main!(run);
 
@@ -41,7 +40,7 @@ async fn run(env: Env) -> ExitCode {
         ["nothing"] => return ExitCode::SUCCESS,
         ["serve", count] => calls::serve(count.parse().unwrap_or(1)).await,
         ["boot"] => machine::run().await,
-        ["spawn"] => started().await,
+        ["spawn"] => programs::start().await,
         ["spawn", count] => programs::repeat(count.parse().unwrap_or(1)).await,
         [] => all().await,
         _ => {
@@ -52,13 +51,9 @@ async fn run(env: Env) -> ExitCode {
     ExitCode::from(outcome)
 }
 
-async fn started() -> Result<(), RtError> {
-    programs::start().await
-}
-
-async fn all() -> Result<(), RtError> {
-    rings::run();
-    programs::tasks().await;
+async fn all() -> Outcome {
+    rings::run()?;
+    programs::tasks().await?;
     calls::run().await?;
     programs::memory().await?;
     programs::start().await?;

@@ -1,25 +1,20 @@
 //! URPC: one message through a ring whose both ends are here.
 
 use alloc::vec::Vec;
-use capelin_rt::{println, time};
+use capelin_rt::time;
+use capelin_suite::figures::{BATCHES, Figures};
+use capelin_suite::{Outcome, why};
 use capelin_urpc::{Channel, Label, Line, RingConfig};
-
-use crate::figures::{BATCHES, Figures};
 
 /// Messages of a batch.
 const MESSAGES: u64 = 10_000;
 
 /// Sends and receives one message after the other, seven words each.
-pub(crate) fn run() {
+pub(crate) fn run() -> Outcome {
     let config = RingConfig::default();
     let lines: Vec<Line> = (0..2 * config.lines()).map(|_| Line::new()).collect();
-    let (Ok(mut there), Ok(mut here)) = (
-        Channel::create(&lines, config, config),
-        Channel::attach(&lines),
-    ) else {
-        println!("bench: no channel");
-        return;
-    };
+    let mut there = Channel::create(&lines, config, config).map_err(why)?;
+    let mut here = Channel::attach(&lines).map_err(why)?;
     let mut figures = Figures::new("urpc-one-way", MESSAGES);
     for _ in 0..BATCHES {
         let mut received = 0;
@@ -36,8 +31,9 @@ pub(crate) fn run() {
         }
         figures.note(start);
         if received != MESSAGES * (MESSAGES - 1) / 2 {
-            println!("bench: messages were lost");
+            return Err("messages were lost".into());
         }
     }
     figures.print();
+    Ok(())
 }

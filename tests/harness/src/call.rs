@@ -17,6 +17,7 @@ pub use cspace::OWN as CSPACE;
 pub use dispatcher::OWN as SELF;
 
 pub use capelin_sys::send;
+pub use dispatcher::print;
 pub use vnode::{make_executable, protect, unmap};
 
 /// Invokes `capability`; the three result words.
@@ -230,14 +231,6 @@ pub fn wait(accept_direct: bool, seen: u64, deadline: u64) -> svc::Registers {
 #[must_use]
 pub fn after(milliseconds: u64) -> u64 {
     svc::counter() + svc::frequency() * milliseconds / 1000
-}
-
-/// Writes `text` to the kernel's log.
-pub fn print(text: &[u8]) {
-    for piece in text.chunks(dispatcher::PRINT_BYTES) {
-        // There is nobody else to tell.
-        let _ = dispatcher::print(piece);
-    }
 }
 
 /// Switches the machine off.

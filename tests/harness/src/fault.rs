@@ -16,7 +16,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use capelin_abi::dispatcher::{context, offset};
 
-use crate::{call, report, svc};
+use crate::{report, svc};
 
 /// A fault that was taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -309,9 +309,4 @@ pub(crate) extern "C" fn fatal(_frame: u64, _count: u64, address: u64, syndrome:
     report::give_up(format_args!(
         "fault in an upcall, address {address:#x}, ESR {syndrome:#x}"
     ))
-}
-
-/// Words of the log that a number takes; keeps `call` used on the host.
-pub(crate) fn say(text: &[u8]) {
-    call::print(text);
 }

@@ -1,17 +1,14 @@
-//! The report: one line a test, as `docs/047-running.md` says.
-//!
-//! ```text
-//!   src/main.rs:17: a second mapping in the same slot: got Ok, want SlotInUse
-//! test mapping/slots ... FAILED
-//! ```
+//! What tests find, and their report, by `lib/report`.
 
-use core::fmt::{self, Write};
+use core::fmt;
 use core::panic::Location;
-use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use capelin_abi::SysError;
+use capelin_report::Reporter;
+pub use capelin_report::{Figure, Mark, MarkKind};
+use capelin_sys::{local, log};
 
-use crate::fault::{Fault, say};
+use crate::fault::Fault;
 use crate::{World, call};
 
 /// What a test comes to.
@@ -143,24 +140,37 @@ pub fn refused<T>(result: Result<T, SysError>, want: SysError, what: &'static st
 #[derive(Debug)]
 pub struct Suite {
     world: World,
+    reporter: Reporter,
 }
 
-// The name of the test that runs, for `give_up`: one dispatcher writes and reads both.
-static NAME: AtomicPtr<u8> = AtomicPtr::new(core::ptr::null_mut());
-static NAME_LENGTH: AtomicUsize = AtomicUsize::new(0);
+local! {
+    /// The name of the test that runs, for [`give_up`].
+    static NAME: &'static str = "start";
+}
 
 impl Suite {
     /// Runs a test and reports it.
     pub fn test(&mut self, name: &'static str, test: impl FnOnce(&mut World) -> Outcome) {
-        NAME.store(name.as_ptr().cast_mut(), Ordering::Relaxed);
-        NAME_LENGTH.store(name.len(), Ordering::Relaxed);
-        match test(&mut self.world) {
-            Ok(()) => line(format_args!("test {name} ... ok")),
-            Err(failure) => {
-                line(format_args!("  {failure}"));
-                line(format_args!("test {name} ... FAILED"));
-            }
-        }
+        set_name(name);
+        let outcome = test(&mut self.world);
+        self.reporter.tell(name, outcome);
+    }
+
+    /// Makes what several tests need; `None`, and a failed test `name`, if it can't be had.
+    pub fn prepare<T>(
+        &mut self,
+        name: &'static str,
+        prepare: impl FnOnce(&mut World) -> Result<T, Failure>,
+    ) -> Option<T> {
+        set_name(name);
+        prepare(&mut self.world)
+            .map_err(|failure| self.reporter.tell(name, Err(failure)))
+            .ok()
+    }
+
+    /// All that the runner waits for has run: says how many tests failed.
+    pub fn end(&self) {
+        self.reporter.end();
     }
 
     /// What the tests of this program use.
@@ -171,68 +181,27 @@ impl Suite {
 
 /// Runs the program's tests and switches the machine off.
 pub fn run(tests: fn(&mut Suite)) -> ! {
+    let mut reporter = Reporter::new(line);
     match World::new() {
-        Ok(world) => tests(&mut Suite { world }),
-        Err(failure) => {
-            line(format_args!("  {failure}"));
-            line(format_args!("test start ... FAILED"));
-        }
+        Ok(world) => tests(&mut Suite { world, reporter }),
+        Err(failure) => reporter.tell("start", Err(failure)),
     }
     call::power_off()
 }
 
-/// Fails the test that runs, and ends.
+fn set_name(name: &'static str) {
+    NAME.with(|current| current.replace(name));
+}
+
+/// Fails the test that runs, and ends. Faults come here between any two instructions of the
+/// program, and panics from anywhere.
 pub(crate) fn give_up(why: fmt::Arguments<'_>) -> ! {
-    line(format_args!("  {why}"));
-    let mut log = Log {
-        bytes: [0; 256],
-        length: 0,
-    };
-    let _ = log.write_str("test ");
-    let name = NAME.load(Ordering::Relaxed);
-    for at in 0..NAME_LENGTH.load(Ordering::Relaxed) as u64 {
-        // The name is a static string: its bytes are there whatever else is broken.
-        let address = name.expose_provenance() as u64 + at;
-        let word = crate::fault::peek32(address & !3);
-        let _ = log.write_char(char::from(word.to_le_bytes()[(address & 3) as usize]));
-    }
-    let _ = log.write_str(" ... FAILED\n");
-    log.flush();
+    let name = NAME.with(|current| current.try_borrow().map_or("?", |name| *name));
+    Reporter::new(line).tell(name, Err(why));
     call::power_off()
 }
 
 /// Prints a line.
 pub fn line(text: fmt::Arguments<'_>) {
-    let mut log = Log {
-        bytes: [0; 256],
-        length: 0,
-    };
-    let _ = log.write_fmt(text);
-    let _ = log.write_str("\n");
-    log.flush();
-}
-
-struct Log {
-    bytes: [u8; 256],
-    length: usize,
-}
-
-impl Log {
-    fn flush(&mut self) {
-        say(self.bytes.get(..self.length).unwrap_or_default());
-        self.length = 0;
-    }
-}
-
-impl Write for Log {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for &byte in text.as_bytes() {
-            if self.length == self.bytes.len() {
-                self.flush();
-            }
-            self.bytes[self.length] = byte;
-            self.length += 1;
-        }
-        Ok(())
-    }
+    log::write(format_args!("{text}\n"));
 }

@@ -1,33 +1,22 @@
-//! The first instructions, the upcalls, and the first instructions of a child.
+//! Where this program's upcalls go, and the first instructions of a child.
 //!
-//! The run upcall is the first entry; it takes the main stack, sets the other upcalls and enables
-//! the dispatcher. Faults then come to [`crate::fault`].
+//! What begins as every program does (`capelin_sys::entry`) has its faults come to [`crate::fault`].
 #![cfg(target_os = "none")]
 #![expect(
     unsafe_code,
-    reason = "the entry point, the program called by its symbol, the panic handler"
+    reason = "called by the first instructions, and calling the program, by their symbols"
 )]
 
 use core::arch::global_asm;
 
-use capelin_abi::dispatcher::{Upcall, offset};
-use capelin_abi::layout::{DISPATCHER_FRAME, STACK_TOP};
+use capelin_abi::dispatcher::offset;
 use capelin_abi::syscall::Invocation;
+use capelin_sys::entry::{Upcalls, enable};
 
 use crate::{child, fault, report};
 
 global_asm!(
-    ".section .text._start, \"ax\", %progbits",
-    ".global _start",
-    ".type _start, %function",
-    "_start:",
-    "    mov x29, xzr",
-    "    mov x30, xzr",
-    "    movz x9, #{low}",
-    "    movk x9, #{high}, lsl #16",
-    "    mov sp, x9",
-    "    b {start}",
-    ".size _start, . - _start",
+    ".section .text.guest_resume, \"ax\", %progbits",
     // Any later run upcall goes on where the program was.
     ".global guest_resume",
     "guest_resume:",
@@ -53,9 +42,6 @@ global_asm!(
     "    orr x0, x0, x9, lsl #48",
     "    svc #1",
     "    b .",
-    low = const STACK_TOP.0 & 0xffff,
-    high = const STACK_TOP.0 >> 16,
-    start = sym start,
     stack = const child::own::STACK,
     function = const child::own::FUNCTION,
     argument = const child::own::ARGUMENT,
@@ -76,25 +62,19 @@ unsafe extern "Rust" {
     safe fn guest_tests() -> !;
 }
 
-pub(crate) fn resume_entry() -> u64 {
-    guest_resume as *const () as u64
-}
-
 pub(crate) fn child_entry() -> u64 {
     guest_child as *const () as u64
 }
 
-extern "C" fn start() -> ! {
-    let frame = DISPATCHER_FRAME.0;
-    let entry = |upcall: Upcall, handler: u64| {
-        fault::poke(frame + upcall.entry_offset() as u64, handler);
-    };
-    entry(Upcall::Run, resume_entry());
-    entry(Upcall::Lmp, 0);
-    entry(Upcall::PageFault, fault::page_fault as *const () as u64);
-    entry(Upcall::PageFaultDisabled, fault::fatal as *const () as u64);
-    entry(Upcall::Trap, fault::trap as *const () as u64);
-    fault::poke(frame + offset::DISABLED as u64, 0);
+// SAFETY: `capelin_sys::entry` declares it with this signature, and it is defined here alone.
+#[unsafe(no_mangle)]
+extern "C" fn capelin_entry() -> ! {
+    enable(Upcalls {
+        run: guest_resume as *const () as usize,
+        page_fault: fault::page_fault as *const () as usize,
+        page_fault_disabled: fault::fatal as *const () as usize,
+        trap: fault::trap as *const () as usize,
+    });
     guest_tests()
 }
 

@@ -2,11 +2,12 @@
 //! marks, so that who counts what the kernel executes (`scripts/xtask/plugin/events.c`) finds the
 //! longest single entry of each. A call that is restarted is several entries.
 //!
-//! One line a path, `entry: NUMBER NAME`, in the order of the marks.
+//! One line a path ([`Mark`]), in the order of the marks.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![forbid(unsafe_code)]
 
 use core::cell::Cell;
+use core::fmt;
 
 use capelin_harness::abi::boot::{
     ARGS_MAGIC, CoreArgs, HOME_ALIGNMENT, HOME_AT_ONCE, KERNEL_MAGIC, KernelHeader,
@@ -20,7 +21,7 @@ use capelin_harness::abi::{
 };
 use capelin_harness::child::Endpoint;
 use capelin_harness::fault::{peek, poke, read};
-use capelin_harness::report::line;
+use capelin_harness::report::{Mark, MarkKind, line};
 use capelin_harness::world::READ_WRITE;
 use capelin_harness::{Child, Failure, Outcome, Suite, World, call, check, code, refused, svc};
 
@@ -57,9 +58,15 @@ impl Paths {
         svc::path_begins();
         let result = work();
         svc::path_ends();
-        line(format_args!("entry: {} {name}", self.0.get()));
-        self.0.set(self.0.get() + 1);
+        self.tell(format_args!("{name}"));
         Ok(result?)
+    }
+
+    /// Says which path that was.
+    fn tell(&self, text: fmt::Arguments<'_>) {
+        let number = self.0.replace(self.0.get() + 1);
+        let kind = MarkKind::Entry;
+        line(format_args!("{}", Mark { kind, number, text }));
     }
 
     /// One that may come to anything.
@@ -358,11 +365,7 @@ fn kernel(world: &mut World, paths: &Paths) -> Outcome {
     paths.of("read the log", || {
         invoke(Invocation::ReadLog, &[buffer + 1, PAGE_SIZE, 0])
     })?;
-    paths.of("print", || {
-        let text = [b' '; 255];
-        call::print(&text);
-        Ok(())
-    })?;
+    paths.of("print", || call::print(&[b' '; 255]))?;
     paths.any("the leaf past the last", || {
         let got = invoke(Invocation::MapLeaf, &[1 << 40]);
         let _ = refused(got, SysError::OutOfRange, "the last leaf");
@@ -445,11 +448,7 @@ fn nonsense(world: &mut World, paths: &Paths) -> Outcome {
             }
         }
         svc::path_ends();
-        line(format_args!(
-            "entry: {} nonsense: {invocation:?}",
-            paths.0.get()
-        ));
-        paths.0.set(paths.0.get() + 1);
+        paths.tell(format_args!("nonsense: {invocation:?}"));
     }
     check(
         peek(capelin_harness::abi::layout::BOOT_INFO.0) != 0,

@@ -28,13 +28,8 @@ struct Bench {
 }
 
 fn tests(suite: &mut Suite) {
-    let bench = match prepare(suite.world()) {
-        Ok(bench) => bench,
-        Err(failure) => {
-            capelin_harness::report::line(format_args!("  {failure}"));
-            capelin_harness::report::line(format_args!("test interrupts/start ... FAILED"));
-            return;
-        }
+    let Some(bench) = suite.prepare("interrupts/start", prepare) else {
+        return;
     };
     suite.test("interrupts/comes-once-until-acknowledged", |world| {
         once(world, bench)

@@ -41,11 +41,10 @@ fn share(index: usize, value: u64) {
 }
 
 fn tests(suite: &mut Suite) {
-    let world = suite.world();
-    let Ok(own) = Endpoint::own(world, offset::ENDPOINTS, CAPACITY as usize) else {
-        capelin_harness::report::line(format_args!("test messages/endpoint ... FAILED"));
-        return;
-    };
+    let own = suite.prepare("messages/endpoint", |world| {
+        Endpoint::own(world, offset::ENDPOINTS, CAPACITY as usize)
+    });
+    let Some(own) = own else { return };
     suite.test("messages/registers-kept", |_| registers_kept());
     suite.test("messages/order", |_| order(own));
     suite.test("messages/full-ring", |_| full(own));

@@ -32,13 +32,8 @@ fn tests(suite: &mut Suite) {
     if matches!(second::is_second(), Ok(true)) {
         ring_for_ever(suite.world());
     }
-    let page = match prepare(suite.world()) {
-        Ok(page) => page,
-        Err(failure) => {
-            capelin_harness::report::line(format_args!("  {failure}"));
-            capelin_harness::report::line(format_args!("test wakeups/start ... FAILED"));
-            return;
-        }
+    let Some(page) = suite.prepare("wakeups/start", prepare) else {
+        return;
     };
     suite.test("wakeups/rung-before-the-loop", |world| rung(world, page, 0));
     suite.test("wakeups/rung-before-the-look", |world| rung(world, page, 1));

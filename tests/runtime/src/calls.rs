@@ -4,13 +4,15 @@ use alloc::{rc::Rc, string::String, vec::Vec};
 use core::{cell::RefCell, time::Duration};
 
 use capelin_idc::{CallError, Cap, RemoteError, TransportError};
-use capelin_rt::{Listener, Lmp, RtError, bind, endpoint::Endpoint, memory::Frame, spawn, time};
+use capelin_rt::{
+    Listener, Lmp, RtError, bind, endpoint::Endpoint, memory::Frame, println, spawn, time,
+};
 use capelin_spawn::Program;
+use capelin_suite::{Figure, Outcome, Reporter, ensure, why};
 
 use crate::{
     domains::{LIMIT, image},
     probe::{Probe, ProbeClient, ProbeServer},
-    report::{Outcome, Report, ensure, why},
 };
 
 /// What all clients of a server share.
@@ -63,7 +65,7 @@ impl Probe for Server {
     }
 }
 
-pub(crate) async fn run(report: &mut Report) {
+pub(crate) async fn run(report: &mut Reporter) {
     report.tell("lmp_calls_within_a_program", within().await);
     report.tell("lmp_bind_is_checked", checked().await);
     report.tell("lmp_calls_between_programs", between().await);
@@ -209,12 +211,10 @@ async fn round_trips(client: &ProbeClient<Lmp>) -> Outcome {
     for n in 0..u64::from(ROUNDS) {
         let start = time::now();
         ensure!(client.add(n, 1).await == Ok(n + 1), "sum {n}");
-        times.push(time::to_duration(time::now() - start).as_nanos());
+        let taken = time::to_duration(time::now() - start).as_nanos();
+        times.push(u64::try_from(taken).map_err(why)?);
     }
-    times.sort_unstable();
-    let (min, median) = (times[0], times[times.len() / 2]);
-    capelin_rt::println!(
-        "bench: rt_interface_call {median} ns n={ROUNDS} min={min} median={median}"
-    );
+    let figure = Figure::of_batches("rt_interface_call", "ns", 1, &mut times);
+    println!("{}", figure.ok_or("no calls")?);
     Ok(())
 }

@@ -14,12 +14,12 @@ use capelin_interfaces::service;
 use capelin_rt::{ExitCode, Listener, boot, endpoint::Endpoint, memory, println, spawn, time};
 use capelin_spawn::{Domain, Executables, Image, ImageError, Program, SpawnError, image::Segment};
 
-use crate::report::{Outcome, Report, ensure, why};
+use capelin_suite::{Figure, Outcome, Reporter, ensure, why};
 
 /// How long a child may take.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
-pub(crate) async fn run(report: &mut Report) {
+pub(crate) async fn run(report: &mut Reporter) {
     report.tell("spawn_arguments", arguments().await);
     report.tell("spawn_exit_codes", exit_codes().await);
     report.tell("output_without_a_console", no_console().await);
@@ -117,11 +117,8 @@ async fn memory_comes_back() -> Outcome {
         expect_code("succeed", ExitCode::SUCCESS).await?;
     }
     let each = time::to_duration(time::now() - start) / 20;
-    println!(
-        "bench: rt_spawn_to_reclaim {} us n=20 min=0 median={}",
-        each.as_micros(),
-        each.as_micros()
-    );
+    let each = u64::try_from(each.as_micros()).map_err(why)?;
+    println!("{}", Figure::single("rt_spawn_to_reclaim", each, "us"));
     let after = memory::left();
     ensure!(after == before, "{before:?} became {after:?}");
     Ok(())

@@ -19,15 +19,15 @@ use capelin_rt::{
     urpc::Urpc,
     vspace::{LazyMapped, SharedMapped},
 };
+use capelin_suite::{Outcome, Reporter, ensure, why};
 use capelin_urpc::{Label, Line, Ring, RingConfig, ring::CONTROL_LINES};
 
 use crate::{
     calls::{Server, State},
     probe::{ProbeClient, ProbeServer},
-    report::{Outcome, Report, ensure, why},
 };
 
-pub(crate) async fn run(report: &mut Report) {
+pub(crate) async fn run(report: &mut Reporter) {
     report.tell("rt_heap_grows", heap());
     report.tell("rt_copies", copies());
     report.tell("rt_mappings_come_and_go", mappings());

@@ -19,7 +19,6 @@ mod child;
 mod domains;
 mod local;
 mod probe;
-mod report;
 
 use capelin_rt::{Env, ExitCode, boot, println, sys};
 
@@ -29,7 +28,7 @@ async fn run(env: Env) -> ExitCode {
     if env.boot().is_none() {
         return child::run(&env).await;
     }
-    let mut report = report::Report::default();
+    let mut report = capelin_suite::reporter();
     match boot::adopt_ram() {
         Ok(bytes) => println!("test-runtime: {} MiB of memory", bytes >> 20),
         Err(error) => println!("test-runtime: no memory: {error}"),
@@ -37,7 +36,7 @@ async fn run(env: Env) -> ExitCode {
     local::run(&mut report).await;
     domains::run(&mut report).await;
     calls::run(&mut report).await;
-    println!("capelin: exec status {}", report.failed());
+    report.end();
     // Should it return, the exit code says how the tests went.
     let _ = sys::kernel::power_off(sys::kernel::OWN);
     ExitCode::from(report.failed() == 0)

@@ -8,8 +8,7 @@ use capelin_interfaces::{
     service,
 };
 use capelin_rt::{Lmp, executor::yield_now, services, spawn, time};
-
-use crate::report::{Outcome, Report, equal, must};
+use capelin_suite::{Outcome, Reporter, equal, must};
 
 /// Lines that each writer writes.
 const LINES: usize = 20;
@@ -18,12 +17,10 @@ async fn connect() -> Result<ConsoleClient<Lmp>, String> {
     must("connecting", services::connect(service::CONSOLE).await)
 }
 
-pub(crate) async fn run(report: &mut Report) {
-    report
-        .test("console/lines-in-pieces", lines_in_pieces())
-        .await;
-    report.test("console/long-write", long_write()).await;
-    report.test("console/one-reader", one_reader()).await;
+pub(crate) async fn run(report: &mut Reporter) {
+    report.tell("console/lines-in-pieces", lines_in_pieces().await);
+    report.tell("console/long-write", long_write().await);
+    report.tell("console/one-reader", one_reader().await);
 }
 
 /// The lines are `<1:0>` and so on. The runner sees to it that no line holds a piece of another.

@@ -22,10 +22,9 @@ use capelin_rt::{
     Lmp, OwnedCap, RtError,
     endpoint::{Endpoint, Received},
     idc::{Cap, Client, Fragment, InterfaceId, Kind, RemoteError, WireHeader},
-    print, println, services, sys, time,
+    println, services, sys, time,
 };
-
-use crate::report::{Outcome, Report, check, equal, must};
+use capelin_suite::{Outcome, Reporter, check, equal, must};
 
 /// More connections than any service has for all.
 const MANY: u64 = 2000;
@@ -38,14 +37,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const OTHERS: u32 = 20;
 
 /// Takes what it can, tells how that went, and looks how others fare.
-pub(crate) async fn run(report: &mut Report) {
+pub(crate) async fn run(report: &mut Reporter) {
     // The runtime's own connections, among them the console's, come first.
     let names = services::names().await;
     let monitor = services::connect::<MonitorClient<Lmp>>(service::MONITOR).await;
     println!("greedy: begins");
-    print::flush().await;
     let mut kept = Vec::new();
-    report.test("greedy/names", register(&names)).await;
+    report.tell("greedy/names", register(&names).await);
     for (name, interface) in [
         (service::NAMES, NamesClient::<Lmp>::INTERFACE),
         (service::MEMORY, MemoryClient::<Lmp>::INTERFACE),
@@ -55,14 +53,10 @@ pub(crate) async fn run(report: &mut Report) {
         (service::SYSTEM, SystemClient::<Lmp>::INTERFACE),
     ] {
         let title = format!("greedy/connections-of-{name}");
-        let taking = async {
-            let taken = take(name, interface).await?;
-            kept.push(taken);
-            Ok(())
-        };
-        report.test(&title, taking).await;
+        let taken = take(name, interface).await;
+        report.tell(&title, taken.map(|taken| kept.push(taken)));
     }
-    report.test("greedy/others", others(&monitor)).await;
+    report.tell("greedy/others", others(&monitor).await);
 }
 
 /// Programs on both cores run, and end well: each needs names, memory and its console.

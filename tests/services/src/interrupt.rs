@@ -10,8 +10,7 @@ use capelin_interfaces::{
     skb::SkbClient,
 };
 use capelin_rt::{Lmp, OwnedCap, services, time};
-
-use crate::report::{Outcome, Report, check, equal, must};
+use capelin_suite::{Outcome, Reporter, check, equal, must};
 
 async fn connect() -> Result<InterruptsClient<Lmp>, String> {
     must("connecting", services::connect(service::INTERRUPTS).await)
@@ -27,13 +26,11 @@ async fn interrupt_of(name: &str) -> Result<u32, String> {
     intid.ok_or_else(|| format!("no interrupt of {name}"))
 }
 
-pub(crate) async fn run(report: &mut Report) {
-    report.test("interrupts/refused", refused()).await;
-    report.test("interrupts/taken", taken()).await;
-    report
-        .test("interrupts/claim-and-release", claim_and_release())
-        .await;
-    report.test("interrupts/left-behind", left_behind()).await;
+pub(crate) async fn run(report: &mut Reporter) {
+    report.tell("interrupts/refused", refused().await);
+    report.tell("interrupts/taken", taken().await);
+    report.tell("interrupts/claim-and-release", claim_and_release().await);
+    report.tell("interrupts/left-behind", left_behind().await);
 }
 
 async fn refused() -> Outcome {

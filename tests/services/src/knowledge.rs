@@ -8,8 +8,7 @@ use capelin_interfaces::{
     skb::{SkbClient, SkbError, Solutions},
 };
 use capelin_rt::{Lmp, executor::yield_now, future::race, services, spawn, sync::Event, time};
-
-use crate::report::{Outcome, Report, check, equal, must};
+use capelin_suite::{Outcome, Reporter, check, equal, must};
 
 async fn connect() -> Result<SkbClient<Lmp>, String> {
     must("connecting", services::connect(service::SKB).await)
@@ -20,24 +19,20 @@ fn values(solutions: &Solutions) -> Vec<&str> {
     found.filter_map(|solution| solution.get("X")).collect()
 }
 
-pub(crate) async fn run(report: &mut Report) {
-    report.test("skb/cursors", cursors()).await;
-    report
-        .test("skb/old-cursors-make-room", old_cursors_make_room())
-        .await;
-    report.test("skb/dropped-queries", dropped_queries()).await;
-    report.test("skb/rights", rights()).await;
-    report.test("skb/greed", greed()).await;
-    report
-        .test(
-            "skb/look-ups-beside-an-endless-query",
-            look_ups_beside_an_endless_query(),
-        )
-        .await;
-    report.test("skb/endless-query", endless_query()).await;
-    report.test("skb/changes", changes()).await;
-    report.test("skb/errors", errors()).await;
-    report.test("skb/modules", modules()).await;
+pub(crate) async fn run(report: &mut Reporter) {
+    report.tell("skb/cursors", cursors().await);
+    report.tell("skb/old-cursors-make-room", old_cursors_make_room().await);
+    report.tell("skb/dropped-queries", dropped_queries().await);
+    report.tell("skb/rights", rights().await);
+    report.tell("skb/greed", greed().await);
+    report.tell(
+        "skb/look-ups-beside-an-endless-query",
+        look_ups_beside_an_endless_query().await,
+    );
+    report.tell("skb/endless-query", endless_query().await);
+    report.tell("skb/changes", changes().await);
+    report.tell("skb/errors", errors().await);
+    report.tell("skb/modules", modules().await);
 }
 
 async fn cursors() -> Outcome {

@@ -19,7 +19,6 @@ mod console;
 mod greedy;
 mod interrupt;
 mod knowledge;
-mod report;
 
 use capelin_rt::{Env, ExitCode};
 
@@ -29,7 +28,7 @@ async fn run(env: Env) -> ExitCode {
     if env.arguments().iter().any(|argument| argument == "sleep") {
         core::future::pending::<()>().await;
     }
-    let mut report = report::Report::default();
+    let mut report = capelin_suite::reporter();
     if env.arguments().iter().any(|argument| argument == "greedy") {
         greedy::run(&mut report).await;
         return ExitCode::from(report.failed() == 0);

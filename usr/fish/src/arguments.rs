@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 /// What the arguments for Capelin begin with.
 const OURS: &str = "capelin.";
 /// Starts the argument that brings commands.
-pub const EXEC: &str = "capelin.exec=";
+pub use capelin_report::EXEC_ARGUMENT as EXEC;
 
 /// What the kernel's arguments ask of the shell.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

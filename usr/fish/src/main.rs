@@ -25,6 +25,7 @@ mod shell;
 use alloc::{format, string::String, vec};
 
 use capelin_interfaces::handover;
+use capelin_report::ExecStatus;
 use capelin_rt::{Env, ExitCode, RtError, vspace::window};
 use fish::{
     PROMPT, arguments,
@@ -101,9 +102,7 @@ async fn execute(mut shell: Shell, encoded: &str) -> ExitCode {
                 .await;
         }
     }
-    shell
-        .write(&format!("capelin: exec status {failed}\n"))
-        .await;
+    shell.write(&format!("{}\n", ExecStatus(failed))).await;
     shell.end(ending).await;
     ExitCode::FAILURE
 }

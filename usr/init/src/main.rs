@@ -38,6 +38,7 @@ mod services;
 
 use core::time::Duration;
 
+use capelin_report::Fatal;
 use capelin_rt::{Env, ExitCode, print, println, sys, time};
 
 capelin_rt::main!(run);
@@ -50,7 +51,7 @@ async fn run(env: Env) -> ExitCode {
         Ok(()) => core::future::pending().await,
         Err(error) => error,
     };
-    println!("capelin: fatal: init: {error}");
+    println!("{}", Fatal(format_args!("init: {error}")));
     // It goes through the console driver, if that runs; a driver that hangs isn't waited for.
     let _ = time::timeout(LAST_WORDS, print::flush()).await;
     time::sleep(LAST_WORDS).await;

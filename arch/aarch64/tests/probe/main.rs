@@ -24,6 +24,7 @@ mod probe {
         ConsoleArgs, GicArgs, MAX_REDISTRIBUTOR_REGIONS, PhysRegion, PsciArgs,
     };
     use capelin_abi::{Mpidr, PhysAddr, VirtAddr};
+    use capelin_report::{TestOutcome, TestResult};
 
     core::arch::global_asm!(
         ".pushsection .probe.header, \"ax\"",
@@ -141,8 +142,12 @@ mod probe {
     }
 
     fn report(name: &str, is_ok: bool) {
-        let verdict = if is_ok { "ok" } else { "FAILED" };
-        let _ = writeln!(console(), "test {name} ... {verdict}");
+        let outcome = if is_ok {
+            TestOutcome::Passed
+        } else {
+            TestOutcome::Failed
+        };
+        let _ = writeln!(console(), "{}", TestResult { name, outcome });
     }
 
     #[unsafe(no_mangle)]

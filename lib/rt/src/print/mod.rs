@@ -32,6 +32,7 @@ use capelin_interfaces::{console::ConsoleClient, handover, service};
 use crate::{Lmp, env, executor, sys, time};
 use output::{OUTPUT, Target};
 pub(crate) use standard::is_lost;
+use sys::log::write_bytes;
 
 /// Bytes that may wait as diagnostics.
 const BUFFER_BYTES: usize = 16 * 1024;
@@ -89,14 +90,7 @@ fn decide() -> Target {
 }
 
 /// Writes formatted text to the kernel's log, whatever the console.
-pub fn to_log(arguments: fmt::Arguments<'_>) {
-    let mut log = Log {
-        bytes: [0; sys::dispatcher::PRINT_BYTES],
-        length: 0,
-    };
-    let _ = log.write_fmt(arguments);
-    log.flush();
-}
+pub use sys::log::write as to_log;
 
 /// From now on text goes to `console` as diagnostics, which nobody waits for.
 pub fn to_console(console: ConsoleClient<Lmp>) {
@@ -132,7 +126,7 @@ pub(crate) fn abandon() {
     OUTPUT.with(|output| {
         if let Ok(mut output) = output.try_borrow_mut() {
             let (first, second) = output.buffer.as_slices();
-            [first, second].into_iter().for_each(to_log_bytes);
+            [first, second].into_iter().for_each(write_bytes);
             output.buffer.clear();
         }
     });
@@ -167,17 +161,10 @@ fn done() {
 /// The console is gone: `chunk`, which it hasn't taken, and what follows go to the log.
 fn give_up(chunk: &[u8], target: Target) {
     let (rest, drained) = OUTPUT.with(|output| output.borrow_mut().give_up(target));
-    to_log_bytes(chunk);
-    to_log_bytes(&rest);
+    write_bytes(chunk);
+    write_bytes(&rest);
     if let Some(drained) = drained {
         drained.set();
-    }
-}
-
-fn to_log_bytes(bytes: &[u8]) {
-    for piece in bytes.chunks(sys::dispatcher::PRINT_BYTES) {
-        // Nobody is left to be told when the log doesn't take it.
-        let _ = sys::dispatcher::print(piece);
     }
 }
 
@@ -194,37 +181,6 @@ impl Write for Diagnostics {
             output.put(&text.as_bytes()[..taken])
         });
         filled.into_iter().for_each(|filled| filled.set());
-        Ok(())
-    }
-}
-
-/// Gathers text, so that it reaches the log in as few pieces as possible.
-struct Log {
-    bytes: [u8; sys::dispatcher::PRINT_BYTES],
-    length: usize,
-}
-
-impl Log {
-    fn flush(&mut self) {
-        if self.length > 0 {
-            to_log_bytes(&self.bytes[..self.length]);
-            self.length = 0;
-        }
-    }
-}
-
-impl Write for Log {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let mut rest = text.as_bytes();
-        while !rest.is_empty() {
-            if self.length == self.bytes.len() {
-                self.flush();
-            }
-            let count = rest.len().min(self.bytes.len() - self.length);
-            self.bytes[self.length..self.length + count].copy_from_slice(&rest[..count]);
-            self.length += count;
-            rest = &rest[count..];
-        }
         Ok(())
     }
 }

@@ -11,9 +11,8 @@ use capelin_interfaces::{console::ConsoleClient, service};
 use super::{
     done, give_up,
     output::{OUTPUT, Target},
-    to_log_bytes,
 };
-use crate::{Lmp, RtError, executor, services};
+use crate::{Lmp, RtError, executor, services, sys::log::write_bytes};
 
 /// Bytes that may wait for the end of their line.
 const BUFFER_BYTES: usize = 4096;
@@ -107,7 +106,7 @@ impl fmt::Write for Text {
             });
             if !matches!(target, Target::Standard(_)) {
                 // Lost meanwhile.
-                to_log_bytes(rest);
+                write_bytes(rest);
                 break;
             }
             if room == 0 {

@@ -29,7 +29,7 @@ enum Layer {
 fn layer(folder: &str) -> Option<Layer> {
     Some(match folder {
         "lib/abi" | "lib/acpi" | "lib/archive" | "lib/cap" | "lib/dt" | "lib/pci" | "lib/peers"
-        | "lib/platform" | "lib/tree" | "lib/vspace" | "lib/wake" => Layer::Pure,
+        | "lib/platform" | "lib/report" | "lib/tree" | "lib/vspace" | "lib/wake" => Layer::Pure,
         "arch/aarch64" => Layer::Kernel(1),
         "cpudriver/core" => Layer::Kernel(2),
         "cpudriver" | "images/boot" => Layer::Kernel(3),

@@ -1,21 +1,15 @@
 //! How commands reach the guest's shell, and how their outcome comes back (`docs/047-running.md`).
 //!
 //! In: the kernel argument `capelin.exec=` with the commands percent-encoded (RFC 3986), so that it is one word.
-//! Out: a last console line `capelin: exec status N`, N the number of commands that failed; then the guest powers off.
-//! A guest that can't go on says `capelin: fatal: reason` on a line.
+//! Out: lines of `lib/report`, the last one an [`ExecStatus`], whereupon the guest powers off; or a [`Fatal`].
 
 use std::fmt::Write as _;
 
-/// Starts the kernel argument that brings commands.
-pub(crate) const ARGUMENT: &str = "capelin.exec=";
-/// Starts the line that tells how many commands failed.
-const STATUS: &str = "capelin: exec status ";
-/// Starts the line by which the guest gives up.
-const FATAL: &str = "capelin: fatal: ";
+use capelin_report::{EXEC_ARGUMENT, ExecStatus, Fatal};
 
 /// The kernel argument that hands `commands` to the shell.
 pub(crate) fn argument(commands: &str) -> String {
-    let mut argument = ARGUMENT.to_owned();
+    let mut argument = EXEC_ARGUMENT.to_owned();
     for byte in commands.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             argument.push(char::from(byte));
@@ -48,14 +42,10 @@ pub(crate) enum Verdict {
     Fatal(String),
 }
 
-/// The verdict in `line`, without its line end, if it holds one. It must stand at the line's start: a program may
-/// print the words, but not in the shell's or kernel's name.
+/// The verdict in `line`, without its line end, if it holds one.
 pub(crate) fn verdict(line: &str) -> Option<Verdict> {
-    if let Some(count) = line.strip_prefix(STATUS) {
-        return count.trim_end().parse().ok().map(Verdict::Status);
-    }
-    let reason = line.strip_prefix(FATAL)?;
-    Some(Verdict::Fatal(reason.trim_end().to_owned()))
+    let status = ExecStatus::parse(line).map(|ExecStatus(failed)| Verdict::Status(failed));
+    status.or_else(|| Fatal::parse(line).map(|Fatal(reason)| Verdict::Fatal(reason.to_owned())))
 }
 
 #[cfg(test)]
@@ -76,24 +66,5 @@ mod tests {
             encoded,
             "capelin.exec=echo%20%22a%20b%22%3B%20cores%20%7C%20100%25%20%C3%BC"
         );
-    }
-
-    #[test]
-    fn verdicts() {
-        assert_eq!(verdict("capelin: exec status 0"), Some(Verdict::Status(0)));
-        assert_eq!(
-            verdict("capelin: exec status 12 "),
-            Some(Verdict::Status(12))
-        );
-        let fatal = Verdict::Fatal("no archive".to_owned());
-        assert_eq!(verdict("capelin: fatal: no archive"), Some(fatal));
-        for line in [
-            "capelin: exec status",
-            "capelin: exec status x",
-            "> capelin: exec status 0",
-            "",
-        ] {
-            assert_eq!(verdict(line), None, "{line}");
-        }
     }
 }

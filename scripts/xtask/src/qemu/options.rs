@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use capelin_platform::Emulator;
+use capelin_report::EXEC_ARGUMENT;
 
 use super::exec;
 use super::numa::NumaSpec;
@@ -278,7 +279,7 @@ impl RunOptions {
         if let Some(commands) = &self.exec {
             let bytes = exec::argument(commands).len();
             let appended = self.append.as_deref().unwrap_or_default();
-            if appended.contains(exec::ARGUMENT) {
+            if appended.contains(EXEC_ARGUMENT) {
                 return refuse("--append brings commands, and so does --exec or --script");
             }
             if bytes + appended.len() > MAX_APPEND_BYTES {
@@ -385,7 +386,7 @@ mod tests {
         let parse = |commands: String| {
             RunOptions::parse(Parser::from_args(["--exec".to_owned(), commands]))
         };
-        let room = MAX_APPEND_BYTES - exec::ARGUMENT.len();
+        let room = MAX_APPEND_BYTES - EXEC_ARGUMENT.len();
         assert!(parse("x".repeat(room)).is_ok());
         assert!(matches!(parse("x".repeat(room + 1)), Err(Error::Usage(_))));
         assert!(matches!(parse(" ".repeat(room / 2)), Err(Error::Usage(_))));

@@ -3,6 +3,8 @@
 use std::fs;
 use std::io::Write as _;
 
+use capelin_report::MarkKind;
+
 use super::{Context, Outcome};
 use crate::bench::CPU;
 use crate::build::DEFAULT_IMAGE;
@@ -32,7 +34,7 @@ pub(super) fn entries(context: &Context, name: &str) -> Result<Outcome> {
     let image = context.image("test-entries")?;
     let options = "--image test-entries --smp 1 --icount";
     let (report, events) = run(context, name, image, options, None, Scope::Kernel)?;
-    let names = events::named(&report.output, "entry");
+    let names = events::named(&report.output, MarkKind::Entry);
     let mut failures = Vec::new();
     if report.output.contains("... FAILED") || !matches!(report.end, End::PoweredOff(_)) {
         failures.push(format!("the guest's tests: {}", report.end));

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use capelin_dt::grow::{grow, reserve};
 use capelin_dt::{DtError, Region};
+use capelin_report::{TestOutcome, TestResult};
 
 use super::{
     Case, Context, Outcome, cards, cargo_run, cost, events, idle, isolation, late, processor,
@@ -260,15 +261,12 @@ fn judge(case: &GuestCase, report: &Report, took: &Took) -> Outcome {
     }
     let (mut passed, mut reported) = (0, 0);
     for line in report.output.lines() {
-        let Some(test) = line.trim_end().strip_prefix("test ") else {
+        let Some(test) = TestResult::parse(line) else {
             continue;
         };
-        if test.ends_with(" ... ok") {
-            passed += 1;
-        } else if let Some(name) = test.strip_suffix(" ... FAILED") {
-            failures.push(name.to_owned());
-        } else {
-            continue;
+        match test.outcome {
+            TestOutcome::Passed => passed += 1,
+            TestOutcome::Failed => failures.push(test.name.to_owned()),
         }
         reported += 1;
     }

@@ -6,6 +6,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::{Case, Context, Outcome, how_to};
+use capelin_report::{TestOutcome, TestResult};
+
 use crate::check;
 use crate::error::Result;
 use crate::manifest::Program;
@@ -375,11 +377,10 @@ impl Counts {
                 };
                 counts.passed += number("passed");
                 failed += number("failed");
-            } else if let Some(name) = line
-                .strip_prefix("test ")
-                .and_then(|rest| rest.strip_suffix(" ... FAILED"))
+            } else if let Some(test) = TestResult::parse(line)
+                && test.outcome == TestOutcome::Failed
             {
-                counts.failures.push(name.to_owned());
+                counts.failures.push(test.name.to_owned());
             }
         }
         for _ in counts.failures.len()..failed {
