@@ -20,7 +20,11 @@ pub(crate) enum FileError {
 impl fmt::Display for FileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoVolume(error) => write!(f, "no file system to read from: {error}"),
+            Self::NoVolume(error) => write!(
+                f,
+                "the loader was not read from a disk ({error}): over a network, boot the file \
+                 that holds everything, from the folder that `cargo xtask image` writes"
+            ),
             Self::Name => f.write_str("no file can be called so"),
             Self::Read(error) => write!(f, "{error}"),
         }

@@ -1,7 +1,8 @@
 //! The program `loader`, EFI/BOOT/BOOTAA64.EFI: what firmware starts on a server
 //! (`docs/125-uefi.md`).
 //!
-//! 1. The configuration and the boot image are read from the volume that it came from.
+//! 1. The boot image and its arguments are found: in the loader's own file, or by the
+//!    configuration on the volume that it came from.
 //! 2. Tables are found: a device tree if firmware has one, else ACPI's.
 //! 3. The tree is made once to tell the user what is wrong, then boot services end, and it
 //!    is made again with the memory map that holds from then on.
@@ -17,6 +18,8 @@ mod files;
 mod handover;
 #[cfg(target_os = "uefi")]
 mod heap;
+#[cfg(target_os = "uefi")]
+mod own;
 #[cfg(target_os = "uefi")]
 mod run;
 #[cfg(target_os = "uefi")]

@@ -2,6 +2,7 @@
 
 #![expect(unsafe_code, reason = "ends boot services")]
 
+use alloc::borrow::Cow;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use alloc::{format, str};
@@ -10,14 +11,14 @@ use capelin_aarch64::cpu;
 use capelin_acpi::{Descriptor, Findings, Inputs, Tables, firmware_tree, root, translate};
 use capelin_report::Fatal;
 use capelin_uefi::configuration::{self, Configuration};
-use capelin_uefi::layout;
+use capelin_uefi::{layout, unified};
 use uefi::boot::{self, MemoryType};
 use uefi::mem::memory_map::{MemoryMap, MemoryMapOwned};
 use uefi::{Status, entry, println};
 
 use crate::handover::Piece;
 use crate::tables::{self, Mapped, Roots};
-use crate::{files, heap};
+use crate::{files, heap, own};
 
 /// Seconds for which a message stays before firmware goes on with what else can be booted.
 const READING_SECONDS: u64 = 20;
@@ -40,20 +41,21 @@ fn main() -> Status {
 /// Boots, or says why not.
 fn run() -> Result<core::convert::Infallible, String> {
     if tables::is_secure_boot_on() {
-        println!("capelin: Secure Boot is on, and this loader isn't signed for it");
+        println!(
+            "capelin: Secure Boot is on, and this loader isn't signed for it: switch Secure Boot off in \
+             firmware's setup"
+        );
     }
-    let text = files::read(configuration::PATH)
-        .map_err(|error| format!("{}: {error}", configuration::PATH))?;
-    let text = str::from_utf8(&text).map_err(|_| format!("{} is no text", configuration::PATH))?;
-    let configuration =
-        Configuration::parse(text).map_err(|error| format!("{}: {error}", configuration::PATH))?;
-    let kernel = configuration.kernel;
-    let image = files::read(kernel).map_err(|error| format!("{kernel}: {error}"))?;
-    let image_bytes = layout::image_bytes(&image).map_err(|error| format!("{kernel}: {error}"))?;
+    let Program {
+        name,
+        image,
+        arguments,
+    } = program()?;
+    let image_bytes = layout::image_bytes(&image).map_err(|error| format!("{name}: {error}"))?;
     let piece = Piece::with(&image, image_bytes)
-        .map_err(|error| format!("{kernel}: no memory for its {image_bytes} bytes: {error}"))?;
+        .map_err(|error| format!("{name}: no memory for its {image_bytes} bytes: {error}"))?;
     let source = Source::of(&tables::roots())?;
-    let make = |map: &[Descriptor]| source.tree(map, configuration.arguments);
+    let make = |map: &[Descriptor]| source.tree(map, arguments.as_deref());
     let map = boot::memory_map(MemoryType::LOADER_DATA)
         .map_err(|error| format!("no memory map: {error}"))?;
     let made = make(&descriptors(&map))?;
@@ -76,6 +78,51 @@ fn run() -> Result<core::convert::Infallible, String> {
         Ok(made) => piece.enter(&made.blob),
         Err(_) => cpu::halt(),
     }
+}
+
+/// What is booted.
+struct Program {
+    /// The boot image's, for messages.
+    name: String,
+    image: Cow<'static, [u8]>,
+    /// The command line.
+    arguments: Option<String>,
+}
+
+/// The program in the loader's own file, or on its volume.
+fn program() -> Result<Program, String> {
+    let own = |name| {
+        own::section(name).map_err(|error| format!("the loader cannot find its file: {error}"))
+    };
+    let Some(image) = own(unified::KERNEL)? else {
+        return program_on_volume();
+    };
+    let arguments = own(unified::ARGUMENTS)?
+        .map(|bytes| str::from_utf8(bytes).map(str::trim))
+        .transpose()
+        .map_err(|_| String::from("the loader's section .cmdline is no text"))?;
+    Ok(Program {
+        name: "the loader's section .linux".to_string(),
+        image: Cow::Borrowed(image),
+        arguments: arguments
+            .filter(|it| !it.is_empty())
+            .map(ToString::to_string),
+    })
+}
+
+/// The program that the configuration names.
+fn program_on_volume() -> Result<Program, String> {
+    let path = configuration::PATH;
+    let text = files::read(path).map_err(|error| format!("{path}: {error}"))?;
+    let text = str::from_utf8(&text).map_err(|_| format!("{path} is no text"))?;
+    let configuration = Configuration::parse(text).map_err(|error| format!("{path}: {error}"))?;
+    let kernel = configuration.kernel;
+    let image = files::read(kernel).map_err(|error| format!("{kernel}: {error}"))?;
+    Ok(Program {
+        name: kernel.to_string(),
+        image: Cow::Owned(image),
+        arguments: configuration.arguments.map(ToString::to_string),
+    })
 }
 
 /// What the machine is known from.

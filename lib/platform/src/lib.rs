@@ -107,6 +107,8 @@ pub struct Disk {
     pub kernel: &'static str,
     /// Path of the loader's configuration.
     pub configuration: &'static str,
+    /// Name of the file that holds all of this, for firmware that loads it by network.
+    pub network_file: &'static str,
 }
 
 /// QEMU's model of a Raspberry Pi.

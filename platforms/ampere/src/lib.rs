@@ -30,6 +30,7 @@ const DISK: Disk = Disk {
     loader: "EFI/BOOT/BOOTAA64.EFI",
     kernel: "EFI/capelin/capelin.img",
     configuration: "EFI/capelin/capelin.conf",
+    network_file: "BOOTAA64.EFI",
 };
 
 const QEMU: Uefi = Uefi {
@@ -62,6 +63,31 @@ const CASES: &[Case] = &[
             "capelin: UEFI loader: firmware's device tree, * bytes",
             "boot driver on *: cores: 4, *entered at EL1",
             "0x2     1  running",
+            "exec status 0",
+        ],
+        end: CaseEnd::PowersOff,
+    },
+    Case {
+        name: "ampere-iso",
+        options: "--smp 4 --boot iso",
+        exec: Some("cores; run hello; poweroff"),
+        prints: &[
+            "capelin: UEFI loader: 4 cores",
+            "boot driver on *: cores: 4, *entered at EL1",
+            "0x3*running",
+            "exec status 0",
+        ],
+        end: CaseEnd::PowersOff,
+    },
+    Case {
+        name: "ampere-pxe",
+        options: "--smp 4 --boot pxe",
+        exec: Some("cores; run hello; poweroff"),
+        prints: &[
+            "NBP file downloaded successfully",
+            "capelin: UEFI loader: 4 cores",
+            "boot driver on *: cores: 4, *entered at EL1",
+            "0x3*running",
             "exec status 0",
         ],
         end: CaseEnd::PowersOff,

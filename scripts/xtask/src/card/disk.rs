@@ -189,6 +189,20 @@ pub(super) fn format_system_partition(bytes: &mut [u8], files: &Files) -> Result
     format(bytes, options, files)
 }
 
+/// Formats the volume of a disc that UEFI boots from, as FAT16, which removable media may have (UEFI 2.10, 13.3.1), with
+/// `files` on it.
+///
+/// # Errors
+/// If they don't fit.
+pub(super) fn format_boot_volume(bytes: &mut [u8], files: &Files) -> Result<(), DiskError> {
+    let options = FormatVolumeOptions::new()
+        .fat_type(FatType::Fat16)
+        .bytes_per_cluster(2048)
+        .volume_id(u32::from_le_bytes(*b"DISC"))
+        .volume_label(*b"CAPELIN    ");
+    format(bytes, options, files)
+}
+
 /// The files of the boot partition of `card`, found as firmware finds it: the first partition that is FAT.
 ///
 /// # Errors

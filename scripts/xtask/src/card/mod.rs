@@ -10,10 +10,12 @@ pub(crate) mod config;
 pub(crate) mod contents;
 pub(crate) mod disk;
 pub(crate) mod gpt;
+pub(crate) mod iso;
 pub(crate) mod loader;
 mod os_list;
 pub(crate) mod server;
 pub(crate) mod uboot;
+pub(crate) mod unified;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -34,11 +36,13 @@ Builds Capelin and writes target/capelin/capelin-PLATFORM.img, to be written on 
 Raspberry Pi Imager finds it. Firmware comes from the distribution's packages, which are fetched once.
 
   rpi4            Raspberry Pi 4 Model B, 400 and Compute Module 4
-  ampere          a disk (USB, NVMe) for Ampere Altra and other servers with UEFI; no list, and no firmware on it
+  ampere          for Ampere Altra and other servers with UEFI: a disk (USB, NVMe), an ISO image (discs and virtual
+                  media), and a folder for network boot (PXE, HTTP); no list, and no firmware on them
   generic         a disk or card for any board with U-Boot, and a folder with its files (Image, Image.gz, a FIT, the
                   archive, a boot script), to be put beside what the board itself needs
 
   --firmware DIR  take firmware and device trees from this folder instead (names as on the card)
+  --append ARGS   ampere: kernel arguments
   --url URL       where the image will be downloaded from (default: the file itself)";
 
 /// The recipe.
@@ -47,10 +51,12 @@ Raspberry Pi Imager finds it. Firmware comes from the distribution's packages, w
 /// If anything doesn't build, can't be fetched or doesn't fit.
 pub(crate) fn main(mut args: Parser) -> Result<()> {
     let (mut name, mut firmware, mut url) = (None, Firmware::Distribution, None);
+    let mut arguments = None;
     while let Some(argument) = args.next()? {
         match argument {
             Long("firmware") => firmware = Firmware::Folder(args.value()?.into()),
             Long("url") => url = Some(args.value()?.string()?),
+            Long("append") => arguments = Some(args.value()?.string()?),
             Long("help") => {
                 println!("{HELP}");
                 return Ok(());
@@ -62,9 +68,20 @@ pub(crate) fn main(mut args: Parser) -> Result<()> {
     let name = name.ok_or_else(|| Error::Usage("which platform's image?".to_owned()))?;
     let platform = platforms::find(&name)?;
     if let Medium::Disk(disk) = platform.medium {
-        let path = server::image(platform.name, platform.image, &disk)?;
-        println!("{}", path.display());
+        let arguments = arguments.unwrap_or_default();
+        let [path, iso, folder] = server::image(platform, &disk, &arguments)?;
+        println!(
+            "{}\n{}\n{}",
+            path.display(),
+            iso.display(),
+            folder.display()
+        );
         return Ok(());
+    }
+    if arguments.is_some() {
+        return Err(Error::Usage(format!(
+            "--append is for servers: the arguments of {name} are in a file on its card"
+        )));
     }
     if let Medium::Volume(volume) = platform.medium {
         let [path, folder] = uboot::image(platform.name, platform.image, &volume)?;

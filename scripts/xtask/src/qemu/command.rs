@@ -35,8 +35,61 @@ impl Console {
 pub(crate) enum Start<'a> {
     /// This boot image, as QEMU's own loader does it.
     Kernel(&'a Path),
-    /// This firmware, from this disk.
-    Firmware { firmware: &'a Path, disk: &'a Path },
+    /// This firmware, which boots from this.
+    Firmware {
+        firmware: &'a Path,
+        source: Source<'a>,
+    },
+}
+
+/// What firmware boots from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Source<'a> {
+    /// A disk.
+    Disk(&'a Path),
+    /// A disc in its drive.
+    Disc(&'a Path),
+    /// The file of this name in this folder, by network: QEMU's own has a server of DHCP and TFTP.
+    Network { folder: &'a Path, file: &'a str },
+}
+
+impl Source<'_> {
+    /// What a machine has of it. What the guest writes to a disk is forgotten.
+    fn add(self, line: &mut Line) {
+        let with = |text: &str, path: &Path| {
+            let mut value = OsString::from(text);
+            value.push(path);
+            value
+        };
+        match self {
+            Self::Disk(disk) => {
+                line.add(
+                    "-drive",
+                    with("if=none,id=disk,format=raw,snapshot=on,file=", disk),
+                );
+                line.add("-device", "virtio-blk-pci,drive=disk");
+            }
+            Self::Disc(disc) => {
+                line.add(
+                    "-drive",
+                    with(
+                        "if=none,id=disc,media=cdrom,format=raw,readonly=on,file=",
+                        disc,
+                    ),
+                );
+                line.add("-device", "virtio-scsi-pci");
+                line.add("-device", "scsi-cd,drive=disc");
+            }
+            Self::Network { folder, file } => {
+                line.add(
+                    "-netdev",
+                    with(&format!("user,id=net,bootfile={file},tftp="), folder),
+                );
+                // The ROM would be for other firmware.
+                line.add("-device", "virtio-net-pci,netdev=net,romfile=");
+            }
+        }
+    }
 }
 
 /// The arguments that boot as `options` ask for.
@@ -92,13 +145,9 @@ pub(crate) fn arguments(
     line.0.push("-no-reboot".into());
     let kernel = match start {
         Start::Kernel(kernel) => kernel,
-        Start::Firmware { firmware, disk } => {
+        Start::Firmware { firmware, source } => {
             line.add("-bios", firmware);
-            // What the guest writes to the disk is forgotten.
-            let mut drive = OsString::from("if=none,id=disk,format=raw,snapshot=on,file=");
-            drive.push(disk);
-            line.add("-drive", drive);
-            line.add("-device", "virtio-blk-pci,drive=disk");
+            source.add(&mut line);
             line.0.extend(options.qemu_args.iter().map(Into::into));
             return Ok(line.0);
         }
@@ -228,6 +277,29 @@ mod tests {
         assert!(uneven.contains("-smp 12,sockets=6,cores=2,threads=1 "));
         let one = line(&["--smp", "6", "--numa", "1"]);
         assert!(one.contains("-smp 6,sockets=1,cores=6,threads=1 "));
+    }
+
+    #[test]
+    fn firmware_boots_from_what_there_is() {
+        let options = RunOptions::parse(Parser::from_args(["--platform", "ampere"])).unwrap();
+        let line = |source| {
+            let firmware = Path::new("efi.fd");
+            let start = Start::Firmware { firmware, source };
+            quoted(&arguments(&options, start, Console::Plain).unwrap())
+        };
+        let disk = line(Source::Disk(Path::new("d.img")));
+        assert!(disk.ends_with(
+            "-bios efi.fd -drive if=none,id=disk,format=raw,snapshot=on,file=d.img \
+             -device virtio-blk-pci,drive=disk"
+        ));
+        let disc = line(Source::Disc(Path::new("d.iso")));
+        assert!(disc.contains("media=cdrom") && disc.contains("readonly=on,file=d.iso"));
+        let network = line(Source::Network {
+            folder: Path::new("served"),
+            file: "BOOTAA64.EFI",
+        });
+        assert!(network.contains("user,id=net,bootfile=BOOTAA64.EFI,tftp=served "));
+        assert!(!network.contains("-drive"), "nothing else to boot from");
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub(crate) fn main(args: Parser) -> Result<()> {
             Guest::Card(card) => {
                 eprintln!("what firmware would load is in {}", card.keep().display());
             }
-            Guest::Disk(server) => eprintln!("the disk is {}", server.keep().display()),
+            Guest::Disk(server) => eprintln!("it boots from {}", server.keep().display()),
             Guest::Image(_) => {}
         }
         return Ok(());
@@ -126,7 +126,7 @@ enum Guest {
     Image(PathBuf),
     /// What is on a card.
     Card(Box<raspberry::Unpacked>),
-    /// A disk that firmware reads: UEFI or U-Boot.
+    /// What firmware reads: UEFI or U-Boot.
     Disk(uefi::Server),
 }
 
@@ -178,7 +178,7 @@ impl Guest {
             Self::Disk(server) => {
                 let start = Start::Firmware {
                     firmware: &server.firmware,
-                    disk: &server.disk,
+                    source: server.source(),
                 };
                 command::arguments(options, start, console)
             }

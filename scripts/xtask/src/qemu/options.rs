@@ -43,6 +43,7 @@ machine
   --cpu MODEL       cortex-a72 (default), cortex-a53, neoverse-n1, max, …
   --el2             enter at EL2
   --form FORM       generic: what U-Boot loads: plain (an Image and an initrd), gzip (the Image compressed), fit
+  --boot FROM       ampere: disk, iso (the ISO image in a drive) or pxe (the folder, by network)
   --acpi on|off     ampere: firmware has ACPI's tables (on), or a device tree
   --dtb FILE        this device tree instead of QEMU's
   --icount          deterministic: one host thread, one instruction a nanosecond, seed 1
@@ -82,6 +83,18 @@ pub(crate) enum CardUse {
     Pulled,
 }
 
+/// What UEFI boots from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum BootFrom {
+    /// The disk.
+    #[default]
+    Disk,
+    /// The ISO image, in a drive for discs.
+    Iso,
+    /// The one file, by PXE.
+    Network,
+}
+
 /// A parsed `run` command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RunOptions {
@@ -96,6 +109,7 @@ pub(crate) struct RunOptions {
     pub(crate) el2: bool,
     /// What U-Boot loads.
     pub(crate) form: Form,
+    pub(crate) boot: BootFrom,
     /// Whether firmware has ACPI's tables; else it has a device tree.
     pub(crate) acpi: bool,
     pub(crate) dtb: Option<PathBuf>,
@@ -128,6 +142,7 @@ impl Default for RunOptions {
             cpu: "cortex-a72".to_owned(),
             el2: false,
             form: Form::Plain,
+            boot: BootFrom::default(),
             acpi: true,
             dtb: None,
             icount: false,
@@ -185,6 +200,14 @@ impl RunOptions {
                         other => return Err(Error::Usage(format!("--form can't be {other:?}"))),
                     }
                 }
+                Long("boot") => {
+                    options.boot = match &*args.value()?.string()? {
+                        "disk" => BootFrom::Disk,
+                        "iso" => BootFrom::Iso,
+                        "pxe" => BootFrom::Network,
+                        other => return Err(Error::Usage(format!("--boot can't be {other:?}"))),
+                    }
+                }
                 Long("acpi") => {
                     options.acpi = match &*args.value()?.string()? {
                         "on" => true,
@@ -239,6 +262,9 @@ impl RunOptions {
         let emulator = platforms::find(&self.platform)?.emulator;
         if self.form != Form::Plain && !matches!(emulator, Emulator::UBoot(_)) {
             return refuse("--form is for platforms that boot by U-Boot");
+        }
+        if self.boot != BootFrom::default() && !matches!(emulator, Emulator::Uefi(_)) {
+            return refuse("--boot is for platforms that boot by UEFI");
         }
         if self.card != CardUse::default() && !matches!(emulator, Emulator::Raspberry(_)) {
             return refuse("--card is for platforms that boot a card");
@@ -437,6 +463,9 @@ mod tests {
             "--platform toaster",
             "--platform ampere --icount",
             "--acpi perhaps",
+            "--boot iso",
+            "--platform generic --boot pxe",
+            "--platform ampere --boot floppy",
             "--platform rpi4 --smp 2",
             "--platform rpi4 --gic 2",
             "--platform rpi4 --initrd x",
@@ -464,6 +493,7 @@ mod tests {
             "gic",
             "cpu",
             "el2",
+            "boot",
             "acpi",
             "dtb",
             "icount",

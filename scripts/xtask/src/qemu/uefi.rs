@@ -1,5 +1,5 @@
-//! A disk that firmware boots on QEMU: a server's under UEFI (EDK2), a board's by U-Boot, both
-//! from the distribution's packages; the disk on virtio, and of what `run` can ask for what a `virt` board has.
+//! What firmware boots from on QEMU: a server's disk, ISO image or network under UEFI (EDK2), a board's disk by U-Boot,
+//! both from the distribution's packages; and of what `run` can ask for what a `virt` board has.
 //!
 //! The command line is on the disk, in the loader's configuration file or the boot script, so
 //! each run has a disk of its own.
@@ -9,23 +9,40 @@ use std::path::{Path, PathBuf};
 
 use capelin_platform::{Disk, UBoot, Uefi, Volume};
 
+use super::command::Source;
 use super::exec;
-use super::options::RunOptions;
+use super::options::{BootFrom, RunOptions};
 use crate::card::{server, uboot};
 use crate::distribution::Distribution;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::workspace::Metadata;
 
-/// A disk for one run, which goes with this, and the firmware.
+/// What one run boots from, which goes with this, and the firmware.
 #[derive(Debug)]
 pub(crate) struct Server {
-    pub(crate) disk: PathBuf,
+    medium: Medium,
     pub(crate) firmware: PathBuf,
 }
 
+/// A file, or a folder that is served.
+#[derive(Debug)]
+enum Medium {
+    Disk(PathBuf),
+    Disc(PathBuf),
+    Folder(PathBuf, &'static str),
+}
+
+impl Medium {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Disk(path) | Self::Disc(path) | Self::Folder(path, _) => path,
+        }
+    }
+}
+
 impl Server {
-    /// Puts `kernel` (a boot image) and `loader` on a disk, with the command line that
-    /// `options` ask for.
+    /// Puts `kernel` (a boot image) and `loader` on what `options` boot from, with the command
+    /// line that they ask for.
     ///
     /// # Errors
     /// If the firmware can't be had, or something doesn't fit.
@@ -36,10 +53,24 @@ impl Server {
     ) -> Result<Self> {
         let firmware = firmware(emulator.package, emulator.firmware)?;
         let arguments = arguments(options)?;
-        let files = server::files(recipe, kernel, loader, &arguments)?;
-        let disk = kernel.with_extension(format!("disk-{}", std::process::id()));
-        server::write(&disk, recipe, &files)?;
-        Ok(Self { disk, firmware })
+        let path = kernel.with_extension(format!("disk-{}", std::process::id()));
+        let files = || server::files(recipe, kernel, loader, &arguments);
+        let medium = match options.boot {
+            BootFrom::Disk => {
+                server::write(&path, recipe, &files()?)?;
+                Medium::Disk(path)
+            }
+            BootFrom::Iso => {
+                server::write_iso(&path, &files()?)?;
+                Medium::Disc(path)
+            }
+            BootFrom::Network => {
+                let file = server::network_file(kernel, loader, &arguments)?;
+                server::write_folder(&path, recipe, &file)?;
+                Medium::Folder(path, recipe.network_file)
+            }
+        };
+        Ok(Self { medium, firmware })
     }
 
     /// Puts `kernel` (a boot image) in the form that `options` ask for on a disk that U-Boot
@@ -56,21 +87,36 @@ impl Server {
         let files = uboot::files(recipe, kernel, options.form, &arguments(options)?)?;
         let disk = kernel.with_extension(format!("disk-{}", std::process::id()));
         uboot::write(&disk, recipe, &files)?;
-        Ok(Self { disk, firmware })
+        Ok(Self {
+            medium: Medium::Disk(disk),
+            firmware,
+        })
     }
 
-    /// Leaves the disk where it is; where.
+    /// What the machine boots from.
+    pub(crate) fn source(&self) -> Source<'_> {
+        match &self.medium {
+            Medium::Disk(path) => Source::Disk(path),
+            Medium::Disc(path) => Source::Disc(path),
+            Medium::Folder(folder, file) => Source::Network { folder, file },
+        }
+    }
+
+    /// Leaves what is booted from where it is; where.
     pub(crate) fn keep(self) -> PathBuf {
-        let disk = self.disk.clone();
+        let path = self.medium.path().to_owned();
         std::mem::forget(self);
-        disk
+        path
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         // What can't be removed is overwritten by a process of the same number.
-        let _ = fs::remove_file(&self.disk);
+        let _ = match &self.medium {
+            Medium::Disk(path) | Medium::Disc(path) => fs::remove_file(path),
+            Medium::Folder(folder, _) => fs::remove_dir_all(folder),
+        };
     }
 }
 
@@ -79,9 +125,7 @@ fn arguments(options: &RunOptions) -> Result<String> {
     let exec = options.exec.as_deref().map(exec::argument);
     let arguments: Vec<String> = options.append.iter().cloned().chain(exec).collect();
     let arguments = arguments.join(" ");
-    if arguments.contains(['\n', '\r']) {
-        return Err(Error::Usage("--append has more than one line".to_owned()));
-    }
+    server::one_line(&arguments)?;
     Ok(arguments)
 }
 

@@ -1,6 +1,7 @@
 //! One CPU driver for all platforms: what is flashed for each holds the same, byte for byte.
 
 use std::fs;
+use std::path::PathBuf;
 
 use capelin_archive::{Archive, MAGIC, ModuleKind};
 use capelin_platform::{Medium, Platform};
@@ -26,24 +27,26 @@ fn run(context: &Context) -> Result<Outcome> {
     let mut failures = Vec::new();
     let mut first: Option<(&str, Vec<u8>)> = None;
     for platform in platforms::ALL {
-        let kernels = kernels(&medium(context, platform)?);
-        let [kernel] = &*kernels else {
-            failures.push(format!("{}: {} CPU drivers", platform.name, kernels.len()));
-            continue;
-        };
-        match &first {
-            None => first = Some((platform.name, kernel.clone())),
-            Some((_, other)) if other == kernel => {}
-            Some((other, _)) => {
-                failures.push(format!("{}'s isn't {other}'s", platform.name));
+        for medium in media(context, platform)? {
+            let kernels = kernels(&medium);
+            let [kernel] = &*kernels else {
+                failures.push(format!("{}: {} CPU drivers", platform.name, kernels.len()));
+                continue;
+            };
+            match &first {
+                None => first = Some((platform.name, kernel.clone())),
+                Some((_, other)) if other == kernel => {}
+                Some((other, _)) => {
+                    failures.push(format!("{}'s isn't {other}'s", platform.name));
+                }
             }
         }
     }
     Ok(Outcome::of(failures))
 }
 
-/// The bytes that `platform` boots from, without what others made.
-fn medium(context: &Context, platform: &Platform) -> Result<Vec<u8>> {
+/// The bytes of all that `platform` boots from, without what others made.
+fn media(context: &Context, platform: &Platform) -> Result<Vec<Vec<u8>>> {
     let image = context.image(platform.image)?;
     let path = match platform.medium {
         Medium::BootImage => image,
@@ -62,10 +65,18 @@ fn medium(context: &Context, platform: &Platform) -> Result<Vec<u8>> {
         Medium::Disk(disk) => {
             let loader = Image::new(platform.image, None, Profile::Release)?.loader()?;
             let path = context.folder.join("one-binary.img");
-            server::write(&path, &disk, &server::files(&disk, &image, &loader, "")?)?;
-            path
+            let files = server::files(&disk, &image, &loader, "")?;
+            server::write(&path, &disk, &files)?;
+            let iso = path.with_extension("iso");
+            server::write_iso(&iso, &files)?;
+            let file = server::network_file(&image, &loader, "")?;
+            return Ok(vec![read(path)?, read(iso)?, file]);
         }
     };
+    Ok(vec![read(path)?])
+}
+
+fn read(path: PathBuf) -> Result<Vec<u8>> {
     fs::read(&path).map_err(|error| Error::File(path, error))
 }
 
