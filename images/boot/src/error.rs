@@ -3,6 +3,7 @@
 use alloc::string::String;
 use core::fmt;
 
+use capelin_abi::PAGE_SIZE;
 use capelin_abi::flat::FlatError;
 use capelin_archive::{ArchiveError, BadChecksum};
 use capelin_dt::{DtError, Finding};
@@ -21,6 +22,10 @@ pub enum BootError {
     Machine(Finding),
     /// There is no module archive behind the image, nor as initrd.
     NoArchive,
+    /// The initrd isn't in one piece of memory: from, to.
+    InitrdOutsideMemory(u64, u64),
+    /// The initrd at this address is something else.
+    InitrdIsNoArchive(u64),
     /// The archive isn't on a page boundary, at this address.
     UnalignedArchive(u64),
     /// The module archive is damaged.
@@ -72,11 +77,21 @@ impl fmt::Display for BootError {
             Self::DeviceTree(error) => write!(f, "device tree: {error}"),
             Self::Machine(finding) => write!(f, "{finding}"),
             Self::NoArchive => {
-                f.write_str("no module archive: neither behind the boot image nor as initrd")
+                f.write_str("no module archive: neither behind the boot image, which may have been cut, nor as initrd")
             }
+            Self::InitrdOutsideMemory(from, to) => write!(
+                f,
+                "the initrd at {from:#x} to {to:#x} isn't in one piece of the memory that the device \
+                 tree names: load it elsewhere"
+            ),
+            Self::InitrdIsNoArchive(address) => write!(
+                f,
+                "the initrd at {address:#x} is no module archive, and none is behind the boot image"
+            ),
             Self::UnalignedArchive(address) => write!(
                 f,
-                "the module archive at {address:#x} isn't on a page boundary"
+                "the module archive at {address:#x} isn't on a page boundary: load it at a multiple \
+                 of {PAGE_SIZE:#x}"
             ),
             Self::Archive(error) => write!(f, "module archive: {error}"),
             Self::Unmappable(address) => {

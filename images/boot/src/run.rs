@@ -208,16 +208,22 @@ fn find_archive(
     machine: &Machine,
     boot_driver: Region,
 ) -> Result<(&'static [u8], Region), BootError> {
-    let behind = archive_behind(boot_driver);
-    let mut reason = BootError::NoArchive;
-    for region in [Some(behind), machine.initrd()].into_iter().flatten() {
-        match archive_in(region, &machine.memory) {
-            Ok(found) => return Ok(found),
-            Err(BootError::NoArchive) => {}
-            Err(error) => reason = error,
-        }
+    let behind = archive_in(archive_behind(boot_driver), &machine.memory);
+    let Some(initrd) = machine.initrd() else {
+        return behind;
+    };
+    match behind {
+        Ok(found) => return Ok(found),
+        Err(BootError::NoArchive) => {}
+        Err(error) => return archive_in(initrd, &machine.memory).map_err(|_| error),
     }
-    Err(reason)
+    archive_in(initrd, &machine.memory).map_err(|error| match error {
+        BootError::NoArchive if is_memory(initrd, &machine.memory) => {
+            BootError::InitrdIsNoArchive(initrd.base.0)
+        }
+        BootError::NoArchive => BootError::InitrdOutsideMemory(initrd.base.0, initrd.end()),
+        other => other,
+    })
 }
 
 /// Where the image's header says that there is more of it than the boot driver.
@@ -233,14 +239,17 @@ fn archive_behind(boot_driver: Region) -> Region {
     )
 }
 
+fn is_memory(region: Region, memory: &[capelin_dt::MemoryRegion]) -> bool {
+    memory
+        .iter()
+        .any(|it| it.region.base <= region.base && region.end() <= it.region.end())
+}
+
 fn archive_in(
     region: Region,
     memory: &[capelin_dt::MemoryRegion],
 ) -> Result<(&'static [u8], Region), BootError> {
-    let is_memory = memory
-        .iter()
-        .any(|m| m.region.base <= region.base && region.end() <= m.region.end());
-    if region.size < HEADER_LEN as u64 || !is_memory {
+    if region.size < HEADER_LEN as u64 || !is_memory(region, memory) {
         return Err(BootError::NoArchive);
     }
     // SAFETY: it lies in memory (1), as an image or initrd that a loader put there (2).

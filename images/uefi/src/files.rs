@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use uefi::fs::FileSystem;
-use uefi::{CString16, boot};
+use uefi::{CString16, Status, boot};
 
 /// A file that can't be read.
 #[derive(Debug)]
@@ -26,7 +26,14 @@ impl fmt::Display for FileError {
                  that holds everything, from the folder that `cargo xtask image` writes"
             ),
             Self::Name => f.write_str("no file can be called so"),
-            Self::Read(error) => write!(f, "{error}"),
+            Self::Read(uefi::fs::Error::Io(error))
+                if error.uefi_error.status() == Status::NOT_FOUND =>
+            {
+                f.write_str(
+                    "no such file on the volume that the loader came from: write the disk anew",
+                )
+            }
+            Self::Read(error) => write!(f, "{error}: write the disk anew"),
         }
     }
 }

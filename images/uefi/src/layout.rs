@@ -26,7 +26,14 @@ pub enum ImageError {
     NoHeader,
     /// It wants a place in memory that the loader doesn't give.
     TextOffset,
-    /// The header says how much memory it takes: less than the file, or far too much.
+    /// The header says how long it is, and the file is shorter.
+    Cut {
+        /// What it says.
+        said: u64,
+        /// Bytes in the file.
+        file: u64,
+    },
+    /// The header says how long it is: less than the file, or far too much.
     Size {
         /// What it says.
         said: u64,
@@ -42,7 +49,11 @@ impl fmt::Display for ImageError {
             Self::TextOffset => f.write_str("it wants a text offset, and gets none"),
             Self::Size { said, file } => write!(
                 f,
-                "its header says {said} bytes, and the file has {file}: it isn't whole"
+                "its header says {said} bytes, and the file has {file}: it is no boot image of Capelin's"
+            ),
+            Self::Cut { said, file } => write!(
+                f,
+                "{file} of the {said} bytes that its header says are there: write the disk anew"
             ),
         }
     }
@@ -51,7 +62,9 @@ impl fmt::Display for ImageError {
 impl core::error::Error for ImageError {}
 
 /// Bytes of memory that the boot image `file` takes (Linux,
-/// `Documentation/arch/arm64/booting.rst`).
+/// `Documentation/arch/arm64/booting.rst`): as many as it has, since the archive is at its end.
+/// What other images may leave to the loader, zeroed memory behind the file, ours has in it; so one
+/// that is shorter was cut, and is not entered.
 ///
 /// # Errors
 ///
@@ -69,7 +82,10 @@ pub fn image_bytes(file: &[u8]) -> Result<u64, ImageError> {
     }
     let said = word(16).unwrap_or(0);
     let bytes = file.len() as u64;
-    if !(bytes..=MOST_IMAGE_BYTES).contains(&said) {
+    if (bytes + 1..=MOST_IMAGE_BYTES).contains(&said) {
+        return Err(ImageError::Cut { said, file: bytes });
+    }
+    if said != bytes || said > MOST_IMAGE_BYTES {
         return Err(ImageError::Size { said, file: bytes });
     }
     Ok(said)
@@ -112,7 +128,11 @@ mod tests {
     #[test]
     fn images_say_what_they_take() {
         assert_eq!(image_bytes(&image(0, 100)), Ok(100));
-        assert_eq!(image_bytes(&image(0, 5000)), Ok(5000));
+        let cut = Err(ImageError::Cut {
+            said: 5000,
+            file: 100,
+        });
+        assert_eq!(image_bytes(&image(0, 5000)), cut);
         let size = |said| Err(ImageError::Size { said, file: 100 });
         assert_eq!(image_bytes(&image(0, 99)), size(99));
         assert_eq!(image_bytes(&image(0, 1 << 40)), size(1 << 40));

@@ -15,6 +15,7 @@
 
 mod card;
 mod damage;
+mod medium;
 mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +25,7 @@ use serde::Deserialize;
 
 pub(crate) use card::CardFiles;
 pub(crate) use damage::Damage;
+pub(crate) use medium::MediumChange;
 pub(crate) use tree::{TreeChange, used_bytes};
 
 use crate::error::{Error, Result};
@@ -45,6 +47,8 @@ pub(crate) enum Expected {
     StaysOn,
     /// It says that it can't go on (`capelin: fatal: …`).
     GivesUp,
+    /// Nothing is started: who reads the medium in firmware's place says why (`patterns`).
+    Refused,
 }
 
 /// A guest case.
@@ -83,6 +87,9 @@ pub(crate) struct GuestCase {
     pub(crate) damage: Option<Damage>,
     /// What is on the card of a Raspberry Pi; it then boots from one without anything from elsewhere.
     pub(crate) card: Option<CardFiles>,
+    /// What is done to what firmware boots from: a card without anything from elsewhere, a disk, a disc, or the folder
+    /// for network boot.
+    pub(crate) medium: Option<Vec<MediumChange>>,
     /// What runs below the boot image, if not QEMU's own; wants `--el2`.
     pub(crate) firmware: Option<Firmware>,
 }
@@ -107,6 +114,7 @@ impl Default for GuestCase {
             is_long: false,
             damage: None,
             card: None,
+            medium: None,
             firmware: None,
         }
     }
@@ -316,6 +324,7 @@ mod tests {
             "name = 'a', colour = 'red'",
             "name = 'a', expected = 'nothing'",
             "name = 'a', damage = 'module'",
+            "name = 'a', medium = [{ cut = 'x' }]",
             "name = 'a', tree = { cores = 1, color = 2 }",
             "name = 'a', tree = { reserved = { from = 0, to = 1, every = 0 } }",
         ] {
@@ -330,12 +339,14 @@ mod tests {
         let cases = cases().unwrap();
         for group in [
             "bad/",
+            "card/",
             "boot/",
             "cores/",
             "kernel/",
             "machine/",
             "programs/",
             "shell/",
+            "uefi/",
         ] {
             let of_group = cases.iter().filter(|case| case.name.starts_with(group));
             assert!(of_group.count() > 3, "{group}");

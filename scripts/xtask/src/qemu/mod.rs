@@ -85,12 +85,13 @@ pub(crate) fn boot(options: &RunOptions, console: Console, sink: &mut dyn Write)
         Building::Never
     };
     let guest = Guest::of(options, building)?;
-    if let Guest::Card(card) = &guest {
-        for remark in card.remarks() {
-            // Who doesn't take the guest's output doesn't take this either.
-            let _ = writeln!(sink, "{remark}");
-        }
-    }
+    // What the card's firmware would pass over in silence comes before what the guest says.
+    let remarks: String = match &guest {
+        Guest::Card(card) => card.remarks().iter().map(|it| format!("{it}\n")).collect(),
+        Guest::Image(_) | Guest::Disk(_) => String::new(),
+    };
+    // Who doesn't take the guest's output doesn't take this either.
+    let _ = sink.write_all(remarks.as_bytes());
     let mut qemu = Command::new(command::QEMU);
     qemu.args(guest.arguments(options, console)?);
     if options.exec.is_some() {
@@ -103,8 +104,10 @@ pub(crate) fn boot(options: &RunOptions, console: Console, sink: &mut dyn Write)
         grace: GRACE,
         expects_status: options.exec.is_some(),
     };
-    console::supervise(qemu, &limits, sink)
-        .map_err(|error| Error::Spawn(command::QEMU.to_owned(), error))
+    let mut report = console::supervise(qemu, &limits, sink)
+        .map_err(|error| Error::Spawn(command::QEMU.to_owned(), error))?;
+    report.output.insert_str(0, &remarks);
+    Ok(report)
 }
 
 /// The terminal, opened anew. QEMU makes its input non-blocking, which would make our output so, too: a shell opens
@@ -143,6 +146,21 @@ impl Guest {
             };
             let card = raspberry::Unpacked::of(&path, &board, options)?;
             return Ok(Self::Card(Box::new(card)));
+        }
+        if let Some(path) = &options.disk {
+            let (firmware, network_file) = match (platform.emulator, platform.medium) {
+                (Emulator::Uefi(it), Medium::Disk(disk)) => {
+                    ((it.package, it.firmware), disk.network_file)
+                }
+                (Emulator::UBoot(it), _) => ((it.package, it.firmware), ""),
+                _ => {
+                    return Err(Error::Usage(
+                        "--disk is for firmware that reads one".to_owned(),
+                    ));
+                }
+            };
+            let server = uefi::Server::given(firmware, network_file, path.clone(), options.boot)?;
+            return Ok(Self::Disk(server));
         }
         let image = Image::new(&options.image, options.program.as_deref(), options.profile)?;
         let kernel = match (&options.kernel, building) {

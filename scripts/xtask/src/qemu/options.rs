@@ -51,6 +51,8 @@ machine
 what runs
   --image NAME      images/NAME.toml, or one of tests/images.toml (qemu-virt)
   --kernel FILE     this boot image (rpi4: card image) instead of one built here
+  --disk FILE       ampere: this disk, ISO image (--boot iso) or folder (--boot pxe) instead of one made for this run;
+                    generic: this disk
   --exec \"A; B\"     give these commands to the shell, power off, and exit with 0 only if all succeeded
   --script FILE     likewise with the lines of a file; what follows # on a line is a comment
   --program NAME …  likewise this program, which is put into the image if it isn't there; what follows are its
@@ -116,6 +118,8 @@ pub(crate) struct RunOptions {
     pub(crate) icount: bool,
     pub(crate) image: String,
     pub(crate) kernel: Option<PathBuf>,
+    /// What firmware boots from, if it isn't made for this run.
+    pub(crate) disk: Option<PathBuf>,
     pub(crate) exec: Option<String>,
     /// A program that the image must hold.
     pub(crate) program: Option<String>,
@@ -148,6 +152,7 @@ impl Default for RunOptions {
             icount: false,
             image: "qemu-virt".to_owned(),
             kernel: None,
+            disk: None,
             exec: None,
             program: None,
             append: None,
@@ -219,6 +224,7 @@ impl RunOptions {
                 Long("icount") => options.icount = true,
                 Long("image") => options.image = args.value()?.string()?,
                 Long("kernel") => options.kernel = Some(args.value()?.into()),
+                Long("disk") => options.disk = Some(args.value()?.into()),
                 Long("exec") => options.set_commands(args.value()?.string()?)?,
                 Long("script") => {
                     let path = PathBuf::from(args.value()?);
@@ -265,6 +271,14 @@ impl RunOptions {
         }
         if self.boot != BootFrom::default() && !matches!(emulator, Emulator::Uefi(_)) {
             return refuse("--boot is for platforms that boot by UEFI");
+        }
+        if self.disk.is_some() {
+            if !matches!(emulator, Emulator::Uefi(_) | Emulator::UBoot(_)) {
+                return refuse("--disk is for platforms that boot by UEFI or U-Boot");
+            }
+            if self.exec.is_some() || self.append.is_some() || self.kernel.is_some() {
+                return refuse("what is on a disk that is there already isn't changed");
+            }
         }
         if self.card != CardUse::default() && !matches!(emulator, Emulator::Raspberry(_)) {
             return refuse("--card is for platforms that boot a card");
@@ -464,6 +478,9 @@ mod tests {
             "--platform ampere --icount",
             "--acpi perhaps",
             "--boot iso",
+            "--disk x",
+            "--platform ampere --disk x --exec ps",
+            "--platform ampere --disk x --append a",
             "--platform generic --boot pxe",
             "--platform ampere --boot floppy",
             "--platform rpi4 --smp 2",
@@ -494,6 +511,7 @@ mod tests {
             "cpu",
             "el2",
             "boot",
+            "disk",
             "acpi",
             "dtb",
             "icount",

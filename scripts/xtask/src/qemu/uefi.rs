@@ -14,14 +14,24 @@ use super::exec;
 use super::options::{BootFrom, RunOptions};
 use crate::card::{server, uboot};
 use crate::distribution::Distribution;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::workspace::Metadata;
 
-/// What one run boots from, which goes with this, and the firmware.
+/// What one run boots from, and the firmware.
 #[derive(Debug)]
 pub(crate) struct Server {
     medium: Medium,
+    life: Life,
     pub(crate) firmware: PathBuf,
+}
+
+/// How long what is booted from is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    /// It was made for this run, and goes with it.
+    Run,
+    /// It was there before, and stays.
+    Longer,
 }
 
 /// A file, or a folder that is served.
@@ -70,7 +80,34 @@ impl Server {
                 Medium::Folder(path, recipe.network_file)
             }
         };
-        Ok(Self { medium, firmware })
+        Ok(Self {
+            medium,
+            life: Life::Run,
+            firmware,
+        })
+    }
+
+    /// What is at `path` already: a disk, an ISO image or a folder, as `options` say.
+    ///
+    /// # Errors
+    /// If it isn't there, or the firmware can't be had.
+    pub(crate) fn given(
+        (package, firmware_file): (&str, &str),
+        network_file: &'static str,
+        path: PathBuf,
+        boot: BootFrom,
+    ) -> Result<Self> {
+        fs::metadata(&path).map_err(|error| Error::File(path.clone(), error))?;
+        let medium = match boot {
+            BootFrom::Disk => Medium::Disk(path),
+            BootFrom::Iso => Medium::Disc(path),
+            BootFrom::Network => Medium::Folder(path, network_file),
+        };
+        Ok(Self {
+            medium,
+            life: Life::Longer,
+            firmware: firmware(package, firmware_file)?,
+        })
     }
 
     /// Puts `kernel` (a boot image) in the form that `options` ask for on a disk that U-Boot
@@ -89,6 +126,7 @@ impl Server {
         uboot::write(&disk, recipe, &files)?;
         Ok(Self {
             medium: Medium::Disk(disk),
+            life: Life::Run,
             firmware,
         })
     }
@@ -112,6 +150,9 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if self.life == Life::Longer {
+            return;
+        }
         // What can't be removed is overwritten by a process of the same number.
         let _ = match &self.medium {
             Medium::Disk(path) | Medium::Disc(path) => fs::remove_file(path),
@@ -121,7 +162,10 @@ impl Drop for Server {
 }
 
 /// The command line that `options` ask for.
-fn arguments(options: &RunOptions) -> Result<String> {
+///
+/// # Errors
+/// If it has several lines.
+pub(crate) fn arguments(options: &RunOptions) -> Result<String> {
     let exec = options.exec.as_deref().map(exec::argument);
     let arguments: Vec<String> = options.append.iter().cloned().chain(exec).collect();
     let arguments = arguments.join(" ");

@@ -1,10 +1,10 @@
-//! Boots of what is flashed on a card, and of cards that lack something.
+//! Boots of what is flashed on a card.
 //!
 //! `platform/` is declared by the platforms, and boots their card as a user has it, with the distribution's firmware and
-//! trees; where those can't be had, it is skipped. `card/` needs nothing from elsewhere: its cards hold a device tree that
-//! is written here ([`small_tree`]), and differ in what else is on them.
+//! trees; where those can't be had, it is skipped. Cases with files for the guest need nothing from elsewhere, nor do
+//! those of [`super::media`]: their cards hold a device tree that is written here ([`small_tree`]).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -23,9 +23,6 @@ use capelin_tree::Tree;
 
 /// The platform whose cards are changed.
 const CHANGED: &str = "rpi4";
-/// The archive's name on a card that has it in a file of its own.
-const ARCHIVE: &str = "capelin.archive";
-
 /// The tree's.
 const TREE: &str = "bcm2711-rpi-4-b.dtb";
 
@@ -40,13 +37,6 @@ pub(super) fn cases() -> Vec<Case> {
                 run: Box::new(move |context| as_flashed(context, platform, case)),
             });
         }
-    }
-    for case in CHANGES {
-        cases.push(Case {
-            name: format!("qemu/{}", case.name),
-            is_long: false,
-            run: Box::new(|context| changed(context, case)),
-        });
     }
     cases
 }
@@ -78,7 +68,7 @@ fn as_flashed(
     };
     if let Some((package, file)) = packaged {
         if let Err(error) = qemu::uefi::firmware(package, file) {
-            return Ok(Outcome::Skipped(format!("no firmware to be had: {error}")));
+            return Ok(without_firmware(&error));
         }
         let mut options = guest::options(&guest)?;
         options.kernel = Some(context.image(platform.image)?);
@@ -93,7 +83,7 @@ fn as_flashed(
         Ok(firmware) => firmware,
         // There is no apt here, it knows no such package, or there is no network.
         Err(error @ (Error::Spawn(..) | Error::Program(..))) => {
-            return Ok(Outcome::Skipped(format!("no firmware to be had: {error}")));
+            return Ok(without_firmware(&error));
         }
         Err(Error::Malformed(path, what)) if path.starts_with("/etc") => {
             return Ok(Outcome::Skipped(format!("{}: {what}", path.display())));
@@ -101,6 +91,11 @@ fn as_flashed(
         Err(error) => return Err(error),
     };
     boot(context, platform, firmware, &guest, &name)
+}
+
+/// What comes of a case whose firmware can't be had.
+pub(super) fn without_firmware(error: &Error) -> Outcome {
+    Outcome::Skipped(format!("no firmware to be had: {error}"))
 }
 
 /// Boots a card with `files` beside our own.
@@ -126,99 +121,11 @@ fn boot_card(context: &Context, path: PathBuf, case: &GuestCase, name: &str) -> 
     guest::boot(context, case, &options, name)
 }
 
-/// What is done to a card.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Change {
-    Nothing,
-    /// `config.txt` says this.
-    Config(&'static str),
-    /// The archive is in a file of its own, and `config.txt` says this.
-    ArchiveApart(&'static str),
-    /// There is no device tree.
-    NoTree,
-    /// This file isn't there.
-    Without(&'static str),
-}
-
-/// How the boot of a changed card goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    /// All cores run, on a console that is found.
-    Runs,
-    /// The boot driver gives up.
-    GivesUp,
-    /// Nothing is started.
-    Refused,
-}
-
-/// A card that differs from ours.
-struct Changed {
-    name: &'static str,
-    change: Change,
-    fate: Fate,
-    /// What is printed, or why nothing is started.
-    says: &'static str,
-}
-
-const CHANGES: &[Changed] = &[
-    Changed {
-        name: "card/small-tree",
-        change: Change::Nothing,
-        fate: Fate::Runs,
-        says: "no PSCI",
-    },
-    Changed {
-        name: "card/console-on-pl011",
-        change: Change::Config("enable_uart=1\ndtoverlay=disable-bt\n"),
-        fate: Fate::Runs,
-        says: "no PSCI",
-    },
-    Changed {
-        name: "card/archive-apart",
-        change: Change::ArchiveApart("initramfs capelin.archive followkernel\n"),
-        fate: Fate::Runs,
-        says: "no PSCI",
-    },
-    Changed {
-        name: "card/archive-on-kernel",
-        change: Change::ArchiveApart("initramfs capelin.archive 0x200000\n"),
-        fate: Fate::Refused,
-        says: "puts the initramfs on the kernel",
-    },
-    Changed {
-        name: "card/no-archive",
-        change: Change::ArchiveApart(""),
-        fate: Fate::GivesUp,
-        says: "cannot boot: *archive",
-    },
-    Changed {
-        name: "card/no-tree",
-        change: Change::NoTree,
-        fate: Fate::GivesUp,
-        says: "cannot boot: *device tree",
-    },
-    Changed {
-        name: "card/no-kernel",
-        change: Change::Without("kernel8.img"),
-        fate: Fate::Refused,
-        says: "the card has no kernel8.img, which config.txt names as kernel",
-    },
-    Changed {
-        name: "card/no-config",
-        change: Change::Without("config.txt"),
-        fate: Fate::Refused,
-        says: "the card has no config.txt",
-    },
-    Changed {
-        name: "card/no-stub",
-        change: Change::Config("armstub=bl32.bin\n"),
-        fate: Fate::Refused,
-        says: "the card has no bl32.bin, which config.txt names as armstub",
-    },
-];
-
 /// The card with what is ours, without anything from elsewhere.
-fn small(recipe: &Card, kernel: &Path) -> Result<Files> {
+///
+/// # Errors
+/// If the kernel can't be read.
+pub(super) fn small(recipe: &Card, kernel: &Path) -> Result<Files> {
     let mut files = contents::own(recipe, kernel)?;
     // Ours names Trusted Firmware, which isn't here.
     files.insert("config.txt".to_owned(), b"enable_uart=1\n".to_vec());
@@ -265,62 +172,6 @@ fn differences(expected: &Files, found: &Files) -> Vec<String> {
         _ => None,
     };
     paths.into_iter().filter_map(difference).collect()
-}
-
-fn changed(context: &Context, changed: &Changed) -> Result<Outcome> {
-    let platform = platforms::find(CHANGED)?;
-    let recipe = declared(platform)?;
-    let kernel = context.image(platform.image)?;
-    let mut files = small(&recipe, &kernel)?;
-    let config = |text: &str| text.as_bytes().to_vec();
-    match changed.change {
-        Change::Nothing => {}
-        Change::Config(text) => drop(files.insert("config.txt".to_owned(), config(text))),
-        Change::ArchiveApart(text) => {
-            let archive = kernel.with_extension("archive");
-            let archive = fs::read(&archive).map_err(|error| Error::File(archive, error))?;
-            if let Some(kernel) = files.get_mut(recipe.kernel) {
-                kernel.truncate(kernel.len() - archive.len());
-                // The header's image_size: without the archive.
-                let length = kernel.len() as u64;
-                kernel[16..24].copy_from_slice(&length.to_le_bytes());
-            }
-            files.insert(ARCHIVE.to_owned(), archive);
-            files.insert("config.txt".to_owned(), config(text));
-        }
-        Change::NoTree => drop(files.remove(TREE)),
-        Change::Without(name) => drop(files.remove(name)),
-    }
-    let path = context.folder.join("card.img");
-    card::write(&path, &recipe, &files, &Files::new())?;
-    let case = GuestCase {
-        exec: Some("cores; run hello".into()),
-        expected: match changed.fate {
-            Fate::Runs => Expected::StaysOn,
-            Fate::GivesUp | Fate::Refused => Expected::GivesUp,
-        },
-        patterns: vec![changed.says.to_owned()],
-        counts: match changed.fate {
-            Fate::Runs => [
-                (" running ".to_owned(), 4),
-                ("hello from core".to_owned(), 1),
-            ]
-            .into(),
-            Fate::GivesUp | Fate::Refused => BTreeMap::new(),
-        },
-        ..GuestCase::new(changed.name, format!("--platform {CHANGED}"))
-    };
-    match boot_card(context, path, &case, changed.name) {
-        Err(Error::Malformed(_, what)) if changed.fate == Fate::Refused => {
-            let failure = format!("said {what:?}");
-            Ok(Outcome::of(if what.contains(changed.says) {
-                vec![]
-            } else {
-                vec![failure]
-            }))
-        }
-        other => other,
-    }
 }
 
 /// A device tree of a Raspberry Pi 4 with what Capelin needs of it, and nothing else. (BCM2711 ARM Peripherals: address

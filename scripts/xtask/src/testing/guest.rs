@@ -13,8 +13,8 @@ use capelin_dt::{DtError, Region};
 use capelin_report::{TestOutcome, TestResult};
 
 use super::{
-    Case, Context, Outcome, cards, cargo_run, cost, events, idle, isolation, late, processor,
-    typing,
+    Case, Context, Outcome, cards, cargo_run, cost, events, idle, isolation, late, media,
+    processor, typing,
 };
 use crate::cases::{self, Damage, Expected, Firmware, GuestCase, Script, TreeChange};
 use crate::error::{Error, Result};
@@ -111,6 +111,9 @@ pub(super) fn cases() -> Result<Vec<Case>> {
 fn run(context: &Context, case: &GuestCase) -> Result<Outcome> {
     if let Some(files) = &case.card {
         return cards::with_files(context, case, files);
+    }
+    if let Some(changes) = &case.medium {
+        return media::run(context, case, changes);
     }
     let mut options = options(case)?;
     let image = context.image(&options.image)?;
@@ -311,7 +314,7 @@ fn difference(printed: &[String]) -> Option<String> {
 const PROMPT: &str = "capelin> ";
 
 /// Where in `text` the first line ends that `pattern` matches: a piece of a line, in which `*` stands for anything.
-fn find(text: &str, pattern: &str) -> Option<usize> {
+pub(super) fn find(text: &str, pattern: &str) -> Option<usize> {
     let mut start = 0;
     for line in text.split_inclusive('\n') {
         start += line.len();

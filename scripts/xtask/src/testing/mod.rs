@@ -20,6 +20,7 @@ mod how_to;
 mod idle;
 mod isolation;
 mod late;
+mod media;
 mod one_binary;
 mod processor;
 mod session;
