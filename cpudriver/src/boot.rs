@@ -106,6 +106,7 @@ fn check(args: &CoreArgs, home: PhysAddr, image_bytes: u64) -> Result<(), BootEr
     match args.used_bytes(image_bytes) {
         Err(ArgsError::Home) => return bad("home memory"),
         Err(ArgsError::Domain) => return bad("first program"),
+        Err(ArgsError::Regions) => return bad("list of memory"),
         Ok(_) => {}
     }
     if args.kernel_id >= u32::from(KernelId::LIMIT) {
@@ -286,7 +287,9 @@ fn make_state(
     let slots = unsafe { Slots::new(segments) };
     // SAFETY: as for the slots.
     let mut objects = unsafe { Objects::new(segments) };
-    let mut bump = Bump::new(&args.home, args.domain_offset + args.domain_bytes);
+    let used = args.used_bytes(image_bytes());
+    let used = used.map_err(|_| BootError::Arguments("home memory"))?;
+    let mut bump = Bump::new(&args.home, used);
     let block = new_control_block(&mut bump, &mut objects, args, timer.frequency())?;
     let ControlBlock { kcb, database } = block;
     // SAFETY: 1. the KCB's page is never moved while this kernel runs.

@@ -4,7 +4,7 @@
 //! Long, since it is one list: what user space has at the start, in the order in which it
 //! is made, each step with what the next ones need.
 
-use capelin_abi::boot::{BootInfo, CoreArgs, INFO_MAGIC, MAX_DEVICE_REGIONS, PhysRegion};
+use capelin_abi::boot::{BootInfo, CoreArgs, INFO_MAGIC, PhysRegion, RamRegion};
 use capelin_abi::capability::{
     CNODE_BYTES, CNODE_SLOTS, DISPATCHER_BYTES, SLOT_BYTES, VNODE_BYTES,
 };
@@ -33,6 +33,8 @@ use capelin_kernel::narrow::{index, low32};
 
 /// First INTID of the interrupts that user space gets: PPIs are the kernel's.
 const FIRST_SPI: u32 = 32;
+/// What isn't device addresses besides memory, redistributors and release pages.
+const OTHER_TAKEN: usize = 5;
 /// SPIs: INTIDs 32–1019 (IHI 0069, 2.2.1).
 const SPI_COUNT: u32 = 988;
 
@@ -41,6 +43,7 @@ struct Maker<'a> {
     core: &'a mut Core,
     bump: &'a mut Bump,
     l1_table: TableRef,
+    l1_cnode: PhysAddr,
     cnodes: [PhysAddr; 3],
     /// A page for slots that no CNode has: whatever users do, they stay.
     own: PhysAddr,
@@ -86,6 +89,7 @@ pub(crate) fn make(
         core,
         bump,
         l1_table,
+        l1_cnode,
         cnodes,
         own,
     };
@@ -428,18 +432,13 @@ impl Maker<'_> {
     /// Boot core: memory, device addresses, interrupts, archive, device tree.
     fn give_machine(&mut self, args: &CoreArgs, info: &mut BootInfo) -> Result<(), BootError> {
         let all = Rights::all();
-        let count = usize::try_from(args.ram_count)
-            .unwrap_or(0)
-            .min(args.ram.len());
-        for (number, region) in (0..).zip(args.ram.iter().take(count)) {
-            let at = CapAddress(slot::RAM_REGIONS.0 + number);
-            self.create(
+        while let Some(region) = self.memory(args, info.ram_count) {
+            self.create_region(
                 Capability::memory(ObjectType::Ram, PhysAddr(region.base), region.bytes, all),
-                at,
+                layout::ram_region(low32(info.ram_count)),
             )?;
+            info.ram_count += 1;
         }
-        info.ram = args.ram;
-        info.ram_count = count as u64;
         self.create(
             Capability::interrupts(ObjectType::IrqSource, FIRST_SPI, SPI_COUNT, all),
             slot::IRQ,
@@ -486,28 +485,63 @@ impl Maker<'_> {
         self.give_devices(args, info)
     }
 
+    /// Region `number` of the list of free memory (boot core).
+    fn memory(&self, args: &CoreArgs, number: u64) -> Option<RamRegion> {
+        if number >= args.ram_count.min(layout::RAM_REGIONS_LIMIT.into()) {
+            return None;
+        }
+        let at = args.home.base + args.ram_offset()? + number * size_of::<RamRegion>() as u64;
+        Some(self.core.objects.read(PhysAddr(at)))
+    }
+
+    /// Makes `capability` at `at`, where there may be no CNode yet.
+    fn create_region(&mut self, capability: Capability, at: CapAddress) -> Result<(), BootError> {
+        if at.l1() == l1::TASK {
+            return self.create(capability, at);
+        }
+        let in_l1 = self.index(self.l1_cnode, at.l1())?;
+        if self.core.slots.slot(in_l1).kind() == ObjectType::Null {
+            let cnode = self.bump.take(&mut self.core.objects, CNODE_BYTES)?;
+            self.create_at(
+                Capability::memory(ObjectType::L2CNode, cnode, CNODE_BYTES, Rights::all()),
+                in_l1,
+            )?;
+        }
+        let cnode = self.core.slots.slot(in_l1).address();
+        let at = self.index(cnode, u32::from(at.l2()))?;
+        self.create_at(capability, at)
+    }
+
     /// Everything that isn't memory in use, nor this kernel's own devices; nor what
-    /// kernels share, nor where cores that wait look for their entry.
+    /// kernels share, nor where cores that wait look for their entry. Maps the lists of both.
     fn give_devices(&mut self, args: &CoreArgs, info: &mut BootInfo) -> Result<(), BootError> {
-        let count = usize::try_from(args.ram_count)
-            .unwrap_or(0)
-            .min(args.ram.len());
         let redistributors =
             (args.gic.redistributor_count as usize).min(args.gic.redistributors.len());
         let peers = self.core.machine.peers();
         let limit = 1_u64 << 48;
         let mut from = 0;
-        let mut number = 0;
-        while from < limit && number < MAX_DEVICE_REGIONS {
+        // Memory is by ascending address: what lies behind us isn't looked at again.
+        let mut passed = 0;
+        let entry = size_of::<PhysRegion>() as u64;
+        let others = redistributors + OTHER_TAKEN + peers.release_pages().count();
+        // One lies before each of what is taken, and one behind the last.
+        let most = (info.ram_count + others as u64 + 1).min(layout::DEVICE_REGIONS_LIMIT.into());
+        let list = self.bump.take(&mut self.core.objects, most * entry)?;
+        while from < limit && info.device_count < most {
+            while let Some(ram) = self.memory(args, passed)
+                && ram.base.saturating_add(ram.bytes) <= from
+            {
+                passed += 1;
+            }
             // The taken region that holds `from` or comes next.
-            let ram = args.ram.iter().take(count).map(|r| (r.base, r.bytes));
+            let memory = self.memory(args, passed).map(|r| (r.base, r.bytes));
             let gic = args
                 .gic
                 .redistributors
                 .iter()
                 .take(redistributors)
                 .map(|r| (r.base, r.bytes));
-            let others = [
+            let others: [_; OTHER_TAKEN] = [
                 args.home,
                 args.archive,
                 args.device_tree,
@@ -516,7 +550,8 @@ impl Maker<'_> {
             ];
             let others = others.iter().map(|r| (r.base, r.bytes));
             let waiting = peers.release_pages().map(|page| (page.0, PAGE_SIZE));
-            let next = ram
+            let next = memory
+                .into_iter()
                 .chain(gic)
                 .chain(others)
                 .chain(waiting)
@@ -530,19 +565,28 @@ impl Maker<'_> {
                 .unwrap_or((limit, limit));
             if next.0 > from {
                 let bytes = next.0.min(limit) - from;
-                let at = CapAddress(slot::DEVICES.0 + low32(number as u64));
-                self.create(
+                self.create_region(
                     Capability::memory(ObjectType::PhysAddr, PhysAddr(from), bytes, Rights::all()),
-                    at,
+                    layout::device_region(low32(info.device_count)),
                 )?;
-                if let Some(region) = info.devices.get_mut(number) {
-                    *region = PhysRegion { base: from, bytes };
-                }
-                number += 1;
+                let region = PhysRegion { base: from, bytes };
+                let at = PhysAddr(list.0 + info.device_count * entry);
+                self.core.objects.write_bytes(at, region.as_bytes());
+                info.device_count += 1;
             }
             from = next.1;
         }
-        info.device_count = number as u64;
+        let pages = |bytes: u64| bytes.next_multiple_of(PAGE_SIZE);
+        let memory = args.home.base + args.ram_offset().unwrap_or(0);
+        let memory_bytes = pages(info.ram_count * size_of::<RamRegion>() as u64);
+        let read_only = Permissions::user(
+            capelin_vspace::Access::ReadOnly,
+            capelin_vspace::Memory::WriteBack,
+        );
+        self.map(layout::REGIONS, PhysAddr(memory), memory_bytes, read_only)?;
+        let devices = VirtAddr(layout::REGIONS.0 + memory_bytes);
+        self.map(devices, list, pages(info.device_count * entry), read_only)?;
+        info.device_list = devices.0;
         Ok(())
     }
 
@@ -554,16 +598,8 @@ impl Maker<'_> {
     ) -> Result<PhysRegion, BootError> {
         for (number, &ticket) in (0..).zip(&args.grants) {
             let at = CapAddress(slot::RAM_REGIONS.0 + number);
-            if let Some(granted) = self.take(ticket, ObjectType::Ram, at)? {
-                let known = usize::try_from(info.ram_count).unwrap_or(0);
-                if let Some(region) = info.ram.get_mut(known) {
-                    *region = capelin_abi::boot::RamRegion {
-                        base: granted.base,
-                        bytes: granted.bytes,
-                        node: args.node,
-                    };
-                    info.ram_count += 1;
-                }
+            if self.take(ticket, ObjectType::Ram, at)?.is_some() {
+                info.ram_count += 1;
             }
         }
         let ring = self.take(args.parent_ring, ObjectType::Frame, slot::PARENT_RING)?;

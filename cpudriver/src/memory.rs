@@ -119,7 +119,7 @@ impl Objects {
     pub(crate) fn read<T: zerocopy::FromBytes>(&self, address: PhysAddr) -> T {
         debug_assert!(self.contains(address, size_of::<T>() as u64));
         let source = ptr::with_exposed_provenance::<T>(widen(linear(address).0));
-        // SAFETY: home memory, mapped, page-aligned in all calls; any bits are a T.
+        // SAFETY: home memory, mapped, aligned in all calls; any bits are a T.
         unsafe { source.read() }
     }
 

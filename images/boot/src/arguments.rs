@@ -1,8 +1,6 @@
 //! [`CoreArgs`] of the first core.
 
-use capelin_abi::boot::{
-    ARGS_MAGIC, CoreArgs, GicArgs, KernelHeader, MAX_RAM_REGIONS, PhysRegion, RamRegion,
-};
+use capelin_abi::boot::{ARGS_MAGIC, CoreArgs, GicArgs, KernelHeader, PhysRegion};
 use capelin_abi::{ABI_VERSION, Mpidr, PAGE_SIZE};
 use capelin_dt::{Finding, Machine, Region};
 
@@ -67,10 +65,6 @@ pub fn core_args(
     let gic: GicArgs = hardware::gic(machine).ok_or(BootError::Machine(Finding::NoGic))?;
     let (timer_intid, timer_is_physical) =
         hardware::timer(machine).ok_or(BootError::Machine(Finding::NoTimer))?;
-    let mut ram = [RamRegion::default(); MAX_RAM_REGIONS];
-    for (to, from) in ram.iter_mut().zip(&placement.ram) {
-        *to = *from;
-    }
     let mut monitor_words = [0; 16];
     monitor_words[ENTRY_TICKS_WORD] = core.entry_ticks;
     Ok(CoreArgs {
@@ -110,7 +104,6 @@ pub fn core_args(
         core_package: 0,
         grants: [0; 4],
         monitor_words,
-        ram_count: placement.ram.len().min(MAX_RAM_REGIONS) as u64,
-        ram,
+        ram_count: placement.ram.len() as u64,
     })
 }

@@ -18,7 +18,9 @@
 use alloc::vec::Vec;
 
 use capelin_abi::PAGE_SIZE;
-use capelin_abi::boot::{HOME_ALIGNMENT, KernelHeader, MAX_RAM_REGIONS, RamRegion};
+use capelin_abi::boot::{HOME_ALIGNMENT, KernelHeader, PhysRegion, RamRegion};
+use capelin_abi::capability::{CNODE_BYTES, CNODE_SLOTS};
+use capelin_abi::layout::RAM_REGIONS_LIMIT;
 use capelin_dt::early::usable;
 use capelin_dt::{EnableMethod, Machine, MemoryRegion, NumaId, Region};
 use capelin_peers::PeerTable;
@@ -32,6 +34,14 @@ pub const HOME_BYTES: u64 = 4 << 20;
 const OBJECT_BYTES: u64 = 2 << 20;
 /// What it must hold at least.
 const MIN_OBJECT_BYTES: u64 = 512 << 10;
+/// Into how many pieces more memory falls by what is placed: home memory, the tree's copy and the
+/// table of all kernels take a piece out of one each.
+const PLACED_PIECES: u64 = 3;
+/// So many pieces of memory take no home memory worth counting.
+const FEW_PIECES: u64 = 24;
+/// How many regions of device addresses there may be besides those between pieces of memory:
+/// around interrupt controllers and release pages.
+const OTHER_ADDRESSES: u64 = 64;
 /// Physical addresses end here: translation descriptors hold 48 bits.
 const PHYSICAL_END: u64 = 1 << 48;
 
@@ -86,7 +96,7 @@ pub struct Placement {
     pub device_tree: Region,
     /// Room for the table of all kernels.
     pub peers: Region,
-    /// The memory that is left, ascending; at most [`MAX_RAM_REGIONS`].
+    /// The memory that is left, ascending; at most [`RAM_REGIONS_LIMIT`].
     pub ram: Vec<RamRegion>,
     /// Bytes of free memory that didn't fit into `ram` (the smallest regions).
     pub left_out: u64,
@@ -116,7 +126,8 @@ pub fn place(
     let free = |extra: &[Region]| usable(&machine.memory, &fixed, extra);
     let mut taken = Vec::from([given.boot_driver, given.device_tree, given.archive]);
     taken.extend(given.heap);
-    let (home, home_is_local) = home(&free(&taken), node, kernel, domain_bytes)?;
+    let pieces = free(&[given.archive]).len() as u64 + PLACED_PIECES;
+    let (home, home_is_local) = home(&free(&taken), node, kernel, domain_bytes, pieces)?;
     taken.push(home);
     let device_tree = tree_copy(&free(&taken), node, given.device_tree_bytes)?;
     taken.push(device_tree);
@@ -151,19 +162,37 @@ fn node_of(region: &MemoryRegion) -> u64 {
     region.numa.map_or(0, |NumaId(node)| u64::from(node))
 }
 
+/// Bytes of home memory that tell of `pieces` pieces of memory: the list, one like it of the
+/// addresses between them, and CNodes for both. Nothing where there are so few that the slots and
+/// pages do that every first domain has.
+fn list_bytes(pieces: u64) -> u64 {
+    if pieces <= FEW_PIECES {
+        return 0;
+    }
+    let pages = |bytes: u64| bytes.next_multiple_of(PAGE_SIZE);
+    let pieces = pieces.min(RAM_REGIONS_LIMIT.into());
+    let lists = pages(pieces * size_of::<RamRegion>() as u64)
+        + pages((pieces + OTHER_ADDRESSES) * size_of::<PhysRegion>() as u64);
+    // The memory service has a copy of each capability to memory.
+    let cnodes = 3 * (pieces + OTHER_ADDRESSES).div_ceil(CNODE_SLOTS) * CNODE_BYTES;
+    lists + cnodes
+}
+
 /// A place for home memory: first of the size wanted, then smaller; each time on
-/// the core's own node first; the lowest that fits.
+/// the core's own node first; the lowest that fits. It is to tell of `pieces` pieces of memory.
 fn home(
     free: &[MemoryRegion],
     node: u64,
     kernel: &KernelHeader,
     domain_bytes: u64,
+    pieces: u64,
 ) -> Result<(Region, bool), BootError> {
     // The kernel has checked its own; neither is near the end of the range.
     let images = kernel
         .memory_bytes
         .saturating_add(PAGE_SIZE)
-        .saturating_add(domain_bytes);
+        .saturating_add(domain_bytes)
+        .saturating_add(list_bytes(pieces));
     let rounded = |bytes: u64| {
         bytes
             .checked_next_multiple_of(HOME_ALIGNMENT)
@@ -232,7 +261,7 @@ fn regions(free: &[MemoryRegion]) -> (Vec<RamRegion>, u64) {
         })
         .collect();
     ram.sort_unstable_by_key(|region| core::cmp::Reverse(region.bytes));
-    let excess = ram.split_off(ram.len().min(MAX_RAM_REGIONS));
+    let excess = ram.split_off(ram.len().min(RAM_REGIONS_LIMIT as usize));
     ram.sort_unstable_by_key(|region| region.base);
     (ram, excess.iter().map(|region| region.bytes).sum())
 }
@@ -475,18 +504,57 @@ pub(crate) mod tests {
         assert!(matches!(hostile, Err(BootError::NoHomeMemory { .. })));
     }
 
+    /// `count` pieces of one page more each, a MiB apart.
+    fn pieces(count: u64) -> Vec<MemoryRegion> {
+        let pieces = (0..count).map(|n| MemoryRegion {
+            region: Region::new(n << 28, (n + 1) * PAGE_SIZE),
+            numa: None,
+        });
+        pieces.collect()
+    }
+
     #[test]
-    fn too_many_regions_lose_the_smallest() {
-        let free: Vec<MemoryRegion> = (0..70)
-            .map(|n| MemoryRegion {
-                region: Region::new(n << 20, (n + 1) * PAGE_SIZE),
-                numa: None,
-            })
-            .collect();
-        let (ram, left_out) = regions(&free);
-        assert_eq!(ram.len(), MAX_RAM_REGIONS);
-        assert_eq!(ram[0].base, 6 << 20);
+    fn all_regions_are_told_and_beyond_the_limit_the_smallest_lost() {
+        let limit = u64::from(RAM_REGIONS_LIMIT);
+        let (ram, left_out) = regions(&pieces(limit));
+        assert_eq!((ram.len() as u64, left_out), (limit, 0));
+        let (ram, left_out) = regions(&pieces(limit + 6));
+        assert_eq!(ram.len() as u64, limit);
+        assert_eq!(ram[0].base, 6 << 28);
         assert_eq!(left_out, (1..=6).sum::<u64>() * PAGE_SIZE);
+    }
+
+    /// A page is reserved in each 4 MiB of a machine with much memory: nothing is left out, and
+    /// home memory has room for the lists and the CNodes.
+    #[test]
+    fn memory_in_very_many_pieces_is_told_in_a_larger_home() {
+        let mut machine = machine_with(&[(0x4000_0000, 32 << 30, 0)]);
+        let reserved = (0x4800_0000_u64..0x4000_0000 + (32 << 30)).step_by(4 << 20);
+        let regions: Vec<Region> = reserved.map(|base| Region::new(base, PAGE_SIZE)).collect();
+        let count = regions.len() as u64;
+        machine.reservations = Vec::from([capelin_dt::Reservation {
+            name: String::new(),
+            compatible: Vec::new(),
+            regions,
+            kind: capelin_dt::ReservationKind::ReservationBlock,
+            no_map: false,
+            reusable: false,
+            status: capelin_dt::Status::Okay,
+        }]);
+        let placed = place(&machine, &SMALL, 0, &kernel(0x4000), 0x1000).unwrap();
+        assert_eq!(placed.left_out, 0);
+        assert!(placed.ram.len() > 8000, "{}", placed.ram.len());
+        let told: u64 = placed.ram.iter().map(|ram| ram.bytes).sum();
+        let taken = placed.home.size
+            + placed.device_tree.size
+            + placed.peers.size
+            + SMALL.archive.size
+            + count * PAGE_SIZE;
+        assert_eq!(told + taken, 32 << 30);
+        let objects = placed.home.size - 0x4000 - PAGE_SIZE - 0x1000;
+        let lists = placed.ram.len() as u64 * (24 + 16);
+        let cnodes = placed.ram.len() as u64 * 2 / 256 * CNODE_BYTES;
+        assert!(objects >= lists + cnodes + OBJECT_BYTES);
     }
 
     #[test]

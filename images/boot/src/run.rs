@@ -7,7 +7,7 @@ use core::convert::Infallible;
 
 use capelin_aarch64::control::Control;
 use capelin_aarch64::{cache, cpu, timer};
-use capelin_abi::boot::PsciArgs;
+use capelin_abi::boot::{CoreArgs, PsciArgs, RamRegion};
 use capelin_abi::{PAGE_SIZE, VirtAddr};
 use capelin_archive::HEADER_LEN;
 use capelin_boot::arguments::{BootCore, core_args, domain_offset};
@@ -92,7 +92,7 @@ fn boot(device_tree: u64, entry_ticks: u64, image: &Image) -> Result<Infallible,
     tree.write(early::TOTAL_SIZE_OFFSET, &total.to_be_bytes());
     tree.zero(used as u64, placement.device_tree.size);
     tree.finish();
-    fill_home(placement.home, &modules, args.as_bytes())?;
+    fill_home(placement.home, &modules, &args, &placement.ram)?;
     fill_peers(placement.peers, &hardware::cores(&machine))?;
     let milliseconds = elapsed_ms(entry_ticks);
     say(format_args!(
@@ -276,11 +276,21 @@ fn archive_in(
 }
 
 /// Fills the home memory as `capelin_abi::boot` draws it; what lies behind the
-/// first domain is left as it is.
-fn fill_home(home: Region, modules: &Modules<'_>, args: &[u8]) -> Result<(), BootError> {
+/// list of memory is left as it is.
+fn fill_home(
+    home: Region,
+    modules: &Modules<'_>,
+    args: &CoreArgs,
+    ram: &[RamRegion],
+) -> Result<(), BootError> {
     let kernel = &modules.kernel;
     let domain = domain_offset(kernel);
-    let used = domain + modules.domain_file.len() as u64;
+    let domain_end = domain + modules.domain_file.len() as u64;
+    // `place` has made room for it, and the kernel checks that there is.
+    let used = args.used_bytes(kernel.memory_bytes).unwrap_or(home.size);
+    let regions = args.ram_offset().unwrap_or(used);
+    let list = ram.as_bytes();
+    let args = args.as_bytes();
     // SAFETY: `place` found it to be memory that nothing uses, at least so large (1).
     let mut room = unsafe { Room::take(home.base.0, used.min(home.size)) }?;
     room.write(0, modules.kernel_file);
@@ -288,6 +298,9 @@ fn fill_home(home: Region, modules: &Modules<'_>, args: &[u8]) -> Result<(), Boo
     room.write(kernel.memory_bytes, args);
     room.zero(kernel.memory_bytes + args.len() as u64, domain);
     room.write(domain, modules.domain_file);
+    room.zero(domain_end, regions);
+    room.write(regions, list);
+    room.zero(regions + list.len() as u64, used);
     room.finish();
     Ok(())
 }

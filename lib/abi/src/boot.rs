@@ -9,6 +9,7 @@
 //!   + KernelHeader.memory_bytes    CoreArgs, one page
 //!   + domain_offset                the flat image of the first domain (unless it
 //!                                  lies in the core package)
+//!   + its end, whole pages         the list of free memory, RamRegion after RamRegion (boot core)
 //!   + …                            free: home memory that becomes kernel objects
 //! home_base + home_bytes
 //! ```
@@ -45,10 +46,6 @@ pub const ADOPTED_LIMIT: u32 = 16;
 /// Regions of redistributors that [`CoreArgs`] has room for (hip07 has 4, the
 /// largest tree seen 32).
 pub const MAX_REDISTRIBUTOR_REGIONS: usize = 32;
-/// Regions of memory that [`CoreArgs`] and [`BootInfo`] have room for.
-pub const MAX_RAM_REGIONS: usize = 64;
-/// Regions of device addresses that [`BootInfo`] has room for.
-pub const MAX_DEVICE_REGIONS: usize = 32;
 
 /// The first 64 bytes of a CPU driver's flat image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -267,11 +264,10 @@ pub struct CoreArgs {
     pub grants: [u64; 4],
     /// Free words that the parent monitor passes to the child monitor.
     pub monitor_words: [u64; 16],
-    /// Regions of memory in use (boot core).
+    /// How many [`RamRegion`]s the list of free memory has, which comes behind the first domain's
+    /// image ([`CoreArgs::ram_offset`]): what is neither reserved nor used by what was loaded, by
+    /// ascending address (boot core; others: 0).
     pub ram_count: u64,
-    /// Memory that is free: neither reserved nor used by what was loaded
-    /// (boot core), by ascending address.
-    pub ram: [RamRegion; MAX_RAM_REGIONS],
 }
 
 /// Why a core can't start with its arguments.
@@ -281,12 +277,22 @@ pub enum ArgsError {
     Home,
     /// The first domain's image doesn't lie in the home memory behind the arguments.
     Domain,
+    /// The list of free memory doesn't lie in the home memory behind the first domain's image.
+    Regions,
 }
 
 impl CoreArgs {
+    /// Where the list of free memory begins, in bytes from the beginning of the home memory:
+    /// at the page behind the first domain's image. Nothing where there are no such addresses.
+    #[must_use]
+    pub fn ram_offset(&self) -> Option<u64> {
+        let end = self.domain_offset.checked_add(self.domain_bytes)?;
+        end.checked_next_multiple_of(PAGE_SIZE)
+    }
+
     /// The end of what the home memory holds when the core starts, in bytes from its
-    /// beginning, whole pages: a CPU driver of `image_bytes` bytes, these arguments and
-    /// the first domain.
+    /// beginning, whole pages: a CPU driver of `image_bytes` bytes, these arguments, the
+    /// first domain and the list of free memory.
     ///
     /// # Errors
     /// See [`ArgsError`].
@@ -300,18 +306,21 @@ impl CoreArgs {
             return Err(ArgsError::Home);
         }
         let after_args = image_bytes.checked_add(PAGE_SIZE);
-        let end = self.domain_offset.checked_add(self.domain_bytes);
-        let end = end.and_then(|end| end.checked_next_multiple_of(PAGE_SIZE));
-        match (after_args, end) {
+        let regions = match (after_args, self.ram_offset()) {
             (Some(start), Some(end))
                 if self.domain_offset >= start
                     && self.domain_offset.is_multiple_of(PAGE_SIZE)
                     && end <= home.bytes =>
             {
-                Ok(end)
+                end
             }
-            _ => Err(ArgsError::Domain),
-        }
+            _ => return Err(ArgsError::Domain),
+        };
+        let bytes = self.ram_count.checked_mul(size_of::<RamRegion>() as u64);
+        let end = bytes.and_then(|bytes| regions.checked_add(bytes));
+        end.and_then(|end| end.checked_next_multiple_of(PAGE_SIZE))
+            .filter(|&end| end <= home.bytes)
+            .ok_or(ArgsError::Regions)
     }
 }
 
@@ -342,11 +351,15 @@ pub struct BootInfo {
     /// Counter value when firmware entered the boot driver, or this CPU driver
     /// was entered on cores started later.
     pub entry_ticks: u64,
-    /// How many slots from [`crate::layout::slot::RAM_REGIONS`] on hold memory: the
+    /// How many capabilities to memory there are ([`crate::layout::ram_region`]): to the
     /// machine's regions on the boot core, what the grants in [`CoreArgs`] gave on others.
     pub ram_count: u64,
-    /// Device regions in slots [`crate::layout::slot::DEVICES`] on.
+    /// How many capabilities to device addresses there are ([`crate::layout::device_region`];
+    /// boot core).
     pub device_count: u64,
+    /// Where the list of these is mapped, [`PhysRegion`] after [`PhysRegion`] (boot core). That
+    /// of memory, [`RamRegion`] after [`RamRegion`], is at [`crate::layout::REGIONS`].
+    pub device_list: u64,
     /// Bytes of the frame in [`crate::layout::slot::PARENT_RING`].
     pub parent_ring_bytes: u64,
     /// Bytes of the frame in [`crate::layout::slot::CORE_PACKAGE`].
@@ -366,10 +379,6 @@ pub struct BootInfo {
     pub psci: PsciArgs,
     /// See [`CoreArgs::console`].
     pub console: ConsoleArgs,
-    /// The regions of memory.
-    pub ram: [RamRegion; MAX_RAM_REGIONS],
-    /// The regions of device addresses.
-    pub devices: [PhysRegion; MAX_DEVICE_REGIONS],
 }
 
 const _: () = assert!(size_of::<KernelHeader>() == 64);

@@ -44,7 +44,7 @@ pub use operation::OperationId;
 pub use ticket::Ticket;
 
 /// The version of the system call ABI, returned by [`syscall::Syscall::Nop`].
-pub const ABI_VERSION: u64 = 3;
+pub const ABI_VERSION: u64 = 4;
 
 /// Bytes in the smallest page that the system maps, and the alignment of every
 /// object that user space can map.

@@ -46,6 +46,9 @@ pub mod system;
 pub mod service {
     /// [`crate::memory::Memory`].
     pub const MEMORY: &str = "mem";
+    /// [`crate::memory::Memory`], with the rights of the system ([`crate::memory::Memory::add`]).
+    /// Private to `init` ([`crate::names::PRIVATE`]).
+    pub const SYSTEM_MEMORY: &str = ".mem";
     /// [`crate::console::Console`].
     pub const CONSOLE: &str = "console";
     /// [`crate::interrupts::Interrupts`].

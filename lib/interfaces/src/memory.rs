@@ -17,6 +17,8 @@ crate::service_error! {
         NotYours = "not given out to this client",
         /// Others still hold parts of it.
         InUse = "still in use",
+        /// This client may not do that.
+        NotAllowed = "not allowed",
     }
 }
 
@@ -77,7 +79,7 @@ impl Within {
 
 /// Gives out memory that frames are made from. `node` is a NUMA node, or
 /// [`ANY_NODE`].
-#[interface(name = "memory", version = 3)]
+#[interface(name = "memory", version = 4)]
 pub trait Memory {
     /// A `Ram` capability for `bytes` bytes (a multiple of 4096) whose base is a
     /// multiple of `alignment` (a power of two, at least 4096).
@@ -98,6 +100,10 @@ pub trait Memory {
 
     /// What there is, on `node` or altogether.
     async fn stats(&self, node: u32) -> Result<MemoryStats, MemoryError>;
+
+    /// Memory to be given out from now on: `ram`, a `Ram` capability, which is on NUMA node `node`.
+    /// For whoever came by [`crate::service::SYSTEM_MEMORY`].
+    async fn add(&self, ram: Cap, node: u32) -> Result<(), MemoryError>;
 
     /// What is in use besides. With the totals of all nodes it is all memory that isn't reserved.
     async fn held(&self) -> Result<Vec<Held>, MemoryError>;

@@ -122,9 +122,20 @@ impl Slots {
     }
 
     /// Another group of unused L1 slots, which there are.
+    ///
+    /// A first domain has CNodes in some with its regions of memory ([`l1::REGIONS`]).
     fn add_group(&mut self) {
+        let first = self.groups.len() * GROUP;
         self.groups.push(Box::new(Group::NEW));
         self.use_l1(L1_CHUNKS);
+        let numbers = first..first + GROUP;
+        for number in (l1::REGIONS..l1::REGIONS_END).filter(|&n| numbers.contains(&size(n.into())))
+        {
+            let there = sys::cspace::identify_slot(sys::cspace::OWN, CapRef::l1(number));
+            if there.is_ok_and(|there| there.kind != ObjectType::Null) {
+                self.use_l1(number);
+            }
+        }
     }
 
     /// An L1 slot isn't ours to give.

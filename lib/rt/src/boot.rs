@@ -7,7 +7,11 @@
     )
 )]
 
-use capelin_abi::{CapAddress, ObjectType, boot::BootInfo, layout::slot};
+use capelin_abi::{
+    ObjectType,
+    boot::{BootInfo, PhysRegion, RamRegion},
+    layout,
+};
 
 use crate::{OwnedCap, RtError, memory, sys};
 
@@ -17,7 +21,7 @@ mod imp {
 
     use capelin_abi::{
         CapAddress, ObjectType, VirtAddr,
-        boot::{BootInfo, INFO_MAGIC},
+        boot::{BootInfo, INFO_MAGIC, PhysRegion, RamRegion},
         layout::{self, slot},
     };
     use zerocopy::FromBytes;
@@ -67,6 +71,34 @@ mod imp {
         Some(unsafe { pages(layout::DEVICE_TREE, bytes) })
     }
 
+    /// `count` entries of a list that the CPU driver of the boot core maps at `start`.
+    fn list<T>(start: VirtAddr, count: u64) -> &'static [T]
+    where
+        T: FromBytes + zerocopy::KnownLayout + zerocopy::Immutable,
+    {
+        let is_there = info().is_some_and(|info| info.is_boot_core != 0);
+        let count = if is_there {
+            crate::convert::size(count)
+        } else {
+            0
+        };
+        if count == 0 {
+            return &[];
+        }
+        // SAFETY: the CPU driver maps that many there, read-only, when it says so.
+        let bytes = unsafe { pages(start, count * size_of::<T>()) };
+        <[T]>::ref_from_bytes(bytes).unwrap_or_default()
+    }
+
+    pub(super) fn ram() -> &'static [RamRegion] {
+        info().map_or(&[], |info| list(layout::REGIONS, info.ram_count))
+    }
+
+    pub(super) fn devices() -> &'static [PhysRegion] {
+        let list = |info: &BootInfo| list(VirtAddr(info.device_list), info.device_count);
+        info().map_or(&[], list)
+    }
+
     pub(super) fn read_only(frame: OwnedCap) -> Result<&'static [u8], RtError> {
         use capelin_abi::Rights;
         let identity = frame.identify()?;
@@ -93,10 +125,18 @@ mod imp {
 
 #[cfg(not(target_os = "none"))]
 mod imp {
-    use capelin_abi::boot::BootInfo;
+    use capelin_abi::boot::{BootInfo, PhysRegion, RamRegion};
 
     pub(super) fn info() -> Option<&'static BootInfo> {
         None
+    }
+
+    pub(super) fn ram() -> &'static [RamRegion] {
+        &[]
+    }
+
+    pub(super) fn devices() -> &'static [PhysRegion] {
+        &[]
     }
 
     pub(super) fn archive() -> Option<&'static [u8]> {
@@ -120,6 +160,20 @@ pub fn info() -> Option<&'static BootInfo> {
     imp::info()
 }
 
+/// The machine's memory as it was free at the start, in the first domain of the boot core; the
+/// capability to each is at [`capelin_abi::layout::ram_region`]. Others have none.
+#[must_use]
+pub fn ram() -> &'static [RamRegion] {
+    imp::ram()
+}
+
+/// The machine's device addresses, in the first domain of the boot core; the capability to each is
+/// at [`capelin_abi::layout::device_region`]. Others have none.
+#[must_use]
+pub fn devices() -> &'static [PhysRegion] {
+    imp::devices()
+}
+
 /// The module archive, in the first domain of the boot core.
 #[must_use]
 pub fn archive() -> Option<&'static [u8]> {
@@ -132,8 +186,7 @@ pub fn device_tree() -> Option<&'static [u8]> {
     imp::device_tree()
 }
 
-/// Adds all memory that the first domain of a core was given (the slots from
-/// [`slot::RAM_REGIONS`] on) to what this program makes frames from, and so can give others parts
+/// Adds all memory that the first domain of a core was given ([`layout::ram_region`]) to what this program makes frames from, and so can give others parts
 /// of. Answers how many bytes that is.
 ///
 /// # Errors
@@ -141,8 +194,8 @@ pub fn device_tree() -> Option<&'static [u8]> {
 pub fn adopt_ram() -> Result<u64, RtError> {
     let count = info().ok_or(RtError::NoService)?.ram_count;
     let mut bytes = 0;
-    for index in (0..slot::RAM_REGIONS_COUNT).take_while(|&index| u64::from(index) < count) {
-        let region = CapAddress(slot::RAM_REGIONS.0 + u32::from(index));
+    for index in (0..layout::RAM_REGIONS_LIMIT).take_while(|&index| u64::from(index) < count) {
+        let region = layout::ram_region(index);
         let identity = sys::cspace::identify_slot(sys::cspace::OWN, region.into())?;
         if identity.kind == ObjectType::Ram {
             memory::add_ram(OwnedCap::adopt(region))?;

@@ -68,12 +68,22 @@ pub fn home() -> PhysRegion {
 /// The `number`th region of memory that this program was given.
 #[must_use]
 pub fn ram(number: u64) -> Option<RamRegion> {
-    let count = info(core::mem::offset_of!(BootInfo, ram_count));
-    let at = core::mem::offset_of!(BootInfo, ram) + usize::try_from(number).ok()? * 24;
-    (number < count).then(|| RamRegion {
-        base: info(at),
-        bytes: info(at + 8),
-        node: info(at + 16),
+    if number >= info(core::mem::offset_of!(BootInfo, ram_count)) {
+        return None;
+    }
+    let [_, is_boot_core] = call::halves(info(core::mem::offset_of!(BootInfo, kernel_id)));
+    if is_boot_core == 0 {
+        // Only the boot core has a list: another one's is what it was granted.
+        let at = layout::ram_region(u32::try_from(number).ok()?);
+        let (_, base, bytes) = call::identify(at).ok()?;
+        let node = info(core::mem::offset_of!(BootInfo, node));
+        return Some(RamRegion { base, bytes, node });
+    }
+    let at = layout::REGIONS.0 + number * 24;
+    Some(RamRegion {
+        base: peek(at),
+        bytes: peek(at + 8),
+        node: peek(at + 16),
     })
 }
 
@@ -81,10 +91,10 @@ pub fn ram(number: u64) -> Option<RamRegion> {
 #[must_use]
 pub fn devices(number: u64) -> Option<PhysRegion> {
     let count = info(core::mem::offset_of!(BootInfo, device_count));
-    let at = core::mem::offset_of!(BootInfo, devices) + usize::try_from(number).ok()? * 16;
+    let at = info(core::mem::offset_of!(BootInfo, device_list)) + number * 16;
     (number < count).then(|| PhysRegion {
-        base: info(at),
-        bytes: info(at + 8),
+        base: peek(at),
+        bytes: peek(at + 8),
     })
 }
 
@@ -133,7 +143,7 @@ impl World {
             next_slot: CapAddress::new(l1::FREE, 0).0,
             home,
             ram,
-            ram_cap: CapAddress(slot::RAM_REGIONS.0 + number),
+            ram_cap: layout::ram_region(number),
             next_address: layout::DYNAMIC_START.0,
             table2: CapAddress::NULL,
             tables3: [CapAddress::NULL; TABLES],

@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use capelin_harness::abi::capability::{CNODE_BYTES, CNODE_SLOTS, VNODE_BYTES};
-use capelin_harness::abi::layout::slot;
+use capelin_harness::abi::layout::{self, slot};
 use capelin_harness::abi::syscall::{Invocation, MapFlags};
 use capelin_harness::abi::{CapAddress, CapRef, ObjectType, PAGE_SIZE, Rights, SysError};
 use capelin_harness::child::Endpoint;
@@ -329,7 +329,7 @@ fn devices(world: &mut World) -> Outcome {
             region.base <= registers.base && registers.base < region.base + region.bytes
         })
         .ok_or(Failure::because("no capability to the distributor"))?;
-    let source = CapAddress(slot::DEVICES.0 + number);
+    let source = layout::device_region(number);
     let device = world.slot()?;
     let offset = registers.base - region.base;
     refused(

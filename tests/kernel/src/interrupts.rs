@@ -3,7 +3,7 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![forbid(unsafe_code)]
 
-use capelin_harness::abi::layout::slot;
+use capelin_harness::abi::layout::{self, slot};
 use capelin_harness::abi::syscall::{Invocation, KernelCounter, SendFlags};
 use capelin_harness::abi::{CapAddress, ObjectType, PAGE_SIZE, SysError};
 use capelin_harness::child::{Child, Endpoint, Message, delivered};
@@ -62,7 +62,7 @@ fn prepare(world: &mut World) -> Result<Bench, Failure> {
     let device = world.slot()?;
     call::retype(
         device.into(),
-        CapAddress(slot::DEVICES.0 + number),
+        layout::device_region(number),
         ObjectType::DevFrame,
         registers.base - region.base,
         PAGE_SIZE,

@@ -7,7 +7,7 @@
 
 use capelin_harness::abi::boot::PhysRegion;
 use capelin_harness::abi::capability::CNODE_BYTES;
-use capelin_harness::abi::layout::slot;
+use capelin_harness::abi::layout::{self, slot};
 use capelin_harness::abi::syscall::{Invocation, KernelLeaf};
 use capelin_harness::abi::{CapAddress, ObjectType, PAGE_SIZE, SysError};
 use capelin_harness::world::{self, READ_WRITE};
@@ -269,9 +269,9 @@ fn show(page: u64, covering: CapAddress) -> Result<[u64; 3], SysError> {
 /// The addresses that aren't memory around `page`.
 fn addresses(page: u64) -> Option<CapAddress> {
     let is_around = |region: &PhysRegion| page.wrapping_sub(region.base) < region.bytes;
-    let number = (0..u64::from(slot::DEVICES_COUNT))
+    let number = (0..u64::from(layout::DEVICE_REGIONS_LIMIT))
         .find(|&number| world::devices(number).as_ref().is_some_and(is_around))?;
-    Some(CapAddress(slot::DEVICES.0 + u32::try_from(number).ok()?))
+    Some(layout::device_region(u32::try_from(number).ok()?))
 }
 
 /// A frame of home memory is of this kernel alone: no other gets to map it, uncached or

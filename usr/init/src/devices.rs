@@ -482,8 +482,7 @@ impl DeviceManager {
                 base: region.base,
                 bytes: region.bytes,
             };
-            let registers =
-                machine::registers(start.boot, region).map_err(DriverError::Registers)?;
+            let registers = machine::registers(region).map_err(DriverError::Registers)?;
             program = program
                 .capability(&handover::registers_of(index), registers.frame.address())
                 .word(&handover::offset_of(index), registers.offset)

@@ -1,11 +1,7 @@
 //! Device registers and interrupts as capabilities.
 
-use capelin_abi::{
-    CapAddress, ObjectType, PAGE_SIZE,
-    boot::{BootInfo, PhysRegion},
-    layout::slot,
-};
-use capelin_rt::{OwnedCap, RtError, sys};
+use capelin_abi::{ObjectType, PAGE_SIZE, boot::PhysRegion, layout};
+use capelin_rt::{OwnedCap, RtError, boot, sys};
 
 /// Registers of a device.
 pub(crate) struct Registers {
@@ -22,8 +18,7 @@ pub(crate) struct Registers {
 /// # Errors
 /// [`RtError::NoService`] when that isn't all device addresses, which only firmware that places
 /// devices in memory could cause; as [`sys::cspace::mint_range`] and [`OwnedCap::make`].
-pub(crate) fn registers(boot: &BootInfo, region: PhysRegion) -> Result<Registers, RtError> {
-    let count = usize::try_from(boot.device_count).unwrap_or(usize::MAX);
+pub(crate) fn registers(region: PhysRegion) -> Result<Registers, RtError> {
     let first = region.base / PAGE_SIZE * PAGE_SIZE;
     let end = region
         .base
@@ -31,10 +26,10 @@ pub(crate) fn registers(boot: &BootInfo, region: PhysRegion) -> Result<Registers
         .and_then(|end| end.checked_next_multiple_of(PAGE_SIZE))
         .ok_or(RtError::InvalidSize)?;
     let (number, around) = (0_u32..)
-        .zip(boot.devices.iter().take(count))
+        .zip(boot::devices())
         .find(|(_, around)| around.base <= first && end <= around.base + around.bytes)
         .ok_or(RtError::NoService)?;
-    let source = CapAddress(slot::DEVICES.0 + number);
+    let source = layout::device_region(number);
     let frame = OwnedCap::make(|to| {
         sys::cspace::retype(
             sys::cspace::OWN,

@@ -12,7 +12,7 @@ use capelin_idc::{Cap, Client};
 use capelin_interfaces::{
     console::ConsoleClient,
     handover,
-    memory::{ANY_NODE, MemoryClient, Within},
+    memory::{ANY_NODE, MemoryClient, MemoryError, Within},
     monitor::MonitorClient,
     service,
 };
@@ -70,6 +70,8 @@ pub(crate) enum Fatal {
     Archive(ArchiveError),
     /// The memory service doesn't run.
     Memory(StartError),
+    /// It doesn't take the machine's memory.
+    Regions(MemoryError),
     /// The shell doesn't run: nobody could ask for anything.
     Shell(StartError),
     /// The runtime, or the kernel.
@@ -89,6 +91,7 @@ impl fmt::Display for Fatal {
             Self::NoArchive => f.write_str("there is no module archive"),
             Self::Archive(error) => write!(f, "the module archive: {error}"),
             Self::Memory(error) => write!(f, "mem_serv: {error}"),
+            Self::Regions(error) => write!(f, "mem_serv: {error}"),
             Self::Shell(error) => write!(f, "{SHELL}: {error}"),
             Self::Runtime(error) => error.fmt(f),
         }
@@ -322,11 +325,19 @@ impl Start {
     }
 
     async fn memory_service(&mut self, regions: &[Region]) -> Result<(), Fatal> {
-        let program = self.service("mem_serv").ram_bytes(512 << 10);
-        let program = own::pass(program, self.boot, regions);
+        let program = own::prepare(self.service("mem_serv"), self.boot);
         let started = self.launch("mem_serv", program).await;
         started.map_err(Fatal::Memory)?;
-        self.memory = Some(self.client(service::MEMORY).await?);
+        let client: MemoryClient<Lmp> = self.client(service::SYSTEM_MEMORY).await?;
+        for region in regions {
+            // Whoever gets memory may take it back from those to whom it goes on.
+            let ram = Cap::copy(region.cap).keep_revoke();
+            let added = client.add(ram, region.node).await;
+            added.map_err(Fatal::Regions)?;
+        }
+        self.memory = Some(client);
+        // Others find it, too, from now on.
+        self.endpoint(service::MEMORY).await?;
         Ok(())
     }
 
@@ -379,7 +390,7 @@ impl Start {
     fn retire(&self, name: &str) {
         let (registered, consequence): (&[&str], &str) = match name {
             "mem_serv" => (
-                &[service::MEMORY],
+                &[service::MEMORY, service::SYSTEM_MEMORY],
                 "nothing that needs new memory can be started any more",
             ),
             "monitor" => (
@@ -411,7 +422,7 @@ impl Start {
     }
 
     async fn irqd(&self) -> Result<(), StartError> {
-        let registers = machine::registers(self.boot, self.boot.gic.distributor)?;
+        let registers = machine::registers(self.boot.gic.distributor)?;
         let program = self
             .service("irqd")
             .capability(handover::DISTRIBUTOR, registers.frame.address())
@@ -456,7 +467,7 @@ impl Start {
         if args.intid == 0 {
             return Err(StartError::NoInterrupt);
         }
-        let registers = machine::registers(self.boot, args.registers)?;
+        let registers = machine::registers(args.registers)?;
         let console = self
             .chosen
             .as_ref()

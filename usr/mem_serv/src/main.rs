@@ -1,7 +1,6 @@
 //! The memory service (`docs/067-memory-service.md`): gives out physical memory.
 //!
-//! `init` passes one `Ram` capability a region, as `ram0`, `ram1`, …, with the
-//! region's NUMA node in the environment under the same name. A client gets a `Ram`
+//! `init` adds one `Ram` capability a region, with the region's NUMA node. A client gets a `Ram`
 //! capability made from one of them, the only one to that piece, with the right to
 //! revoke what it makes of it.
 //!
@@ -15,56 +14,44 @@
 
 extern crate alloc;
 
-use alloc::{format, rc::Rc, vec::Vec};
+use alloc::{rc::Rc, vec::Vec};
 use core::cell::RefCell;
 
-use capelin_abi::{CapAddress, ObjectType, SysError};
+use capelin_abi::{ObjectType, SysError};
 use capelin_idc::Cap;
 use capelin_interfaces::{
     memory::{HELD, Held, Memory, MemoryError, MemoryServer, MemoryStats, Within},
     service,
 };
-use capelin_rt::{Env, Listener, OwnedCap, RtError, println, services, sys};
+use capelin_rt::{Env, Listener, OwnedCap, RtError, services, sys};
 use mem_serv::pool::{Piece, Pool};
 
 capelin_rt::main!(run);
 
 /// Messages of all clients that may wait.
 const CAPACITY: usize = 32;
-/// The badge of the endpoint that is registered.
+/// The badge of the endpoint that everybody finds.
 const PUBLIC: u64 = 1;
+/// The badge of the one that `init` finds.
+const SYSTEM: u64 = 2;
 
 async fn run(env: Env) -> Result<(), RtError> {
-    let mut state = State {
+    let state = State {
         pool: Pool::new(),
         regions: Vec::new(),
         left: Vec::new(),
-        held: Vec::new(),
+        held: in_use_before(&env),
+        unusable_bytes: 0,
     };
-    let mut handed = 0;
-    for number in 0_u32.. {
-        let name = format!("ram{number}");
-        let (Some(cap), Some(node)) = (env.capability(&name), env.word(&name)) else {
-            break;
-        };
-        let identity = sys::cspace::identify(cap.into())?;
-        if identity.kind != ObjectType::Ram {
-            println!("mem_serv: {name} isn't memory");
-            continue;
-        }
-        let node = u32::try_from(node).unwrap_or(0);
-        state.pool.add(identity.base.0, identity.size, node);
-        state.regions.push(cap);
-        handed += identity.size;
-    }
-    state.note_held(&env, handed);
     let listener = Listener::new(CAPACITY)?;
+    services::register(service::SYSTEM_MEMORY, &listener, SYSTEM).await?;
     services::register(service::MEMORY, &listener, PUBLIC).await?;
     let state = Rc::new(RefCell::new(state));
     listener
-        .serve(move |_| {
+        .serve(move |caller| {
             MemoryServer(Server {
                 state: Rc::clone(&state),
+                is_system: caller.badge == SYSTEM,
                 given: RefCell::default(),
             })
         })
@@ -72,34 +59,49 @@ async fn run(env: Env) -> Result<(), RtError> {
     Ok(())
 }
 
+/// What memory was in use before.
+fn in_use_before(env: &Env) -> Vec<Held> {
+    let known = HELD
+        .iter()
+        .filter_map(|&name| Some((name, env.word(name)?)));
+    let known = known.filter(|&(_, bytes)| bytes > 0);
+    known
+        .map(|(name, bytes)| Held {
+            name: name.into(),
+            bytes,
+        })
+        .collect()
+}
+
 struct State {
     pool: Pool,
-    regions: Vec<CapAddress>,
+    regions: Vec<OwnedCap>,
     /// What clients that are gone had, and somebody holds some of.
     left: Vec<Piece>,
     /// What was in use before.
     held: Vec<Held>,
+    /// What of the regions can't be given out.
+    unusable_bytes: u64,
 }
 
 /// Pieces of clients that are gone that one request looks at.
 const LOOKED_AT: usize = 8;
 
 impl State {
-    /// Notes what memory was in use before, and what of the `handed` bytes can't be given out.
-    fn note_held(&mut self, env: &Env, handed: u64) {
-        let in_use = HELD
-            .iter()
-            .filter_map(|&name| Some((name, env.word(name)?)));
-        let usable = self.pool.total_bytes();
-        let single = ("single pages", handed.saturating_sub(usable));
-        self.held = in_use
-            .chain([single])
-            .filter(|&(_, bytes)| bytes > 0)
-            .map(|(name, bytes)| Held {
-                name: name.into(),
-                bytes,
-            })
-            .collect();
+    /// More memory.
+    ///
+    /// # Errors
+    /// [`MemoryError::InvalidSize`] for what isn't memory.
+    fn add(&mut self, ram: OwnedCap, node: u32) -> Result<(), MemoryError> {
+        let identity = ram.identify().map_err(|_| MemoryError::InvalidSize)?;
+        if identity.kind != ObjectType::Ram {
+            return Err(MemoryError::InvalidSize);
+        }
+        let before = self.pool.total_bytes();
+        self.pool.add(identity.base.0, identity.size, node);
+        self.unusable_bytes += identity.size - (self.pool.total_bytes() - before);
+        self.regions.push(ram);
+        Ok(())
     }
 
     /// A capability to the piece.
@@ -109,7 +111,7 @@ impl State {
             sys::cspace::retype(
                 sys::cspace::OWN,
                 slot.into(),
-                (*region).into(),
+                region.reference(),
                 ObjectType::Ram,
                 piece.offset,
                 piece.bytes,
@@ -170,6 +172,8 @@ impl State {
 /// Serves one client.
 struct Server {
     state: Rc<RefCell<State>>,
+    /// Whether it came by the name that `init` alone finds.
+    is_system: bool,
     /// What it was given.
     given: RefCell<Vec<Piece>>,
 }
@@ -229,8 +233,24 @@ impl Memory for Server {
         state.pool.stats(node)
     }
 
+    async fn add(&self, ram: Cap, node: u32) -> Result<(), MemoryError> {
+        let ram = OwnedCap::received(ram);
+        if !self.is_system {
+            return Err(MemoryError::NotAllowed);
+        }
+        self.state.borrow_mut().add(ram, node)
+    }
+
     async fn held(&self) -> Result<Vec<Held>, MemoryError> {
-        Ok(self.state.borrow().held.clone())
+        let state = self.state.borrow();
+        let mut held = state.held.clone();
+        if state.unusable_bytes > 0 {
+            held.push(Held {
+                name: "single pages".into(),
+                bytes: state.unusable_bytes,
+            });
+        }
+        Ok(held)
     }
 }
 

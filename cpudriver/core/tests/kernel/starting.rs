@@ -317,6 +317,31 @@ fn arguments_take_nothing_from_what_is_compared() {
     }
 }
 
+/// A list of memory as long as arguments like to say reaches out of the home, or around the end of
+/// all addresses: then nothing is started, and nothing looked at that isn't in the image.
+#[test]
+fn a_list_of_memory_lies_in_the_home() {
+    let in_home = (BYTES - IMAGE_BYTES - PAGE_SIZE) / 24;
+    for count in [
+        in_home + 1,
+        1 << 32,
+        u64::MAX / 24,
+        u64::MAX / 24 + 1,
+        u64::MAX,
+    ] {
+        let mut args = arguments();
+        args.ram_count = count;
+        let mut world = world(&args);
+        let refused = start(&mut world, CORE, 0);
+        assert_eq!(refused, Err(SysError::InvalidArgument), "{count}");
+        assert!(!started(&world));
+    }
+    let mut args = arguments();
+    args.ram_count = in_home;
+    assert_eq!(args.used_bytes(IMAGE_BYTES), Ok(BYTES));
+    assert_eq!(args.ram_offset(), Some(IMAGE_BYTES + PAGE_SIZE));
+}
+
 /// The entry code maps the block that the image begins: what lies before it there
 /// would run as the kernel.
 #[test]

@@ -15,7 +15,7 @@ mod probe {
     use capelin_aarch64::psci::Psci;
     use capelin_aarch64::{cpu, identity, pointer};
     use capelin_abi::VirtAddr;
-    use capelin_abi::boot::{CoreArgs, KERNEL_MAGIC, KernelHeader};
+    use capelin_abi::boot::{CoreArgs, KERNEL_MAGIC, KernelHeader, RamRegion};
     use capelin_abi::flat::FlatHeader;
 
     core::arch::global_asm!(
@@ -91,7 +91,11 @@ mod probe {
             u64::from(unsafe { *pointer::to::<u32>(VirtAddr(args.device_tree.base)) }),
         );
         say("ram-count", args.ram_count);
-        for (region, _) in args.ram.iter().zip(0..args.ram_count) {
+        let list = home + args.ram_offset().unwrap_or(0);
+        for number in 0..args.ram_count {
+            let at = VirtAddr(list + number * size_of::<RamRegion>() as u64);
+            // SAFETY: in our own memory, behind the domain's image.
+            let region = unsafe { pointer::to::<RamRegion>(at).read_unaligned() };
             say("ram-base", region.base);
             say("ram-bytes", region.bytes);
             say("ram-node", region.node);
