@@ -73,10 +73,10 @@ fn tables<M: Machine>(core: &Core<M>) -> Result<(), Violation> {
             _ if slot.is_kind(ObjectType::VNodeL0) => own.map_or(Above::NONE, Above::table),
             // A copy, which is looked at itself.
             Some(next) if next.kind() == slot.kind() && next.base() == slot.base() => continue,
-            Some(next) if next.is_kind(ObjectType::Mapping) && next.base() == slot.base() => {
-                TableRef::holding(next).map_or(Above::NONE, Above::table)
-            }
-            _ => Above::NONE,
+            // Of the last copy: its mapping, if it is attached.
+            following => following
+                .and_then(TableRef::holding)
+                .map_or(Above::NONE, Above::table),
         };
         if own.is_none_or(|own| core.objects.vnode(own).above != expected) {
             return Err(Violation::Table(slot.address()));

@@ -1,12 +1,16 @@
 //! The look that every test takes after each entry ([`check`]) tells a broken state from a
 //! sound one: otherwise all that rests on it tests nothing.
 
+use capelin_abi::ObjectType;
 use capelin_abi::syscall::{DispatcherState, Invocation};
+use capelin_cap::SlotStore;
 use capelin_kernel::check::{Violation, check};
 use capelin_kernel::dcb::Wait;
-use capelin_kernel::machine::{Area, FrameRef, Objects};
+use capelin_kernel::machine::{Above, Area, FrameRef, Objects, TableRef};
 use capelin_kernel::scheduler::Node;
 
+use crate::between::copy;
+use crate::memory::{TABLES, tables};
 use crate::world::{Dispatcher, SLICE, World, cap, slot};
 
 /// A world in which `init` runs and owns a doorbell word, one other is in the queue and has
@@ -130,4 +134,38 @@ fn what_belongs_to_a_dispatcher_knows_it() {
         let (found, _) = found(|world, [_, queued, _]| spoil(world, queued));
         assert_eq!(found, Err(Violation::Interrupt(40)));
     }
+}
+
+/// A root is attached to itself, others to what their mapping is in, or to nothing.
+#[test]
+fn what_a_table_is_attached_to_is_looked_at() {
+    const COPY: u8 = 220;
+    const FREE: u8 = 221;
+    let (mut world, _) = world();
+    tables(&mut world);
+    copy(&mut world, TABLES[0], COPY).expect("an empty slot");
+    world
+        .retype(FREE, ObjectType::VNodeL3, 0x7_0000, 0x2000, 1)
+        .expect("a table");
+    assert_eq!(check(&world.core), Ok(()));
+    let table = |world: &World, at: u8| {
+        let (table, _) = TableRef::of(world.core.slots.slot(world.index(at))).expect("a table");
+        table
+    };
+    let [root, first, second] = [slot::VSPACE, TABLES[0], TABLES[1]].map(|at| table(&world, at));
+    for (at, wrong) in [
+        (slot::VSPACE, Above::NONE),
+        (slot::VSPACE, Above::table(first)),
+        (COPY, Above::NONE),
+        (COPY, Above::table(second)),
+        (TABLES[2], Above::NONE),
+        (FREE, Above::table(root)),
+    ] {
+        let spoilt = table(&world, at);
+        let sound = std::mem::replace(&mut world.core.objects.vnode_mut(spoilt).above, wrong);
+        let found = check(&world.core);
+        assert_eq!(found, Err(Violation::Table(spoilt.address())), "{at}");
+        world.core.objects.vnode_mut(spoilt).above = sound;
+    }
+    assert_eq!(check(&world.core), Ok(()));
 }
