@@ -39,8 +39,8 @@ pub(crate) fn revoke<M: Machine>(
     if let Some(id) = begun {
         match core.database.mdb.standing(id) {
             Ok(Standing::Holds) => match go_on(core, id, slot) {
-                // Something else is in the slot by now: that is another revoke.
-                Err(SysError::EmptySlot) if core.slots.slot(slot).is_occupied() => {}
+                // What is in the slot by now, if anything, is another revoke's.
+                Err(SysError::EmptySlot) => {}
                 result => return result,
             },
             Ok(Standing::Within(around)) => return join(core, id, around),

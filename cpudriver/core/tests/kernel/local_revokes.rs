@@ -3,8 +3,9 @@
 
 use capelin_abi::syscall::{Invocation, SendFlags};
 use capelin_abi::{ObjectType, OperationId, PAGE_SIZE, SysError};
-use capelin_cap::SlotStore;
+use capelin_cap::{LOCAL_REVOKES, SlotStore};
 
+use crate::between::{commit, make, mark, sweep, unmark};
 use crate::world::{Dispatcher, Left, NEVER, World, cap, slot};
 
 const RAM: u8 = 100;
@@ -424,4 +425,40 @@ fn in_the_range_of_one_between_kernels_it_is_refused() {
         "what was refused holds nothing"
     );
     assert_eq!(revoke(&mut world, PART), Ok(()));
+}
+
+/// Those that one between kernels has answered, and whose callers don't come back, leave their
+/// places to others.
+#[test]
+fn what_was_answered_takes_no_place() {
+    const FRAMES: [u8; LOCAL_REVOKES] = [200, 201, 202];
+    let mut world = world(60);
+    let others: Vec<_> = FRAMES.iter().map(|_| world.dispatcher()).collect();
+    for (page, at) in (0..).zip(FRAMES) {
+        make(&mut world, RAM, ObjectType::Frame, 8 + page, 1, at).expect("free memory");
+    }
+    // A few more copies of each than one entry removes.
+    for (number, of) in (0..).zip(FRAMES) {
+        for to in (30..45).map(|at| at + 15 * number) {
+            copy(&mut world, of, to).expect("an empty slot");
+        }
+    }
+    for (&who, of) in others.iter().zip(FRAMES) {
+        world.run(who);
+        begin(&mut world, of);
+    }
+    world.run(world.init);
+    let id = mark(&mut world, RAM).expect("it is ours");
+    assert_eq!(commit(&mut world, id), Ok([0; 2]));
+    assert_eq!(sweep(&mut world, id, RAM), Ok(()));
+    assert_eq!(unmark(&mut world, id, RAM), Ok([0; 2]));
+    retype(&mut world, RAM, PART, 8).expect("it is free again");
+    for at in COPIES..COPIES + 40 {
+        copy(&mut world, PART, at).expect("an empty slot");
+    }
+    begin(&mut world, PART);
+    assert_eq!(copy(&mut world, PART, FREE), Err(SysError::Dying));
+    assert_eq!(revoke(&mut world, PART), Ok(()));
+    assert!(!is_there(&world, COPIES) && !is_there(&world, COPIES + 39));
+    assert!(!world.core.database.mdb.has_holds());
 }

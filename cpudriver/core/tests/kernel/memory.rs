@@ -324,6 +324,38 @@ fn a_long_preparation_is_seen_only_when_it_is_over() {
     assert_eq!(entries(&world), [0; 8]);
 }
 
+/// Of two mappings of the same frame that are being prepared in one table, neither is gone on
+/// with in the entries of the other.
+#[test]
+fn two_preparations_of_a_frame_go_on_apart() {
+    let mut world = World::new();
+    tables(&mut world);
+    world
+        .retype_ram(142, ObjectType::Frame, 0x10_0000, 40 * PAGE_SIZE)
+        .expect("a frame");
+    make_executable(&mut world, 142);
+    let flags = u64::from((MapFlags::READ | MapFlags::EXECUTE).bits());
+    let arguments = |first: u64, mapping: u8| {
+        let what = first | 40 << 16 | flags << 32;
+        [cap(142).to_word(), what, 0, cap(mapping).to_word()]
+    };
+    let both = [(0, 160), (100, 161)];
+    for (first, mapping) in both {
+        let left = world.invoke_once(TABLES[2], Invocation::Map, &arguments(first, mapping));
+        assert_eq!(left, Left::Restart);
+    }
+    for (first, mapping) in [(0, 161), (100, 160)] {
+        let refused = world.invoke(TABLES[2], Invocation::Map, &arguments(first, mapping));
+        assert_eq!(refused, Err(SysError::EntryInUse));
+    }
+    for (first, mapping) in both {
+        world
+            .invoke(TABLES[2], Invocation::Map, &arguments(first, mapping))
+            .expect("it goes on");
+    }
+    assert!(entries(&world).iter().all(|entry| entry & 1 == 1));
+}
+
 /// What becomes executable step by step is so only at the end, and a step that another
 /// call undoes doesn't count.
 #[test]

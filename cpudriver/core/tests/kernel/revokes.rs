@@ -52,8 +52,10 @@ fn a_revoke_reaches_what_is_elsewhere() {
     assert_eq!(commit(&mut a, id), Ok([0, 0]));
     assert_eq!(commit(&mut a, id), Ok([0, 0]), "once more");
     assert_eq!(unmark(&mut a, id, 200), Err(SysError::Locked), "not swept");
-    assert_eq!(sweep(&mut a, id, 200), Ok(()));
-    assert_eq!(sweep(&mut b, id, 0), Ok(()));
+    for _ in ["at first", "once more"] {
+        assert_eq!(sweep(&mut a, id, 200), Ok(()));
+        assert_eq!(sweep(&mut b, id, 0), Ok(()));
+    }
     assert_eq!(unmark(&mut a, id, 200), Ok([1, 2]));
     assert_eq!(
         make(&mut a, 200, ObjectType::Frame, 1, 1, 203),
