@@ -17,6 +17,8 @@ driver(ns16550, ns16550, 1).
 driver(ns16550a, ns16550, 1).
 driver('brcm,bcm2835-pm-wdt', 'bcm2835-pm', 0).
 driver('brcm,bcm2835-mbox', 'bcm2835-mbox', 0).
+driver('brcm,bcm2711-gpio', 'bcm2711-gpio', 0).
+driver('brcm,bcm2835-system-timer', 'bcm2835-systimer', 0).
 driver('pci-host-ecam-generic', pcid, 0).
 driver('arm,sbsa-pcie', pcid, 0).
 driver('marvell,armada8k-pcie-ecam', pcid, 0).
@@ -34,6 +36,8 @@ driver_service(sdhci, files).
 % driver_looks(Module): the driver looks at its device instead of taking interrupts, and
 % is given none. (The two SD host controllers of BCM2711 share one.)
 driver_looks(sdhci).
+driver_looks('bcm2711-gpio').
+driver_looks('bcm2835-systimer').
 
 % driver_interrupt(Path, Intid, Trigger): the interrupts that a device's driver is given.
 driver_interrupt(Path, Intid, Trigger) :-

@@ -6,12 +6,14 @@
 //! | module | who serves it |
 //! | --- | --- |
 //! | [`memory`] | `mem_serv`: physical memory |
+//! | [`clock`] | the driver of a board's own clock |
 //! | [`console`] | the console driver |
 //! | [`interrupts`] | the interrupt service, owner of the distributor |
 //! | [`devices`] | `init`, which starts drivers: devices and who drives them |
 //! | [`entropy`] | the driver of a device that gives random bytes |
 //! | [`files`] | the driver of a card: files on it |
 //! | [`firmware`] | the driver of the channel to a board's firmware |
+//! | [`gpio`] | the driver of a board's pins |
 //! | [`pci`] | the driver of a PCI host bridge |
 //! | [`power`] | the driver of a board's power management |
 //! | [`skb`] | the System Knowledge Base |
@@ -26,11 +28,13 @@
 
 extern crate alloc;
 
+pub mod clock;
 pub mod console;
 pub mod devices;
 pub mod entropy;
 pub mod files;
 pub mod firmware;
+pub mod gpio;
 pub mod handover;
 pub mod interrupts;
 pub mod memory;
@@ -49,6 +53,8 @@ pub mod service {
     /// [`crate::memory::Memory`], with the rights of the system ([`crate::memory::Memory::add`]).
     /// Private to `init` ([`crate::names::PRIVATE`]).
     pub const SYSTEM_MEMORY: &str = ".mem";
+    /// [`crate::clock::Clock`].
+    pub const CLOCK: &str = "clock";
     /// [`crate::console::Console`].
     pub const CONSOLE: &str = "console";
     /// [`crate::interrupts::Interrupts`].
@@ -61,6 +67,8 @@ pub mod service {
     pub const FILES: &str = "files";
     /// [`crate::firmware::Firmware`].
     pub const FIRMWARE: &str = "firmware";
+    /// [`crate::gpio::Gpio`].
+    pub const GPIO: &str = "gpio";
     /// [`crate::power::Power`].
     pub const POWER: &str = "power";
     /// [`crate::skb::Skb`].

@@ -131,7 +131,9 @@ const CASES: &[Case] = &[
     Case {
         name: "rpi4",
         options: "--stub stock",
-        exec: Some("cores; devices; ls; run hello; temperature; board; poweroff"),
+        exec: Some(
+            "cores; devices; ls; run hello; temperature; board; gpio 17 high; uptime check; poweroff",
+        ),
         prints: &[
             "boot driver on Raspberry Pi 4 Model B: cores: 4, memory: 960 MiB, entered at EL2",
             "no PSCI",
@@ -146,6 +148,8 @@ const CASES: &[Case] = &[
             "bytes  name",
             "°C, slowed down from",
             "Raspberry Pi 4 Model B 1.",
+            " 17  output    high",
+            "us by the board's clock, *us by the cores' counter",
             "exec status 0",
         ],
         end: CaseEnd::PowersOff,

@@ -22,7 +22,7 @@ use crate::{platforms, qemu};
 use capelin_tree::Tree;
 
 /// The platform whose cards are changed.
-const CHANGED: &str = "rpi4";
+pub(super) const CHANGED: &str = "rpi4";
 /// The tree's.
 const TREE: &str = "bcm2711-rpi-4-b.dtb";
 
@@ -268,6 +268,17 @@ fn small_tree() -> Tree {
         controller.set_cells("reg", &[address, 0x100]);
         controller.set_cells("interrupts", &[0, 126, 4]);
     }
+    let gpio = soc.ensure_child("gpio@7e200000");
+    gpio.set_text("compatible", "brcm,bcm2711-gpio");
+    // As the boards' trees have it: without the registers for pulls.
+    gpio.set_cells("reg", &[0x7e20_0000, 0xb4]);
+    let lines = [113, 114, 115, 116].map(|spi| [0, spi, 4]);
+    gpio.set_cells("interrupts", lines.as_flattened());
+    let timer = soc.ensure_child("timer@7e003000");
+    timer.set_text("compatible", "brcm,bcm2835-system-timer");
+    timer.set_cells("reg", &[0x7e00_3000, 0x1000]);
+    let comparisons = [64, 65, 66, 67].map(|spi| [0, spi, 4]);
+    timer.set_cells("interrupts", comparisons.as_flattened());
     tree
 }
 

@@ -130,6 +130,22 @@ pub fn registers(env: &Env, index: usize, bytes: usize) -> Result<Mmio, StartErr
     Ok(Mmio(mapped))
 }
 
+/// As [`registers`], for a device whose tree names fewer registers than it has, by the page that they are in: up to
+/// `bytes` bytes, which the driver was handed anyway (`docs/087-devices.md`).
+///
+/// # Errors
+/// See [`StartError`].
+pub fn registers_of_page(env: &Env, index: usize, bytes: usize) -> Result<Mmio, StartError> {
+    let region = region(env, index)?;
+    let handed = region.frame.identify()?.size;
+    let end = region.offset.checked_add(bytes as u64);
+    if end.is_none_or(|end| end > handed) {
+        return Err(StartError::TooFewRegisters(index));
+    }
+    let mapped = DeviceMapped::part(region.frame, region.offset, bytes as u64)?;
+    Ok(Mmio(mapped))
+}
+
 /// Registers that aren't mapped: too many to be mapped at once.
 #[derive(Debug)]
 pub struct Region {
