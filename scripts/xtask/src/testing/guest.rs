@@ -14,7 +14,7 @@ use capelin_report::{TestOutcome, TestResult};
 
 use super::{
     Case, Context, Outcome, cards, cargo_run, cost, events, idle, isolation, late, media,
-    processor, typing,
+    processor, pulled, typing,
 };
 use crate::cases::{self, Damage, Expected, Firmware, GuestCase, Script, TreeChange};
 use crate::error::{Error, Result};
@@ -100,6 +100,11 @@ pub(super) fn cases() -> Result<Vec<Case>> {
             run: Box::new(move |context| late::run(context, name, hang)),
         });
     }
+    cases.push(Case {
+        name: "qemu/files/pulled-card".to_owned(),
+        is_long: false,
+        run: Box::new(|context| pulled::run(context, "qemu/files/pulled-card")),
+    });
     cases.push(Case {
         name: "qemu/shell/typing".to_owned(),
         is_long: false,

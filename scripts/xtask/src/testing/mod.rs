@@ -23,6 +23,7 @@ mod late;
 mod media;
 mod one_binary;
 mod processor;
+mod pulled;
 mod session;
 mod typing;
 

@@ -1,7 +1,9 @@
 //! A guest that is spoken with: started, waited for until its shell prompts, asked, and ended.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::Write as _;
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
@@ -12,6 +14,8 @@ use crate::build::DEFAULT_IMAGE;
 use crate::error::{Error, Result};
 use crate::qemu::command::{self, Console};
 use crate::qemu::options::RunOptions;
+use crate::qemu::raspberry::Unpacked;
+use capelin_platform::Raspberry;
 use lexopt::Parser;
 
 /// What the shell prints when it waits.
@@ -25,6 +29,8 @@ pub(super) struct Session {
     input: ChildStdin,
     pieces: Receiver<Vec<u8>>,
     log: fs::File,
+    /// What the emulator read as it started, which goes with the guest.
+    loaded: Option<Unpacked>,
 }
 
 impl Drop for Session {
@@ -44,15 +50,36 @@ impl Session {
     pub(super) fn start(context: &Context, name: &str, options: &str) -> Result<Self> {
         let image = context.image(DEFAULT_IMAGE)?;
         let options = RunOptions::parse(Parser::from_args(options.split_whitespace()))?;
+        let start = command::Start::Kernel(&image);
+        let arguments = command::arguments(&options, start, Console::Plain)?;
+        Self::of(context, name, arguments)
+    }
+
+    /// Boots the card at `card` on `board` with `options`; Ctrl-A c switches between its console and the emulator's
+    /// monitor.
+    ///
+    /// # Errors
+    /// If nothing would be started from the card, or QEMU can't be started.
+    pub(super) fn start_card(
+        context: &Context,
+        name: &str,
+        card: &Path,
+        board: &Raspberry,
+        options: &RunOptions,
+    ) -> Result<Self> {
+        let unpacked = Unpacked::of(card, board, options)?;
+        let arguments = unpacked.arguments(options, Console::Terminal);
+        let mut session = Self::of(context, name, arguments)?;
+        session.loaded = Some(unpacked);
+        Ok(session)
+    }
+
+    fn of(context: &Context, name: &str, arguments: Vec<OsString>) -> Result<Self> {
         let path = context.log_path(name);
         let log = fs::File::create(&path).map_err(|error| Error::File(path, error))?;
         let failed = |error| Error::Spawn(command::QEMU.to_owned(), error);
         let mut machine = Command::new(command::QEMU)
-            .args(command::arguments(
-                &options,
-                command::Start::Kernel(&image),
-                Console::Plain,
-            )?)
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -65,6 +92,7 @@ impl Session {
             input,
             pieces: listen(output),
             log,
+            loaded: None,
         })
     }
 

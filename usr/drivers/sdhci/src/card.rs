@@ -237,27 +237,27 @@ impl<R: Registers32, D: DelayNs> Inner<R, D> {
             };
             match one(&mut self.host, argument, done, now) {
                 Ok([status, ..]) if status & STATUS_ERRORS == 0 => done += now,
-                Ok([status, ..]) => {
-                    self.stop();
-                    return Err(CardError::Refused(status));
-                }
-                Err(error) => {
-                    self.stop();
-                    return Err(error.into());
-                }
+                Ok([status, ..]) => return Err(self.stop(CardError::Refused(status))),
+                Err(error) => return Err(self.stop(error.into())),
             }
         }
         Ok(())
     }
 
-    /// After an error: ends what the card is at. One that doesn't answer to that is gone, and is
-    /// identified anew when it is next needed.
+    /// After `error`: ends what the card is at. One that doesn't answer to that is identified anew;
+    /// if there is none, that is the error.
     ///
     /// (A card that isn't at anything doesn't know the command, stays silent, and is identified anew,
-    /// too.)
-    fn stop(&mut self) {
-        if self.send(command::STOP, 0, Response::Short) == Err(HostError::Silent) {
-            self.card = None;
+    /// too. A controller that sees a card being pulled switches its power and clock off, section
+    /// 2.2.11, and then doesn't even say that nobody answers, until it has been reset.)
+    fn stop(&mut self, error: CardError) -> CardError {
+        if self.send(command::STOP, 0, Response::Short).is_ok() {
+            return error;
+        }
+        self.card = None;
+        match self.card() {
+            Err(gone) if gone.is_gone() => CardError::NoCard,
+            _ => error,
         }
     }
 }

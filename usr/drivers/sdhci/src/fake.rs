@@ -144,6 +144,8 @@ pub(crate) struct Controller {
     pub(crate) clock_khz: u32,
     /// Doesn't come out of its reset.
     pub(crate) is_stuck: bool,
+    /// Has seen the card being pulled: power and clock are off until a reset, and no command is sent.
+    pub(crate) is_off: bool,
     /// What its capabilities say of that.
     pub(crate) told_mhz: u32,
     pub(crate) base_mhz: u32,
@@ -161,6 +163,7 @@ impl Default for Controller {
             log: Vec::new(),
             clock_khz: 0,
             is_stuck: false,
+            is_off: false,
             told_mhz: BASE_MHZ,
             base_mhz: BASE_MHZ,
         }
@@ -192,6 +195,9 @@ impl Controller {
     fn send(&mut self, word: u32) {
         let (index, argument) = (word >> 24 & 0x3f, self.registers[ARGUMENT]);
         self.log.push(index);
+        if self.is_off {
+            return;
+        }
         assert!(self.registers[CLOCK] & 4 != 0, "the card has a clock");
         assert_eq!(self.registers[CONTROL] >> 8 & 0xf, 0xf, "power at 3.3 V");
         if index == 41 || index == 2 {

@@ -159,6 +159,25 @@ fn a_card_that_is_pulled_is_gone_until_it_comes_back() {
 }
 
 #[test]
+fn a_controller_that_switches_off_what_is_pulled_starts_anew() {
+    let (machine, slot) = with(Kind::HighCapacity);
+    read(&slot, 0, 1).unwrap();
+    for _ in 0..2 {
+        machine.0.borrow_mut().card = None;
+        machine.0.borrow_mut().is_off = true;
+        assert_eq!(read(&slot, 0, 1), Err(CardError::NoCard));
+        assert_eq!(write(&slot, 0, &[0; 512]), Err(CardError::NoCard));
+        machine.0.borrow_mut().card = Some(Card::new(Kind::Standard, 1024));
+        assert_eq!(read(&slot, 1, 1).unwrap().len(), 512);
+    }
+    // It is pulled and put in again before anybody looks.
+    machine.0.borrow_mut().card = Some(Card::new(Kind::Standard, 1024));
+    machine.0.borrow_mut().is_off = true;
+    assert!(read(&slot, 1, 1).is_err());
+    assert_eq!(read(&slot, 1, 1).unwrap().len(), 512);
+}
+
+#[test]
 fn a_controller_that_is_stuck_is_told() {
     let (machine, slot) = with(Kind::HighCapacity);
     machine.0.borrow_mut().is_stuck = true;
