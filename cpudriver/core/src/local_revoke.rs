@@ -34,11 +34,16 @@ pub(crate) fn revoke<M: Machine>(
     caller: DcbRef,
     slot: SlotIndex,
 ) -> Result<Step, SysError> {
-    let is_this = |one: &LocalRevoke| one.owner == Some(caller) && one.keep == slot;
+    // Where its capability was, if it is gone.
+    let mdb = &core.database.mdb;
+    let is_in = |kept: SlotIndex| kept == slot || kept.is_none();
+    let is_this = |one: &LocalRevoke| {
+        one.owner == Some(caller) && one.named == slot && is_in(mdb.kept(one.id))
+    };
     let begun = core.kcb.operations.local().find(is_this).map(|one| one.id);
     if let Some(id) = begun {
         match core.database.mdb.standing(id) {
-            Ok(Standing::Holds) => match go_on(core, id, slot) {
+            Ok(Standing::Holds) => match go_on(core, id) {
                 // What is in the slot by now, if anything, is another revoke's.
                 Err(SysError::EmptySlot) => {}
                 result => return result,
@@ -73,7 +78,7 @@ fn begin<M: Machine>(
     }
     match core.database.mdb.standing(id)? {
         Standing::Within(around) => join(core, id, around),
-        Standing::Holds | Standing::Answered => go_on(core, id, slot),
+        Standing::Holds | Standing::Answered => go_on(core, id),
     }
 }
 
@@ -123,26 +128,22 @@ fn join<M: Machine>(
     around: OperationId,
 ) -> Result<Step, SysError> {
     let local = core.kcb.operations.local().find(|one| one.id == around);
-    let Some(LocalRevoke { keep, .. }) = local else {
+    if local.is_none() {
         // What other kernels have a part in isn't waited for here.
         hold::end_local(core, id, End::GivenUp);
         return Err(SysError::Dying);
-    };
+    }
     // What becomes of it is its own caller's matter; this one looks again.
-    let _ = go_on(core, around, keep);
+    let _ = go_on(core, around);
     Ok(Step::Again)
 }
 
-/// Does as many steps of the revoke `id`, of the capability in `keep`, as one entry may, and
-/// ends it when it is over or fails.
-fn go_on<M: Machine>(
-    core: &mut Core<M>,
-    id: OperationId,
-    keep: SlotIndex,
-) -> Result<Step, SysError> {
+/// Does as many steps of the revoke `id` as one entry may, and ends it when it is over or
+/// fails.
+fn go_on<M: Machine>(core: &mut Core<M>, id: OperationId) -> Result<Step, SysError> {
     let (mut caps, mut effects) = KernelEffects::split(core);
     let mut steps = 0;
-    let result = caps.revoke_held(id, keep, &mut effects, |effects| {
+    let result = caps.revoke_held(id, &mut effects, |effects| {
         steps += STEP_COST;
         !effects.interrupt_pending() && steps + effects.cost() <= DELETE_AT_ONCE
     });
@@ -175,10 +176,10 @@ fn help<M: Machine>(core: &mut Core<M>) -> bool {
     let mdb = &core.database.mdb;
     let holds = |one: &LocalRevoke| mdb.standing(one.id) == Ok(Standing::Holds);
     let oldest = core.kcb.operations.local().filter(holds);
-    let Some(LocalRevoke { id, keep, .. }) = oldest.min_by_key(|one| one.id.number()) else {
+    let Some(LocalRevoke { id, .. }) = oldest.min_by_key(|one| one.id.number()) else {
         return false;
     };
-    let _ = go_on(core, id, keep);
+    let _ = go_on(core, id);
     true
 }
 

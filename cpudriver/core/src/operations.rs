@@ -77,8 +77,9 @@ pub struct Operations {
     /// Whether the owner of one is gone, and it isn't ended yet.
     has_orphans: bool,
     places: [Operation; PLACES],
-    /// The capabilities that the local revokes in the last places are of, which stay.
-    kept: [SlotIndex; LOCAL_REVOKES],
+    /// Where the capabilities were that the local revokes in the last places are of, when they
+    /// were begun. A name to compare: what is there by now, nobody knows.
+    named: [SlotIndex; LOCAL_REVOKES],
 }
 
 /// A revoke of this kernel's alone.
@@ -88,8 +89,8 @@ pub(crate) struct LocalRevoke {
     pub id: OperationId,
     /// Whose it is.
     pub owner: Option<DcbRef>,
-    /// The capability that is revoked, which stays.
-    pub keep: SlotIndex,
+    /// Where the capability that is revoked was when it was begun: a name to compare.
+    pub named: SlotIndex,
 }
 
 impl Operation {
@@ -112,7 +113,7 @@ impl Operations {
             local: 0,
             has_orphans: false,
             places: [Operation::FREE; PLACES],
-            kept: [SlotIndex::NONE; LOCAL_REVOKES],
+            named: [SlotIndex::NONE; LOCAL_REVOKES],
         }
     }
 
@@ -135,18 +136,18 @@ impl Operations {
         Ok(self.begin_at(place, own, operation))
     }
 
-    /// Gives `owner` a place and an id for a local revoke of the capability in `keep`.
+    /// Gives `owner` a place and an id for a local revoke of the capability in `named`.
     ///
     /// # Errors
     /// `NoResources` while there is no place.
     pub(crate) fn begin_local(
         &mut self,
         own: KernelId,
-        keep: SlotIndex,
+        named: SlotIndex,
         owner: DcbRef,
     ) -> Result<OperationId, SysError> {
         let place = self.free(HOLDS..PLACES)?;
-        self.kept[place - HOLDS] = keep;
+        self.named[place - HOLDS] = named;
         self.local += 1;
         let operation = Operation {
             owner: Some(owner),
@@ -172,9 +173,9 @@ impl Operations {
 
     /// The local revokes.
     pub(crate) fn local(&self) -> impl Iterator<Item = LocalRevoke> {
-        let all = self.places.iter().skip(HOLDS).zip(self.kept);
+        let all = self.places.iter().skip(HOLDS).zip(self.named);
         let all = all.filter(|(one, _)| one.role == Role::LocalRevoke);
-        all.map(|(&Operation { id, owner, .. }, keep)| LocalRevoke { id, owner, keep })
+        all.map(|(&Operation { id, owner, .. }, named)| LocalRevoke { id, owner, named })
     }
 
     /// Gives another kernel's revoke `id` a place here.

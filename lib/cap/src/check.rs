@@ -54,6 +54,10 @@ pub enum Violation {
     /// A frame or mapping is executable, and it, a copy, or the frame around it can be
     /// written to.
     Writable(SlotIndex),
+    /// An unfinished revoke is of it, and its slot isn't watched.
+    Unwatched(SlotIndex),
+    /// An unfinished revoke is of what isn't in the tree.
+    Kept(SlotIndex),
     /// It is less deep than what it lies in lets [`Mdb`]'s shortcut rely on.
     Depth(SlotIndex),
     /// What the database holds to be made last isn't in the tree.
@@ -72,11 +76,14 @@ pub fn check<S: SlotStore>(store: &S, mdb: &Mdb) -> Result<Summary, Violation> {
         ..Summary::default()
     };
     let mut recent = mdb.recent();
-    if mdb.root.is_none() && recent.is_none() {
-        return Ok(summary);
-    }
+    let mut kept = mdb.holds.all_kept();
     if mdb.root.is_none() {
-        return Err(Violation::Recent(recent));
+        let lost = kept.into_iter().find(|slot| !slot.is_none());
+        return match lost {
+            Some(lost) => Err(Violation::Kept(lost)),
+            None if !recent.is_none() => Err(Violation::Recent(recent)),
+            None => Ok(summary),
+        };
     }
     if !store.slot(mdb.root).parent.is_none() {
         return Err(Violation::ParentLink(mdb.root));
@@ -95,6 +102,9 @@ pub fn check<S: SlotStore>(store: &S, mdb: &Mdb) -> Result<Summary, Violation> {
         if node == recent {
             recent = SlotIndex::NONE;
         }
+        for kept in kept.iter_mut().filter(|kept| **kept == node) {
+            *kept = SlotIndex::NONE;
+        }
         let slot = store.slot(node);
         summary.foreign += u64::from(!mdb.owns(slot));
         summary.mappings += u64::from(slot.is_kind(ObjectType::Mapping));
@@ -103,6 +113,9 @@ pub fn check<S: SlotStore>(store: &S, mdb: &Mdb) -> Result<Summary, Violation> {
     }
     if !recent.is_none() {
         return Err(Violation::Recent(recent));
+    }
+    if let Some(lost) = kept.into_iter().find(|slot| !slot.is_none()) {
+        return Err(Violation::Kept(lost));
     }
     Ok(summary)
 }
@@ -142,6 +155,9 @@ pub fn check_node<S: SlotStore>(store: &S, mdb: &Mdb, node: SlotIndex) -> Result
     let is_queued = slot.has_flags(SlotFlags::QUEUED);
     if is_queued != (slot.state() == State::Dying) || (is_queued && !is_linked(store, node)) {
         return Err(Violation::DeleteList(node));
+    }
+    if mdb.holds.keeps(node) && !slot.has_flags(SlotFlags::WATCHED) {
+        return Err(Violation::Unwatched(node));
     }
     let after = next(store, node);
     if !after.is_none() && compare(slot, store.slot(after)) == Ordering::Greater {

@@ -418,7 +418,7 @@ pub(crate) fn destroy<S: SlotStore, E: Effects>(
             Ok(Step::Again)
         }
         ObjectType::L1CNode | ObjectType::L2CNode | ObjectType::Dispatcher => {
-            begin_container(store, list, index, effects, mode);
+            begin_container(store, mdb, list, index, effects, mode);
             match container_slot(store, index, 0, effects) {
                 Some(first) if !first.is_none() => {
                     host(store, mdb, list, index, first, effects, mode)?;
@@ -527,7 +527,9 @@ fn rescue<S: SlotStore, E: Effects>(
         store.slot_mut(index).set_state(State::Live);
     }
     mdb.move_node(store, index, refuge);
-    store.slot_mut(refuge).set_flags(SlotFlags::WATCHED, false);
+    if !mdb.holds.keeps(refuge) {
+        store.slot_mut(refuge).set_flags(SlotFlags::WATCHED, false);
+    }
     Ok(Step::Done)
 }
 
@@ -576,7 +578,7 @@ fn unlink_noted<S: SlotStore, E: Effects>(
 ) {
     let slot = store.slot(index);
     let is_reserved = slot.has_flags(SlotFlags::RESERVES);
-    if slot.has_flags(SlotFlags::WATCHED) {
+    if slot.has_flags(SlotFlags::WATCHED) && !mdb.holds.keeps(index) {
         effects.lost(index, slot);
     }
     if slot.has_flags(SlotFlags::COUNTED) && mdb.copy_to_revoke(store, index).is_none() {
@@ -673,6 +675,7 @@ fn container_slot<S: SlotStore, E: Effects>(
 /// Marks a container dying, and stops it if it is a dispatcher.
 fn begin_container<S: SlotStore, E: Effects>(
     store: &mut S,
+    mdb: &Mdb,
     list: &mut DeleteList,
     index: SlotIndex,
     effects: &mut E,
@@ -693,7 +696,7 @@ fn begin_container<S: SlotStore, E: Effects>(
         }
     }
     // It goes to the container's own first slot, so this one loses it now.
-    if store.slot(index).has_flags(SlotFlags::WATCHED) {
+    if store.slot(index).has_flags(SlotFlags::WATCHED) && !mdb.holds.keeps(index) {
         effects.lost(index, store.slot(index));
         store.slot_mut(index).set_flags(SlotFlags::WATCHED, false);
     }

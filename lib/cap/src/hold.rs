@@ -18,6 +18,7 @@ use capelin_abi::{KernelId, ObjectType, Rights, SysError};
 use crate::key::{ADDRESS_BITS, ADDRESS_MASK, badge_of, compare_objects, is_same, space_of};
 use crate::record::CapRecord;
 use crate::slot::{Capability, Slot};
+use crate::slot_index::SlotIndex;
 
 /// What all capabilities to one object have in common.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -149,6 +150,9 @@ pub(crate) struct Holds {
     entries: [Option<Entry>; PLACES],
     /// Of those in the last places.
     badges: [u64; LOCAL_REVOKES],
+    /// The capabilities that these revoke, which stay; none of what went with that in which it
+    /// lay. Their slots are watched ([`crate::SlotFlags::WATCHED`]).
+    kept: [SlotIndex; LOCAL_REVOKES],
 }
 
 impl Hold {
@@ -205,6 +209,68 @@ impl Holds {
             count: 0,
             entries: [None; PLACES],
             badges: [0; LOCAL_REVOKES],
+            kept: [SlotIndex::NONE; LOCAL_REVOKES],
+        }
+    }
+
+    /// What is kept by that in a place.
+    fn kept_at(&mut self, place: usize) -> Option<&mut SlotIndex> {
+        self.kept.get_mut(place.checked_sub(HOLDS)?)
+    }
+
+    /// The revoke of `operation`, which is entered, keeps the capability in `slot`.
+    pub(crate) fn keep(&mut self, operation: OperationId, slot: SlotIndex) {
+        let place = self.find(operation).map(|(place, _)| place);
+        if let Some(kept) = place.and_then(|place| self.kept_at(place)) {
+            *kept = slot;
+        }
+    }
+
+    /// What the revoke of `operation` keeps; none when that is gone.
+    pub(crate) fn kept(&self, operation: OperationId) -> SlotIndex {
+        let place = self
+            .find(operation)
+            .and_then(|(at, _)| at.checked_sub(HOLDS));
+        let kept = place.and_then(|at| self.kept.get(at));
+        kept.copied().unwrap_or(SlotIndex::NONE)
+    }
+
+    /// What a revoke keeps whose mark is out of the table.
+    pub(crate) fn kept_in(&self, lifted: &Lifted) -> SlotIndex {
+        let kept = lifted
+            .place
+            .checked_sub(HOLDS)
+            .and_then(|at| self.kept.get(at));
+        kept.copied().unwrap_or(SlotIndex::NONE)
+    }
+
+    /// All that is kept.
+    pub(crate) const fn all_kept(&self) -> [SlotIndex; LOCAL_REVOKES] {
+        self.kept
+    }
+
+    /// Whether a revoke keeps what is in `slot`.
+    pub(crate) fn keeps(&self, slot: SlotIndex) -> bool {
+        self.kept.contains(&slot)
+    }
+
+    /// What was kept in `from` is in `to` now; none: it is gone.
+    #[cold]
+    pub(crate) fn kept_moves(&mut self, from: SlotIndex, to: SlotIndex) {
+        for kept in self.kept.iter_mut().filter(|kept| **kept == from) {
+            *kept = to;
+        }
+    }
+
+    /// What is in `a` and `b` has changed places.
+    #[cold]
+    pub(crate) fn kept_swap(&mut self, a: SlotIndex, b: SlotIndex) {
+        for kept in &mut self.kept {
+            *kept = match *kept {
+                slot if slot == a => b,
+                slot if slot == b => a,
+                slot => slot,
+            };
         }
     }
 
@@ -464,6 +530,9 @@ impl Holds {
     pub(crate) fn release(&mut self, operation: OperationId, end: End) -> Result<(), SysError> {
         let (place, ended) = self.find(operation).ok_or(SysError::InvalidArgument)?;
         self.take(place);
+        if let Some(kept) = self.kept_at(place) {
+            *kept = SlotIndex::NONE;
+        }
         // What lies in an absorbed one lies in what that lies in.
         match (ended.kind(), end) {
             (Kind::Mark, End::Complete) => {

@@ -383,10 +383,13 @@ impl Mdb {
 
     /// Unlinks `node` and empties its slot.
     pub(crate) fn remove<S: SlotStore>(&mut self, store: &mut S, node: SlotIndex) {
+        if store.slot(node).has_flags(SlotFlags::WATCHED) {
+            self.holds.kept_moves(node, SlotIndex::NONE);
+        }
         self.remove_before(store, node, SlotIndex::NONE);
     }
 
-    /// [`Mdb::remove`], by who may know the next in order: none for not.
+    /// [`Mdb::remove`] of what isn't watched, by who may know the next in order: none for not.
     pub(crate) fn remove_before<S: SlotStore>(
         &mut self,
         store: &mut S,
@@ -477,6 +480,9 @@ impl Mdb {
     ) {
         self.forget(from);
         let slot = *store.slot(from);
+        if slot.has_flags(SlotFlags::WATCHED) {
+            self.holds.kept_moves(from, to);
+        }
         replace_child(store, self, slot.parent, from, to);
         set_parent(store, slot.left, to);
         set_parent(store, slot.right, to);
@@ -517,6 +523,7 @@ impl Mdb {
             slot
         };
         let (was_a, was_b) = (*store.slot(a), *store.slot(b));
+        self.holds.kept_swap(a, b);
         let (at_b, at_a) = (renamed(&was_a), renamed(&was_b));
         *store.slot_mut(a) = at_a;
         *store.slot_mut(b) = at_b;

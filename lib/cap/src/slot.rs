@@ -50,7 +50,8 @@ bitflags! {
         const SUBTREE_REMOTE = 1 << 4;
         /// It is on the delete list.
         const QUEUED = 1 << 5;
-        /// The kernel wants to know when it goes ([`crate::Effects::lost`]).
+        /// The kernel wants to know when it goes ([`crate::Effects::lost`]); or an unfinished
+        /// revoke keeps it, and is to know when it goes, or moves ([`mod@crate::unfinished`]).
         const WATCHED = 1 << 6;
         /// A frame around it is on another kernel: what is in it can be mapped
         /// there.

@@ -177,19 +177,16 @@ impl<'a, S: SlotStore> CapSpace<'a, S> {
     pub fn revoke_held<E: Effects>(
         &mut self,
         operation: OperationId,
-        slot: SlotIndex,
         effects: &mut E,
         goes_on: impl FnMut(&mut E) -> bool,
     ) -> Result<Step, SysError> {
         let Database { mdb, deletions } = &mut *self.database;
-        crate::revoke_held(
-            self.slots, mdb, deletions, operation, slot, effects, goes_on,
-        )
+        crate::revoke_held(self.slots, mdb, deletions, operation, effects, goes_on)
     }
 
     /// See [`crate::end_revoke()`].
     pub fn end_revoke(&mut self, operation: OperationId, end: End) -> Result<(), SysError> {
-        crate::end_revoke(&mut self.database.mdb, operation, end)
+        crate::end_revoke(self.slots, &mut self.database.mdb, operation, end)
     }
 
     /// See [`crate::drain()`].

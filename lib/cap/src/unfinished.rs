@@ -17,15 +17,20 @@
 //! A revoke in the range of another *joins* it: all that it is to remove goes with that, its
 //! own capability too. The step of either is the outer one's. One around others takes them
 //! over in the same way.
+//!
+//! Between the entries the capability that is revoked may go with the container in which it
+//! lies, and that memory become anything; or it changes its slot. Its slot is watched
+//! ([`SlotFlags::WATCHED`]), so that the table knows: no slot is read by a number from
+//! an earlier entry unless that capability is still in it.
 
 use capelin_abi::SysError;
 
 use crate::delete::Step;
 use crate::delete_list::DeleteList;
 use crate::hold::{End, OperationId, Standing};
-use crate::key::{badge_of, is_same};
 use crate::mdb::Mdb;
 use crate::revoke::{check_revoke, revoke_unheld};
+use crate::slot::SlotFlags;
 use crate::slot_index::SlotIndex;
 use crate::store::{Effects, SlotStore};
 
@@ -36,36 +41,38 @@ use crate::store::{Effects, SlotStore};
 /// As [`crate::revoke()`], but not `Dying` for a marked range; `Locked` for a locked object in
 /// the range; `NoResources` while there is no place.
 pub fn hold_revoke<S: SlotStore>(
-    store: &S,
+    store: &mut S,
     mdb: &mut Mdb,
     index: SlotIndex,
     operation: OperationId,
 ) -> Result<(), SysError> {
     check_revoke(store, mdb, index)?;
-    mdb.holds.mark_or_join(operation, store.slot(index))
+    mdb.holds.mark_or_join(operation, store.slot(index))?;
+    mdb.holds.keep(operation, index);
+    store.slot_mut(index).watch();
+    Ok(())
 }
 
-/// Steps of the revoke that `operation` holds the range of: the one of the capability in
-/// `index`, as [`crate::revoke()`] without a mark. After each that isn't the last,
-/// `goes_on` says whether to do another.
+/// Steps of the revoke that `operation` holds the range of, as [`crate::revoke()`] without a
+/// mark. After each that isn't the last, `goes_on` says whether to do another.
 ///
 /// # Errors
 /// As [`crate::revoke()`]; `InvalidArgument` for an operation that has marked nothing,
-/// `Dying` for one that has joined another; `EmptySlot` when the capability in `index` isn't
-/// the one that it was begun for: that went with what it lay in.
+/// `Dying` for one that has joined another; `EmptySlot` when the capability that is revoked is
+/// gone: it went with what it lay in.
 pub fn revoke_held<S: SlotStore, E: Effects>(
     store: &mut S,
     mdb: &mut Mdb,
     list: &mut DeleteList,
     operation: OperationId,
-    index: SlotIndex,
     effects: &mut E,
     mut goes_on: impl FnMut(&mut E) -> bool,
 ) -> Result<Step, SysError> {
-    let (lifted, object) = mdb.holds.lift(operation)?;
+    let (lifted, _) = mdb.holds.lift(operation)?;
     let result = loop {
-        let slot = store.slot(index);
-        if !is_same(slot, &object) || badge_of(slot) != badge_of(&object) {
+        // It may go with a container that a step takes away.
+        let index = mdb.holds.kept_in(&lifted);
+        if index.is_none() {
             break Err(SysError::EmptySlot);
         }
         match revoke_unheld(store, mdb, list, index, effects) {
@@ -81,8 +88,18 @@ pub fn revoke_held<S: SlotStore, E: Effects>(
 ///
 /// # Errors
 /// `InvalidArgument` for an operation that holds nothing.
-pub fn end_revoke(mdb: &mut Mdb, operation: OperationId, end: End) -> Result<(), SysError> {
-    mdb.holds.release(operation, end)
+pub fn end_revoke<S: SlotStore>(
+    store: &mut S,
+    mdb: &mut Mdb,
+    operation: OperationId,
+    end: End,
+) -> Result<(), SysError> {
+    let kept = mdb.kept(operation);
+    mdb.holds.release(operation, end)?;
+    if !kept.is_none() && !mdb.holds.keeps(kept) {
+        store.slot_mut(kept).set_flags(SlotFlags::WATCHED, false);
+    }
+    Ok(())
 }
 
 impl Mdb {
@@ -92,5 +109,12 @@ impl Mdb {
     /// `InvalidArgument` when it has marked nothing.
     pub fn standing(&self, operation: OperationId) -> Result<Standing, SysError> {
         self.holds.standing(operation)
+    }
+
+    /// Where the capability is that the unfinished revoke `operation` is of; none when it is
+    /// gone, or there is no such revoke.
+    #[must_use]
+    pub fn kept(&self, operation: OperationId) -> SlotIndex {
+        self.holds.kept(operation)
     }
 }

@@ -4,11 +4,15 @@
 #[path = "common/peers.rs"]
 mod peers;
 
-use capelin_abi::{ObjectType, Rights, SysError};
-use capelin_cap::{Capability, End, ExportMode, Mint, Object, OperationId, Standing, Step};
-use peers::{PAGE, Peer, at_index, with_ram};
+use capelin_abi::capability::CNODE_BYTES;
+use capelin_abi::{ObjectType, PhysAddr, Rights, SysError};
+use capelin_cap::{
+    Capability, End, ExportMode, Mint, Object, OperationId, SlotFlags, SlotIndex, SlotStore,
+    Standing, Step,
+};
+use peers::{PAGE, Peer, RAM, at_index, with_ram};
 
-use ObjectType::{Dispatcher, EndpointLmp, Frame, Ram};
+use ObjectType::{Dispatcher, EndpointLmp, Frame, L2CNode, Ram};
 
 const ONE: OperationId = OperationId(1);
 const TWO: OperationId = OperationId(2);
@@ -20,9 +24,8 @@ fn hold(peer: &mut Peer, at: u32, operation: OperationId) -> Result<(), SysError
     peer.space(|space, _| space.hold_revoke(at_index(at), operation))
 }
 
-fn step(peer: &mut Peer, operation: OperationId, at: u32) -> Result<Step, SysError> {
-    let step =
-        peer.space(|space, effects| space.revoke_held(operation, at_index(at), effects, |_| false));
+fn step(peer: &mut Peer, operation: OperationId) -> Result<Step, SysError> {
+    let step = peer.space(|space, effects| space.revoke_held(operation, effects, |_| false));
     peer.assert_sound();
     step
 }
@@ -73,7 +76,7 @@ fn nothing_is_added_until_it_is_over() {
         assert_eq!(a.part(41, 91, 4 * PAGE, PAGE), DYING);
         assert_eq!(a.retype(41, Frame, 40 * PAGE, PAGE, 91), Ok(()));
         assert_eq!(a.delete(91), Ok(()));
-        if step(&mut a, ONE, 42).expect("nothing is in the way") == Step::Done {
+        if step(&mut a, ONE).expect("nothing is in the way") == Step::Done {
             break;
         }
         assert_eq!(a.count(), left - 1, "each step takes one away");
@@ -110,22 +113,104 @@ fn what_cant_be_revoked_holds_nothing() {
     assert_eq!(hold(&mut a, 42, ONE), LOCKED);
     a.unlock(TWO).expect("it is locked");
     assert!(!a.mdb.has_holds());
-    assert_eq!(step(&mut a, ONE, 42), Err(SysError::InvalidArgument));
+    assert_eq!(step(&mut a, ONE), Err(SysError::InvalidArgument));
 }
 
+/// What is revoked goes with the CNode in which it lies, and that memory becomes another's:
+/// the revoke is of nothing then, whatever lies there.
 #[test]
-fn it_is_about_the_capability_that_it_began_with() {
+fn it_ends_with_what_it_is_of() {
+    for badly in [true, false] {
+        let mut a = with_ram();
+        a.boot_home(40);
+        a.make(40, L2CNode, 0, 0, 60);
+        let inside = a.within(60, 9);
+        a.make(41, Frame, 0, PAGE, inside);
+        for at in 50..55 {
+            a.copy(inside, at).expect("an empty slot");
+        }
+        hold(&mut a, inside, ONE).expect("it is ours");
+        assert_eq!(step(&mut a, ONE), Ok(Step::Again));
+        assert_eq!(a.mdb.kept(ONE), at_index(inside));
+        a.delete(60).expect("nothing is in the way");
+        assert_eq!(a.mdb.kept(ONE), SlotIndex::NONE);
+        // What it reads there would be a copy like any other, with the links of one.
+        let left = a.count();
+        if badly {
+            *a.arena.slot_mut(at_index(inside)) = *a.slot(54);
+        }
+        assert_eq!(step(&mut a, ONE), Err(SysError::EmptySlot));
+        assert_eq!(a.count(), left, "nothing went");
+        assert_eq!(standing(&a, ONE), Ok(Standing::Holds), "as before");
+        end(&mut a, ONE, End::GivenUp);
+        assert_eq!(a.copy(54, 90), Ok(()));
+    }
+}
+
+/// It goes elsewhere: a CNode that dies changes places with what lies in its first slot.
+#[test]
+fn it_goes_where_its_capability_goes() {
     let mut a = with_ram();
-    a.make(41, Frame, 0, PAGE, 42);
-    a.make(41, Frame, PAGE, PAGE, 43);
-    a.copy(42, 50).expect("an empty slot");
-    a.copy(43, 51).expect("an empty slot");
-    hold(&mut a, 42, ONE).expect("it is ours");
-    let before = a.count();
-    assert_eq!(step(&mut a, ONE, 43), Err(SysError::EmptySlot));
-    assert_eq!(step(&mut a, ONE, 60), Err(SysError::EmptySlot));
-    assert_eq!(a.count(), before);
-    assert_eq!(standing(&a, ONE), Ok(Standing::Holds), "as before");
+    a.boot_home(40);
+    a.make(40, L2CNode, 0, 0, 60);
+    let first = a.within(60, 0);
+    // The only one of memory without an ancestor here: it goes to the shelter.
+    let alone = Capability::memory(Ram, PhysAddr(2 * RAM), 16 * PAGE, Rights::all());
+    a.create(alone, first).expect("an empty slot");
+    for n in 0..5 {
+        a.make(first, Frame, u64::from(n) * PAGE, PAGE, 50 + n);
+    }
+    hold(&mut a, first, ONE).expect("it is ours");
+    hold(&mut a, first, TWO).expect("it is ours");
+    assert_eq!(step(&mut a, ONE), Ok(Step::Again));
+    a.delete(60).expect("nothing is in the way");
+    let kept = a.mdb.kept(ONE);
+    assert!(kept != at_index(first) && !kept.is_none());
+    assert_eq!(a.mdb.kept(TWO), kept);
+    assert_eq!(a.arena.slot(kept).base(), 2 * RAM);
+    a.assert_sound();
+    while step(&mut a, ONE).expect("nothing is in the way") == Step::Again {}
+    end(&mut a, ONE, End::Complete);
+    assert_eq!(a.all().len(), 3, "home, all memory, and that");
+    end(&mut a, TWO, End::Complete);
+    a.assert_sound();
+    let is_watched = a.arena.slot(kept).flags().contains(SlotFlags::WATCHED);
+    assert!(!is_watched, "by nobody any more");
+}
+
+/// A container that dies changes places with what lies in its first slot; revokes of either
+/// know where theirs is, at every step, until it is gone.
+#[test]
+fn both_are_known_that_change_places() {
+    let mut a = with_ram();
+    a.boot_home(40);
+    for (offset, at) in [(0, 60), (CNODE_BYTES, 61)] {
+        a.make(40, L2CNode, offset, 0, at);
+    }
+    let outer = a.within(60, 5);
+    a.relocate(61, outer).expect("an empty slot");
+    let first = a.within(outer, 0);
+    a.make(41, Frame, 0, PAGE, first);
+    a.copy(first, 50).expect("an empty slot");
+    hold(&mut a, outer, ONE).expect("it is ours");
+    hold(&mut a, first, TWO).expect("it is ours");
+    let mut seen = Vec::new();
+    loop {
+        let kept = [ONE, TWO].map(|operation| a.mdb.kept(operation));
+        if seen.last() != Some(&kept) {
+            seen.push(kept);
+        }
+        if a.delete_step(60).expect("nothing is in the way") == Step::Done {
+            break;
+        }
+    }
+    let [outer, first] = [outer, first].map(at_index);
+    assert_eq!(seen[..2], [[outer, first], [first, outer]]);
+    assert_eq!([ONE, TWO].map(|it| a.mdb.kept(it)), [SlotIndex::NONE; 2]);
+    for operation in [ONE, TWO] {
+        assert_eq!(step(&mut a, operation), Err(SysError::EmptySlot));
+        end(&mut a, operation, End::GivenUp);
+    }
 }
 
 /// The inner one first, then the outer, and the other way round: the outer one's steps are the
@@ -146,8 +231,8 @@ fn those_within_each_other_end_together() {
         }
         assert_eq!(standing(&a, TWO), Ok(Standing::Holds));
         assert_eq!(standing(&a, ONE), Ok(Standing::Within(TWO)));
-        assert_eq!(step(&mut a, ONE, 43), Err(SysError::Dying));
-        while step(&mut a, TWO, 42).expect("nothing is in the way") == Step::Again {
+        assert_eq!(step(&mut a, ONE), Err(SysError::Dying));
+        while step(&mut a, TWO).expect("nothing is in the way") == Step::Again {
             assert_eq!(standing(&a, ONE), Ok(Standing::Within(TWO)));
         }
         end(&mut a, TWO, End::Complete);
@@ -209,7 +294,7 @@ fn an_entry_does_what_it_has_time_for() {
         hold(&mut a, 41, ONE).expect("it is ours");
         let mut left = time;
         let step = a.space(|space, effects| {
-            space.revoke_held(ONE, at_index(41), effects, |_| {
+            space.revoke_held(ONE, effects, |_| {
                 left = left.saturating_sub(1);
                 left > 0
             })
@@ -255,7 +340,7 @@ fn a_badge_is_held_alone() {
         assert_eq!(standing(&a, badged), Ok(Standing::Within(THREE)));
     }
     end(&mut a, THREE, End::GivenUp);
-    while step(&mut a, ONE, 50).expect("nothing is in the way") == Step::Again {}
+    while step(&mut a, ONE).expect("nothing is in the way") == Step::Again {}
     end(&mut a, ONE, End::Complete);
     assert!([50, 51, 54].iter().all(|&at| a.slot(at).is_occupied()));
     assert!([52, 53].iter().all(|&at| a.slot(at).is_empty()));

@@ -1,9 +1,11 @@
 //! Revokes of this kernel's alone that take several entries: nobody outruns them, those within
 //! each other end together, and each ends with its caller.
 
+use capelin_abi::capability::CNODE_BYTES;
 use capelin_abi::syscall::{Invocation, SendFlags};
-use capelin_abi::{ObjectType, OperationId, PAGE_SIZE, SysError};
-use capelin_cap::{LOCAL_REVOKES, SlotStore};
+use capelin_abi::{CapAddress, CapRef, ObjectType, OperationId, PAGE_SIZE, SysError};
+use capelin_cap::{LOCAL_REVOKES, SlotStore, cspace};
+use capelin_kernel::machine::Objects;
 
 use crate::between::{commit, make, mark, sweep, unmark};
 use crate::world::{Dispatcher, Left, NEVER, World, cap, slot};
@@ -461,4 +463,62 @@ fn what_was_answered_takes_no_place() {
     assert_eq!(revoke(&mut world, PART), Ok(()));
     assert!(!is_there(&world, COPIES) && !is_there(&world, COPIES + 39));
     assert!(!world.core.database.mdb.has_holds());
+}
+
+/// The CNode in which the revoked capability lies is deleted between two entries, and its
+/// memory becomes a frame, in which its domain writes what looks like a slot: an idle kernel
+/// reads no slot there, and nobody's capability goes.
+#[test]
+fn what_became_of_its_cnode_is_no_slot() {
+    const CNODE: u8 = 200;
+    const FRAME: u8 = 201;
+    const COUNT: u8 = 60;
+    const L1: u32 = 5;
+    const OFFSET: u64 = 0x4_0000;
+    let mut world = World::new();
+    world
+        .retype(CNODE, ObjectType::L2CNode, OFFSET, CNODE_BYTES, 1)
+        .expect("a CNode");
+    let in_l1 = CapRef::l1(L1).to_word();
+    let arguments = [in_l1, word(CNODE), u64::MAX >> 58];
+    world
+        .invoke(slot::L1CNODE, Invocation::Copy, &arguments)
+        .expect("an empty slot");
+    // The revoked one, in that CNode, and copies of it elsewhere.
+    let revoked = CapRef::l2(CapAddress::new(L1, 9));
+    let kind = ObjectType::Frame as u64;
+    let arguments = [revoked.to_word(), word(slot::RAM), kind, 0, PAGE_SIZE, 1];
+    world
+        .invoke(slot::L1CNODE, Invocation::Retype, &arguments)
+        .expect("free memory");
+    for at in COPIES..COPIES + COUNT {
+        let arguments = [word(at), revoked.to_word(), u64::MAX >> 58];
+        world
+            .invoke(slot::L1CNODE, Invocation::Copy, &arguments)
+            .expect("an empty slot");
+    }
+    let l1 = world.core.objects.dcb(world.init.dcb).l1;
+    let at = cspace::lookup_from(&world.core.slots, l1, revoked).expect("a slot");
+    let begun = world.invoke_once(slot::L1CNODE, Invocation::Revoke, &[revoked.to_word()]);
+    assert_eq!(begun, Left::Restart);
+    assert!(world.core.database.mdb.has_holds());
+    for of in [in_l1, word(CNODE)] {
+        world
+            .invoke(slot::L1CNODE, Invocation::Delete, &[of])
+            .expect("nothing is in the way");
+    }
+    world
+        .retype(FRAME, ObjectType::Frame, OFFSET, CNODE_BYTES, 1)
+        .expect("the CNode is gone");
+    let copies = |world: &World| -> Vec<u8> {
+        let all = COPIES..COPIES + COUNT;
+        all.filter(|&at| is_there(world, at)).collect()
+    };
+    let before = copies(&world);
+    let last = *before.last().expect("the revoke isn't over");
+    let forged = *world.core.slots.slot(world.index(last));
+    *world.core.slots.slot_mut(at) = forged;
+    assert_eq!(world.wait(true, NEVER), Left::Asleep);
+    assert_eq!(copies(&world), before);
+    assert!(!world.core.database.mdb.has_holds(), "it is given up");
 }

@@ -198,6 +198,28 @@ fn what_was_made_last_may_be_unknown() {
     assert_eq!(nothing.check(), Err(Violation::Recent(at(FRAME))));
 }
 
+/// What an unfinished revoke keeps is in the tree, and watched.
+#[test]
+fn what_is_kept_is_watched() {
+    const ONE: crate::OperationId = crate::OperationId(1);
+    let held = || {
+        let mut world = sound();
+        let World { store, mdb } = &mut world;
+        crate::hold_revoke(store, mdb, at(FRAME), ONE).expect("nothing is held");
+        world
+    };
+    assert!(held().check().is_ok());
+    let mut world = held();
+    world.slot(FRAME).set_flags(SlotFlags::WATCHED, false);
+    assert_eq!(world.check(), Err(Violation::Unwatched(at(FRAME))));
+    let mut world = held();
+    world.mdb.holds.kept_moves(at(FRAME), at(NODE + 1));
+    assert_eq!(world.check(), Err(Violation::Kept(at(NODE + 1))));
+    let mut nothing = held();
+    nothing.mdb.root = SlotIndex::NONE;
+    assert_eq!(nothing.check(), Err(Violation::Kept(at(FRAME))));
+}
+
 /// Each rank that a node can't have, beside those of its parent and its children.
 #[test]
 fn wrong_ranks_are_found() {

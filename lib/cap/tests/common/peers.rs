@@ -78,6 +78,9 @@ impl Effects for Quiet {
         [SlotIndex::NONE; 4]
     }
     fn unbind_irq(&mut self, _: &Slot) {}
+    fn lost(&mut self, _: SlotIndex, _: &Slot) {
+        panic!("nobody runs here");
+    }
     fn shelter(&mut self) -> Shelter {
         Shelter {
             first: at_index(SHELTER.start),
