@@ -316,6 +316,7 @@ fn make_state(
         },
         log: Log::new(log_buffer()),
         console_released: args.is_boot_core == 0,
+        is_boot_core: args.is_boot_core != 0,
         kernel: kernel_id(args),
         mpidr,
         node: args.node,

@@ -237,6 +237,9 @@ impl Psci {
 
 /// Calls firmware by `$instruction`; `None` where that is undefined. As SMCCC 1.0 has
 /// it: x4–x17 are firmware's, x18–x30 are kept (DEN 0028 3.1).
+///
+/// The fix-up takes an exception, which writes ELR and SPSR: they are put back, since a
+/// caller that doesn't mind the failure may leave by them.
 #[cfg(target_arch = "aarch64")]
 macro_rules! call {
     ($instruction:literal, $function:expr, $arguments:expr) => {{
@@ -246,16 +249,22 @@ macro_rules! call {
         // leaves `failed` at 1.
         unsafe {
             core::arch::asm!(
+                "mrs x21, elr_el1",
+                "mrs x22, spsr_el1",
                 "mov x20, #1",
                 concat!("2: ", $instruction),
                 "mov x20, #0",
                 "3:",
+                "msr elr_el1, x21",
+                "msr spsr_el1, x22",
                 crate::user::fixup!(),
                 inlateout("x0") u64::from($function) => result,
                 inlateout("x1") $arguments[0] => _,
                 inlateout("x2") $arguments[1] => _,
                 inlateout("x3") $arguments[2] => _,
                 out("x20") failed,
+                out("x21") _,
+                out("x22") _,
                 lateout("x4") _, lateout("x5") _, lateout("x6") _, lateout("x7") _,
                 lateout("x8") _, lateout("x9") _, lateout("x10") _, lateout("x11") _,
                 lateout("x12") _, lateout("x13") _, lateout("x14") _, lateout("x15") _,

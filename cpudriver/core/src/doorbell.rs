@@ -21,9 +21,9 @@ use capelin_wake::page::{Answered, SUMMARY_WORDS};
 /// The SGI that means "look at your doorbell page".
 pub const SGI: u8 = 1;
 
-/// Words that one SGI looks at. What is left makes an SGI of its own, so that an
-/// entry is bounded however many dispatchers are rung at once.
-const ANSWERS: usize = 16;
+/// Words that one entry looks at, however many SGIs it takes. What is left makes an SGI
+/// after it, so that an entry is bounded however many dispatchers are rung at once.
+pub(crate) const ANSWERS: usize = 16;
 
 /// What a Notify capability holds: where the page is and which core to interrupt, the
 /// table of all kernels says.
@@ -106,19 +106,24 @@ pub(crate) fn ring<M: Machine>(core: &mut Core<M>, bell: Bell) -> Result<(), Sys
 }
 
 /// The doorbell SGI came: makes the dispatchers runnable whose words are set. What
-/// they were rung for becomes visible, and is counted, when they next run.
-pub(crate) fn answer<M: Machine>(core: &mut Core<M>) {
+/// they were rung for becomes visible, and is counted, when they next run. Looks at `left`
+/// words at most, and takes them from that.
+pub(crate) fn answer<M: Machine>(core: &mut Core<M>, left: &mut usize) -> Answered {
     let page = core.machine.doorbells();
-    let answered = page.answer(ANSWERS, |word| {
+    page.answer(*left, |word| {
+        *left -= 1;
         if let Some(dcb) = core.kcb.doorbells.owner(word) {
             delivery::wake(core, dcb, Cause::Interrupt);
         }
-    });
-    if answered == Answered::More {
-        let own = core.sgi_target;
-        // Every core can name itself.
-        let _ = core.machine.send_doorbell(own);
-    }
+    })
+}
+
+/// Has the doorbell SGI come again, for what this entry hasn't looked at.
+#[cold]
+pub(crate) fn come_again<M: Machine>(core: &mut Core<M>) {
+    let own = core.sgi_target;
+    // Every core can name itself.
+    let _ = core.machine.send_doorbell(own);
 }
 
 /// Whether the word of `dcb` on the doorbell page has bits that [`take`] would

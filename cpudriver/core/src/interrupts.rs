@@ -5,6 +5,7 @@
 //! The driver unmasks it with `AcknowledgeIrq`.
 
 use capelin_abi::syscall::KernelCounter;
+use capelin_wake::page::Answered;
 
 use crate::bound_irq;
 use crate::delivery::{self, Cause};
@@ -19,8 +20,11 @@ const TAKEN_AT_ONCE: usize = 8;
 
 /// Takes the interrupts that are pending. Each source is masked, disarmed or cleared
 /// before the next is looked at; those that other cores send again meanwhile, and
-/// what is more than `TAKEN_AT_ONCE`, interrupt again.
+/// what is more than `TAKEN_AT_ONCE`, interrupt again. Doorbells beyond what one entry
+/// answers do so after all others that are pending: they keep no timer from being looked at.
 pub fn take_all<M: Machine>(core: &mut Core<M>) {
+    let mut left = doorbell::ANSWERS;
+    let mut answered = Answered::All;
     for _ in 0..TAKEN_AT_ONCE {
         let Some(intid) = core.machine.acknowledge_interrupt() else {
             break;
@@ -29,7 +33,7 @@ pub fn take_all<M: Machine>(core: &mut Core<M>) {
         if intid == u32::from(doorbell::SGI) {
             core.machine.end_interrupt(intid);
             core.kcb.count(KernelCounter::DoorbellInterrupts);
-            doorbell::answer(core);
+            answered = doorbell::answer(core, &mut left);
         } else if intid == core.timer_intid {
             core.machine.disarm_timer();
             core.kcb.scheduler.timer_deadline = NEVER;
@@ -44,6 +48,9 @@ pub fn take_all<M: Machine>(core: &mut Core<M>) {
             core.machine.end_interrupt(intid);
             user_interrupt(core, intid);
         }
+    }
+    if answered == Answered::More {
+        doorbell::come_again(core);
     }
 }
 

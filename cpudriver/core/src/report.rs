@@ -3,8 +3,9 @@
 use core::fmt::{self, Write};
 
 use crate::delivery::program_timer;
-use crate::log::{CONSOLE_STUCK_PER_SECOND, SHOWN_AT_ONCE};
+use crate::log::{CONSOLE_STUCK_PER_SECOND, Log, SHOWN_AT_ONCE};
 use crate::machine::{Machine, Objects};
+use crate::narrow::index;
 use crate::state::Core;
 
 impl<M: Machine> Core<M> {
@@ -48,38 +49,49 @@ impl<M: Machine> Core<M> {
     /// Adds a line that names this kernel.
     pub fn log_line(&mut self, line: fmt::Arguments<'_>) {
         let kernel = self.kernel;
-        let _ = writeln!(Writer(self), "cpu {kernel}: {line}");
+        let _ = writeln!(Writer(&mut self.log), "cpu {kernel}: {line}");
+        // The console is looked at once, however many pieces the line has.
+        self.log_bytes(&[]);
     }
 
-    /// Reports the registers of a dispatcher that a fault ended.
+    /// Reports the registers of a dispatcher that a fault ended. Any program may have it do so,
+    /// so the registers go into the log without what formats anything at all.
     pub(crate) fn report_fault(&mut self, dcb: crate::dcb::DcbRef) {
         use capelin_abi::dispatcher::context;
         let fault = self.objects.dcb(dcb).fault;
+        let at = self.objects.dcb_address(dcb);
+        let kernel = self.kernel;
+        let mut log = Writer(&mut self.log);
         let [pc, sp] = [fault[context::PC], fault[context::SP]];
         let [syndrome, address] = [fault[context::WORDS], fault[context::WORDS + 1]];
-        let at = self.objects.dcb_address(dcb);
-        self.log_line(format_args!(
-            "dispatcher {at} ended by a fault: ESR {syndrome:#x} FAR {address:#x} PC {pc:#x} SP {sp:#x}"
-        ));
-        for row in 0..8 {
-            let x = |n: usize| fault[row * 4 + n];
-            self.log_line(format_args!(
-                "  x{:<2} {:016x} {:016x} {:016x} {:016x}",
-                row * 4,
-                x(0),
-                x(1),
-                x(2),
-                x(3)
-            ));
+        let _ = writeln!(
+            log,
+            "cpu {kernel}: dispatcher {at} ended by a fault: ESR {syndrome:#x} FAR {address:#x} PC {pc:#x} SP {sp:#x}"
+        );
+        for (number, row) in fault[..32].chunks(4).enumerate() {
+            let _ = write!(log, "cpu {kernel}:   x{:<2}", 4 * number);
+            for &word in row {
+                log.0.push(b" ");
+                log.0.push(&hexadecimal(word));
+            }
+            log.0.push(b"\n");
         }
+        self.log_bytes(&[]);
     }
 }
 
-struct Writer<'a, M: Machine>(&'a mut Core<M>);
+/// All digits of `word`.
+fn hexadecimal(word: u64) -> [u8; 16] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    core::array::from_fn(|place| DIGITS[index(word >> (60 - 4 * place) & 0xf)])
+}
 
-impl<M: Machine> Write for Writer<'_, M> {
+/// Writes to the log alone.
+struct Writer<'a>(&'a mut Log);
+
+impl Write for Writer<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.log_bytes(text.as_bytes());
+        self.0.push(text.as_bytes());
         Ok(())
     }
 }

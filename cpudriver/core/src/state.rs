@@ -24,6 +24,9 @@ pub struct Core<M: Machine> {
     pub log: Log,
     /// Whether user space drives the console now.
     pub console_released: bool,
+    /// Whether this is the machine's first core: who holds its Kernel capability may switch the
+    /// machine off.
+    pub is_boot_core: bool,
     /// This kernel.
     pub kernel: KernelId,
     /// This core.

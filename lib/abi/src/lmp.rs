@@ -34,7 +34,8 @@ pub const MISSED: usize = 16;
 pub const COUNTED_BADGE: u64 = 1 << 63;
 /// How many endpoints one dispatcher can have.
 pub const ENDPOINTS_PER_DISPATCHER: usize = 64;
-/// The largest capacity of a ring, in messages.
+/// The largest capacity of a ring, in messages. All are powers of two: the counts of messages
+/// in the header, of 32 bits, wrap, and the next message's place must go on where it did.
 pub const MAX_CAPACITY: usize = 128;
 
 /// Bytes of a ring that holds `capacity` messages, a multiple of 64.

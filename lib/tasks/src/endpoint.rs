@@ -210,7 +210,8 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// An endpoint whose ring holds `capacity` messages (1–128). All rings of a program share
+    /// An endpoint whose ring holds `capacity` messages (1–128), or as many more as make it a
+    /// power of two. All rings of a program share
     /// 14 KiB; one takes 64 + 80 × `capacity` bytes.
     ///
     /// # Errors
@@ -218,7 +219,7 @@ impl Endpoint {
     /// [`RtError::OutOfSlots`], [`RtError::OutOfHomeMemory`]; as
     /// [`sys::dispatcher::make_endpoint`].
     pub fn new(capacity: usize) -> Result<Self, RtError> {
-        let capacity = capacity.clamp(1, MAX_CAPACITY);
+        let capacity = capacity.clamp(1, MAX_CAPACITY).next_power_of_two();
         let bytes = lmp::ring_bytes(capacity) as u64;
         let ring = ENDPOINTS
             .with(|endpoints| endpoints.borrow_mut().room().allocate(bytes, 64, 0))

@@ -336,7 +336,11 @@ fn dispatchers(world: &mut World, paths: &Paths) -> Outcome {
     })?;
     let fault = child(world)?;
     fault.run()?;
-    paths.any("yield to one that ends", call::yield_now)
+    paths.any("yield to one that ends", call::yield_now)?;
+    // Its registers are told, while the console is the kernel's.
+    let faulty = Child::new(world, code::breakpoint(), 0)?;
+    faulty.run()?;
+    paths.any("a fault that ends a dispatcher", call::yield_now)
 }
 
 fn messages(world: &mut World, paths: &Paths) -> Outcome {

@@ -201,10 +201,14 @@ pub(super) fn retype<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<O
     let made = count.min(RETYPE_AT_ONCE);
     let mut pages = ZERO_AT_ONCE;
     let zeroed = match retyped {
-        Retype::Done => Zeroed::All,
+        Retype::Done => Ok(Zeroed::All),
         // Mostly one object is made.
-        Retype::Fresh if made == 1 => zero(core, first, &mut pages)?,
-        Retype::Fresh | Retype::Continue => zero_each(core, first, made, &mut pages)?,
+        Retype::Fresh if made == 1 => zero(core, first, &mut pages),
+        Retype::Fresh | Retype::Continue => zero_each(core, first, made, &mut pages),
+    };
+    let zeroed = match zeroed {
+        Ok(zeroed) => zeroed,
+        Err(error) => return Err(undo(core, first, made, error)),
     };
     if zeroed == Zeroed::Part {
         return Ok(Outcome::Again);
@@ -223,6 +227,20 @@ pub(super) fn retype<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<O
     call.area.set(4, request.offset + u64::from(made) * size);
     call.area.set(6, u64::from(count - made));
     Ok(Outcome::Again)
+}
+
+/// There is no memory where objects were to be made: nothing is left of those of this step that
+/// aren't finished.
+#[cold]
+#[inline(never)]
+fn undo<M: Machine>(core: &mut Core<M>, first: SlotIndex, made: u32, error: SysError) -> SysError {
+    for slot in (0..made).filter_map(|number| first.checked_add(number)) {
+        if core.slots.slot(slot).state() == State::InProgress {
+            // It has no copies, nothing was made of it, and nobody could use it.
+            let _ = delete_slot(core, slot);
+        }
+    }
+    error
 }
 
 /// Adds a CNode on the way to an L1 slot: a retype whose target is found by what is

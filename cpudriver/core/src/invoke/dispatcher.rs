@@ -7,11 +7,12 @@ use capelin_abi::syscall::{DispatcherFlags, DispatcherState, Invocation};
 use capelin_abi::{ObjectType, PAGE_SIZE, PhysAddr, Rights, SysError, VirtAddr};
 use capelin_cap::{Capability, SlotStore};
 use capelin_vspace::geometry::is_user_range;
+use capelin_wake::count::Frame;
 
 use super::call::{Call, DONE, Outcome};
 use super::cnode::delete_slot;
-use crate::dcb::{DcbRef, EndpointRecord, Resume, Wait, held};
-use crate::delivery::{self, Cause};
+use crate::dcb::{Dcb, DcbRef, EndpointRecord, Resume, Wait, held};
+use crate::delivery::{self, Cause, seen_by};
 use crate::dispatch;
 use crate::doorbell::Bell;
 use crate::doorbell_page;
@@ -104,7 +105,20 @@ fn configure<M: Machine>(
     // be nobody's to invalidate.
     entry.asid_generation = 0;
     entry.resume = Resume::Run;
+    // Nor is anything else that it left behind anybody's: no registers, no fault.
+    entry.wait = Wait::Not;
+    entry.in_fault = false;
+    entry.fault = Dcb::NEW.fault;
+    entry.fp = Dcb::NEW.fp;
+    entry.delivered = Dcb::NEW.delivered;
     entry.state = DispatcherState::Stopped;
+    if core.kcb.fp_owner == Some(dcb) {
+        core.kcb.fp_owner = None;
+    }
+    // The frame may have been another's: what it says is what is counted.
+    if let Some(frame) = seen_by(core, dcb) {
+        frame.set_delivered(0);
+    }
     Ok(DONE)
 }
 
@@ -154,7 +168,8 @@ fn make_endpoint<M: Machine>(
     dcb: DcbRef,
 ) -> Result<Outcome, SysError> {
     let (ring, capacity) = (call.argument(1), call.argument(2));
-    if capacity == 0 || capacity > MAX_CAPACITY as u64 {
+    // The counts in the ring's header wrap: places go on where they do.
+    if !capacity.is_power_of_two() || capacity > MAX_CAPACITY as u64 {
         return Err(SysError::InvalidArgument);
     }
     let bytes = ring_bytes(narrow::index(capacity)) as u64;

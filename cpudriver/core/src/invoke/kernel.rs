@@ -27,9 +27,12 @@ pub(crate) fn invoke<M: Machine>(
         ])),
         Invocation::ReadCounter => read_counter(core, call),
         Invocation::ReadLog => read_log(core, call),
-        // Whoever takes over, or the end, comes after what has been said.
+        // That is for one of them: the others' monitors answer for their own cores.
+        Invocation::PowerOff | Invocation::Reboot if !core.is_boot_core => {
+            Err(SysError::Unsupported)
+        }
         Invocation::ReleaseConsole | Invocation::PowerOff | Invocation::Reboot
-            if !core.show_log() =>
+            if !is_said(core, call) =>
         {
             Ok(Outcome::Again)
         }
@@ -91,6 +94,23 @@ pub(crate) fn invoke<M: Machine>(
         }
         _ => Err(SysError::UnknownOperation),
     }
+}
+
+/// Whether the console has what was in the log when this call was first looked at: whoever
+/// takes over, or the end, comes after what has been said. What is said meanwhile isn't waited
+/// for, or who goes on talking would keep them off. The restarted call has where that ends,
+/// and 1, in its first argument.
+fn is_said<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> bool {
+    let end = core.log.end();
+    let until = match call.argument(1) {
+        0 => end,
+        noted => end.min(noted - 1),
+    };
+    if core.show_log() || core.log.shown >= until {
+        return true;
+    }
+    call.area.set(1, until + 1);
+    false
 }
 
 fn read_counter<M: Machine>(core: &Core<M>, call: &Call<M>) -> Result<Outcome, SysError> {

@@ -69,7 +69,7 @@ fn the_last_words_are_said_before_the_end() {
         assert_eq!(world.core.machine.console, b"cpu 0: last words\n");
         let expected = match how {
             Invocation::ReleaseConsole => Ok([0; 3]),
-            _ => Err(SysError::Unsupported),
+            _ => Err(SysError::Firmware),
         };
         assert_eq!(left, expected, "{how:?}");
         world.core.log_line(format_args!("more"));
@@ -249,5 +249,18 @@ fn a_capability_tells_its_owner() {
         let told = world.invoke(slot::RAM, Invocation::Identify, &[]);
         let owner = told.map(|told| told[0] >> 16 & 0xffff);
         assert_eq!(owner, Ok(kernel.into()));
+    }
+}
+
+/// One core's kernel has the machine switched off, or started again, and no other.
+#[test]
+fn one_kernel_alone_ends_the_machine() {
+    for how in [Invocation::PowerOff, Invocation::Reboot] {
+        let mut world = World::new();
+        // The host's machine stays on, which it says.
+        assert_eq!(ask(&mut world, how, &[]), Err(SysError::Firmware));
+        let mut other = World::of(capelin_abi::KernelId(1));
+        other.core.is_boot_core = false;
+        assert_eq!(ask(&mut other, how, &[]), Err(SysError::Unsupported));
     }
 }

@@ -4,8 +4,10 @@ use capelin_abi::syscall::{DispatcherState, Invocation, Syscall, invoke_word};
 use capelin_abi::{ObjectType, Rights, dispatcher::offset};
 use capelin_cap::{SlotFlags, SlotStore};
 use capelin_kernel::dcb::Wait;
-use capelin_kernel::machine::{FrameWords, Objects};
+use capelin_kernel::doorbell::SGI;
+use capelin_kernel::machine::{FrameWords, Machine, Objects};
 
+use crate::host::USER;
 use crate::world::{Dispatcher, Left, NEVER, SLICE, World, cap, slot};
 
 /// More than one entry looks at.
@@ -283,4 +285,59 @@ fn the_ends_of_many_badges_are_told_in_steps() {
     }
     assert_eq!(told, BADGES);
     assert!(entries < 6, "{entries}");
+}
+
+/// Who goes on talking keeps the machine from nothing: what was said before is waited for.
+#[test]
+fn the_end_waits_for_no_later_output() {
+    let mut world = World::new();
+    let other = world.dispatcher();
+    world.core.machine.console_room = 0;
+    world.core.log_line(format_args!("said before"));
+    // It comes back with the register that it left.
+    let (mut entries, mut noted) = (0, 0);
+    while world.invoke_once(slot::KERNEL, Invocation::PowerOff, &[noted]) == Left::Restart {
+        noted = world.register(1);
+        world.run(other);
+        world.core.machine.console_room = 64;
+        let printed = world.invoke(other.slot, Invocation::Print, &[USER, 200]);
+        printed.expect("it may");
+        world.run(world.init);
+        world.core.machine.console_room = 64;
+        entries += 1;
+        assert!(entries < 100, "it never ends");
+    }
+    let said = String::from_utf8_lossy(&world.core.machine.console).into_owned();
+    assert!(said.contains("said before"), "{said}");
+}
+
+/// Doorbells that one entry doesn't look at keep nothing else that is pending from it.
+#[test]
+fn an_entry_looks_at_sixteen_words() {
+    let mut world = World::new();
+    let all = many(&mut world);
+    for (number, one) in (0..).zip(&all) {
+        let to = cap(200 + number).to_word();
+        let made = world.invoke(one.slot, Invocation::MakeNotify, &[0, to]);
+        made.expect("a Notify");
+    }
+    for &one in &all {
+        world.run(one);
+        assert_eq!(world.wait(true, NEVER), Left::Switch);
+    }
+    for one in &all {
+        let word = world.core.objects.dcb(one.dcb).doorbell as usize;
+        let _ = world.core.machine.doorbells().ring(word, 0);
+    }
+    let timer = world.core.timer_intid;
+    world.core.machine.pending.extend([u32::from(SGI), timer]);
+    world.interrupt();
+    assert_eq!(waiting(&world, &all), MANY - 16);
+    assert!(!world.core.machine.pending.contains(&timer), "it was taken");
+    assert!(
+        world.core.machine.pending.contains(&u32::from(SGI)),
+        "it comes again"
+    );
+    world.interrupt();
+    assert_eq!(waiting(&world, &all), 0);
 }

@@ -276,3 +276,32 @@ fn parts_of_frames_are_accounted_for_once() {
     }
     assert_eq!(account(&world), before);
 }
+
+/// Counts of messages wrap; the places in a ring go on where they were.
+#[test]
+fn rings_hold_a_power_of_two() {
+    let mut world = World::new();
+    let made = world.stopped();
+    let make = |world: &mut World, ring: u64, capacity: u64, to: u8| {
+        let arguments = [ring, capacity, cap(to).to_word()];
+        world.invoke(made.slot, Invocation::MakeEndpoint, &arguments)
+    };
+    let mut ring = RING as u64 + 0x400;
+    for capacity in 1..=MAX_CAPACITY as u64 + 1 {
+        let answer = make(&mut world, ring, capacity, FREE);
+        if capacity.is_power_of_two() {
+            answer.expect("room");
+            ring += ring_bytes(usize::try_from(capacity).expect("small")) as u64;
+            world
+                .invoke(slot::L1CNODE, Invocation::Delete, &[cap(FREE).to_word()])
+                .expect("the last one");
+            ring = if ring > 0x2000 {
+                RING as u64 + 0x400
+            } else {
+                ring
+            };
+        } else {
+            assert_eq!(answer, Err(SysError::InvalidArgument), "{capacity}");
+        }
+    }
+}

@@ -1,11 +1,13 @@
 //! How dispatchers end, and what is left of them.
 
+use capelin_abi::capability::CNODE_BYTES;
 use capelin_abi::dispatcher::{Upcall, context, offset};
 use capelin_abi::lmp::MessageHeader;
 use capelin_abi::syscall::{DispatcherState, Invocation, Syscall, invoke_word};
 use capelin_abi::{ObjectType, Rights, SysError};
 use capelin_cap::{Shelter, SlotStore, check};
-use capelin_kernel::machine::FrameWords;
+use capelin_kernel::machine::{FrameWords, Objects};
+use capelin_wake::count::{Deliveries, Frame};
 
 use crate::host::Asked;
 use crate::world::{Left, NEVER, RUN, World, cap, slot};
@@ -383,4 +385,66 @@ fn who_has_the_kernel_takes_out_what_was_sheltered() {
     world
         .retype_ram(202, ObjectType::Frame, 0, 0x1000)
         .expect("memory as ever");
+}
+
+/// A dispatcher that has lost all it needs may be configured anew, for another program: nothing of
+/// the one before is in it.
+#[test]
+fn a_dispatcher_configured_anew_is_new() {
+    const OFFSET: u64 = 0x4_0000;
+    const BLOCK: u8 = 220;
+    const PARTS: [(u8, ObjectType, u64, u64); 3] = [
+        (221, ObjectType::Frame, 0x1000, 0x4000),
+        (222, ObjectType::L1CNode, 0x8000, CNODE_BYTES),
+        (223, ObjectType::VNodeL0, 0x5000, 0x2000),
+    ];
+    let mut world = World::new();
+    let configure = |world: &mut World| {
+        for (to, kind, at, bytes) in PARTS {
+            world
+                .retype(to, kind, OFFSET + at, bytes, 1)
+                .expect("home memory");
+        }
+        let [frame, cspace, vspace] = PARTS.map(|(to, ..)| cap(to).to_word());
+        let given = [frame, 0x80_0000, cspace, vspace, 1];
+        world
+            .invoke(BLOCK, Invocation::Configure, &given)
+            .expect("it has none of these");
+    };
+    world
+        .retype(BLOCK, ObjectType::Dispatcher, OFFSET, 0x1000, 1)
+        .expect("home memory");
+    configure(&mut world);
+    let block = world.address_of(BLOCK);
+    let dcb = world.core.objects.dcb_at(block).expect("a control block");
+    let entry = world.core.objects.dcb_mut(dcb);
+    entry.in_fault = true;
+    entry.fp.q[0] = [0x5ec2e7; 2];
+    entry.fault[0] = 0x5ec2e7;
+    entry.delivered.add(None::<&Quiet>);
+    world.core.kcb.fp_owner = Some(dcb);
+    for (part, ..) in PARTS {
+        for how in [Invocation::Revoke, Invocation::Delete] {
+            world
+                .invoke(slot::L1CNODE, how, &[cap(part).to_word()])
+                .expect("nothing is in the way");
+        }
+    }
+    configure(&mut world);
+    let entry = world.core.objects.dcb(dcb);
+    assert!(!entry.in_fault);
+    assert_eq!((entry.fp.q[0], entry.fault[0]), ([0; 2], 0));
+    assert_eq!(entry.delivered, Deliveries::NONE);
+    assert_eq!(world.core.kcb.fp_owner, None, "nor are they in the core");
+    let frame = entry.place.expect("it is configured").frame;
+    let frame = world.core.objects.frame(frame);
+    assert_eq!(frame.read(offset::DELIVERED), 0, "as it is counted");
+}
+
+/// A frame that nobody reads.
+struct Quiet;
+
+impl Frame for Quiet {
+    fn add_notified(&self, _: u64) {}
+    fn set_delivered(&self, _: u64) {}
 }

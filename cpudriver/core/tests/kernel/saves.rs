@@ -359,6 +359,7 @@ fn a_fault_that_ends_somebody_is_told_with_its_registers() {
     }
     world.core.machine.console.clear();
     world.fault(false, 0x7777);
+    world.core.finish_log();
     let printed = String::from_utf8_lossy(&world.core.machine.console).into_owned();
     let expected = "ESR 0x92000045 FAR 0x7777 PC 0x6666 SP 0x5555";
     assert!(printed.contains(expected), "{printed}");

@@ -122,6 +122,7 @@ impl World {
             machine: host,
             log: Log::new(Box::leak(Box::new([0; LOG_BYTES]))),
             console_released: false,
+            is_boot_core: true,
             kernel: id,
             mpidr: Mpidr(0),
             node: 0,

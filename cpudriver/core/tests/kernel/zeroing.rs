@@ -1,8 +1,8 @@
 //! How far an entry gets with memory that is to be zeroed, and where the next goes on.
 
 use capelin_abi::syscall::{Invocation, SendFlags};
-use capelin_abi::{CapRef, ObjectType, PAGE_SIZE};
-use capelin_cap::SlotStore;
+use capelin_abi::{CapRef, ObjectType, PAGE_SIZE, SysError};
+use capelin_cap::{SlotStore, State};
 
 use crate::host::{Asked, RAM};
 use crate::world::{Left, NEVER, SLICE, World, cap, slot};
@@ -131,4 +131,29 @@ fn giving_way_never_makes_a_slice_endless() {
         }
     }
     assert!(later > 0, "the timer had to be set anew somewhere");
+}
+
+/// Of objects that were to be made over a hole, those that are finished stay; of the others
+/// nothing is left, and the rest of the memory can be used.
+#[test]
+fn over_a_hole_nothing_unfinished_is_left() {
+    for (bytes, count, hole, whole) in [(2, 1, 1, 0), (1, 4, 2, 2), (2, 3, 0, 0)] {
+        let mut world = World::new();
+        let before = world.core.database.mdb.first(&world.core.slots);
+        world.core.machine.holes.insert(RAM + hole * PAGE_SIZE);
+        let kind = ObjectType::Frame as u64;
+        let [to, from] = [cap(200), cap(slot::RAM)].map(CapRef::to_word);
+        let arguments = [to, from, kind, 0, bytes * PAGE_SIZE, count];
+        let made = world.invoke(slot::L1CNODE, Invocation::Retype, &arguments);
+        assert_eq!(made, Err(SysError::NoSuchMemory));
+        for number in 0..u8::try_from(count).expect("few") {
+            let slot = world.core.slots.slot(world.index(200 + number));
+            assert_eq!(slot.is_empty(), u64::from(number) >= whole, "{number}");
+            assert!(slot.is_empty() || slot.state() == State::Live);
+        }
+        assert_eq!(world.core.database.mdb.first(&world.core.slots), before);
+        let behind = (hole + 1).next_multiple_of(bytes) * PAGE_SIZE;
+        let made = world.retype_ram(210, ObjectType::Frame, behind, PAGE_SIZE);
+        assert!(made.is_ok(), "{made:?}");
+    }
 }

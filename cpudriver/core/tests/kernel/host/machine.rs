@@ -518,7 +518,7 @@ impl Machine for Host {
     }
 
     fn power_off(&mut self) -> SysError {
-        SysError::Unsupported
+        SysError::Firmware
     }
 
     fn panic(&mut self, why: &'static str) -> SysError {
@@ -527,7 +527,7 @@ impl Machine for Host {
     }
 
     fn reboot(&mut self) -> SysError {
-        SysError::Unsupported
+        SysError::Firmware
     }
 
     fn write_console(&mut self, text: &[u8]) -> usize {
