@@ -65,6 +65,15 @@ pub struct Operation {
 /// How many operations there can be.
 const PLACES: usize = HOLDS + LOCAL_REVOKES;
 
+/// How many of those between kernels can be parts in one other kernel's revokes: whose
+/// monitor never ends what it began takes no more than these.
+pub const PARTS_OF_ONE: usize = 3;
+/// How many can be parts in others' revokes at all: the rest is for this kernel's own locks
+/// and revokes, whatever the monitors of all others do.
+pub const PARTS: usize = 12;
+
+const _: () = assert!(PARTS_OF_ONE < PARTS && PARTS < HOLDS);
+
 /// The table; part of [`crate::kcb::Kcb`].
 #[repr(C)]
 pub struct Operations {
@@ -181,8 +190,17 @@ impl Operations {
     /// Gives another kernel's revoke `id` a place here.
     ///
     /// # Errors
-    /// `NoResources` while there is no place.
+    /// `NoResources` while there is no place, and while it has as many parts in revokes of
+    /// that kernel, or of others, as it may ([`PARTS_OF_ONE`], [`PARTS`]).
     pub(crate) fn join(&mut self, id: OperationId) -> Result<(), SysError> {
+        let (mut all, mut of_one) = (0, 0);
+        for part in self.parts() {
+            all += usize::from(part != OperationId(0));
+            of_one += usize::from(part != OperationId(0) && part.kernel() == id.kernel());
+        }
+        if of_one >= PARTS_OF_ONE || all >= PARTS {
+            return Err(SysError::NoResources);
+        }
         let place = self.free(0..HOLDS)?;
         self.places[place] = Operation {
             id,

@@ -80,7 +80,8 @@ pub(crate) fn mark<M: Machine>(
 /// `NoSuchOperation` for one that is over, or never was; `Locked` for a locked object in
 /// the range, and while its kernel counts who has joined; `RangeInUse` for what this kernel
 /// itself keeps something of; otherwise as [`capelin_cap::mark_range`]; `NoResources` while
-/// there is no place.
+/// there is no place, and while that kernel's revokes, or all others', have as many here as
+/// they may.
 pub(crate) fn join<M: Machine>(core: &mut Core<M>, id: OperationId) -> Result<Progress, SysError> {
     let (phase, object) = match shown(core, id) {
         Ok(shown) => shown,
@@ -99,7 +100,10 @@ pub(crate) fn join<M: Machine>(core: &mut Core<M>, id: OperationId) -> Result<Pr
         Err(_) if hold::keeps(core, &object) => return Err(SysError::RangeInUse),
         Err(_) => {
             leave_what_is_over(core);
-            core.kcb.operations.join(id)?;
+            if core.kcb.operations.join(id).is_err() {
+                leave_those_off(core);
+                core.kcb.operations.join(id)?;
+            }
             if let Err(error) = core.caps().mark_range(&object, id) {
                 core.kcb.operations.end(id);
                 return Err(error);
@@ -281,6 +285,16 @@ fn leave<M: Machine>(core: &mut Core<M>, id: OperationId) -> Result<Progress, Sy
 fn leave_what_is_over<M: Machine>(core: &mut Core<M>) {
     for id in core.kcb.operations.parts() {
         if id != OperationId(0) && shown(core, id).is_err() {
+            // What is left of it is refused, and stays.
+            let _ = leave(core, id);
+        }
+    }
+}
+
+/// Ends the parts in revokes of kernels that have left for good: they would stay for ever.
+fn leave_those_off<M: Machine>(core: &mut Core<M>) {
+    for id in core.kcb.operations.parts() {
+        if id != OperationId(0) && is_off(core, id.kernel()) {
             // What is left of it is refused, and stays.
             let _ = leave(core, id);
         }

@@ -17,6 +17,10 @@
 //! back after 2³² − 1 offers in the same entry; even then an old ticket names an offer
 //! that is made to its bearer's own kernel, or nothing.
 //!
+//! A receiver that doesn't take what it is offered leaves room for others: it never has
+//! more entries than stay free, so the first such has half of them at most, the second
+//! half of what is left, and so on. Of 120 entries, it takes seven such to use all up.
+//!
 //! Ordering: the sender writes the record before it releases the state, and doesn't
 //! write it again before it has left *offered*; the receiver acquires the state, copies
 //! the record, and its compare-and-swap shows that the copy was of that offer.
@@ -144,26 +148,40 @@ impl<const ENTRIES: usize> Outbox<ENTRIES> {
     /// Sender: offers a capability; `own` is the sender.
     ///
     /// # Errors
-    /// `NoResources` while all entries are in use.
+    /// `NoResources` while the receiver has no fewer entries than are free, as when none
+    /// is.
     pub fn offer(&self, own: KernelId, offer: &Offer) -> Result<Ticket, SysError> {
-        for (number, entry) in (0_u16..).zip(&self.entries) {
-            // Only the sender leaves FREE: nobody else writes this entry meanwhile.
-            let (state, _, used) = parts(entry.state.load(Ordering::Relaxed));
-            if state != FREE {
-                continue;
-            }
-            let nonce = used.checked_add(1).unwrap_or(1);
-            for (to, from) in entry.record.iter().zip(offer.record) {
-                to.store(from, Ordering::Relaxed);
-            }
-            entry.taker.store(offer.taker as u64, Ordering::Relaxed);
-            // Pairs with the load in `look` and the exchange in `take`: whoever sees
-            // the offer sees the record.
-            let offered = word(OFFERED, offer.to, nonce);
-            entry.state.store(offered, Ordering::Release);
-            return Ok(Ticket::new(own, number, nonce));
+        let (number, used) = self.free_for(offer.to)?;
+        let entry = self.entries.get(usize::from(number));
+        let entry = entry.ok_or(SysError::NoResources)?;
+        let nonce = used.checked_add(1).unwrap_or(1);
+        for (to, from) in entry.record.iter().zip(offer.record) {
+            to.store(from, Ordering::Relaxed);
         }
-        Err(SysError::NoResources)
+        entry.taker.store(offer.taker as u64, Ordering::Relaxed);
+        // Pairs with the load in `look` and the exchange in `take`: whoever sees
+        // the offer sees the record.
+        let offered = word(OFFERED, offer.to, nonce);
+        entry.state.store(offered, Ordering::Release);
+        Ok(Ticket::new(own, number, nonce))
+    }
+
+    /// Sender: the first free entry, and the number of its last use, if `to` may have one
+    /// more.
+    fn free_for(&self, to: KernelId) -> Result<(u16, u32), SysError> {
+        let (mut first, mut free, mut held) = (None, 0_usize, 0_usize);
+        for (number, entry) in (0_u16..).zip(&self.entries) {
+            // Only the sender leaves FREE: nobody else writes such an entry meanwhile.
+            let (state, receiver, used) = parts(entry.state.load(Ordering::Relaxed));
+            if state == FREE {
+                free += 1;
+                first = first.or(Some((number, used)));
+            } else if receiver == to {
+                held += 1;
+            }
+        }
+        let is_fair = held < free;
+        first.filter(|_| is_fair).ok_or(SysError::NoResources)
     }
 
     /// Receiver: what `ticket` offers to kernel `own`. It counts only if
@@ -312,6 +330,7 @@ impl Entry {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use std::vec::Vec;
 
     const SENDER: KernelId = KernelId(3);
     const RECEIVER: KernelId = KernelId(7);
@@ -367,7 +386,11 @@ mod tests {
     #[test]
     fn entries_come_back_when_they_are_settled() {
         let outbox = Outbox::<2>::new();
-        let tickets = [1, 2].map(|what| outbox.offer(SENDER, &offer(what)).unwrap());
+        let other = Offer {
+            to: OTHER,
+            ..offer(1)
+        };
+        let tickets = [other, offer(2)].map(|offer| outbox.offer(SENDER, &offer).unwrap());
         assert_eq!(outbox.offer(SENDER, &offer(3)), Err(SysError::NoResources));
         assert_eq!(outbox.next_taken(0), None);
         outbox.take(RECEIVER, tickets[1]).unwrap();
@@ -381,9 +404,54 @@ mod tests {
         assert_eq!(outbox.offer(SENDER, &offer(3)).unwrap().entry(), 1);
     }
 
+    /// Who takes nothing leaves room for others, and these for more.
+    #[test]
+    fn no_receiver_has_more_than_is_left_for_others() {
+        const ENTRIES: usize = 120;
+        let outbox = Outbox::<ENTRIES>::new();
+        let fill = |to: KernelId| -> Vec<Ticket> {
+            let offer = Offer { to, ..offer(1) };
+            core::iter::from_fn(|| outbox.offer(SENDER, &offer).ok()).collect()
+        };
+        let mut left = ENTRIES;
+        let mut greedy = Vec::new();
+        for liar in 20..26 {
+            let held = fill(KernelId(liar));
+            assert_eq!(held.len(), left.div_ceil(2), "{liar}");
+            left -= held.len();
+            greedy.push(held);
+        }
+        assert_eq!(left, 1);
+        // Another gets through, one after the other, for as long as it takes them.
+        let other = Offer {
+            to: OTHER,
+            ..offer(2)
+        };
+        for _ in 0..3 {
+            let ticket = outbox.offer(SENDER, &other).unwrap();
+            assert_eq!(outbox.offer(SENDER, &other), Err(SysError::NoResources));
+            outbox.take(OTHER, ticket).unwrap();
+            let (_, settled) = outbox.state(ticket).unwrap();
+            outbox.free(settled);
+        }
+        // What was taken and isn't settled counts, too; what is taken back doesn't.
+        let first = Offer {
+            to: KernelId(20),
+            ..offer(3)
+        };
+        outbox.take(first.to, greedy[0][0]).unwrap();
+        assert_eq!(outbox.offer(SENDER, &first), Err(SysError::NoResources));
+        for &ticket in &greedy[0][1..31] {
+            outbox.withdraw(ticket).unwrap();
+        }
+        // It has 30 of 60: one more, and others have fewer left.
+        assert!(outbox.offer(SENDER, &first).is_ok());
+        assert_eq!(fill(first.to), []);
+    }
+
     #[test]
     fn open_offers_are_found_until_they_are_settled() {
-        let outbox = Outbox::<3>::new();
+        let outbox = Outbox::<6>::new();
         let tickets = [1, 2, 3].map(|what| outbox.offer(SENDER, &offer(what)).unwrap());
         outbox.withdraw(tickets[0]).unwrap();
         outbox.take(RECEIVER, tickets[1]).unwrap();

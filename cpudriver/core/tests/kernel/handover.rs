@@ -398,12 +398,30 @@ fn a_full_outbox_refuses_and_loses_nothing() {
         }
     };
     assert_eq!(full, SysError::NoResources);
-    assert_eq!(tickets.len(), capelin_peers::shared::OFFERS);
+    assert_eq!(tickets.len(), capelin_peers::shared::OFFERS / 2);
     piece(&mut a, ObjectType::Ram, 1, 201);
     assert_eq!(export(&mut a, 201, 1, 0), Err(SysError::NoResources));
     assert!(usable(&a, 201), "not in transit");
-    import(&mut b, tickets[77], 210).expect("a copy");
+    import(&mut b, tickets[37], 210).expect("a copy");
     assert!(export(&mut a, 201, 1, 0).is_ok());
+}
+
+/// A kernel whose monitor takes nothing keeps nothing from others.
+#[test]
+fn who_takes_nothing_leaves_room_for_others() {
+    const LIAR: u16 = 2;
+    let [mut a, mut b] = kernels();
+    piece(&mut a, ObjectType::Frame, 0, 200);
+    while export(&mut a, 200, LIAR, 1).is_ok() {}
+    assert_eq!(export(&mut a, 200, LIAR, 1), Err(SysError::NoResources));
+    for _ in 0..40 {
+        let ticket = export(&mut a, 200, 1, 1).expect("there is room for others");
+        import(&mut b, ticket, 210).expect("taken");
+        settle(&mut a, ticket, 0).expect("it is over");
+        let word = cap(210).to_word();
+        b.invoke(slot::L1CNODE, Invocation::Delete, &[word])
+            .expect("a copy");
+    }
 }
 
 #[test]

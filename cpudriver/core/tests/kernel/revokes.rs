@@ -2,10 +2,11 @@
 //! and believed only from another kernel.
 
 use capelin_abi::syscall::{Invocation, MapFlags};
-use capelin_abi::{Mpidr, ObjectType, OperationId, Rights, SysError, Ticket};
+use capelin_abi::{KernelId, Mpidr, ObjectType, OperationId, Rights, SysError, Ticket};
 use capelin_cap::{SlotIndex, unpin};
 use capelin_kernel::handover;
 use capelin_peers::SharedPages;
+use capelin_peers::board::{Phase, Range};
 
 use crate::between::{
     COPY, commit, copy, delete, enter, export, give, import, is_empty, is_tombstone, join, kernel,
@@ -507,4 +508,61 @@ fn a_look_at_all_kernels_is_bounded() {
         assert_eq!(sweep(world, id, keep), Ok(()));
     }
     assert_eq!(unmark(&mut a, id, 200), Ok([0; 2]));
+}
+
+/// A monitor that begins revokes, has others join, and ends none of them: each takes no more
+/// than its share of this kernel's places, and all together leave some to its own.
+#[test]
+fn what_others_never_end_leaves_places_for_more() {
+    let ([mut a, ..], table) = kernels(1);
+    let liars = 3..9_u16;
+    let mut boards = Vec::new();
+    for liar in liars.clone() {
+        enter(table, liar);
+        let pages: &'static SharedPages = Box::leak(Box::new(SharedPages::new()));
+        a.core.machine.remote.insert(liar, pages);
+        a.core.machine.on.push(Mpidr(liar.into()));
+        boards.push((liar, &pages.board));
+    }
+    let id = |liar: u16, n: u16| OperationId::new(KernelId(liar), n, u32::from(n) + 1);
+    for (liar, board) in &boards {
+        for n in 0..16 {
+            let range = Range {
+                kind: ObjectType::Ram,
+                base: 0x10_0000_0000 * u64::from(*liar) + (u64::from(n) << 12),
+                size: 0x1000,
+            };
+            board.show(id(*liar, n), &range).expect("a place");
+        }
+    }
+    let full = Err(SysError::NoResources);
+    let mut joined = Vec::new();
+    for liar in liars {
+        let all: Vec<_> = (0..16).map(|n| join(&mut a, id(liar, n))).collect();
+        assert!(all.iter().all(|one| *one == Ok(()) || *one == full));
+        joined.push(all.iter().filter(|one| one.is_ok()).count());
+    }
+    assert_eq!(joined, [3, 3, 3, 3, 0, 0]);
+    // Its own locks, or revokes.
+    let locked: Vec<_> = (0..5)
+        .map(|n| {
+            let to = 200 + n;
+            make(&mut a, slot::RAM, ObjectType::Frame, n.into(), 1, to).expect("free memory");
+            kernel(&mut a, Invocation::Lock, &[cap(to).to_word()]).map(drop)
+        })
+        .collect();
+    assert_eq!(locked, [Ok(()), Ok(()), Ok(()), Ok(()), full]);
+    // What is over makes room, as does who is gone for good; who isn't doesn't.
+    let (_, first) = boards[0];
+    first.set_phase(id(3, 1), Phase::Over);
+    assert_eq!(join(&mut a, id(7, 0)), Ok(()));
+    assert_eq!(join(&mut a, id(7, 1)), full);
+    assert_eq!(join(&mut a, id(3, 5)), full);
+    a.core.machine.on.retain(|&core| core != Mpidr(4));
+    for n in 1..3 {
+        assert_eq!(join(&mut a, id(7, n)), Ok(()));
+    }
+    assert_eq!(join(&mut a, id(7, 3)), full, "as many as it may");
+    assert_eq!(join(&mut a, id(8, 0)), Ok(()));
+    assert_eq!(join(&mut a, id(8, 1)), full);
 }

@@ -76,7 +76,13 @@ impl Intermon for IntermonService {
         let accepted = rings::own_memory()
             .and_then(|memory| rings::accept(&self.node, transfer::running(self.from), memory))
             .map_err(ram::kernel)?;
-        transfer::take_into(&self.node, bell, self.from, accepted.peer).map_err(kernel)?;
+        let taken = transfer::take_into(&self.node, bell, self.from, accepted.peer);
+        if let Err(error) = taken {
+            // Nobody will ask for these: they would stand for ever.
+            transfer::withdraw(&self.node, accepted.frame);
+            transfer::withdraw(&self.node, accepted.bell);
+            return Err(kernel(error));
+        }
         self.node.overlay.add_direct(self.from, accepted.ring);
         Ok(Opened {
             ring: accepted.frame,
