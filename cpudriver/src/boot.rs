@@ -32,7 +32,7 @@ use capelin_abi::boot::{ARGS_MAGIC, ArgsError, CoreArgs, Mitigations, PhysRegion
 use capelin_abi::capability::KCB_BYTES;
 use capelin_abi::syscall::KernelCounter;
 use capelin_abi::{KernelId, Mpidr, PAGE_SIZE, PhysAddr, VirtAddr};
-use capelin_cap::Database;
+use capelin_cap::{Database, Looking};
 use capelin_peers::{Home, PeerTable};
 use capelin_vspace::Permissions;
 
@@ -331,6 +331,7 @@ fn make_state(
         fp_access: false,
         has_crc32: features.crc32,
         frequency: timer.frequency(),
+        looking: Looking::default(),
     };
     // SAFETY: 1. boot runs once, and nothing has been lent.
     let core = unsafe { install(core) };

@@ -15,7 +15,7 @@ use capelin_abi::syscall::{DispatcherState, KernelCounter, MapFlags};
 use capelin_abi::{
     ABI_VERSION, CapAddress, ObjectType, PAGE_SIZE, PhysAddr, Rights, Ticket, VirtAddr,
 };
-use capelin_cap::{Capability, Shelter, SlotIndex, SlotStore};
+use capelin_cap::{Capability, Shelter, SlotIndex, SlotStore, Step};
 use capelin_vspace::{Descriptor, Entry, Leaves, Permissions, Plan, TableLevel};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
@@ -634,7 +634,7 @@ impl Maker<'_> {
             return Ok(None);
         };
         let at = self.slot(at)?;
-        handover::import(self.core, ticket, at)?;
+        while handover::import(self.core, ticket, at)? == Step::Again {}
         let slot = self.core.slots.slot(at);
         if slot.kind() != kind {
             return Err(BootError::Arguments("a capability of another type"));

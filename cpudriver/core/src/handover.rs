@@ -11,7 +11,7 @@
 //! lies or errs, not against user space: nothing that user space writes is read.
 
 use capelin_abi::{KernelId, ObjectType, PhysAddr, Rights, SysError, Ticket};
-use capelin_cap::{CapRecord, Capability, ExportMode, Object, SlotIndex};
+use capelin_cap::{CapRecord, Capability, ExportMode, Object, SlotIndex, Step};
 use capelin_peers::outbox::{RECORD_WORDS, Settled};
 use capelin_peers::shared::OFFERS;
 use capelin_peers::{Offer, OfferState, Outbox, Taker};
@@ -78,16 +78,20 @@ pub fn export<M: Machine>(
 ///
 /// # Errors
 /// `NoSuchTransfer` for what isn't offered, here, or any more; `RangeInUse` for what
-/// contradicts what is known of homes; as [`capelin_cap::import()`]. The offer stands then.
+/// contradicts what is known of homes; as [`capelin_cap::import()`]. The offer stands then,
+/// and until the last step.
 pub fn import<M: Machine>(
     core: &mut Core<M>,
     ticket: Ticket,
     target: SlotIndex,
-) -> Result<(), SysError> {
+) -> Result<Step, SysError> {
     let (record, outbox) = offered(core, ticket)?;
     let own = core.kernel;
     let take = || outbox.take(own, ticket);
-    core.caps().import_if(&record, target, take)
+    let mut looking = core.looking;
+    let step = core.caps().import_if(&record, target, &mut looking, take);
+    core.looking = looking;
+    step
 }
 
 /// Has what `ticket` hands over to this kernel be owned here, in the empty slot `target`.

@@ -2,7 +2,7 @@
 
 use capelin_aarch64::gic::SgiTarget;
 use capelin_abi::{KernelId, Mpidr};
-use capelin_cap::{CapSpace, Database};
+use capelin_cap::{CapSpace, Database, Looking};
 
 use crate::kcb::Kcb;
 use crate::log::Log;
@@ -47,6 +47,8 @@ pub struct Core<M: Machine> {
     pub has_crc32: bool,
     /// Counter ticks in a second.
     pub frequency: u64,
+    /// How far an import has come that takes several entries.
+    pub looking: Looking,
 }
 
 impl<M: Machine> Core<M> {

@@ -9,13 +9,44 @@ use capelin_abi::{KernelId, ObjectType, Rights, SysError};
 use crate::copy::copied;
 use crate::create::{check_range, has_rival};
 use crate::decode::vacant;
+use crate::delete::Step;
 use crate::key::{is_mapped_kind, is_same};
-use crate::mdb::Mdb;
+use crate::mdb::{Mdb, next};
 use crate::record::{CapRecord, ExportMode};
 use crate::slot::{Slot, SlotFlags, State};
 use crate::slot_index::SlotIndex;
 use crate::store::SlotStore;
 use crate::transfer::note_handed_over;
+
+/// Capabilities in the range of a copy that one step of an import looks at.
+pub const LOOKS_AT_ONCE: usize = 128;
+
+/// How far an import has come with its look at what lies in the range of a copy, kept from
+/// one step to the next by whoever calls. It is an import's of one capability: with another,
+/// the look begins anew.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Looking {
+    /// What is looked at next; none at the beginning.
+    next: SlotIndex,
+    owner: KernelId,
+    is_executable: bool,
+    /// Tagged.
+    base: u64,
+    size: u64,
+}
+
+impl Looking {
+    /// Nothing of the range of `slot` was looked at.
+    const fn of(slot: &Slot) -> Self {
+        Self {
+            next: SlotIndex::NONE,
+            owner: slot.owner(),
+            is_executable: slot.is_executable(),
+            base: slot.base,
+            size: slot.size,
+        }
+    }
+}
 
 /// Puts the capability that `record` describes into the empty slot `dst`.
 ///
@@ -34,11 +65,15 @@ pub fn import<S: SlotStore>(
     record: &CapRecord,
     dst: SlotIndex,
 ) -> Result<(), SysError> {
-    import_if(store, mdb, record, dst, || Ok(()))
+    let mut looking = Looking::default();
+    while import_if(store, mdb, record, dst, &mut looking, || Ok(()))? == Step::Again {}
+    Ok(())
 }
 
-/// As [`import`], if `take` succeeds, which tells the sender that the capability has
-/// been taken: it is called once, when nothing else can fail any more.
+/// One step of [`import`], if `take` succeeds, which tells the sender that the capability
+/// has been taken: it is called once, when nothing else can fail any more. A step looks at
+/// [`LOOKS_AT_ONCE`] capabilities in the range; when anything was inserted between two
+/// steps, the next begins anew.
 ///
 /// # Errors
 /// As [`import`], and what `take` says; nothing has changed then.
@@ -47,8 +82,9 @@ pub fn import_if<S: SlotStore>(
     mdb: &mut Mdb,
     record: &CapRecord,
     dst: SlotIndex,
+    looking: &mut Looking,
     take: impl FnOnce() -> Result<(), SysError>,
-) -> Result<(), SysError> {
+) -> Result<Step, SysError> {
     vacant(store, dst)?;
     check_range(&record.capability)?;
     if !record.mode.takes(record.capability.kind) {
@@ -76,8 +112,15 @@ pub fn import_if<S: SlotStore>(
         ExportMode::Copy if record.owner == mdb.kernel() => {
             take_back(store, mdb, is_known, before, &slot, dst, take)
         }
-        ExportMode::Copy => take_foreign(store, mdb, is_known, before, slot, dst, take),
+        ExportMode::Copy => {
+            if is_known {
+                beside(store, mdb, before, slot, dst, take)
+            } else {
+                return take_foreign(store, mdb, before, slot, dst, looking, take);
+            }
+        }
     }
+    .map(|()| Step::Done)
 }
 
 /// Puts the object of `record`, which its owner hands over to this kernel, into the empty
@@ -225,33 +268,41 @@ fn take_back<S: SlotStore>(
     Ok(())
 }
 
-/// A copy of what another kernel owns.
-fn take_foreign<S: SlotStore>(
+/// Another copy of what another kernel owns: beside foreign copies, or the tombstone of what
+/// was moved to its owner, in `known`.
+fn beside<S: SlotStore>(
     store: &mut S,
     mdb: &mut Mdb,
-    is_known: bool,
-    before: SlotIndex,
+    known: SlotIndex,
     mut slot: Slot,
     dst: SlotIndex,
     take: impl FnOnce() -> Result<(), SysError>,
 ) -> Result<(), SysError> {
-    if is_known {
-        // Beside foreign copies, or the tombstone of what was moved to its owner.
-        let mut copy = before;
-        if store.slot(copy).is_tombstone() {
-            copy = mdb.other_copy(store, copy);
-        }
-        let is_as_known =
-            copy.is_none() || store.slot(copy).is_executable() == slot.is_executable();
-        // Whom it names as its owner is where to ask first: it may have been handed over.
-        if mdb.owns(store.slot(before)) || !is_as_known {
-            return Err(SysError::RangeInUse);
-        }
-        slot.set_depth_of(store.slot(before));
-        take()?;
-        mdb.insert_beside(store, before, dst, slot);
-        return Ok(());
+    let mut copy = known;
+    if store.slot(copy).is_tombstone() {
+        copy = mdb.other_copy(store, copy);
     }
+    let is_as_known = copy.is_none() || store.slot(copy).is_executable() == slot.is_executable();
+    // Whom it names as its owner is where to ask first: it may have been handed over.
+    if mdb.owns(store.slot(known)) || !is_as_known {
+        return Err(SysError::RangeInUse);
+    }
+    slot.set_depth_of(store.slot(known));
+    take()?;
+    mdb.insert_beside(store, known, dst, slot);
+    Ok(())
+}
+
+/// The first copy of what another kernel owns.
+fn take_foreign<S: SlotStore>(
+    store: &mut S,
+    mdb: &mut Mdb,
+    before: SlotIndex,
+    mut slot: Slot,
+    dst: SlotIndex,
+    looking: &mut Looking,
+    take: impl FnOnce() -> Result<(), SysError>,
+) -> Result<Step, SysError> {
     let around = mdb.innermost_around(store, &slot);
     if !around.is_none() {
         let around = store.slot(around);
@@ -270,18 +321,65 @@ fn take_foreign<S: SlotStore>(
             return Err(SysError::RangeInUse);
         }
     }
-    let inside = mdb.first_inside(store, before, &slot);
-    let is_claimed = inside.is_some_and(|inside| store.slot(inside).owner() != slot.owner());
-    if is_claimed
-        || has_rival(store, mdb, before, &slot)
-        || mdb.crosses(store, slot.base, slot.end())
-    {
+    if has_rival(store, mdb, before, &slot) || mdb.crosses(store, slot.base, slot.end()) {
         return Err(SysError::RangeInUse);
+    }
+    let inside = mdb.first_inside(store, before, &slot);
+    if let Some(first) = inside
+        && look_inside(store, mdb, first, &slot, looking)? == Step::Again
+    {
+        return Ok(Step::Again);
     }
     take()?;
     if inside.is_some() {
         mdb.note_odd_nesting();
     }
     mdb.insert_after(store, before, dst, slot);
-    Ok(())
+    Ok(Step::Done)
+}
+
+/// Looks at what lies in the range of `slot`, from `first` on: all of it must be its owner's,
+/// since a frame around it reaches it, and executable as it is. Done when nothing is left.
+///
+/// # Errors
+/// `RangeInUse` for what isn't.
+fn look_inside<S: SlotStore>(
+    store: &S,
+    mdb: &mut Mdb,
+    first: SlotIndex,
+    slot: &Slot,
+    looking: &mut Looking,
+) -> Result<Step, SysError> {
+    let next_before = looking.next;
+    let fresh = Looking::of(slot);
+    let is_same_look = *looking
+        == Looking {
+            next: next_before,
+            ..fresh
+        };
+    let goes_on = is_same_look
+        && !next_before.is_none()
+        && mdb.looked_to() == next_before
+        && store.slot(next_before).is_occupied();
+    let mut inside = if goes_on { next_before } else { first };
+    *looking = fresh;
+    for _ in 0..LOOKS_AT_ONCE {
+        if inside.is_none() || store.slot(inside).base >= slot.end() {
+            return Ok(Step::Done);
+        }
+        let other = store.slot(inside);
+        let is_as_slot = other.is_tombstone()
+            || !is_mapped_kind(other.kind())
+            || other.is_executable() == slot.is_executable();
+        if other.owner() != slot.owner() || !is_as_slot {
+            return Err(SysError::RangeInUse);
+        }
+        inside = next(store, inside);
+    }
+    if inside.is_none() {
+        return Ok(Step::Done);
+    }
+    looking.next = inside;
+    mdb.note_looked_to(inside);
+    Ok(Step::Again)
 }

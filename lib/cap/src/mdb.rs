@@ -41,6 +41,10 @@ pub struct Mdb {
     /// What was made last by retyping, if it is in the tree still: what is made next often
     /// belongs right behind it.
     recent: SlotIndex,
+    /// What an import that looks at all in its range ([`crate::Looking`]) goes on with. None
+    /// since anything was inserted or moved, or changed its owner, or home memory went: so if
+    /// there is anything in that slot, it is what was there.
+    looked_to: SlotIndex,
     /// What operations between kernels hold.
     pub(crate) holds: Holds,
 }
@@ -55,7 +59,25 @@ impl Mdb {
             has_odd_nesting: 0,
             recent: SlotIndex::NONE,
             holds: Holds::new(),
+            looked_to: SlotIndex::NONE,
         }
+    }
+
+    /// What was noted last of a look, if it still holds.
+    pub(crate) const fn looked_to(&self) -> SlotIndex {
+        self.looked_to
+    }
+
+    /// Notes with what a look goes on.
+    pub(crate) const fn note_looked_to(&mut self, next: SlotIndex) {
+        self.looked_to = next;
+    }
+
+    /// What an import has looked at may have changed, or what it looks at next is about to be
+    /// out of reach: before home memory is given back.
+    #[inline(always)]
+    pub const fn forget_looked(&mut self) {
+        self.looked_to = SlotIndex::NONE;
     }
 
     /// The kernel whose capabilities these are: what another kernel owns is
@@ -371,6 +393,7 @@ impl Mdb {
         parent: SlotIndex,
         rank: u8,
     ) {
+        self.forget_looked();
         let slot = store.slot_mut(leaf);
         slot.parent = parent;
         let end = slot.max_end;
@@ -479,6 +502,7 @@ impl Mdb {
         to: SlotIndex,
     ) {
         self.forget(from);
+        self.forget_looked();
         let slot = *store.slot(from);
         if slot.has_flags(SlotFlags::WATCHED) {
             self.holds.kept_moves(from, to);
@@ -510,6 +534,7 @@ impl Mdb {
 
     /// Exchanges what two slots hold, with their places in the tree.
     pub(crate) fn swap_nodes<S: SlotStore>(&mut self, store: &mut S, a: SlotIndex, b: SlotIndex) {
+        self.forget_looked();
         let exchanged = |link: SlotIndex| match link {
             link if link == a => b,
             link if link == b => a,

@@ -242,6 +242,7 @@ pub fn set_owner<S: SlotStore>(
     }
     let tombstone = tombstone_of(store, mdb, record)?;
     take()?;
+    mdb.forget_looked();
     let tombstone = store.slot_mut(tombstone);
     tombstone.set_owner(owner);
     tombstone.set_rights(Rights::empty());

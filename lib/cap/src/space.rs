@@ -11,6 +11,7 @@ use capelin_abi::{KernelId, Rights, SysError};
 use crate::delete::Step;
 use crate::hold::{End, Object, OperationId};
 use crate::identify::Identity;
+use crate::import::Looking;
 use crate::mapping::MappingData;
 use crate::mint::Mint;
 use crate::record::{CapRecord, ExportMode};
@@ -237,9 +238,17 @@ impl<'a, S: SlotStore> CapSpace<'a, S> {
         &mut self,
         record: &CapRecord,
         to: SlotIndex,
+        looking: &mut Looking,
         take: impl FnOnce() -> Result<(), SysError>,
-    ) -> Result<(), SysError> {
-        crate::import_if(self.slots, &mut self.database.mdb, record, to, take)
+    ) -> Result<Step, SysError> {
+        crate::import_if(
+            self.slots,
+            &mut self.database.mdb,
+            record,
+            to,
+            looking,
+            take,
+        )
     }
 
     /// See [`crate::commit()`].

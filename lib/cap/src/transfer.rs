@@ -228,7 +228,7 @@ fn note_copies<S: SlotStore>(store: &mut S, mdb: &Mdb, index: SlotIndex, noted: 
 /// owned here: when an object was handed over, copies of its were here as another's.
 pub(crate) fn hand_on_copies<S: SlotStore>(
     store: &mut S,
-    mdb: &Mdb,
+    mdb: &mut Mdb,
     from: SlotIndex,
     to: SlotIndex,
 ) {
@@ -236,6 +236,7 @@ pub(crate) fn hand_on_copies<S: SlotStore>(
     note_copies(store, mdb, from, 0);
     note_copies(store, mdb, to, noted);
     if !mdb.owns(store.slot(to)) {
+        mdb.forget_looked();
         let flags = store.slot(from).flags();
         let owned = store.slot_mut(to);
         owned.set_owner(mdb.kernel());

@@ -5,7 +5,7 @@
 mod peers;
 
 use capelin_abi::{KernelId, ObjectType, PhysAddr, Rights, SysError};
-use capelin_cap::{CapRecord, Capability, ExportMode, RetypeRequest, retype};
+use capelin_cap::{CapRecord, Capability, ExportMode, RetypeRequest, Step, retype};
 use peers::{PAGE, Peer, RAM, at_index, with_ram};
 
 use ObjectType::Frame;
@@ -182,6 +182,121 @@ fn a_copy_is_around_what_is_its_owners() {
     a.import(&copy(ELSEWHERE + 2 * PAGE, 8, 2), 42)
         .expect("nothing is there");
     assert_taken(&mut a, &copy(ELSEWHERE, 16, 1), IN_USE, "around another's");
+}
+
+/// All that lies in the range is looked at, in steps, not the first alone: a frame around it
+/// reaches it.
+#[test]
+fn a_copy_is_around_nothing_of_anybody_elses() {
+    const PARTS: u32 = 400;
+    let whole = copy(ELSEWHERE, 1024, 1);
+    let crowd = || {
+        let mut a = with_ram();
+        for part in 0..PARTS {
+            // Some begin where others do.
+            let at = ELSEWHERE + u64::from(part % 150) * 4 * PAGE;
+            a.import(&copy(at, 2, 1), 1000 + part).expect("a copy");
+        }
+        a
+    };
+    let steps = |a: &mut Peer, record: &CapRecord| {
+        let mut steps = 1;
+        loop {
+            match a.import_if(record, 100, || Ok(())) {
+                Ok(Step::Again) => steps += 1,
+                other => break (steps, other.map(drop)),
+            }
+        }
+    };
+    assert_eq!(steps(&mut crowd(), &whole), (4, Ok(())));
+    // The last is another's, or this kernel's own.
+    for (what, mode, owner) in [
+        ("another's", ExportMode::Copy, 2),
+        ("our own", ExportMode::Move, 0),
+    ] {
+        let mut a = crowd();
+        let last = ELSEWHERE + 1000 * PAGE;
+        a.import(&frame(last, 1, owner, mode), 50)
+            .expect("it lies in nothing");
+        let before = a.all();
+        assert_eq!(steps(&mut a, &whole), (4, IN_USE), "{what}");
+        assert_eq!(a.all(), before);
+        // Once it is gone, nothing speaks against it.
+        if mode == ExportMode::Copy {
+            a.delete(50).expect("it is there");
+        } else {
+            let away = a.export(50, 2, mode).expect("it is ours");
+            a.commit(&away).expect("it is under way");
+        }
+        assert_eq!(steps(&mut a, &whole).1, Ok(()), "{what}");
+        a.assert_sound();
+    }
+    // Nor is anything written that may be executed, and the other way round.
+    let mut text = copy(ELSEWHERE + 1000 * PAGE, 1, 1);
+    text.is_executable = true;
+    text.capability.rights = Rights::READ | Rights::EXECUTE;
+    let mut a = crowd();
+    a.import(&text, 50).expect("it lies in nothing");
+    assert_eq!(steps(&mut a, &whole), (4, IN_USE));
+}
+
+/// Between two steps, anything may come, go, or move.
+#[test]
+fn what_comes_between_two_looks_is_looked_at() {
+    let whole = copy(ELSEWHERE, 1024, 1);
+    let again = Ok(Step::Again);
+    let step = |a: &mut Peer, record: &CapRecord| a.import_if(record, 100, || Ok(()));
+    let begun = || {
+        let mut a = with_ram();
+        for part in 0..200_u32 {
+            let at = ELSEWHERE + u64::from(part) * 4 * PAGE;
+            a.import(&copy(at, 2, 1), 1000 + part).expect("a copy");
+        }
+        assert_eq!(step(&mut a, &whole), again);
+        a
+    };
+    let mut a = begun();
+    assert_eq!(step(&mut a, &whole), Ok(Step::Done));
+    // Something of our own, where it has been looked at.
+    let mut a = begun();
+    let ours = frame(ELSEWHERE + 2 * PAGE, 1, 0, ExportMode::Move);
+    a.import(&ours, 50).expect("it lies in nothing");
+    assert_eq!(step(&mut a, &whole).map(drop), IN_USE);
+    // What is next goes, with some behind it.
+    for gone in [1, 30, 72] {
+        let ours = frame(ELSEWHERE + 1000 * PAGE, 1, 0, ExportMode::Move);
+        for has_ours in [false, true] {
+            let mut a = begun();
+            if has_ours {
+                a.import(&ours, 50).expect("it lies in nothing");
+                assert_eq!(step(&mut a, &whole), again);
+            }
+            (1128..1128 + gone).for_each(|at| a.delete(at).expect("it is there"));
+            // Or it is so few that the first look gets there.
+            let expected = if has_ours { IN_USE } else { Ok(()) };
+            let left = match step(&mut a, &whole) {
+                Ok(Step::Again) => step(&mut a, &whole).map(drop),
+                other => other.map(drop),
+            };
+            assert_eq!(left, expected, "{gone}");
+        }
+    }
+    // A look at one range says nothing of another, nor of what is said of it.
+    let mut a = begun();
+    let ours = frame(ELSEWHERE + 1000 * PAGE, 1, 0, ExportMode::Move);
+    a.import(&ours, 50).expect("it lies in nothing");
+    assert_eq!(step(&mut a, &whole), again);
+    assert_eq!(
+        step(&mut a, &copy(ELSEWHERE, 2048, 1)),
+        again,
+        "from its beginning"
+    );
+    let mut theirs = whole;
+    theirs.owner = KernelId(2);
+    assert_eq!(step(&mut a, &theirs).map(drop), IN_USE);
+    let mut text = whole;
+    text.is_executable = true;
+    assert_eq!(step(&mut a, &text).map(drop), IN_USE);
 }
 
 /// What is an ancestor of what: whoever owns it says so, a tombstone doesn't.

@@ -112,6 +112,7 @@ pub(super) fn release<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<
         handover::keep(core, home, own)?;
         return Err(SysError::HasRelations);
     }
+    core.database.mdb.forget_looked();
     core.machine.release_home(&mut core.slots, base, bytes);
     core.machine.peers().release(core.kernel, base);
     core.kcb.counters[KernelCounter::HomeBytes as usize] -= bytes;

@@ -3,7 +3,7 @@
 use capelin_abi::rights::Need;
 use capelin_abi::syscall::{HAS_CRC32, Invocation, KernelCounter};
 use capelin_abi::{KernelId, Mpidr, PAGE_SIZE, PhysAddr, SysError, VirtAddr};
-use capelin_cap::{ExportMode, SlotStore};
+use capelin_cap::{ExportMode, SlotStore, Step};
 use capelin_peers::Taker;
 
 use super::call::{Call, DONE, Outcome};
@@ -149,8 +149,10 @@ fn import<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, Sys
     if handover::settle_taken(core) == Settling::Partial {
         return Ok(Outcome::Again);
     }
-    handover::import(core, ticket, target)?;
-    Ok(DONE)
+    match handover::import(core, ticket, target)? {
+        Step::Done => Ok(DONE),
+        Step::Again => Ok(Outcome::Again),
+    }
 }
 
 fn settle<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcome, SysError> {

@@ -13,7 +13,7 @@ use capelin_abi::syscall::{
 use capelin_abi::{
     CapAddress, CapRef, KernelId, Mpidr, ObjectType, PAGE_SIZE, PhysAddr, Rights, SysError,
 };
-use capelin_cap::{Capability, Database, Segments, SlotIndex, SlotStore};
+use capelin_cap::{Capability, Database, Looking, Segments, SlotIndex, SlotStore};
 use capelin_kernel::check::check;
 use capelin_kernel::dcb::{DcbRef, held};
 use capelin_kernel::kcb::Kcb;
@@ -133,6 +133,7 @@ impl World {
             fp_access: false,
             has_crc32: true,
             frequency: SLICE * 100,
+            looking: Looking::default(),
         };
         let mut next = HOME + PAGE_SIZE;
         let mut take = |core: &mut Core<Host>, bytes: u64| {

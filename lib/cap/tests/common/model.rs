@@ -864,15 +864,16 @@ impl Model {
             .iter()
             .any(|c| crosses(c, &new) || is_rival(c, &new));
         let around = self.innermost(&new).cloned();
-        let inside = self
+        let inside: Vec<Cap> = self
             .caps
             .iter()
             .filter(|c| is_ancestor(&new, c))
-            .min_by_key(|c| key(c));
+            .cloned()
+            .collect();
         match record.mode {
             ExportMode::Claim | ExportMode::HandOver => return Err(SysError::InvalidArgument),
             ExportMode::Move if record.owner != SELF => return Err(SysError::InvalidArgument),
-            ExportMode::Move if same.len() == 1 && same[0].tombstone && inside.is_none() => {
+            ExportMode::Move if same.len() == 1 && same[0].tombstone && inside.is_empty() => {
                 let home = self.get_mut(same[0].at);
                 *home = Cap {
                     remote_ancestors: home.remote_ancestors,
@@ -882,7 +883,7 @@ impl Model {
             }
             ExportMode::Move => {
                 let owned = around.is_some_and(|c| !c.tombstone);
-                if owned || crossing || !same.is_empty() || inside.is_some() {
+                if owned || crossing || !same.is_empty() || !inside.is_empty() {
                     return Err(SysError::RangeInUse);
                 }
                 self.caps.push(Cap {
@@ -917,12 +918,12 @@ impl Model {
                             && !matches!(c.kind, CoreImage | PhysAddr)
                             && c.owner != new.owner
                     });
-                    let differs = around.is_some_and(|c| {
+                    let differs = |c: &Cap| {
                         let is_mapped = matches!(c.kind, Frame | DevFrame | EndpointUmp);
                         !c.tombstone && is_mapped && c.executable != new.executable
-                    });
-                    let claimed = inside.is_some_and(|c| c.owner != new.owner);
-                    if refused || differs || claimed || crossing {
+                    };
+                    let claimed = inside.iter().any(|c| c.owner != new.owner || differs(c));
+                    if refused || around.is_some_and(|c| differs(&c)) || claimed || crossing {
                         return Err(SysError::RangeInUse);
                     }
                 }
@@ -937,13 +938,12 @@ impl Model {
     pub fn names_owners_apart(&self, record: &CapRecord) -> bool {
         let new = Cap::from(0, &record.capability, record.owner.0);
         let around = self.innermost(&new);
-        let inside = self.caps.iter().filter(|c| is_ancestor(&new, c));
-        let inside = inside.min_by_key(|c| key(c));
+        let mut inside = self.caps.iter().filter(|c| is_ancestor(&new, c));
         let differs = |of: &Cap| {
             let mut copies = self.caps.iter().filter(|c| c.is_same(of));
             copies.any(|c| c.owner != of.owner)
         };
-        around.is_some_and(differs) || inside.is_some_and(differs)
+        around.is_some_and(differs) || inside.any(differs)
     }
 
     pub fn reclaim(&mut self, at: u32) -> Result<(), SysError> {

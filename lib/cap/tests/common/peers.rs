@@ -8,9 +8,9 @@
 use capelin_abi::{KernelId, ObjectType, PhysAddr, Rights, SysError};
 use capelin_cap::slot_index::SEGMENTS;
 use capelin_cap::{
-    CapRecord, CapSpace, Capability, Database, DeleteList, Effects, ExportMode, MappingData, Mdb,
-    Mint, Object, OperationId, Retype, RetypeRequest, Segments, Shelter, Slot, SlotIndex,
-    SlotStore, Step, check, set_remote_copies,
+    CapRecord, CapSpace, Capability, Database, DeleteList, Effects, ExportMode, Looking,
+    MappingData, Mdb, Mint, Object, OperationId, Retype, RetypeRequest, Segments, Shelter, Slot,
+    SlotIndex, SlotStore, Step, check, set_remote_copies,
 };
 
 pub const PAGE: u64 = 4096;
@@ -95,6 +95,7 @@ pub struct Peer {
     pub mdb: Mdb,
     pub list: DeleteList,
     pub effects: Quiet,
+    looking: Looking,
 }
 
 impl Peer {
@@ -111,6 +112,7 @@ impl Peer {
             mdb: Mdb::new(KernelId(id)),
             list: DeleteList::new(),
             effects: Quiet,
+            looking: Looking::default(),
         }
     }
 
@@ -243,12 +245,17 @@ impl Peer {
         record: &CapRecord,
         at: u32,
         take: impl FnOnce() -> Result<(), SysError>,
-    ) -> Result<(), SysError> {
-        self.space(|space, _| space.import_if(record, at_index(at), take))
+    ) -> Result<Step, SysError> {
+        let mut looking = self.looking;
+        let result =
+            self.space(|space, _| space.import_if(record, at_index(at), &mut looking, take));
+        self.looking = looking;
+        result
     }
 
     pub fn import(&mut self, record: &CapRecord, at: u32) -> Result<(), SysError> {
-        self.import_if(record, at, || Ok(()))
+        while self.import_if(record, at, || Ok(()))? == Step::Again {}
+        Ok(())
     }
 
     pub fn set_owner(
