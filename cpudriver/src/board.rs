@@ -10,7 +10,7 @@ use capelin_abi::boot::CoreArgs;
 use capelin_abi::syscall::KernelLeaf;
 use capelin_abi::{KernelId, Mpidr, PhysAddr, SysError, VirtAddr};
 use capelin_kernel::doorbell::SGI;
-use capelin_kernel::machine::{LeafSearch, Machine, RootRef};
+use capelin_kernel::machine::{LeafSearch, Looked, Machine, RootRef};
 use capelin_peers::{PeerTable, SharedPages};
 use capelin_wake::Page;
 
@@ -165,7 +165,7 @@ impl Machine for Board {
     }
 
     #[inline]
-    fn zero_foreign_page(&mut self, page: PhysAddr) -> Result<(), SysError> {
+    fn zero_foreign_page(&mut self, page: PhysAddr) -> Result<Looked, SysError> {
         self.map.zero_page(page)
     }
 
@@ -198,6 +198,10 @@ impl Machine for Board {
 
     fn check_window(&mut self, page: PhysAddr) -> Result<(), SysError> {
         self.map.check_window(page)
+    }
+
+    fn look_ahead(&mut self, page: PhysAddr) -> Result<Looked, SysError> {
+        self.map.look_ahead(page)
     }
 
     fn show(&mut self, page: PhysAddr) -> Result<(PhysAddr, KernelLeaf), SysError> {

@@ -13,7 +13,7 @@ use capelin_aarch64::user::Fault;
 use capelin_aarch64::{mmu, tlb};
 use capelin_abi::syscall::KernelLeaf;
 use capelin_abi::{KernelId, PAGE_SIZE, PhysAddr, SysError, VirtAddr};
-use capelin_kernel::machine::LeafSearch;
+use capelin_kernel::machine::{LeafSearch, Looked};
 use capelin_vspace::{
     Descriptor, ENTRIES, Entry, Leaves, Permissions, Plan, PlanError, TableLevel,
 };
@@ -367,9 +367,9 @@ impl KernelMap {
     /// # Errors
     /// As [`KernelMap::with_window`].
     #[inline]
-    pub(crate) fn zero_page(&mut self, page: PhysAddr) -> Result<(), SysError> {
-        if !self.may_show(page) {
-            return Err(SysError::RangeInUse);
+    pub(crate) fn zero_page(&mut self, page: PhysAddr) -> Result<Looked, SysError> {
+        if !self.is_looked_at(page) && self.look_ahead(page)? == Looked::Long {
+            return Ok(Looked::Long);
         }
         let leaf = Descriptor::leaf(TableLevel::L3, page, Permissions::KERNEL_DATA);
         let leaf = leaf.map_err(|_| SysError::Unaligned)?;
@@ -386,7 +386,10 @@ impl KernelMap {
         let window = unsafe { Window::new(address) };
         let result = window.zero();
         self.write(self.window, place, Descriptor::INVALID);
-        result.map_err(|Fault| SysError::NoSuchMemory)
+        match result {
+            Ok(()) => Ok(Looked::Little),
+            Err(Fault) => Err(SysError::NoSuchMemory),
+        }
     }
 
     /// Has the core forget where pages were mapped to be zeroed. Nothing of this kernel's
@@ -410,6 +413,31 @@ impl KernelMap {
             Ok(())
         } else {
             Err(SysError::RangeInUse)
+        }
+    }
+
+    /// Whether the gap that was found last answers for a page.
+    #[inline(always)]
+    fn is_looked_at(&self, page: PhysAddr) -> bool {
+        // SAFETY: 1. `peers` is set when it has been mapped.
+        self.peers.is_some() && unsafe { crate::doorbell_page::peers() }.is_known(page, &self.gap)
+    }
+
+    /// See [`Machine::look_ahead`].
+    ///
+    /// [`Machine::look_ahead`]: capelin_kernel::machine::Machine::look_ahead
+    #[cold]
+    pub(crate) fn look_ahead(&mut self, page: PhysAddr) -> Result<Looked, SysError> {
+        if self.is_looked_at(page) {
+            return Ok(Looked::Little);
+        }
+        self.check_window(page)?;
+        // SAFETY: 1. there are pages that may be shown: `peers` is set.
+        let table = unsafe { crate::doorbell_page::peers() };
+        if table.homes_to_look_at() > HOMES_BESIDE {
+            Ok(Looked::Long)
+        } else {
+            Ok(Looked::Little)
         }
     }
 
@@ -535,6 +563,9 @@ const UPPER_HALF: u64 = 0xffff_0000_0000_0000;
 
 /// Entries that one search looks at, at some 95 instructions for a leaf.
 const LOOKS_AT_ONCE: u32 = 128;
+
+/// Homes that an entry looks at beside what it does, at some 11 instructions each.
+const HOMES_BESIDE: usize = 64;
 
 /// How far [`KernelMap::leaf`] is.
 struct Search {

@@ -31,6 +31,15 @@ pub enum LeafSearch {
     Later(u64, VirtAddr),
 }
 
+/// What [`Machine::look_ahead`] has done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Looked {
+    /// Little: the entry goes on.
+    Little,
+    /// As much as an entry may: the call goes on in the next.
+    Long,
+}
+
 /// One core and what belongs to it.
 pub trait Machine {
     /// Memory that is the kernel's for good.
@@ -126,11 +135,12 @@ pub trait Machine {
     // All fail with `RangeInUse` for any kernel's home memory, and with `NoSuchMemory`
     // where nothing answers.
 
-    /// Zeroes a page.
+    /// Zeroes a page; after a long look, which is the rest of what an entry may do, the next
+    /// call does.
     ///
     /// # Errors
     /// Why the page can't be mapped.
-    fn zero_foreign_page(&mut self, page: PhysAddr) -> Result<(), SysError>;
+    fn zero_foreign_page(&mut self, page: PhysAddr) -> Result<Looked, SysError>;
 
     /// Drops what the core may remember of where pages were mapped to be zeroed: before
     /// such a page may become another kernel's.
@@ -172,6 +182,15 @@ pub trait Machine {
     /// # Errors
     /// `RangeInUse`.
     fn check_window(&mut self, page: PhysAddr) -> Result<(), SysError>;
+
+    /// Finds out where no home lies around `page`, unless that is known: what comes into the
+    /// window from there costs no look at the table of all kernels then, until a home comes
+    /// or goes. Before the rest of what an entry does, since with many homes it is as much as
+    /// one entry may do.
+    ///
+    /// # Errors
+    /// `RangeInUse` for a page of a home.
+    fn look_ahead(&mut self, page: PhysAddr) -> Result<Looked, SysError>;
 
     /// What the map shows at the window's address while `page` is there, and how.
     ///

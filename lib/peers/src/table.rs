@@ -9,10 +9,12 @@
 //! every home), how its core is interrupted, and which memory is its home, without
 //! anybody in user space having said so. To enter a core costs the same whether there
 //! are 2 or 512; a look-up by kernel id is one line, a look for homes in a range passes
-//! over as many entries as kernels have been started, and [`Gap`] makes that rare.
+//! over a word for each kernel that has been started and each piece that was adopted, at
+//! some 8 instructions, and [`Gap`] makes that rare.
 //!
-//! Ordering: an entry's words are written before its state is released, and a home's
-//! coming and going changes `PeerTable::generation` afterwards.
+//! Ordering: an entry's words are written before its state is released. A home is one word
+//! in `Span`s beside, whole or not there; its coming and going changes
+//! `PeerTable::generation` afterwards.
 
 use capelin_abi::{KernelId, Mpidr, PAGE_SIZE, PhysAddr};
 
@@ -56,20 +58,94 @@ struct KernelEntry {
     reserved: [u64; 2],
 }
 
-/// A piece of home memory that a kernel has adopted.
-///
-/// `place`: its first byte, which is that of a page, and 1 + the kernel's id; 0 for none.
-#[repr(C)]
-#[derive(Debug)]
-struct AdoptedEntry {
-    place: AtomicU64,
-    bytes: AtomicU64,
-}
-
 /// How many pieces all kernels together can have adopted.
 const ADOPTED: usize = 1024;
-/// In [`AdoptedEntry`]'s `place`: somebody writes the entry.
-const WRITTEN: u64 = PAGE_SIZE - 1;
+
+/// Bits of the first page's number in a [`Span`]: homes lie below 2⁴⁷.
+const PAGE_BITS: u32 = 35;
+/// Where the number of pages begins in that of a kernel's first home.
+const FIRST: u32 = PAGE_BITS;
+/// The same in that of a piece that was adopted: whose it is stands between.
+const PIECE: u32 = 49;
+
+/// A home in one word: its first page in bits 34:0, its pages from bit `AT` on, and between,
+/// 1 + the kernel's id. 0 for none: a home of no pages.
+#[derive(Debug)]
+#[repr(transparent)]
+struct Span<const AT: u32>(AtomicU64);
+
+/// Words of homes looked at in one turn.
+const TURN: usize = 8;
+const _: () = assert!(LIMIT.is_multiple_of(TURN) && ADOPTED.is_multiple_of(TURN));
+
+/// A home, or what is asked about, in pages: `[start, end)`.
+#[derive(Clone, Copy)]
+struct Pages {
+    start: u64,
+    end: u64,
+}
+
+impl Pages {
+    /// All that have a byte of `[address, address + bytes)`.
+    const fn around(address: u64, bytes: u64) -> Self {
+        let last = address.saturating_add(bytes.saturating_sub(1)) / PAGE_SIZE;
+        Self {
+            start: address / PAGE_SIZE,
+            end: last + if bytes == 0 { 0 } else { 1 },
+        }
+    }
+
+    /// Those of a home.
+    const fn of(home: Home) -> Self {
+        Self::around(home.base.0, home.bytes)
+    }
+
+    /// Whether it has any page of `other`, which isn't empty.
+    #[inline(always)]
+    const fn meets(self, other: Self) -> bool {
+        self.start < other.end && self.end > other.start
+    }
+}
+
+impl<const AT: u32> Span<AT> {
+    /// The word of `home`, in whole pages, that is `owner`'s; `None` for one that has no
+    /// room in it.
+    fn word(home: Home, owner: u64) -> Option<u64> {
+        let (page, pages) = (home.base.0 / PAGE_SIZE, home.bytes / PAGE_SIZE);
+        let is_whole = home.base.is_aligned(PAGE_SIZE) && home.bytes.is_multiple_of(PAGE_SIZE);
+        let fits = page < 1 << PAGE_BITS && pages != 0 && pages < 1 << (u64::BITS - AT);
+        (is_whole && fits).then_some(page | owner << PAGE_BITS | pages << AT)
+    }
+
+    const fn pages_of(word: u64) -> Pages {
+        let start = word & ((1 << PAGE_BITS) - 1);
+        Pages {
+            start,
+            end: start + (word >> AT),
+        }
+    }
+
+    /// Its pages. What it is, one word says: whoever wants to see what has come before a
+    /// generation has acquired that (`PeerTable::generation`).
+    #[inline(always)]
+    fn pages(&self) -> Pages {
+        Self::pages_of(self.0.load(Ordering::Relaxed))
+    }
+
+    /// Whether `condition` holds for all of these, which are whole turns.
+    #[inline(always)]
+    fn all(spans: &[Self], mut condition: impl FnMut(Pages) -> bool) -> bool {
+        let mut turns = spans.as_chunks::<TURN>().0.iter();
+        turns.all(|turn| turn.iter().all(|span| condition(span.pages())))
+    }
+}
+
+impl Span<PIECE> {
+    /// Whose piece a word says that it is: 1 + the kernel's id.
+    const fn owner_of(word: u64) -> u64 {
+        word >> PAGE_BITS & ((1 << (PIECE - PAGE_BITS)) - 1)
+    }
+}
 
 /// See the module documentation.
 #[repr(C, align(4096))]
@@ -84,7 +160,10 @@ pub struct PeerTable {
     reserved: [u64; 5],
     cores: [CoreEntry; LIMIT],
     kernels: [KernelEntry; LIMIT],
-    adopted: [AdoptedEntry; ADOPTED],
+    /// By kernel id, the home memory that it was started with.
+    first: [Span<FIRST>; LIMIT],
+    /// What kernels have adopted.
+    adopted: [Span<PIECE>; ADOPTED],
 }
 
 /// A kernel's home memory.
@@ -165,7 +244,7 @@ pub const fn core_words(mpidr: Mpidr, release: Option<PhysAddr>) -> [u64; 4] {
 impl PeerTable {
     /// Bytes of a table: whole pages.
     pub const BYTES: u64 =
-        (CORES_OFFSET + 96 * LIMIT as u64 + 16 * ADOPTED as u64).next_multiple_of(PAGE_SIZE);
+        (CORES_OFFSET + 104 * LIMIT as u64 + 8 * ADOPTED as u64).next_multiple_of(PAGE_SIZE);
 
     /// A table in which nobody runs, on a machine with these cores and their spin-table
     /// release addresses. For tests: the boot driver writes [`core_words`].
@@ -197,10 +276,8 @@ impl PeerTable {
                 starter: zero(),
                 reserved: [0; 2],
             }),
-            adopted: core::array::from_fn(|_| AdoptedEntry {
-                place: zero(),
-                bytes: zero(),
-            }),
+            first: core::array::from_fn(|_| Span(zero())),
+            adopted: core::array::from_fn(|_| Span(zero())),
         }
     }
 
@@ -239,9 +316,9 @@ impl PeerTable {
         starter: Option<KernelId>,
     ) -> Result<(), PeerError> {
         let entry = self.kernel(kernel).ok_or(PeerError::NoSuchKernel)?;
-        if home.bytes == 0 || home.base.0.checked_add(home.bytes).is_none() {
-            return Err(PeerError::HomeInUse);
-        }
+        let first = self.first.get(usize::from(kernel.0));
+        let first = first.ok_or(PeerError::NoSuchKernel)?;
+        let span = Span::<FIRST>::word(home, 0).ok_or(PeerError::HomeInUse)?;
         let core = match self.core(mpidr) {
             Ok(core) => Some(core),
             Err(_) if starter.is_none() => None,
@@ -259,7 +336,7 @@ impl PeerTable {
             entry.state.store(FREE, Ordering::Release);
             return Err(PeerError::CoreInUse);
         }
-        if self.homes().any(|other| other.meets(home.base, home.bytes)) {
+        if self.meets_home(home.base, home.bytes) {
             if let Some(core) = core {
                 core.kernel.store(FREE, Ordering::Release);
             }
@@ -274,9 +351,10 @@ impl PeerTable {
         entry.starter.store(starter, Ordering::Relaxed);
         let end = u64::from(kernel.0) + 1;
         self.end.fetch_max(end, Ordering::Relaxed);
-        // Pairs with the loads in `known` and `homes`.
+        first.0.store(span, Ordering::Relaxed);
+        // Pairs with the load in `known`.
         entry.state.store(KNOWN, Ordering::Release);
-        // Pairs with the load in `generation`: whoever sees the number sees the home.
+        // Pairs with the load in `is_no_home`: whoever sees the number sees the home.
         self.generation.fetch_add(1, Ordering::Release);
         Ok(())
     }
@@ -288,38 +366,39 @@ impl PeerTable {
         {
             core.kernel.store(FREE, Ordering::Release);
         }
-        if let Some(entry) = self.kernel(kernel) {
+        if let (Some(entry), Some(first)) =
+            (self.kernel(kernel), self.first.get(usize::from(kernel.0)))
+        {
+            first.0.store(0, Ordering::Relaxed);
             entry.state.store(FREE, Ordering::Release);
             self.generation.fetch_add(1, Ordering::Release);
         }
     }
 
-    /// Enters a piece of memory, in whole pages, that `kernel` has as home memory from now on,
-    /// too.
+    /// Enters a piece of memory, in whole pages, less than 128 MiB, that `kernel` has as home
+    /// memory from now on, too.
     ///
     /// # Errors
-    /// `HomeInUse` for what is some kernel's home already, or isn't whole pages; `Full` while
+    /// `HomeInUse` for what is some kernel's home already, or isn't such a piece; `Full` while
     /// there are as many pieces as can be.
     pub fn adopt(&self, kernel: KernelId, home: Home) -> Result<(), PeerError> {
-        let is_whole = home.base.is_aligned(PAGE_SIZE) && home.bytes.is_multiple_of(PAGE_SIZE);
-        if !is_whole || home.bytes == 0 || self.meets_home(home.base, home.bytes) {
+        let word = Span::<PIECE>::word(home, u64::from(kernel.0) + 1);
+        let word = word.ok_or(PeerError::HomeInUse)?;
+        if self.meets_home(home.base, home.bytes) {
             return Err(PeerError::HomeInUse);
         }
-        // Acquire: what an earlier holder of the entry wrote comes before what we write.
-        let claim = |entry: &&AdoptedEntry| {
-            let (order, failed) = (Ordering::AcqRel, Ordering::Relaxed);
-            let claimed = entry.place.compare_exchange(FREE, WRITTEN, order, failed);
-            claimed.is_ok()
+        let is_free = |span: &Span<PIECE>| span.0.load(Ordering::Relaxed) == 0;
+        let claim = |span: &Span<PIECE>| {
+            let order = Ordering::Relaxed;
+            is_free(span) && span.0.compare_exchange(0, word, order, order).is_ok()
         };
-        let mut entries = (1_u64..).zip(&self.adopted);
-        let (end, entry) = entries
-            .find(|(_, entry)| claim(entry))
-            .ok_or(PeerError::Full)?;
-        entry.bytes.store(home.bytes, Ordering::Relaxed);
+        let turns = self.adopted.as_chunks::<TURN>().0.iter();
+        let mut spans = (0_u64..)
+            .zip(turns)
+            .filter(|(_, turn)| turn.iter().any(is_free))
+            .flat_map(|(turn, spans)| (turn * TURN as u64 + 1..).zip(spans));
+        let (end, _) = spans.find(|(_, span)| claim(span)).ok_or(PeerError::Full)?;
         self.adopted_end.fetch_max(end, Ordering::Relaxed);
-        // Pairs with the load in `AdoptedEntry::get`.
-        let place = home.base.0 | (u64::from(kernel.0) + 1);
-        entry.place.store(place, Ordering::Release);
         // Pairs with the load in `is_no_home`: whoever sees the number sees the home.
         self.generation.fetch_add(1, Ordering::Release);
         Ok(())
@@ -327,13 +406,17 @@ impl PeerTable {
 
     /// `kernel` has the piece at `base` as its home no more. Whether it had.
     pub fn release(&self, kernel: KernelId, base: PhysAddr) -> bool {
-        let place = base.0 | (u64::from(kernel.0) + 1);
-        let is_it = |entry: &&AdoptedEntry| entry.place.load(Ordering::Relaxed) == place;
-        let Some(entry) = self.adopted.iter().find(is_it) else {
+        let owner = u64::from(kernel.0) + 1;
+        let is_it = |span: &&Span<PIECE>| {
+            let word = span.0.load(Ordering::Relaxed);
+            Span::<PIECE>::owner_of(word) == owner
+                && Span::<PIECE>::pages_of(word).start * PAGE_SIZE == base.0
+        };
+        let Some(span) = self.adopted().iter().find(is_it) else {
             return false;
         };
-        // Its kernel alone changes it; the next one acquires it.
-        entry.place.store(FREE, Ordering::Release);
+        // Its kernel alone changes it.
+        span.0.store(0, Ordering::Relaxed);
         self.generation.fetch_add(1, Ordering::Release);
         true
     }
@@ -342,12 +425,22 @@ impl PeerTable {
     /// with, or a piece that it has adopted.
     #[must_use]
     pub fn is_home_of(&self, kernel: KernelId, address: PhysAddr, bytes: u64) -> bool {
-        let adopted = self.adopted().filter(|(owner, _)| *owner == kernel);
-        let mut homes = self
+        if self
             .home(kernel)
-            .into_iter()
-            .chain(adopted.map(|(_, home)| home));
-        homes.any(|home| home.contains(address, bytes))
+            .is_some_and(|home| home.contains(address, bytes))
+        {
+            return true;
+        }
+        let asked = Pages::around(address.0, bytes);
+        let owner = u64::from(kernel.0) + 1;
+        self.adopted().iter().any(|span| {
+            let word = span.0.load(Ordering::Relaxed);
+            let pages = Span::<PIECE>::pages_of(word);
+            Span::<PIECE>::owner_of(word) == owner
+                && pages.start <= asked.start
+                && asked.end <= pages.end
+                && asked.start < pages.end
+        })
     }
 
     /// The home memory that a kernel has been started with.
@@ -384,7 +477,15 @@ impl PeerTable {
     /// Whether any byte of `[address, address + bytes)` is some kernel's home.
     #[must_use]
     pub fn meets_home(&self, address: PhysAddr, bytes: u64) -> bool {
-        self.homes().any(|home| home.meets(address, bytes))
+        let asked = Pages::around(address.0, bytes);
+        let is_apart = |home: Pages| !home.meets(asked);
+        !(Span::all(self.first(), is_apart) && Span::all(self.adopted(), is_apart))
+    }
+
+    /// How many homes a look passes over, at most.
+    #[must_use]
+    pub fn homes_to_look_at(&self) -> usize {
+        self.first().len() + self.adopted().len()
     }
 
     /// Whether none of the page at `page` is any kernel's home, or in `except`, which is
@@ -392,12 +493,22 @@ impl PeerTable {
     #[inline]
     pub fn is_no_home(&self, page: PhysAddr, except: Home, gap: &mut Gap) -> bool {
         let end = page.0.saturating_add(PAGE_SIZE);
-        // Pairs with the additions in `enter` and `withdraw`.
+        // Pairs with the additions in `enter`, `withdraw`, `adopt` and `release`.
         let generation = self.generation.load(Ordering::Acquire);
         if gap.generation == generation && gap.start <= page.0 && end <= gap.end {
             return true;
         }
         self.look_around(page, end, generation, except, gap)
+    }
+
+    /// Whether `gap` answers for the page at `page`: [`PeerTable::is_no_home`] looks at
+    /// nothing then.
+    #[inline]
+    #[must_use]
+    pub fn is_known(&self, page: PhysAddr, gap: &Gap) -> bool {
+        // Pairs as in `is_no_home`. A gap ends where a page does.
+        let generation = self.generation.load(Ordering::Acquire);
+        gap.generation == generation && gap.start <= page.0 && page.0 < gap.end
     }
 
     /// Finds the gap around a page, if it is no home.
@@ -410,40 +521,45 @@ impl PeerTable {
         except: Home,
         gap: &mut Gap,
     ) -> bool {
-        let (mut start, mut limit) = (0, u64::MAX);
-        for home in self.homes().chain([except]) {
-            if home.end() <= page.0 {
-                start = home.end().max(start);
-            } else if home.base.0 >= end {
-                limit = home.base.0.min(limit);
+        let asked = Pages::around(page.0, end - page.0);
+        let (mut before, mut behind) = (0, u64::MAX / PAGE_SIZE);
+        let mut is_beside = |home: Pages| {
+            if home.end <= asked.start {
+                before = home.end.max(before);
+                true
             } else {
-                return false;
+                behind = home.start.min(behind);
+                home.start >= asked.end
             }
-        }
-        *gap = Gap {
-            start,
-            end: limit,
-            generation,
         };
-        true
+        let is_free = is_beside(Pages::of(except))
+            && Span::all(self.first(), &mut is_beside)
+            && Span::all(self.adopted(), &mut is_beside);
+        if is_free {
+            *gap = Gap {
+                start: before * PAGE_SIZE,
+                end: behind * PAGE_SIZE,
+                generation,
+            };
+        }
+        is_free
     }
 
-    /// What kernels have adopted.
-    fn adopted(&self) -> impl Iterator<Item = (KernelId, Home)> + '_ {
-        let end = self.adopted_end.load(Ordering::Relaxed);
-        let end = usize::try_from(end).map_or(ADOPTED, |end| end.min(ADOPTED));
-        let used = self.adopted.get(..end).unwrap_or(&self.adopted);
-        used.iter().filter_map(AdoptedEntry::get)
-    }
-
-    fn homes(&self) -> impl Iterator<Item = Home> + '_ {
+    /// The words of the homes that kernels have been started with, up to the last: whole
+    /// turns.
+    fn first(&self) -> &[Span<FIRST>] {
         let end = self.end.load(Ordering::Relaxed);
-        let end = usize::try_from(end).map_or(LIMIT, |end| end.min(LIMIT));
-        let started = self.kernels.get(..end).unwrap_or(&self.kernels).iter();
-        started
-            .filter(|entry| entry.is_known())
-            .map(KernelEntry::home)
-            .chain(self.adopted().map(|(_, home)| home))
+        let end = usize::try_from(end).map_or(LIMIT, |end| end.next_multiple_of(TURN).min(LIMIT));
+        self.first.get(..end).unwrap_or(&self.first)
+    }
+
+    /// The words of what kernels have adopted, up to the last that was ever used: whole
+    /// turns.
+    fn adopted(&self) -> &[Span<PIECE>] {
+        let end = self.adopted_end.load(Ordering::Relaxed);
+        let end =
+            usize::try_from(end).map_or(ADOPTED, |end| end.next_multiple_of(TURN).min(ADOPTED));
+        self.adopted.get(..end).unwrap_or(&self.adopted)
     }
 
     fn kernel(&self, kernel: KernelId) -> Option<&KernelEntry> {
@@ -460,20 +576,6 @@ impl PeerTable {
                 && core.mpidr.load(Ordering::Relaxed) == mpidr.0
         };
         self.cores.iter().find(is_it).ok_or(PeerError::NoSuchCore)
-    }
-}
-
-impl AdoptedEntry {
-    fn get(&self) -> Option<(KernelId, Home)> {
-        // Pairs with the store in `adopt`.
-        let place = self.place.load(Ordering::Acquire);
-        let number = u16::try_from(place % PAGE_SIZE).ok()?;
-        let kernel = number.checked_sub(1).map(KernelId)?;
-        let home = Home {
-            base: PhysAddr(place).align_down(PAGE_SIZE),
-            bytes: self.bytes.load(Ordering::Relaxed),
-        };
-        (kernel.0 < KernelId::LIMIT).then_some((kernel, home))
     }
 }
 
@@ -675,6 +777,82 @@ mod tests {
         table.withdraw(KernelId(0), Mpidr(0));
         homes.remove(1);
         check(&homes, &table);
+    }
+
+    /// All kernels, and all pieces that there can be, at odd places and of odd sizes: what is
+    /// said of pages around each is what the homes themselves say.
+    #[test]
+    fn a_full_table_tells_homes_apart() {
+        let cores: Vec<_> = (0..512).map(|core| (core, None)).collect();
+        let table = table(&cores);
+        let mut homes = Vec::new();
+        let mut at = 64 * MIB;
+        let mut place = |pages: u64, gap: u64| {
+            let home = home(at, pages << 12);
+            at = home.end() + (gap << 12);
+            home
+        };
+        for number in 0..512_u16 {
+            let home = place(512 + u64::from(number % 3), u64::from(number) % 5);
+            let entered = table.enter(
+                KernelId(number),
+                Mpidr(number.into()),
+                home,
+                Some(KernelId(9)),
+            );
+            assert_eq!(entered, Ok(()));
+            homes.push(home);
+        }
+        let pieces: Vec<Home> = (0..ADOPTED as u64)
+            .map(|number| place(1 + number * 37 % 16384, number % 4))
+            .collect();
+        // Backwards, so that words aren't in the order of addresses.
+        for (number, &piece) in (0_u16..).zip(pieces.iter().rev()) {
+            assert_eq!(table.adopt(KernelId(number % 512), piece), Ok(()));
+        }
+        assert_eq!(table.homes_to_look_at(), 1536);
+        homes.extend(&pieces);
+        let last = PhysAddr((1 << 47) - (64 * MIB));
+        let mut gap = Gap::NONE;
+        for (number, of) in homes.iter().enumerate() {
+            for page in [of.base.0 - 4096, of.base.0, of.end() - 4096, of.end()] {
+                let page = PhysAddr(page);
+                let met = |home: &&Home| home.meets(page, PAGE_SIZE);
+                // They are in ascending order: no others can.
+                let near = &homes[number.saturating_sub(2)..homes.len().min(number + 3)];
+                let is_home = near.iter().any(|home| met(&home));
+                assert_eq!(table.meets_home(page, PAGE_SIZE), is_home, "{page:?}");
+                assert_eq!(
+                    table.is_no_home(page, EXCEPT, &mut gap),
+                    !is_home,
+                    "{page:?}"
+                );
+                assert_eq!(table.is_known(page, &gap), !is_home, "{page:?}");
+            }
+        }
+        assert!(table.is_no_home(last, EXCEPT, &mut gap));
+        // Each is its kernel's, and nobody else's.
+        for (number, piece) in (0_u16..).zip(pieces.iter().rev()) {
+            let (own, other) = (KernelId(number % 512), KernelId((number + 1) % 512));
+            assert!(table.is_home_of(own, piece.base, piece.bytes));
+            assert!(!table.is_home_of(other, piece.base, 1));
+            assert!(!table.is_home_of(own, piece.base, piece.bytes + 1));
+        }
+        let piece = pieces[700];
+        let owner = KernelId(1023 - 700);
+        assert!(!table.release(KernelId(0), piece.base));
+        assert!(table.release(owner, piece.base));
+        assert!(!table.meets_home(piece.base, piece.bytes));
+        assert!(!table.is_known(last, &gap), "something went");
+        assert_eq!(table.adopt(KernelId(511), piece), Ok(()));
+        let more = home(last.0, 4096);
+        assert_eq!(table.adopt(KernelId(511), more), Err(PeerError::Full));
+        // What has no room in a word isn't a home.
+        assert!(table.release(KernelId(511), piece.base));
+        for (base, bytes) in [(1 << 47, 4096), (last.0, 128 * MIB), (last.0, 0)] {
+            let refused = table.adopt(KernelId(511), home(base, bytes));
+            assert_eq!(refused, Err(PeerError::HomeInUse));
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::delivery::program_timer;
 use crate::effects::{DELETE_AT_ONCE, KernelEffects, STEP_COST};
 use crate::hold;
 use crate::local_revoke;
-use crate::machine::{Above, Machine, Objects, RootRef, SaveContext};
+use crate::machine::{Above, Looked, Machine, Objects, RootRef, SaveContext};
 use crate::state::Core;
 
 /// Bytes zeroed between two looks at the interrupts.
@@ -195,6 +195,10 @@ pub(super) fn retype<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<O
         count,
         is_privileged: false,
     };
+    // One object more or less costs little beside a look, which is had when it is zeroed.
+    if count > 1 && look_ahead(core, from, request.offset)? == Looked::Long {
+        return Ok(Outcome::Again);
+    }
     let retyped = core
         .caps()
         .retype_first(from, &request, first, RETYPE_AT_ONCE)?;
@@ -241,6 +245,24 @@ fn undo<M: Machine>(core: &mut Core<M>, first: SlotIndex, made: u32, error: SysE
         }
     }
     error
+}
+
+/// Before many objects are made `offset` bytes into the memory in `from`, and zeroed: homes may
+/// have to be looked at for that. No home lies in memory of which something can be made, so
+/// what holds for the first page holds for all.
+#[inline(never)]
+fn look_ahead<M: Machine>(
+    core: &mut Core<M>,
+    from: SlotIndex,
+    offset: u64,
+) -> Result<Looked, SysError> {
+    let memory = core.slots.slot(from);
+    if offset >= memory.size() || !memory.is_kind(ObjectType::Ram) {
+        // It is refused, or zeroed where it lies, as home memory is.
+        return Ok(Looked::Little);
+    }
+    core.machine
+        .look_ahead(PhysAddr(memory.address().0 + offset))
 }
 
 /// Adds a CNode on the way to an L1 slot: a retype whose target is found by what is
@@ -317,8 +339,8 @@ fn zero<M: Machine>(
         let page = PhysAddr(base.0 + done);
         if is_in_home {
             core.objects.zero_page(page);
-        } else {
-            core.machine.zero_foreign_page(page)?;
+        } else if core.machine.zero_foreign_page(page)? == Looked::Long {
+            break;
         }
         done += PAGE_SIZE;
         if done % STEP_BYTES == 0 && core.machine.interrupt_pending() {

@@ -9,7 +9,7 @@ use capelin_peers::Taker;
 use super::call::{Call, DONE, Outcome};
 use super::{operation, start_core};
 use crate::handover::{self, Patience, Settling};
-use crate::machine::{LeafSearch, Machine, Objects, SaveContext};
+use crate::machine::{LeafSearch, Looked, Machine, Objects, SaveContext};
 use crate::narrow::{index, low16};
 use crate::state::Core;
 
@@ -171,7 +171,9 @@ fn probe_window<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<Outcom
     const NEED: Need = Need::invocation(Invocation::ProbeWindow, 2);
     let page = PhysAddr(call.argument(1));
     let covering = call.capability(core, NEED)?;
-    core.machine.check_window(page)?;
+    if core.machine.look_ahead(page)? == Looked::Long {
+        return Ok(Outcome::Again);
+    }
     let range = core.caps().usable(covering)?.capability();
     let offset = page.0.checked_sub(range.base);
     if !offset.is_some_and(|offset| offset < range.size && range.size - offset >= PAGE_SIZE) {

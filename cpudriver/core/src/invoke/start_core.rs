@@ -26,7 +26,7 @@ use capelin_peers::{Home, PeerError};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::call::{Call, DONE, Outcome};
-use crate::machine::{Machine, Objects};
+use crate::machine::{Looked, Machine, Objects};
 use crate::narrow::{index, low16};
 use crate::state::Core;
 
@@ -70,6 +70,9 @@ pub(super) fn start_core<M: Machine>(
     if core.objects.contains(home.base, 1) {
         // No core lives in another's home memory.
         return Err(SysError::InvalidArgument);
+    }
+    if core.machine.look_ahead(home.base)? == Looked::Long {
+        return Ok(Outcome::Again);
     }
     let mpidr = Mpidr(call.argument(2));
     let memory_bytes = core.machine.image_bytes();

@@ -15,7 +15,7 @@ use super::call::{Call, DONE, Outcome};
 use super::cnode;
 use crate::address_space::live_asid;
 use crate::cspace::lookup_word;
-use crate::machine::{Above, Machine, Objects, TableRef};
+use crate::machine::{Above, Looked, Machine, Objects, TableRef};
 use crate::mapping::{DONE_SHIFT, PREPARING, TABLE, level_of};
 use crate::narrow::{index, low16, low32};
 use crate::state::Core;
@@ -216,6 +216,9 @@ fn map_prepared<M: Machine>(
 ) -> Result<Outcome, SysError> {
     let base = PhysAddr(core.slots.slot(source).address().0 + request.offset);
     check_preparable(core, base, request.count * request.level.entry_span())?;
+    if core.machine.look_ahead(base)? == Looked::Long {
+        return Ok(Outcome::Again);
+    }
     let hidden = leaf.0 & !VALID;
     if request.range == Range::Free {
         insert(
@@ -465,6 +468,9 @@ pub(crate) fn protect<M: Machine>(core: &mut Core<M>, call: &Call<M>) -> Result<
         // ever written to the frame since it was made executable.
         let work = Preparation::Executable;
         check_preparable(core, base, count * level.entry_span())?;
+        if core.machine.look_ahead(base)? == Looked::Long {
+            return Ok(Outcome::Again);
+        }
         if prepare(core, call.slot, data, base, work)? == Prepared::Part {
             return Ok(Outcome::Again);
         }

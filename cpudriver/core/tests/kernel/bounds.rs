@@ -1,13 +1,16 @@
 //! What one entry does is bounded, and what it leaves is done later.
 
-use capelin_abi::syscall::{DispatcherState, Invocation, Syscall, invoke_word};
-use capelin_abi::{ObjectType, Rights, dispatcher::offset};
+use capelin_abi::syscall::{DispatcherState, Invocation, MapFlags, Syscall, invoke_word};
+use capelin_abi::{KernelId, ObjectType, PhysAddr, Rights, dispatcher::offset};
 use capelin_cap::{SlotFlags, SlotStore};
 use capelin_kernel::dcb::Wait;
 use capelin_kernel::doorbell::SGI;
 use capelin_kernel::machine::{FrameWords, Machine, Objects};
+use capelin_peers::Home;
 
+use crate::between::kernels;
 use crate::host::USER;
+use crate::memory::{TABLES, tables};
 use crate::world::{Dispatcher, Left, NEVER, SLICE, World, cap, slot};
 
 /// More than one entry looks at.
@@ -239,6 +242,86 @@ fn a_stuck_console_costs_output_only() {
     world.core.machine.console_room = 100;
     world.core.log_line(format_args!("but this"));
     assert!(world.core.machine.console.ends_with(b"cpu 0: but this\n"));
+}
+
+/// With many homes, to look where they are is an entry's whole work: what needs the window
+/// looks first, changes nothing, and goes on in the next entry; until a home comes or goes.
+#[test]
+fn a_look_at_many_homes_is_an_entry_of_its_own() {
+    let ([mut world, ..], table) = kernels(1);
+    world.core.machine.homes_beside = 0;
+    let frame = |world: &mut World, page: u64, to: u8| {
+        let [to, from] = [to, slot::RAM].map(|at| cap(at).to_word());
+        let kind = ObjectType::Frame as u64;
+        let arguments = [to, from, kind, page * 0x1000, 0x1000, 1];
+        world.invoke_once(slot::L1CNODE, Invocation::Retype, &arguments)
+    };
+    let is_there = |world: &World, at| !world.core.slots.slot(world.index(at)).is_empty();
+    let zeroed = world.core.machine.remembered.len();
+    assert_eq!(frame(&mut world, 0, 200), Left::Restart);
+    assert_eq!(
+        world.core.machine.remembered.len(),
+        zeroed,
+        "nothing but the look"
+    );
+    assert_eq!(frame(&mut world, 0, 200), Left::Caller);
+    assert_eq!(world.core.machine.remembered.len(), zeroed + 1);
+    assert_eq!(frame(&mut world, 1, 201), Left::Caller, "it is known");
+    // Many are made after the look.
+    let far = Home {
+        base: PhysAddr(0xa000_0000),
+        bytes: 2 << 20,
+    };
+    table.adopt(KernelId(6), far).expect("nobody has it");
+    let [to, from] = [220, slot::RAM].map(|at| cap(at).to_word());
+    let many = [to, from, ObjectType::Frame as u64, 0x8_0000, 0x1000, 4];
+    let once = |world: &mut World| world.invoke_once(slot::L1CNODE, Invocation::Retype, &many);
+    assert_eq!(once(&mut world), Left::Restart);
+    assert!(!is_there(&world, 220), "nothing but the look");
+    assert_eq!(once(&mut world), Left::Caller);
+    assert!((220..224).all(|at| is_there(&world, at)));
+    let home = Home {
+        base: PhysAddr(0x9000_0000),
+        bytes: 2 << 20,
+    };
+    let map = |world: &mut World, at: u64, flags: MapFlags| {
+        let request = at | 1 << 16 | u64::from(flags.bits()) << 32;
+        let [from, to] = [200, 210].map(|slot| cap(slot).to_word());
+        world.invoke_once(TABLES[2], Invocation::Map, &[from, request, 0, to])
+    };
+    tables(&mut world);
+    let uncached = MapFlags::READ | MapFlags::WRITE | MapFlags::UNCACHED;
+    for comes in [true, false] {
+        if comes {
+            table.adopt(KernelId(5), home).expect("nobody has it");
+        } else {
+            assert!(table.release(KernelId(5), home.base));
+        }
+        assert_eq!(map(&mut world, 3, uncached), Left::Restart);
+        assert!(!is_there(&world, 210), "nothing but the look");
+        let mut entries = 1;
+        while map(&mut world, 3, uncached) == Left::Restart {
+            entries += 1;
+        }
+        assert!(is_there(&world, 210) && entries < 4);
+        let deleted = [cap(210).to_word()];
+        let gone = world.invoke(slot::L1CNODE, Invocation::Delete, &deleted);
+        gone.expect("a mapping");
+    }
+    let probe = [
+        world.core.slots.slot(world.index(200)).base(),
+        cap(200).to_word(),
+    ];
+    table.adopt(KernelId(5), home).expect("nobody has it");
+    let once = |world: &mut World| world.invoke_once(slot::KERNEL, Invocation::ProbeWindow, &probe);
+    assert_eq!(
+        [once(&mut world), once(&mut world)],
+        [Left::Restart, Left::Caller]
+    );
+    // Few are looked at beside.
+    world.core.machine.homes_beside = 64;
+    assert!(table.release(KernelId(5), home.base));
+    assert_eq!(frame(&mut world, 2, 202), Left::Caller);
 }
 
 /// Who is told that badges' senders are gone is told of some in each entry.

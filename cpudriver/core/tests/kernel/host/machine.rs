@@ -11,8 +11,8 @@ use capelin_abi::boot::{CoreArgs, PhysRegion};
 use capelin_abi::syscall::KernelLeaf;
 use capelin_abi::{KernelId, Mpidr, PAGE_SIZE, PhysAddr, SysError, VirtAddr};
 use capelin_kernel::doorbell::SGI;
-use capelin_kernel::machine::{LeafSearch, Machine, RootRef};
-use capelin_peers::{Home as HomeMemory, PeerTable, SharedPages};
+use capelin_kernel::machine::{LeafSearch, Looked, Machine, RootRef};
+use capelin_peers::{Gap, Home as HomeMemory, PeerTable, SharedPages};
 use capelin_wake::Page;
 use zerocopy::FromZeros;
 
@@ -114,6 +114,9 @@ pub struct Host {
     pub patience: Cell<Option<u32>>,
     /// The table of all kernels.
     pub peers: &'static PeerTable,
+    /// What is known of homes, and how many an entry may look at beside what it does.
+    pub gap: Gap,
+    pub homes_beside: usize,
     /// Own pages that other kernels reach.
     pub shared: &'static SharedPages,
     /// Cores that are on, besides the first.
@@ -167,6 +170,8 @@ impl Host {
             refused: None,
             patience: Cell::new(None),
             peers: PEERS.with(|peers| *peers),
+            gap: Gap::NONE,
+            homes_beside: 64,
             adopted: Vec::new(),
             refuses_homes: false,
             shared: Box::leak(Box::default()),
@@ -362,12 +367,15 @@ impl Machine for Host {
         }
     }
 
-    fn zero_foreign_page(&mut self, page: PhysAddr) -> Result<(), SysError> {
+    fn zero_foreign_page(&mut self, page: PhysAddr) -> Result<Looked, SysError> {
         self.foreign(page)?;
+        if self.look_ahead(page)? == Looked::Long {
+            return Ok(Looked::Long);
+        }
         self.pages.remove(&page.0);
         self.remembered.insert(page.0);
         self.ask(Asked::ZeroForeign(page.0));
-        Ok(())
+        Ok(Looked::Little)
     }
 
     fn forget_zeroed_pages(&mut self) {
@@ -410,6 +418,22 @@ impl Machine for Host {
         let is_first = offset != 0 || *first == IMAGE_WORD;
         let is_zero = offset == 0 || *first == 0 && rest.iter().all(|&word| word == 0);
         Ok(is_first && is_zero)
+    }
+
+    fn look_ahead(&mut self, page: PhysAddr) -> Result<Looked, SysError> {
+        let has_to = !self.peers.is_known(page, &self.gap);
+        let nothing = HomeMemory {
+            base: PhysAddr(0),
+            bytes: 0,
+        };
+        if !self.peers.is_no_home(page, nothing, &mut self.gap) {
+            return Err(SysError::RangeInUse);
+        }
+        if has_to && self.peers.homes_to_look_at() > self.homes_beside {
+            Ok(Looked::Long)
+        } else {
+            Ok(Looked::Little)
+        }
     }
 
     fn check_window(&mut self, page: PhysAddr) -> Result<(), SysError> {
