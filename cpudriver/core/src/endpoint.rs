@@ -12,7 +12,6 @@ use capelin_cap::Slot;
 use crate::dcb::{DcbRef, EndpointRecord};
 use crate::machine::{FrameWords, Machine, Objects};
 use crate::names::EndpointIndex;
-use crate::narrow::low32;
 use crate::state::Core;
 
 /// First byte of a dispatcher object whose addresses name its endpoints.
@@ -52,7 +51,7 @@ pub(crate) fn destination(slot: &Slot) -> Result<Destination, SysError> {
     // Only `MakeEndpoint` makes such capabilities, and they never leave a kernel.
     let [badge, data] = slot.data();
     Ok(Destination {
-        dcb: DcbRef::from_number(low32(data >> 32)).ok_or(SysError::Foreign)?,
+        dcb: DcbRef::of_endpoint(slot).ok_or(SysError::Foreign)?,
         index: EndpointIndex::from_word(data),
         badge,
     })

@@ -82,7 +82,7 @@ pub use seal::seal;
 pub use segment::Segments;
 pub use shelter::take_orphan;
 pub use slot::{Capability, Slot, SlotFlags, State};
-pub use slot_index::SlotIndex;
+pub use slot_index::{SlotIndex, SomeSlot};
 pub use space::{CapSpace, Database};
 pub use store::{Effects, Shelter, SlotStore};
 pub use transfer::{abort, commit, export, pin, reclaim, set_remote_copies, unpin};

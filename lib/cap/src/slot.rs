@@ -400,6 +400,14 @@ impl Slot {
         self.data
     }
 
+    /// The slot whose name the kernel keeps in bits 63:32 of the second data word, as an
+    /// endpoint has that of its dispatcher's control block; none for 0.
+    #[inline]
+    #[must_use]
+    pub const fn named(&self) -> SlotIndex {
+        SlotIndex::from_bits((self.data[1] >> 32) as u32)
+    }
+
     /// Replaces the data words. For the kernel, on a capability whose data the
     /// operations of this crate don't use: not on an endpoint's first word, on
     /// an Id, or on what is dying.

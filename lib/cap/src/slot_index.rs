@@ -4,6 +4,7 @@
 //! memory a segment is, [`crate::segment`] says.
 
 use core::fmt;
+use core::num::NonZeroU32;
 
 use capelin_abi::capability::SLOT_BYTES;
 
@@ -11,12 +12,17 @@ use capelin_abi::capability::SLOT_BYTES;
 /// beginning in slots of 64 bytes. Zero is no slot.
 ///
 /// An index is made for a slot that is there ([`crate::Segments::index_of`]), or from another
-/// one of the same CNode or control block ([`SlotIndex::checked_add`]); everywhere else
-/// one is only handed on.
+/// one of the same CNode or control block ([`SlotIndex::checked_add`],
+/// [`SlotIndex::in_same_page`]), or is read where a slot holds one
+/// ([`crate::Slot::named`]); everywhere else one is only handed on. There is no way from a
+/// number to one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[repr(transparent)]
 pub struct SlotIndex(u32);
 
+/// Slots in a page of home memory.
+const SLOTS_PER_PAGE: u32 = 64;
+const _: () = assert!(SLOTS_PER_PAGE as u64 * SLOT_BYTES == capelin_abi::PAGE_SIZE);
 /// Bits of the offset in a segment.
 pub(crate) const OFFSET_BITS: u32 = 28;
 /// Bytes of home memory that a segment spans.
@@ -67,11 +73,28 @@ impl SlotIndex {
         self.0
     }
 
-    /// What [`Self::to_bits`] gave, kept in a word that only the kernel writes.
+    /// What [`Self::to_bits`] gave, kept in a word of this crate's.
+    #[inline]
+    pub(crate) const fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    /// Slot `number`, modulo 64, of the page that this one is in.
     #[inline]
     #[must_use]
-    pub const fn from_bits(bits: u32) -> Self {
-        Self(bits)
+    pub const fn in_same_page(self, number: u32) -> Self {
+        let first = self.0 & !(SLOTS_PER_PAGE - 1);
+        Self(first | (number % SLOTS_PER_PAGE))
+    }
+
+    /// The same, unless it names no slot.
+    #[inline]
+    #[must_use]
+    pub const fn some(self) -> Option<SomeSlot> {
+        match NonZeroU32::new(self.0) {
+            Some(bits) => Some(SomeSlot(bits)),
+            None => None,
+        }
     }
 
     /// The slot `count` further on in the same memory, or `None` where the numbers end.
@@ -93,6 +116,26 @@ impl SlotIndex {
     /// How far behind `first` this is, in slots; `None` before it.
     pub(crate) const fn distance_from(self, first: Self) -> Option<u32> {
         self.0.checked_sub(first.0)
+    }
+}
+
+/// A [`SlotIndex`] that names a slot.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct SomeSlot(NonZeroU32);
+
+impl SomeSlot {
+    /// The slot.
+    #[inline]
+    #[must_use]
+    pub const fn index(self) -> SlotIndex {
+        SlotIndex(self.0.get())
+    }
+}
+
+impl fmt::Debug for SomeSlot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.index().fmt(f)
     }
 }
 
@@ -132,5 +175,27 @@ mod tests {
         assert_eq!(at(3, 7).checked_add(2), Some(at(3, 9)));
         assert_eq!(SlotIndex::NONE.checked_add(1), None);
         assert_eq!(SlotIndex::from_bits(last.to_bits()), last);
+    }
+
+    #[test]
+    fn a_page_has_64_slots() {
+        let first = at(3, 128);
+        for (of, number, expected) in [
+            (first, 0, first),
+            (first, 63, at(3, 191)),
+            (at(3, 191), 0, first),
+            (at(3, 150), 64, first),
+            (at(3, 150), u32::MAX, at(3, 191)),
+            (at(3, 192), 1, at(3, 193)),
+        ] {
+            assert_eq!(of.in_same_page(number), expected, "{of:?} {number}");
+        }
+    }
+
+    #[test]
+    fn what_names_no_slot_is_none() {
+        assert_eq!(SlotIndex::NONE.some(), None);
+        assert_eq!(at(3, 7).some().map(SomeSlot::index), Some(at(3, 7)));
+        assert_eq!(size_of::<Option<SomeSlot>>(), size_of::<SlotIndex>());
     }
 }

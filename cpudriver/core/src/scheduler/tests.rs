@@ -8,6 +8,8 @@ mod slices;
 
 use std::vec::Vec;
 
+use capelin_cap::SlotIndex;
+
 use super::{Node, Nodes};
 use crate::dcb_ref::DcbRef;
 
@@ -28,7 +30,8 @@ impl Nodes for Table {
 }
 
 fn name(number: usize) -> DcbRef {
-    DcbRef::from_number(64 * u32::try_from(number + 1).unwrap()).unwrap()
+    let first = 64 * u32::try_from(number + 1).unwrap();
+    DcbRef::around(SlotIndex::in_segment(0, first).unwrap()).unwrap()
 }
 
 fn at(dcb: DcbRef) -> usize {

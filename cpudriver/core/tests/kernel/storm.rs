@@ -334,8 +334,8 @@ impl Storm {
         let block = objects.dcb_mut(forged);
         block.place = of_init;
         block.state = DispatcherState::Runnable;
-        block.l1 = SlotIndex::from_bits(64);
-        (block.doorbell, block.promise) = (9, DcbRef::from_number(64));
+        block.l1 = SlotIndex::in_segment(0, 64).expect("a name");
+        (block.doorbell, block.promise) = (9, DcbRef::around(block.l1));
         block.node = node.unwrap_or(block.node);
         for record in &mut block.endpoints {
             (record.ring, record.capacity) = (0x1000, 7);

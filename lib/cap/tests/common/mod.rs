@@ -67,7 +67,7 @@ impl Arena {
 pub fn at_index(number: u32) -> SlotIndex {
     let (segment, offset) = match number.checked_sub(HOME) {
         // A name that nothing has, near the end of them.
-        Some(offset) if offset > 1 << 30 => return SlotIndex::from_bits(number),
+        Some(offset) if offset > 1 << 30 => (number >> 28, number & ((1 << 28) - 1)),
         Some(offset) => (SEGMENTS - 1, offset),
         None => (0, number),
     };

@@ -29,11 +29,6 @@ fn bases(made: &[Slot], kinds: &[T]) -> BTreeSet<u64> {
     let of = made.iter().filter(|slot| kinds.contains(&slot.kind()));
     of.map(Slot::base).collect()
 }
-
-fn half(word: u64) -> u32 {
-    u32::try_from(word & 0xffff_ffff).expect("32 bits")
-}
-
 impl Storm {
     pub(super) fn look(&mut self) {
         self.invalidate();
@@ -160,7 +155,7 @@ impl Storm {
         let endpoints: BTreeSet<_> = endpoints
             .map(|slot| {
                 let data = slot.data()[1];
-                let dcb = DcbRef::from_number(half(data >> 32)).expect("a dispatcher");
+                let dcb = DcbRef::around(slot.named()).expect("a dispatcher");
                 (
                     core.objects.dcb_address(dcb).0,
                     EndpointIndex::from_word(data).get(),
