@@ -448,6 +448,91 @@ mod tests {
         assert_eq!(refused, Some(LayoutError::NoRoomForVeneers));
     }
 
+    /// What is executed from word `entry` on, but for unconditional branches; the `n`th conditional one is taken if bit
+    /// `n` of `taken` is set.
+    fn executed(words: &[u32], entry: usize, taken: u64, steps: u32) -> Vec<u32> {
+        let mut trace = Vec::new();
+        let (mut at, mut conditional) = (entry, 0);
+        for _ in 0..steps {
+            let word = words[at];
+            if word == RET {
+                trace.push(word);
+            }
+            if word == RET || trace.len() == 400 {
+                return trace;
+            }
+            let offset =
+                |bits: u32, low: u32| (word << (32 - bits - low)).cast_signed() >> (32 - bits);
+            at = if word >> 26 == 0b00_0101 {
+                at.checked_add_signed(offset(26, 0) as isize).unwrap()
+            } else if word >> 24 == 0x54 {
+                conditional = (conditional + 1) % 64;
+                trace.push(word);
+                if taken >> conditional & 1 != 0 {
+                    at.checked_add_signed(offset(19, 5) as isize).unwrap()
+                } else {
+                    at + 1
+                }
+            } else {
+                trace.push(word);
+                at + 1
+            };
+        }
+        trace
+    }
+
+    /// Made-up code, entered at each of its words, does with veneers what it did without, by whichever way: through the
+    /// pair, by a branch to its second half, or back to its first.
+    #[test]
+    fn with_veneers_code_does_what_it_did() {
+        /// str x3, [x1], ldr w3, [x1, #4]!, mul x0, x4, x5, b.eq to itself
+        const OTHERS: [u32; 4] = [0xf900_0023, 0xb840_4c23, 0x9b05_7c80, 0x5400_0000];
+        let mut state = 0x2545_f491_4f6c_dd1d_u64;
+        let mut random = move |below: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            to_usize(state >> 16) % below
+        };
+        let mut moved = 0;
+        for _ in 0..300 {
+            let length = 2 + random(60);
+            let mut text: Vec<u32> = (0..u32::try_from(length).unwrap())
+                .map(|at| {
+                    let to = u32::try_from(random(length)).unwrap();
+                    let back_or_forth = to.wrapping_sub(at);
+                    match random(10) {
+                        0 => NOP,
+                        1 => 0x1400_0000 | back_or_forth & 0x03ff_ffff,
+                        2 => OTHERS[3] | (back_or_forth & 0x7_ffff) << 5,
+                        3..=5 => [LDR, OTHERS[0], OTHERS[1]][random(3)],
+                        6 => OTHERS[2],
+                        7..=8 => MADD,
+                        _ => UMSUBL,
+                    }
+                })
+                .collect();
+            text.push(RET);
+            let file = program(&text);
+            let mended = mended(&file).unwrap();
+            let after = memory(&mended);
+            assert!(Program::parse(&mended).is_ok(), "none is left: {text:x?}");
+            moved += text.iter().zip(&after).filter(|(a, b)| a != b).count();
+            let taken = random(usize::MAX) as u64;
+            for entry in 0..text.len() {
+                // Three steps for one.
+                let without = executed(&text, entry, taken, 5_000);
+                let with = executed(&after, entry, taken, 15_000);
+                assert_eq!(
+                    with.get(..without.len()),
+                    Some(&without[..]),
+                    "from {entry}: {text:x?}"
+                );
+            }
+        }
+        assert!(moved > 500, "{moved}");
+    }
+
     #[test]
     fn data_between_instructions_stays() {
         let symbols = Symbols {
