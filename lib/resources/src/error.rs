@@ -10,6 +10,8 @@ pub enum RtError {
     System(SysError),
     /// No memory is left to make frames from.
     OutOfMemory,
+    /// This program has all the memory that one may have.
+    ShareUsed,
     /// No home memory is left to make kernel objects from.
     OutOfHomeMemory,
     /// No capability slots are left.
@@ -50,6 +52,7 @@ impl core::fmt::Display for RtError {
             Self::System(error) => error.fmt(f),
             Self::Call(error) => error.fmt(f),
             Self::OutOfMemory => f.write_str("out of memory"),
+            Self::ShareUsed => f.write_str("this program has all the memory that one may have"),
             Self::OutOfHomeMemory => f.write_str("out of home memory"),
             Self::OutOfSlots => f.write_str("out of capability slots"),
             Self::OutOfAddresses => f.write_str("out of virtual addresses"),

@@ -12,7 +12,7 @@ use crate::{OwnedCap, RtError, services};
 ///
 /// # Errors
 /// [`RtError::NoService`] when this program was given no memory service, [`RtError::Call`],
-/// [`RtError::OutOfMemory`].
+/// [`RtError::OutOfMemory`], [`RtError::ShareUsed`].
 pub async fn ensure(bytes: u64) -> Result<(), RtError> {
     // Frames of blocks are aligned as these are.
     let waste = if bytes >= BLOCK_BYTES { BLOCK_BYTES } else { 0 };
@@ -42,6 +42,7 @@ pub async fn fetch(bytes: u64) -> Result<(), RtError> {
         .await
         .map_err(|error| match error {
             MemoryError::Call(error) => RtError::Call(error),
+            MemoryError::ShareUsed => RtError::ShareUsed,
             _ => RtError::OutOfMemory,
         })?;
     add_ram(OwnedCap::received(cap))

@@ -8,10 +8,10 @@
 use alloc::{format, string::String, vec::Vec};
 use core::time::Duration;
 
-use capelin_abi::{CapAddress, SysError, lmp::COUNTED_BADGE, syscall::SendFlags};
+use capelin_abi::{CapAddress, PAGE_SIZE, SysError, lmp::COUNTED_BADGE, syscall::SendFlags};
 use capelin_interfaces::{
     console::ConsoleClient,
-    memory::MemoryClient,
+    memory::{ANY_NODE, MemoryClient, MemoryError},
     monitor::{DomainState, MonitorClient},
     names::{NamesClient, NamesError},
     service,
@@ -41,6 +41,7 @@ pub(crate) async fn run(report: &mut Reporter) {
     // The runtime's own connections, among them the console's, come first.
     let names = services::names().await;
     let monitor = services::connect::<MonitorClient<Lmp>>(service::MONITOR).await;
+    let memory = services::memory().await;
     println!("greedy: begins");
     let mut kept = Vec::new();
     report.tell("greedy/names", register(&names).await);
@@ -56,7 +57,39 @@ pub(crate) async fn run(report: &mut Reporter) {
         let taken = take(name, interface).await;
         report.tell(&title, taken.map(|taken| kept.push(taken)));
     }
+    let mut taken = Vec::new();
+    report.tell("greedy/memory", take_memory(&memory, &mut taken).await);
     report.tell("greedy/others", others(&monitor).await);
+}
+
+/// Takes memory until it gets no more, in large pieces and then in small ones: that is much, and no
+/// more than is left.
+async fn take_memory(
+    memory: &Result<MemoryClient<Lmp>, RtError>,
+    taken: &mut Vec<OwnedCap>,
+) -> Outcome {
+    let memory = must("memory", memory.as_ref())?;
+    let before = must("stats", memory.stats(ANY_NODE).await)?;
+    let mut bytes = 0;
+    for piece in [8 << 20, 1 << 20, 64 << 10] {
+        loop {
+            match memory.allocate(piece, PAGE_SIZE, ANY_NODE).await {
+                Ok(ram) => taken.push(OwnedCap::received(ram)),
+                Err(MemoryError::ShareUsed) => break,
+                Err(error) => return Err(format!("after {bytes} bytes: {error:?}")),
+            }
+            bytes += piece;
+            check("it gets more than there is", bytes < before.total_bytes)?;
+        }
+    }
+    let after = must("stats", memory.stats(ANY_NODE).await)?;
+    // On another core than the boot core, its monitor has fetched a little for itself.
+    const OF_MONITOR: u64 = 4 << 20;
+    check(
+        "it gets more than it leaves",
+        bytes <= after.free_bytes - after.reserve_bytes() + OF_MONITOR,
+    )?;
+    check("it gets little", bytes > before.free_bytes / 3)
 }
 
 /// Programs on both cores run, and end well: each needs names, memory and its console.

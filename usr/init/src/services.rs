@@ -219,7 +219,8 @@ impl Start {
         let mut program = Program::new(name)
             .core(u16::try_from(self.boot.kernel_id).unwrap_or(0))
             .capability(service::NAMES, self.names_cap.address());
-        if let Some(memory) = self.names.get(service::MEMORY) {
+        // What init starts is what the machine can't do without: no share bounds it.
+        if let Some(memory) = self.names.get(service::SYSTEM_MEMORY) {
             program = program.capability(service::MEMORY, memory.address());
         }
         program

@@ -9,6 +9,9 @@
 //! back when its holder is gone: what a client had is looked through when its connection
 //! ends, again with the next requests as long as somebody else holds some of it, and when
 //! memory runs short, all that was given out is.
+//!
+//! Programs have a share each, and leave a reserve (`MemoryStats::is_within_share`); what `init` starts,
+//! monitors among it, gets all that there is.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![forbid(unsafe_code)]
 
@@ -18,7 +21,7 @@ use alloc::{rc::Rc, vec::Vec};
 use core::cell::RefCell;
 
 use capelin_abi::{ObjectType, SysError};
-use capelin_idc::Cap;
+use capelin_idc::{Cap, shares::ClientId};
 use capelin_interfaces::{
     memory::{HELD, Held, Memory, MemoryError, MemoryServer, MemoryStats, Within},
     service,
@@ -51,7 +54,11 @@ async fn run(env: Env) -> Result<(), RtError> {
         .serve(move |caller| {
             MemoryServer(Server {
                 state: Rc::clone(&state),
-                is_system: caller.badge == SYSTEM,
+                rights: if caller.badge == SYSTEM {
+                    Rights::System
+                } else {
+                    Rights::Share(caller.client)
+                },
                 given: RefCell::default(),
             })
         })
@@ -127,7 +134,20 @@ impl State {
 
     /// Takes back what its holders have dropped.
     fn sweep(&mut self) {
-        for piece in self.pool.all_given() {
+        self.free_unused(self.pool.all_given());
+    }
+
+    /// Whether `client` may have `bytes` more; it may have dropped some of what it has.
+    fn has_share(&mut self, client: ClientId, bytes: u64) -> bool {
+        if !self.pool.is_within_share(client, bytes) {
+            self.free_unused(self.pool.given_to(client));
+        }
+        self.pool.is_within_share(client, bytes)
+    }
+
+    /// Takes back those of `pieces` that nobody holds.
+    fn free_unused(&mut self, pieces: Vec<Piece>) {
+        for piece in pieces {
             if self.is_unused(&piece) {
                 self.pool.free(&piece);
             }
@@ -169,11 +189,19 @@ impl State {
     }
 }
 
+/// What a client may have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rights {
+    /// All that there is: it came by the name that `init` alone finds.
+    System,
+    /// A share for all that it has, on all its connections.
+    Share(ClientId),
+}
+
 /// Serves one client.
 struct Server {
     state: Rc<RefCell<State>>,
-    /// Whether it came by the name that `init` alone finds.
-    is_system: bool,
+    rights: Rights,
     /// What it was given.
     given: RefCell<Vec<Piece>>,
 }
@@ -182,6 +210,11 @@ impl Server {
     fn allocate_at(&self, bytes: u64, alignment: u64, within: Within) -> Result<Cap, MemoryError> {
         let mut state = self.state.borrow_mut();
         state.collect(LOOKED_AT);
+        if let Rights::Share(client) = self.rights
+            && !state.has_share(client, bytes)
+        {
+            return Err(MemoryError::ShareUsed);
+        }
         let (piece, cap) = match state.allocate(bytes, alignment, within) {
             Err(MemoryError::Exhausted) => {
                 state.sweep();
@@ -189,6 +222,9 @@ impl Server {
             }
             other => other?,
         };
+        if let Rights::Share(client) = self.rights {
+            state.pool.charge(client, &piece);
+        }
         let mut given = self.given.borrow_mut();
         // It may have had it before, and dropped it.
         if !given.contains(&piece) {
@@ -235,7 +271,7 @@ impl Memory for Server {
 
     async fn add(&self, ram: Cap, node: u32) -> Result<(), MemoryError> {
         let ram = OwnedCap::received(ram);
-        if !self.is_system {
+        if self.rights != Rights::System {
             return Err(MemoryError::NotAllowed);
         }
         self.state.borrow_mut().add(ram, node)

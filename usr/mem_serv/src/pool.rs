@@ -5,10 +5,17 @@
 //! smallest free range that holds it; pieces below 2 MiB from that range's end, larger
 //! ones from its start, so that small pieces don't break up what 2 MiB blocks could
 //! be made of.
+//!
+//! Clients are charged with what they have, wherever their connections are by now: so who closes
+//! one and keeps its memory has no more of a share than before.
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, btree_map::Entry},
+    vec::Vec,
+};
 
 use capelin_abi::PAGE_SIZE;
+use capelin_idc::shares::ClientId;
 use capelin_interfaces::memory::{ANY_NODE, MemoryError, MemoryStats, Within};
 
 /// Pieces from this size on are placed at the start of a range, in bytes.
@@ -42,6 +49,13 @@ pub struct Piece {
 pub struct Pool {
     regions: Vec<Region>,
     given: BTreeMap<u64, Piece>,
+    /// Bytes of all regions, and what of them is free.
+    total_bytes: u64,
+    free_bytes: u64,
+    /// Of what is given out, by where it begins: who is charged with it.
+    owners: BTreeMap<u64, ClientId>,
+    /// What clients are charged with, in bytes.
+    held: BTreeMap<ClientId, u64>,
 }
 
 impl Pool {
@@ -51,6 +65,10 @@ impl Pool {
         Self {
             regions: Vec::new(),
             given: BTreeMap::new(),
+            total_bytes: 0,
+            free_bytes: 0,
+            owners: BTreeMap::new(),
+            held: BTreeMap::new(),
         }
     }
 
@@ -66,9 +84,12 @@ impl Pool {
         if usable > PAGE_SIZE {
             free.insert(start, usable);
         }
+        let bytes = free.values().sum();
+        self.total_bytes += bytes;
+        self.free_bytes += bytes;
         self.regions.push(Region {
             base,
-            bytes: free.values().sum(),
+            bytes,
             node,
             free,
         });
@@ -147,7 +168,55 @@ impl Pool {
             bytes,
         };
         self.given.insert(at, piece);
+        self.free_bytes -= bytes;
         Ok(piece)
+    }
+
+    /// Whether `client` may have `bytes` more.
+    #[must_use]
+    pub fn is_within_share(&self, client: ClientId, bytes: u64) -> bool {
+        let all = MemoryStats {
+            total_bytes: self.total_bytes,
+            free_bytes: self.free_bytes,
+            largest_bytes: 0,
+            allocations: 0,
+        };
+        all.is_within_share(self.held_by(client), bytes)
+    }
+
+    /// Bytes that `client` is charged with.
+    #[must_use]
+    pub fn held_by(&self, client: ClientId) -> u64 {
+        self.held.get(&client).copied().unwrap_or(0)
+    }
+
+    /// Charges `client` with `piece`, which is given out to it, until it is free again.
+    pub fn charge(&mut self, client: ClientId, piece: &Piece) {
+        if self.given.get(&piece.base) == Some(piece) {
+            self.discharge(piece.base, piece.bytes);
+            self.owners.insert(piece.base, client);
+            *self.held.entry(client).or_default() += piece.bytes;
+        }
+    }
+
+    /// Nobody is charged any more with the `bytes` bytes at `base`.
+    fn discharge(&mut self, base: u64, bytes: u64) {
+        if let Some(client) = self.owners.remove(&base)
+            && let Entry::Occupied(mut held) = self.held.entry(client)
+        {
+            *held.get_mut() = held.get().saturating_sub(bytes);
+            if *held.get() == 0 {
+                held.remove();
+            }
+        }
+    }
+
+    /// What `client` is charged with, by address.
+    #[must_use]
+    pub fn given_to(&self, client: ClientId) -> Vec<Piece> {
+        let given = self.given.values();
+        let owned = given.filter(|piece| self.owners.get(&piece.base) == Some(&client));
+        owned.copied().collect()
     }
 
     /// The piece that was given out as `base` and `bytes`.
@@ -174,6 +243,7 @@ impl Pool {
             return;
         }
         self.given.remove(&piece.base);
+        self.discharge(piece.base, piece.bytes);
         let Some(region) = self.regions.get_mut(piece.region) else {
             return;
         };
@@ -189,6 +259,7 @@ impl Pool {
             bytes += length;
         }
         region.free.insert(base, bytes);
+        self.free_bytes += piece.bytes;
     }
 
     /// What there is, on `node` or altogether.
@@ -216,8 +287,8 @@ impl Pool {
 
     /// Bytes of all regions.
     #[must_use]
-    pub fn total_bytes(&self) -> u64 {
-        self.regions.iter().map(|region| region.bytes).sum()
+    pub const fn total_bytes(&self) -> u64 {
+        self.total_bytes
     }
 
     fn check_node(&self, node: u32) -> Result<(), MemoryError> {
@@ -366,6 +437,33 @@ mod tests {
         assert_eq!(pool.allocate(4096, 4096, 3), Err(MemoryError::Exhausted));
     }
 
+    /// What a client has is charged to it until it is free, by whomever; then it may have it again.
+    #[test]
+    fn a_share_comes_back_with_the_memory() {
+        let (greedy, other) = (ClientId(1), ClientId(2));
+        let mut pool = Pool::new();
+        pool.add(0, 64 * MIB, 0);
+        let mut taken = Vec::new();
+        while pool.is_within_share(greedy, 2 * MIB) {
+            let piece = pool.allocate(2 * MIB, 4096, 0).unwrap();
+            pool.charge(greedy, &piece);
+            taken.push(piece);
+        }
+        assert_eq!(pool.held_by(greedy), 30 * MIB);
+        assert_eq!(pool.given_to(greedy), taken);
+        assert!(pool.is_within_share(other, 14 * MIB));
+        let last = taken.pop().unwrap();
+        pool.free(&last);
+        pool.free(&last);
+        assert_eq!(pool.held_by(greedy), 28 * MIB);
+        assert!(pool.is_within_share(greedy, 2 * MIB));
+        // What isn't given out is charged to nobody.
+        pool.charge(other, &last);
+        assert_eq!(pool.held_by(other), 0);
+        taken.iter().for_each(|piece| pool.free(piece));
+        assert!(pool.owners.is_empty() && pool.held.is_empty());
+    }
+
     proptest! {
         /// Pieces never overlap, lie in their region and node, and all of it comes back.
         #[test]
@@ -373,6 +471,7 @@ mod tests {
             steps in proptest::collection::vec((1_u16..700, 12_u32..22, 0_u32..3, any::<bool>()), 1..150)
         ) {
             let mut pool = Pool::new();
+            let client = |piece: &Piece| ClientId(piece.bytes / 4096 % 3);
             let regions = [(0x10_0000, 5 * MIB, 0), (0x4000_0000, 9 * MIB + 4096, 1), (0x5000_0000, MIB, 0)];
             for (base, bytes, node) in regions {
                 pool.add(base, bytes, node);
@@ -402,16 +501,26 @@ mod tests {
                         p.base + p.bytes <= piece.base || piece.base + piece.bytes <= p.base
                     };
                     prop_assert!(held.iter().all(apart));
+                    pool.charge(client(&piece), &piece);
                     held.push(piece);
+                }
+                for id in (0..3).map(ClientId) {
+                    let mut of_client: Vec<Piece> =
+                        held.iter().copied().filter(|piece| client(piece) == id).collect();
+                    of_client.sort_unstable_by_key(|piece| piece.base);
+                    prop_assert_eq!(pool.held_by(id), of_client.iter().map(|p| p.bytes).sum::<u64>());
+                    prop_assert_eq!(pool.given_to(id), of_client);
                 }
                 let used: u64 = held.iter().map(|p| p.bytes).sum();
                 let now = pool.stats(ANY_NODE).unwrap();
                 prop_assert_eq!(now.free_bytes + used, full.total_bytes);
+                prop_assert_eq!((pool.free_bytes, pool.total_bytes), (now.free_bytes, now.total_bytes));
             }
             for piece in held {
                 pool.free(&piece);
             }
             prop_assert_eq!(pool.stats(ANY_NODE).unwrap(), full);
+            prop_assert!(pool.owners.is_empty() && pool.held.is_empty());
         }
     }
 }

@@ -24,7 +24,6 @@ use capelin_rt::{
     Listener, Lmp, OwnedCap, RtError,
     endpoint::Endpoint,
     future::{Either, race},
-    memory::Place,
     notify::{Bells, Notify},
     spawn,
     sync::{Event, Mutex},
@@ -37,7 +36,7 @@ use capelin_spawn::Executables;
 use crate::{
     children::{Expected, Images, Memories},
     programs::Local,
-    ram::{Adopted, GivingBack},
+    ram::{Adopted, GivingBack, Lent},
     relay, transfer,
 };
 
@@ -107,7 +106,7 @@ pub(crate) struct Node {
     /// The programs on this core.
     pub(crate) programs: RefCell<Domains<Local>>,
     /// Memory lent to programs on this core, on other cores than the boot core.
-    pub(crate) lent: RefCell<Vec<Place>>,
+    pub(crate) lent: RefCell<Vec<Lent>>,
     /// Memory sent to other cores, by where it begins: the slots are free again when it
     /// comes back.
     pub(crate) sent: RefCell<BTreeMap<u64, OwnedCap>>,

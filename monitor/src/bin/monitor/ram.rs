@@ -6,7 +6,8 @@
 
 use capelin_abi::boot::{HOME_ALIGNMENT, HOME_AT_ONCE, HOME_REACH};
 use capelin_abi::{ObjectType, PAGE_SIZE, PhysAddr};
-use capelin_interfaces::memory::{ANY_NODE, MemoryError, Within};
+use capelin_idc::shares::ClientId;
+use capelin_interfaces::memory::{ANY_NODE, MemoryError, SMALL_SHARE, Within};
 use capelin_monitor::Ticket;
 use capelin_monitor::intermon::{IntermonClient, IntermonError};
 use capelin_rt::{
@@ -36,6 +37,13 @@ pub(crate) struct Adopted {
     base: u64,
     /// As it was before: whose it is.
     ram: OwnedCap,
+}
+
+/// Memory lent to a program on this core.
+pub(crate) struct Lent {
+    place: Place,
+    /// Who is charged with it.
+    client: ClientId,
 }
 
 /// Whether memory is being given back.
@@ -246,12 +254,20 @@ impl Adopted {
     }
 }
 
-/// Memory of our own for a program on this core: a `Ram` capability, the only one to
+/// Memory of our own for `client`, a program on this core: a `Ram` capability, the only one to
 /// its range. It comes back when nobody holds any of it, as [`collect`] finds.
 ///
+/// To the memory service all memory of this core's programs is ours, so what one of them may have is
+/// for us to bound, by what there is in the machine.
+///
 /// # Errors
-/// As [`ensure`]; [`MemoryError::InvalidSize`].
-pub(crate) async fn lend(node: &Node, bytes: u64, alignment: u64) -> Result<OwnedCap, Error> {
+/// As [`ensure`]; [`MemoryError::InvalidSize`], [`MemoryError::ShareUsed`].
+pub(crate) async fn lend(
+    node: &Node,
+    client: ClientId,
+    bytes: u64,
+    alignment: u64,
+) -> Result<OwnedCap, Error> {
     let is_sound = bytes > 0
         && bytes.is_multiple_of(PAGE_SIZE)
         && alignment.is_power_of_two()
@@ -263,6 +279,14 @@ pub(crate) async fn lend(node: &Node, bytes: u64, alignment: u64) -> Result<Owne
     let room = bytes
         .checked_add(alignment)
         .ok_or(MemoryError::InvalidSize)?;
+    if held_by(node, client).saturating_add(bytes) > SMALL_SHARE {
+        let intermon: IntermonClient<_> = node.remote(node.boot_core)?;
+        let stats = intermon.memory_stats(ANY_NODE).await?;
+        // Others of its requests may have been answered meanwhile.
+        if !stats.is_within_share(held_by(node, client), bytes) {
+            return Err(MemoryError::ShareUsed.into());
+        }
+    }
     ensure(node, room).await?;
     let mut made = None;
     let ram = OwnedCap::make(|slot| {
@@ -276,13 +300,21 @@ pub(crate) async fn lend(node: &Node, bytes: u64, alignment: u64) -> Result<Owne
         )?);
         Ok::<_, RtError>(())
     })?;
-    node.lent.borrow_mut().extend(made);
+    let lent = made.map(|place| Lent { place, client });
+    node.lent.borrow_mut().extend(lent);
     Ok(ram)
+}
+
+/// Bytes that `client` is charged with.
+fn held_by(node: &Node, client: ClientId) -> u64 {
+    let lent = node.lent.borrow();
+    let own = lent.iter().filter(|lent| lent.client == client);
+    own.map(|lent| lent.place.bytes).sum()
 }
 
 /// Takes back what was lent and nobody holds any more.
 pub(crate) fn collect(node: &Node) {
-    node.lent.borrow_mut().retain(|place| {
+    node.lent.borrow_mut().retain(|Lent { place, .. }| {
         let is_held = is_held(place);
         if !is_held {
             memory::release(*place);
@@ -299,13 +331,13 @@ pub(crate) fn take_back(node: &Node, base: u64, bytes: u64) -> Result<(), Memory
     let mut lent = node.lent.borrow_mut();
     let index = lent
         .iter()
-        .position(|place| place.bytes == bytes && start(place) == Some(base))
+        .position(|Lent { place, .. }| place.bytes == bytes && start(place) == Some(base))
         .ok_or(MemoryError::NotYours)?;
-    let place = lent.get(index).ok_or(MemoryError::NotYours)?;
-    if is_held(place) {
+    let found = lent.get(index).ok_or(MemoryError::NotYours)?;
+    if is_held(&found.place) {
         return Err(MemoryError::InUse);
     }
-    memory::release(lent.swap_remove(index));
+    memory::release(lent.swap_remove(index).place);
     Ok(())
 }
 

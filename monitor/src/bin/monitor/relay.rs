@@ -8,7 +8,9 @@
 
 use alloc::{boxed::Box, rc::Rc, vec::Vec};
 
-use capelin_idc::{CallError, Cap, InterfaceId, RemoteError, Service, Transport, TransportError};
+use capelin_idc::{
+    CallError, Cap, InterfaceId, RemoteError, Service, Transport, TransportError, shares::ClientId,
+};
 use capelin_interfaces::{
     console::{Console, ConsoleClient, ConsoleError, ConsoleMode, ConsoleServer},
     memory::{Held, Memory, MemoryError, MemoryServer, MemoryStats, Within},
@@ -94,7 +96,7 @@ fn for_local(
         let names = names?;
         let console: ConsoleClient<_> = node.remote(node.boot_core).ok()?;
         let skb: SkbClient<_> = node.remote(node.boot_core).ok()?;
-        let memory = RemoteMemory(Rc::clone(node));
+        let memory = RemoteMemory(Rc::clone(node), caller.client);
         offer(names.serve(caller.client, caller.connection), wanted)
             .or_else(|| offer(MemoryServer(memory), wanted))
             .or_else(|| offer(ConsoleServer(Relay(console)), wanted))
@@ -204,12 +206,12 @@ impl<T: Transport> Skb for Relay<SkbClient<T>> {
 
 /// Memory for programs on this core, which the monitor lends: so it has an ancestor
 /// here, and comes back when they end.
-struct RemoteMemory(Rc<Node>);
+struct RemoteMemory(Rc<Node>, ClientId);
 
 impl Memory for RemoteMemory {
     /// On whichever node there is: what the monitor has lies on its core's.
     async fn allocate(&self, bytes: u64, alignment: u64, _node: u32) -> Result<Cap, MemoryError> {
-        match ram::lend(&self.0, bytes, alignment).await {
+        match ram::lend(&self.0, self.1, bytes, alignment).await {
             Ok(ram) => Ok(ram.give().keep_revoke()),
             Err(Error::Memory(error) | Error::Intermon(IntermonError::Memory(error))) => Err(error),
             Err(Error::Intermon(IntermonError::Call(error))) => Err(error.into()),
