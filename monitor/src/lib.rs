@@ -15,6 +15,7 @@
 //! | [`intermon`] | the interface between two neighbours; what monitors ask of each other |
 //! | [`overlay`] | requests to any monitor, passed on along the tree |
 //! | [`domains`] | the programs on a core, and who waits for them |
+//! | [`sent`] | slots of what was sent to other kernels |
 //! | [`registry`], [`names`] | services by name; the name service |
 //! | [`ping`] | statistics of round trips |
 #![cfg_attr(not(test), no_std)]
@@ -32,6 +33,7 @@ pub mod overlay;
 pub mod ping;
 pub mod plan;
 pub mod registry;
+pub mod sent;
 
 /// A capability on its way to another kernel: the word of the [`capelin_abi::Ticket`]
 /// that its kernel gave out. Only the kernel that it is for can make anything of it.

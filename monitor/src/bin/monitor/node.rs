@@ -19,6 +19,7 @@ use capelin_monitor::{
     membership::{Failure, Fate, Member, Membership, Report},
     overlay::{Hop, Overlay, Way},
     plan::Plan,
+    sent::Sent,
 };
 use capelin_rt::{
     Listener, Lmp, OwnedCap, RtError,
@@ -110,6 +111,8 @@ pub(crate) struct Node {
     /// Memory sent to other cores, by where it begins: the slots are free again when it
     /// comes back.
     pub(crate) sent: RefCell<BTreeMap<u64, OwnedCap>>,
+    /// What was given to other kernels besides.
+    pub(crate) given: RefCell<Sent<OwnedCap>>,
     /// Where pieces begin that were fetched for frames, and can be given back.
     pub(crate) fetched: RefCell<Vec<u64>>,
     /// Whether memory is being given back.
@@ -184,6 +187,7 @@ impl Node {
             programs: RefCell::new(Domains::new(own)),
             lent: RefCell::default(),
             sent: RefCell::default(),
+            given: RefCell::default(),
             fetched: RefCell::default(),
             giving_back: Cell::new(GivingBack::Not),
             adopted: RefCell::default(),

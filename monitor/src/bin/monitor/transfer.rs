@@ -6,7 +6,7 @@
 
 use core::time::Duration;
 
-use capelin_abi::{CapAddress, CapRef, KernelId, SysError, Ticket as KernelTicket};
+use capelin_abi::{CapAddress, CapRef, KernelId, ObjectType, SysError, Ticket as KernelTicket};
 use capelin_monitor::Ticket;
 use capelin_rt::{
     OwnedCap, RtError, memory, sys,
@@ -57,8 +57,14 @@ pub(crate) fn offer(node: &Node, cap: &OwnedCap, to: Receiver) -> Result<Ticket,
 pub(crate) async fn give(node: &Node, cap: OwnedCap, core: u16) -> Result<Ticket, SysError> {
     let ticket = send(node, &cap, core).await?;
     // The kernel empties or marks the slot when it has been taken.
-    cap.keep();
+    node.given.borrow_mut().add(cap, is_empty);
     Ok(ticket)
+}
+
+/// Whether nothing is left in the slot.
+fn is_empty(cap: &OwnedCap) -> bool {
+    let there = sys::cspace::identify_slot(sys::cspace::OWN, cap.reference());
+    there.is_ok_and(|there| there.kind == ObjectType::Null)
 }
 
 /// As [`give`], for who keeps the slot, which the kernel empties or marks.
