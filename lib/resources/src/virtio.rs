@@ -3,12 +3,24 @@
 //! Queues lie in frames of their own. A buffer that is to be shared is copied into one, and back: a
 //! driver's own memory is never a device's, and frames are used again. All are mapped uncached, so that
 //! they are right for devices that look at caches and for those that don't.
-#![expect(unsafe_code, reason = "hands out pointers to what it has mapped")]
+//!
+//! [`Queue`] keeps the buffers that a device has, so that drivers need no unsafe code.
+#![expect(
+    unsafe_code,
+    reason = "hands out pointers to what it has mapped, and keeps what devices have"
+)]
+
+/// A device and its memory, for tests.
+#[cfg(not(target_os = "none"))]
+pub mod fake;
+mod queue;
 
 use alloc::vec::Vec;
 use core::ptr::NonNull;
 
 use virtio_drivers::{BufferDirection, Hal, PhysAddr};
+
+pub use queue::{Access, Queue};
 
 use crate::{
     RtError,
