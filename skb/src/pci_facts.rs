@@ -13,6 +13,8 @@ use crate::term::Term;
 
 /// What the names of all facts and rules about PCI begin with.
 pub const PCI_NAMES: &str = "pci";
+/// What the names of facts about devices in slots begin with.
+pub const SLOT_NAMES: &str = "slot_";
 /// The rules of `pci.pl`. The server reads them when somebody first asks for something with [`PCI_NAMES`] in it.
 pub const PCI_RULES: &str = include_str!("pci.pl");
 

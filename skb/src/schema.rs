@@ -368,6 +368,15 @@ facts! {
         size: u64,
     }
 
+    /// A virtio device in one of the places that the device tree has for them (`virtio,mmio`), in most
+    /// of which there is none.
+    SlotVirtio = "slot_virtio" {
+        /// Path of the place in the device tree.
+        path: String,
+        /// The device's type (Virtual I/O Device Specification 1.3, 5): 3 console, 4 entropy, …
+        kind: u64,
+    }
+
     /// A module of the boot archive.
     Module = "module" {
         /// Name.

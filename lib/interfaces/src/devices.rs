@@ -43,6 +43,8 @@ pub enum DeviceState {
     },
     /// Its driver was ended by a fault.
     Crashed,
+    /// A place for a device, in which there is none.
+    Empty,
 }
 
 impl fmt::Display for DeviceState {
@@ -57,6 +59,7 @@ impl fmt::Display for DeviceState {
             Self::NotStarted { why } => write!(f, "not started: {why}"),
             Self::Exited { code } => write!(f, "ended with {code}"),
             Self::Crashed => f.write_str("crashed"),
+            Self::Empty => f.write_str("no device there"),
         }
     }
 }

@@ -12,6 +12,7 @@
 //! | `ns16550` | the same | and [`REGISTER_SHIFT`], [`ACCESS_BYTES`] | the same |
 //! | other drivers | for each of the device's registers [`registers_of`]; for each interrupt [`interrupt_of`]: IrqSource, claimed; [`DMA`], if the rules say so | [`offset_of`], [`bytes_of`] | the same |
 //! | drivers of PCI functions | for each BAR in memory [`registers_of`], by the BAR's number; [`FUNCTION`] | [`offset_of`], [`bytes_of`] | |
+//! | `virtio-mmio` | [`registers_of`] | [`offset_of`], [`bytes_of`] | one [`crate::slots::Place`] for each slot |
 //! | `mem_serv` | `ram0`, `ram1`, …: Ram, with all rights | under the same names: the region's NUMA node | |
 //! | `monitor` | [`KERNEL`], [`ARCHIVE`], [`BOOT_INFO`] | [`HAS_SKB`] | |
 //! | `fish` | [`KERNEL_ARGUMENTS`], if there are any | [`BYTES`] | |

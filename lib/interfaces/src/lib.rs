@@ -16,6 +16,7 @@
 //! | [`gpio`] | the driver of a board's pins |
 //! | [`pci`] | the driver of a PCI host bridge |
 //! | [`power`] | the driver of a board's power management |
+//! | [`slots`] | who looks which virtio devices there are in their slots |
 //! | [`skb`] | the System Knowledge Base |
 //! | [`monitor`] | each core's monitor: domains, cores |
 //! | [`names`] | the monitor of the boot core: services by name |
@@ -43,6 +44,7 @@ pub mod names;
 pub mod pci;
 pub mod power;
 pub mod skb;
+pub mod slots;
 pub mod system;
 
 /// The names under which the system services register with [`names::Names`], and
@@ -73,7 +75,7 @@ pub mod service {
     pub const POWER: &str = "power";
     /// [`crate::skb::Skb`].
     pub const SKB: &str = "skb";
-    /// [`crate::skb::Skb`], with the right to tell of what is on PCI buses. Private to `init`
+    /// [`crate::skb::Skb`], with the right to tell of what is on PCI buses and in slots. Private to `init`
     /// ([`crate::names::PRIVATE`]).
     pub const PCI_FACTS: &str = ".skb-pci";
     /// [`crate::monitor::Monitor`] of this core.

@@ -4,13 +4,13 @@
 //! with a badge. [`ANYBODY`]'s is registered under a name that everybody finds; the others' are
 //! private to `init`, which hands them on (`docs/080-skb.md`).
 
-use crate::pci_facts::PCI_NAMES;
+use crate::pci_facts::{PCI_NAMES, SLOT_NAMES};
 use crate::schema::SCHEMAS;
 use crate::{Term, View};
 
 /// The badge that gives no right to change what the system knows.
 pub const ANYBODY: u64 = 1;
-/// The badge that gives the right to the facts about what is on PCI buses.
+/// The badge that gives the right to the facts about what is on PCI buses and in slots.
 pub const PCI_FACTS: u64 = 2;
 
 /// What a connection may change besides what is its own.
@@ -18,7 +18,7 @@ pub const PCI_FACTS: u64 = 2;
 pub enum Rights {
     /// Nothing.
     None,
-    /// The system's facts about what is on PCI buses.
+    /// The system's facts about what is on PCI buses and in slots.
     PciFacts,
 }
 
@@ -45,7 +45,9 @@ impl Rights {
             .any(|schema| schema.name == name && schema.arguments.len() == arity);
         match self {
             Self::None => false,
-            Self::PciFacts => is_fact && name.starts_with(PCI_NAMES),
+            Self::PciFacts => {
+                is_fact && (name.starts_with(PCI_NAMES) || name.starts_with(SLOT_NAMES))
+            }
         }
     }
 }
@@ -61,6 +63,7 @@ mod tests {
         let mine = Rights::of(PCI_FACTS);
         assert!(allows(mine, "pci('0000:00:00.0', 6966, 8)"));
         assert!(allows(mine, "pci_root(a, 0)"));
+        assert!(allows(mine, "slot_virtio('/virtio_mmio@a000000', 4)"));
         for other in [
             "core(0, 0, 0)",
             "driver(a, b, 0)",
@@ -68,6 +71,8 @@ mod tests {
             "pci(a, 1, 2) :- true",
             "pci_places(0, [])",
             "pci(a)",
+            "slot_virtio(a, 1) :- true",
+            "slot_free(a)",
             "pci",
             "','(pci(a, 1, 2), core(0, 0, 0))",
         ] {

@@ -5,12 +5,17 @@
 //! capabilities to all devices. What it was handed goes back when it ends.
 
 use alloc::{
+    boxed::Box,
     collections::BTreeMap,
     rc::Rc,
     string::{String, ToString},
     vec::Vec,
 };
-use core::{cell::RefCell, fmt, time::Duration};
+use core::{
+    cell::{Cell, RefCell},
+    fmt,
+    time::Duration,
+};
 
 use capelin_abi::{ObjectType, PAGE_SIZE, boot::PhysRegion};
 use capelin_idc::{Cap, Client};
@@ -22,11 +27,13 @@ use capelin_interfaces::{
     pci::{Found, FunctionClient, PciClient, PciError, host_name},
     service,
     skb::{SkbClient, SkbError, Solution},
+    slots::{Content, SlotsClient, SlotsError, slots_name},
 };
 use capelin_kaluga::{
     inventory::{End, Inventory},
     ledger::{Ledger, Region},
     plan::{self, IsEdge, Plan, Planned, SharedMemory},
+    slots::{self, Slot},
 };
 use capelin_monitor::names::NameService;
 use capelin_rt::{
@@ -51,6 +58,8 @@ const CAPACITY: usize = 16;
 const LULL: Duration = Duration::from_millis(500);
 /// The module that drives PCI host bridges.
 const BUS_DRIVER: &str = "pcid";
+/// The module that looks at slots.
+const SLOTS_DRIVER: &str = "virtio-mmio";
 /// INTIDs below are a core's own: CPU drivers serve them (GIC architecture: SGIs and PPIs).
 const FIRST_SHARED: u32 = 32;
 
@@ -68,6 +77,10 @@ pub(crate) struct DeviceManager {
     state: Rc<State>,
     /// Path of the device that is the console, if it is driven.
     console: Option<String>,
+    /// There are places for devices, at which nobody has looked.
+    has_slots: Cell<bool>,
+    /// Facts of what is in them.
+    found: RefCell<Vec<String>>,
     /// Domains that were started here, and haven't been told of.
     started: RefCell<Vec<String>>,
     /// Devices whose drivers are started once somebody asks.
@@ -95,6 +108,8 @@ enum DriverError {
     Start(StartError),
     /// What is on the device's bus isn't known.
     Bus(PciError),
+    /// What is in the slot isn't known.
+    Slot(SlotsError),
 }
 
 impl fmt::Display for DriverError {
@@ -109,6 +124,7 @@ impl fmt::Display for DriverError {
             Self::Interrupt(intid, error) => write!(f, "interrupt {intid}: {error}"),
             Self::Start(error) => error.fmt(f),
             Self::Bus(error) => write!(f, "what is on its bus: {error}"),
+            Self::Slot(error) => write!(f, "what is there: {error}"),
         }
     }
 }
@@ -135,6 +151,8 @@ struct State {
     services: RefCell<BTreeMap<String, String>>,
     /// The driver that was started last, and that it has ended.
     last: RefCell<(String, Event)>,
+    /// By path of the device: registers that its driver has.
+    registers: RefCell<BTreeMap<String, Vec<machine::Registers>>>,
     /// By path of the device: memory that its driver shares with it.
     shared: RefCell<BTreeMap<String, Shared>>,
     /// By address: PCI functions that have drivers.
@@ -181,6 +199,8 @@ impl DeviceManager {
         Self {
             state: Rc::default(),
             console,
+            has_slots: Cell::default(),
+            found: RefCell::default(),
             started: RefCell::default(),
             asked: RefCell::default(),
         }
@@ -220,9 +240,22 @@ impl DeviceManager {
         self.read_boot_rules(start).await;
     }
 
+    /// Starts all drivers at once, since one of them may be the console's. Whether it is.
+    pub(crate) async fn find_console(&self, start: &Start, has_skb: HasSkb) -> bool {
+        self.state.is_wanted.set();
+        self.start_drivers(start, has_skb).await;
+        self.start_asked(start).await;
+        start.is_served(service::CONSOLE)
+    }
+
     /// Starts the others, once somebody asks.
     pub(crate) async fn start_asked(&self, start: &Start) {
         self.state.is_wanted.wait().await;
+        if self.has_slots.take()
+            && let Err(error) = Box::pin(self.look_at_slots(start)).await
+        {
+            println!("init: no virtio devices: {error}");
+        }
         if let Err(error) = self.look_at_buses(start).await {
             println!("init: no PCI devices: {error}");
         }
@@ -275,27 +308,169 @@ impl DeviceManager {
                 // Another's.
                 continue;
             }
-            let module = function.module.as_deref();
-            let state = match (function.plan, module) {
+            match (function.plan, function.module.as_deref()) {
                 (Plan::Bus, Some(module)) => {
                     let mut inventory = self.state.inventory.borrow_mut();
                     inventory.runs(&function.path, module, domain);
-                    continue;
                 }
-                (Plan::Start, _) => match self.drive(start, skb, domain, &function).await {
-                    Ok(()) => continue,
-                    Err(error) => {
-                        println!("init: {}: {error}", function.path);
-                        error.into()
-                    }
-                },
-                (Plan::Absent, _) => DeviceState::NotInArchive,
-                _ => DeviceState::NoDriver,
-            };
-            let mut inventory = self.state.inventory.borrow_mut();
-            inventory.set(&function.path, module, state);
+                _ if self.is_to_start(start, &function) => {
+                    let driven = self.drive(start, skb, domain, &function).await;
+                    self.note(&function, driven.map(drop));
+                }
+                _ => {}
+            }
         }
         Ok(())
+    }
+
+    /// Whether the driver of a device that has been found is to be started; if not, notes why.
+    fn is_to_start(&self, start: &Start, device: &Planned) -> bool {
+        let state = match device.plan {
+            Plan::Start => return true,
+            Plan::Console if !start.is_served(service::CONSOLE) => return true,
+            Plan::Console => DeviceState::NotConsole,
+            Plan::Absent => DeviceState::NotInArchive,
+            _ => DeviceState::NoDriver,
+        };
+        let mut inventory = self.state.inventory.borrow_mut();
+        inventory.set(&device.path, device.module.as_deref(), state);
+        false
+    }
+
+    /// Tells, and notes, that the driver of a device doesn't run.
+    fn note(&self, device: &Planned, driven: Result<(), DriverError>) {
+        if let Err(error) = driven {
+            println!("init: {}: {error}", device.path);
+            let mut inventory = self.state.inventory.borrow_mut();
+            inventory.set(&device.path, device.module.as_deref(), error.into());
+        }
+    }
+
+    /// Looks what is in the slots, tells the knowledge base, and starts drivers for it.
+    async fn look_at_slots(&self, start: &Start) -> Result<(), DriverError> {
+        let skb = skb(start).await?;
+        let all = read(&skb, plan::SLOTS, plan::slot).await?;
+        for some in all.chunks(slots::AT_ONCE) {
+            let looked = self.look_at(start, some).await;
+            for (index, slot) in some.iter().enumerate() {
+                let content = match &looked {
+                    Ok(contents) => contents.get(index).copied().flatten(),
+                    Err(_) => None,
+                };
+                let state = match content {
+                    Some(Content::Device(kind)) => {
+                        let fact = plan::slot_fact(slot, kind);
+                        self.found.borrow_mut().push(fact);
+                        continue;
+                    }
+                    Some(Content::Nothing) => DeviceState::Empty,
+                    Some(Content::Unknown) => DeviceState::NoDriver,
+                    None => continue,
+                };
+                let mut inventory = self.state.inventory.borrow_mut();
+                inventory.set(&slot.path, None, state);
+            }
+            if let Err(error) = looked {
+                println!("init: slots from {} on: {error}", some[0].path);
+            }
+        }
+        self.tell_found(&skb).await?;
+        for solution in solve(&skb, plan::SLOT_DEVICES).await? {
+            let device = Planned::read(&solution)
+                .ok_or_else(|| DriverError::Unreadable(plan::SLOT_DEVICES.to_string()))?;
+            if self.is_to_start(start, &device) {
+                let driven = self.start_driver(start, &skb, &device).await;
+                self.note(&device, driven.map(drop));
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the knowledge base what is in the slots.
+    async fn tell_found(&self, skb: &SkbClient<Lmp>) -> Result<(), DriverError> {
+        let facts = self.found.borrow().clone();
+        for fact in facts {
+            let told = skb.assert_clause(&fact).await;
+            told.map_err(|error| DriverError::NoAnswer(fact, error))?;
+        }
+        Ok(())
+    }
+
+    /// What is in each of some slots; `None` for one that another device's driver has, or that is
+    /// nowhere, which is noted. Who looks is gone then.
+    async fn look_at(
+        &self,
+        start: &Start,
+        some: &[Slot],
+    ) -> Result<Vec<Option<Content>>, DriverError> {
+        // Registers of others aren't looked at.
+        let mut free = Vec::new();
+        for slot in some {
+            let taken = self
+                .state
+                .ledger
+                .borrow_mut()
+                .take(&slot.path, &[slot.registers]);
+            match taken {
+                Ok(()) => free.push(slot.clone()),
+                Err(by) => {
+                    let mut inventory = self.state.inventory.borrow_mut();
+                    inventory.set(&slot.path, None, DeviceState::Taken { by });
+                }
+            }
+        }
+        let looked = self.look_at_free(start, &free).await;
+        for slot in &free {
+            self.state.ledger.borrow_mut().give_back(&slot.path);
+        }
+        let mut contents = looked?.into_iter();
+        let content = |slot: &Slot| {
+            let is_free = free.iter().any(|it| it.path == slot.path);
+            is_free.then(|| contents.next().flatten()).flatten()
+        };
+        Ok(some.iter().map(content).collect())
+    }
+
+    async fn look_at_free(
+        &self,
+        start: &Start,
+        free: &[Slot],
+    ) -> Result<Vec<Option<Content>>, DriverError> {
+        let arranged = slots::arrange(free, PAGE_SIZE);
+        let places = arranged.places.iter().flatten();
+        let needs = Needs {
+            numbers: (0..arranged.registers.len()).collect(),
+            names: places.map(ToString::to_string).collect(),
+            registers: arranged.registers,
+            ..Needs::default()
+        };
+        let domain = self.state.inventory.borrow().domain_name(SLOTS_DRIVER);
+        // Held until the domain has its copies.
+        let Handing {
+            program,
+            frames: _frames,
+        } = self.hand(start, &needs, &domain)?;
+        let ended = Event::new();
+        *self.state.last.borrow_mut() = (domain.clone(), ended.clone());
+        let launched = start.launch(SLOTS_DRIVER, program).await;
+        launched.map_err(DriverError::Start)?;
+        let name = slots_name(&domain);
+        let served = race(start.served(&name), ended.wait());
+        let contents = match time::timeout(PATIENCE, served).await {
+            Ok(Either::First(())) => {
+                let client = start.client(&name).await;
+                let client: SlotsClient<Lmp> =
+                    client.map_err(|error| DriverError::Service(SLOTS_DRIVER, error))?;
+                client.look().await.map_err(DriverError::Slot)
+            }
+            _ => Err(DriverError::Service(SLOTS_DRIVER, RtError::NoService)),
+        };
+        // It has what drivers are to get; its name may be used again.
+        let _ = time::timeout(PATIENCE, ended.wait()).await;
+        start.forget_service(&name);
+        let mut contents = contents?.into_iter();
+        let content = |place: &Option<_>| place.as_ref().and_then(|_| contents.next());
+        Ok(arranged.places.iter().map(content).collect())
     }
 
     /// Starts the driver of a function on the bus of the driver called `domain`.
@@ -318,6 +493,15 @@ impl DeviceManager {
 
     /// A knowledge base has been started anew: the drivers of buses tell it what is there.
     pub(crate) async fn tell_again(&self, start: &Start) {
+        if !self.found.borrow().is_empty() {
+            let told = match skb(start).await {
+                Ok(skb) => self.tell_found(&skb).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = told {
+                println!("init: virtio devices: {error}");
+            }
+        }
         let domains = self.state.inventory.borrow().domains_of(BUS_DRIVER);
         for domain in domains {
             if let Err(error) = publish(start, &domain).await {
@@ -359,6 +543,10 @@ impl DeviceManager {
                     self.asked.borrow_mut().push(device);
                     continue;
                 }
+                Plan::Slot => {
+                    self.has_slots.set(true);
+                    DeviceState::NoDriver
+                }
                 Plan::Start => match self.start_driver(start, &skb, &device).await {
                     Ok(_) => continue,
                     Err(error) => {
@@ -369,6 +557,8 @@ impl DeviceManager {
             };
             let mut inventory = self.state.inventory.borrow_mut();
             match (&state, &device.module) {
+                // Who looks at it doesn't drive it.
+                _ if device.plan == Plan::Slot => inventory.set(&device.path, None, state),
                 (DeviceState::Running, Some(module)) => {
                     inventory.runs(&device.path, module, module);
                 }
@@ -462,6 +652,30 @@ impl DeviceManager {
         }
     }
 
+    /// The program of a driver, with the registers that it needs.
+    fn hand(&self, start: &Start, needs: &Needs, domain: &str) -> Result<Handing, DriverError> {
+        let mut program = start
+            .service(domain)
+            .arguments(&needs.names)
+            .home_bytes(SMALL_HOME_BYTES)
+            .ram_bytes(DRIVER_BYTES);
+        let mut frames = Vec::new();
+        for (&index, region) in needs.numbers.iter().zip(&needs.registers) {
+            let region = PhysRegion {
+                base: region.base,
+                bytes: region.bytes,
+            };
+            let registers = self.state.registers_at(region);
+            let registers = registers.map_err(DriverError::Registers)?;
+            program = program
+                .capability(&handover::registers_of(index), registers.frame.address())
+                .word(&handover::offset_of(index), registers.offset)
+                .word(&handover::bytes_of(index), registers.bytes);
+            frames.push(registers);
+        }
+        Ok(Handing { program, frames })
+    }
+
     async fn launch(
         &self,
         start: &Start,
@@ -470,25 +684,10 @@ impl DeviceManager {
         module: &str,
         domain: &str,
     ) -> Result<(), DriverError> {
-        let mut program = start
-            .service(domain)
-            .arguments(&needs.names)
-            .home_bytes(SMALL_HOME_BYTES)
-            .ram_bytes(DRIVER_BYTES);
-        // Held until the domain has its copies.
-        let mut frames = Vec::new();
-        for (&index, region) in needs.numbers.iter().zip(&needs.registers) {
-            let region = PhysRegion {
-                base: region.base,
-                bytes: region.bytes,
-            };
-            let registers = machine::registers(region).map_err(DriverError::Registers)?;
-            program = program
-                .capability(&handover::registers_of(index), registers.frame.address())
-                .word(&handover::offset_of(index), registers.offset)
-                .word(&handover::bytes_of(index), registers.bytes);
-            frames.push(registers);
-        }
+        let Handing {
+            mut program,
+            frames,
+        } = self.hand(start, needs, domain)?;
         if let Some(function) = &needs.function {
             program = program.capability(handover::FUNCTION, function.address());
         }
@@ -500,7 +699,10 @@ impl DeviceManager {
         }
         program = self.claim_interrupts(start, device, needs, program).await?;
         let launched = start.launch(module, program).await;
-        launched.map_err(DriverError::Start)
+        launched.map_err(DriverError::Start)?;
+        let mut all = self.state.registers.borrow_mut();
+        all.insert(device.path.clone(), frames);
+        Ok(())
     }
 
     /// Claims the device's interrupts, and has the program handed them.
@@ -562,6 +764,16 @@ impl DeviceManager {
 }
 
 impl State {
+    /// The registers at `region`; a driver may have others in the same pages.
+    fn registers_at(&self, region: PhysRegion) -> Result<machine::Registers, RtError> {
+        let pages = machine::pages(region)?;
+        let all = self.registers.borrow();
+        match all.values().flatten().find(|it| it.pages == pages) {
+            Some(known) => known.beside(region),
+            None => machine::registers(region),
+        }
+    }
+
     /// Keeps a function, to stop it when its driver has ended.
     fn keep_function(&self, address: &str, function: FunctionClient<Lmp>) {
         let mut all = self.functions.borrow_mut();
@@ -593,6 +805,7 @@ impl State {
             let _ = function.disable().await;
         }
         self.shared.borrow_mut().remove(path);
+        self.registers.borrow_mut().remove(path);
         self.ledger.borrow_mut().give_back(path);
     }
 }
@@ -627,7 +840,14 @@ impl Shared {
     }
 }
 
+/// A driver's program, and the registers that it is handed.
+struct Handing {
+    program: Program,
+    frames: Vec<machine::Registers>,
+}
+
 /// What a driver of a device is to get.
+#[derive(Default)]
 struct Needs {
     /// One, or none.
     memory: Vec<SharedMemory>,

@@ -155,11 +155,7 @@ pub(crate) async fn start(env: &Env) -> Result<(), Fatal> {
     start.kernel_arguments = arguments.map_err(|error| Fatal::Shell(error.into()))?;
     start.set_aside().await?;
     let has_monitor = start.report("monitor", start.monitor(has_skb).await);
-    if !(has_driver && start.take_console().await)
-        && let Err(error) = fallback::serve(&start.names)
-    {
-        println!("init: no console: {error}");
-    }
+    let has_console = has_driver && start.take_console().await;
     let monitor = if has_monitor {
         start.settle().await
     } else {
@@ -171,16 +167,29 @@ pub(crate) async fn start(env: &Env) -> Result<(), Fatal> {
     if let Err(error) = devices.serve(&start.names) {
         println!("init: no list of devices: {error}");
     }
-    start.shell().await.map_err(Fatal::Shell)?;
-    if let Some(monitor) = &monitor {
-        start.introduce(monitor, |name| name == SHELL).await;
-    }
     // It owns what the services were made of.
     let start: &'static Start = Box::leak(Box::new(start));
     let devices: &'static DeviceManager = Box::leak(Box::new(devices));
     spawn(start.keep_up(monitor.clone(), devices));
+    let has_skb = if has_skb { HasSkb::Yes } else { HasSkb::No };
+    let needs_console = !has_console && start.names_no_uart();
+    let has_console = has_console
+        || needs_console
+            // What few machines need takes no room on the others.
+            && Box::pin(devices.find_console(start, has_skb)).await
+            && start.take_console().await;
+    if !has_console && let Err(error) = fallback::serve(&start.names) {
+        println!("init: no console: {error}");
+    }
+    start.shell().await.map_err(Fatal::Shell)?;
+    if let Some(monitor) = &monitor {
+        start.introduce(monitor, |name| name == SHELL).await;
+    }
+    if needs_console {
+        start.introduce_drivers(monitor.as_ref(), devices).await;
+        return Ok(());
+    }
     spawn(async move {
-        let has_skb = if has_skb { HasSkb::Yes } else { HasSkb::No };
         devices.start_drivers(start, has_skb).await;
         start.introduce_drivers(monitor.as_ref(), devices).await;
         devices.start_asked(start).await;
@@ -451,6 +460,12 @@ impl Start {
         self.names.get(service::INTERRUPTS).is_some()
     }
 
+    /// Whether there is no device that a UART's driver could drive as the console: the tree names none,
+    /// or one that is unknown.
+    fn names_no_uart(&self) -> bool {
+        ![ConsoleArgs::PL011, ConsoleArgs::NS16550].contains(&self.boot.console.kind)
+    }
+
     /// The path of the console's device, if it has a driver that runs.
     fn console_path(&self, has_driver: bool) -> Option<String> {
         let (_, console) = self.chosen.as_ref()?;
@@ -462,7 +477,7 @@ impl Start {
     /// the CPU driver's.
     async fn console_driver(&self) -> Result<(), StartError> {
         let args = &self.boot.console;
-        if ![ConsoleArgs::PL011, ConsoleArgs::NS16550].contains(&args.kind) {
+        if self.names_no_uart() {
             return Err(StartError::NoConsole);
         }
         if args.intid == 0 {

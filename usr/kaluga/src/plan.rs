@@ -6,7 +6,7 @@ use alloc::{format, string::String};
 
 use capelin_interfaces::skb::Solution;
 
-use crate::ledger::Region;
+use crate::{ledger::Region, slots::Slot};
 
 /// All devices that have registers or interrupts, one solution each ([`Planned::read`]).
 pub const DEVICES: &str = "driver_plan(Path, Module, Plan)";
@@ -14,6 +14,13 @@ pub const DEVICES: &str = "driver_plan(Path, Module, Plan)";
 /// All functions on PCI buses, one solution each ([`Planned::read`]), once the drivers of the host
 /// bridges have told of them.
 pub const FUNCTIONS: &str = "driver_function(Path, Module, Plan), pci(Path, _, _)";
+
+/// All slots, one solution each ([`slot`]).
+pub const SLOTS: &str = "driver_plan(Path, _, slot), device_reg(Path, 0, Base, Bytes)";
+
+/// All virtio devices in slots, one solution each ([`Planned::read`]), once it has been told which there
+/// are ([`slot_fact`]).
+pub const SLOT_DEVICES: &str = "driver_slot(Path, Module, Plan)";
 
 /// What is to become of a device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,6 +33,9 @@ pub enum Plan {
     Console,
     /// Its driver is to be started once somebody wants to know of devices.
     Asked,
+    /// It is a place for a device: what is there is to be looked at once somebody wants to know of
+    /// devices.
+    Slot,
     /// The driver of its bus drives it.
     Bus,
     /// Its driver is to be started.
@@ -45,6 +55,8 @@ pub struct Planned {
     pub path: String,
     /// The module that drives it.
     pub module: Option<String>,
+    /// The same, as a term.
+    module_term: String,
     /// What is to become of it.
     pub plan: Plan,
 }
@@ -59,12 +71,14 @@ impl Planned {
             "first" => Plan::First,
             "console" => Plan::Console,
             "asked" => Plan::Asked,
+            "slot" => Plan::Slot,
             "bus" => Plan::Bus,
             "start" => Plan::Start,
             "absent" => Plan::Absent,
             "none" => Plan::None,
             _ => return None,
         };
+        let module_term = solution.get("Module").unwrap_or_default();
         let module = (plan != Plan::None).then(|| atom(solution.get("Module")?));
         Some(Self {
             path: atom(term)?,
@@ -73,6 +87,7 @@ impl Planned {
                 None => None,
                 Some(module) => Some(module?),
             },
+            module_term: module_term.into(),
             plan,
         })
     }
@@ -102,10 +117,7 @@ impl Planned {
     /// The names under which its driver serves, one solution each ([`name`]).
     #[must_use]
     pub fn services_goal(&self) -> String {
-        format!(
-            "driver_for({}, Module), driver_service(Module, Name)",
-            self.term
-        )
+        format!("driver_service({}, Name)", self.module_term)
     }
 
     /// The memory that its driver shares with it ([`memory`]): one solution, or none.
@@ -131,6 +143,23 @@ pub fn registers(solution: &Solution) -> Option<Region> {
         base: number(solution, "Base")?,
         bytes: number(solution, "Bytes")?,
     })
+}
+
+/// Reads a solution of [`SLOTS`].
+#[must_use]
+pub fn slot(solution: &Solution) -> Option<Slot> {
+    let term = solution.get("Path")?;
+    Some(Slot {
+        path: atom(term)?,
+        term: term.into(),
+        registers: registers(solution)?,
+    })
+}
+
+/// The fact that there is a virtio device of that type in a slot.
+#[must_use]
+pub fn slot_fact(slot: &Slot, kind: u32) -> String {
+    format!("slot_virtio({}, {kind})", slot.term)
 }
 
 /// Reads a solution of [`Planned::bars_goal`]: the BAR's number, and where it is.

@@ -36,13 +36,14 @@ use capelin_skb::server::{
     rights::{ANYBODY, PCI_FACTS, Rights},
     search::{Search, Step},
 };
-use capelin_skb::{DRIVER_RULES, DRIVERS, KnowledgeBase, PCI_NAMES, PCI_RULES, Scope};
+use capelin_skb::{DRIVER_RULES, DRIVERS, KnowledgeBase, PCI_NAMES, PCI_RULES, SLOT_NAMES, Scope};
 
 capelin_rt::main!(run);
 
 /// Messages of all clients that may wait.
 const RING: usize = 32;
-/// How long it may take until it is known what is on the PCI buses; who asks before gets what is.
+/// How long it may take until it is known what is on the PCI buses and in slots; who asks before gets
+/// what is.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The knowledge base and the memory that there is for it.
@@ -58,7 +59,7 @@ struct Base {
     lacks_drivers: Cell<bool>,
     /// The same of what there is about PCI in the device tree and the rules.
     lacks_pci: Cell<bool>,
-    /// What is on the PCI buses hasn't been asked for.
+    /// What is on the PCI buses and in slots hasn't been asked for.
     lacks_functions: Cell<bool>,
     tree: Option<&'static [u8]>,
     /// The owner's rules have been read, or are being read.
@@ -77,15 +78,18 @@ impl Base {
                 println!("skb: the rules for drivers: {error}");
             }
         }
-        if (self.lacks_pci.get() || self.lacks_functions.get()) && text.contains(PCI_NAMES) {
+        let is_about_pci = text.contains(PCI_NAMES);
+        if self.lacks_pci.get() && is_about_pci {
             self.make_room().await;
             if self.lacks_pci.replace(false) {
                 self.add_pci();
             }
-            // Those who find what is on the buses have the right to tell of it.
-            if rights == Rights::None && self.lacks_functions.get() {
-                self.find_functions().await;
-            }
+        }
+        // Those who find what is there have the right to tell of it.
+        let is_about_devices = is_about_pci || text.contains(SLOT_NAMES);
+        if is_about_devices && rights == Rights::None && self.lacks_functions.get() {
+            self.make_room().await;
+            self.find_functions().await;
         }
     }
 
@@ -101,7 +105,7 @@ impl Base {
         }
     }
 
-    /// Has the device manager look at what is on the buses, if there is one: the list of devices is
+    /// Has the device manager look at what is on the buses and in slots, if there is one: the list of devices is
     /// answered once it has.
     async fn find_functions(&self) {
         let devices = services::connect::<DevicesClient<Lmp>>(service::DEVICES).await;

@@ -34,6 +34,11 @@ impl<U: Uart> Console<U> {
         console
     }
 
+    /// The device.
+    pub const fn uart(&self) -> &U {
+        &self.uart
+    }
+
     /// Serves the device: takes what it received, gives it what it has room for. Whether input
     /// came. Ends with the device's line dropped, unless bytes came meanwhile.
     pub fn interrupt(&mut self) -> bool {

@@ -69,11 +69,7 @@ pub async fn run<U: Uart + 'static>(
 ) -> ExitCode {
     match start(&env, take_over).await {
         Ok((shared, listener)) => {
-            listener
-                .serve(move |caller| {
-                    ConsoleServer(Session::new(Rc::clone(&shared), caller.connection))
-                })
-                .await;
+            serve(listener, shared).await;
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -98,14 +94,39 @@ async fn start<U: Uart + 'static>(
     // Bound before the device may interrupt.
     let endpoint = Endpoint::new(2)?;
     let destination = claim_interrupt(env, &endpoint).await?;
-    let uart = take_over(env, mapped)?;
-    let console = Console::new(uart, time::to_ticks(HOLD));
-    let shared = Rc::new(Shared::new(console));
+    let shared = shared(take_over(env, mapped)?);
     spawn(serve_interrupt(Rc::clone(&shared), endpoint, destination));
+    Ok((shared, registered().await?))
+}
 
+/// A console on `uart`, which nobody uses yet: for drivers that aren't a UART's. Whoever has it calls
+/// [`Shared::interrupt`] when the device has done something.
+pub fn shared<U: Uart>(uart: U) -> Rc<Shared<U>> {
+    let console = Console::new(uart, time::to_ticks(HOLD));
+    Rc::new(Shared::new(console))
+}
+
+/// Registers `console` as the console; the future serves it for as long as the machine is on.
+///
+/// # Errors
+/// As [`Listener::new`]; [`RtError::NoService`] when there is another console.
+pub async fn register<U: Uart + 'static>(
+    console: Rc<Shared<U>>,
+) -> Result<impl Future<Output = ()>, RtError> {
+    let listener = registered().await?;
+    Ok(serve(listener, console))
+}
+
+async fn registered() -> Result<Listener, RtError> {
     let listener = Listener::new(RING)?;
     services::register(names::CONSOLE, &listener, 1).await?;
-    Ok((shared, listener))
+    Ok(listener)
+}
+
+async fn serve<U: Uart + 'static>(listener: Listener, console: Rc<Shared<U>>) {
+    listener
+        .serve(move |caller| ConsoleServer(Session::new(Rc::clone(&console), caller.connection)))
+        .await;
 }
 
 /// Has the device's interrupt delivered to `endpoint`; gives its IrqDest.

@@ -5,7 +5,8 @@
 //! device → uart → input (session, line discipline) → read
 //! ```
 //!
-//! A driver is its device's [`uart::Uart`], and a call of [`driver::run`].
+//! A UART's driver is its device's [`uart::Uart`], and a call of [`driver::run`]; that of another device
+//! learns by itself when the device has done something, and has [`driver::register`] serve.
 //!
 //! | module | concept |
 //! | --- | --- |

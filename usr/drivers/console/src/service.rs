@@ -45,6 +45,11 @@ impl<U: Uart> Shared<U> {
         }
     }
 
+    /// What `look` finds about the device.
+    pub fn with_uart<R>(&self, look: impl FnOnce(&U) -> R) -> R {
+        look(self.console.borrow().uart())
+    }
+
     fn wait_for(event: &RefCell<Event>) -> impl Future<Output = ()> + use<U> {
         let event = event.borrow().clone();
         async move { event.wait().await }

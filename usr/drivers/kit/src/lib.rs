@@ -9,12 +9,18 @@ extern crate alloc;
 
 use core::{fmt, time::Duration};
 
+use capelin_abi::CapRef;
 use capelin_interfaces::handover;
 use capelin_rt::{
-    Env, OwnedCap, RtError, sys, time,
+    Env, OwnedCap, RtError,
+    endpoint::Endpoint,
+    sys, time,
     vspace::{DeviceMapped, SharedMapped},
 };
 use embedded_hal::delay::DelayNs;
+
+/// Events that an interrupt's endpoint holds.
+const EVENTS: usize = 2;
 
 /// Registers of 32 bits, by their offset in bytes.
 pub trait Registers32 {
@@ -199,6 +205,53 @@ impl Region {
 pub fn dma(env: &Env) -> Result<SharedMapped, StartError> {
     let frame = env.capability(handover::DMA).ok_or(StartError::NoMemory)?;
     Ok(SharedMapped::uncached(OwnedCap::adopt(frame))?)
+}
+
+/// An interrupt of the device, which the device manager has claimed.
+#[derive(Debug)]
+pub struct Interrupt {
+    endpoint: Endpoint,
+    destination: OwnedCap,
+    /// With it the binding goes.
+    _source: OwnedCap,
+}
+
+impl Interrupt {
+    /// The device's interrupt number `index`, from now on delivered to this program; `None` if none was
+    /// handed over.
+    ///
+    /// # Errors
+    /// [`StartError::Runtime`].
+    pub fn handed_over(env: &Env, index: usize) -> Result<Option<Self>, StartError> {
+        let Some(source) = env.capability(&handover::interrupt_of(index)) else {
+            return Ok(None);
+        };
+        let source = OwnedCap::adopt(source);
+        let endpoint = Endpoint::new(EVENTS)?;
+        let destination = OwnedCap::make(|slot| {
+            sys::dispatcher::bind_irq(source.reference(), CapRef::l2(endpoint.cap()), slot)
+        })?;
+        Ok(Some(Self {
+            endpoint,
+            destination,
+            _source: source,
+        }))
+    }
+
+    /// Waits until the device interrupts; it is masked then.
+    pub async fn wait(&self) {
+        while !self.endpoint.receive().await.is_event {}
+    }
+
+    /// The device has been served: it may interrupt again.
+    ///
+    /// # Errors
+    /// As [`sys::dispatcher::acknowledge_irq`].
+    pub fn acknowledge(&self) -> Result<(), RtError> {
+        Ok(sys::dispatcher::acknowledge_irq(
+            self.destination.reference(),
+        )?)
+    }
 }
 
 /// Waits by the counter, for the times that hardware takes. Other programs run meanwhile, other

@@ -1,111 +1,104 @@
-//! Driver for virtio entropy devices on PCI buses (Virtual I/O Device Specification 1.3, 5.4): serves
-//! [`Entropy`].
+//! Driver for virtio entropy devices: serves [`Entropy`] (`docs/117-virtio.md`).
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
-use alloc::{collections::BTreeMap, rc::Rc, vec, vec::Vec};
-use core::{cell::RefCell, fmt};
+use alloc::{rc::Rc, vec::Vec};
+use core::{cell::RefCell, time::Duration};
 
-use capelin_driver::{Mmio, StartError, registers};
+use capelin_driver::Mmio;
 use capelin_interfaces::{
     entropy::{Entropy, EntropyError, EntropyServer, MOST},
-    handover,
-    pci::{FunctionClient, FunctionError},
     service,
 };
 use capelin_rt::{
-    Env, ExitCode, Listener, Lmp, RtError, bind, println, services, virtio::VirtioMemory,
+    Env, ExitCode, Listener,
+    future::{Either, race},
+    println, services,
+    sync::Event,
+    time,
+    virtio::VirtioMemory,
 };
-use capelin_virtio::{Layout, LayoutError, PciTransport, layout::REGISTERS};
-use virtio_drivers::device::rng::VirtIORng;
+use capelin_virtio::{AnyTransport, AttachError, Attached, Signal, attach};
+use virtio_rng::Source;
 
 capelin_rt::main!(run);
 
 /// Messages of all clients that may wait.
 const RING: usize = 16;
-/// Answers without a byte until the device is believed to be out of order.
-const PATIENCE: u32 = 8;
+/// How long a device may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
 
-type Device = VirtIORng<VirtioMemory, PciTransport<Mmio>>;
+type Device = Source<VirtioMemory, AnyTransport<Mmio>>;
 
-/// Why the driver can't start.
-enum Failure {
-    Start(StartError),
-    Function(FunctionError),
-    Layout(LayoutError),
-    Device(virtio_drivers::Error),
+/// The device, and who waits for it.
+struct Shared {
+    device: RefCell<Device>,
+    /// Set, and made anew, when the device was asked.
+    asked: RefCell<Event>,
+    /// Set, and made anew, when it has answered.
+    answered: RefCell<Event>,
 }
 
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Start(error) => error.fmt(f),
-            Self::Function(error) => write!(f, "the function: {error}"),
-            Self::Layout(error) => error.fmt(f),
-            Self::Device(error) => write!(f, "the device: {error}"),
+impl Shared {
+    /// Waits until the device has been asked.
+    async fn until_asked(&self) {
+        loop {
+            let asked = self.asked.borrow().clone();
+            if self.device.borrow().is_asked() {
+                return;
+            }
+            asked.wait().await;
         }
     }
-}
 
-macro_rules! from {
-    ($($variant:ident($error:ty),)*) => {$(
-        impl From<$error> for Failure {
-            fn from(error: $error) -> Self {
-                Self::$variant(error)
+    /// Serves the device whenever it has answered, until it is out of order.
+    async fn listen(&self, signal: &Signal) -> AttachError {
+        loop {
+            // It does nothing by itself.
+            self.until_asked().await;
+            signal.wait().await;
+            let collected = self.device.borrow_mut().collect();
+            if let Err(error) = collected {
+                return error.into();
+            }
+            self.answered.take().set();
+            if let Err(error) = signal.done() {
+                return error.into();
             }
         }
-    )*};
-}
-
-from! {
-    Start(StartError),
-    Function(FunctionError),
-    Layout(LayoutError),
-    Device(virtio_drivers::Error),
-}
-
-impl From<RtError> for Failure {
-    fn from(error: RtError) -> Self {
-        Self::Start(error.into())
     }
 }
 
 /// Serves one client.
-struct Session(Rc<RefCell<Device>>);
+struct Session(Rc<Shared>);
 
 impl Entropy for Session {
     async fn get(&self, bytes: u32) -> Result<Vec<u8>, EntropyError> {
         if bytes > MOST {
             return Err(EntropyError::TooMany);
         }
-        let mut all = vec![0; usize::try_from(bytes).unwrap_or(0)];
-        let mut device = self.0.borrow_mut();
-        let (mut filled, mut empty) = (0, 0);
-        while let Some(rest) = all.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            let most = rest.len();
-            let got = device.request_entropy(rest);
-            match got.map_err(|_| EntropyError::OutOfOrder)? {
-                0 if empty == PATIENCE => return Err(EntropyError::OutOfOrder),
-                0 => empty += 1,
-                // A device that says that it wrote more than there was room for.
-                more if more > most => return Err(EntropyError::OutOfOrder),
-                some => filled += some,
+        let wanted = usize::try_from(bytes).unwrap_or(0);
+        let mut all = Vec::new();
+        while all.len() < wanted {
+            let answered = self.0.answered.borrow().clone();
+            let taken = self.0.device.borrow_mut().take(wanted - all.len());
+            let mut taken = taken.map_err(|_| EntropyError::OutOfOrder)?;
+            if taken.is_empty() {
+                self.0.asked.take().set();
+                let came = time::timeout(PATIENCE, answered.wait()).await;
+                came.map_err(|_| EntropyError::OutOfOrder)?;
             }
+            all.append(&mut taken);
         }
         Ok(all)
     }
 }
 
 async fn run(env: Env) -> ExitCode {
-    match start(&env).await {
-        Ok((device, listener)) => {
-            listener
-                .serve(move |_| EntropyServer(Session(Rc::clone(&device))))
-                .await;
-            ExitCode::SUCCESS
-        }
+    match serve(&env).await {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             println!("{}: {error}", env.name());
             ExitCode::FAILURE
@@ -113,27 +106,20 @@ async fn run(env: Env) -> ExitCode {
     }
 }
 
-async fn start(env: &Env) -> Result<(Rc<RefCell<Device>>, Listener), Failure> {
-    let function = env
-        .capability(handover::FUNCTION)
-        .ok_or(RtError::NoService)?;
-    let function: FunctionClient<Lmp> = bind(function).await?;
-    let mut space = [0; REGISTERS];
-    for (offset, register) in (0..).step_by(4).zip(&mut space) {
-        *register = function.read(offset).await?;
-    }
-    let layout = Layout::read(&space)?;
-    function.enable().await?;
-    let mut bars: BTreeMap<u8, Option<Rc<Mmio>>> = BTreeMap::new();
-    let transport = PciTransport::new(&layout, |bar| {
-        let mapped = bars.entry(bar).or_insert_with(|| {
-            let mapped = registers(env, usize::from(bar), 0);
-            mapped.ok().map(Rc::new)
-        });
-        mapped.clone()
-    })?;
-    let device = VirtIORng::new(transport)?;
+/// Serves clients until the device is out of order.
+async fn serve(env: &Env) -> Result<(), AttachError> {
+    let Attached { transport, signal } = attach(env).await?;
+    let shared = Rc::new(Shared {
+        device: RefCell::new(Device::take_over(transport)?),
+        asked: RefCell::default(),
+        answered: RefCell::default(),
+    });
     let listener = Listener::new(RING)?;
     services::register(service::ENTROPY, &listener, 1).await?;
-    Ok((Rc::new(RefCell::new(device)), listener))
+    let served = Rc::clone(&shared);
+    let serving = listener.serve(move |_| EntropyServer(Session(Rc::clone(&served))));
+    match race(serving, shared.listen(&signal)).await {
+        Either::First(()) => Ok(()),
+        Either::Second(error) => Err(error),
+    }
 }

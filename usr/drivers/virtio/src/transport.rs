@@ -9,12 +9,13 @@ use virtio_drivers::{
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use crate::layout::{Layout, LayoutError, Piece, Structure};
+use crate::{
+    layout::{Layout, LayoutError, Piece, Structure},
+    reach::{Reach, halves},
+};
 
 /// How often the status is read after a reset until it is believed that the device hangs.
 const RESET_READS: usize = 100_000;
-/// Bytes of the largest value that a driver reads of a device's own structure.
-const LARGEST: usize = 64;
 
 /// Offsets in the common structure (4.1.4.3).
 mod common {
@@ -32,74 +33,6 @@ mod common {
     pub(super) const QUEUE_DRIVER: usize = 40;
     pub(super) const QUEUE_DEVICE: usize = 48;
     pub(super) const BYTES: usize = 56;
-}
-
-/// A structure of registers.
-#[derive(Debug)]
-struct Reach<R> {
-    registers: Rc<R>,
-    start: usize,
-    bytes: usize,
-}
-
-impl<R: Registers> Reach<R> {
-    /// The structure at `piece`, of which `least` bytes are used.
-    fn new(
-        registers: Option<Rc<R>>,
-        piece: Piece,
-        least: usize,
-        what: Structure,
-    ) -> Result<Self, LayoutError> {
-        let out = LayoutError::OutOfReach(what);
-        let registers = registers.ok_or(out)?;
-        let number = |value: u32| usize::try_from(value).map_err(|_| out);
-        let (start, bytes) = (number(piece.offset)?, number(piece.bytes)?);
-        let end = start.checked_add(bytes).ok_or(out)?;
-        if end > registers.bytes() || bytes < least || !start.is_multiple_of(4) {
-            return Err(out);
-        }
-        Ok(Self {
-            registers,
-            start,
-            bytes,
-        })
-    }
-
-    fn has(&self, offset: usize, bytes: usize) -> bool {
-        let end = offset.checked_add(bytes);
-        end.is_some_and(|end| end <= self.bytes)
-    }
-
-    fn read8(&self, offset: usize) -> u8 {
-        self.registers.read8(self.start + offset)
-    }
-
-    fn read16(&self, offset: usize) -> u16 {
-        self.registers.read16(self.start + offset)
-    }
-
-    fn read32(&self, offset: usize) -> u32 {
-        self.registers.read32(self.start + offset)
-    }
-
-    fn write8(&self, offset: usize, value: u8) {
-        self.registers.write8(self.start + offset, value);
-    }
-
-    fn write16(&self, offset: usize, value: u16) {
-        self.registers.write16(self.start + offset, value);
-    }
-
-    fn write32(&self, offset: usize, value: u32) {
-        self.registers.write32(self.start + offset, value);
-    }
-
-    /// 64 bits, by halves, as 4.1.3.1 allows.
-    fn write64(&self, offset: usize, value: u64) {
-        let [low, high] = halves(value);
-        self.write32(offset, low);
-        self.write32(offset + 4, high);
-    }
 }
 
 /// A virtio device on a PCI bus. Dropping it resets it.
@@ -240,25 +173,7 @@ impl<R: Registers> Transport for PciTransport<R> {
 
     fn read_config_space<T: FromBytes + IntoBytes>(&self, offset: usize) -> Result<T, Error> {
         let device = self.device.as_ref().ok_or(Error::ConfigSpaceMissing)?;
-        let mut bytes = [0; LARGEST];
-        let all = bytes.get_mut(..size_of::<T>());
-        let all = all.filter(|all| device.has(offset, all.len()));
-        let all = all.ok_or(Error::ConfigSpaceTooSmall)?;
-        let mut rest = &mut *all;
-        let mut at = offset;
-        while !rest.is_empty() {
-            let width = width(at, rest.len());
-            let value = match width {
-                4 => device.read32(at),
-                2 => device.read16(at).into(),
-                _ => device.read8(at).into(),
-            };
-            let (now, later) = rest.split_at_mut(width);
-            now.copy_from_slice(&value.to_le_bytes()[..width]);
-            rest = later;
-            at += width;
-        }
-        T::read_from_bytes(all).map_err(|_| Error::ConfigSpaceTooSmall)
+        device.read_value(offset)
     }
 
     fn write_config_space<T: IntoBytes + Immutable>(
@@ -267,45 +182,8 @@ impl<R: Registers> Transport for PciTransport<R> {
         value: T,
     ) -> Result<(), Error> {
         let device = self.device.as_ref().ok_or(Error::ConfigSpaceMissing)?;
-        let mut rest = value.as_bytes();
-        if !device.has(offset, rest.len()) {
-            return Err(Error::ConfigSpaceTooSmall);
-        }
-        let mut at = offset;
-        while !rest.is_empty() {
-            let width = width(at, rest.len());
-            let (now, later) = rest.split_at(width);
-            match *now {
-                [a, b, c, d] => device.write32(at, u32::from_le_bytes([a, b, c, d])),
-                [a, b] => device.write16(at, u16::from_le_bytes([a, b])),
-                _ => now.iter().for_each(|byte| device.write8(at, *byte)),
-            }
-            rest = later;
-            at += width;
-        }
-        Ok(())
+        device.write_value(offset, &value)
     }
-}
-
-/// Bytes of the widest access at `at`, of at most `left`: a field is read and written as wide as it is
-/// (4.1.3.1).
-const fn width(at: usize, left: usize) -> usize {
-    if left >= 4 && at.is_multiple_of(4) {
-        4
-    } else if left >= 2 && at.is_multiple_of(2) {
-        2
-    } else {
-        1
-    }
-}
-
-/// The low and the high 32 bits.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "the halves are what is asked for"
-)]
-const fn halves(value: u64) -> [u32; 2] {
-    [value as u32, (value >> 32) as u32]
 }
 
 #[cfg(test)]

@@ -222,6 +222,7 @@ fn interrupts_are_read_with_their_trigger() {
         term: "'/a'".into(),
         path: "/a".into(),
         module: None,
+        module_term: "none".into(),
         plan: Plan::None,
     };
     let found = solve(&mut kb, &planned.interrupts_goal());
@@ -306,4 +307,69 @@ fn the_raspberry_pi_has_its_drivers() {
     assert_eq!(registers(&first[0]).unwrap().base, 0xfe10_0000);
     let (_, others) = started("sdhci");
     assert_eq!(others, 1, "EMMC2, and the one that has the radio");
+}
+
+#[test]
+fn a_virtio_device_has_one_driver_wherever_it_is() {
+    let mut kb = KnowledgeBase::with_rules();
+    for name in ["virtio-mmio", "virtio-rng", "pcid"] {
+        module(&mut kb, name);
+    }
+    assert_eq!(solve(&mut kb, SLOT_DEVICES), []);
+    for number in 1..=5 {
+        device(&mut kb, &format!("/virtio_mmio@{number}"), &["virtio,mmio"]);
+    }
+    device(&mut kb, "/it's", &["virtio,mmio"]);
+    let found: Option<Vec<_>> = solve(&mut kb, SLOTS).iter().map(slot).collect();
+    let slots = found.unwrap();
+    assert_eq!(slots.len(), 6);
+    assert_eq!(slots[0].registers.base, 0x1000);
+    assert!(plans(&mut kb).iter().all(|it| it.plan == Plan::Slot));
+    for (slot, kind) in [(0, 4), (2, 3), (3, 99), (5, 4)] {
+        kb.consult(&format!("{}.", slot_fact(&slots[slot], kind)))
+            .unwrap();
+    }
+    let devices = |kb: &mut KnowledgeBase| -> Vec<_> {
+        let solutions = solve(kb, SLOT_DEVICES);
+        let planned = solutions.iter().map(|it| Planned::read(it).unwrap());
+        planned.collect()
+    };
+    let found = devices(&mut kb);
+    let found: Vec<_> = found
+        .iter()
+        .map(|it| (it.path.as_str(), it.module.as_deref(), it.plan))
+        .collect();
+    let expected = [
+        ("/virtio_mmio@1", Some("virtio-rng"), Plan::Start),
+        ("/virtio_mmio@3", Some("virtio-console"), Plan::Absent),
+        ("/virtio_mmio@4", None, Plan::None),
+        ("/it's", Some("virtio-rng"), Plan::Start),
+    ];
+    assert_eq!(found, expected);
+    module(&mut kb, "virtio-console");
+    let consoles = devices(&mut kb);
+    assert_eq!(consoles[1].plan, Plan::Console);
+    let services = |kb: &mut KnowledgeBase, it: &Planned| -> Vec<_> {
+        let solutions = solve(kb, &it.services_goal());
+        solutions.iter().map(|it| name(it).unwrap()).collect()
+    };
+    assert_eq!(services(&mut kb, &consoles[0]), ["entropy"]);
+    assert_eq!(services(&mut kb, &consoles[1]), ["console"]);
+    assert_eq!(services(&mut kb, &consoles[2]), [""; 0]);
+    // The same on a PCI bus, by its old number and by its new one.
+    for (number, device) in [0x1003, 0x1043, 0x1005, 0x1044, 0x1041]
+        .into_iter()
+        .enumerate()
+    {
+        function(&mut kb, &format!("0000:00:0{number}.0"), device, 0);
+    }
+    let solutions = solve(&mut kb, FUNCTIONS);
+    let planned: Vec<_> = solutions
+        .iter()
+        .map(|it| Planned::read(it).unwrap())
+        .collect();
+    let plans: Vec<_> = planned.iter().map(|it| it.plan).collect();
+    let (console, start) = (Plan::Console, Plan::Start);
+    assert_eq!(plans, [console, console, start, start, Plan::None]);
+    assert_eq!(services(&mut kb, &planned[0]), ["console"]);
 }
