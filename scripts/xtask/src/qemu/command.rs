@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::exec;
 use super::numa::{self, Node};
-use super::options::RunOptions;
+use super::options::{ConsoleDevice, RunOptions};
 use crate::error::Result;
 
 /// The emulator.
@@ -141,7 +141,7 @@ pub(crate) fn arguments(
     line.add("-nic", "none");
     line.add("-display", "none");
     line.add("-monitor", "none");
-    line.add("-serial", console.backend());
+    line.add_console(options.console, console);
     line.0.push("-no-reboot".into());
     let kernel = match start {
         Start::Kernel(kernel) => kernel,
@@ -198,6 +198,25 @@ impl Line {
     fn add(&mut self, option: &str, value: impl Into<OsString>) {
         self.0.push(option.into());
         self.0.push(value.into());
+    }
+
+    /// The device that is the console, connected to `to`.
+    fn add_console(&mut self, device: ConsoleDevice, to: Console) {
+        let bus = match device {
+            ConsoleDevice::Uart => return self.add("-serial", to.backend()),
+            ConsoleDevice::Virtio => "virtio-serial-device",
+            ConsoleDevice::VirtioPci => "virtio-serial-pci",
+        };
+        match to {
+            Console::Plain => self.add("-chardev", "stdio,id=console"),
+            Console::Terminal => {
+                self.add("-chardev", "stdio,id=console,mux=on,signal=off");
+                self.add("-mon", "chardev=console");
+            }
+        }
+        self.add("-serial", "null");
+        self.add("-device", bus);
+        self.add("-device", "virtconsole,chardev=console");
     }
 }
 
@@ -300,6 +319,16 @@ mod tests {
         });
         assert!(network.contains("user,id=net,bootfile=BOOTAA64.EFI,tftp=served "));
         assert!(!network.contains("-drive"), "nothing else to boot from");
+    }
+
+    #[test]
+    fn a_virtio_console_is_the_terminal() {
+        let plain = line(&["--console", "virtio"]);
+        let expected = "-chardev stdio,id=console -serial null -device virtio-serial-device \
+                        -device virtconsole,chardev=console -no-reboot";
+        assert!(plain.contains(expected), "{plain}");
+        let pci = line(&["--console", "virtio-pci"]);
+        assert!(pci.contains("-device virtio-serial-pci -device virtconsole"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `cargo xtask run`: Capelin on QEMU.
 //!
 //! [`options`] says what can be asked for, [`numa`] and [`size`] read its harder words, [`command`] makes QEMU's
-//! command line of it ([`raspberry`] where a card is booted, [`uefi`] where a disk is), [`exec`] speaks with the guest's shell, [`console`] supervises, and keeps a
+//! command line of it ([`raspberry`] where a card is booted, [`uefi`] where a disk is; [`tree`] where the console isn't the UART), [`exec`] speaks with the guest's shell, [`console`] supervises, and keeps a
 //! [`transcript`].
 
 pub(crate) mod command;
@@ -12,6 +12,7 @@ pub(crate) mod options;
 pub(crate) mod raspberry;
 pub(crate) mod size;
 mod transcript;
+pub(crate) mod tree;
 pub(crate) mod uefi;
 
 use std::ffi::OsString;
@@ -92,8 +93,13 @@ pub(crate) fn boot(options: &RunOptions, console: Console, sink: &mut dyn Write)
     };
     // Who doesn't take the guest's output doesn't take this either.
     let _ = sink.write_all(remarks.as_bytes());
+    let mut options = options.clone();
+    let _tree = match &guest {
+        Guest::Image(kernel) => tree::hide_uart(&mut options, kernel)?,
+        Guest::Card(_) | Guest::Disk(_) => None,
+    };
     let mut qemu = Command::new(command::QEMU);
-    qemu.args(guest.arguments(options, console)?);
+    qemu.args(guest.arguments(&options, console)?);
     if options.exec.is_some() {
         qemu.stdin(Stdio::null());
     } else if io::stdin().is_terminal() {

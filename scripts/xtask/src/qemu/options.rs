@@ -45,6 +45,7 @@ machine
   --form FORM       generic: what U-Boot loads: plain (an Image and an initrd), gzip (the Image compressed), fit
   --boot FROM       ampere: disk, iso (the ISO image in a drive) or pxe (the folder, by network)
   --acpi on|off     ampere: firmware has ACPI's tables (on), or a device tree
+  --console DEVICE  uart (default); virtio, virtio-pci: a virtio console is the terminal, and the tree tells of no UART
   --dtb FILE        this device tree instead of QEMU's
   --icount          deterministic: one host thread, one instruction a nanosecond, seed 1
 
@@ -97,6 +98,18 @@ pub(crate) enum BootFrom {
     Network,
 }
 
+/// The device that the console is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum ConsoleDevice {
+    /// The board's UART.
+    #[default]
+    Uart,
+    /// A virtio console in a slot.
+    Virtio,
+    /// A virtio console on the PCI bus.
+    VirtioPci,
+}
+
 /// A parsed `run` command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RunOptions {
@@ -114,6 +127,7 @@ pub(crate) struct RunOptions {
     pub(crate) boot: BootFrom,
     /// Whether firmware has ACPI's tables; else it has a device tree.
     pub(crate) acpi: bool,
+    pub(crate) console: ConsoleDevice,
     pub(crate) dtb: Option<PathBuf>,
     pub(crate) icount: bool,
     pub(crate) image: String,
@@ -148,6 +162,7 @@ impl Default for RunOptions {
             form: Form::Plain,
             boot: BootFrom::default(),
             acpi: true,
+            console: ConsoleDevice::default(),
             dtb: None,
             icount: false,
             image: "qemu-virt".to_owned(),
@@ -220,6 +235,14 @@ impl RunOptions {
                         other => return Err(Error::Usage(format!("--acpi can't be {other:?}"))),
                     }
                 }
+                Long("console") => {
+                    options.console = match &*args.value()?.string()? {
+                        "uart" => ConsoleDevice::Uart,
+                        "virtio" => ConsoleDevice::Virtio,
+                        "virtio-pci" => ConsoleDevice::VirtioPci,
+                        other => return Err(Error::Usage(format!("--console can't be {other:?}"))),
+                    }
+                }
                 Long("dtb") => options.dtb = Some(args.value()?.into()),
                 Long("icount") => options.icount = true,
                 Long("image") => options.image = args.value()?.string()?,
@@ -282,6 +305,9 @@ impl RunOptions {
         }
         if self.card != CardUse::default() && !matches!(emulator, Emulator::Raspberry(_)) {
             return refuse("--card is for platforms that boot a card");
+        }
+        if self.console != ConsoleDevice::Uart && !matches!(emulator, Emulator::Virt) {
+            return refuse("--console is for boots without firmware");
         }
         match emulator {
             Emulator::Virt if self.stub != Stub::AsConfigured => {

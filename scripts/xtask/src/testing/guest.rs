@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+
 use std::time::{Duration, Instant};
 
 use capelin_dt::grow::{grow, reserve};
@@ -105,11 +105,25 @@ pub(super) fn cases() -> Result<Vec<Case>> {
         is_long: false,
         run: Box::new(|context| pulled::run(context, "qemu/files/pulled-card")),
     });
-    cases.push(Case {
-        name: "qemu/shell/typing".to_owned(),
-        is_long: false,
-        run: Box::new(|context| typing::run(context, "shell-typing")),
-    });
+    for (name, log, options) in [
+        ("qemu/shell/typing", "shell-typing", "--smp 2"),
+        (
+            "qemu/virtio/typing",
+            "virtio-typing",
+            "--smp 2 --console virtio",
+        ),
+        (
+            "qemu/virtio/typing-pci",
+            "virtio-typing-pci",
+            "--smp 2 --console virtio-pci",
+        ),
+    ] {
+        cases.push(Case {
+            name: name.to_owned(),
+            is_long: false,
+            run: Box::new(move |context| typing::run(context, log, options)),
+        });
+    }
     Ok(cases)
 }
 
@@ -350,7 +364,7 @@ fn changed_tree(context: &Context, options: &RunOptions, change: &TreeChange) ->
     if let Some(gic) = change.gic {
         shape.gic = gic;
     }
-    let mut tree = dump(&shape, &path)?;
+    let mut tree = qemu::tree::dump(&shape, &path)?;
     change.apply(&mut tree);
     let malformed = |error: DtError| Error::Malformed(path.clone(), error.to_string());
     if let Some(reserved) = change.reserved {
@@ -365,34 +379,11 @@ fn changed_tree(context: &Context, options: &RunOptions, change: &TreeChange) ->
         write(&half)?;
         let mut given = options.clone();
         given.dtb = Some(path.clone());
-        let added = cases::used_bytes(&dump(&given, &path)?).saturating_sub(half.len());
+        let added = cases::used_bytes(&qemu::tree::dump(&given, &path)?).saturating_sub(half.len());
         tree = grown(bytes.saturating_sub(added))?;
     }
     write(&tree)?;
     Ok(path)
-}
-
-/// The tree that QEMU hands over on the machine that `options` ask for, by way of `path`.
-fn dump(options: &RunOptions, path: &Path) -> Result<Vec<u8>> {
-    let kernel = options.kernel.clone().unwrap_or_default();
-    let arguments = qemu::command::arguments(
-        options,
-        qemu::command::Start::Kernel(&kernel),
-        Console::Plain,
-    )?;
-    let status = Command::new(qemu::command::QEMU)
-        .args(arguments)
-        .arg("-M")
-        .arg(format!("dumpdtb={}", path.display()))
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .map_err(|error| Error::Spawn(qemu::command::QEMU.to_owned(), error))?;
-    if !status.success() {
-        return Err(Error::Program(qemu::command::QEMU.to_owned(), status));
-    }
-    fs::read(path).map_err(|error| Error::File(path.to_owned(), error))
 }
 
 /// A copy of the image at `path` with `damage` done to it.

@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::qemu::command::{self, Console};
 use crate::qemu::options::RunOptions;
 use crate::qemu::raspberry::Unpacked;
+use crate::qemu::tree::{self, Hidden};
 use capelin_platform::Raspberry;
 use lexopt::Parser;
 
@@ -31,6 +32,8 @@ pub(super) struct Session {
     log: fs::File,
     /// What the emulator read as it started, which goes with the guest.
     loaded: Option<Unpacked>,
+    /// The tree that it has been given, if it has.
+    tree: Option<Hidden>,
 }
 
 impl Drop for Session {
@@ -49,10 +52,13 @@ impl Session {
     /// If the image doesn't build, or QEMU can't be started.
     pub(super) fn start(context: &Context, name: &str, options: &str) -> Result<Self> {
         let image = context.image(DEFAULT_IMAGE)?;
-        let options = RunOptions::parse(Parser::from_args(options.split_whitespace()))?;
+        let mut options = RunOptions::parse(Parser::from_args(options.split_whitespace()))?;
+        let tree = tree::hide_uart(&mut options, &image)?;
         let start = command::Start::Kernel(&image);
         let arguments = command::arguments(&options, start, Console::Plain)?;
-        Self::of(context, name, arguments)
+        let mut session = Self::of(context, name, arguments)?;
+        session.tree = tree;
+        Ok(session)
     }
 
     /// Boots the card at `card` on `board` with `options`; Ctrl-A c switches between its console and the emulator's
@@ -93,6 +99,7 @@ impl Session {
             pieces: listen(output),
             log,
             loaded: None,
+            tree: None,
         })
     }
 

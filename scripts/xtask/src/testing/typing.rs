@@ -11,8 +11,8 @@ const PASTED: usize = 300;
 ///
 /// # Errors
 /// If the image doesn't build, or QEMU can't be started.
-pub(super) fn run(context: &Context, name: &str) -> Result<Outcome> {
-    let mut session = Session::start(context, name, "--smp 2")?;
+pub(super) fn run(context: &Context, name: &str, options: &str) -> Result<Outcome> {
+    let mut session = Session::start(context, name, options)?;
     Ok(Outcome::of(Vec::from_iter(talk(&mut session).err())))
 }
 
