@@ -1,7 +1,7 @@
 //! Ends of what operations between kernels hold here, and locks.
 
 use capelin_abi::boot::ADOPTED_LIMIT;
-use capelin_abi::{OperationId, SysError};
+use capelin_abi::{ObjectType, OperationId, PhysAddr, SysError};
 use capelin_cap::{End, Object, SlotIndex, SlotStore};
 use capelin_peers::board::Phase;
 
@@ -73,9 +73,26 @@ pub(crate) fn adopted_slots<M: Machine>(
     (0..ADOPTED_LIMIT).filter_map(move |number| first.checked_add(number))
 }
 
-/// Whether the kernel itself keeps something that is the object, or was made of it: home
-/// memory that it has adopted, or what its first domain runs from. No sweep takes that away.
+/// Whether kernels live on what is the object, or was made of it, so that no sweep may take it
+/// away: this one keeps home memory that it has adopted, or what its first domain runs from,
+/// or it is memory in which any kernel's home lies. That of a core's image is its kernel's home
+/// from before the core is started, and for good. What a kernel makes in its own home (a
+/// dispatcher, its doorbell) is its own to revoke.
+///
+/// A look at all homes: whoever asks does little else in the same entry.
 pub(crate) fn keeps<M: Machine>(core: &Core<M>, object: &Object) -> bool {
+    let is_memory = matches!(
+        object.kind,
+        ObjectType::PhysAddr
+            | ObjectType::Ram
+            | ObjectType::CoreImage
+            | ObjectType::Frame
+            | ObjectType::DevFrame
+    );
+    let peers = core.machine.peers();
+    if is_memory && peers.meets_home(PhysAddr(object.base), object.size) {
+        return true;
+    }
     let package = Some(core.kcb.package).filter(|slot| !slot.is_none());
     let mut kept = package.into_iter().chain(adopted_slots(core));
     kept.any(|slot| object.covers(core.slots.slot(slot)))

@@ -43,17 +43,20 @@ pub enum Progress {
     Again,
 }
 
-/// Marks what the capability in `slot` names, for a revoke that other kernels may join.
+/// Marks what the capability in `slot` names, for a revoke that other kernels may join. None:
+/// the same call goes on.
 ///
 /// # Errors
-/// As [`capelin_cap::begin_revoke`]; `RangeInUse` for what this kernel itself keeps something
-/// of; `NoResources` while there is no place.
+/// As [`capelin_cap::begin_revoke`]; `RangeInUse` for what kernels live on
+/// ([`hold::keeps`]); `NoResources` while there is no place.
 pub(crate) fn mark<M: Machine>(
     core: &mut Core<M>,
     slot: SlotIndex,
     owner: DcbRef,
-) -> Result<OperationId, SysError> {
-    leave_what_is_over(core);
+) -> Result<Option<OperationId>, SysError> {
+    if leave_what_is_over(core) == Step::Again {
+        return Ok(None);
+    }
     let operations = &mut core.kcb.operations;
     let id = operations.begin(core.kernel, Role::Revoke, owner)?;
     match core.caps().begin_revoke(slot, id) {
@@ -64,7 +67,7 @@ pub(crate) fn mark<M: Machine>(
         Ok(Object { kind, base, size }) => {
             let range = Range { kind, base, size };
             core.machine.own_shared().board.show(id, &range)?;
-            Ok(id)
+            Ok(Some(id))
         }
         Err(error) => {
             core.kcb.operations.end(id);
@@ -78,8 +81,8 @@ pub(crate) fn mark<M: Machine>(
 ///
 /// # Errors
 /// `NoSuchOperation` for one that is over, or never was; `Locked` for a locked object in
-/// the range, and while its kernel counts who has joined; `RangeInUse` for what this kernel
-/// itself keeps something of; otherwise as [`capelin_cap::mark_range`]; `NoResources` while
+/// the range, and while its kernel counts who has joined; `RangeInUse` for what kernels live
+/// on ([`hold::keeps`]); otherwise as [`capelin_cap::mark_range`]; `NoResources` while
 /// there is no place, and while that kernel's revokes, or all others', have as many here as
 /// they may.
 pub(crate) fn join<M: Machine>(core: &mut Core<M>, id: OperationId) -> Result<Progress, SysError> {
@@ -97,17 +100,25 @@ pub(crate) fn join<M: Machine>(core: &mut Core<M>, id: OperationId) -> Result<Pr
         Ok(Stage::Begun) => {}
         Ok(_) => return Ok(Progress::Done),
         Err(_) if phase != Phase::Marking => return Err(SysError::Locked),
-        Err(_) if hold::keeps(core, &object) => return Err(SysError::RangeInUse),
         Err(_) => {
-            leave_what_is_over(core);
-            if core.kcb.operations.join(id).is_err() {
-                leave_those_off(core);
-                core.kcb.operations.join(id)?;
+            if leave_what_is_over(core) == Step::Again {
+                return Ok(Progress::Again);
+            }
+            if hold::keeps(core, &object) {
+                return Err(SysError::RangeInUse);
+            }
+            if let Err(error) = core.kcb.operations.join(id) {
+                return match leave_those_off(core) {
+                    Step::Again => Ok(Progress::Again),
+                    Step::Done => Err(error),
+                };
             }
             if let Err(error) = core.caps().mark_range(&object, id) {
                 core.kcb.operations.end(id);
                 return Err(error);
             }
+            // The look at all homes was enough for one entry.
+            return Ok(Progress::Again);
         }
     }
     if handover::recall(core, &object) == Settling::Partial {
@@ -281,24 +292,29 @@ fn leave<M: Machine>(core: &mut Core<M>, id: OperationId) -> Result<Progress, Sy
     Ok(Progress::Done)
 }
 
-/// Ends the parts in revokes that are over: nobody may have asked for it.
-fn leave_what_is_over<M: Machine>(core: &mut Core<M>) {
-    for id in core.kcb.operations.parts() {
-        if id != OperationId(0) && shown(core, id).is_err() {
-            // What is left of it is refused, and stays.
-            let _ = leave(core, id);
-        }
-    }
+/// Ends the first part in a revoke that is over: nobody may have asked for it. Done when there
+/// is none that can be ended.
+fn leave_what_is_over<M: Machine>(core: &mut Core<M>) -> Step {
+    leave_first(core, |core, id| shown(core, id).is_err())
 }
 
-/// Ends the parts in revokes of kernels that have left for good: they would stay for ever.
-fn leave_those_off<M: Machine>(core: &mut Core<M>) {
+/// Ends the first part in a revoke of a kernel that has left for good: it would stay for ever.
+fn leave_those_off<M: Machine>(core: &mut Core<M>) -> Step {
+    leave_first(core, |core, id| is_off(core, id.kernel()))
+}
+
+/// Ends the first part of which `is_to_end` says so, and which can be ended: what is left of it
+/// is refused otherwise, and stays. One is enough for an entry.
+fn leave_first<M: Machine>(
+    core: &mut Core<M>,
+    is_to_end: impl Fn(&mut Core<M>, OperationId) -> bool,
+) -> Step {
     for id in core.kcb.operations.parts() {
-        if id != OperationId(0) && is_off(core, id.kernel()) {
-            // What is left of it is refused, and stays.
-            let _ = leave(core, id);
+        if id != OperationId(0) && is_to_end(core, id) && leave(core, id).is_ok() {
+            return Step::Again;
         }
     }
+    Step::Done
 }
 
 /// What a look at another kernel comes to.

@@ -33,8 +33,8 @@ pub(super) fn invoke<M: Machine>(
         Invocation::MarkRange => {
             let need = const { Need::invocation(Invocation::MarkRange, 1) };
             let slot = call.capability(core, need)?;
-            let id = revocation::mark(core, slot, call.caller)?;
-            Ok(call.answer([id.0, 0, 0]))
+            let marked = revocation::mark(core, slot, call.caller)?;
+            Ok(marked.map_or(Outcome::Again, |id| call.answer([id.0, 0, 0])))
         }
         Invocation::JoinMark => {
             let progress = revocation::join(core, id)?;

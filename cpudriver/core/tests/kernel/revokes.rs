@@ -2,16 +2,19 @@
 //! and believed only from another kernel.
 
 use capelin_abi::syscall::{Invocation, MapFlags};
-use capelin_abi::{KernelId, Mpidr, ObjectType, OperationId, Rights, SysError, Ticket};
+use capelin_abi::{
+    KernelId, Mpidr, ObjectType, OperationId, PhysAddr, Rights, SysError, Ticket,
+};
 use capelin_cap::{SlotIndex, unpin};
 use capelin_kernel::handover;
-use capelin_peers::SharedPages;
+use capelin_peers::{Home, SharedPages};
 use capelin_peers::board::{Phase, Range};
 
 use crate::between::{
     COPY, commit, copy, delete, enter, export, give, import, is_empty, is_tombstone, join, kernel,
     kernels, make, mark, step, sweep, unmark,
 };
+use crate::host::HOME_BYTES;
 use crate::memory::{map, tables};
 use crate::world::{Left, World, cap, slot};
 
@@ -262,6 +265,39 @@ fn a_sweep_is_done_in_bounded_entries() {
     }
 }
 
+/// Parts that are over end one an entry, however many there are.
+#[test]
+fn parts_in_what_is_over_end_by_and_by() {
+    for marks in [false, true] {
+        let ([mut a, mut b, _c], _) = kernels(2);
+        make(&mut a, slot::RAM, ObjectType::Ram, 0, 4, 200).expect("free memory");
+        let mut ids = Vec::new();
+        for (page, pages, at) in [(0, 2, 201), (2, 1, 202), (3, 1, 203)] {
+            make(&mut a, 200, ObjectType::Frame, page, pages, at).expect("free memory");
+            let id = mark(&mut a, at).expect("it is ours");
+            assert_eq!(join(&mut b, id), Ok(()));
+            ids.push(id);
+        }
+        for id in ids {
+            assert_eq!(unmark(&mut a, id, 0), Ok([0, 0]));
+        }
+        make(&mut b, slot::RAM, ObjectType::Frame, 0x30, 1, 210).expect("free memory");
+        let id = mark(&mut a, 200).expect("it is ours");
+        let (what, of) = if marks {
+            (Invocation::MarkRange, cap(210).to_word())
+        } else {
+            (Invocation::JoinMark, id.0)
+        };
+        let mut entries = 1;
+        while b.invoke_once(slot::KERNEL, what, &[of]) == Left::Restart {
+            entries += 1;
+        }
+        assert_eq!(b.register(0), 0);
+        // Three parts; and of one that is joined, the mark.
+        assert_eq!(entries, if marks { 4 } else { 5 });
+    }
+}
+
 /// What its monitor doesn't end, the next one that needs the place does.
 #[test]
 fn parts_in_what_is_over_take_no_places() {
@@ -442,6 +478,56 @@ fn what_a_kernel_keeps_is_not_marked() {
         assert_eq!(join(&mut b, id), Ok(()));
         assert_eq!(unmark(&mut a, id, 201), Ok([0; 2]));
     }
+}
+
+/// Memory around the home of any kernel, its first or a piece that it has adopted, isn't marked:
+/// neither where that kernel runs nor elsewhere. A doorbell that lies there is.
+#[test]
+fn nobody_revokes_where_a_kernel_lives() {
+    let ([a, mut b, _], table) = kernels(3);
+    let piece = Home {
+        base: PhysAddr(0x9000_0000),
+        bytes: HOME_BYTES,
+    };
+    table.adopt(KernelId(2), piece).expect("room");
+    let own = table.home(KernelId(1)).expect("it is entered");
+    let third = table.home(KernelId(2)).expect("it is entered");
+    let board = &a.core.machine.shared.board;
+    let around = |home: &Home| (home.base.0 - 0x1000_0000, 0x2000_0000 + home.bytes);
+    let inside = |home: &Home| (home.base.0 + 0x1000, 0x1000);
+    let mut number = 0;
+    let mut joined = |kind, (base, size)| {
+        number += 1;
+        let id = OperationId::new(KernelId(0), 3, number);
+        board.show(id, &Range { kind, base, size }).expect("a place");
+        let left = b.invoke_once(slot::KERNEL, Invocation::JoinMark, &[id.0]);
+        // Marked, and nothing else in that entry, whose look at all homes may be long.
+        let joined = match left {
+            Left::Restart => join(&mut b, id),
+            _ => Err(SysError::try_from(b.register(0)).expect("refused")),
+        };
+        board.set_phase(id, Phase::Over);
+        joined
+    };
+    let refused = Err(SysError::RangeInUse);
+    for home in [&own, &third, &piece] {
+        for range in [around(home), inside(home)] {
+            assert_eq!(joined(ObjectType::Ram, range), refused, "{range:x?}");
+        }
+    }
+    for kind in [
+        ObjectType::PhysAddr,
+        ObjectType::CoreImage,
+        ObjectType::Frame,
+        ObjectType::DevFrame,
+    ] {
+        assert_eq!(joined(kind, around(&own)), refused, "{kind:?}");
+    }
+    let (base, _) = inside(&third);
+    assert_eq!(joined(ObjectType::Notify, (base, 1)), Ok(()));
+    assert_eq!(joined(ObjectType::Ram, (0xa000_0000, 0x1000)), Ok(()));
+    // Numbers, not addresses.
+    assert_eq!(joined(ObjectType::IrqSource, (own.base.0, 8)), Ok(()));
 }
 
 /// What the kernel kept in `own` is like any other capability, in slot 230.

@@ -9,6 +9,7 @@ use capelin_kernel::invoke::ARGS_USED;
 use capelin_peers::{Home, PeerTable};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
+use crate::between::{mark, unmark};
 use crate::host::{
     Asked, HOME, HOME_BYTES, IMAGE_BYTES, MITIGATIONS, RAM, SHARED_ENTRY, TEXT_BYTES,
 };
@@ -156,6 +157,20 @@ fn a_core_is_told_of_the_machine_by_the_kernel() {
     assert_eq!((home.base.0, home.bytes), (AT, BYTES));
     let peers = world.core.machine.peers;
     assert!(peers.is_started_by(KernelId(3), KernelId(0)));
+}
+
+/// Nobody revokes what a core runs from: that a revoke over all kernels can't be swept there
+/// would be found out when it is too late to give it up.
+#[test]
+fn memory_around_a_running_core_is_not_revoked() {
+    let mut world = world(&arguments());
+    let id = mark(&mut world, slot::RAM).expect("no core runs in it");
+    assert_eq!(unmark(&mut world, id, 0), Ok([0; 2]));
+    assert_eq!(start(&mut world, CORE, 0), Ok(()));
+    for at in [slot::RAM, 200] {
+        assert_eq!(mark(&mut world, at), Err(SysError::RangeInUse));
+    }
+    assert!(!world.core.database.mdb.has_holds());
 }
 
 #[test]
