@@ -8,7 +8,7 @@
 
 use core::ops::Range;
 
-use capelin_abi::{KernelId, OperationId, SysError};
+use capelin_abi::{KernelId, LAST_USE, NAMED_PLACES, OperationId, SysError};
 use capelin_cap::{HOLDS, LOCAL_REVOKES, SlotIndex};
 
 use crate::dcb::DcbRef;
@@ -64,6 +64,9 @@ pub struct Operation {
 
 /// How many operations there can be.
 const PLACES: usize = HOLDS + LOCAL_REVOKES;
+const _: () = assert!(PLACES <= NAMED_PLACES);
+// Others are told of those between kernels, by places of a board.
+const _: () = assert!(HOLDS <= capelin_peers::board::PLACES);
 
 /// How many of those between kernels can be parts in one other kernel's revokes: whose
 /// monitor never ends what it began takes no more than these.
@@ -77,8 +80,10 @@ const _: () = assert!(PARTS_OF_ONE < PARTS && PARTS < HOLDS);
 /// The table; part of [`crate::kcb::Kcb`].
 #[repr(C)]
 pub struct Operations {
-    /// How many have been begun, modulo 2^32.
-    begun: u32,
+    /// How many have been begun whose ids others are told.
+    begun: u64,
+    /// How many local revokes have.
+    begun_local: u64,
     /// How many there are.
     count: u32,
     /// How many of them are local revokes.
@@ -118,6 +123,7 @@ impl Operations {
     pub const fn new() -> Self {
         Self {
             begun: 0,
+            begun_local: 0,
             count: 0,
             local: 0,
             has_orphans: false,
@@ -129,7 +135,7 @@ impl Operations {
     /// Gives `owner` a place and an id for an operation that `own` begins.
     ///
     /// # Errors
-    /// `NoResources` while there is no place.
+    /// `NoResources` while there is no place, and for good after the last number.
     pub fn begin(
         &mut self,
         own: KernelId,
@@ -142,13 +148,15 @@ impl Operations {
             role,
             ..Operation::FREE
         };
-        Ok(self.begin_at(place, own, operation))
+        let number = next(&mut self.begun)?;
+        Ok(self.begin_at(place, OperationId::new(own, low16(place as u64), number), operation))
     }
 
-    /// Gives `owner` a place and an id for a local revoke of the capability in `named`.
+    /// Gives `owner` a place and an id for a local revoke of the capability in `named`. Its
+    /// number is no other operation's, nor are theirs used up by it.
     ///
     /// # Errors
-    /// `NoResources` while there is no place.
+    /// `NoResources` while there is no place, and for good after the last number.
     pub(crate) fn begin_local(
         &mut self,
         own: KernelId,
@@ -156,6 +164,7 @@ impl Operations {
         owner: DcbRef,
     ) -> Result<OperationId, SysError> {
         let place = self.free(HOLDS..PLACES)?;
+        let number = next(&mut self.begun_local)?;
         self.named[place - HOLDS] = named;
         self.local += 1;
         let operation = Operation {
@@ -163,12 +172,10 @@ impl Operations {
             role: Role::LocalRevoke,
             ..Operation::FREE
         };
-        Ok(self.begin_at(place, own, operation))
+        Ok(self.begin_at(place, OperationId::new(own, low16(place as u64), number), operation))
     }
 
-    fn begin_at(&mut self, place: usize, own: KernelId, operation: Operation) -> OperationId {
-        self.begun = self.begun.checked_add(1).unwrap_or(1);
-        let id = OperationId::new(own, low16(place as u64), self.begun);
+    fn begin_at(&mut self, place: usize, id: OperationId, operation: Operation) -> OperationId {
         self.places[place] = Operation { id, ..operation };
         self.count += 1;
         id
@@ -322,8 +329,69 @@ impl Operations {
     }
 }
 
+/// The next number of those that `begun` counts: none ever comes back, since what another kernel
+/// shows of an operation may stand for as long as it likes.
+fn next(begun: &mut u64) -> Result<u64, SysError> {
+    if *begun == LAST_USE {
+        return Err(SysError::NoResources);
+    }
+    *begun += 1;
+    Ok(*begun)
+}
+
 impl Default for Operations {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWN: KernelId = KernelId(3);
+
+    fn owner() -> DcbRef {
+        let first = SlotIndex::in_segment(0, 64).expect("a slot");
+        DcbRef::around(first).expect("a control block")
+    }
+
+    #[test]
+    fn a_number_never_comes_back() {
+        let mut operations = Operations::new();
+        let mut begin = |begun| {
+            operations.begun = begun;
+            let id = operations.begin(OWN, Role::Lock, owner());
+            id.inspect(|&id| operations.end(id))
+        };
+        let first = begin(0).expect("a place");
+        assert_eq!((first.place(), first.number()), (0, 1));
+        for begun in [(1 << 32) - 1, 1 << 32, LAST_USE - 1] {
+            let later = begin(begun).expect("a place");
+            assert_eq!((later.place(), later.number()), (0, begun + 1));
+            assert_ne!(later, first);
+        }
+        for _ in 0..3 {
+            assert_eq!(begin(LAST_USE), Err(SysError::NoResources));
+        }
+    }
+
+    #[test]
+    fn local_revokes_use_up_no_numbers_of_others() {
+        let mut operations = Operations::new();
+        for number in 1..9 {
+            let named = SlotIndex::NONE;
+            let id = operations.begin_local(OWN, named, owner());
+            let id = id.expect("a place");
+            assert_eq!(id.number(), number);
+            operations.end(id);
+        }
+        let id = operations.begin(OWN, Role::Revoke, owner());
+        assert_eq!(id.map(OperationId::number), Ok(1));
+        operations.begun_local = LAST_USE;
+        let local = operations.begin_local(OWN, SlotIndex::NONE, owner());
+        assert_eq!(local, Err(SysError::NoResources));
+        assert!(!operations.has_local());
+        assert!(operations.begin(OWN, Role::Lock, owner()).is_ok());
     }
 }

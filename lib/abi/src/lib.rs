@@ -41,6 +41,7 @@ pub use address::{CapAddress, CapRef, KernelId, Level, Mpidr, PhysAddr, VirtAddr
 pub use capability::{ObjectType, Rights};
 pub use error::SysError;
 pub use operation::OperationId;
+pub use table_name::{LAST_USE, NAMED_PLACES};
 pub use ticket::Ticket;
 
 /// The version of the system call ABI, returned by [`syscall::Syscall::Nop`].

@@ -7,9 +7,11 @@ use crate::table_name::TableName;
 ///
 /// | bits | hold |
 /// | --- | --- |
-/// | 15:0 | the kernel that offers |
-/// | 31:16 | the number of the entry in its outbox |
-/// | 63:32 | the entry's use, never 0, so that no ticket is 0 |
+/// | 8:0 | the kernel that offers |
+/// | 15:9 | the number of the entry in its outbox |
+/// | 63:16 | the entry's use, never 0, so that no ticket is 0 |
+///
+/// No two offers have the same: a use never comes back ([`crate::LAST_USE`]).
 ///
 /// Whoever makes one up can at most name an offer that is made to his own kernel,
 /// which any holder of its Kernel capability may take.
@@ -19,7 +21,7 @@ pub struct Ticket(TableName);
 impl Ticket {
     /// The ticket for `entry` of `kernel`'s outbox in its use `nonce`.
     #[must_use]
-    pub const fn new(kernel: KernelId, entry: u16, nonce: u32) -> Self {
+    pub const fn new(kernel: KernelId, entry: u16, nonce: u64) -> Self {
         Self(TableName::new(kernel, entry, nonce))
     }
 
@@ -53,7 +55,7 @@ impl Ticket {
 
     /// The entry's use.
     #[must_use]
-    pub const fn nonce(self) -> u32 {
+    pub const fn nonce(self) -> u64 {
         self.0.number()
     }
 }
@@ -64,10 +66,10 @@ mod tests {
 
     #[test]
     fn a_ticket_gives_back_what_it_was_made_of() {
-        let ticket = Ticket::new(KernelId(511), 127, 0xfedc_ba98);
+        let ticket = Ticket::new(KernelId(511), 127, 0xfedc_ba98_7654);
         assert_eq!(ticket.kernel(), KernelId(511));
         assert_eq!(ticket.entry(), 127);
-        assert_eq!(ticket.nonce(), 0xfedc_ba98);
+        assert_eq!(ticket.nonce(), 0xfedc_ba98_7654);
         assert_eq!(Ticket::from_word(ticket.to_word()), Some(ticket));
         assert_eq!(Ticket::from_word(0), None);
     }

@@ -17,12 +17,23 @@
 //! A place of the board is used again by an operation with another number, so that an id
 //! names one operation for ever, as a ticket does.
 
-use capelin_abi::{KernelId, ObjectType, OperationId, SysError};
+use capelin_abi::{KernelId, LAST_USE, ObjectType, OperationId, SysError};
 
 use crate::sync::{AtomicU64, Ordering, fence};
 
 /// Operations that a kernel can have a part in at one time.
 pub const PLACES: usize = 16;
+
+/// Where a part stands in its word.
+const PART: u32 = 14;
+/// An id has the number from this bit on.
+const NUMBER: u32 = 16;
+const _: () = {
+    assert!(PLACES == 16);
+    let last = OperationId::new(KernelId(KernelId::LIMIT - 1), 15, LAST_USE);
+    assert!(last.0 & 0b11 << PART == 0, "there is room for a part");
+    assert!(last.0 >> NUMBER == LAST_USE && NUMBER == PART + 2);
+};
 
 /// How far a revoke is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,7 +70,7 @@ pub struct Range {
     pub size: u64,
 }
 
-/// A revoke of the owner's. `state`: phase in bits 7:0, type in 15:8, number in 63:32.
+/// A revoke of the owner's. `state`: phase in bits 7:0, type in 15:8, number in 63:16.
 #[repr(C)]
 #[derive(Debug)]
 struct Shown {
@@ -71,8 +82,8 @@ struct Shown {
 /// See the module documentation. Written by its kernel, read by all others. Zeroed memory
 /// is an empty one.
 ///
-/// A part is one word: the kernel that revokes in bits 15:0, the place there in 19:16, the
-/// part in 31:28, the number in 63:32.
+/// A part is one word: the revoke's id, and the part in the bits of the place that are zero in
+/// all those ([`PART`]).
 #[repr(C, align(64))]
 #[derive(Debug)]
 pub struct Board {
@@ -126,7 +137,7 @@ impl Board {
         // Pairs with the load in `revoke`: who sees the number sees the range.
         shown
             .state
-            .store(state | u64::from(id.number()) << 32, Ordering::Release);
+            .store(state | id.number() << NUMBER, Ordering::Release);
         Ok(())
     }
 
@@ -157,7 +168,7 @@ impl Board {
         );
         // The range belongs to the number only if the place hasn't been used again.
         fence(Ordering::SeqCst);
-        let is_it = |state: u64| state >> 32 == u64::from(id.number()) && state & 0xff != 0;
+        let is_it = |state: u64| state >> NUMBER == id.number() && state & 0xff != 0;
         if !is_it(state) || !is_it(shown.state.load(Ordering::Relaxed)) {
             return Err(SysError::NoSuchOperation);
         }
@@ -174,7 +185,7 @@ impl Board {
     /// Owner: shows its part in another's revoke, in `place` of its own; none takes it away.
     pub fn set_part(&self, place: u16, id: OperationId, part: Option<Part>) {
         if let Some(word) = self.parts.get(usize::from(place)) {
-            let value = part.map_or(0, |part| part_word(id) | (part as u64) << 28);
+            let value = part.map_or(0, |part| id.0 | (part as u64) << PART);
             // Pairs with the load in `part`: who sees it sees that the offers are withdrawn.
             word.store(value, Ordering::Release);
         }
@@ -182,14 +193,15 @@ impl Board {
 
     /// Others: the owner's part in the revoke `id`, if it shows one.
     pub fn part(&self, id: OperationId) -> Option<Part> {
-        let wanted = part_word(id);
+        // One whose place is none has no part: its word is taken for nobody's.
+        self.place(id)?;
         self.parts.iter().find_map(|word| {
             // Pairs with the store in `set_part`.
             let word = word.load(Ordering::Acquire);
-            if word & !(0xf << 28) != wanted {
+            if word & !(0b11 << PART) != id.0 {
                 return None;
             }
-            match word >> 28 & 0xf {
+            match word >> PART & 0b11 {
                 1 => Some(Part::Marked),
                 2 => Some(Part::Swept),
                 _ => None,
@@ -206,11 +218,6 @@ impl Default for Board {
     fn default() -> Self {
         Self::new()
     }
-}
-
-/// An id in a part's word: its place has few bits.
-const fn part_word(id: OperationId) -> u64 {
-    OperationId::new(KernelId(id.kernel().0), id.place() & 0xf, id.number()).0
 }
 
 #[cfg(all(test, not(loom)))]
@@ -284,5 +291,25 @@ mod tests {
         board.set_part(5, ONE, None);
         assert_eq!(board.part(ONE), None);
         assert_eq!(board.part(OperationId(0)), None);
+    }
+
+    #[test]
+    fn all_of_a_number_counts() {
+        for bit in 0..48 {
+            let id = |number| OperationId::new(KernelId(511), 15, number);
+            let (one, other) = (id(LAST_USE), id(LAST_USE ^ 1 << bit));
+            let board = Board::new();
+            board.show(one, &RANGE).unwrap();
+            board.set_part(5, one, Some(Part::Marked));
+            assert_eq!(board.revoke(one), Ok((Phase::Marking, RANGE)));
+            assert_eq!(board.part(one), Some(Part::Marked));
+            assert_eq!(board.revoke(other), Err(NONE), "bit {bit}");
+            assert_eq!(board.part(other), None, "bit {bit}");
+        }
+        // A place that a revoke can't have, and bits of which stand for a part.
+        let board = Board::new();
+        board.set_part(5, ONE, Some(Part::Marked));
+        let odd = OperationId::new(KernelId(3), 15 + 32, 7);
+        assert_eq!(board.part(odd), None);
     }
 }

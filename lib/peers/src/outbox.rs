@@ -13,9 +13,8 @@
 //! receiver has found out that it can't fail; a receiver that fails, or vanishes,
 //! leaves the offer standing. After it, the capability is the receiver's.
 //!
-//! Single use: a ticket names the entry's use, which every *offer* changes. It comes
-//! back after 2³² − 1 offers in the same entry; even then an old ticket names an offer
-//! that is made to its bearer's own kernel, or nothing.
+//! Single use: a ticket names the entry's use, which every *offer* changes, and which never
+//! comes back: after its last use ([`LAST_USE`]), an entry is never free again.
 //!
 //! A receiver that doesn't take what it is offered leaves room for others: it never has
 //! more entries than stay free, so the first such has half of them at most, the second
@@ -25,7 +24,7 @@
 //! write it again before it has left *offered*; the receiver acquires the state, copies
 //! the record, and its compare-and-swap shows that the copy was of that offer.
 
-use capelin_abi::{KernelId, SysError, Ticket};
+use capelin_abi::{KernelId, LAST_USE, NAMED_PLACES, SysError, Ticket};
 
 use crate::sync::{AtomicU64, Ordering};
 
@@ -36,11 +35,17 @@ pub const RECORD_WORDS: usize = 5;
 const FREE: u64 = 0;
 const OFFERED: u64 = 1;
 const TAKEN: u64 = 2;
-const STATE: u64 = 0xffff;
+const STATE: u64 = 0x7f;
+/// Where the receiver begins in a state's word.
+const RECEIVER: u32 = 7;
+/// Where the use does.
+const USE: u32 = 16;
+const _: () = assert!(KernelId::LIMIT as u64 <= 1 << (USE - RECEIVER));
+const _: () = assert!(LAST_USE << USE >> USE == LAST_USE);
 
 /// One offer, in a cache line of its own.
 ///
-/// `state`: state in bits 15:0, receiver in bits 31:16, use in bits 63:32.
+/// `state`: state in bits 6:0, receiver in bits 15:7, use in bits 63:16.
 #[repr(C, align(64))]
 #[derive(Debug)]
 struct Entry {
@@ -97,19 +102,20 @@ pub struct Settled {
     pub offer: Offer,
 }
 
-const fn word(state: u64, to: KernelId, nonce: u32) -> u64 {
-    state | (to.0 as u64) << 16 | (nonce as u64) << 32
+/// A receiver is below [`KernelId::LIMIT`].
+const fn word(state: u64, to: KernelId, nonce: u64) -> u64 {
+    state | (to.0 as u64) << RECEIVER | nonce << USE
 }
 
 #[expect(
     clippy::cast_possible_truncation,
     reason = "the fields are cut out on purpose"
 )]
-const fn parts(word: u64) -> (u64, KernelId, u32) {
+const fn parts(word: u64) -> (u64, KernelId, u64) {
     (
         word & STATE,
-        KernelId((word >> 16) as u16),
-        (word >> 32) as u32,
+        KernelId((word >> RECEIVER) as u16 & ((1 << (USE - RECEIVER)) - 1)),
+        word >> USE,
     )
 }
 
@@ -149,12 +155,16 @@ impl<const ENTRIES: usize> Outbox<ENTRIES> {
     ///
     /// # Errors
     /// `NoResources` while the receiver has no fewer entries than are free, as when none
-    /// is.
+    /// is; `InvalidArgument` for a receiver that can't be.
     pub fn offer(&self, own: KernelId, offer: &Offer) -> Result<Ticket, SysError> {
+        const { assert!(ENTRIES <= NAMED_PLACES) };
+        if offer.to.0 >= KernelId::LIMIT {
+            return Err(SysError::InvalidArgument);
+        }
         let (number, used) = self.free_for(offer.to)?;
         let entry = self.entries.get(usize::from(number));
         let entry = entry.ok_or(SysError::NoResources)?;
-        let nonce = used.checked_add(1).unwrap_or(1);
+        let nonce = used + 1;
         for (to, from) in entry.record.iter().zip(offer.record) {
             to.store(from, Ordering::Relaxed);
         }
@@ -168,16 +178,16 @@ impl<const ENTRIES: usize> Outbox<ENTRIES> {
 
     /// Sender: the first free entry, and the number of its last use, if `to` may have one
     /// more.
-    fn free_for(&self, to: KernelId) -> Result<(u16, u32), SysError> {
+    fn free_for(&self, to: KernelId) -> Result<(u16, u64), SysError> {
         let (mut first, mut free, mut held) = (None, 0_usize, 0_usize);
         for (number, entry) in (0_u16..).zip(&self.entries) {
             // Only the sender leaves FREE: nobody else writes such an entry meanwhile.
             let (state, receiver, used) = parts(entry.state.load(Ordering::Relaxed));
-            if state == FREE {
+            if state != FREE {
+                held += usize::from(receiver == to);
+            } else if used != LAST_USE {
                 free += 1;
                 first = first.or(Some((number, used)));
-            } else if receiver == to {
-                held += 1;
             }
         }
         let is_fair = held < free;
@@ -476,12 +486,35 @@ mod tests {
     }
 
     #[test]
-    fn uses_pass_over_zero() {
-        let outbox = Outbox::<1>::new();
-        let last = word(FREE, RECEIVER, u32::MAX);
-        outbox.entries[0].state.store(last, Ordering::Relaxed);
-        let ticket = outbox.offer(SENDER, &offer(1)).unwrap();
-        assert_eq!(ticket.nonce(), 1);
+    fn a_use_never_comes_back() {
+        let outbox = Outbox::<3>::new();
+        let used = word(FREE, RECEIVER, LAST_USE - 1);
+        outbox.entries[0].state.store(used, Ordering::Relaxed);
+        let last = outbox.offer(SENDER, &offer(1)).unwrap();
+        assert_eq!((last.entry(), last.nonce()), (0, LAST_USE));
+        assert_eq!(outbox.look(RECEIVER, last), Ok(offer(1)));
+        outbox.withdraw(last).unwrap();
+        // The entry is used up; it counts neither as the receiver's nor as free.
+        for entry in [1, 2, 1] {
+            let ticket = outbox.offer(SENDER, &offer(2)).unwrap();
+            assert_eq!(ticket.entry(), entry);
+            if entry == 2 || outbox.offer(SENDER, &offer(2)).is_err() {
+                outbox.withdraw(ticket).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn who_cannot_be_is_offered_nothing() {
+        let outbox = Outbox::<2>::new();
+        for to in [KernelId::LIMIT, u16::MAX] {
+            let to = KernelId(to);
+            let refused = outbox.offer(SENDER, &Offer { to, ..offer(1) });
+            assert_eq!(refused, Err(SysError::InvalidArgument));
+        }
+        let to = KernelId(KernelId::LIMIT - 1);
+        let ticket = outbox.offer(SENDER, &Offer { to, ..offer(1) }).unwrap();
+        assert_eq!(outbox.take(to, ticket), Ok(()));
     }
 
     #[test]
@@ -494,7 +527,7 @@ mod tests {
             assert_eq!(outbox.take(RECEIVER, forged), GONE);
             assert_eq!(outbox.withdraw(forged).map(drop), GONE);
         }
-        for nonce in [0, 2, u32::MAX] {
+        for nonce in [0, 2, 1 << 32 | 1, LAST_USE] {
             let forged = Ticket::new(SENDER, 0, nonce);
             assert_eq!(outbox.look(RECEIVER, forged).map(drop), GONE);
             assert_eq!(outbox.take(RECEIVER, forged), GONE);

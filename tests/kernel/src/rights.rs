@@ -371,7 +371,7 @@ impl Stage {
             }
             I::Export => ([frame(world)?, 1 | 1 << 16, 0], Then::Works),
             // A ticket of kernel 1's, which nobody has started.
-            I::Import => ([1 << 32 | 1, to, 0], Then::Fails(SysError::NoSuchTransfer)),
+            I::Import => ([1 << 16 | 1, to, 0], Then::Fails(SysError::NoSuchTransfer)),
             I::SettleExport => ([0; 3], Then::Fails(SysError::NoSuchTransfer)),
             I::ProbeWindow => {
                 let refusal = Then::Fails(SysError::RangeInUse);
@@ -385,7 +385,7 @@ impl Stage {
             }
             // A ticket of kernel 1's, which nobody has started.
             I::Reclaim | I::SetOwner | I::Adopt => {
-                ([1 << 32 | 1, to, 0], Then::Fails(SysError::NoSuchTransfer))
+                ([1 << 16 | 1, to, 0], Then::Fails(SysError::NoSuchTransfer))
             }
             I::Lock => ([frame(world)?, 0, 0], Then::Works),
             I::Unlock => ([0; 3], Then::Fails(SysError::NoSuchOperation)),

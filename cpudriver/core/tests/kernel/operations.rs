@@ -51,8 +51,8 @@ fn a_lock_holds_until_it_is_ended() {
         assert_eq!(delete(&mut world, of), Err(SysError::Locked));
         assert_eq!(lock(&mut world, of), Err(SysError::Locked));
     }
-    let next = OperationId(id.0 + (1 << 32));
-    let beside = OperationId(id.0 ^ 1 << 16);
+    let next = OperationId::new(id.kernel(), id.place(), id.number() + 1);
+    let beside = OperationId::new(id.kernel(), id.place() ^ 1, id.number());
     for made_up in [OperationId(0), OperationId(u64::MAX), next, beside] {
         let refused = unlock(&mut world, made_up);
         assert_eq!(refused, Err(SysError::NoSuchOperation), "{made_up:?}");

@@ -610,7 +610,7 @@ fn what_others_never_end_leaves_places_for_more() {
         a.core.machine.on.push(Mpidr(liar.into()));
         boards.push((liar, &pages.board));
     }
-    let id = |liar: u16, n: u16| OperationId::new(KernelId(liar), n, u32::from(n) + 1);
+    let id = |liar: u16, n: u16| OperationId::new(KernelId(liar), n, u64::from(n) + 1);
     for (liar, board) in &boards {
         for n in 0..16 {
             let range = Range {
