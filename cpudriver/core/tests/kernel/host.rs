@@ -3,11 +3,13 @@
 //!
 //! Capability slots, control blocks, tables and the words of frames lie apart, so
 //! that no two can overlap. A control block or table exists from the moment its page
-//! is zeroed: asking for another panics, and so does a name that no page has.
+//! is zeroed: asking for another panics, and so does a name that no page has. What an entry
+//! takes for one of these, and isn't any more, [`stale`] tells.
 
 mod machine;
 mod objects;
 mod slots;
+pub mod stale;
 
 use capelin_abi::{PAGE_SIZE, PhysAddr};
 use capelin_cap::{Segments, SlotIndex};

@@ -27,7 +27,7 @@ use capelin_kernel::{dispatch, exit, fault, preempt, syscall};
 use capelin_kernel::names::Place;
 
 use crate::host::{
-    Context, FAR_HOME, HOME, HOME_BYTES, Host, RAM, RAM_BYTES, SleepsForEver, TIMER,
+    Context, FAR_HOME, HOME, HOME_BYTES, Host, RAM, RAM_BYTES, SleepsForEver, TIMER, stale,
 };
 use crate::tables;
 
@@ -368,7 +368,15 @@ impl World {
 
     /// Leaves no entry without a look at what has to hold.
     fn leave(&mut self, entry: impl FnOnce(&mut Self) -> Left) -> Left {
+        stale::begin(self.core.slots.pages());
         let left = catch_unwind(AssertUnwindSafe(|| entry(self)));
+        let odd = stale::end();
+        let after = self.core.slots.pages();
+        let stale: Vec<_> = odd.difference(&after).collect();
+        assert!(
+            stale.is_empty(),
+            "none of what they are taken for: {stale:?}"
+        );
         let left = left.unwrap_or_else(|payload| {
             if payload.is::<SleepsForEver>() {
                 Left::Asleep

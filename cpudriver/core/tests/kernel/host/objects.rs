@@ -13,6 +13,7 @@ use capelin_kernel::machine::{
 };
 
 use super::machine::{Asked, Record};
+use super::stale::{self, Use};
 use super::{LINEAR, PAGES, WORDS, offset_of, segments, small};
 
 /// Home memory as words, for what user space sees of it.
@@ -251,19 +252,23 @@ impl Objects for Home {
 
     fn dcb(&self, dcb: DcbRef) -> &Dcb {
         let page = Self::page(self.dcb_address(dcb));
+        stale::look(Use::ControlBlock, page);
         self.dcbs[page].as_ref().expect("a control block")
     }
 
     fn dcb_mut(&mut self, dcb: DcbRef) -> &mut Dcb {
         let page = Self::page(self.dcb_address(dcb));
+        stale::look(Use::ControlBlock, page);
         self.dcbs[page].as_mut().expect("a control block")
     }
 
     fn vnode(&self, table: TableRef) -> &VNode {
+        stale::look(Use::Table, Self::page(table.address()));
         self.table_at(table.address())
     }
 
     fn vnode_mut(&mut self, table: TableRef) -> &mut VNode {
+        stale::look(Use::Table, Self::page(table.address()));
         self.table_at_mut(table.address())
     }
 

@@ -1,9 +1,10 @@
 //! The capability slots.
 
-use capelin_abi::PhysAddr;
+use capelin_abi::{PAGE_SIZE, PhysAddr};
 use capelin_cap::{Segments, Slot, SlotIndex, SlotStore};
 
-use super::{SLOTS, offset_of, segments};
+use super::stale::{self, Pages, Use};
+use super::{SLOTS, offset_of, segments, small};
 
 /// Capability slots of all home memory.
 pub struct Slots(Vec<Slot>, Segments);
@@ -16,7 +17,14 @@ impl Slots {
 
     fn position(&self, index: SlotIndex) -> usize {
         assert!(!index.is_none(), "slot 0 asked for");
-        offset_of(self.1.address_of(index).expect("a slot's name").0) / 64
+        let offset = offset_of(self.1.address_of(index).expect("a slot's name").0);
+        stale::look(Use::Slots, offset / small(PAGE_SIZE));
+        offset / 64
+    }
+
+    /// Pages by what they are used for now.
+    pub fn pages(&self) -> Pages {
+        stale::pages(self.0.iter())
     }
 }
 
