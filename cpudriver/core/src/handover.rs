@@ -10,17 +10,21 @@
 //! A record comes from a CPU driver, so what is checked here guards against a core that
 //! lies or errs, not against user space: nothing that user space writes is read.
 
-use capelin_abi::{KernelId, ObjectType, PhysAddr, Rights, SysError, Ticket};
+use capelin_abi::{KernelId, ObjectType, OperationId, PhysAddr, Rights, SysError, Ticket};
 use capelin_cap::{CapRecord, Capability, ExportMode, Object, SlotIndex, Step};
 use capelin_peers::outbox::{RECORD_WORDS, Settled};
 use capelin_peers::shared::OFFERS;
 use capelin_peers::{Offer, OfferState, Outbox, Taker};
 
 use crate::machine::Machine;
+use crate::operations::Position;
 use crate::state::Core;
 
 /// Offers settled by one export: each brings up to this many to their end.
 const SETTLED_AT_ONCE: usize = 4;
+
+/// Offers that one entry looks at, whether they are of an object.
+const LOOKED_AT_ONCE: usize = 8;
 
 /// What has become of an offer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -210,54 +214,76 @@ pub fn settle<M: Machine>(
 
 /// Ends some of the transfers of `object`, and of what was made of it, that this kernel
 /// began: takes back what stands offered, and settles what was taken. To be asked until
-/// all are ended, after the range has been marked ([`capelin_cap::mark_range`]) and
-/// before that is answered: then nothing in it is on its way from here, and nothing will
-/// be. A copy that was passed on is noted nowhere else: its ticket, kept until the mark
-/// is gone, would bring back what has been revoked.
-pub fn recall<M: Machine>(core: &mut Core<M>, object: &Object) -> Settling {
+/// all are ended, after the range has been marked for the operation `id`
+/// ([`capelin_cap::mark_range`]) and before that is answered: then nothing in it is on its way
+/// from here, and nothing will be; so each call goes on where the one before left off. A copy
+/// that was passed on is noted nowhere else: its ticket, kept until the mark is gone, would
+/// bring back what has been revoked.
+pub(crate) fn recall<M: Machine>(core: &mut Core<M>, id: OperationId, object: &Object) -> Settling {
     let own = core.kernel;
-    let (mut first, mut ended) = (0, 0);
-    loop {
-        let outbox = &core.machine.own_shared().outbox;
-        let Some((ticket, open)) = outbox.next_open(own, first) else {
-            return Settling::Complete;
-        };
-        first = open.entry + 1;
-        if !record_of(&open).is_ok_and(|record| object.contains(&record)) {
-            continue;
-        }
-        if ended == SETTLED_AT_ONCE {
-            return Settling::Partial;
-        }
-        ended += 1;
+    let reached = core.kcb.operations.any(id).map(|one| one.next.entry());
+    let outbox = &core.machine.own_shared().outbox;
+    let Found { tickets, next } = find_open(outbox, own, object, reached.unwrap_or(0));
+    for ticket in tickets.into_iter().flatten() {
         // It was open just now, and only this kernel ends it.
         let _ = settle(core, ticket, Patience::Withdraw);
+    }
+    let at = next.map(|entry| Position::new(KernelId(0), entry));
+    core.kcb
+        .operations
+        .set_next(id, at.unwrap_or(Position::START));
+    match next {
+        Some(_) => Settling::Partial,
+        None => Settling::Complete,
     }
 }
 
 /// Takes back some of what `sender`, which has stopped for good, still offers of `object`, or
-/// of what was made of it. To be asked until all is.
+/// of what was made of it, from entry `first` on. Where to go on; none when all is.
 pub(crate) fn take_back_for(
     outbox: &Outbox<OFFERS>,
     sender: KernelId,
     object: &Object,
-) -> Settling {
-    let (mut first, mut taken_back) = (0, 0);
-    while let Some((ticket, open)) = outbox.next_open(sender, first) {
-        first = open.entry + 1;
-        // Nobody writes these records any more, so this one belongs to its ticket.
-        let is_in_range = record_of(&open).is_ok_and(|record| object.contains(&record));
-        if !is_in_range || !matches!(outbox.state(ticket), Ok((OfferState::Offered, _))) {
-            continue;
-        }
-        if taken_back == SETTLED_AT_ONCE {
-            return Settling::Partial;
-        }
-        taken_back += 1;
-        // Whoever took it meanwhile was in time.
+    first: u16,
+) -> Option<u16> {
+    // Nobody writes these records any more, so each belongs to its ticket.
+    let Found { tickets, next } = find_open(outbox, sender, object, first);
+    for ticket in tickets.into_iter().flatten() {
+        // Whoever took it, or takes it meanwhile, was in time.
         let _ = outbox.withdraw(ticket);
     }
-    Settling::Complete
+    next
+}
+
+/// Some of the open offers of an object.
+struct Found {
+    tickets: [Option<Ticket>; SETTLED_AT_ONCE],
+    /// The entry to look at next; none: that was all.
+    next: Option<u16>,
+}
+
+/// Looks at some of what `sender` offers, from entry `first` on, for what is of `object`.
+fn find_open(outbox: &Outbox<OFFERS>, sender: KernelId, object: &Object, mut first: u16) -> Found {
+    let mut tickets = [None; SETTLED_AT_ONCE];
+    let mut room = tickets.iter_mut();
+    let mut looked = 0;
+    let next = loop {
+        let Some((ticket, open)) = outbox.next_open(sender, first) else {
+            break None;
+        };
+        if looked == LOOKED_AT_ONCE {
+            break Some(open.entry);
+        }
+        looked += 1;
+        if record_of(&open).is_ok_and(|record| object.contains(&record)) {
+            match room.next() {
+                Some(found) => *found = Some(ticket),
+                None => break Some(open.entry),
+            }
+        }
+        first = open.entry + 1;
+    };
+    Found { tickets, next }
 }
 
 /// Whether more offers are to be ended.

@@ -99,18 +99,24 @@ pub(crate) fn keeps<M: Machine>(core: &Core<M>, object: &Object) -> bool {
 }
 
 /// Ends what was held for dispatchers that are gone: locks, and revokes for which nothing
-/// has been swept. What has been committed stays, for whoever goes on with it.
+/// has been swept. What has been committed stays, for whoever goes on with it. All at once: one
+/// dispatcher may hold in every place, and this is the end of an entry that did more.
 pub(crate) fn end_for_those_gone<M: Machine>(core: &mut Core<M>) {
     let Some(orphans) = core.kcb.operations.take_orphans() else {
         return;
     };
-    for orphan in orphans {
-        match (orphan.role, orphan.stage) {
-            // It is there: only its end takes it away.
-            (Role::Lock, _) => drop(unlock(core, orphan.id)),
-            (Role::Revoke, Stage::Begun | Stage::Closing) => give_up(core, orphan.id),
-            (Role::LocalRevoke, _) => end_local(core, orphan.id, End::GivenUp),
-            (Role::Revoke | Role::Part | Role::Free, _) => {}
+    let ended = orphans.map(|orphan| match (orphan.role, orphan.stage) {
+        (Role::Lock | Role::LocalRevoke, _) | (Role::Revoke, Stage::Begun | Stage::Closing) => {
+            orphan.id
+        }
+        (Role::Revoke | Role::Part | Role::Free, _) => OperationId(0),
+    });
+    core.caps().give_up_all(&ended);
+    for (id, orphan) in ended.into_iter().zip(orphans) {
+        match orphan.role {
+            Role::Revoke if id == orphan.id => end(core, id),
+            Role::Lock | Role::LocalRevoke => core.kcb.operations.end(id),
+            Role::Revoke | Role::Part | Role::Free => {}
         }
     }
 }

@@ -10,6 +10,7 @@ use core::ops::Range;
 
 use capelin_abi::{KernelId, LAST_USE, NAMED_PLACES, OperationId, SysError};
 use capelin_cap::{HOLDS, LOCAL_REVOKES, SlotIndex};
+use capelin_peers::shared::OFFERS;
 
 use crate::dcb::DcbRef;
 use crate::narrow::{index, low16};
@@ -58,8 +59,35 @@ pub struct Operation {
     pub role: Role,
     /// How far it is.
     pub stage: Stage,
-    /// The first kernel that hasn't been looked at, in a look at all.
-    pub next: u16,
+    /// Where a look at all kernels, or all offers of one, goes on.
+    pub next: Position,
+}
+
+/// How far a look has come at other kernels, and at the offers of one: that kernel in bits 8:0,
+/// the entry of its outbox in bits 15:9.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(transparent)]
+pub struct Position(u16);
+
+impl Position {
+    /// Nothing was looked at.
+    pub const START: Self = Self(0);
+
+    /// At `entry` of what `kernel` offers.
+    pub(crate) const fn new(kernel: KernelId, entry: u16) -> Self {
+        const { assert!(KernelId::LIMIT <= 1 << 9 && OFFERS < 1 << 7) };
+        Self(kernel.0 | entry << 9)
+    }
+
+    /// The kernel to look at next.
+    pub(crate) const fn kernel(self) -> KernelId {
+        KernelId(self.0 & 0x1ff)
+    }
+
+    /// The entry to look at next of what that offers.
+    pub(crate) const fn entry(self) -> u16 {
+        self.0 >> 9
+    }
 }
 
 /// How many operations there can be.
@@ -113,7 +141,7 @@ impl Operation {
         owner: None,
         role: Role::Free,
         stage: Stage::Begun,
-        next: 0,
+        next: Position::START,
     };
 }
 
@@ -149,7 +177,11 @@ impl Operations {
             ..Operation::FREE
         };
         let number = next(&mut self.begun)?;
-        Ok(self.begin_at(place, OperationId::new(own, low16(place as u64), number), operation))
+        Ok(self.begin_at(
+            place,
+            OperationId::new(own, low16(place as u64), number),
+            operation,
+        ))
     }
 
     /// Gives `owner` a place and an id for a local revoke of the capability in `named`. Its
@@ -172,7 +204,11 @@ impl Operations {
             role: Role::LocalRevoke,
             ..Operation::FREE
         };
-        Ok(self.begin_at(place, OperationId::new(own, low16(place as u64), number), operation))
+        Ok(self.begin_at(
+            place,
+            OperationId::new(own, low16(place as u64), number),
+            operation,
+        ))
     }
 
     fn begin_at(&mut self, place: usize, id: OperationId, operation: Operation) -> OperationId {
@@ -275,8 +311,8 @@ impl Operations {
         Ok(place)
     }
 
-    /// Where a look at all kernels for `id` goes on.
-    pub(crate) fn set_next(&mut self, id: OperationId, next: u16) {
+    /// Where a look for `id` goes on.
+    pub(crate) fn set_next(&mut self, id: OperationId, next: Position) {
         if let Some(one) = self.places.iter_mut().find(|one| one.id == id) {
             one.next = next;
         }

@@ -16,7 +16,7 @@
 //! dispatcher that is gone is given up if nothing has been swept for it.
 
 use capelin_abi::{KernelId, OperationId, SysError};
-use capelin_cap::{Object, SlotIndex, Step};
+use capelin_cap::{Object, SlotIndex, SlotStore, Step};
 use capelin_peers::board::{Part, Phase, Range};
 use capelin_peers::{Board, SharedPages};
 
@@ -26,7 +26,7 @@ use crate::effects::{DELETE_AT_ONCE, KernelEffects, STEP_COST};
 use crate::handover::{self, Settling};
 use crate::hold;
 use crate::machine::Machine;
-use crate::operations::{Role, Stage};
+use crate::operations::{Position, Role, Stage};
 use crate::state::Core;
 
 /// Boards of other kernels that one entry looks at.
@@ -57,13 +57,12 @@ pub(crate) fn mark<M: Machine>(
     if leave_what_is_over(core) == Step::Again {
         return Ok(None);
     }
+    if hold::keeps(core, &Object::of(core.slots.slot(slot))) {
+        return Err(SysError::RangeInUse);
+    }
     let operations = &mut core.kcb.operations;
     let id = operations.begin(core.kernel, Role::Revoke, owner)?;
     match core.caps().begin_revoke(slot, id) {
-        Ok(object) if hold::keeps(core, &object) => {
-            hold::give_up(core, id);
-            Err(SysError::RangeInUse)
-        }
         Ok(Object { kind, base, size }) => {
             let range = Range { kind, base, size };
             core.machine.own_shared().board.show(id, &range)?;
@@ -121,7 +120,7 @@ pub(crate) fn join<M: Machine>(core: &mut Core<M>, id: OperationId) -> Result<Pr
             return Ok(Progress::Again);
         }
     }
-    if handover::recall(core, &object) == Settling::Partial {
+    if handover::recall(core, id, &object) == Settling::Partial {
         return Ok(Progress::Again);
     }
     // Nothing is on its way any more, and nothing will be. That counts if nobody sweeps as
@@ -152,11 +151,10 @@ pub(crate) fn commit<M: Machine>(
     let object = core.database.mdb.marked_object(id)?;
     match stage {
         Stage::Begun => {
-            if handover::recall(core, &object) == Settling::Partial {
+            if handover::recall(core, id, &object) == Settling::Partial {
                 return Ok(Progress::Again);
             }
             core.kcb.operations.set_stage(id, Stage::Closing)?;
-            core.kcb.operations.set_next(id, 0);
             // From now on, nobody joins: who hasn't been started yet has nothing, and gets
             // nothing that is in the range.
             core.machine
@@ -167,11 +165,11 @@ pub(crate) fn commit<M: Machine>(
         Stage::Closing => {}
         Stage::Marked | Stage::Committed | Stage::Swept => return Ok(Progress::Done),
     }
-    let looked = look(core, id, |core, kernel, board| {
+    let looked = look(core, id, |core, kernel, board, first| {
         if board.part(id).is_some() {
             return Ok(Answer::Ready);
         }
-        Ok(has_left(core, kernel, &object))
+        Ok(has_left(core, kernel, &object, first))
     });
     match looked {
         Ok(Progress::Done) => {
@@ -230,7 +228,7 @@ pub(crate) fn sweep<M: Machine>(
     }
     if swept == Ok(Step::Done) {
         let place = core.kcb.operations.set_stage(id, Stage::Swept)?;
-        core.kcb.operations.set_next(id, 0);
+        core.kcb.operations.set_next(id, Position::START);
         if !is_own {
             let board = &core.machine.own_shared().board;
             board.set_part(place, id, Some(Part::Swept));
@@ -263,11 +261,11 @@ pub(crate) fn unmark<M: Machine>(
     }
     let object = core.database.mdb.marked_object(id)?;
     // One that shows no part was started after all others had theirs.
-    let looked = look(core, id, |core, kernel, board| {
+    let looked = look(core, id, |core, kernel, board, first| {
         if board.part(id) != Some(Part::Marked) {
             return Ok(Answer::Ready);
         }
-        Ok(has_left(core, kernel, &object))
+        Ok(has_left(core, kernel, &object, first))
     })?;
     if looked == Progress::Done {
         core.caps().finish_revoke(id, keep)?;
@@ -326,43 +324,51 @@ enum Answer {
     Waiting,
     /// It has left for good, and nothing is on its way from there.
     Gone,
-    /// It has left, and more has to be taken back.
-    Going,
+    /// It has left, and more has to be taken back, from this entry on.
+    Going(u16),
 }
 
 /// Asks for `answer` of each other kernel that has been started, from where the
-/// operation `id` is on.
+/// operation `id` is on; of the first, with the entry of its outbox to go on at.
 fn look<M: Machine>(
     core: &mut Core<M>,
     id: OperationId,
-    answer: impl Fn(&mut Core<M>, KernelId, &Board) -> Result<Answer, SysError>,
+    answer: impl Fn(&mut Core<M>, KernelId, &Board, u16) -> Result<Answer, SysError>,
 ) -> Result<Progress, SysError> {
     let mut looked = 0;
-    for number in core.kcb.operations.any(id)?.next..KernelId::LIMIT {
+    let reached = core.kcb.operations.any(id)?.next;
+    for number in reached.kernel().0..KernelId::LIMIT {
         let kernel = KernelId(number);
+        let first = if kernel == reached.kernel() {
+            reached.entry()
+        } else {
+            0
+        };
         if kernel == core.kernel || core.machine.peers().home(kernel).is_none() {
             continue;
         }
         if looked == BOARDS_AT_ONCE {
-            core.kcb.operations.set_next(id, number);
+            let next = Position::new(kernel, 0);
+            core.kcb.operations.set_next(id, next);
             return Ok(Progress::Again);
         }
         let pages: &SharedPages = core.machine.map_shared(kernel)?;
-        match answer(core, kernel, &pages.board)? {
+        match answer(core, kernel, &pages.board, first)? {
             Answer::Ready => looked += 1,
-            // All its offers were looked at: enough for one entry.
+            // The last of its offers were looked at: enough for one entry.
             Answer::Gone => looked = BOARDS_AT_ONCE,
-            Answer::Going => {
-                core.kcb.operations.set_next(id, number);
+            Answer::Going(entry) => {
+                let next = Position::new(kernel, entry);
+                core.kcb.operations.set_next(id, next);
                 return Ok(Progress::Again);
             }
             Answer::Waiting => {
-                core.kcb.operations.set_next(id, 0);
+                core.kcb.operations.set_next(id, Position::START);
                 return Ok(Progress::Waiting(kernel));
             }
         }
     }
-    core.kcb.operations.set_next(id, 0);
+    core.kcb.operations.set_next(id, Position::START);
     Ok(Progress::Done)
 }
 
@@ -380,17 +386,23 @@ fn shown<M: Machine>(core: &mut Core<M>, id: OperationId) -> Result<(Phase, Obje
 }
 
 /// Whether `kernel` has left for good: its core is off, as firmware says, and what it
-/// still offered of `object` is taken back. Nobody has to wait for it then.
-fn has_left<M: Machine>(core: &mut Core<M>, kernel: KernelId, object: &Object) -> Answer {
+/// still offered of `object`, from entry `first` on, is taken back. Nobody has to wait for it
+/// then.
+fn has_left<M: Machine>(
+    core: &mut Core<M>,
+    kernel: KernelId,
+    object: &Object,
+    first: u16,
+) -> Answer {
     if !is_off(core, kernel) {
         return Answer::Waiting;
     }
     let Ok(pages) = core.machine.map_shared(kernel) else {
         return Answer::Gone;
     };
-    match handover::take_back_for(&pages.outbox, kernel, object) {
-        Settling::Complete => Answer::Gone,
-        Settling::Partial => Answer::Going,
+    match handover::take_back_for(&pages.outbox, kernel, object, first) {
+        None => Answer::Gone,
+        Some(next) => Answer::Going(next),
     }
 }
 

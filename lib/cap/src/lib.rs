@@ -86,4 +86,4 @@ pub use slot_index::{SlotIndex, SomeSlot};
 pub use space::{CapSpace, Database};
 pub use store::{Effects, Shelter, SlotStore};
 pub use transfer::{abort, commit, export, pin, reclaim, set_remote_copies, unpin};
-pub use unfinished::{end_revoke, hold_revoke, revoke_held};
+pub use unfinished::{end_revoke, give_up_all, hold_revoke, revoke_held};

@@ -190,6 +190,12 @@ impl<'a, S: SlotStore> CapSpace<'a, S> {
         crate::end_revoke(self.slots, &mut self.database.mdb, operation, end)
     }
 
+    /// See [`crate::give_up_all()`].
+    #[inline(always)]
+    pub fn give_up_all(&mut self, operations: &[OperationId]) {
+        crate::give_up_all(self.slots, &mut self.database.mdb, operations);
+    }
+
     /// See [`crate::drain()`].
     #[inline(always)]
     pub fn drain(&mut self, effects: &mut impl Effects) -> Result<Step, SysError> {

@@ -102,6 +102,16 @@ pub fn end_revoke<S: SlotStore>(
     Ok(())
 }
 
+/// Ends whatever `operations` hold, as given up: locks, marks for which nothing has been swept,
+/// and what [`hold_revoke`] began. At the price of little more than one, however many there are.
+pub fn give_up_all<S: SlotStore>(store: &mut S, mdb: &mut Mdb, operations: &[OperationId]) {
+    for kept in mdb.holds.release_all(operations) {
+        if !kept.is_none() && !mdb.holds.keeps(kept) {
+            store.slot_mut(kept).set_flags(SlotFlags::WATCHED, false);
+        }
+    }
+}
+
 impl Mdb {
     /// How the mark of `operation` stands among the others.
     ///

@@ -8,6 +8,7 @@
 
 use core::cell::Cell;
 use core::fmt;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use capelin_harness::abi::boot::{
     ARGS_MAGIC, CoreArgs, HOME_ALIGNMENT, HOME_AT_ONCE, KERNEL_MAGIC, KernelHeader,
@@ -17,13 +18,15 @@ use capelin_harness::abi::dispatcher::offset;
 use capelin_harness::abi::layout::slot;
 use capelin_harness::abi::syscall::{Invocation, MapFlags, SendFlags};
 use capelin_harness::abi::{
-    ABI_VERSION, CapAddress, CapRef, ObjectType, PAGE_SIZE, Rights, SysError,
+    ABI_VERSION, CapAddress, CapRef, KernelId, ObjectType, PAGE_SIZE, Rights, SysError, Ticket,
 };
 use capelin_harness::child::Endpoint;
 use capelin_harness::fault::{peek, poke, read};
 use capelin_harness::report::{Mark, MarkKind, line};
 use capelin_harness::world::READ_WRITE;
-use capelin_harness::{Child, Failure, Outcome, Suite, World, call, check, code, refused, svc};
+use capelin_harness::{
+    Child, Failure, Outcome, Suite, World, call, check, code, equal, refused, svc,
+};
 
 capelin_harness::program!(tests);
 
@@ -46,6 +49,8 @@ fn tests(suite: &mut Suite) {
     suite.test("entries/messages", |world| messages(world, &paths));
     suite.test("entries/kernel", |world| kernel(world, &paths));
     suite.test("entries/start-core", |world| start_core(world, &paths));
+    suite.test("entries/marks", |world| marks(world, &paths));
+    suite.test("entries/offers", |world| offers(world, &paths));
     suite.test("entries/nonsense", |world| nonsense(world, &paths));
 }
 
@@ -378,7 +383,8 @@ fn kernel(world: &mut World, paths: &Paths) -> Outcome {
     let free = world.slot()?;
     paths.any("export and import", || {
         let _ = invoke(Invocation::Export, &[call::word(ram), 1]);
-        let _ = invoke(Invocation::Import, &[1 << 32 | 1, call::word(free)]);
+        let ticket = Ticket::new(KernelId(1), 0, 1).to_word();
+        let _ = invoke(Invocation::Import, &[ticket, call::word(free)]);
     })?;
     let frame = world.frame(BLOCK, BLOCK)?;
     paths.of("seal", || invoke(Invocation::Seal, &[call::word(frame)]))?;
@@ -418,6 +424,84 @@ fn start_core(world: &mut World, paths: &Paths) -> Outcome {
         let got = call::invoke(call::KERNEL, Invocation::StartCore, &arguments);
         let _ = got;
     })
+}
+
+/// How many operations between kernels can hold something, and whose marks are nested in a
+/// dispatcher that ends.
+const MARKS: u32 = 16;
+
+/// The first of [`MARKS`] pieces of memory, each in the one before.
+static NESTED: AtomicU32 = AtomicU32::new(0);
+
+/// Marks them all, the innermost first, so that each absorbs those before, and ends.
+extern "C" fn marker(_: u64) -> u64 {
+    let first = NESTED.load(Ordering::Relaxed);
+    let marked = (0..MARKS).rev().filter(|number| {
+        let piece = call::word(CapAddress(first + number));
+        call::invoke(call::KERNEL, Invocation::MarkRange, &[piece]).is_ok()
+    });
+    marked.count() as u64
+}
+
+/// The end of a dispatcher for which something is held in every place.
+fn marks(world: &mut World, paths: &Paths) -> Outcome {
+    let pieces = u64::from(MARKS);
+    let first = world.slots(MARKS)?;
+    let mut from = (
+        world.ram_cap,
+        world.claim((pieces + 1) * PAGE_SIZE, PAGE_SIZE)?,
+    );
+    for number in 0..MARKS {
+        let to = CapAddress(first.0 + number);
+        let bytes = (pieces + 1 - u64::from(number)) * PAGE_SIZE;
+        call::retype(to.into(), from.0, ObjectType::Ram, from.1, bytes, 1)?;
+        from = (to, 0);
+    }
+    NESTED.store(first.0, Ordering::Relaxed);
+    let child = Child::of(world, marker, 0)?;
+    child.run()?;
+    paths.any("the end of who has marked 16 ranges in each other", || {
+        let _ = child.finish();
+    })?;
+    let (_, marked) = child.status()?;
+    equal(u64::from(marked), pieces, "ranges that were marked")?;
+    // Nothing is held any more.
+    call::copy(world.slot()?, CapAddress(first.0 + MARKS - 1))?;
+    Ok(())
+}
+
+/// As many offers as there can be, the last four of them in a range that is revoked.
+fn offers(world: &mut World, paths: &Paths) -> Outcome {
+    const OFFERS: u32 = 120;
+    const INSIDE: u32 = 4;
+    let invoke = |what, arguments: &[u64]| call::invoke(call::KERNEL, what, arguments);
+    let ram = world.of_ram(
+        ObjectType::Ram,
+        2 * u64::from(INSIDE) * PAGE_SIZE,
+        PAGE_SIZE,
+    )?;
+    let (first, outside) = (world.slots(OFFERS)?, u64::from(OFFERS - INSIDE));
+    let at = world.claim(outside * PAGE_SIZE, PAGE_SIZE)?;
+    let (source, kind) = (world.ram_cap, ObjectType::Ram);
+    call::retype(first.into(), source, kind, at, PAGE_SIZE, outside)?;
+    let inside = CapAddress(first.0 + OFFERS - INSIDE);
+    call::retype(inside.into(), ram, kind, 0, PAGE_SIZE, INSIDE.into())?;
+    // To each kernel as many as it may have.
+    let (mut to, mut refusals) = (1, 0);
+    let mut number = 0;
+    while number < OFFERS && refusals < OFFERS {
+        let piece = call::word(CapAddress(first.0 + number));
+        match invoke(Invocation::Export, &[piece, to]) {
+            Ok(_) => number += 1,
+            Err(_) => (to, refusals) = (to + 1, refusals + 1),
+        }
+    }
+    equal(number.into(), OFFERS.into(), "offers that stand")?;
+    let [id, ..] = invoke(Invocation::MarkRange, &[call::word(ram)])?;
+    paths.of("commit a mark beside 120 offers", || {
+        invoke(Invocation::CommitMark, &[id]).map(drop)
+    })?;
+    Ok(())
 }
 
 /// Every invocation of every capability that there is, with arguments that are large.

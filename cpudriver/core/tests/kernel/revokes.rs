@@ -2,13 +2,11 @@
 //! and believed only from another kernel.
 
 use capelin_abi::syscall::{Invocation, MapFlags};
-use capelin_abi::{
-    KernelId, Mpidr, ObjectType, OperationId, PhysAddr, Rights, SysError, Ticket,
-};
+use capelin_abi::{KernelId, Mpidr, ObjectType, OperationId, PhysAddr, Rights, SysError, Ticket};
 use capelin_cap::{SlotIndex, unpin};
 use capelin_kernel::handover;
-use capelin_peers::{Home, SharedPages};
 use capelin_peers::board::{Phase, Range};
+use capelin_peers::{Home, SharedPages};
 
 use crate::between::{
     COPY, commit, copy, delete, enter, export, give, import, is_empty, is_tombstone, join, kernel,
@@ -310,6 +308,46 @@ fn parts_in_what_is_over_take_no_places() {
     }
 }
 
+/// However many offers stand, an entry looks at some of them, and all of those in the range are
+/// ended, wherever they stand.
+#[test]
+fn a_look_at_all_offers_is_bounded() {
+    let ([mut a, ..], _) = kernels(2);
+    make(&mut a, slot::RAM, ObjectType::Ram, 0, 2, 200).expect("free memory");
+    make(&mut a, 200, ObjectType::Frame, 0, 1, 201).expect("free memory");
+    make(&mut a, slot::RAM, ObjectType::Frame, 4, 1, 202).expect("free memory");
+    let is_inside = |number: u16| number % 9 == 8 || (20..26).contains(&number);
+    let offers: Vec<_> = (0..60)
+        .map(|number| {
+            let of = if is_inside(number) { 201 } else { 202 };
+            let ticket = export(&mut a, of, 1 + number % 2, COPY).expect("offered");
+            (
+                is_inside(number),
+                Ticket::from_word(ticket).expect("a ticket"),
+            )
+        })
+        .collect();
+    let stand = |a: &World, inside: bool| {
+        let outbox = &a.core.machine.shared.outbox;
+        let of = offers.iter().filter(|(is, _)| *is == inside);
+        of.filter(|(_, ticket)| outbox.state(*ticket).is_ok())
+            .count()
+    };
+    let (all_inside, all_outside) = (stand(&a, true), stand(&a, false));
+    assert_eq!((all_inside, all_outside), (12, 48));
+    let id = mark(&mut a, 200).expect("it is ours");
+    let (mut entries, mut left) = (1, all_inside);
+    while a.invoke_once(slot::KERNEL, Invocation::CommitMark, &[id.0]) == Left::Restart {
+        entries += 1;
+        let now = stand(&a, true);
+        assert!(left - now <= 4, "{left} {now}");
+        left = now;
+    }
+    assert!((8..=20).contains(&entries), "{entries}");
+    assert_eq!([a.register(0), a.register(1)], [1, 1], "nobody has joined");
+    assert_eq!((stand(&a, true), stand(&a, false)), (0, all_outside));
+}
+
 /// A ticket that somebody keeps doesn't bring back what was revoked.
 #[test]
 fn what_was_on_its_way_is_not_missed() {
@@ -499,7 +537,9 @@ fn nobody_revokes_where_a_kernel_lives() {
     let mut joined = |kind, (base, size)| {
         number += 1;
         let id = OperationId::new(KernelId(0), 3, number);
-        board.show(id, &Range { kind, base, size }).expect("a place");
+        board
+            .show(id, &Range { kind, base, size })
+            .expect("a place");
         let left = b.invoke_once(slot::KERNEL, Invocation::JoinMark, &[id.0]);
         // Marked, and nothing else in that entry, whose look at all homes may be long.
         let joined = match left {
