@@ -16,6 +16,7 @@ use capelin_peers::outbox::{RECORD_WORDS, Settled};
 use capelin_peers::shared::OFFERS;
 use capelin_peers::{Offer, OfferState, Outbox, Taker};
 
+use crate::effects::KernelEffects;
 use crate::machine::Machine;
 use crate::operations::Position;
 use crate::state::Core;
@@ -95,7 +96,21 @@ pub fn import<M: Machine>(
     let mut looking = core.looking;
     let step = core.caps().import_if(&record, target, &mut looking, take);
     core.looking = looking;
+    if step == Err(SysError::RangeInUse) && drop_stale(core, &record) {
+        return Ok(Step::Again);
+    }
     step
+}
+
+/// What only rings claims no memory on other kernels: where memory that is no kernel's home comes
+/// to this one, what is here of the Notifies that lay in it goes, one a call. Whether one went.
+fn drop_stale<M: Machine>(core: &mut Core<M>, record: &CapRecord) -> bool {
+    let stale = core.caps().notify_within(record);
+    if stale.is_none() || record.capability.kind == ObjectType::Notify {
+        return false;
+    }
+    let (mut caps, mut effects) = KernelEffects::split(core);
+    caps.delete(stale, &mut effects).is_ok()
 }
 
 /// Has what `ticket` hands over to this kernel be owned here, in the empty slot `target`.
@@ -117,11 +132,15 @@ pub fn adopt<M: Machine>(
 ///
 /// # Errors
 /// As [`import`], and [`capelin_cap::reclaim_if`]. The offer stands then.
-pub fn reclaim<M: Machine>(core: &mut Core<M>, ticket: Ticket) -> Result<(), SysError> {
+pub fn reclaim<M: Machine>(core: &mut Core<M>, ticket: Ticket) -> Result<Step, SysError> {
     let (record, outbox) = offered(core, ticket)?;
     let own = core.kernel;
     let take = || outbox.take(own, ticket);
-    core.caps().reclaim_if(&record, take)
+    let reclaimed = core.caps().reclaim_if(&record, take);
+    if reclaimed == Err(SysError::HasRelations) && drop_stale(core, &record) {
+        return Ok(Step::Again);
+    }
+    reclaimed.map(|()| Step::Done)
 }
 
 /// Notes that the kernel which says so by `ticket` has what was moved away from here.

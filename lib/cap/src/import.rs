@@ -123,6 +123,29 @@ pub fn import_if<S: SlotStore>(
     .map(|()| Step::Done)
 }
 
+/// A Notify of another kernel's that lies in the range of what `record` carries, among the first
+/// [`LOOKS_AT_ONCE`] there; none otherwise. Where that range is no kernel's home, it is of an
+/// earlier time: its dispatcher is gone, it rings nobody, and it claims no memory.
+pub fn notify_within<S: SlotStore>(store: &S, mdb: &Mdb, record: &CapRecord) -> SlotIndex {
+    let slot = Slot::holding(&record.capability, record.owner);
+    let before = mdb.last_not_after(store, &slot);
+    let mut inside = mdb.first_inside(store, before, &slot);
+    for _ in 0..LOOKS_AT_ONCE {
+        let Some(index) = inside.filter(|index| !index.is_none()) else {
+            break;
+        };
+        let other = store.slot(index);
+        if other.base >= slot.end() {
+            break;
+        }
+        if other.is_kind(ObjectType::Notify) && !mdb.owns(other) {
+            return index;
+        }
+        inside = Some(next(store, index));
+    }
+    SlotIndex::NONE
+}
+
 /// Puts the object of `record`, which its owner hands over to this kernel, into the empty
 /// slot `dst`: copies of it are here, and they and others elsewhere stay what they are.
 /// `take` as in [`import_if`].

@@ -257,6 +257,12 @@ impl<'a, S: SlotStore> CapSpace<'a, S> {
         )
     }
 
+    /// See [`crate::notify_within()`].
+    #[inline(always)]
+    pub fn notify_within(&self, record: &CapRecord) -> SlotIndex {
+        crate::notify_within(&*self.slots, &self.database.mdb, record)
+    }
+
     /// See [`crate::commit()`].
     #[inline(always)]
     pub fn commit(&mut self, record: &CapRecord) -> Result<(), SysError> {

@@ -60,7 +60,11 @@ pub(super) fn invoke<M: Machine>(
                 return Ok(Outcome::Again);
             }
             match invocation {
-                Invocation::Reclaim => handover::reclaim(core, ticket)?,
+                Invocation::Reclaim => {
+                    if handover::reclaim(core, ticket)? == Step::Again {
+                        return Ok(Outcome::Again);
+                    }
+                }
                 Invocation::SetOwner => handover::set_owner(core, ticket)?,
                 _ => {
                     let target = call.own_slot(core, 2)?;

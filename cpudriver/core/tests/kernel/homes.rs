@@ -4,11 +4,12 @@
 use capelin_abi::boot::{ADOPTED_LIMIT, HOME_ALIGNMENT};
 use capelin_abi::syscall::{Invocation, KernelCounter};
 use capelin_abi::{KernelId, ObjectType, PhysAddr, Rights, SysError};
-use capelin_cap::{SlotStore, State};
+use capelin_cap::{Capability, SlotStore, State};
 use capelin_kernel::check::check;
 
+use crate::between::{COPY, copy, delete, export, give, is_empty, kernel, kernels, make};
 use crate::host::{Asked, RAM};
-use crate::world::{World, cap, slot};
+use crate::world::{Left, World, cap, slot};
 
 const BLOCK: u64 = HOME_ALIGNMENT;
 /// Slots of `init`.
@@ -234,4 +235,64 @@ fn one_of_two_pieces_is_given_back() {
     assert_eq!(revoked, Err(SysError::Locked));
     give_back(&mut world, ADOPTED).expect("the first");
     assert_eq!(home_bytes(&world), 0);
+}
+
+/// A Notify lies in its owner's home memory. When that is given back, what is left of it on
+/// other kernels claims nothing there: the memory goes where it is sent, as a whole, by a copy,
+/// or back to where it came from.
+#[test]
+fn a_stale_notify_keeps_no_memory_away() {
+    for (how, comes_home) in [(0, false), (COPY, false), (0, true)] {
+        let ([mut a, mut b, _], _) = kernels(2);
+        if comes_home {
+            b.retype_ram(PIECE, ObjectType::Ram, HOME_ALIGNMENT, HOME_ALIGNMENT)
+                .expect("a piece");
+            give(&mut b, PIECE, &mut a, PIECE, 0);
+        } else {
+            a.retype_ram(PIECE, ObjectType::Ram, HOME_ALIGNMENT, HOME_ALIGNMENT)
+                .expect("a piece");
+        }
+        let arguments = [PIECE, ADOPTED].map(|at| cap(at).to_word());
+        a.invoke(slot::KERNEL, Invocation::AdoptHome, &arguments)
+            .expect("adopted");
+        // Dispatchers there have some: the capabilities stand for what MakeNotify makes, since
+        // this machine of vectors has no memory there.
+        let base = a.address_of(ADOPTED).0;
+        for number in 0..3 {
+            let (of, to) = (140 + number, 150 + number);
+            let base = PhysAddr(base + 0x1000 * u64::from(number) + 0x600);
+            let notify = Capability::memory(ObjectType::Notify, base, 1, Rights::all());
+            let target = a.index(of);
+            a.core.caps().create(notify, target).expect("room");
+            give(&mut a, of, &mut b, to, COPY);
+            copy(&mut b, to, 160 + number).expect("an empty slot");
+            delete(&mut a, of).expect("nothing is in the way");
+        }
+        // While it is a home, nobody gets it, and they stay.
+        let record = kernel(&mut a, Invocation::Export, &[cap(ADOPTED).to_word(), 1]);
+        assert!(record.is_err());
+        let arguments = [cap(ADOPTED).to_word()];
+        a.invoke(slot::KERNEL, Invocation::ReleaseHome, &arguments)
+            .expect("given back");
+        assert!((150..153).all(|at| !is_empty(&b, at)));
+        if how == COPY {
+            make(&mut a, PIECE, ObjectType::Frame, 0, 16, 132).expect("free memory");
+        }
+        let of = if how == COPY { 132 } else { PIECE };
+        let ticket = export(&mut a, of, 1, how).expect("offered");
+        let arguments = [ticket, cap(211).to_word()];
+        let mut entries = 1;
+        while b.invoke_once(slot::KERNEL, Invocation::Import, &arguments) == Left::Restart {
+            entries += 1;
+        }
+        assert_eq!(
+            b.register(0),
+            0,
+            "memory that is nobody's: {how} {comes_home}"
+        );
+        assert_eq!(entries, 7, "one goes in each");
+        for at in (150..153).chain(160..163) {
+            assert!(is_empty(&b, at), "{at}");
+        }
+    }
 }
