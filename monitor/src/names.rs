@@ -13,22 +13,12 @@ use capelin_interfaces::names::{Names, NamesError, NamesServer, PRIVATE};
 use crate::registry::{Owner, Registry};
 
 /// The services registered on a core. Clones are the same ones.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct NameService {
     registry: Rc<RefCell<Registry<Cap>>>,
-    discard: fn(Cap),
 }
 
 impl NameService {
-    /// No services. `discard` disposes of capabilities that aren't kept.
-    #[must_use]
-    pub fn new(discard: fn(Cap)) -> Self {
-        Self {
-            registry: Rc::default(),
-            discard,
-        }
-    }
-
     /// Serves one client, on one connection.
     pub fn serve(&self, client: ClientId, connection: u64) -> impl Service + use<> {
         Watched(NamesServer(self.of_client(client, connection)))
@@ -51,17 +41,13 @@ impl NameService {
     }
 
     fn add_for(&self, name: &str, endpoint: Cap, owner: Owner) -> Result<(), NamesError> {
-        let registered = self.registry.borrow_mut().register(name, endpoint, owner);
-        registered.map_err(|(error, refused)| {
-            (self.discard)(refused);
-            error
-        })
+        self.registry.borrow_mut().register(name, endpoint, owner)
     }
 
-    /// The capability registered under `name`, in our own slot.
+    /// The capability registered under `name`, lent.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Cap> {
-        self.registry.borrow().get(name).copied()
+        self.registry.borrow().get(name).map(lend)
     }
 
     /// As [`NameService::get`], but waits until there is one.
@@ -77,7 +63,7 @@ impl NameService {
     async fn wait_unless(&self, name: &str, is_over: impl Fn() -> bool) -> Option<Cap> {
         poll_fn(|context| {
             let mut registry = self.registry.borrow_mut();
-            let found = registry.get(name).copied();
+            let found = registry.get(name).map(lend);
             if found.is_some() || is_over() {
                 return Poll::Ready(found);
             }
@@ -89,8 +75,7 @@ impl NameService {
 
     /// Forgets a service whose server is gone.
     pub fn remove(&self, name: &str) {
-        let removed = self.registry.borrow_mut().remove(name);
-        removed.into_iter().for_each(self.discard);
+        self.registry.borrow_mut().remove(name);
     }
 }
 
@@ -105,8 +90,7 @@ pub struct ClientNames {
 impl Drop for ClientNames {
     /// The connection has ended: nobody answers any more to what was registered by it.
     fn drop(&mut self) {
-        let removed = self.service.registry.borrow_mut().remove_of(self.owner);
-        removed.into_iter().for_each(self.service.discard);
+        self.service.registry.borrow_mut().remove_of(self.owner);
     }
 }
 
@@ -117,8 +101,7 @@ impl Names for ClientNames {
 
     async fn look_up(&self, name: &str) -> Result<Cap, NamesError> {
         let found = self.service.get(name).filter(|_| !is_private(name));
-        let found = found.ok_or(NamesError::NotFound)?;
-        Ok(Cap::copy(found.address()))
+        found.ok_or(NamesError::NotFound)
     }
 
     async fn wait_for(&self, name: &str) -> Result<Cap, NamesError> {
@@ -127,8 +110,7 @@ impl Names for ClientNames {
         }
         let is_closed = || self.is_closed.get();
         let found = self.service.wait_unless(name, is_closed).await;
-        let found = found.ok_or(NamesError::NotFound)?;
-        Ok(Cap::copy(found.address()))
+        found.ok_or(NamesError::NotFound)
     }
 
     async fn list(&self) -> Result<Vec<String>, NamesError> {
@@ -136,6 +118,11 @@ impl Names for ClientNames {
         names.retain(|name| !is_private(name));
         Ok(names)
     }
+}
+
+/// What is registered stays where it is: others get copies.
+const fn lend(registered: &Cap) -> Cap {
+    Cap::copy(registered.address())
 }
 
 /// Whether what is registered under `name` is for whoever serves the names, and nobody else.
@@ -174,14 +161,17 @@ mod tests {
         static DISCARDED: Cell<u32> = const { Cell::new(0) };
     }
 
-    fn discard(cap: Cap) {
-        DISCARDED.with(|sum| sum.set(sum.get() + cap.address().0));
+    /// A capability that came from a client.
+    fn came(slot: u32) -> Cap {
+        Cap::owned(CapAddress(slot), |address| {
+            DISCARDED.with(|sum| sum.set(sum.get() + address.0));
+        })
     }
 
     #[test]
     fn who_waits_gets_a_copy_once_it_is_registered() {
         block_on(async {
-            let service = NameService::new(discard);
+            let service = NameService::default();
             let names = service.of_client(ClientId(1), 1);
             let waiting = spawn({
                 let names = service.of_client(ClientId(2), 2);
@@ -189,7 +179,7 @@ mod tests {
             });
             yield_now().await;
             assert_eq!(names.look_up("skb").await, Err(NamesError::NotFound));
-            let given = Cap::give(CapAddress(7));
+            let given = came(7);
             assert_eq!(names.register("skb", given).await, Ok(()));
             // What is handed out is a copy, even where the entry was given away to us.
             assert_eq!(waiting.await, Ok(Cap::copy(CapAddress(7))));
@@ -200,10 +190,10 @@ mod tests {
     #[test]
     fn private_names_are_for_the_one_who_serves_them() {
         block_on(async {
-            let service = NameService::new(discard);
+            let service = NameService::default();
             let names = service.of_client(ClientId(1), 1);
             for (name, slot) in [(".skb", 3), ("skb", 4)] {
-                let given = Cap::give(CapAddress(slot));
+                let given = came(slot);
                 assert_eq!(names.register(name, given).await, Ok(()));
             }
             assert_eq!(names.look_up(".skb").await, Err(NamesError::NotFound));
@@ -217,9 +207,9 @@ mod tests {
     #[test]
     fn what_is_refused_or_removed_is_disposed_of() {
         block_on(async {
-            let names = NameService::new(discard);
-            assert_eq!(names.add("a", Cap::copy(CapAddress(1))), Ok(()));
-            let again = names.add("a", Cap::copy(CapAddress(2)));
+            let names = NameService::default();
+            assert_eq!(names.add("a", came(1)), Ok(()));
+            let again = names.add("a", came(2));
             assert_eq!(again, Err(NamesError::AlreadyRegistered));
             assert_eq!(DISCARDED.with(Cell::get), 2);
             names.remove("a");
@@ -232,12 +222,12 @@ mod tests {
     #[test]
     fn nothing_is_left_of_a_client() {
         block_on(async {
-            let names = NameService::new(discard);
+            let names = NameService::default();
             let client = Rc::new(Watched(NamesServer(names.of_client(ClientId(1), 1))));
             let other = names.of_client(ClientId(1), 2);
-            let register = client.0.0.register("mine", Cap::copy(CapAddress(5)));
+            let register = client.0.0.register("mine", came(5));
             assert_eq!(register.await, Ok(()));
-            let kept = other.register("kept", Cap::copy(CapAddress(6)));
+            let kept = other.register("kept", came(6));
             assert_eq!(kept.await, Ok(()));
             let waiting = spawn({
                 let client = Rc::clone(&client);

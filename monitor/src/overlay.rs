@@ -39,7 +39,7 @@ use core::{
 };
 
 use capelin_idc::{
-    BoxFuture, Cap, Client, Fragment, InterfaceId, Kind, RemoteError, Service, Transport,
+    Arrival, BoxFuture, Cap, Client, Fragment, InterfaceId, Kind, RemoteError, Service, Transport,
     TransportError, WireHeader, serve,
 };
 
@@ -111,7 +111,7 @@ impl Route {
         let count = payload.len().min(words.len() - 1);
         words[0] = self.to_word();
         words[1..=count].copy_from_slice(&payload[..count]);
-        Fragment::from_words(header, &words[..=count], None)
+        Fragment::from_words(header, &words[..=count])
     }
 }
 
@@ -363,7 +363,7 @@ fn pump<T: Transport + 'static>(
         loop {
             let front = link.outgoing.borrow().front().copied();
             let Some(front) = front else { break };
-            match link.transport.poll_send(context, &front) {
+            match link.transport.poll_send(context, &front, None) {
                 Poll::Pending => break,
                 Poll::Ready(Err(TransportError::Closed)) => {
                     inner.close(link);
@@ -380,7 +380,8 @@ fn pump<T: Transport + 'static>(
         if held.is_none() {
             match link.transport.poll_receive(context) {
                 Poll::Pending => {}
-                Poll::Ready(Ok(fragment)) => *held = Some(fragment),
+                // Capabilities don't travel on the overlay.
+                Poll::Ready(Ok(arrival)) => *held = Some(arrival.fragment),
                 Poll::Ready(Err(_)) => {
                     inner.close(link);
                     return Poll::Ready(());
@@ -494,7 +495,7 @@ impl<T: Transport + 'static> Inner<T> {
         inbox
             .queue
             .borrow_mut()
-            .push_back(Fragment::from_words(header, payload, None));
+            .push_back(Fragment::from_words(header, payload));
         inbox.wake();
     }
 
@@ -573,8 +574,9 @@ impl<T: Transport + 'static> Transport for Hop<T> {
         &self,
         context: &mut Context<'_>,
         fragment: &Fragment,
+        cap: Option<&Cap>,
     ) -> Poll<Result<(), TransportError>> {
-        if fragment.cap().is_some() {
+        if cap.is_some() {
             return Poll::Ready(Err(TransportError::NoCapabilities));
         }
         let route = Route {
@@ -597,9 +599,12 @@ impl<T: Transport + 'static> Transport for Hop<T> {
             .map(Ok)
     }
 
-    fn poll_receive(&self, context: &mut Context<'_>) -> Poll<Result<Fragment, TransportError>> {
+    fn poll_receive(&self, context: &mut Context<'_>) -> Poll<Result<Arrival, TransportError>> {
         if let Some(fragment) = self.inbox.queue.borrow_mut().pop_front() {
-            return Poll::Ready(Ok(fragment));
+            return Poll::Ready(Ok(Arrival {
+                fragment,
+                cap: None,
+            }));
         }
         if self.inbox.is_closed.get() {
             return Poll::Ready(Err(TransportError::Closed));
@@ -607,8 +612,6 @@ impl<T: Transport + 'static> Transport for Hop<T> {
         self.inbox.reader.set(Some(context.waker().clone()));
         Poll::Pending
     }
-
-    fn discard(&self, _cap: Cap) {}
 }
 
 impl<T: Transport> Drop for Hop<T> {

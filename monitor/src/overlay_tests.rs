@@ -30,16 +30,13 @@ impl Transport for Ring {
         &self,
         context: &mut Context<'_>,
         fragment: &Fragment,
+        cap: Option<&Cap>,
     ) -> Poll<Result<(), TransportError>> {
-        self.0.poll_send(context, fragment)
+        self.0.poll_send(context, fragment, cap)
     }
 
-    fn poll_receive(&self, context: &mut Context<'_>) -> Poll<Result<Fragment, TransportError>> {
+    fn poll_receive(&self, context: &mut Context<'_>) -> Poll<Result<Arrival, TransportError>> {
         self.0.poll_receive(context)
-    }
-
-    fn discard(&self, cap: Cap) {
-        self.0.discard(cap);
     }
 }
 

@@ -45,33 +45,28 @@ impl<S> Default for Registry<S> {
 }
 
 impl<S> Registry<S> {
-    /// Registers `service`, and wakes whoever waits. A refused service is given
-    /// back.
+    /// Registers `service`, and wakes whoever waits. A refused service is
+    /// dropped.
     ///
     /// # Errors
     /// [`NamesError::InvalidName`], [`NamesError::AlreadyRegistered`],
     /// [`NamesError::ShareUsed`], [`NamesError::Exhausted`].
-    pub fn register(
-        &mut self,
-        name: &str,
-        service: S,
-        owner: Owner,
-    ) -> Result<(), (NamesError, S)> {
+    pub fn register(&mut self, name: &str, service: S, owner: Owner) -> Result<(), NamesError> {
         if name.is_empty() || name.len() > MAX_NAME_BYTES {
-            return Err((NamesError::InvalidName, service));
+            return Err(NamesError::InvalidName);
         }
         if self.services.contains_key(name) {
-            return Err((NamesError::AlreadyRegistered, service));
+            return Err(NamesError::AlreadyRegistered);
         }
         if let Owner::Client(client, _) = owner {
             let is_of_client =
                 |entry: &&Entry<S>| matches!(entry.owner, Owner::Client(it, _) if it == client);
             if self.services.values().filter(is_of_client).count() >= MAX_OF_CLIENT {
-                return Err((NamesError::ShareUsed, service));
+                return Err(NamesError::ShareUsed);
             }
         }
         if self.services.len() >= MAX_SERVICES {
-            return Err((NamesError::Exhausted, service));
+            return Err(NamesError::Exhausted);
         }
         self.services.insert(name.into(), Entry { service, owner });
         self.wake_all();
@@ -139,16 +134,16 @@ mod tests {
         assert_eq!(registry.register("skb", 1, Owner::Own), Ok(()));
         assert_eq!(
             registry.register("skb", 2, Owner::Own),
-            Err((NamesError::AlreadyRegistered, 2))
+            Err(NamesError::AlreadyRegistered)
         );
         assert_eq!(
             registry.register("", 2, Owner::Own),
-            Err((NamesError::InvalidName, 2))
+            Err(NamesError::InvalidName)
         );
         let long = "x".repeat(64);
         assert_eq!(
             registry.register(&long, 2, Owner::Own),
-            Err((NamesError::InvalidName, 2))
+            Err(NamesError::InvalidName)
         );
         assert_eq!(registry.register(&long[..63], 3, Owner::Own), Ok(()));
         assert_eq!(registry.get("skb"), Some(&1));
@@ -165,7 +160,7 @@ mod tests {
         }
         assert_eq!(
             registry.register("more", 0, Owner::Own),
-            Err((NamesError::Exhausted, 0))
+            Err(NamesError::Exhausted)
         );
     }
 
@@ -178,7 +173,7 @@ mod tests {
             assert_eq!(registry.register(&n.to_string(), n, owner), Ok(()));
         }
         let more = registry.register("more", 90, of(1, 2));
-        assert_eq!(more, Err((NamesError::ShareUsed, 90)));
+        assert_eq!(more, Err(NamesError::ShareUsed));
         assert_eq!(registry.register("more", 91, of(2, 3)), Ok(()));
         assert_eq!(registry.register("own", 92, Owner::Own), Ok(()));
         // Its names end with the connection by which it registered them.

@@ -18,7 +18,7 @@ use core::{
     task::{Context, Poll},
 };
 
-use capelin_idc::{Cap, Fragment, Transport, TransportError, WireHeader};
+use capelin_idc::{Arrival, Cap, Fragment, Transport, TransportError, WireHeader};
 use capelin_urpc::{Channel, Flush, Label, RingConfig, SendError};
 
 use crate::{OwnedCap, RtError, executor, notify::Notify, sys, vspace::SharedMapped};
@@ -151,8 +151,9 @@ impl Transport for Urpc {
         &self,
         context: &mut Context<'_>,
         fragment: &Fragment,
+        cap: Option<&Cap>,
     ) -> Poll<Result<(), TransportError>> {
-        if fragment.cap().is_some() {
+        if cap.is_some() {
             return Poll::Ready(Err(TransportError::NoCapabilities));
         }
         let (payload, count) = fragment.payload_words();
@@ -183,7 +184,7 @@ impl Transport for Urpc {
         }
     }
 
-    fn poll_receive(&self, context: &mut Context<'_>) -> Poll<Result<Fragment, TransportError>> {
+    fn poll_receive(&self, context: &mut Context<'_>) -> Poll<Result<Arrival, TransportError>> {
         let mut state = self.state.borrow_mut();
         loop {
             match state.channel.rx.try_recv() {
@@ -192,11 +193,14 @@ impl Transport for Urpc {
                     state.is_unflushed = true;
                     let fragment = match message.words() {
                         [word, payload @ ..] => WireHeader::from_word(*word)
-                            .map(|header| Fragment::from_words(header, payload, None)),
+                            .map(|header| Fragment::from_words(header, payload)),
                         [] => None,
                     };
                     if let Some(fragment) = fragment {
-                        return Poll::Ready(Ok(fragment));
+                        return Poll::Ready(Ok(Arrival {
+                            fragment,
+                            cap: None,
+                        }));
                     }
                     // A peer that sends nothing else mustn't keep the other tasks from running.
                     context.waker().wake_by_ref();
@@ -225,9 +229,5 @@ impl Transport for Urpc {
     fn flush(&self) {
         let flush = self.state.borrow_mut().flush();
         self.ring(flush);
-    }
-
-    fn discard(&self, cap: Cap) {
-        drop(OwnedCap::received(cap));
     }
 }

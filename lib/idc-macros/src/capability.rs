@@ -108,7 +108,7 @@ fn carried(carrier: Carrier) -> Shape {
         },
         Carrier::Maybe => Shape {
             wire: quote!(::core::option::Option<::capelin_idc::CapMark>),
-            split: quote!((value.map(|_| ::capelin_idc::CapMark), value)),
+            split: quote!((value.as_ref().map(|_| ::capelin_idc::CapMark), value)),
             join: quote!(match wire {
                 ::core::option::Option::Some(::capelin_idc::CapMark) =>
                     ::core::option::Option::Some(#take),

@@ -151,7 +151,7 @@ fn client_capability(operation: &Operation) -> (TokenStream, TokenStream) {
         Some((argument, Carrier::Maybe)) => {
             let ident = &argument.ident;
             (
-                quote!(#ident.map(|_| ::capelin_idc::CapMark),),
+                quote!(#ident.as_ref().map(|_| ::capelin_idc::CapMark),),
                 quote!(#ident),
             )
         }
@@ -167,29 +167,15 @@ fn decode_reply(operation: &Operation) -> TokenStream {
     };
     let shape = shape_of(&syn::parse_quote!(#ok_type));
     let (wire, join) = (&shape.wire, &shape.join);
+    let of_result = quote!(match wire {
+        ::core::result::Result::Ok(wire) => wire,
+        ::core::result::Result::Err(error) => return ::core::result::Result::Err(error),
+    });
     let (wire_type, unwrap) = match operation.output.as_ref().and_then(result_of) {
-        Some((_, Some(error))) => (
-            quote!(::core::result::Result<#wire, #error>),
-            quote!(match wire {
-                ::core::result::Result::Ok(wire) => wire,
-                ::core::result::Result::Err(error) => {
-                    cap.into_iter().for_each(|cap| self.0.discard(cap));
-                    return ::core::result::Result::Err(error);
-                }
-            }),
-        ),
+        Some((_, Some(error))) => (quote!(::core::result::Result<#wire, #error>), of_result),
         Some((_, None)) => {
             let alias = operation.output.as_ref();
-            (
-                quote!(#alias),
-                quote!(match wire {
-                    ::core::result::Result::Ok(wire) => wire,
-                    ::core::result::Result::Err(error) => {
-                        cap.into_iter().for_each(|cap| self.0.discard(cap));
-                        return ::core::result::Result::Err(error);
-                    }
-                }),
-            )
+            (quote!(#alias), of_result)
         }
         None => (wire.clone(), quote!(wire)),
     };
@@ -199,7 +185,6 @@ fn decode_reply(operation: &Operation) -> TokenStream {
         let wire: #wire_type = match ::capelin_idc::decode(&__reply) {
             ::core::result::Result::Ok(wire) => wire,
             ::core::result::Result::Err(_) => {
-                cap.into_iter().for_each(|cap| self.0.discard(cap));
                 return ::core::result::Result::Err(
                     ::capelin_idc::CallError::MalformedReply.into(),
                 );
@@ -207,7 +192,8 @@ fn decode_reply(operation: &Operation) -> TokenStream {
         };
         let wire = #unwrap;
         let value = #join;
-        cap.into_iter().for_each(|cap| self.0.discard(cap));
+        // What came unasked.
+        ::core::mem::drop(cap);
         ::core::result::Result::Ok(value)
     }
 }
@@ -243,7 +229,6 @@ fn server(interface: &Interface) -> TokenStream {
                         #(#arms)*
                         _ => ::capelin_idc::Response::failure(
                             ::capelin_idc::RemoteError::UnknownOperation,
-                            request.cap,
                         ),
                     }
                 })
@@ -271,7 +256,7 @@ fn server_arm(operation: &Operation) -> TokenStream {
                 match ::capelin_idc::decode(&request.body) {
                     ::core::result::Result::Ok(arguments) => arguments,
                     ::core::result::Result::Err(error) => {
-                        return ::capelin_idc::Response::failure(error, request.cap);
+                        return ::capelin_idc::Response::failure(error);
                     }
                 };
             #take_cap
@@ -288,14 +273,12 @@ fn server_capability(operation: &Operation) -> (TokenStream, TokenStream, TokenS
         if request.cap.is_some() {
             return ::capelin_idc::Response::failure(
                 ::capelin_idc::RemoteError::UnexpectedCapability,
-                request.cap,
             );
         }
     };
     let missing = quote! {
         return ::capelin_idc::Response::failure(
             ::capelin_idc::RemoteError::MissingCapability,
-            ::core::option::Option::None,
         )
     };
     match carried(operation) {

@@ -4,44 +4,50 @@ use capelin_abi::CapAddress;
 use serde::{Deserialize, Serialize};
 
 /// What happens to the sender's capability.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CapMode {
     /// The receiver gets a copy.
-    #[default]
     Copy,
     /// It leaves the sender, whose slot is empty afterwards.
     Give,
 }
 
+/// Deletes the capability in a slot, and frees the slot.
+pub type Disposer = fn(CapAddress);
+
 /// A capability that goes with a message.
 ///
-/// It only names a slot: dropping it frees nothing. Whoever receives one owns
-/// the slot it lies in (the runtime's `OwnedCap::adopt` takes it over).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// It is *lent* or *owned*. Of one that is lent, by whoever owns the slot, a copy is sent. One that is
+/// owned is given away; until then, dropping it disposes of the capability and its slot. Whatever
+/// came with a message is owned by whom it came to, so what nobody takes is nowhere forgotten: not by
+/// a service that refuses, nor by a message that can't be sent, nor with a call that nobody waits for.
+#[derive(Debug)]
 pub struct Cap {
     address: CapAddress,
-    mode: CapMode,
     keep_revoke: bool,
+    /// Of one that is owned.
+    dispose: Option<Disposer>,
 }
 
 impl Cap {
-    /// Send a copy of what lies in slot `address`.
+    /// Lends what lies in slot `address`: a copy of it is sent.
     #[must_use]
     pub const fn copy(address: CapAddress) -> Self {
         Self {
             address,
-            mode: CapMode::Copy,
             keep_revoke: false,
+            dispose: None,
         }
     }
 
-    /// Send what lies in slot `address` away; the transport frees the slot.
+    /// What lies in slot `address`, which nobody else owns: it is sent away, or else `dispose` deletes
+    /// it and frees the slot.
     #[must_use]
-    pub const fn give(address: CapAddress) -> Self {
+    pub const fn owned(address: CapAddress, dispose: Disposer) -> Self {
         Self {
             address,
-            mode: CapMode::Give,
             keep_revoke: false,
+            dispose: Some(dispose),
         }
     }
 
@@ -54,59 +60,56 @@ impl Cap {
 
     /// The slot.
     #[must_use]
-    pub const fn address(self) -> CapAddress {
+    pub const fn address(&self) -> CapAddress {
         self.address
     }
 
     /// What happens to the sender's capability.
     #[must_use]
-    pub const fn mode(self) -> CapMode {
-        self.mode
+    pub const fn mode(&self) -> CapMode {
+        match self.dispose {
+            None => CapMode::Copy,
+            Some(_) => CapMode::Give,
+        }
     }
 
     /// Whether the receiver is to be able to revoke.
     #[must_use]
-    pub const fn keeps_revoke(self) -> bool {
+    pub const fn keeps_revoke(&self) -> bool {
         self.keep_revoke
     }
-}
 
-const PRESENT: u64 = 1 << 63;
-const GIVEN: u64 = 1 << 32;
-const KEEP_REVOKE: u64 = 1 << 33;
-
-impl Cap {
-    /// A capability, or none, in a word: fragments hold it so, since they are copied often.
-    pub(crate) fn to_word(cap: Option<Self>) -> u64 {
-        let Some(cap) = cap else { return 0 };
-        let given = if cap.mode == CapMode::Give { GIVEN } else { 0 };
-        let keep_revoke = if cap.keep_revoke { KEEP_REVOKE } else { 0 };
-        PRESENT | given | keep_revoke | u64::from(cap.address.0)
+    /// Gives up ownership: capability and slot are whose the address is from now on; the transport's,
+    /// when it has been sent.
+    pub const fn leak(self) -> CapAddress {
+        let address = self.address;
+        core::mem::forget(self);
+        address
     }
 
-    /// What [`Cap::to_word`] made a word of.
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the field is cut out on purpose"
-    )]
-    pub(crate) fn from_word(word: u64) -> Option<Self> {
-        (word & PRESENT != 0).then_some(Self {
-            address: CapAddress(word as u32),
-            mode: if word & GIVEN != 0 {
-                CapMode::Give
-            } else {
-                CapMode::Copy
-            },
-            keep_revoke: word & KEEP_REVOKE != 0,
-        })
+    /// The same, for a transport that hands it to the other side of its own program.
+    pub(crate) const fn twin(&self) -> Self {
+        Self { ..*self }
     }
 }
 
-impl From<CapAddress> for Cap {
-    fn from(address: CapAddress) -> Self {
-        Self::copy(address)
+impl Drop for Cap {
+    fn drop(&mut self) {
+        if let Some(dispose) = self.dispose {
+            dispose(self.address);
+        }
     }
 }
+
+/// Capabilities are equal that go in the same way from the same slot.
+impl PartialEq for Cap {
+    fn eq(&self, other: &Self) -> bool {
+        let parts = |cap: &Self| (cap.address, cap.keep_revoke, cap.mode());
+        parts(self) == parts(other)
+    }
+}
+
+impl Eq for Cap {}
 
 /// Stands in a message's bytes where a [`Cap`] stands in the signature. It has
 /// no bytes of its own.
@@ -114,20 +117,45 @@ impl From<CapAddress> for Cap {
 pub struct CapMark;
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use core::cell::RefCell;
+    use std::thread_local;
+
+    thread_local! {
+        static DISPOSED: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
+    }
+
+    /// A capability whose disposal is noted.
+    pub(crate) fn owned(slot: u32) -> Cap {
+        Cap::owned(CapAddress(slot), |address| {
+            DISPOSED.with_borrow_mut(|slots| slots.push(address.0));
+        })
+    }
+
+    /// The slots of those that were disposed of since it was last asked.
+    pub(crate) fn disposed() -> Vec<u32> {
+        DISPOSED.take()
+    }
 
     #[test]
-    fn capabilities_survive_the_word() {
-        let slot = CapAddress(u32::MAX);
-        for cap in [
-            None,
-            Some(Cap::copy(CapAddress::NULL)),
-            Some(Cap::copy(slot)),
-            Some(Cap::give(slot)),
-            Some(Cap::give(slot).keep_revoke()),
-        ] {
-            assert_eq!(Cap::from_word(Cap::to_word(cap)), cap);
-        }
+    fn what_is_owned_is_disposed_of_once_and_what_is_lent_is_not() {
+        drop(Cap::copy(CapAddress(1)));
+        assert_eq!(disposed(), [0; 0]);
+        drop(owned(2));
+        drop(owned(3).keep_revoke());
+        assert_eq!(disposed(), [2, 3]);
+        assert_eq!(owned(4).leak(), CapAddress(4));
+        assert_eq!(disposed(), [0; 0]);
+    }
+
+    #[test]
+    fn owned_ones_are_given_and_lent_ones_copied() {
+        assert_eq!(Cap::copy(CapAddress(1)).mode(), CapMode::Copy);
+        assert_eq!(owned(1).mode(), CapMode::Give);
+        assert_ne!(owned(1), Cap::copy(CapAddress(1)));
+        assert_ne!(owned(1), owned(1).keep_revoke());
+        assert_ne!(owned(1), owned(2));
+        assert_eq!(owned(1), owned(1));
     }
 }

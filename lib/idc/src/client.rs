@@ -91,11 +91,6 @@ impl<T: Transport> Binding<T> {
         self.state.borrow().calls.len()
     }
 
-    /// Disposes of a capability that came unasked.
-    pub fn discard(&self, cap: Cap) {
-        self.transport.discard(cap);
-    }
-
     /// Calls `operation` and waits for the reply. `body` is at most
     /// [`crate::MAX_BODY_BYTES`] long.
     ///
@@ -187,17 +182,16 @@ impl<T: Transport> Binding<T> {
         }
         self.pump_out(state, context);
         for _ in 0..RECEIVE_BUDGET {
-            let fragment = match self.transport.poll_receive(context) {
+            let arrival = match self.transport.poll_receive(context) {
                 Poll::Pending => {
                     self.transport.flush();
                     return;
                 }
-                Poll::Ready(Ok(fragment)) => fragment,
+                Poll::Ready(Ok(arrival)) => arrival,
                 Poll::Ready(Err(_)) => return self.close(state),
             };
-            let progress = state.reassembler.push(&fragment);
+            let progress = state.reassembler.push(arrival);
             for broken in progress.broken {
-                broken.cap.into_iter().for_each(|cap| self.discard(cap));
                 let result = Err(CallError::MalformedReply);
                 self.answer(state, broken.header.correlation(), result);
             }
@@ -211,7 +205,8 @@ impl<T: Transport> Binding<T> {
     fn pump_out(&self, state: &mut State, context: &mut Context<'_>) {
         let size = self.transport.fragment_bytes();
         while let Some(front) = state.outgoing.front_mut() {
-            match self.transport.poll_send(context, &front.fragment(size)) {
+            let (fragment, cap) = (front.fragment(size), front.unsent_cap());
+            match self.transport.poll_send(context, &fragment, cap) {
                 Poll::Pending => return,
                 Poll::Ready(Ok(())) => {
                     if front.advance(size) {
@@ -221,25 +216,10 @@ impl<T: Transport> Binding<T> {
                 Poll::Ready(Err(TransportError::Closed)) => return self.close(state),
                 Poll::Ready(Err(error)) => {
                     let correlation = front.header().correlation();
-                    self.drop_front(state);
+                    state.outgoing.pop_front();
                     self.answer(state, correlation, Err(error.into()));
                 }
             }
-        }
-    }
-
-    fn drop_front(&self, state: &mut State) {
-        if let Some(front) = state.outgoing.pop_front() {
-            self.dispose(&front);
-        }
-    }
-
-    /// Disposes of the capability that an unsent message would have given away.
-    fn dispose(&self, outgoing: &Outgoing) {
-        if let Some(cap) = outgoing.unsent_cap()
-            && cap.mode() == crate::CapMode::Give
-        {
-            self.transport.discard(cap);
         }
     }
 
@@ -250,18 +230,11 @@ impl<T: Transport> Binding<T> {
                 Ok((message.body, message.cap))
             }
             Kind::Failure => {
-                message.cap.into_iter().for_each(|cap| self.discard(cap));
                 let byte = message.body.first().copied().unwrap_or(u8::MAX);
                 Err(CallError::Remote(RemoteError::from_wire(byte)))
             }
-            Kind::Close => {
-                message.cap.into_iter().for_each(|cap| self.discard(cap));
-                return self.close(state);
-            }
-            _ => {
-                message.cap.into_iter().for_each(|cap| self.discard(cap));
-                Err(CallError::MalformedReply)
-            }
+            Kind::Close => return self.close(state),
+            _ => Err(CallError::MalformedReply),
         };
         self.answer(state, correlation, result);
     }
@@ -276,24 +249,15 @@ impl<T: Transport> Binding<T> {
             }
             Some(Call::Tombstone) => {
                 state.calls.remove(&correlation);
-                self.drop_reply(result);
             }
             // Nobody asked, or it has been answered already.
-            Some(Call::Answered(_)) | None => self.drop_reply(result),
-        }
-    }
-
-    fn drop_reply(&self, result: Result<Reply, CallError>) {
-        if let Ok((_, Some(cap))) = result {
-            self.discard(cap);
+            Some(Call::Answered(_)) | None => {}
         }
     }
 
     fn close(&self, state: &mut State) {
         state.closed = true;
-        for outgoing in core::mem::take(&mut state.outgoing) {
-            self.dispose(&outgoing);
-        }
+        state.outgoing.clear();
         state
             .calls
             .retain(|_, call| !matches!(call, Call::Tombstone));
@@ -363,14 +327,12 @@ impl<T: Transport> Drop for CallFuture<'_, T> {
         match state.calls.remove(&correlation) {
             // It hasn't left yet: it needn't.
             Some(Call::Waiting(_)) if let Some(position) = unsent => {
-                if let Some(outgoing) = state.outgoing.remove(position) {
-                    self.binding.dispose(&outgoing);
-                }
+                state.outgoing.remove(position);
             }
             Some(Call::Waiting(_)) => {
                 state.calls.insert(correlation, Call::Tombstone);
             }
-            Some(Call::Answered(result)) => self.binding.drop_reply(result),
+            Some(Call::Answered(_)) => {}
             Some(Call::Tombstone) | None => return,
         }
         Binding::<T>::hand_over(state);
@@ -381,9 +343,7 @@ impl<T: Transport> Drop for Binding<T> {
     fn drop(&mut self) {
         let header = WireHeader::new(self.interface, Kind::Close, 0, 0);
         let mut state = self.state.borrow_mut();
-        for outgoing in core::mem::take(&mut state.outgoing) {
-            self.dispose(&outgoing);
-        }
+        state.outgoing.clear();
         if !state.closed {
             // Best effort: a server that has no room learns of it when it can't
             // send any more.
@@ -396,6 +356,7 @@ impl<T: Transport> Drop for Binding<T> {
             let _ = self.transport.poll_send(
                 &mut context,
                 &close.fragment(self.transport.fragment_bytes()),
+                None,
             );
             self.transport.flush();
         }

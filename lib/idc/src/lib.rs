@@ -51,13 +51,13 @@ pub mod server;
 pub mod shares;
 pub mod transport;
 
-pub use cap::{Cap, CapMark, CapMode};
+pub use cap::{Cap, CapMark, CapMode, Disposer};
 pub use capelin_idc_macros::interface;
 pub use client::{Binding, Client};
 pub use codec::{decode, encode};
 pub use error::{CallError, RemoteError, TransportError};
 pub use header::{InterfaceId, Kind, WireHeader};
-pub use message::{Fragment, MAX_BODY_BYTES, Message};
+pub use message::{Arrival, Fragment, MAX_BODY_BYTES, Message};
 pub use server::{BoxFuture, Request, Response, Service, serve};
 pub use transport::Transport;
 

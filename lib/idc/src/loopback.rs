@@ -2,13 +2,15 @@
 //!
 //! Both directions hold a few fragments only, as the real ones do.
 
-use alloc::{collections::VecDeque, rc::Rc, vec::Vec};
+use alloc::{collections::VecDeque, rc::Rc};
 use core::{
     cell::{Cell, RefCell},
     task::{Context, Poll, Waker},
 };
 
-use crate::{Cap, Fragment, RemoteError, Transport, TransportError, WireHeader, shares::Share};
+use crate::{
+    Arrival, Cap, Fragment, RemoteError, Transport, TransportError, WireHeader, shares::Share,
+};
 
 #[derive(Debug, Default)]
 struct Direction {
@@ -28,7 +30,6 @@ pub struct Loopback {
     refuses_capabilities: Cell<bool>,
     has_room: Cell<bool>,
     share: RefCell<Option<Share>>,
-    discarded: RefCell<Vec<Cap>>,
 }
 
 /// Two sides whose directions each hold `capacity` fragments of up to
@@ -45,7 +46,6 @@ pub fn pair(capacity: usize, fragment_bytes: usize) -> (Loopback, Loopback) {
         refuses_capabilities: Cell::new(false),
         has_room: Cell::new(true),
         share: RefCell::new(None),
-        discarded: RefCell::default(),
     };
     (side(&one, &other), side(&other, &one))
 }
@@ -54,12 +54,6 @@ impl Loopback {
     /// Makes this side carry no capabilities, or carry them again.
     pub fn refuse_capabilities(&self, refuse: bool) {
         self.refuses_capabilities.set(refuse);
-    }
-
-    /// The capabilities that this side has discarded.
-    #[must_use]
-    pub fn discarded(&self) -> Vec<Cap> {
-        self.discarded.borrow().clone()
     }
 
     /// From now on, this side says whether it has memory for more requests.
@@ -103,12 +97,13 @@ impl Transport for Loopback {
         &self,
         context: &mut Context<'_>,
         fragment: &Fragment,
+        cap: Option<&Cap>,
     ) -> Poll<Result<(), TransportError>> {
         let mut outward = self.outward.borrow_mut();
         if outward.closed {
             return Poll::Ready(Err(TransportError::Closed));
         }
-        if fragment.cap().is_some() && self.refuses_capabilities.get() {
+        if cap.is_some() && self.refuses_capabilities.get() {
             return Poll::Ready(Err(TransportError::NoCapabilities));
         }
         if outward.queue.len() >= self.capacity {
@@ -119,14 +114,16 @@ impl Transport for Loopback {
         let mut words = [0; 8];
         words[0] = fragment.header().to_word();
         words[1..].copy_from_slice(payload);
-        outward.queue.push_back((words, count + 1, fragment.cap()));
+        // One that is lent stays so: nothing is copied here.
+        let sent = (words, count + 1, cap.map(Cap::twin));
+        outward.queue.push_back(sent);
         if let Some(waker) = outward.reader.take() {
             waker.wake();
         }
         Poll::Ready(Ok(()))
     }
 
-    fn poll_receive(&self, context: &mut Context<'_>) -> Poll<Result<Fragment, TransportError>> {
+    fn poll_receive(&self, context: &mut Context<'_>) -> Poll<Result<Arrival, TransportError>> {
         let mut inward = self.inward.borrow_mut();
         while let Some((words, count, cap)) = inward.queue.pop_front() {
             if let Some(waker) = inward.writer.take() {
@@ -135,12 +132,9 @@ impl Transport for Loopback {
             if count == 0 {
                 continue;
             }
-            match WireHeader::from_word(words[0]) {
-                Some(header) => {
-                    let fragment = Fragment::from_words(header, &words[1..count], cap);
-                    return Poll::Ready(Ok(fragment));
-                }
-                None => self.discarded.borrow_mut().extend(cap),
+            if let Some(header) = WireHeader::from_word(words[0]) {
+                let fragment = Fragment::from_words(header, &words[1..count]);
+                return Poll::Ready(Ok(Arrival { fragment, cap }));
             }
         }
         if inward.closed {
@@ -162,9 +156,5 @@ impl Transport for Loopback {
         if let Some(share) = &*self.share.borrow() {
             share.hold(bytes);
         }
-    }
-
-    fn discard(&self, cap: Cap) {
-        self.discarded.borrow_mut().push(cap);
     }
 }

@@ -37,19 +37,27 @@ pub struct Fragment {
     words: [u64; FRAGMENT_WORDS],
     /// Bytes of payload, at most [`MAX_FRAGMENT_BYTES`].
     length: usize,
-    cap: u64,
+}
+
+/// What arrived: a fragment, and the capability that came with it.
+#[derive(Debug)]
+pub struct Arrival {
+    /// The fragment.
+    pub fragment: Fragment,
+    /// The capability, which the receiver owns.
+    pub cap: Option<Cap>,
 }
 
 impl Fragment {
     /// A fragment with `payload`, of which only the first
     /// [`MAX_FRAGMENT_BYTES`] are taken.
     #[must_use]
-    pub fn new(header: WireHeader, payload: &[u8], cap: Option<Cap>) -> Self {
-        Self::of_parts(header, &[], payload, cap)
+    pub fn new(header: WireHeader, payload: &[u8]) -> Self {
+        Self::of_parts(header, &[], payload)
     }
 
     /// A fragment whose payload is `front` and then `rest`.
-    fn of_parts(header: WireHeader, front: &[u8], rest: &[u8], cap: Option<Cap>) -> Self {
+    fn of_parts(header: WireHeader, front: &[u8], rest: &[u8]) -> Self {
         let mut words = [0u64; FRAGMENT_WORDS];
         let bytes = words.as_mut_bytes();
         let start = front.len().min(MAX_FRAGMENT_BYTES);
@@ -60,7 +68,6 @@ impl Fragment {
             header,
             words,
             length: end,
-            cap: Cap::to_word(cap),
         }
     }
 
@@ -68,12 +75,6 @@ impl Fragment {
     #[must_use]
     pub const fn header(&self) -> WireHeader {
         self.header
-    }
-
-    /// The capability that goes with it; only with a message's first fragment.
-    #[must_use]
-    pub fn cap(&self) -> Option<Cap> {
-        Cap::from_word(self.cap)
     }
 
     /// The bytes after the header.
@@ -92,7 +93,7 @@ impl Fragment {
     /// A fragment from words as they came, of which only the first seven are
     /// taken.
     #[must_use]
-    pub fn from_words(header: WireHeader, payload: &[u64], cap: Option<Cap>) -> Self {
+    pub fn from_words(header: WireHeader, payload: &[u64]) -> Self {
         let mut words = [0; FRAGMENT_WORDS];
         let count = payload.len().min(FRAGMENT_WORDS);
         words[..count].copy_from_slice(&payload[..count]);
@@ -100,13 +101,12 @@ impl Fragment {
             header,
             words,
             length: count * 8,
-            cap: Cap::to_word(cap),
         }
     }
 }
 
 /// One message.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(PartialEq, Eq, Debug)]
 pub struct Message {
     /// Header of all its fragments.
     pub header: WireHeader,
@@ -147,10 +147,10 @@ impl Outgoing {
         self.message.body.len()
     }
 
-    /// The capability that hasn't been sent yet.
+    /// The capability that hasn't been sent yet: it goes with the first fragment.
     #[must_use]
-    pub const fn unsent_cap(&self) -> Option<Cap> {
-        if self.started { None } else { self.message.cap }
+    pub const fn unsent_cap(&self) -> Option<&Cap> {
+        self.message.cap.as_ref()
     }
 
     /// Whether a fragment has gone out.
@@ -175,11 +175,11 @@ impl Outgoing {
         let length = u16::try_from(body.len()).unwrap_or(u16::MAX).to_le_bytes();
         let more = self.sent + part.len() < body.len();
         let header = self.message.header.at(!self.started, more);
-        Fragment::of_parts(header, &length[..prefix], part, self.unsent_cap())
+        Fragment::of_parts(header, &length[..prefix], part)
     }
 
     /// Counts the fragment that [`Self::fragment`] gave for the same `size` as
-    /// sent. Returns whether it was the last.
+    /// sent, and the capability with it. Returns whether it was the last.
     pub fn advance(&mut self, size: usize) -> bool {
         let size = size.clamp(8, MAX_FRAGMENT_BYTES);
         let room = if self.started {
@@ -188,6 +188,7 @@ impl Outgoing {
             size - LENGTH_BYTES
         };
         self.started = true;
+        self.message.cap.take().map(Cap::leak);
         self.sent = self.message.body.len().min(self.sent + room);
         self.sent == self.message.body.len()
     }
@@ -200,8 +201,6 @@ pub struct Broken {
     pub header: WireHeader,
     /// Why.
     pub error: RemoteError,
-    /// The capability that had come with it, which the receiver now owns.
-    pub cap: Option<Cap>,
 }
 
 /// What became of a fragment.
@@ -214,12 +213,12 @@ pub struct Progress {
 }
 
 impl Progress {
-    fn breaks(&mut self, header: WireHeader, cap: Option<Cap>) {
-        self.fails(header, RemoteError::Malformed, cap);
+    fn breaks(&mut self, header: WireHeader) {
+        self.fails(header, RemoteError::Malformed);
     }
 
-    fn fails(&mut self, header: WireHeader, error: RemoteError, cap: Option<Cap>) {
-        self.broken.push(Broken { header, error, cap });
+    fn fails(&mut self, header: WireHeader, error: RemoteError) {
+        self.broken.push(Broken { header, error });
     }
 }
 
@@ -239,8 +238,8 @@ struct Partial {
 
 impl Reassembler {
     /// Takes the next fragment.
-    pub fn push(&mut self, fragment: &Fragment) -> Progress {
-        self.push_if(fragment, |_| Ok(()))
+    pub fn push(&mut self, arrival: Arrival) -> Progress {
+        self.push_if(arrival, |_| Ok(()))
     }
 
     /// Bytes that are kept for the message that isn't whole yet.
@@ -253,14 +252,15 @@ impl Reassembler {
     /// `admit` has an error is passed over, and fails with that.
     pub fn push_if(
         &mut self,
-        fragment: &Fragment,
+        arrival: Arrival,
         admit: impl FnOnce(usize) -> Result<(), RemoteError>,
     ) -> Progress {
         let mut progress = Progress::default();
+        let Arrival { fragment, cap } = arrival;
         let header = fragment.header;
         if header.is_first() {
             if let Some(old) = self.partial.take() {
-                progress.breaks(old.message.header, old.message.cap);
+                progress.breaks(old.message.header);
             }
             self.refused = None;
             match fragment.payload().split_first_chunk() {
@@ -278,38 +278,39 @@ impl Reassembler {
                     });
                     if let Err(error) = reserved {
                         self.refused = header.has_more().then_some(header);
-                        progress.fails(header, error, fragment.cap());
+                        progress.fails(header, error);
                         return progress;
                     }
                     let partial = Partial {
                         message: Message {
                             header: header.at(true, false),
                             body,
-                            cap: fragment.cap(),
+                            cap,
                         },
                         length,
                     };
                     self.extend(partial, bytes, header.has_more(), &mut progress);
                 }
-                None => progress.breaks(header, fragment.cap()),
+                None => progress.breaks(header),
             }
             return progress;
         }
-        match self.partial.take_if(|partial| {
-            header.is_of_same_message(partial.message.header) && fragment.cap().is_none()
-        }) {
+        match self
+            .partial
+            .take_if(|partial| header.is_of_same_message(partial.message.header) && cap.is_none())
+        {
             Some(partial) => self.extend(
                 partial,
                 fragment.payload(),
                 header.has_more(),
                 &mut progress,
             ),
-            None if fragment.cap().is_none()
+            None if cap.is_none()
                 && self
                     .refused
                     .is_some_and(|refused| header.is_of_same_message(refused)) => {}
             // What is under way stays: this fragment belongs to nothing.
-            None => progress.breaks(header, fragment.cap()),
+            None => progress.breaks(header),
         }
         progress
     }
@@ -323,7 +324,7 @@ impl Reassembler {
         // sender may not go on forever with fragments that bring nothing.
         let is_stray = bytes.len() >= wanted + 8 || (more && bytes.is_empty());
         if is_stray || is_whole == more {
-            progress.breaks(partial.message.header, partial.message.cap);
+            progress.breaks(partial.message.header);
         } else if is_whole {
             progress.complete = Some(partial.message);
         } else {
@@ -335,6 +336,7 @@ impl Reassembler {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cap::tests::{disposed, owned};
     use crate::{InterfaceId, Kind};
     use proptest::prelude::*;
 
@@ -351,11 +353,14 @@ mod tests {
         }
     }
 
-    fn cut(message: Message, size: usize) -> Vec<Fragment> {
+    fn cut(message: Message, size: usize) -> Vec<Arrival> {
         let mut outgoing = Outgoing::new(message);
         let mut fragments = Vec::new();
         loop {
-            fragments.push(outgoing.fragment(size));
+            fragments.push(Arrival {
+                fragment: outgoing.fragment(size),
+                cap: outgoing.unsent_cap().map(Cap::twin),
+            });
             if outgoing.advance(size) {
                 return fragments;
             }
@@ -369,23 +374,28 @@ mod tests {
             size in 8usize..=56,
             as_words: bool,
         ) {
-            let sent = message(body, Some(Cap::copy(capelin_abi::CapAddress(77))));
+            let sent = || message(body.clone(), Some(owned(77)));
             // Transports of whole words have room for whole words.
             let size = if as_words { size / 8 * 8 } else { size };
             let mut receiver = Reassembler::default();
-            let fragments = cut(sent.clone(), size);
-            for (index, fragment) in fragments.iter().enumerate() {
-                prop_assert!(fragment.payload().len() <= size);
-                let fragment = if as_words {
-                    let (words, count) = fragment.payload_words();
-                    Fragment::from_words(fragment.header, &words[..count], fragment.cap())
-                } else {
-                    *fragment
-                };
-                let progress = receiver.push(&fragment);
+            let fragments = cut(sent(), size);
+            let last = fragments.len() - 1;
+            for (index, mut arrival) in fragments.into_iter().enumerate() {
+                prop_assert!(arrival.fragment.payload().len() <= size);
+                if as_words {
+                    let (words, count) = arrival.fragment.payload_words();
+                    arrival.fragment =
+                        Fragment::from_words(arrival.fragment.header, &words[..count]);
+                }
+                let progress = receiver.push(arrival);
                 prop_assert!(progress.broken.is_empty());
-                if index + 1 == fragments.len() {
-                    prop_assert_eq!(progress.complete.as_ref(), Some(&sent));
+                if index == last {
+                    // The message has the capability; on its way it was disposed of by nobody.
+                    prop_assert_eq!(disposed(), [0; 0]);
+                    prop_assert_eq!(progress.complete.as_ref(), Some(&sent()));
+                    prop_assert_eq!(disposed(), [77]);
+                    drop(progress);
+                    prop_assert_eq!(disposed(), [77]);
                 } else {
                     prop_assert!(progress.complete.is_none());
                 }
@@ -400,7 +410,8 @@ mod tests {
             let mut receiver = Reassembler::default();
             for (word, payload) in fragments {
                 if let Some(header) = WireHeader::from_word(word & !0xe0) {
-                    let progress = receiver.push(&Fragment::new(header, &payload, None));
+                    let fragment = Fragment::new(header, &payload);
+                    let progress = receiver.push(Arrival { fragment, cap: None });
                     prop_assert!(progress.broken.len() <= 2);
                     if let Some(partial) = &receiver.partial {
                         prop_assert!(partial.message.body.len() < partial.length);
@@ -411,28 +422,55 @@ mod tests {
     }
 
     #[test]
-    fn a_message_cut_off_by_another_is_reported_with_its_cap() {
-        let cap = Cap::copy(capelin_abi::CapAddress(5));
+    fn a_message_cut_off_by_another_is_reported_and_its_cap_disposed_of() {
         let mut receiver = Reassembler::default();
-        let long = cut(message(alloc::vec![1; 200], Some(cap)), 48);
-        assert!(receiver.push(&long[0]).broken.is_empty());
-        let progress = receiver.push(&cut(message(alloc::vec![2], None), 48)[0]);
+        let mut long = cut(message(alloc::vec![1; 200], Some(owned(5))), 48).into_iter();
+        assert!(receiver.push(long.next().unwrap()).broken.is_empty());
+        let short = cut(message(alloc::vec![2], None), 48).remove(0);
+        let progress = receiver.push(short);
         assert_eq!(progress.broken.len(), 1);
-        assert_eq!(progress.broken[0].cap, Some(cap));
+        assert_eq!(disposed(), [5]);
         assert_eq!(progress.complete.unwrap().body, [2]);
         // The rest of the first belongs to nothing now.
-        assert_eq!(receiver.push(&long[1]).broken.len(), 1);
+        assert_eq!(receiver.push(long.next().unwrap()).broken.len(), 1);
+    }
+
+    #[test]
+    fn a_cap_that_came_with_another_than_the_first_fragment_is_disposed_of() {
+        let mut fragments = cut(message(alloc::vec![7; 60], None), 48);
+        fragments[1].cap = Some(owned(6));
+        let mut receiver = Reassembler::default();
+        let broken = fragments
+            .into_iter()
+            .map(|it| receiver.push(it).broken.len());
+        assert_eq!(broken.collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(disposed(), [6]);
+    }
+
+    #[test]
+    fn a_cap_that_was_not_sent_goes_with_its_message() {
+        let mut outgoing = Outgoing::new(message(alloc::vec![7; 60], Some(owned(8))));
+        assert!(!outgoing.advance(48));
+        assert!(outgoing.unsent_cap().is_none());
+        drop(outgoing);
+        assert_eq!(disposed(), [0; 0]);
+        drop(Outgoing::new(message(Vec::new(), Some(owned(9)))));
+        assert_eq!(disposed(), [9]);
     }
 
     #[test]
     fn a_body_that_ends_early_or_runs_over_is_broken() {
+        let arrival = |fragment| Arrival {
+            fragment,
+            cap: None,
+        };
         let fragments = cut(message(alloc::vec![7; 60], None), 48);
-        let mut early = fragments[0];
+        let mut early = fragments[0].fragment;
         early.header = early.header.at(true, false);
-        assert_eq!(Reassembler::default().push(&early).broken.len(), 1);
+        assert_eq!(Reassembler::default().push(arrival(early)).broken.len(), 1);
         let mut receiver = Reassembler::default();
-        receiver.push(&fragments[0]);
-        let over = Fragment::new(fragments[1].header, &[7; 40], None);
-        assert_eq!(receiver.push(&over).broken.len(), 1);
+        receiver.push(arrival(fragments[0].fragment));
+        let over = Fragment::new(fragments[1].fragment.header, &[7; 40]);
+        assert_eq!(receiver.push(arrival(over)).broken.len(), 1);
     }
 }

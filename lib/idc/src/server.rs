@@ -14,8 +14,7 @@ use core::{
 use serde::Serialize;
 
 use crate::{
-    Cap, CapMode, InterfaceId, Kind, Message, RemoteError, Transport, TransportError, WireHeader,
-    encode,
+    Cap, InterfaceId, Kind, Message, RemoteError, Transport, TransportError, WireHeader, encode,
     message::{Outgoing, Reassembler},
 };
 
@@ -47,7 +46,6 @@ pub struct Request {
 pub struct Response {
     result: Result<Vec<u8>, RemoteError>,
     cap: Option<Cap>,
-    spare: Option<Cap>,
 }
 
 impl Response {
@@ -57,24 +55,17 @@ impl Response {
             Ok(body) => Self {
                 result: Ok(body),
                 cap,
-                spare: None,
             },
-            Err(_) => Self {
-                result: Err(RemoteError::TooLong),
-                cap: None,
-                spare: cap.filter(|cap| cap.mode() == CapMode::Give),
-            },
+            Err(_) => Self::failure(RemoteError::TooLong),
         }
     }
 
-    /// An error of the protocol. `unused` is the request's capability, to be
-    /// disposed of.
+    /// An error of the protocol.
     #[must_use]
-    pub const fn failure(error: RemoteError, unused: Option<Cap>) -> Self {
+    pub const fn failure(error: RemoteError) -> Self {
         Self {
             result: Err(error),
             cap: None,
-            spare: unused,
         }
     }
 }
@@ -160,16 +151,15 @@ impl<T: Transport> Server<'_, T> {
             match self.transport.poll_receive(context) {
                 Poll::Pending => break,
                 Poll::Ready(Err(_)) => self.close(),
-                Poll::Ready(Ok(fragment)) => {
+                Poll::Ready(Ok(arrival)) => {
                     *budget -= 1;
                     moved = true;
                     let progress = self
                         .reassembler
-                        .push_if(&fragment, |bytes| self.transport.admit(bytes));
+                        .push_if(arrival, |bytes| self.transport.admit(bytes));
                     self.tell_held();
                     for broken in progress.broken {
-                        let response = Response::failure(broken.error, broken.cap);
-                        self.reply(broken.header, response);
+                        self.reply(broken.header, Response::failure(broken.error));
                     }
                     if let Some(message) = progress.complete {
                         self.take(message);
@@ -184,18 +174,9 @@ impl<T: Transport> Server<'_, T> {
         let header = message.header;
         match header.kind() {
             Kind::Request | Kind::Oneway => {}
-            Kind::Close => {
-                message
-                    .cap
-                    .into_iter()
-                    .for_each(|cap| self.transport.discard(cap));
-                return self.close();
-            }
+            Kind::Close => return self.close(),
             Kind::Reply | Kind::Failure | Kind::Bind | Kind::Bound => {
-                return self.reply(
-                    header,
-                    Response::failure(RemoteError::Malformed, message.cap),
-                );
+                return self.reply(header, Response::failure(RemoteError::Malformed));
             }
         }
         let served = self.service.interface();
@@ -205,11 +186,11 @@ impl<T: Transport> Server<'_, T> {
             } else {
                 RemoteError::UnknownInterface
             };
-            return self.reply(header, Response::failure(error, message.cap));
+            return self.reply(header, Response::failure(error));
         }
         let bytes = message.body.len() + REQUEST_BYTES;
         if let Err(error) = self.transport.admit(bytes) {
-            return self.reply(header, Response::failure(error, message.cap));
+            return self.reply(header, Response::failure(error));
         }
         let future = self.service.handle(Request {
             operation: header.operation(),
@@ -249,17 +230,9 @@ impl<T: Transport> Server<'_, T> {
 
     /// Queues the answer to the request that had `header`.
     fn reply(&mut self, header: WireHeader, response: Response) {
-        response
-            .spare
-            .into_iter()
-            .for_each(|cap| self.transport.discard(cap));
         // Answers are for requests alone: answering what isn't one could go on
         // for ever between two servers.
         if header.kind() != Kind::Request || self.closed {
-            let unsent = response.cap.filter(|cap| cap.mode() == CapMode::Give);
-            unsent
-                .into_iter()
-                .for_each(|cap| self.transport.discard(cap));
             return;
         }
         let (kind, body) = match response.result {
@@ -284,7 +257,8 @@ impl<T: Transport> Server<'_, T> {
     fn send(&mut self, context: &mut Context<'_>) {
         let size = self.transport.fragment_bytes();
         while let Some(front) = self.replies.front_mut() {
-            match self.transport.poll_send(context, &front.fragment(size)) {
+            let (fragment, cap) = (front.fragment(size), front.unsent_cap());
+            match self.transport.poll_send(context, &fragment, cap) {
                 Poll::Pending => return,
                 Poll::Ready(Ok(())) => {
                     if front.advance(size) {
@@ -309,7 +283,6 @@ impl<T: Transport> Server<'_, T> {
         let Some(refused) = self.pop_reply() else {
             return;
         };
-        self.dispose(&refused);
         let header = refused.header();
         if header.kind() == Kind::Reply {
             self.held += 1;
@@ -326,19 +299,9 @@ impl<T: Transport> Server<'_, T> {
         }
     }
 
-    fn dispose(&self, outgoing: &Outgoing) {
-        if let Some(cap) = outgoing.unsent_cap()
-            && cap.mode() == CapMode::Give
-        {
-            self.transport.discard(cap);
-        }
-    }
-
     fn close(&mut self) {
         self.closed = true;
         self.service.closed();
-        while let Some(outgoing) = self.pop_reply() {
-            self.dispose(&outgoing);
-        }
+        while self.pop_reply().is_some() {}
     }
 }

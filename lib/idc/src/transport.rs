@@ -2,7 +2,7 @@
 
 use core::task::{Context, Poll};
 
-use crate::{Cap, Fragment, RemoteError, TransportError};
+use crate::{Arrival, Cap, Fragment, RemoteError, TransportError};
 
 /// One side of a connection that carries fragments both ways, in order.
 ///
@@ -14,8 +14,9 @@ pub trait Transport {
     /// [`crate::message::MAX_FRAGMENT_BYTES`].
     fn fragment_bytes(&self) -> usize;
 
-    /// Sends `fragment`, or keeps the waker for when there may be room.
-    /// A capability to be given away has left when this is `Ready(Ok)`.
+    /// Sends `fragment` with `cap`, or keeps the waker for when there may be room. When this is
+    /// `Ready(Ok)`, a capability to be given away has left, and its slot is free: the caller leaks
+    /// what it has of it.
     ///
     /// # Errors
     /// [`TransportError::Closed`] is final; any other error is of this fragment.
@@ -23,6 +24,7 @@ pub trait Transport {
         &self,
         context: &mut Context<'_>,
         fragment: &Fragment,
+        cap: Option<&Cap>,
     ) -> Poll<Result<(), TransportError>>;
 
     /// The next fragment that arrived, or keeps the waker for when there is one.
@@ -30,7 +32,7 @@ pub trait Transport {
     ///
     /// # Errors
     /// [`TransportError::Closed`], once all that arrived before has been taken.
-    fn poll_receive(&self, context: &mut Context<'_>) -> Poll<Result<Fragment, TransportError>>;
+    fn poll_receive(&self, context: &mut Context<'_>) -> Poll<Result<Arrival, TransportError>>;
 
     /// Whether a server may keep `bytes` more for the client: there is memory, and the client
     /// hasn't used up its share. A server that may not answers with the error, and lives.
@@ -48,8 +50,4 @@ pub trait Transport {
     /// Everything to be sent for now has been sent: wakes the peer where sending
     /// alone doesn't. Called before a side waits.
     fn flush(&self) {}
-
-    /// Disposes of a capability that nobody wants: received, or to be given away
-    /// with a message that couldn't be sent.
-    fn discard(&self, cap: Cap);
 }

@@ -17,7 +17,10 @@ use capelin_idc::{
     serve,
     shares::{BYTES, ClientId, Shares},
 };
-use common::{Echo as _, EchoClient, EchoError, EchoImpl, EchoServer, Point, Runner, all, shared};
+use common::{
+    Echo as _, EchoClient, EchoError, EchoImpl, EchoServer, Point, Runner, all, disposed, owned,
+    shared,
+};
 
 /// A client, its server, and the implementation behind it.
 fn connect(capacity: usize, fragment: usize) -> (Runner, EchoClient<Loopback>, Rc<EchoImpl>) {
@@ -28,7 +31,8 @@ fn connect(capacity: usize, fragment: usize) -> (Runner, EchoClient<Loopback>, R
     (runner, EchoClient::new(near), echo)
 }
 
-const CAP: Cap = Cap::copy(CapAddress(0x123));
+/// A slot.
+const SLOT: u32 = 0x123;
 
 #[test]
 fn every_kind_of_argument_arrives() {
@@ -44,14 +48,54 @@ fn every_kind_of_argument_arrives() {
             let points = [Point { x: 1, y: 2 }, Point { x: -5, y: 40 }];
             let sum = client.sum(&points, &Point { x: 10, y: 10 }).await;
             assert_eq!(sum, Ok(Point { x: 6, y: 52 }));
-            assert_eq!(client.pass("it", CAP).await, Ok(CAP));
-            assert_eq!(client.pass("", CAP).await, Err(EchoError::Empty));
-            assert_eq!(client.maybe(Some(CAP), true).await, Ok(Some(CAP)));
-            assert_eq!(client.maybe(Some(CAP), false).await, Ok(None));
+            let lent = || Cap::copy(CapAddress(SLOT));
+            assert_eq!(client.pass("it", lent()).await, Ok(lent()));
+            // What is owned goes there and back; who has it last disposes of it.
+            let back = client.pass("it", owned(SLOT)).await.unwrap();
+            assert_eq!(disposed(), [0; 0]);
+            assert_eq!(back.address(), CapAddress(SLOT));
+            drop(back);
+            assert_eq!(disposed(), [SLOT]);
+            let refused = client.pass("", owned(1)).await;
+            assert_eq!((refused, disposed()), (Err(EchoError::Empty), vec![1]));
+            let back = client.maybe(Some(owned(2)), true).await;
+            assert_eq!(back.unwrap().map(Cap::leak), Some(CapAddress(2)));
+            let kept = client.maybe(Some(owned(3)), false).await;
+            assert_eq!((kept, disposed()), (Ok(None), vec![3]));
             assert_eq!(client.maybe(None, true).await, Ok(None));
-            assert_eq!(client.pair(CAP).await, Ok((0x123, CAP)));
+            let (number, back) = client.pair(owned(SLOT)).await.unwrap();
+            assert_eq!((number, back.leak()), (SLOT.into(), CapAddress(SLOT)));
+            assert_eq!(disposed(), [0; 0]);
         });
     }
+}
+
+/// Whichever way a call ends, what it would have given away, or been given, is disposed of once.
+#[test]
+fn what_a_call_leaves_behind_is_disposed_of() {
+    let (runner, client, _) = connect(4, 56);
+    runner.run(async {
+        // Never sent.
+        drop(Box::pin(client.pass("x", owned(1))));
+        assert_eq!(disposed(), [1]);
+    });
+    let (near, far) = loopback::pair(1, 56);
+    let client = EchoClient::new(near);
+    let mut call = Box::pin(client.pass("x", owned(2)));
+    let mut waits = Box::pin(client.pass("x", owned(3)));
+    runner.run(poll_fn(|context| {
+        assert!(Future::poll(call.as_mut(), context).is_pending());
+        assert!(Future::poll(waits.as_mut(), context).is_pending());
+        Poll::Ready(())
+    }));
+    // The second waits for room: nobody else will have it.
+    drop(waits);
+    assert_eq!(disposed(), [3]);
+    // The first is on its way when the server goes.
+    drop(far);
+    assert!(runner.run(call).is_err());
+    drop(client);
+    assert_eq!(disposed(), [2]);
 }
 
 #[test]
@@ -144,7 +188,7 @@ fn a_dropped_call_leaves_a_tombstone_until_its_reply_has_come() {
         drop(call);
         assert_eq!(binding.outstanding(), 1);
         // A reply with a capability that nobody waits for any more.
-        let mut call = Box::pin(client.pass("x", CAP));
+        let mut call = Box::pin(client.pass("x", owned(SLOT)));
         poll_fn(|context| {
             let _ = Future::poll(call.as_mut(), context);
             Poll::Ready(())
@@ -152,7 +196,7 @@ fn a_dropped_call_leaves_a_tombstone_until_its_reply_has_come() {
         .await;
         drop(call);
         assert_eq!(client.add(2, 3).await, Ok(5));
-        assert_eq!(binding.transport().discarded(), [CAP]);
+        assert_eq!(disposed(), [SLOT]);
         assert_eq!(binding.outstanding(), 1);
         client.open().await.unwrap();
         assert_eq!(client.add(2, 3).await, Ok(5));
@@ -198,8 +242,8 @@ fn a_transport_without_capabilities_refuses_them_and_goes_on() {
     runner.spawn(async move { serve(&far, &service).await });
     runner.run(async {
         let refused = CallError::Transport(TransportError::NoCapabilities);
-        let given = Cap::give(CapAddress(9));
-        assert_eq!(client.maybe(Some(given), true).await, Err(refused));
+        let given = client.maybe(Some(owned(9)), true).await;
+        assert_eq!((given, disposed()), (Err(refused), vec![9]));
         assert_eq!(client.add(1, 2).await, Ok(3));
     });
     // The other way round: the reply's capability is refused.
@@ -210,7 +254,8 @@ fn a_transport_without_capabilities_refuses_them_and_goes_on() {
     runner.spawn(async move { serve(&far, &service).await });
     runner.run(async {
         let lost = CallError::Remote(RemoteError::ReplyLost);
-        assert_eq!(client.maybe(Some(CAP), true).await, Err(lost));
+        let given = client.maybe(Some(owned(SLOT)), true).await;
+        assert_eq!((given, disposed()), (Err(lost), vec![SLOT]));
         assert_eq!(client.add(1, 2).await, Ok(3));
     });
 }
@@ -270,9 +315,8 @@ fn a_server_without_memory_says_so_and_goes_on() {
         let busy = CallError::Remote(RemoteError::Busy);
         assert_eq!(client.add(1, 2).await, Err(busy));
         // Nothing came of it, and the capability that came along isn't kept.
-        let given = Cap::give(CapAddress(9));
-        assert_eq!(client.maybe(Some(given), true).await, Err(busy));
-        assert_eq!(far.discarded().len(), 1);
+        let given = client.maybe(Some(owned(9)), true).await;
+        assert_eq!((given, disposed()), (Err(busy), vec![9]));
         far.set_room(true);
         assert_eq!(client.add(1, 2).await, Ok(3));
     });

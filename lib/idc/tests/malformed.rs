@@ -3,42 +3,36 @@
 mod common;
 
 use std::{
-    cell::RefCell,
     future::poll_fn,
-    rc::Rc,
     task::{Context, Poll, Waker},
 };
 
-use capelin_abi::CapAddress;
 use capelin_idc::{
-    Binding, CallError, Cap, Client, InterfaceId, Kind, RemoteError, Transport, WireHeader,
+    Binding, CallError, Client, InterfaceId, Kind, RemoteError, Transport, WireHeader,
     loopback::{self, Loopback},
     serve,
 };
-use common::{EchoClient, EchoServer, Runner, shared};
+use common::{EchoClient, EchoServer, Runner, disposed, owned, shared};
 use proptest::prelude::*;
 
 const ID: InterfaceId = <EchoClient<Loopback> as Client<Loopback>>::INTERFACE;
-const CAP: Cap = Cap::copy(CapAddress(0x77));
+/// A slot.
+const CAP: u32 = 0x77;
 
 /// A server and the bare other side of its transport.
-fn server() -> (Runner, Loopback, Rc<RefCell<Vec<Cap>>>) {
+fn server() -> (Runner, Loopback) {
     let (near, far) = loopback::pair(64, 56);
-    let (runner, discarded) = (Runner::default(), Rc::default());
+    let runner = Runner::default();
     let service = EchoServer(shared());
-    let list: Rc<RefCell<Vec<Cap>>> = Rc::clone(&discarded);
-    runner.spawn(async move {
-        serve(&far, &service).await;
-        *list.borrow_mut() = far.discarded();
-    });
-    (runner, near, discarded)
+    runner.spawn(async move { serve(&far, &service).await });
+    (runner, near)
 }
 
 /// What the server answers to a message.
-fn answer(interface: InterfaceId, operation: u8, body: &[u8], cap: Option<Cap>) -> CallError {
-    let (runner, near, discarded) = server();
+fn answer(interface: InterfaceId, operation: u8, body: &[u8], cap: Option<u32>) -> CallError {
+    let (runner, near) = server();
     let binding = Binding::new(near, interface);
-    let result = runner.run(binding.call(operation, body.to_vec(), cap));
+    let result = runner.run(binding.call(operation, body.to_vec(), cap.map(owned)));
     // The server still serves.
     let sound = [1, 2];
     if interface == ID {
@@ -46,7 +40,7 @@ fn answer(interface: InterfaceId, operation: u8, body: &[u8], cap: Option<Cap>) 
     }
     drop(binding);
     runner.settle();
-    assert_eq!(*discarded.borrow(), Vec::from_iter(cap));
+    assert_eq!(disposed(), Vec::from_iter(cap));
     result.expect_err("the server refuses")
 }
 
@@ -111,7 +105,7 @@ fn a_reply_that_is_none_fails_its_call_alone() {
         }));
         let sent = runner.run(poll_fn(|context| far.poll_receive(context)));
         let mut words = [0; 8];
-        let correlation = sent.unwrap().header().correlation();
+        let correlation = sent.unwrap().fragment.header().correlation();
         words[0] = WireHeader::new(interface, kind, 0, correlation).to_word();
         words[1] = body;
         far.inject(words, 2, None);
@@ -125,7 +119,12 @@ fn a_reply_that_is_none_fails_its_call_alone() {
     }));
     let sent = runner.run(poll_fn(|context| far.poll_receive(context)));
     let mut words = [0; 8];
-    let header = WireHeader::new(ID, Kind::Reply, 0, sent.unwrap().header().correlation());
+    let header = WireHeader::new(
+        ID,
+        Kind::Reply,
+        0,
+        sent.unwrap().fragment.header().correlation(),
+    );
     words[0] = header.to_word();
     words[1] = 0x05_0001;
     far.inject(words, 2, None);
@@ -160,11 +159,13 @@ proptest! {
     fn a_server_survives_any_messages(
         messages in proptest::collection::vec(any_message(), 0..40),
     ) {
-        let (runner, near, _) = server();
-        let mut closes = false;
+        let (runner, near) = server();
+        let (mut closes, mut given) = (false, 0);
+        disposed();
         for (words, count, cap) in messages {
             closes |= count > 0 && words[0] & 0xff == 0b1000 | Kind::Close as u64;
-            near.inject(words, count, cap.then_some(CAP));
+            given += usize::from(cap);
+            near.inject(words, count, cap.then(|| owned(CAP)));
             runner.settle();
             // Takes what is answered, so that there is room.
             let mut context = Context::from_waker(Waker::noop());
@@ -172,6 +173,8 @@ proptest! {
         }
         if runner.running() == 0 {
             prop_assert!(closes);
+            // What it didn't take any more is still on its way.
+            drop(near);
         } else {
             let binding = Binding::new(near, ID);
             // An id that no earlier reply can have: those have been taken.
@@ -182,6 +185,9 @@ proptest! {
                 prop_assert_eq!(result, Ok((vec![3], None)));
             }
         }
+        // Whoever had them, nobody has forgotten any, or disposed of it twice.
+        drop(runner);
+        prop_assert_eq!(disposed().len(), given);
     }
 
     /// Whatever comes, a client doesn't panic, and its call ends when its reply comes or the
@@ -193,8 +199,11 @@ proptest! {
         let (near, far) = loopback::pair(64, 56);
         let client = EchoClient::new(near);
         let runner = Runner::default();
+        let mut given = 0;
+        disposed();
         for (words, count, cap) in messages {
-            far.inject(words, count, cap.then_some(CAP));
+            given += usize::from(cap);
+            far.inject(words, count, cap.then(|| owned(CAP)));
         }
         let mut call = Box::pin(client.add(1, 2));
         let waker = Waker::noop();
@@ -208,6 +217,10 @@ proptest! {
         if result.is_pending() {
             drop(far);
             prop_assert!(runner.run(call).is_err());
+        } else {
+            drop((call, far));
         }
+        drop(client);
+        prop_assert_eq!(disposed().len(), given);
     }
 }

@@ -20,7 +20,7 @@ impl OwnedCap {
     /// Takes over a capability that came with a message.
     #[must_use]
     pub const fn received(cap: Cap) -> Self {
-        Self(cap.address())
+        Self(cap.leak())
     }
 
     /// Fills a fresh slot with what `make` makes there.
@@ -86,10 +86,10 @@ impl OwnedCap {
         Cap::copy(self.0)
     }
 
-    /// To be sent away with a message: it, and its slot, are the transport's from now on.
+    /// To be sent away with a message, or disposed of with it.
     #[must_use]
-    pub fn give(self) -> Cap {
-        Cap::give(self.leak())
+    pub const fn give(self) -> Cap {
+        Cap::owned(self.leak(), delete)
     }
 
     /// Keeps it for as long as the program runs, or until its kernel moves it away: nobody deletes

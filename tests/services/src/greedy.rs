@@ -8,7 +8,7 @@
 use alloc::{format, string::String, vec::Vec};
 use core::time::Duration;
 
-use capelin_abi::{CapAddress, PAGE_SIZE, SysError, lmp::COUNTED_BADGE, syscall::SendFlags};
+use capelin_abi::{PAGE_SIZE, SysError, lmp::COUNTED_BADGE, syscall::SendFlags};
 use capelin_interfaces::{
     console::ConsoleClient,
     memory::{ANY_NODE, MemoryClient, MemoryError},
@@ -21,7 +21,7 @@ use capelin_interfaces::{
 use capelin_rt::{
     Lmp, OwnedCap, RtError,
     endpoint::{Endpoint, Received},
-    idc::{Cap, Client, Fragment, InterfaceId, Kind, RemoteError, WireHeader},
+    idc::{Client, Fragment, InterfaceId, Kind, RemoteError, WireHeader},
     println, services, sys, time,
 };
 use capelin_suite::{Outcome, Reporter, check, equal, must};
@@ -136,10 +136,8 @@ async fn take(name: &str, interface: InterfaceId) -> Result<Taken, String> {
         // The service has the only copy.
         let replies = must("badge", endpoint.badged(COUNTED_BADGE | number))?;
         let header = WireHeader::new(interface, Kind::Bind, 0, 0);
-        let sent = send(
-            &server,
-            &Fragment::new(header, &[0, 0], Some(replies.give())),
-        );
+        let bind = Fragment::new(header, &[0, 0]);
+        let sent = send(&server, &bind, Some(replies));
         must("bind", sent)?;
         match answer(&endpoint).await? {
             (Kind::Bound, _, Some(connection)) => connections.push(connection),
@@ -170,10 +168,8 @@ async fn begin_long_messages(
         let header = WireHeader::new(interface, Kind::Request, 0, 1).at(true, true);
         let mut body = [0; 56];
         body[..2].copy_from_slice(&LONG.to_le_bytes());
-        must(
-            "request",
-            send(connection, &Fragment::new(header, &body, None)),
-        )?;
+        let begun = Fragment::new(header, &body);
+        must("request", send(connection, &begun, None))?;
         if number == 0 {
             continue;
         }
@@ -197,13 +193,13 @@ async fn endpoint_of(name: &str) -> Result<OwnedCap, RtError> {
     }
 }
 
-/// Sends `fragment`, in which a capability is given away, when there is room.
-fn send(target: &OwnedCap, fragment: &Fragment) -> Result<(), SysError> {
+/// Sends `fragment`, with which `given` is given away, when there is room.
+fn send(target: &OwnedCap, fragment: &Fragment, given: Option<OwnedCap>) -> Result<(), SysError> {
     let (payload, count) = fragment.payload_words();
     let mut words = [0; 8];
     words[0] = fragment.header().to_word();
     words[1..].copy_from_slice(payload);
-    let cap = fragment.cap().map(Cap::address);
+    let cap = given.as_ref().map(OwnedCap::address);
     let flags = cap.map_or(SendFlags::empty(), |_| SendFlags::MOVE);
     loop {
         match sys::send(target.address(), cap, flags, &words[..=count]) {
@@ -212,16 +208,13 @@ fn send(target: &OwnedCap, fragment: &Fragment) -> Result<(), SysError> {
                 let _ = sys::yield_now();
             }
             result => {
-                cap.into_iter().for_each(free);
+                if result.is_ok() {
+                    given.into_iter().for_each(OwnedCap::forget);
+                }
                 return result;
             }
         }
     }
-}
-
-/// The slot of what was given away is free again.
-fn free(slot: CapAddress) {
-    capelin_rt::slots::free(slot);
 }
 
 /// The next answer: its kind, the error that it tells of, and the capability that came along.

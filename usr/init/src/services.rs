@@ -127,7 +127,7 @@ pub(crate) async fn start(env: &Env) -> Result<(), Fatal> {
     let regions = own::divide(boot)?;
     let archive = boot::archive().ok_or(Fatal::NoArchive)?;
     let archive = Archive::parse(archive).map_err(Fatal::Archive)?;
-    let names = NameService::new(|cap| drop(OwnedCap::received(cap)));
+    let names = NameService::default();
     let listener = Listener::new(CAPACITY)?;
     let names_cap = listener.capability(1)?;
     let served = names.clone();

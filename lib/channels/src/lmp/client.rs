@@ -2,17 +2,16 @@
 
 use core::{
     cell::Cell,
-    future::poll_fn,
     task::{Context, Poll},
 };
 
 use capelin_abi::{CapAddress, lmp::COUNTED_BADGE};
 use capelin_idc::{
-    CallError, Cap, Client, Fragment, InterfaceId, Kind, RemoteError, Transport, TransportError,
-    WireHeader, message::MAX_FRAGMENT_BYTES,
+    Arrival, CallError, Cap, Client, Fragment, InterfaceId, Kind, RemoteError, Transport,
+    TransportError, WireHeader, message::MAX_FRAGMENT_BYTES,
 };
 
-use super::{discard, fragment, sender::Sender};
+use super::{arrival, sender::Sender};
 use crate::{OwnedCap, RtError, endpoint::Endpoint};
 
 /// Messages that the ring of a client's endpoint holds.
@@ -51,35 +50,29 @@ impl Lmp {
         // The server has the only capability that replies come through, so the kernel can tell when
         // it is gone. The body is empty; its length is two zero bytes.
         let replies = endpoint.badged(REPLIES)?.give();
-        let bind = Fragment::new(header, &[0, 0], Some(replies));
+        let bind = Fragment::new(header, &[0, 0]);
         let asking = Sender::new(OwnedCap::copy_of(server)?);
-        if let Err(error) = poll_fn(|context| asking.poll_send(context, &bind)).await {
-            bind.cap().into_iter().for_each(discard);
-            return Err(CallError::Transport(error).into());
-        }
+        let sent = asking.deliver(&bind, replies).await;
+        sent.map_err(CallError::Transport)?;
         loop {
             let answer = endpoint.receive().await;
             if answer.news().is_some() {
                 return Err(CallError::Transport(TransportError::Closed).into());
             }
-            let Some(answer) = fragment(answer) else {
+            let Some(Arrival { fragment, cap }) = arrival(answer) else {
                 continue;
             };
-            return match (answer.header().kind(), answer.cap()) {
+            return match (fragment.header().kind(), cap) {
                 (Kind::Bound, Some(cap)) => Ok(Self {
                     sender: Sender::new(OwnedCap::received(cap)),
                     endpoint,
                     is_closed: Cell::new(false),
                 }),
-                (Kind::Failure, cap) => {
-                    cap.into_iter().for_each(discard);
-                    let byte = answer.payload().get(2).copied().unwrap_or(u8::MAX);
+                (Kind::Failure, _) => {
+                    let byte = fragment.payload().get(2).copied().unwrap_or(u8::MAX);
                     Err(CallError::Remote(RemoteError::from_wire(byte)).into())
                 }
-                (_, cap) => {
-                    cap.into_iter().for_each(discard);
-                    Err(CallError::MalformedReply.into())
-                }
+                _ => Err(CallError::MalformedReply.into()),
             };
         }
     }
@@ -94,11 +87,12 @@ impl Transport for Lmp {
         &self,
         context: &mut Context<'_>,
         fragment: &Fragment,
+        cap: Option<&Cap>,
     ) -> Poll<Result<(), TransportError>> {
-        self.sender.poll_send(context, fragment)
+        self.sender.poll_send(context, fragment, cap)
     }
 
-    fn poll_receive(&self, context: &mut Context<'_>) -> Poll<Result<Fragment, TransportError>> {
+    fn poll_receive(&self, context: &mut Context<'_>) -> Poll<Result<Arrival, TransportError>> {
         if self.is_closed.get() {
             return Poll::Ready(Err(TransportError::Closed));
         }
@@ -107,14 +101,10 @@ impl Transport for Lmp {
                 self.is_closed.set(true);
                 return Poll::Ready(Err(TransportError::Closed));
             }
-            if let Some(fragment) = fragment(received) {
-                return Poll::Ready(Ok(fragment));
+            if let Some(arrival) = arrival(received) {
+                return Poll::Ready(Ok(arrival));
             }
         }
         Poll::Pending
-    }
-
-    fn discard(&self, cap: Cap) {
-        discard(cap);
     }
 }

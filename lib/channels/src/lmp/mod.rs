@@ -25,23 +25,19 @@ pub mod server;
 pub use client::{Lmp, bind};
 pub use server::{Caller, Listener};
 
-use capelin_idc::{Cap, Fragment, WireHeader};
+use capelin_idc::{Arrival, Fragment, WireHeader};
 
 use crate::{OwnedCap, endpoint::Received};
 
-/// The fragment in a message; `None` for an event or for words that are none.
-fn fragment(received: Received) -> Option<Fragment> {
+/// What arrived in a message; `None` for an event or for words that are no fragment.
+fn arrival(received: Received) -> Option<Arrival> {
     let header = match received.payload() {
         [word, ..] if !received.is_event => WireHeader::from_word(*word)?,
         _ => return None,
     };
     let payload = received.words.get(1..received.length).unwrap_or_default();
-    let cap = received.cap.map(|cap| Cap::copy(cap.leak()));
     // `from_words` copies the payload; the words were copied out of the ring before.
-    Some(Fragment::from_words(header, payload, cap))
-}
-
-/// Disposes of a capability that a transport owns: received, or to be given away.
-fn discard(cap: Cap) {
-    drop(OwnedCap::received(cap));
+    let fragment = Fragment::from_words(header, payload);
+    let cap = received.cap.map(OwnedCap::give);
+    Some(Arrival { fragment, cap })
 }

@@ -5,14 +5,14 @@
 
 use core::{
     cell::{Cell, RefCell},
-    future::Future,
+    future::{Future, poll_fn},
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
 };
 
 use capelin_abi::{SysError, syscall::SendFlags};
-use capelin_idc::{CapMode, Fragment, TransportError};
+use capelin_idc::{Cap, CapMode, Fragment, TransportError};
 
 use crate::{OwnedCap, slots, sys, time};
 
@@ -43,6 +43,7 @@ impl Sender {
         &self,
         context: &mut Context<'_>,
         fragment: &Fragment,
+        cap: Option<&Cap>,
     ) -> Poll<Result<(), TransportError>> {
         if self.is_closed.get() {
             return Poll::Ready(Err(TransportError::Closed));
@@ -56,11 +57,11 @@ impl Sender {
                 *sleep = None;
             }
         }
-        let mut result = self.send(fragment);
+        let mut result = self.send(fragment, cap);
         if result == Err(SysError::EndpointFull) || result == Err(SysError::NoReceiveSlot) {
             // A failure to yield only means that we try again at once.
             let _ = sys::yield_now();
-            result = self.send(fragment);
+            result = self.send(fragment, cap);
         }
         match result {
             Ok(()) => {
@@ -68,7 +69,7 @@ impl Sender {
                 Poll::Ready(Ok(()))
             }
             Err(SysError::EndpointFull | SysError::NoReceiveSlot) => self.pause(context),
-            Err(_) if fragment.cap().is_some() && self.is_reachable() => {
+            Err(_) if cap.is_some() && self.is_reachable() => {
                 Poll::Ready(Err(TransportError::Refused))
             }
             Err(_) => {
@@ -76,6 +77,20 @@ impl Sender {
                 Poll::Ready(Err(TransportError::Closed))
             }
         }
+    }
+
+    /// Sends a message of one fragment with `cap`, which goes with it or is disposed of.
+    ///
+    /// # Errors
+    /// As `poll_send`.
+    pub(super) async fn deliver(
+        &self,
+        fragment: &Fragment,
+        cap: Cap,
+    ) -> Result<(), TransportError> {
+        poll_fn(|context| self.poll_send(context, fragment, Some(&cap))).await?;
+        cap.leak();
+        Ok(())
     }
 
     fn pause(&self, context: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
@@ -90,19 +105,19 @@ impl Sender {
         Poll::Pending
     }
 
-    fn send(&self, fragment: &Fragment) -> Result<(), SysError> {
+    fn send(&self, fragment: &Fragment, cap: Option<&Cap>) -> Result<(), SysError> {
         let (payload, count) = fragment.payload_words();
         let mut words = [0; 8];
         words[0] = fragment.header().to_word();
         words[1..].copy_from_slice(payload);
         let mut flags = SendFlags::empty();
-        if let Some(cap) = fragment.cap() {
+        if let Some(cap) = cap {
             flags.set(SendFlags::MOVE, cap.mode() == CapMode::Give);
             flags.set(SendFlags::KEEP_REVOKE, cap.keeps_revoke());
         }
-        let address = fragment.cap().map(|cap| cap.address());
+        let address = cap.map(Cap::address);
         sys::send(self.target.address(), address, flags, &words[..=count])?;
-        if let Some(cap) = fragment.cap().filter(|cap| cap.mode() == CapMode::Give) {
+        if let Some(cap) = cap.filter(|cap| cap.mode() == CapMode::Give) {
             slots::free(cap.address());
         }
         Ok(())

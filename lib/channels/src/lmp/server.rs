@@ -15,19 +15,19 @@ use alloc::{
 };
 use core::{
     cell::{Cell, RefCell},
-    future::poll_fn,
     task::{Context, Poll, Waker},
 };
 
 use capelin_abi::{ObjectType, capability::DISPATCHER_BYTES, lmp::COUNTED_BADGE};
 use capelin_idc::{
-    Cap, Fragment, InterfaceId, Kind, RemoteError, Service, Transport, TransportError, WireHeader,
+    Arrival, Cap, Fragment, InterfaceId, Kind, RemoteError, Service, Transport, TransportError,
+    WireHeader,
     message::MAX_FRAGMENT_BYTES,
     serve,
     shares::{ClientId, Share, Shares},
 };
 
-use super::{discard, fragment, sender::Sender};
+use super::{arrival, sender::Sender};
 use crate::{
     OwnedCap, RtError,
     endpoint::{Endpoint, News},
@@ -67,7 +67,7 @@ pub struct Listener {
 struct Connection {
     sender: Sender,
     share: Share,
-    waiting: RefCell<VecDeque<Fragment>>,
+    waiting: RefCell<VecDeque<Arrival>>,
     waker: Cell<Option<Waker>>,
     is_closed: Cell<bool>,
 }
@@ -124,26 +124,25 @@ impl Listener {
                 }
                 None => {}
             }
-            let Some(fragment) = fragment(received) else {
+            let Some(arrival) = arrival(received) else {
                 continue;
             };
+            let header = arrival.fragment.header();
             if badge >= CONNECTIONS {
-                route(&connections, badge, fragment);
-            } else if fragment.header().kind() == Kind::Bind {
+                route(&connections, badge, arrival);
+            } else if header.kind() == Kind::Bind {
                 last += 1;
-                let Some((client, replies)) = client(&fragment) else {
+                let Some((client, replies)) = client(arrival.cap) else {
                     continue;
                 };
                 let caller = Caller {
                     badge,
                     client,
                     connection: last,
-                    interface: fragment.header().interface(),
+                    interface: header.interface(),
                 };
                 let share = shares.connect(client);
                 self.accept(&connections, caller, Sender::new(replies), share, &make);
-            } else {
-                fragment.cap().into_iter().for_each(discard);
             }
         }
     }
@@ -175,13 +174,13 @@ impl Listener {
         match accepted {
             Err(error) => {
                 let body = [1, 0, error as u8];
-                let failure = Fragment::new(header(Kind::Failure), &body, None);
+                let failure = Fragment::new(header(Kind::Failure), &body);
                 // Its ring is fresh, so there is room; if not, the client did that.
                 let mut context = Context::from_waker(Waker::noop());
-                let _ = sender.poll_send(&mut context, &failure);
+                let _ = sender.poll_send(&mut context, &failure, None);
             }
             Ok((share, service, cap)) => {
-                let bound = Fragment::new(header(Kind::Bound), &[0, 0], Some(cap.give()));
+                let bound = Fragment::new(header(Kind::Bound), &[0, 0]);
                 let connection = Rc::new(Connection {
                     sender,
                     share,
@@ -194,10 +193,9 @@ impl Listener {
                     .insert(caller.connection, Rc::clone(&connection));
                 let connections = Rc::clone(connections);
                 spawn(async move {
-                    let sent = poll_fn(|context| connection.poll_send(context, &bound)).await;
-                    match sent {
-                        Ok(()) => serve(&*connection, &*service).await,
-                        Err(_) => bound.cap().into_iter().for_each(discard),
+                    let sent = connection.sender.deliver(&bound, cap.give()).await;
+                    if sent.is_ok() {
+                        serve(&*connection, &*service).await;
                     }
                     connections.borrow_mut().remove(&caller.connection);
                     connection.close(caller.interface);
@@ -210,8 +208,8 @@ impl Listener {
 /// Who binds, and the capability by which it is answered. Without one there is nobody to answer;
 /// and that must be one whose badge is counted, as a client makes it for this connection alone:
 /// others, of which many hold copies, may lead to somebody else.
-fn client(bind: &Fragment) -> Option<(ClientId, OwnedCap)> {
-    let replies = OwnedCap::received(bind.cap()?);
+fn client(replies: Option<Cap>) -> Option<(ClientId, OwnedCap)> {
+    let replies = OwnedCap::received(replies?);
     let it = replies.identify().ok()?;
     // An endpoint has no size; its badge stands there. Its address is its dispatcher's, and on.
     let is_own = it.kind == ObjectType::EndpointLmp && it.size & COUNTED_BADGE != 0;
@@ -219,20 +217,18 @@ fn client(bind: &Fragment) -> Option<(ClientId, OwnedCap)> {
     is_own.then_some((ClientId(dispatcher), replies))
 }
 
-fn route(connections: &Connections, badge: u64, fragment: Fragment) {
+fn route(connections: &Connections, badge: u64, arrival: Arrival) {
     let connection = connections.borrow().get(&badge).map(Rc::clone);
     let Some(connection) = connection.filter(|connection| !connection.is_closed.get()) else {
         // It has ended; the client has been told, or will find out.
-        fragment.cap().into_iter().for_each(discard);
         return;
     };
     let waiting = connection.waiting.borrow().len();
     let is_too_much = waiting >= MAX_WAITING || (waiting >= FEW_WAITING && !heap::has_room());
     if is_too_much || !connection.share.add_fragment() {
         connection.is_closed.set(true);
-        fragment.cap().into_iter().for_each(discard);
     } else {
-        connection.waiting.borrow_mut().push_back(fragment);
+        connection.waiting.borrow_mut().push_back(arrival);
     }
     if let Some(waker) = connection.waker.take() {
         waker.wake();
@@ -251,12 +247,11 @@ impl Connection {
     /// Tells the client, if it has room, and disposes of what it sent.
     fn close(&self, interface: InterfaceId) {
         self.is_closed.set(true);
-        let close = Fragment::new(WireHeader::new(interface, Kind::Close, 0, 0), &[0, 0], None);
+        let close = Fragment::new(WireHeader::new(interface, Kind::Close, 0, 0), &[0, 0]);
         let mut context = Context::from_waker(Waker::noop());
-        let _ = self.sender.poll_send(&mut context, &close);
-        for fragment in self.waiting.take() {
+        let _ = self.sender.poll_send(&mut context, &close, None);
+        for _ in self.waiting.take() {
             self.share.take_fragment();
-            fragment.cap().into_iter().for_each(discard);
         }
     }
 }
@@ -283,23 +278,20 @@ impl Transport for Connection {
         &self,
         context: &mut Context<'_>,
         fragment: &Fragment,
+        cap: Option<&Cap>,
     ) -> Poll<Result<(), TransportError>> {
-        self.sender.poll_send(context, fragment)
+        self.sender.poll_send(context, fragment, cap)
     }
 
-    fn poll_receive(&self, context: &mut Context<'_>) -> Poll<Result<Fragment, TransportError>> {
-        if let Some(fragment) = self.waiting.borrow_mut().pop_front() {
+    fn poll_receive(&self, context: &mut Context<'_>) -> Poll<Result<Arrival, TransportError>> {
+        if let Some(arrival) = self.waiting.borrow_mut().pop_front() {
             self.share.take_fragment();
-            return Poll::Ready(Ok(fragment));
+            return Poll::Ready(Ok(arrival));
         }
         if self.is_closed.get() {
             return Poll::Ready(Err(TransportError::Closed));
         }
         self.waker.set(Some(context.waker().clone()));
         Poll::Pending
-    }
-
-    fn discard(&self, cap: Cap) {
-        discard(cap);
     }
 }

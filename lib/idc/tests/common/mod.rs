@@ -19,6 +19,7 @@ use std::{
     task::{Context, Poll, Wake, Waker},
 };
 
+use capelin_abi::CapAddress;
 use capelin_idc::{CallError, Cap, interface};
 use serde::{Deserialize, Serialize};
 
@@ -129,6 +130,22 @@ impl Echo for EchoImpl {
         self.is_open.set(true);
         self.waiting.borrow_mut().drain(..).for_each(Waker::wake);
     }
+}
+
+thread_local! {
+    static DISPOSED: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A capability whose disposal is noted.
+pub fn owned(slot: u32) -> Cap {
+    Cap::owned(CapAddress(slot), |address| {
+        DISPOSED.with_borrow_mut(|slots| slots.push(address.0));
+    })
+}
+
+/// The slots of those that were disposed of since it was last asked.
+pub fn disposed() -> Vec<u32> {
+    DISPOSED.take()
 }
 
 struct Flag(AtomicBool);

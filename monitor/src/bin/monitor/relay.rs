@@ -57,7 +57,7 @@ fn names(node: &Rc<Node>) -> Option<NameService> {
     if node.boot.is_some() {
         return None;
     }
-    let names = NameService::new(|cap| drop(OwnedCap::received(cap)));
+    let names = NameService::default();
     for name in [
         service::MEMORY,
         service::CONSOLE,
