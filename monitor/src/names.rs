@@ -7,7 +7,7 @@ use core::{
     task::Poll,
 };
 
-use capelin_idc::{BoxFuture, Cap, InterfaceId, Request, Response, Service, shares::ClientId};
+use capelin_idc::{Cap, Service, shares::ClientId};
 use capelin_interfaces::names::{Names, NamesError, NamesServer, PRIVATE};
 
 use crate::registry::{Owner, Registry};
@@ -21,7 +21,7 @@ pub struct NameService {
 impl NameService {
     /// Serves one client, on one connection.
     pub fn serve(&self, client: ClientId, connection: u64) -> impl Service + use<> {
-        Watched(NamesServer(self.of_client(client, connection)))
+        NamesServer(self.of_client(client, connection))
     }
 
     fn of_client(&self, client: ClientId, connection: u64) -> ClientNames {
@@ -118,6 +118,12 @@ impl Names for ClientNames {
         names.retain(|name| !is_private(name));
         Ok(names)
     }
+
+    /// It may have waited for a name that nobody ever registers.
+    fn closed(&self) {
+        self.is_closed.set(true);
+        self.service.registry.borrow_mut().wake_all();
+    }
 }
 
 /// What is registered stays where it is: others get copies.
@@ -128,26 +134,6 @@ const fn lend(registered: &Cap) -> Cap {
 /// Whether what is registered under `name` is for whoever serves the names, and nobody else.
 fn is_private(name: &str) -> bool {
     name.starts_with(PRIVATE)
-}
-
-/// A [`ClientNames`] whose client's requests end with the client: it may wait for a name that
-/// nobody ever registers.
-struct Watched(NamesServer<ClientNames>);
-
-impl Service for Watched {
-    fn interface(&self) -> InterfaceId {
-        self.0.interface()
-    }
-
-    fn handle(&self, request: Request) -> BoxFuture<'_, Response> {
-        self.0.handle(request)
-    }
-
-    fn closed(&self) {
-        let names = &self.0.0;
-        names.is_closed.set(true);
-        names.service.registry.borrow_mut().wake_all();
-    }
 }
 
 #[cfg(test)]
@@ -223,18 +209,18 @@ mod tests {
     fn nothing_is_left_of_a_client() {
         block_on(async {
             let names = NameService::default();
-            let client = Rc::new(Watched(NamesServer(names.of_client(ClientId(1), 1))));
+            let client = Rc::new(NamesServer(names.of_client(ClientId(1), 1)));
             let other = names.of_client(ClientId(1), 2);
-            let register = client.0.0.register("mine", came(5));
+            let register = client.0.register("mine", came(5));
             assert_eq!(register.await, Ok(()));
             let kept = other.register("kept", came(6));
             assert_eq!(kept.await, Ok(()));
             let waiting = spawn({
                 let client = Rc::clone(&client);
-                async move { client.0.0.wait_for("never").await }
+                async move { client.0.wait_for("never").await }
             });
             yield_now().await;
-            client.closed();
+            Service::closed(&*client);
             assert_eq!(waiting.await, Err(NamesError::NotFound));
             let discarded = DISCARDED.with(Cell::get);
             drop(client);

@@ -54,9 +54,21 @@ fn declaration(interface: &Interface) -> TokenStream {
     let trait_ident = ident;
     quote! {
         #(#attributes)*
-        #visibility trait #ident { #(#methods)* }
+        #visibility trait #ident {
+            #(#methods)*
 
-        impl<S: #trait_ident> #trait_ident for ::capelin_idc::Rc<S> { #(#forwards)* }
+            /// The client is gone: nobody waits for answers any more. Requests at work go on all the
+            /// same; what would wait, or work a lot, for nothing ends them here.
+            fn closed(&self) {}
+        }
+
+        impl<S: #trait_ident> #trait_ident for ::capelin_idc::Rc<S> {
+            #(#forwards)*
+
+            fn closed(&self) {
+                #trait_ident::closed(&**self);
+            }
+        }
     }
 }
 
@@ -218,6 +230,10 @@ fn server(interface: &Interface) -> TokenStream {
         impl<S: #ident> ::capelin_idc::Service for #server<S> {
             fn interface(&self) -> ::capelin_idc::InterfaceId {
                 ::capelin_idc::InterfaceId { hash: #hash, version: #version }
+            }
+
+            fn closed(&self) {
+                #ident::closed(&self.0);
             }
 
             fn handle(

@@ -2,17 +2,11 @@
 
 mod common;
 
-use std::{
-    cell::Cell,
-    future::poll_fn,
-    rc::Rc,
-    task::{Poll, Waker},
-};
+use std::{cell::Cell, future::poll_fn, rc::Rc, task::Poll};
 
 use capelin_abi::CapAddress;
 use capelin_idc::{
-    Binding, BoxFuture, CallError, Cap, Client, InterfaceId, Kind, RemoteError, Request, Response,
-    Service, TransportError, WireHeader,
+    Binding, CallError, Cap, Client, Kind, RemoteError, TransportError, WireHeader,
     loopback::{self, Loopback},
     serve,
     shares::{BYTES, ClientId, Shares},
@@ -260,30 +254,12 @@ fn a_transport_without_capabilities_refuses_them_and_goes_on() {
     });
 }
 
-/// Opens its gate when the client is gone.
-struct Watched(EchoServer<Rc<EchoImpl>>);
-
-impl Service for Watched {
-    fn interface(&self) -> InterfaceId {
-        self.0.interface()
-    }
-
-    fn handle(&self, request: Request) -> BoxFuture<'_, Response> {
-        self.0.handle(request)
-    }
-
-    fn closed(&self) {
-        let echo = &self.0.0;
-        echo.is_open.set(true);
-        echo.waiting.take().into_iter().for_each(Waker::wake);
-    }
-}
-
 #[test]
 fn a_service_hears_of_its_clients_end_while_requests_are_at_work() {
     let (near, far) = loopback::pair(4, 56);
     let (runner, echo) = (Runner::default(), shared());
-    let service = Watched(EchoServer(Rc::clone(&echo)));
+    echo.opens_at_end.set(true);
+    let service = EchoServer(Rc::clone(&echo));
     runner.spawn(async move { serve(&far, &service).await });
     let client: EchoClient<Loopback> = EchoClient::new(near);
     let mut call = Box::pin(client.gate(1));

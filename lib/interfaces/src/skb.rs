@@ -4,7 +4,7 @@ use alloc::{string::String, vec::Vec};
 
 use core::fmt;
 
-use capelin_idc::{CallError, interface};
+use capelin_idc::{CallError, Transport, interface};
 
 use crate::files::FileError;
 
@@ -129,4 +129,20 @@ pub trait Skb {
     /// Has the server read `boot.pl` from the card ([`crate::files`]), if there is one, into what the
     /// system knows; answers how many clauses it had. Once: 0 later on, and without such a file.
     async fn read_boot_rules(&self) -> Result<u32, SkbError>;
+}
+
+impl<T: Transport> SkbClient<T> {
+    /// All solutions of `goal`, however many messages they take.
+    ///
+    /// # Errors
+    /// As [`Skb::query`] and [`Skb::next`].
+    pub async fn all(&self, goal: &str) -> Result<Vec<Solution>, SkbError> {
+        let mut answer = self.query(goal, 0).await?;
+        let mut all = core::mem::take(&mut answer.solutions);
+        while let Some(cursor) = answer.cursor {
+            answer = self.next(cursor, 0).await?;
+            all.append(&mut answer.solutions);
+        }
+        Ok(all)
+    }
 }

@@ -928,14 +928,6 @@ async fn read<T>(
 
 /// All solutions of `goal`.
 async fn solve(skb: &SkbClient<Lmp>, goal: &str) -> Result<Vec<Solution>, DriverError> {
-    let failed = |error| DriverError::NoAnswer(goal.to_string(), error);
-    let mut answer = skb.query(goal, 0).await.map_err(failed)?;
-    let mut all = Vec::new();
-    loop {
-        all.append(&mut answer.solutions);
-        match answer.cursor {
-            None => return Ok(all),
-            Some(cursor) => answer = skb.next(cursor, 0).await.map_err(failed)?,
-        }
-    }
+    let solutions = skb.all(goal).await;
+    solutions.map_err(|error| DriverError::NoAnswer(goal.to_string(), error))
 }

@@ -63,6 +63,8 @@ pub trait Echo {
 pub struct EchoImpl {
     pub notes: RefCell<Vec<u64>>,
     pub is_open: Cell<bool>,
+    /// Its gate opens when the client is gone.
+    pub opens_at_end: Cell<bool>,
     pub waiting: RefCell<VecDeque<Waker>>,
     pub finished: Cell<u32>,
 }
@@ -129,6 +131,13 @@ impl Echo for EchoImpl {
     async fn open(&self) {
         self.is_open.set(true);
         self.waiting.borrow_mut().drain(..).for_each(Waker::wake);
+    }
+
+    fn closed(&self) {
+        if self.opens_at_end.get() {
+            self.is_open.set(true);
+            self.waiting.take().into_iter().for_each(Waker::wake);
+        }
     }
 }
 

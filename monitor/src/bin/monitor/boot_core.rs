@@ -16,7 +16,7 @@ use capelin_interfaces::{
     handover,
     memory::{ANY_NODE, MemoryStats, Within},
     service,
-    skb::{SkbClient, SkbError, Solution},
+    skb::{SkbClient, SkbError},
 };
 use capelin_monitor::{
     membership::{Failure, Fate, Membership, Patience, Report},
@@ -159,8 +159,8 @@ async fn ask_for_plan(node: &Node) -> Option<Plan> {
         *boot.skb.borrow_mut() = Some(skb.clone());
     }
     let answers = async {
-        let cores = all_solutions(&skb, CORES_QUERY).await?;
-        let tree = all_solutions(&skb, TREE_QUERY).await?;
+        let cores = skb.all(CORES_QUERY).await?;
+        let tree = skb.all(TREE_QUERY).await?;
         Ok::<_, SkbError>((cores, tree))
     };
     match answers.await {
@@ -169,7 +169,7 @@ async fn ask_for_plan(node: &Node) -> Option<Plan> {
                 .inspect_err(|error| println!("monitor: {error}"))
                 .ok()?;
             if let Some(query) = plan.rings_query() {
-                let answer = all_solutions(&skb, &query).await;
+                let answer = skb.all(&query).await;
                 // A ring lies well enough at the child.
                 let _ = plan.place_rings(&answer.unwrap_or_default());
             }
@@ -180,16 +180,6 @@ async fn ask_for_plan(node: &Node) -> Option<Plan> {
             None
         }
     }
-}
-
-async fn all_solutions(skb: &SkbClient<Lmp>, goal: &str) -> Result<Vec<Solution>, SkbError> {
-    let mut answer = skb.query(goal, 0).await?;
-    let mut all = core::mem::take(&mut answer.solutions);
-    while let Some(cursor) = answer.cursor {
-        answer = skb.next(cursor, 0).await?;
-        all.append(&mut answer.solutions);
-    }
-    Ok(all)
 }
 
 /// Fetches the memory of all cores, on their own nodes. Cores for which there is none are

@@ -15,7 +15,7 @@ use core::time::Duration;
 
 use capelin_abi::{CapAddress, PAGE_SIZE};
 use capelin_dt::Mpidr;
-use capelin_idc::{BoxFuture, InterfaceId, RemoteError, Request, Response, Service};
+use capelin_idc::{RemoteError, Service};
 use capelin_interfaces::{
     devices::DevicesClient,
     handover,
@@ -156,24 +156,6 @@ impl Drop for Session {
     }
 }
 
-/// A [`Session`] that gives up its work when its client is gone.
-struct Watched(SkbServer<Session>);
-
-impl Service for Watched {
-    fn interface(&self) -> InterfaceId {
-        self.0.interface()
-    }
-
-    fn handle(&self, request: Request) -> BoxFuture<'_, Response> {
-        self.0.handle(request)
-    }
-
-    fn closed(&self) {
-        self.0.0.is_closed.set(true);
-        self.0.0.cursors.borrow_mut().close_all();
-    }
-}
-
 /// Lets others run: our other clients, and then other programs, one of which may be about to ask
 /// something.
 async fn give_way() {
@@ -243,6 +225,12 @@ impl Session {
 }
 
 impl Skb for Session {
+    /// Its queries end.
+    fn closed(&self) {
+        self.is_closed.set(true);
+        self.cursors.borrow_mut().close_all();
+    }
+
     async fn query(&self, goal: &str, limit: u32) -> Result<Solutions, SkbError> {
         self.base.see(goal, self.rights).await;
         let cursor = self.cursors.borrow_mut().begin();
@@ -347,13 +335,13 @@ async fn run(env: Env) -> ExitCode {
                     let client = base.kb.borrow_mut().open_client(share);
                     // Others have filled the memory.
                     let scope = client.map_err(|_| RemoteError::Busy)?;
-                    Ok(Box::new(Watched(SkbServer(Session {
+                    Ok(Box::new(SkbServer(Session {
                         base: Rc::clone(&base),
                         scope,
                         rights: Rights::of(caller.badge),
                         cursors: RefCell::default(),
                         is_closed: Cell::new(false),
-                    }))))
+                    })))
                 })
                 .await;
             ExitCode::SUCCESS

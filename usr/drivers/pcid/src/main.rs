@@ -184,19 +184,10 @@ impl Host {
 
 /// All solutions of `goal`.
 async fn solve(skb: &SkbClient<Lmp>, goal: &str) -> Result<Vec<Solution>, PciError> {
-    let failed = |error| {
+    skb.all(goal).await.map_err(|error| {
         println!("pcid: {goal}: {error}");
         PciError::KnowledgeBase
-    };
-    let mut answer = skb.query(goal, 0).await.map_err(failed)?;
-    let mut all = Vec::new();
-    loop {
-        all.append(&mut answer.solutions);
-        match answer.cursor {
-            None => return Ok(all),
-            Some(cursor) => answer = skb.next(cursor, 0).await.map_err(failed)?,
-        }
-    }
+    })
 }
 
 /// Adds facts.
