@@ -238,7 +238,7 @@ pub fn settle<M: Machine>(
 /// from here, and nothing will be; so each call goes on where the one before left off. A copy
 /// that was passed on is noted nowhere else: its ticket, kept until the mark is gone, would
 /// bring back what has been revoked.
-pub(crate) fn recall<M: Machine>(core: &mut Core<M>, id: OperationId, object: &Object) -> Settling {
+pub fn recall<M: Machine>(core: &mut Core<M>, id: OperationId, object: &Object) -> Settling {
     let own = core.kernel;
     let reached = core.kcb.operations.any(id).map(|one| one.next.entry());
     let outbox = &core.machine.own_shared().outbox;

@@ -112,16 +112,16 @@ pub struct Operations {
     begun: u64,
     /// How many local revokes have.
     begun_local: u64,
-    /// How many there are.
-    count: u32,
-    /// How many of them are local revokes.
-    local: u32,
-    /// Whether the owner of one is gone, and it isn't ended yet.
-    has_orphans: bool,
     places: [Operation; PLACES],
     /// Where the capabilities were that the local revokes in the last places are of, when they
     /// were begun. A name to compare: what is there by now, nobody knows.
     named: [SlotIndex; LOCAL_REVOKES],
+    /// How many there are.
+    count: u8,
+    /// How many of them are local revokes.
+    local: u8,
+    /// Whether the owner of one is gone, and it isn't ended yet.
+    has_orphans: bool,
 }
 
 /// A revoke of this kernel's alone.
@@ -332,7 +332,7 @@ impl Operations {
     /// Gives the place of `id` back.
     pub fn end(&mut self, id: OperationId) {
         if let Some(place) = self.places.iter_mut().find(|one| one.id == id) {
-            self.local -= u32::from(place.role == Role::LocalRevoke);
+            self.local -= u8::from(place.role == Role::LocalRevoke);
             *place = Operation::FREE;
             self.count -= 1;
         }

@@ -282,7 +282,7 @@ fn nothing_marked_is_on_its_way() {
         let operation = capelin_cap::OperationId(7);
         capelin_cap::mark_range(&mut world.core.database.mdb, of, operation).expect("marked");
         let mut steps = 1;
-        while handover::recall(&mut world.core, of) == Settling::Partial {
+        while handover::recall(&mut world.core, operation, of) == Settling::Partial {
             steps += 1;
         }
         capelin_cap::unmark(&mut world.core.database.mdb, operation).expect("unmarked");

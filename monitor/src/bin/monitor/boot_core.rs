@@ -1,6 +1,6 @@
 //! How a monitor begins on the boot core: the plan, and all cores' memory.
 
-use alloc::{rc::Rc, vec::Vec};
+use alloc::rc::Rc;
 use core::{
     cell::{Cell, RefCell},
     time::Duration,
