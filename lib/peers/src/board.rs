@@ -83,7 +83,7 @@ struct Shown {
 /// is an empty one.
 ///
 /// A part is one word: the revoke's id, and the part in the bits of the place that are zero in
-/// all those ([`PART`]).
+/// all those (`PART`).
 #[repr(C, align(64))]
 #[derive(Debug)]
 pub struct Board {
