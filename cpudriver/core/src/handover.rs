@@ -10,7 +10,7 @@
 //! A record comes from a CPU driver, so what is checked here guards against a core that
 //! lies or errs, not against user space: nothing that user space writes is read.
 
-use capelin_abi::{KernelId, ObjectType, OperationId, PhysAddr, Rights, SysError, Ticket};
+use capelin_abi::{KernelId, ObjectType, PhysAddr, Rights, SysError, Ticket};
 use capelin_cap::{CapRecord, Capability, ExportMode, Object, SlotIndex, Step};
 use capelin_peers::outbox::{RECORD_WORDS, Settled};
 use capelin_peers::shared::OFFERS;
@@ -18,7 +18,6 @@ use capelin_peers::{Offer, OfferState, Outbox, Taker};
 
 use crate::effects::KernelEffects;
 use crate::machine::Machine;
-use crate::operations::Position;
 use crate::state::Core;
 
 /// Offers settled by one export: each brings up to this many to their end.
@@ -232,29 +231,20 @@ pub fn settle<M: Machine>(
 }
 
 /// Ends some of the transfers of `object`, and of what was made of it, that this kernel
-/// began: takes back what stands offered, and settles what was taken. To be asked until
-/// all are ended, after the range has been marked for the operation `id`
-/// ([`capelin_cap::mark_range`]) and before that is answered: then nothing in it is on its way
-/// from here, and nothing will be; so each call goes on where the one before left off. A copy
-/// that was passed on is noted nowhere else: its ticket, kept until the mark is gone, would
-/// bring back what has been revoked.
-pub fn recall<M: Machine>(core: &mut Core<M>, id: OperationId, object: &Object) -> Settling {
+/// began, from entry `first` on: takes back what stands offered, and settles what was taken.
+/// Where to go on; none when all are ended. To be asked until then, after the range has been
+/// marked ([`capelin_cap::mark_range`]) and before that is answered: then nothing in it is on
+/// its way from here, and nothing will be. A copy that was passed on is noted nowhere else: its
+/// ticket, kept until the mark is gone, would bring back what has been revoked.
+pub fn recall<M: Machine>(core: &mut Core<M>, object: &Object, first: u16) -> Option<u16> {
     let own = core.kernel;
-    let reached = core.kcb.operations.any(id).map(|one| one.next.entry());
     let outbox = &core.machine.own_shared().outbox;
-    let Found { tickets, next } = find_open(outbox, own, object, reached.unwrap_or(0));
+    let Found { tickets, next } = find_open(outbox, own, object, first);
     for ticket in tickets.into_iter().flatten() {
         // It was open just now, and only this kernel ends it.
         let _ = settle(core, ticket, Patience::Withdraw);
     }
-    let at = next.map(|entry| Position::new(KernelId(0), entry));
-    core.kcb
-        .operations
-        .set_next(id, at.unwrap_or(Position::START));
-    match next {
-        Some(_) => Settling::Partial,
-        None => Settling::Complete,
-    }
+    next
 }
 
 /// Takes back some of what `sender`, which has stopped for good, still offers of `object`, or

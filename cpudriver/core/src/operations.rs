@@ -110,18 +110,18 @@ const _: () = assert!(PARTS_OF_ONE < PARTS && PARTS < HOLDS);
 pub struct Operations {
     /// How many have been begun whose ids others are told.
     begun: u64,
-    /// How many local revokes have.
-    begun_local: u64,
-    places: [Operation; PLACES],
-    /// Where the capabilities were that the local revokes in the last places are of, when they
-    /// were begun. A name to compare: what is there by now, nobody knows.
-    named: [SlotIndex; LOCAL_REVOKES],
+    /// How many local revokes have, modulo 2^32: which of those there are is the oldest.
+    begun_local: u32,
     /// How many there are.
     count: u8,
     /// How many of them are local revokes.
     local: u8,
     /// Whether the owner of one is gone, and it isn't ended yet.
     has_orphans: bool,
+    places: [Operation; PLACES],
+    /// Where the capabilities were that the local revokes in the last places are of, when they
+    /// were begun. A name to compare: what is there by now, nobody knows.
+    named: [SlotIndex; LOCAL_REVOKES],
 }
 
 /// A revoke of this kernel's alone.
@@ -184,11 +184,12 @@ impl Operations {
         ))
     }
 
-    /// Gives `owner` a place and an id for a local revoke of the capability in `named`. Its
-    /// number is no other operation's, nor are theirs used up by it.
+    /// Gives `owner` a place and an id for a local revoke of the capability in `named`. Nobody
+    /// is told that id, so it may come back once the revoke is over. It uses up none of the
+    /// numbers of operations that others are told of.
     ///
     /// # Errors
-    /// `NoResources` while there is no place, and for good after the last number.
+    /// `NoResources` while there is no place.
     pub(crate) fn begin_local(
         &mut self,
         own: KernelId,
@@ -196,7 +197,8 @@ impl Operations {
         owner: DcbRef,
     ) -> Result<OperationId, SysError> {
         let place = self.free(HOLDS..PLACES)?;
-        let number = next(&mut self.begun_local)?;
+        self.begun_local = self.begun_local.checked_add(1).unwrap_or(1);
+        let number = self.begun_local.into();
         self.named[place - HOLDS] = named;
         self.local += 1;
         let operation = Operation {
@@ -424,10 +426,11 @@ mod tests {
         }
         let id = operations.begin(OWN, Role::Revoke, owner());
         assert_eq!(id.map(OperationId::number), Ok(1));
-        operations.begun_local = LAST_USE;
+        // They don't end, as locks and revokes between kernels do.
+        (operations.begun, operations.begun_local) = (LAST_USE, u32::MAX);
         let local = operations.begin_local(OWN, SlotIndex::NONE, owner());
-        assert_eq!(local, Err(SysError::NoResources));
-        assert!(!operations.has_local());
-        assert!(operations.begin(OWN, Role::Lock, owner()).is_ok());
+        assert_eq!(local.map(OperationId::number), Ok(1));
+        let other = operations.begin(OWN, Role::Lock, owner());
+        assert_eq!(other, Err(SysError::NoResources));
     }
 }

@@ -120,7 +120,7 @@ pub(crate) fn join<M: Machine>(core: &mut Core<M>, id: OperationId) -> Result<Pr
             return Ok(Progress::Again);
         }
     }
-    if handover::recall(core, id, &object) == Settling::Partial {
+    if recall(core, id, &object)? == Settling::Partial {
         return Ok(Progress::Again);
     }
     // Nothing is on its way any more, and nothing will be. That counts if nobody sweeps as
@@ -151,7 +151,7 @@ pub(crate) fn commit<M: Machine>(
     let object = core.database.mdb.marked_object(id)?;
     match stage {
         Stage::Begun => {
-            if handover::recall(core, id, &object) == Settling::Partial {
+            if recall(core, id, &object)? == Settling::Partial {
                 return Ok(Progress::Again);
             }
             core.kcb.operations.set_stage(id, Stage::Closing)?;
@@ -313,6 +313,23 @@ fn leave_first<M: Machine>(
         }
     }
     Step::Done
+}
+
+/// A step of the operation `id`'s recall of `object`, from where the last one left off: nothing
+/// in a marked range is offered any more.
+fn recall<M: Machine>(
+    core: &mut Core<M>,
+    id: OperationId,
+    object: &Object,
+) -> Result<Settling, SysError> {
+    let first = core.kcb.operations.any(id)?.next.entry();
+    let next = handover::recall(core, object, first);
+    let at = next.map_or(Position::START, |entry| Position::new(KernelId(0), entry));
+    core.kcb.operations.set_next(id, at);
+    Ok(match next {
+        Some(_) => Settling::Partial,
+        None => Settling::Complete,
+    })
 }
 
 /// What a look at another kernel comes to.

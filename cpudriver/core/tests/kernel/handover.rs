@@ -4,7 +4,7 @@
 use capelin_abi::syscall::Invocation;
 use capelin_abi::{KernelId, Mpidr, ObjectType, PAGE_SIZE, PhysAddr, SysError, Ticket};
 use capelin_cap::{Object, SlotStore};
-use capelin_kernel::handover::{self, Settling};
+use capelin_kernel::handover;
 use capelin_kernel::machine::Machine;
 use capelin_peers::{Home, Offer, PeerTable, SharedPages, Taker};
 
@@ -281,8 +281,9 @@ fn nothing_marked_is_on_its_way() {
     let mark = |world: &mut World, of: &Object| {
         let operation = capelin_cap::OperationId(7);
         capelin_cap::mark_range(&mut world.core.database.mdb, of, operation).expect("marked");
-        let mut steps = 1;
-        while handover::recall(&mut world.core, operation, of) == Settling::Partial {
+        let (mut steps, mut first) = (0, Some(0));
+        while let Some(entry) = first {
+            first = handover::recall(&mut world.core, of, entry);
             steps += 1;
         }
         capelin_cap::unmark(&mut world.core.database.mdb, operation).expect("unmarked");
