@@ -5,6 +5,8 @@ use crate::narrow::index;
 
 /// Bytes that a log keeps.
 pub const LOG_BYTES: usize = 16 * 1024;
+// Whoever is late by a screenful or two has missed nothing.
+const _: () = assert!(LOG_BYTES >= 16_000 && LOG_BYTES.is_power_of_two());
 
 /// Bytes that one entry writes to the console at a time.
 pub(crate) const SHOWN_AT_ONCE: usize = 256;
