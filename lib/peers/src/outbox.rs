@@ -495,13 +495,18 @@ mod tests {
         assert_eq!(outbox.look(RECEIVER, last), Ok(offer(1)));
         outbox.withdraw(last).unwrap();
         // The entry is used up; it counts neither as the receiver's nor as free.
-        for entry in [1, 2, 1] {
-            let ticket = outbox.offer(SENDER, &offer(2)).unwrap();
-            assert_eq!(ticket.entry(), entry);
-            if entry == 2 || outbox.offer(SENDER, &offer(2)).is_err() {
-                outbox.withdraw(ticket).unwrap();
-            }
-        }
+        let next = outbox.offer(SENDER, &offer(2)).unwrap();
+        assert_eq!((next.entry(), next.nonce()), (1, 1));
+        assert_eq!(outbox.offer(SENDER, &offer(3)), Err(SysError::NoResources));
+        let other = Offer {
+            to: OTHER,
+            ..offer(3)
+        };
+        assert_eq!(outbox.offer(SENDER, &other).map(Ticket::entry), Ok(2));
+        assert_eq!(outbox.offer(SENDER, &other), Err(SysError::NoResources));
+        outbox.withdraw(next).unwrap();
+        assert_eq!(outbox.offer(SENDER, &offer(4)).map(Ticket::entry), Ok(1));
+        assert_eq!(outbox.look(RECEIVER, last).map(drop), GONE);
     }
 
     #[test]

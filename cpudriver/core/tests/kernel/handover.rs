@@ -173,10 +173,12 @@ fn forged_and_stale_tickets_get_nothing() {
         0,
         1,
         u64::MAX,
-        ticket + (1 << 32),
-        ticket - (1 << 32),
+        // Another use of the entry, and other entries.
         ticket + (1 << 16),
-        ticket | 0xffff << 16,
+        ticket - (1 << 16),
+        ticket + (1 << 48),
+        ticket + (1 << 9),
+        ticket | 0x7f << 9,
         // Of this kernel itself, of one that isn't, of one that can't be.
         Ticket::new(KernelId(1), real.entry(), real.nonce()).to_word(),
         Ticket::new(KernelId(2), real.entry(), real.nonce()).to_word(),

@@ -7,7 +7,7 @@ use capelin_abi::{KernelId, ObjectType, PhysAddr, Rights, SysError};
 use capelin_cap::{Capability, SlotStore, State};
 use capelin_kernel::check::check;
 
-use crate::between::{COPY, copy, delete, export, give, is_empty, kernel, kernels, make};
+use crate::between::{COPY, copy, delete, export, give, is_empty, kernels, make};
 use crate::host::{Asked, RAM};
 use crate::world::{Left, World, cap, slot};
 
@@ -237,24 +237,32 @@ fn one_of_two_pieces_is_given_back() {
     assert_eq!(home_bytes(&world), 0);
 }
 
+/// How memory that was a home goes to another kernel, which has stale Notifies of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Way {
+    /// It moves there, for the first time.
+    Moves,
+    /// It moves back to where it came from.
+    ComesHome,
+    /// It moves to a third, which makes a frame of it, a copy of which goes there.
+    ByAThird,
+    /// Its owner makes a frame of it, a copy of which goes there: a Notify may lie in that.
+    ByItsOwner,
+}
+
 /// A Notify lies in its owner's home memory. When that is given back, what is left of it on
-/// other kernels claims nothing there: the memory goes where it is sent, as a whole, by a copy,
-/// or back to where it came from.
+/// other kernels claims nothing there.
 #[test]
 fn a_stale_notify_keeps_no_memory_away() {
-    for (how, comes_home) in [(0, false), (COPY, false), (0, true)] {
-        let ([mut a, mut b, _], _) = kernels(2);
-        if comes_home {
-            b.retype_ram(PIECE, ObjectType::Ram, HOME_ALIGNMENT, HOME_ALIGNMENT)
-                .expect("a piece");
+    for way in [Way::Moves, Way::ComesHome, Way::ByAThird, Way::ByItsOwner] {
+        let ([mut a, mut b, mut c], _) = kernels(3);
+        if way == Way::ComesHome {
+            piece(&mut b, BLOCK, BLOCK);
             give(&mut b, PIECE, &mut a, PIECE, 0);
         } else {
-            a.retype_ram(PIECE, ObjectType::Ram, HOME_ALIGNMENT, HOME_ALIGNMENT)
-                .expect("a piece");
+            piece(&mut a, BLOCK, BLOCK);
         }
-        let arguments = [PIECE, ADOPTED].map(|at| cap(at).to_word());
-        a.invoke(slot::KERNEL, Invocation::AdoptHome, &arguments)
-            .expect("adopted");
+        adopt(&mut a).expect("a home");
         // Dispatchers there have some: the capabilities stand for what MakeNotify makes, since
         // this machine of vectors has no memory there.
         let base = a.address_of(ADOPTED).0;
@@ -268,31 +276,32 @@ fn a_stale_notify_keeps_no_memory_away() {
             copy(&mut b, to, 160 + number).expect("an empty slot");
             delete(&mut a, of).expect("nothing is in the way");
         }
-        // While it is a home, nobody gets it, and they stay.
-        let record = kernel(&mut a, Invocation::Export, &[cap(ADOPTED).to_word(), 1]);
-        assert!(record.is_err());
-        let arguments = [cap(ADOPTED).to_word()];
-        a.invoke(slot::KERNEL, Invocation::ReleaseHome, &arguments)
-            .expect("given back");
-        assert!((150..153).all(|at| !is_empty(&b, at)));
-        if how == COPY {
-            make(&mut a, PIECE, ObjectType::Frame, 0, 16, 132).expect("free memory");
-        }
-        let of = if how == COPY { 132 } else { PIECE };
-        let ticket = export(&mut a, of, 1, how).expect("offered");
-        let arguments = [ticket, cap(211).to_word()];
+        release(&mut a).expect("given back");
+        let ticket = match way {
+            Way::Moves | Way::ComesHome => export(&mut a, PIECE, 1, 0),
+            Way::ByItsOwner => {
+                make(&mut a, PIECE, ObjectType::Frame, 0, 16, 132).expect("free memory");
+                export(&mut a, 132, 1, COPY)
+            }
+            Way::ByAThird => {
+                give(&mut a, PIECE, &mut c, PIECE, 0);
+                make(&mut c, PIECE, ObjectType::Frame, 0, 16, 132).expect("free memory");
+                export(&mut c, 132, 1, COPY)
+            }
+        };
+        let arguments = [ticket.expect("offered"), cap(211).to_word()];
         let mut entries = 1;
         while b.invoke_once(slot::KERNEL, Invocation::Import, &arguments) == Left::Restart {
             entries += 1;
         }
+        assert_eq!(b.register(0), 0, "{way:?}: memory that is nobody's");
+        let notifies = (150..153).chain(160..163).filter(|&at| !is_empty(&b, at));
+        let goes = way != Way::ByItsOwner;
+        let expected = if goes { (7, 0) } else { (1, 6) };
         assert_eq!(
-            b.register(0),
-            0,
-            "memory that is nobody's: {how} {comes_home}"
+            (entries, notifies.count()),
+            expected,
+            "{way:?}: one an entry"
         );
-        assert_eq!(entries, 7, "one goes in each");
-        for at in (150..153).chain(160..163) {
-            assert!(is_empty(&b, at), "{at}");
-        }
     }
 }
