@@ -17,7 +17,7 @@ pub use crate::dcb_ref::DcbRef;
 /// Bytes at the start of a control block that hold slots.
 pub const HELD_BYTES: u64 = held::COUNT as u64 * SLOT_BYTES;
 const _: () =
-    assert!(HELD_BYTES % SLOT_BYTES == 0 && HELD_BYTES / SLOT_BYTES == held::COUNT as u64);
+    assert!(HELD_BYTES.is_multiple_of(SLOT_BYTES) && HELD_BYTES / SLOT_BYTES == held::COUNT as u64);
 
 /// The slots at the start of a control block: copies, in the mapping database, of
 /// the capabilities that the dispatcher lives on. Losing one stops it.
