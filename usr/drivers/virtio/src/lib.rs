@@ -22,6 +22,8 @@ extern crate alloc;
 pub mod any;
 pub mod attach;
 pub mod device;
+#[cfg(test)]
+mod fake;
 pub mod layout;
 pub mod mmio;
 mod reach;

@@ -16,7 +16,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::{
     layout::{LayoutError, Piece, Structure},
-    reach::{Reach, halves},
+    reach::{Reach, until_reset},
 };
 
 /// Registers that all slots have (4.2.2); what is the device type's own follows.
@@ -24,8 +24,6 @@ pub const REGISTER_BYTES: usize = 0x100;
 
 /// `virt`, in little-endian order.
 const MAGIC: u32 = u32::from_le_bytes(*b"virt");
-/// How often the status is read after a reset until it is believed that the device hangs.
-const RESET_READS: usize = 100_000;
 
 /// Offsets of registers (4.2.2, 4.2.4).
 mod register {
@@ -181,18 +179,13 @@ impl<R: Registers> Transport for MmioTransport<R> {
     }
 
     fn read_device_features(&mut self) -> u64 {
-        let half = |index| {
-            self.common.write32(register::DEVICE_FEATURES_SELECT, index);
-            u64::from(self.common.read32(register::DEVICE_FEATURES))
-        };
-        half(0) | half(1) << 32
+        self.common
+            .read_halves(register::DEVICE_FEATURES_SELECT, register::DEVICE_FEATURES)
     }
 
     fn write_driver_features(&mut self, driver_features: u64) {
-        for (index, half) in (0..).zip(halves(driver_features)) {
-            self.common.write32(register::DRIVER_FEATURES_SELECT, index);
-            self.common.write32(register::DRIVER_FEATURES, half);
-        }
+        let (select, register) = (register::DRIVER_FEATURES_SELECT, register::DRIVER_FEATURES);
+        self.common.write_halves(select, register, driver_features);
     }
 
     fn max_queue_size(&mut self, queue: u16) -> u32 {
@@ -210,10 +203,8 @@ impl<R: Registers> Transport for MmioTransport<R> {
 
     fn set_status(&mut self, status: DeviceStatus) {
         self.common.write32(register::STATUS, status.bits());
-        // A reset is over when it reads as 0 (2.4.2).
         if status.is_empty() {
-            let mut reads = 0..RESET_READS;
-            let _ = reads.find(|_| self.common.read32(register::STATUS) == 0);
+            until_reset(|| self.common.read32(register::STATUS));
         }
     }
 

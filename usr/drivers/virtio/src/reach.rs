@@ -8,6 +8,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::layout::{LayoutError, Piece, Structure};
 
+/// How often the status is read after a reset until it is believed that the device hangs.
+const RESET_READS: usize = 100_000;
 /// Bytes of the largest value that a driver reads of a device's own structure.
 const LARGEST: usize = 64;
 
@@ -78,6 +80,23 @@ impl<R: Registers> Reach<R> {
         self.write32(offset + 4, high);
     }
 
+    /// 64 bits that a register of 32 shows one half of at a time: which, `select` says.
+    pub(crate) fn read_halves(&self, select: usize, register: usize) -> u64 {
+        let half = |index| {
+            self.write32(select, index);
+            u64::from(self.read32(register))
+        };
+        half(0) | half(1) << 32
+    }
+
+    /// Writes such.
+    pub(crate) fn write_halves(&self, select: usize, register: usize, value: u64) {
+        for (index, half) in (0..).zip(halves(value)) {
+            self.write32(select, index);
+            self.write32(register, half);
+        }
+    }
+
     /// A value, each field of it read as wide as it is (4.1.3.1).
     pub(crate) fn read_value<T: FromBytes + IntoBytes>(&self, offset: usize) -> Result<T, Error> {
         let mut bytes = [0; LARGEST];
@@ -127,6 +146,13 @@ impl<R: Registers> Reach<R> {
     }
 }
 
+/// Waits until a reset is over: the status reads as 0 then (2.4.2, 4.1.4.3.2). One that hangs isn't
+/// waited for.
+pub(crate) fn until_reset(status: impl Fn() -> u32) {
+    let mut reads = 0..RESET_READS;
+    let _ = reads.find(|_| status() == 0);
+}
+
 /// Bytes of the widest access at `at`, of at most `left`: a field is read and written as wide as it is
 /// (4.1.3.1).
 const fn width(at: usize, left: usize) -> usize {
@@ -144,6 +170,6 @@ const fn width(at: usize, left: usize) -> usize {
     clippy::cast_possible_truncation,
     reason = "the halves are what is asked for"
 )]
-pub(crate) const fn halves(value: u64) -> [u32; 2] {
+const fn halves(value: u64) -> [u32; 2] {
     [value as u32, (value >> 32) as u32]
 }

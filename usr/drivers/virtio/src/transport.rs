@@ -11,11 +11,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::{
     layout::{Layout, LayoutError, Piece, Structure},
-    reach::{Reach, halves},
+    reach::{Reach, until_reset},
 };
-
-/// How often the status is read after a reset until it is believed that the device hangs.
-const RESET_READS: usize = 100_000;
 
 /// Offsets in the common structure (4.1.4.3).
 mod common {
@@ -89,18 +86,13 @@ impl<R: Registers> Transport for PciTransport<R> {
     }
 
     fn read_device_features(&mut self) -> u64 {
-        let half = |index| {
-            self.common.write32(common::DEVICE_FEATURE_SELECT, index);
-            u64::from(self.common.read32(common::DEVICE_FEATURE))
-        };
-        half(0) | half(1) << 32
+        self.common
+            .read_halves(common::DEVICE_FEATURE_SELECT, common::DEVICE_FEATURE)
     }
 
     fn write_driver_features(&mut self, driver_features: u64) {
-        for (index, half) in (0..).zip(halves(driver_features)) {
-            self.common.write32(common::DRIVER_FEATURE_SELECT, index);
-            self.common.write32(common::DRIVER_FEATURE, half);
-        }
+        let (select, register) = (common::DRIVER_FEATURE_SELECT, common::DRIVER_FEATURE);
+        self.common.write_halves(select, register, driver_features);
     }
 
     fn max_queue_size(&mut self, queue: u16) -> u32 {
@@ -125,10 +117,8 @@ impl<R: Registers> Transport for PciTransport<R> {
     fn set_status(&mut self, status: DeviceStatus) {
         let [bits, ..] = status.bits().to_le_bytes();
         self.common.write8(common::STATUS, bits);
-        // A reset is over when it reads as 0 (4.1.4.3.2).
         if status.is_empty() {
-            let mut reads = 0..RESET_READS;
-            let _ = reads.find(|_| self.common.read8(common::STATUS) == 0);
+            until_reset(|| self.common.read8(common::STATUS).into());
         }
     }
 

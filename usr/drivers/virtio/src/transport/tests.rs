@@ -1,75 +1,7 @@
 //! What is written where, against a device of bytes.
 
 use super::*;
-use alloc::{vec, vec::Vec};
-use core::cell::RefCell;
-
-/// A BAR: its bytes, and what was written, with its width.
-struct Bar {
-    bytes: RefCell<Vec<u8>>,
-    written: RefCell<Vec<(usize, usize, u32)>>,
-    read: RefCell<Vec<(usize, usize)>>,
-}
-
-impl Bar {
-    fn new(bytes: usize) -> Rc<Self> {
-        Rc::new(Self {
-            bytes: vec![0; bytes].into(),
-            written: RefCell::default(),
-            read: RefCell::default(),
-        })
-    }
-
-    fn set(&self, offset: usize, bytes: &[u8]) {
-        self.bytes.borrow_mut()[offset..offset + bytes.len()].copy_from_slice(bytes);
-    }
-
-    fn load(&self, offset: usize, width: usize) -> u32 {
-        self.read.borrow_mut().push((offset, width));
-        let mut value = [0; 4];
-        value[..width].copy_from_slice(&self.bytes.borrow()[offset..offset + width]);
-        u32::from_le_bytes(value)
-    }
-
-    fn store(&self, offset: usize, width: usize, value: u32) {
-        self.written.borrow_mut().push((offset, width, value));
-        self.set(offset, &value.to_le_bytes()[..width]);
-    }
-
-    fn written(&self) -> Vec<(usize, usize, u32)> {
-        self.written.take()
-    }
-}
-
-impl Registers for Bar {
-    fn bytes(&self) -> usize {
-        self.bytes.borrow().len()
-    }
-
-    fn read8(&self, offset: usize) -> u8 {
-        u8::try_from(self.load(offset, 1)).unwrap()
-    }
-
-    fn read16(&self, offset: usize) -> u16 {
-        u16::try_from(self.load(offset, 2)).unwrap()
-    }
-
-    fn read32(&self, offset: usize) -> u32 {
-        self.load(offset, 4)
-    }
-
-    fn write8(&self, offset: usize, value: u8) {
-        self.store(offset, 1, value.into());
-    }
-
-    fn write16(&self, offset: usize, value: u16) {
-        self.store(offset, 2, value.into());
-    }
-
-    fn write32(&self, offset: usize, value: u32) {
-        self.store(offset, 4, value);
-    }
-}
+use crate::fake::Fake;
 
 const fn piece(offset: u32, bytes: u32) -> Piece {
     Piece {
@@ -88,9 +20,9 @@ const LAYOUT: Layout = Layout {
     device: Some(piece(0x240, 8)),
 };
 
-fn device() -> (Rc<Bar>, PciTransport<Bar>) {
-    let bar = Bar::new(0x400);
-    let given = Rc::clone(&bar);
+fn device() -> (Fake, PciTransport<Fake>) {
+    let bar = Fake::new(0x400);
+    let given = Rc::new(bar.clone());
     let transport = PciTransport::new(&LAYOUT, |number| {
         assert_eq!(number, 4);
         Some(Rc::clone(&given))
@@ -150,7 +82,7 @@ fn a_queue_is_told_at_its_place_or_not_at_all() {
 fn fields_are_read_and_written_as_wide_as_they_are() {
     let (bar, mut transport) = device();
     bar.set(0x240, &[1, 2, 3, 4, 5, 6, 7, 8]);
-    bar.read.take();
+    bar.was_read();
     let address: [u8; 6] = transport.read_config_space(0).unwrap();
     assert_eq!(address, [1, 2, 3, 4, 5, 6]);
     let status: u16 = transport.read_config_space(6).unwrap();
@@ -158,7 +90,7 @@ fn fields_are_read_and_written_as_wide_as_they_are() {
     let byte: u8 = transport.read_config_space(5).unwrap();
     assert_eq!(byte, 6);
     let reads = [(0x240, 4), (0x244, 2), (0x246, 2), (0x245, 1)];
-    assert_eq!(bar.read.take(), reads);
+    assert_eq!(bar.was_read(), reads);
     transport.write_config_space(4, 0x1234_u16).unwrap();
     transport.write_config_space(0, 0x1_0000_0002_u64).unwrap();
     transport.write_config_space(7, 9_u8).unwrap();
@@ -189,8 +121,9 @@ fn a_device_that_is_dropped_is_reset() {
 
 #[test]
 fn structures_out_of_reach_are_refused() {
-    let refused =
-        |layout: Layout, bytes| PciTransport::new(&layout, |_| Some(Bar::new(bytes))).map(|_| ());
+    let refused = |layout: Layout, bytes| {
+        PciTransport::new(&layout, |_| Some(Rc::new(Fake::new(bytes)))).map(|_| ())
+    };
     let out = |what| Err(LayoutError::OutOfReach(what));
     assert_eq!(refused(LAYOUT, 0x310), Ok(()));
     assert_eq!(refused(LAYOUT, 0x30f), out(Structure::Notify));
@@ -203,6 +136,6 @@ fn structures_out_of_reach_are_refused() {
         let layout = Layout { common, ..LAYOUT };
         assert_eq!(refused(layout, 0x400), out(what), "{common:?}");
     }
-    let without = PciTransport::<Bar>::new(&LAYOUT, |_| None).map(|_| ());
+    let without = PciTransport::<Fake>::new(&LAYOUT, |_| None).map(|_| ());
     assert_eq!(without, out(Structure::Common));
 }
