@@ -3,15 +3,18 @@
 //! A name is first looked for among the capabilities that the spawner passed, then asked of the
 //! name service, if that was passed.
 
+use core::time::Duration;
+
 use capelin_idc::{CallError, Client};
 use capelin_interfaces::{
     console::ConsoleClient,
+    devices::DevicesClient,
     memory::MemoryClient,
     names::{NamesClient, NamesError},
     service,
 };
 
-use crate::{Listener, Lmp, OwnedCap, RtError, bind, env};
+use crate::{Listener, Lmp, OwnedCap, RtError, bind, env, time};
 
 struct Bound {
     names: Option<NamesClient<Lmp>>,
@@ -47,6 +50,22 @@ pub async fn wait_for<C: Client<Lmp>>(name: &str) -> Result<C, RtError> {
     let endpoint = names().await?.wait_for(name).await.map_err(from_names)?;
     let endpoint = OwnedCap::received(endpoint);
     bind(endpoint.address()).await
+}
+
+/// How long a driver that has been started may take to serve: it asks its device a few things before.
+const DRIVER_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Binds to the service called `name` that a device's driver has, once the drivers have been started:
+/// the device manager starts some only when somebody asks for devices.
+///
+/// # Errors
+/// [`RtError::NoService`] when no driver serves under that name in time, and as [`connect`].
+pub async fn driven<C: Client<Lmp>>(name: &str) -> Result<C, RtError> {
+    let devices: DevicesClient<Lmp> = connect(service::DEVICES).await?;
+    // An answer says that they have been.
+    let _ = devices.list(0, 0).await;
+    let waiting = time::timeout(DRIVER_PATIENCE, wait_for(name)).await;
+    waiting.unwrap_or(Err(RtError::NoService))
 }
 
 /// Registers `listener` under `name`, with `badge` for whoever comes that way.

@@ -1,17 +1,12 @@
 //! The services that commands need, each bound to when it is first needed.
 
-use core::time::Duration;
-
 use capelin_interfaces::{
     devices::DevicesClient, entropy::EntropyClient, files::FilesClient, firmware::FirmwareClient,
     memory::MemoryClient, monitor::MonitorClient, service, skb::SkbClient, system::SystemClient,
 };
-use capelin_rt::{Lmp, RtError, idc::Client, services, time};
+use capelin_rt::{Lmp, RtError, idc::Client, services};
 
 use crate::failure::Failure;
-
-/// How long a driver that has been started may take to serve.
-const DRIVER_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Clients of the system services.
 #[derive(Default)]
@@ -97,17 +92,10 @@ impl Services {
     /// A device that gives random bytes.
     pub(crate) async fn entropy(&mut self) -> Result<EntropyClient<Lmp>, Failure> {
         if self.entropy.is_none() {
-            self.devices().await?.list(0, 0).await?;
-            // Its driver has been started, and asks its device a few things before it registers.
-            let waiting = services::wait_for::<EntropyClient<Lmp>>(service::ENTROPY);
-            if let Ok(Ok(client)) = time::timeout(DRIVER_PATIENCE, waiting).await {
-                self.entropy = Some(client);
-            }
+            self.entropy = services::driven(service::ENTROPY).await.ok();
         }
-        match &self.entropy {
-            Some(client) => Ok(client.clone()),
-            None => Err(Failure::NoDevice("random bytes to give")),
-        }
+        let client = self.entropy.clone();
+        client.ok_or(Failure::NoDevice("random bytes to give"))
     }
 
     /// Physical memory.

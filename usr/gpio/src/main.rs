@@ -5,18 +5,14 @@
 extern crate alloc;
 
 use alloc::string::{String, ToString};
-use core::time::Duration;
 
-use capelin_interfaces::devices::DevicesClient;
 use capelin_interfaces::gpio::{Function, GpioClient};
 use capelin_interfaces::service;
-use capelin_rt::{Env, ExitCode, Lmp, println, services, time};
+use capelin_rt::{Env, ExitCode, Lmp, RtError, println, services};
 use gpio::{Request, Step, line};
 
 capelin_rt::main!(run);
 
-/// How long a driver that has been started may take to serve.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// Pins of the header, from 0 on.
 const HEADER_PINS: u32 = 28;
 
@@ -49,20 +45,13 @@ async fn perform(env: &Env) -> Result<(), String> {
     }
 }
 
-/// The driver's service, once the drivers have been started.
+/// The driver's service.
 async fn pins() -> Result<GpioClient<Lmp>, String> {
-    let devices: DevicesClient<Lmp> = services::connect(service::DEVICES)
-        .await
-        .map_err(|error| error.to_string())?;
-    devices
-        .list(0, 0)
-        .await
-        .map_err(|error| error.to_string())?;
-    let waiting = services::wait_for::<GpioClient<Lmp>>(service::GPIO);
-    match time::timeout(PATIENCE, waiting).await {
-        Ok(Ok(client)) => Ok(client),
-        _ => Err("no device with a driver has pins".to_string()),
-    }
+    let client = services::driven(service::GPIO).await;
+    client.map_err(|error| match error {
+        RtError::NoService => "no device with a driver has pins".to_string(),
+        other => other.to_string(),
+    })
 }
 
 async fn take(pins: &GpioClient<Lmp>, pin: u32, step: Step) -> Result<(), String> {

@@ -6,17 +6,13 @@
 extern crate alloc;
 
 use alloc::string::{String, ToString};
-use core::time::Duration;
 
 use capelin_interfaces::clock::ClockClient;
-use capelin_interfaces::devices::DevicesClient;
 use capelin_interfaces::service;
-use capelin_rt::{Env, ExitCode, Lmp, println, services, time};
+use capelin_rt::{Env, ExitCode, Lmp, RtError, println, services, time};
 
 capelin_rt::main!(run);
 
-/// How long a driver that has been started may take to serve.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// How long the clocks are compared, in microseconds.
 const COMPARED_US: u32 = 50_000;
 
@@ -59,18 +55,11 @@ async fn check() -> Result<(), String> {
     Ok(())
 }
 
-/// The driver's service, once the drivers have been started.
+/// The driver's service.
 async fn clock() -> Result<ClockClient<Lmp>, String> {
-    let devices: DevicesClient<Lmp> = services::connect(service::DEVICES)
-        .await
-        .map_err(|error| error.to_string())?;
-    devices
-        .list(0, 0)
-        .await
-        .map_err(|error| error.to_string())?;
-    let waiting = services::wait_for::<ClockClient<Lmp>>(service::CLOCK);
-    match time::timeout(PATIENCE, waiting).await {
-        Ok(Ok(client)) => Ok(client),
-        _ => Err("no device with a driver is a clock".to_string()),
-    }
+    let client = services::driven(service::CLOCK).await;
+    client.map_err(|error| match error {
+        RtError::NoService => "no device with a driver is a clock".to_string(),
+        other => other.to_string(),
+    })
 }

@@ -7,12 +7,12 @@ extern crate alloc;
 use alloc::rc::Rc;
 
 use bcm2711_gpio::{Function, Gpio, Level, PinError, Pull, REGISTER_BYTES};
-use capelin_driver::{Mmio, StartError, registers_of_page};
+use capelin_driver::{Mmio, StartError, registers_of_page, serve};
 use capelin_interfaces::{
     gpio::{self, GpioError, GpioServer, PinState},
     service,
 };
-use capelin_rt::{Env, ExitCode, Listener, println, services};
+use capelin_rt::{Env, ExitCode, Listener, services};
 
 capelin_rt::main!(run);
 
@@ -77,18 +77,7 @@ impl gpio::Gpio for Session {
 }
 
 async fn run(env: Env) -> ExitCode {
-    match start(&env).await {
-        Ok((gpio, listener)) => {
-            listener
-                .serve(move |_| GpioServer(Session(Rc::clone(&gpio))))
-                .await;
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            println!("{}: {error}", env.name());
-            ExitCode::FAILURE
-        }
-    }
+    serve(&env, start(&env).await, |it| GpioServer(Session(it))).await
 }
 
 async fn start(env: &Env) -> Result<(Rc<Gpio<Mmio>>, Listener), StartError> {

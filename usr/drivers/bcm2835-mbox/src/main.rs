@@ -11,13 +11,13 @@ use bcm2835_mbox::{
     mailbox::{Mailbox, MailboxError, REGISTER_BYTES},
     property::{BUFFER_BYTES, Buffer, Property, PropertyError, Tag},
 };
-use capelin_driver::{Mmio, Patient, StartError, dma, registers};
+use capelin_driver::{Mmio, Patient, StartError, dma, registers, serve};
 use capelin_interfaces::{
     firmware::{Board, Clock, Firmware, FirmwareError, FirmwareServer, Temperature},
     service,
 };
 use capelin_rt::{
-    Env, ExitCode, Listener, println, services,
+    Env, ExitCode, Listener, services,
     vspace::{SharedMapped, device_fence},
 };
 
@@ -137,18 +137,7 @@ impl Firmware for Session {
 }
 
 async fn run(env: Env) -> ExitCode {
-    match start(&env).await {
-        Ok((channel, listener)) => {
-            listener
-                .serve(move |_| FirmwareServer(Session(Rc::clone(&channel))))
-                .await;
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            println!("{}: {error}", env.name());
-            ExitCode::FAILURE
-        }
-    }
+    serve(&env, start(&env).await, |it| FirmwareServer(Session(it))).await
 }
 
 async fn start(env: &Env) -> Result<(Rc<RefCell<Channel>>, Listener), StartError> {

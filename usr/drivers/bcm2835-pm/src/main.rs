@@ -8,12 +8,12 @@ use alloc::rc::Rc;
 use core::time::Duration;
 
 use bcm2835_pm::{After, PowerManagement, REGISTER_BYTES};
-use capelin_driver::{Mmio, StartError, registers};
+use capelin_driver::{Mmio, StartError, registers, serve};
 use capelin_interfaces::{
     power::{Power, PowerError, PowerServer},
     service,
 };
-use capelin_rt::{Env, ExitCode, Listener, println, services, time};
+use capelin_rt::{Env, ExitCode, Listener, services, time};
 
 capelin_rt::main!(run);
 
@@ -44,18 +44,7 @@ impl Power for Session {
 }
 
 async fn run(env: Env) -> ExitCode {
-    match start(&env).await {
-        Ok((power, listener)) => {
-            listener
-                .serve(move |_| PowerServer(Session(Rc::clone(&power))))
-                .await;
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            println!("{}: {error}", env.name());
-            ExitCode::FAILURE
-        }
-    }
+    serve(&env, start(&env).await, |it| PowerServer(Session(it))).await
 }
 
 async fn start(env: &Env) -> Result<(Rc<PowerManagement<Mmio>>, Listener), StartError> {

@@ -8,12 +8,12 @@ use alloc::rc::Rc;
 use core::{fmt, time::Duration};
 
 use bcm2835_systimer::{Comparison, REGISTER_BYTES, SystemTimer};
-use capelin_driver::{Mmio, StartError, registers};
+use capelin_driver::{Mmio, StartError, registers, serve};
 use capelin_interfaces::{
     clock::{Clock, ClockError, ClockServer, MOST_US},
     service,
 };
-use capelin_rt::{Env, ExitCode, Listener, println, services, sys, time};
+use capelin_rt::{Env, ExitCode, Listener, services, sys, time};
 use embedded_hal::delay::DelayNs;
 
 capelin_rt::main!(run);
@@ -47,18 +47,7 @@ impl Clock for Session {
 }
 
 async fn run(env: Env) -> ExitCode {
-    match start(&env).await {
-        Ok((timer, listener)) => {
-            listener
-                .serve(move |_| ClockServer(Session(Rc::clone(&timer))))
-                .await;
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            println!("{}: {error}", env.name());
-            ExitCode::FAILURE
-        }
-    }
+    serve(&env, start(&env).await, |it| ClockServer(Session(it))).await
 }
 
 /// Why there is no clock.

@@ -10,11 +10,12 @@ extern crate alloc;
 use core::{fmt, time::Duration};
 
 use capelin_abi::CapRef;
+use capelin_idc::Service;
 use capelin_interfaces::handover;
 use capelin_rt::{
-    Env, OwnedCap, RtError,
+    Env, ExitCode, Listener, OwnedCap, RtError,
     endpoint::Endpoint,
-    sys, time,
+    println, sys, time,
     vspace::{DeviceMapped, SharedMapped},
 };
 use embedded_hal::delay::DelayNs;
@@ -205,6 +206,28 @@ impl Region {
 pub fn dma(env: &Env) -> Result<SharedMapped, StartError> {
     let frame = env.capability(handover::DMA).ok_or(StartError::NoMemory)?;
     Ok(SharedMapped::uncached(OwnedCap::adopt(frame))?)
+}
+
+/// Serves the clients of a driver that has started: each by a `session` with what was `started`.
+/// What to exit with when it hasn't; why, is printed.
+pub async fn serve<D: Clone, S: Service + 'static>(
+    env: &Env,
+    started: Result<(D, Listener), impl fmt::Display>,
+    session: impl Fn(D) -> S,
+) -> ExitCode {
+    match started {
+        Ok((device, listener)) => {
+            listener.serve(|_| session(device.clone())).await;
+            ExitCode::SUCCESS
+        }
+        Err(error) => failed(env, &error),
+    }
+}
+
+/// What a driver exits with that can't go on; why, is printed.
+pub fn failed(env: &Env, why: &impl fmt::Display) -> ExitCode {
+    println!("{}: {why}", env.name());
+    ExitCode::FAILURE
 }
 
 /// An interrupt of the device, which the device manager has claimed.

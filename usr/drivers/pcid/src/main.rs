@@ -7,7 +7,7 @@ extern crate alloc;
 use alloc::{rc::Rc, string::String, vec::Vec};
 use core::cell::RefCell;
 
-use capelin_driver::{Mmio, Region, StartError, region};
+use capelin_driver::{Mmio, Region, StartError, region, serve};
 use capelin_idc::Cap;
 use capelin_interfaces::{
     pci::{Found, Function, FunctionError, FunctionServer, Pci, PciError, PciServer, host_name},
@@ -202,18 +202,7 @@ async fn assert_all(skb: &SkbClient<Lmp>, facts: &[String]) -> Result<(), PciErr
 }
 
 async fn run(env: Env) -> ExitCode {
-    match start(&env).await {
-        Ok((host, listener)) => {
-            listener
-                .serve(move |_| PciServer(Session(Rc::clone(&host))))
-                .await;
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            println!("{}: {error}", env.name());
-            ExitCode::FAILURE
-        }
-    }
+    serve(&env, start(&env).await, |it| PciServer(Session(it))).await
 }
 
 async fn start(env: &Env) -> Result<(Rc<Host>, Listener), StartError> {

@@ -7,7 +7,7 @@ extern crate alloc;
 use alloc::{rc::Rc, vec::Vec};
 use core::{cell::RefCell, time::Duration};
 
-use capelin_driver::Mmio;
+use capelin_driver::{Mmio, failed};
 use capelin_interfaces::{
     entropy::{Entropy, EntropyError, EntropyServer, MOST},
     service,
@@ -15,7 +15,7 @@ use capelin_interfaces::{
 use capelin_rt::{
     Env, ExitCode, Listener,
     future::{Either, race},
-    println, services,
+    services,
     sync::Event,
     time,
     virtio::VirtioMemory,
@@ -99,10 +99,7 @@ impl Entropy for Session {
 async fn run(env: Env) -> ExitCode {
     match serve(&env).await {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            println!("{}: {error}", env.name());
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(&env, &error),
     }
 }
 
