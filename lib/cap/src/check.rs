@@ -76,7 +76,7 @@ pub fn check<S: SlotStore>(store: &S, mdb: &Mdb) -> Result<Summary, Violation> {
         ..Summary::default()
     };
     let mut recent = mdb.recent();
-    let mut kept = mdb.holds.all_kept();
+    let mut kept = mdb.holds.kept.all();
     if mdb.root.is_none() {
         let lost = kept.into_iter().find(|slot| !slot.is_none());
         return match lost {
@@ -156,7 +156,7 @@ pub fn check_node<S: SlotStore>(store: &S, mdb: &Mdb, node: SlotIndex) -> Result
     if is_queued != (slot.state() == State::Dying) || (is_queued && !is_linked(store, node)) {
         return Err(Violation::DeleteList(node));
     }
-    if mdb.holds.keeps(node) && !slot.has_flags(SlotFlags::WATCHED) {
+    if mdb.holds.kept.has(node) && !slot.has_flags(SlotFlags::WATCHED) {
         return Err(Violation::Unwatched(node));
     }
     let after = next(store, node);

@@ -527,7 +527,7 @@ fn rescue<S: SlotStore, E: Effects>(
         store.slot_mut(index).set_state(State::Live);
     }
     mdb.move_node(store, index, refuge);
-    if !mdb.holds.keeps(refuge) {
+    if !mdb.holds.kept.has(refuge) {
         store.slot_mut(refuge).set_flags(SlotFlags::WATCHED, false);
     }
     Ok(Step::Done)
@@ -578,7 +578,7 @@ fn unlink_noted<S: SlotStore, E: Effects>(
 ) {
     let slot = store.slot(index);
     let is_reserved = slot.has_flags(SlotFlags::RESERVES);
-    if slot.has_flags(SlotFlags::WATCHED) && !mdb.holds.keeps(index) {
+    if slot.has_flags(SlotFlags::WATCHED) && !mdb.holds.kept.has(index) {
         effects.lost(index, slot);
     }
     if slot.has_flags(SlotFlags::COUNTED) && mdb.copy_to_revoke(store, index).is_none() {
@@ -696,7 +696,7 @@ fn begin_container<S: SlotStore, E: Effects>(
         }
     }
     // It goes to the container's own first slot, so this one loses it now.
-    if store.slot(index).has_flags(SlotFlags::WATCHED) && !mdb.holds.keeps(index) {
+    if store.slot(index).has_flags(SlotFlags::WATCHED) && !mdb.holds.kept.has(index) {
         effects.lost(index, store.slot(index));
         store.slot_mut(index).set_flags(SlotFlags::WATCHED, false);
     }

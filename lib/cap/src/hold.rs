@@ -8,6 +8,8 @@
 //! the kernel control block; when it is empty, which is nearly always, asking is one
 //! comparison. A monitor that finds it full waits before it begins; a local revoke has
 //! places of its own, so that neither keeps the other out.
+//!
+//! Long, since what a mark covers, how marks lie in each other and how each ends are one set of rules.
 
 use core::cmp::Ordering;
 use core::ops::Range;
@@ -15,6 +17,7 @@ use core::ops::Range;
 pub use capelin_abi::OperationId;
 use capelin_abi::{KernelId, ObjectType, Rights, SysError};
 
+use crate::kept::Kept;
 use crate::key::{ADDRESS_BITS, ADDRESS_MASK, badge_of, compare_objects, is_same, space_of};
 use crate::record::CapRecord;
 use crate::slot::{Capability, Slot};
@@ -150,9 +153,8 @@ pub(crate) struct Holds {
     entries: [Option<Entry>; PLACES],
     /// Of those in the last places.
     badges: [u64; LOCAL_REVOKES],
-    /// The capabilities that these revoke, which stay; none of what went with that in which it
-    /// lay. Their slots are watched ([`crate::SlotFlags::WATCHED`]).
-    kept: [SlotIndex; LOCAL_REVOKES],
+    /// The capabilities that these revoke, which stay.
+    pub(crate) kept: Kept<LOCAL_REVOKES>,
 }
 
 impl Hold {
@@ -209,76 +211,42 @@ impl Holds {
             count: 0,
             entries: [None; PLACES],
             badges: [0; LOCAL_REVOKES],
-            kept: [SlotIndex::NONE; LOCAL_REVOKES],
+            kept: Kept::NOTHING,
         }
     }
 
-    /// What is kept by that in a place.
-    fn kept_at(&mut self, place: usize) -> Option<&mut SlotIndex> {
-        self.kept.get_mut(place.checked_sub(HOLDS)?)
+    /// The number of the local revoke in a place.
+    fn local(place: usize) -> Option<usize> {
+        place.checked_sub(HOLDS)
     }
 
     /// The revoke of `operation`, which is entered, keeps the capability in `slot`.
     pub(crate) fn keep(&mut self, operation: OperationId, slot: SlotIndex) {
         let place = self.find(operation).map(|(place, _)| place);
-        if let Some(kept) = place.and_then(|place| self.kept_at(place)) {
-            *kept = slot;
+        if let Some(number) = place.and_then(Self::local) {
+            self.kept.set(number, slot);
         }
     }
 
     /// What the revoke of `operation` keeps; none when that is gone.
-    pub(crate) fn kept(&self, operation: OperationId) -> SlotIndex {
-        let place = self
-            .find(operation)
-            .and_then(|(at, _)| at.checked_sub(HOLDS));
-        let kept = place.and_then(|at| self.kept.get(at));
-        kept.copied().unwrap_or(SlotIndex::NONE)
+    pub(crate) fn kept_by(&self, operation: OperationId) -> SlotIndex {
+        let place = self.find(operation).map(|(place, _)| place);
+        place.map_or(SlotIndex::NONE, |place| self.kept_at(place))
     }
 
-    /// What a revoke keeps whose mark is out of the table.
+    /// The same of a revoke whose mark is out of the table.
     pub(crate) fn kept_in(&self, lifted: &Lifted) -> SlotIndex {
-        let kept = lifted
-            .place
-            .checked_sub(HOLDS)
-            .and_then(|at| self.kept.get(at));
-        kept.copied().unwrap_or(SlotIndex::NONE)
+        self.kept_at(lifted.place)
     }
 
-    /// All that is kept.
-    pub(crate) const fn all_kept(&self) -> [SlotIndex; LOCAL_REVOKES] {
-        self.kept
-    }
-
-    /// Whether a revoke keeps what is in `slot`.
-    pub(crate) fn keeps(&self, slot: SlotIndex) -> bool {
-        self.kept.contains(&slot)
-    }
-
-    /// What was kept in `from` is in `to` now; none: it is gone.
-    #[cold]
-    pub(crate) fn kept_moves(&mut self, from: SlotIndex, to: SlotIndex) {
-        for kept in self.kept.iter_mut().filter(|kept| **kept == from) {
-            *kept = to;
-        }
-    }
-
-    /// What is in `a` and `b` has changed places.
-    #[cold]
-    pub(crate) fn kept_swap(&mut self, a: SlotIndex, b: SlotIndex) {
-        for kept in &mut self.kept {
-            *kept = match *kept {
-                slot if slot == a => b,
-                slot if slot == b => a,
-                slot => slot,
-            };
-        }
+    fn kept_at(&self, place: usize) -> SlotIndex {
+        Self::local(place).map_or(SlotIndex::NONE, |number| self.kept.of(number))
     }
 
     /// That in a place.
     fn get(&self, place: usize) -> Option<Hold> {
         let entry = (*self.entries.get(place)?)?;
-        let local = place.checked_sub(HOLDS);
-        let badge = local.and_then(|at| self.badges.get(at).copied());
+        let badge = Self::local(place).and_then(|at| self.badges.get(at).copied());
         let badge = badge.unwrap_or_default();
         Some(Hold { entry, badge })
     }
@@ -302,8 +270,7 @@ impl Holds {
             *entry = Some(hold.entry);
             self.count += 1;
         }
-        let badge = place.checked_sub(HOLDS);
-        if let Some(badge) = badge.and_then(|at| self.badges.get_mut(at)) {
+        if let Some(badge) = Self::local(place).and_then(|at| self.badges.get_mut(at)) {
             *badge = hold.badge;
         }
     }
@@ -530,8 +497,8 @@ impl Holds {
     pub(crate) fn release(&mut self, operation: OperationId, end: End) -> Result<(), SysError> {
         let (place, ended) = self.find(operation).ok_or(SysError::InvalidArgument)?;
         self.take(place);
-        if let Some(kept) = self.kept_at(place) {
-            *kept = SlotIndex::NONE;
+        if let Some(number) = Self::local(place) {
+            self.kept.set(number, SlotIndex::NONE);
         }
         // What lies in an absorbed one lies in what that lies in.
         match (ended.kind(), end) {
@@ -551,9 +518,8 @@ impl Holds {
     }
 
     /// Ends the holds of all of `operations` that have one, as if given up one by one: what lay
-    /// in them, and in no other, is looked for once. What they kept.
-    pub(crate) fn release_all(&mut self, operations: &[OperationId]) -> [SlotIndex; LOCAL_REVOKES] {
-        let mut kept = [SlotIndex::NONE; LOCAL_REVOKES];
+    /// in them, and in no other, is looked for once.
+    pub(crate) fn release_all(&mut self, operations: &[OperationId]) {
         let mut has_held = false;
         for place in 0..PLACES {
             let ended = self.entries.get(place).copied().flatten();
@@ -562,17 +528,13 @@ impl Holds {
             };
             has_held |= ended.kind == Kind::Mark;
             self.take(place);
-            if let Some(of_this) = self.kept_at(place) {
-                let of_this = core::mem::replace(of_this, SlotIndex::NONE);
-                if let Some(to) = place.checked_sub(HOLDS).and_then(|at| kept.get_mut(at)) {
-                    *to = of_this;
-                }
+            if let Some(number) = Self::local(place) {
+                self.kept.set(number, SlotIndex::NONE);
             }
         }
         if has_held {
             self.hold_again();
         }
-        kept
     }
 
     /// Has those absorbed marks hold that lie in no other; of marks of the same object, the
@@ -596,46 +558,4 @@ impl Holds {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Marks in each other, twice the same, apart, a lock, and local ones.
-    fn table() -> (Holds, [OperationId; 8]) {
-        let ids = [0, 1, 2, 3, 4, 5, 6, 7].map(|n| OperationId::new(KernelId(0), n, 1));
-        let ram = |base, size| {
-            let kind = ObjectType::Ram;
-            Object { kind, base, size }.probe()
-        };
-        let mut holds = Holds::new();
-        holds.mark(ids[0], &ram(0x4000, 0x1000)).unwrap();
-        holds.mark(ids[1], &ram(0x4000, 0x2000)).unwrap();
-        holds.mark_or_join(ids[2], &ram(0x4000, 0x2000)).unwrap();
-        holds.keep(ids[2], SlotIndex::in_segment(0, 77).unwrap());
-        holds.lock(ids[3], &ram(0x9000, 0x1000)).unwrap();
-        holds.mark_or_join(ids[4], &ram(0xa000, 0x1000)).unwrap();
-        holds.keep(ids[4], SlotIndex::in_segment(0, 78).unwrap());
-        holds.mark(ids[5], &ram(0x4000, 0x4000)).unwrap();
-        holds.mark(ids[6], &ram(0x2_0000, 0x1000)).unwrap();
-        holds.mark(ids[7], &ram(0x4000, 0x5000)).unwrap();
-        (holds, ids)
-    }
-
-    #[test]
-    fn all_at_once_is_one_by_one() {
-        let (before, ids) = table();
-        for set in 0..1_u32 << ids.len() {
-            let ended: [OperationId; 8] = core::array::from_fn(|n| match set >> n & 1 {
-                1 => ids[n],
-                _ => OperationId(0),
-            });
-            let (mut one_by_one, mut at_once) = (before, before);
-            let of_all = at_once.release_all(&ended);
-            for id in ended.into_iter().filter(|id| *id != OperationId(0)) {
-                let kept = one_by_one.kept(id);
-                assert!(kept.is_none() || of_all.contains(&kept), "{set:#b}");
-                one_by_one.release(id, End::GivenUp).unwrap();
-            }
-            assert_eq!(at_once, one_by_one, "{set:#b}");
-        }
-    }
-}
+mod tests;

@@ -38,6 +38,7 @@ pub mod executable;
 pub mod hold;
 pub mod identify;
 pub mod import;
+mod kept;
 pub mod key;
 pub mod mapping;
 pub mod mdb;

@@ -407,7 +407,7 @@ impl Mdb {
     /// Unlinks `node` and empties its slot.
     pub(crate) fn remove<S: SlotStore>(&mut self, store: &mut S, node: SlotIndex) {
         if store.slot(node).has_flags(SlotFlags::WATCHED) {
-            self.holds.kept_moves(node, SlotIndex::NONE);
+            self.holds.kept.moves(node, SlotIndex::NONE);
         }
         self.remove_before(store, node, SlotIndex::NONE);
     }
@@ -505,7 +505,7 @@ impl Mdb {
         self.forget_looked();
         let slot = *store.slot(from);
         if slot.has_flags(SlotFlags::WATCHED) {
-            self.holds.kept_moves(from, to);
+            self.holds.kept.moves(from, to);
         }
         replace_child(store, self, slot.parent, from, to);
         set_parent(store, slot.left, to);
@@ -548,7 +548,7 @@ impl Mdb {
             slot
         };
         let (was_a, was_b) = (*store.slot(a), *store.slot(b));
-        self.holds.kept_swap(a, b);
+        self.holds.kept.swap(a, b);
         let (at_b, at_a) = (renamed(&was_a), renamed(&was_b));
         *store.slot_mut(a) = at_a;
         *store.slot_mut(b) = at_b;

@@ -27,7 +27,7 @@ use capelin_abi::SysError;
 
 use crate::delete::Step;
 use crate::delete_list::DeleteList;
-use crate::hold::{End, OperationId, Standing};
+use crate::hold::{End, Holds, OperationId, Standing};
 use crate::mdb::Mdb;
 use crate::revoke::{check_revoke, revoke_unheld};
 use crate::slot::SlotFlags;
@@ -94,22 +94,29 @@ pub fn end_revoke<S: SlotStore>(
     operation: OperationId,
     end: End,
 ) -> Result<(), SysError> {
-    let kept = mdb.kept(operation);
-    mdb.holds.release(operation, end)?;
-    if !kept.is_none() && !mdb.holds.keeps(kept) {
-        store.slot_mut(kept).set_flags(SlotFlags::WATCHED, false);
-    }
-    Ok(())
+    unwatching(store, mdb, |holds| holds.release(operation, end))
 }
 
 /// Ends whatever `operations` hold, as given up: locks, marks for which nothing has been swept,
 /// and what [`hold_revoke`] began. At the price of little more than one, however many there are.
 pub fn give_up_all<S: SlotStore>(store: &mut S, mdb: &mut Mdb, operations: &[OperationId]) {
-    for kept in mdb.holds.release_all(operations) {
-        if !kept.is_none() && !mdb.holds.keeps(kept) {
-            store.slot_mut(kept).set_flags(SlotFlags::WATCHED, false);
+    unwatching(store, mdb, |holds| holds.release_all(operations));
+}
+
+/// Ends holds, and watches no longer what nobody keeps any more.
+fn unwatching<S: SlotStore, T>(
+    store: &mut S,
+    mdb: &mut Mdb,
+    release: impl FnOnce(&mut Holds) -> T,
+) -> T {
+    let kept = mdb.holds.kept.all();
+    let result = release(&mut mdb.holds);
+    for slot in kept {
+        if !slot.is_none() && !mdb.holds.kept.has(slot) {
+            store.slot_mut(slot).set_flags(SlotFlags::WATCHED, false);
         }
     }
+    result
 }
 
 impl Mdb {
@@ -125,6 +132,6 @@ impl Mdb {
     /// gone, or there is no such revoke.
     #[must_use]
     pub fn kept(&self, operation: OperationId) -> SlotIndex {
-        self.holds.kept(operation)
+        self.holds.kept_by(operation)
     }
 }

@@ -27,6 +27,7 @@ mod operations;
 mod owners;
 mod permissions;
 mod progress;
+mod revoke_bounds;
 mod revokes;
 mod saves;
 mod scheduling;

@@ -213,7 +213,7 @@ fn what_is_kept_is_watched() {
     world.slot(FRAME).set_flags(SlotFlags::WATCHED, false);
     assert_eq!(world.check(), Err(Violation::Unwatched(at(FRAME))));
     let mut world = held();
-    world.mdb.holds.kept_moves(at(FRAME), at(NODE + 1));
+    world.mdb.holds.kept.moves(at(FRAME), at(NODE + 1));
     assert_eq!(world.check(), Err(Violation::Kept(at(NODE + 1))));
     let mut nothing = held();
     nothing.mdb.root = SlotIndex::NONE;
