@@ -19,6 +19,6 @@ pub trait Clock {
     /// Microseconds since the board was switched on or reset.
     async fn now_us(&self) -> Result<u64, ClockError>;
 
-    /// Waits so many microseconds by the clock's own comparison, at most [`MOST_US`]; how many it took.
+    /// Waits so many microseconds by that clock, at most [`MOST_US`]; how many it took.
     async fn delay(&self, us: u32) -> Result<u64, ClockError>;
 }

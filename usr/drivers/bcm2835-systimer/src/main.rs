@@ -7,7 +7,7 @@ extern crate alloc;
 use alloc::rc::Rc;
 use core::{fmt, time::Duration};
 
-use bcm2835_systimer::{Comparison, REGISTER_BYTES, SystemTimer};
+use bcm2835_systimer::{REGISTER_BYTES, SystemTimer};
 use capelin_driver::{Mmio, StartError, registers, serve};
 use capelin_interfaces::{
     clock::{Clock, ClockError, ClockServer, MOST_US},
@@ -37,7 +37,7 @@ impl Clock for Session {
         }
         let started = self.0.now_us();
         self.0
-            .delay(Comparison::Three, || {
+            .delay(|| {
                 // If the kernel refuses, the time goes by all the same.
                 let _ = sys::yield_now();
             })
