@@ -504,7 +504,7 @@ pub(crate) mod tests {
         assert!(matches!(hostile, Err(BootError::NoHomeMemory { .. })));
     }
 
-    /// `count` pieces of one page more each, a MiB apart.
+    /// `count` pieces of one page more each, 256 MiB apart.
     fn pieces(count: u64) -> Vec<MemoryRegion> {
         let pieces = (0..count).map(|n| MemoryRegion {
             region: Region::new(n << 28, (n + 1) * PAGE_SIZE),

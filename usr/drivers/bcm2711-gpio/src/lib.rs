@@ -21,6 +21,7 @@ use core::convert::Infallible;
 use core::fmt;
 
 use capelin_driver::Registers32;
+pub use capelin_interfaces::gpio::{Function, Level, Pull};
 use embedded_hal::digital::{ErrorType, InputPin, OutputPin, StatefulOutputPin};
 
 /// Functions, ten pins a register.
@@ -42,51 +43,18 @@ pub const HEADER_PINS: u32 = 28;
 /// The green LED's.
 pub const LED: u32 = 42;
 
-/// What a pin does.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Function {
-    /// It is read.
-    Input,
-    /// It is driven.
-    Output,
-    /// A device has it: which of six, 0 to 5 (table 94 of the manual).
-    Alternate(u8),
-}
-
-impl Function {
-    /// Of the three bits in `GPFSEL`.
-    const fn of(bits: u32) -> Self {
-        match bits & 7 {
-            0 => Self::Input,
-            1 => Self::Output,
-            2 => Self::Alternate(5),
-            3 => Self::Alternate(4),
-            4 => Self::Alternate(0),
-            5 => Self::Alternate(1),
-            6 => Self::Alternate(2),
-            _ => Self::Alternate(3),
-        }
+/// The function in the three bits of `GPFSEL` (table 94 of the manual).
+const fn function_of(bits: u32) -> Function {
+    match bits & 7 {
+        0 => Function::Input,
+        1 => Function::Output,
+        2 => Function::Alternate(5),
+        3 => Function::Alternate(4),
+        4 => Function::Alternate(0),
+        5 => Function::Alternate(1),
+        6 => Function::Alternate(2),
+        _ => Function::Alternate(3),
     }
-}
-
-/// What holds a pin that nobody drives.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Pull {
-    /// Nothing.
-    None,
-    /// A resistor to 3.3 V.
-    Up,
-    /// A resistor to ground.
-    Down,
-}
-
-/// A pin's level.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Level {
-    /// Ground.
-    Low,
-    /// 3.3 V.
-    High,
 }
 
 /// Why a pin can't be had.
@@ -165,7 +133,7 @@ impl<'a, R: Registers32> Pin<'a, R> {
     #[must_use]
     pub fn function(&self) -> Function {
         let (register, shift) = self.place(FUNCTION, 10, 3);
-        Function::of(self.registers.read(register) >> shift)
+        function_of(self.registers.read(register) >> shift)
     }
 
     /// Its level, whatever it does.

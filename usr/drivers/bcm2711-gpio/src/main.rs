@@ -6,7 +6,7 @@ extern crate alloc;
 
 use alloc::rc::Rc;
 
-use bcm2711_gpio::{Function, Gpio, Level, PinError, Pull, REGISTER_BYTES};
+use bcm2711_gpio::{Gpio, Level, PinError, Pull, REGISTER_BYTES};
 use capelin_driver::{Mmio, StartError, registers_of_page, serve};
 use capelin_interfaces::{
     gpio::{self, GpioError, GpioServer, PinState},
@@ -34,20 +34,9 @@ impl gpio::Gpio for Session {
     async fn state(&self, pin: u32) -> Result<PinState, GpioError> {
         let pin = self.0.pin(pin).map_err(to_wire)?;
         Ok(PinState {
-            function: match pin.function() {
-                Function::Input => gpio::Function::Input,
-                Function::Output => gpio::Function::Output,
-                Function::Alternate(which) => gpio::Function::Alternate(which),
-            },
-            level: match pin.level() {
-                Level::Low => gpio::Level::Low,
-                Level::High => gpio::Level::High,
-            },
-            pull: pin.pull().map(|pull| match pull {
-                Pull::None => gpio::Pull::None,
-                Pull::Up => gpio::Pull::Up,
-                Pull::Down => gpio::Pull::Down,
-            }),
+            function: pin.function(),
+            level: pin.level(),
+            pull: pin.pull(),
         })
     }
 
@@ -56,21 +45,12 @@ impl gpio::Gpio for Session {
         pin.into_input().map(drop).map_err(to_wire)
     }
 
-    async fn output(&self, pin: u32, level: gpio::Level) -> Result<(), GpioError> {
+    async fn output(&self, pin: u32, level: Level) -> Result<(), GpioError> {
         let pin = self.0.pin(pin).map_err(to_wire)?;
-        let level = match level {
-            gpio::Level::Low => Level::Low,
-            gpio::Level::High => Level::High,
-        };
         pin.into_output(level).map(drop).map_err(to_wire)
     }
 
-    async fn pull(&self, pin: u32, pull: gpio::Pull) -> Result<(), GpioError> {
-        let pull = match pull {
-            gpio::Pull::None => Pull::None,
-            gpio::Pull::Up => Pull::Up,
-            gpio::Pull::Down => Pull::Down,
-        };
+    async fn pull(&self, pin: u32, pull: Pull) -> Result<(), GpioError> {
         let pin = self.0.pin(pin).map_err(to_wire)?;
         pin.set_pull(pull).map_err(to_wire)
     }
