@@ -186,8 +186,8 @@ pub fn device_tree() -> Option<&'static [u8]> {
     imp::device_tree()
 }
 
-/// Adds all memory that the first domain of a core was given ([`layout::ram_region`]) to what this program makes frames from, and so can give others parts
-/// of. Answers how many bytes that is.
+/// Adds all memory that the first domain of a core was given ([`layout::ram_region`]) to what this
+/// program makes frames from, and so can give others parts of. Answers how many bytes that is.
 ///
 /// # Errors
 /// [`RtError::NoService`] in any other domain; as [`memory::add_ram`].
