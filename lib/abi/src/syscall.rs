@@ -203,7 +203,8 @@ numbered! {
         /// at (bytes ever written). x1 := bytes copied, x2 := position of the
         /// first of them, x3 := position of the end of the log.
         ReadLog = 50,
-        /// Kernel: stop writing to the console; log to the ring only.
+        /// Kernel: stop writing to the console, once it has what the log held; log to the ring
+        /// only. x1: 0 (up to where, for a restarted call).
         ReleaseConsole = 51,
         /// Kernel: turn a Frame into a CoreImage. x1: the frame.
         Seal = 52,
@@ -229,9 +230,10 @@ numbered! {
         /// [`crate::Ticket`], x2: target (in the caller's CSpace). When it fails, the
         /// offer stands.
         Import = 56,
-        /// Kernel: PSCI `SYSTEM_OFF`.
+        /// Kernel of the boot core: PSCI `SYSTEM_OFF`, once the console has what the log held.
+        /// x1: as for [`Invocation::ReleaseConsole`].
         PowerOff = 57,
-        /// Kernel: PSCI `SYSTEM_RESET`.
+        /// Kernel of the boot core: PSCI `SYSTEM_RESET`, likewise.
         Reboot = 58,
         /// Kernel: read one word at the linear address of physical address x1 as
         /// the CPU driver sees it. x1 := 1 when that faulted, 0 when not.
@@ -259,7 +261,8 @@ numbered! {
         /// isn't done.
         Panic = 63,
         /// Kernel: take what was sheltered, since it lay in a CNode that died and
-        /// mustn't be lost. x1: target (in the caller's CSpace).
+        /// mustn't be lost. x1: target (in the caller's CSpace); x2: 0 (where a restarted call
+        /// goes on).
         /// [`crate::SysError::EmptySlot`] when there is nothing (more) to take.
         TakeOrphan = 64,
         /// Kernel: lock an object that this kernel owns: until [`Invocation::Unlock`], or

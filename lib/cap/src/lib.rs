@@ -81,7 +81,7 @@ pub use retype::{Retype, RetypeRequest, finish, retype, retype_first};
 pub use revoke::revoke;
 pub use seal::seal;
 pub use segment::Segments;
-pub use shelter::take_orphan;
+pub use shelter::{SLOTS_AT_ONCE, Search, take_orphan};
 pub use slot::{Capability, Slot, SlotFlags, State};
 pub use slot_index::{SlotIndex, SomeSlot};
 pub use space::{CapSpace, Database};

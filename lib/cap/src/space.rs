@@ -16,6 +16,7 @@ use crate::mapping::MappingData;
 use crate::mint::Mint;
 use crate::record::{CapRecord, ExportMode};
 use crate::retype::{Retype, RetypeRequest};
+use crate::shelter::Search;
 use crate::slot::{Capability, Slot};
 use crate::slot_index::SlotIndex;
 use crate::store::{Effects, Shelter, SlotStore};
@@ -205,8 +206,13 @@ impl<'a, S: SlotStore> CapSpace<'a, S> {
 
     /// See [`crate::take_orphan()`].
     #[inline(always)]
-    pub fn take_orphan(&mut self, shelter: Shelter, to: SlotIndex) -> Result<(), SysError> {
-        crate::take_orphan(self.slots, &mut self.database.mdb, shelter, to)
+    pub fn take_orphan(
+        &mut self,
+        shelter: Shelter,
+        from: u32,
+        to: SlotIndex,
+    ) -> Result<Search, SysError> {
+        crate::take_orphan(self.slots, &mut self.database.mdb, shelter, from, to)
     }
 
     /// See [`crate::seal()`].

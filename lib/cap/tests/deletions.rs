@@ -9,8 +9,8 @@
 mod peers;
 
 use capelin_abi::{ObjectType, PhysAddr, Rights, SysError};
-use capelin_cap::{Capability, ExportMode, Slot, State, Step, unpin};
-use peers::{PAGE, Peer, RAM, at_index};
+use capelin_cap::{Capability, ExportMode, SLOTS_AT_ONCE, Search, Slot, State, Step, unpin};
+use peers::{PAGE, Peer, RAM, SHELTER, at_index};
 
 use ObjectType::{Frame, HomeRam, L2CNode, Ram};
 
@@ -461,4 +461,24 @@ fn what_was_sheltered_is_taken_out() {
     assert_eq!(left.count(), 1);
     peers::hand_over(&mut b, 10, &mut a, 62).expect("it comes home");
     assert_eq!(a.take_orphan(63), Err(SysError::EmptySlot));
+}
+
+/// What is in the last slot of the shelter is found by and by, and nothing beyond that.
+#[test]
+fn the_shelter_is_searched_in_steps() {
+    let mut a = peer();
+    let last = SHELTER.end - 1;
+    let id = Capability::plain(ObjectType::Id, 77, Rights::all());
+    a.create(id, last).expect("empty");
+    let slots = SHELTER.end - SHELTER.start;
+    let mut from = 0;
+    for next in (SLOTS_AT_ONCE..slots).step_by(SLOTS_AT_ONCE as usize) {
+        assert_eq!(a.take_orphan_from(from, 60), Ok(Search::From(next)));
+        from = next;
+    }
+    assert_eq!(a.take_orphan_from(from, 60), Ok(Search::Taken));
+    assert_eq!(a.slot(60).kind(), ObjectType::Id);
+    for beyond in [from, slots, u32::MAX] {
+        assert_eq!(a.take_orphan_from(beyond, 61), Err(SysError::EmptySlot));
+    }
 }

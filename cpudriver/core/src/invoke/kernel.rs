@@ -3,7 +3,7 @@
 use capelin_abi::rights::Need;
 use capelin_abi::syscall::{HAS_CRC32, Invocation, KernelCounter};
 use capelin_abi::{KernelId, Mpidr, PAGE_SIZE, PhysAddr, SysError, VirtAddr};
-use capelin_cap::{ExportMode, SlotStore, Step};
+use capelin_cap::{ExportMode, Search, SlotStore, Step};
 use capelin_peers::Taker;
 
 use super::call::{Call, DONE, Outcome};
@@ -60,9 +60,15 @@ pub(crate) fn invoke<M: Machine>(
         Invocation::ProbeWindow => probe_window(core, call),
         Invocation::TakeOrphan => {
             let target = call.own_slot(core, 1)?;
-            let shelter = core.kcb.shelter;
-            core.caps().take_orphan(shelter, target)?;
-            Ok(DONE)
+            let (shelter, from) = (core.kcb.shelter, call.argument(2));
+            let from = u32::try_from(from).map_err(|_| SysError::EmptySlot)?;
+            match core.caps().take_orphan(shelter, from, target)? {
+                Search::Taken => Ok(DONE),
+                Search::From(next) => {
+                    call.area.set(2, next.into());
+                    Ok(Outcome::Again)
+                }
+            }
         }
         Invocation::Lock
         | Invocation::Unlock

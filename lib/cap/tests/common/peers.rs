@@ -9,8 +9,8 @@ use capelin_abi::{KernelId, ObjectType, PhysAddr, Rights, SysError};
 use capelin_cap::slot_index::SEGMENTS;
 use capelin_cap::{
     CapRecord, CapSpace, Capability, Database, DeleteList, Effects, ExportMode, Looking,
-    MappingData, Mdb, Mint, Object, OperationId, Retype, RetypeRequest, Segments, Shelter, Slot,
-    SlotIndex, SlotStore, Step, check, set_remote_copies,
+    MappingData, Mdb, Mint, Object, OperationId, Retype, RetypeRequest, Search, Segments, Shelter,
+    Slot, SlotIndex, SlotStore, Step, check, set_remote_copies,
 };
 
 pub const PAGE: u64 = 4096;
@@ -21,7 +21,7 @@ const ARENA: u64 = 0x4000_0000;
 const FAR: u64 = 0x44_0000_0000;
 const SLOTS: u32 = 4096;
 /// Slots for what must not be lost.
-const SHELTER: std::ops::Range<u32> = 192..256;
+pub const SHELTER: std::ops::Range<u32> = 192..256;
 /// Where home memory begins, in slots.
 const HOME: u32 = 256;
 
@@ -341,7 +341,15 @@ impl Peer {
     }
 
     pub fn take_orphan(&mut self, at: u32) -> Result<(), SysError> {
-        self.space(|space, effects| space.take_orphan(effects.shelter(), at_index(at)))
+        let mut from = 0;
+        while let Search::From(next) = self.take_orphan_from(from, at)? {
+            from = next;
+        }
+        Ok(())
+    }
+
+    pub fn take_orphan_from(&mut self, from: u32, at: u32) -> Result<Search, SysError> {
+        self.space(|space, effects| space.take_orphan(effects.shelter(), from, at_index(at)))
     }
 
     pub fn delete(&mut self, at: u32) -> Result<(), SysError> {
