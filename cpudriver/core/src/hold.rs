@@ -2,7 +2,7 @@
 
 use capelin_abi::boot::ADOPTED_LIMIT;
 use capelin_abi::{ObjectType, OperationId, PhysAddr, SysError};
-use capelin_cap::{End, Object, SlotIndex, SlotStore};
+use capelin_cap::{End, Object, SlotIndex, SlotStore, Standing};
 use capelin_peers::board::Phase;
 
 use crate::dcb::DcbRef;
@@ -63,6 +63,25 @@ pub(crate) fn end_local<M: Machine>(core: &mut Core<M>, id: OperationId, how: En
     // It is there, if its place is.
     let _ = core.caps().end_revoke(id, how);
     core.kcb.operations.end(id);
+    if how == End::Complete {
+        show_over_within(core, id);
+    }
+}
+
+/// What `around` has marked is swept here: nothing is left to do for this kernel's own revokes
+/// in that range, and by what was swept, this kernel may own nothing of theirs any more. So
+/// nobody joins them from now on, and no part in them sweeps. (Their callers are answered when
+/// `around` is complete on all kernels.)
+pub(crate) fn show_over_within<M: Machine>(core: &mut Core<M>, around: OperationId) {
+    let mdb = &core.database.mdb;
+    let board = &core.machine.own_shared().board;
+    for id in core.kcb.operations.own_revokes() {
+        match mdb.standing(id) {
+            Ok(Standing::Within(outer)) if outer == around => board.set_phase(id, Phase::Over),
+            Ok(Standing::Answered) => board.set_phase(id, Phase::Over),
+            Ok(Standing::Within(_) | Standing::Holds) | Err(_) => {}
+        }
+    }
 }
 
 /// The kernel's own slots for copies of what it has adopted.

@@ -293,6 +293,12 @@ impl Operations {
         })
     }
 
+    /// The ids of this kernel's revokes that others may have a part in.
+    pub(crate) fn own_revokes(&self) -> impl Iterator<Item = OperationId> {
+        let own = self.places.iter().filter(|one| one.role == Role::Revoke);
+        own.map(|one| one.id)
+    }
+
     /// The place of the operation `id` here.
     ///
     /// # Errors

@@ -16,7 +16,7 @@
 //! dispatcher that is gone is given up if nothing has been swept for it.
 
 use capelin_abi::{KernelId, OperationId, SysError};
-use capelin_cap::{Object, SlotIndex, SlotStore, Step};
+use capelin_cap::{Object, SlotIndex, SlotStore, Standing, Step};
 use capelin_peers::board::{Part, Phase, Range};
 use capelin_peers::{Board, SharedPages};
 
@@ -148,6 +148,9 @@ pub(crate) fn commit<M: Machine>(
     id: OperationId,
 ) -> Result<Progress, SysError> {
     let stage = core.kcb.operations.find(id, Role::Revoke)?.stage;
+    if is_answered(core, id) {
+        return Ok(Progress::Done);
+    }
     let object = core.database.mdb.marked_object(id)?;
     match stage {
         Stage::Begun => {
@@ -192,7 +195,8 @@ pub(crate) fn commit<M: Machine>(
 }
 
 /// Does as many steps as one entry may of removing what is in the range, but for the
-/// capability in `keep`, in a revoke of this kernel's own; none otherwise.
+/// capability in `keep`, in a revoke of this kernel's own; a part in another's keeps nothing,
+/// whatever `keep` says.
 ///
 /// # Errors
 /// `NoSuchOperation`; `Locked` before all kernels have marked; otherwise as
@@ -203,9 +207,11 @@ pub(crate) fn sweep<M: Machine>(
     keep: SlotIndex,
 ) -> Result<Step, SysError> {
     let is_own = id.kernel() == core.kernel;
-    let operation = core.kcb.operations.any(id)?;
-    match (operation.stage, is_own) {
+    let keep = if is_own { keep } else { SlotIndex::NONE };
+    let stage = core.kcb.operations.any(id)?.stage;
+    match (stage, is_own) {
         (Stage::Swept, _) => return Ok(Step::Done),
+        (_, true) if is_answered(core, id) => return Ok(Step::Done),
         (Stage::Committed, true) => {}
         (Stage::Marked, false) if shown(core, id)?.0 == Phase::Committed => {}
         _ => return Err(SysError::Locked),
@@ -233,15 +239,23 @@ pub(crate) fn sweep<M: Machine>(
             let board = &core.machine.own_shared().board;
             board.set_part(place, id, Some(Part::Swept));
         }
+        hold::show_over_within(core, id);
     }
     swept
 }
 
+/// Whether a revoke in whose range `id` lay has done all of it, on all kernels.
+fn is_answered<M: Machine>(core: &Core<M>, id: OperationId) -> bool {
+    core.database.mdb.standing(id) == Ok(Standing::Answered)
+}
+
 /// Ends a revoke: what is in the range can be used again, once nothing of it is left
-/// anywhere but the capability in `keep`. One for which nothing was swept is given up.
+/// anywhere but the capability in `keep`. One for which nothing was swept is given up; one that
+/// lay in another's range is over with that.
 ///
 /// # Errors
-/// `NoSuchOperation`; `Locked` while it isn't swept here, or not over at its owner's;
+/// `NoSuchOperation`; `Locked` while it isn't swept here, or not over at its owner's; `Dying`
+/// while what is swept lies in the range of another;
 /// otherwise as [`capelin_cap::finish_revoke`].
 pub(crate) fn unmark<M: Machine>(
     core: &mut Core<M>,
@@ -251,7 +265,12 @@ pub(crate) fn unmark<M: Machine>(
     if id.kernel() != core.kernel {
         return leave(core, id);
     }
-    match core.kcb.operations.find(id, Role::Revoke)?.stage {
+    let stage = core.kcb.operations.find(id, Role::Revoke)?.stage;
+    match stage {
+        _ if is_answered(core, id) => {
+            hold::give_up(core, id);
+            return Ok(Progress::Done);
+        }
         Stage::Begun | Stage::Closing => {
             hold::give_up(core, id);
             return Ok(Progress::Done);

@@ -41,7 +41,9 @@ use crate::store::SlotStore;
 /// `Foreign` for moving or claiming what another kernel owns. Move: `ThroughMonitor` with
 /// copies elsewhere or parts moved away, `HasRelations` with local copies, mappings or
 /// other descendants. Hand-over: the same, but copies elsewhere stay; `Locked` while some
-/// are on their way. Copy: `NoResources` with 2^31 on their way.
+/// are on their way. Both: `Dying` while a part of it is marked to be revoked, though
+/// nothing may be left of that: a revoke is its owner's. Copy: `NoResources` with 2^31 on their
+/// way.
 pub fn export<S: SlotStore>(
     store: &mut S,
     mdb: &mut Mdb,
@@ -98,6 +100,7 @@ pub fn export<S: SlotStore>(
             if slot.has_flags(SlotFlags::REMOTE_COPIES) && slot.progress & !ARRIVED != 0 {
                 return Err(SysError::Locked);
             }
+            mdb.holds.check_new(slot.base, slot.end())?;
             store.slot_mut(index).progress = u32::from(to.0);
             mdb.set_state(store, index, State::InTransit);
         }
@@ -108,6 +111,7 @@ pub fn export<S: SlotStore>(
             if mdb.has_copies(store, index) || mdb.has_descendants(store, index) {
                 return Err(SysError::HasRelations);
             }
+            mdb.holds.check_new(slot.base, slot.end())?;
             store.slot_mut(index).progress = u32::from(to.0);
             mdb.set_state(store, index, State::InTransit);
         }

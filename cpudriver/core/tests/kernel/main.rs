@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![allow(unreachable_pub, reason = "modules of a test binary, not of a library")]
 
+mod answered;
 mod asids;
 mod asks;
 mod between;
