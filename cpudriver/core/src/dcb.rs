@@ -135,6 +135,9 @@ pub struct Dcb {
     pub l1: SlotIndex,
     /// Its word on the doorbell page, 0 for none.
     pub doorbell: u32,
+    /// The bits of that word whose last Notify here went while other kernels had copies: one
+    /// that is made anew is the same object.
+    pub named_elsewhere: u64,
     /// Deliveries so far.
     pub delivered: Deliveries,
     /// Its share of the processor, and its places in the scheduler's queues.
@@ -195,6 +198,7 @@ impl Dcb {
         asid: 0,
         l1: SlotIndex::NONE,
         doorbell: 0,
+        named_elsewhere: 0,
         delivered: Deliveries::NONE,
         node: Node::NEW,
         wait: Wait::Not,

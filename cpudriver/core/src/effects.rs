@@ -2,12 +2,13 @@
 
 use capelin_abi::syscall::{DispatcherState, KernelCounter};
 use capelin_abi::{ObjectType, PhysAddr, SysError, VirtAddr};
-use capelin_cap::{CapSpace, Effects, MappingData, Shelter, Slot, SlotIndex, Step};
+use capelin_cap::{CapSpace, Effects, MappingData, Shelter, Slot, SlotFlags, SlotIndex, Step};
 
 use crate::address_space;
 use crate::bound_irq;
 use crate::dcb::{DcbRef, Wait, held};
 use crate::delivery::{self, Told};
+use crate::doorbell::Bell;
 use crate::hold;
 use crate::kcb::{BoundIrq, FIRST_DOMAIN_ENDED, Kcb};
 use crate::machine::{Above, Machine, Objects, RootRef, TableRef};
@@ -39,6 +40,8 @@ const ENTRY_COST: u32 = 8;
 const LOOK_COST: u32 = 4;
 /// Entries of a table that are looked at together.
 const GROUP: usize = 8;
+/// Each slot of the lost-and-found that is looked at.
+const REFUGE_COST: u32 = 12;
 /// A dispatcher: its interrupts, its queues.
 const DISPATCHER_COST: u32 = 1500;
 /// An event, and whom it wakes.
@@ -247,6 +250,10 @@ impl<M: Machine> Effects for KernelEffects<'_, M> {
         self.kcb.shelter
     }
 
+    fn looked_for_refuge(&mut self, slots: u32) {
+        self.cost += slots * REFUGE_COST;
+    }
+
     fn orphaned(&mut self, _capability: &Slot, _refuge: SlotIndex) {
         self.kcb.orphans += 1;
     }
@@ -274,6 +281,12 @@ impl<M: Machine> KernelEffects<'_, M> {
                     bound_irq::unbind_from(&mut self.kcb.irqs, self.machine, to);
                 }
                 crate::endpoint::forget_endpoint(self.objects, last);
+            }
+            ObjectType::Notify if last.flags().contains(SlotFlags::REMOTE_COPIES) => {
+                let bell = Bell::from_data(last.owner(), last.capability().data);
+                if let Some(dcb) = self.kcb.doorbells.owner(bell.word as usize) {
+                    self.objects.dcb_mut(dcb).named_elsewhere |= 1 << bell.bit;
+                }
             }
             _ => {}
         }
@@ -310,6 +323,9 @@ impl<M: Machine> KernelEffects<'_, M> {
 
 /// Requests that can't go on, of which one call of [`drain`] looks at this many.
 const BLOCKED_AT_ONCE: usize = 8;
+/// What looks at such may have cost, in instructions, for another in the same call: an entry
+/// with a step of a deletion has done other things before.
+const BLOCKED_COST: u32 = 4000;
 
 /// Does a step of a deletion that nobody goes on with. Whether there was one that can
 /// be gone on with: what is blocked doesn't block the others.
@@ -317,17 +333,29 @@ pub(crate) fn drain<M: Machine>(core: &mut Core<M>) -> bool {
     if core.database.deletions.is_empty() {
         return false;
     }
-    (0..BLOCKED_AT_ONCE).any(|_| drain_step(core).is_ok())
+    let mut cost = 0;
+    for _ in 0..BLOCKED_AT_ONCE {
+        match drain_step(core) {
+            (Ok(_), _) => return true,
+            (Err(_), more) => cost += more,
+        }
+        if cost > BLOCKED_COST {
+            break;
+        }
+    }
+    false
 }
 
 /// One bounded step of the deletions that are under way, for a kernel with nothing
-/// else to do: those whose callers are gone, too, come to an end.
+/// else to do: those whose callers are gone, too, come to an end. With what its effects
+/// have cost.
 ///
-/// # Errors
-/// As [`capelin_cap::drain`]: what blocks one request; the next call tries another.
-fn drain_step<M: Machine>(core: &mut Core<M>) -> Result<Step, SysError> {
+/// An error, as [`capelin_cap::drain`]'s, is what blocks one request; the next call tries
+/// another.
+fn drain_step<M: Machine>(core: &mut Core<M>) -> (Result<Step, SysError>, u32) {
     let (mut caps, mut effects) = KernelEffects::split(core);
     let step = caps.drain(&mut effects);
+    let cost = effects.cost();
     hold::end_for_those_gone(core);
-    step
+    (step, cost)
 }

@@ -110,6 +110,7 @@ fn place<M: Machine>(
     slot: SlotIndex,
 ) -> Result<Option<OperationId>, SysError> {
     forget_answered(core);
+    forget_those_of_others(core);
     let begun = core.kcb.operations.begin_local(core.kernel, slot, caller);
     if let Ok(id) = begun {
         return Ok(Some(id));
@@ -181,6 +182,20 @@ fn help<M: Machine>(core: &mut Core<M>) -> bool {
     };
     let _ = go_on(core, id);
     true
+}
+
+/// Ends revokes that lie in the range of one that other kernels have a part in: it may stand for
+/// as long as another kernel's monitor likes, and their callers aren't to wait for it.
+fn forget_those_of_others<M: Machine>(core: &mut Core<M>) {
+    while let Some(LocalRevoke { id, .. }) = {
+        let operations = &core.kcb.operations;
+        let is_local = |around| operations.local().any(|one| one.id == around);
+        let mdb = &core.database.mdb;
+        let is_of_others = |one: &LocalRevoke| matches!(mdb.standing(one.id), Ok(Standing::Within(around)) if !is_local(around));
+        operations.local().find(is_of_others)
+    } {
+        hold::end_local(core, id, End::GivenUp);
+    }
 }
 
 /// Ends revokes that others have done: their callers find nothing to revoke.

@@ -517,10 +517,13 @@ fn rescue<S: SlotStore, E: Effects>(
         return Err(refusal);
     }
     let shelter = effects.shelter();
+    let mut looked = 0;
     let refuge = (0..shelter.slots)
+        .inspect(|_| looked += 1)
         .filter_map(|number| shelter.first.checked_add(number))
-        .find(|&refuge| !refuge.is_none() && store.slot(refuge).is_empty())
-        .ok_or(SysError::NoResources)?;
+        .find(|&refuge| !refuge.is_none() && store.slot(refuge).is_empty());
+    effects.looked_for_refuge(looked);
+    let refuge = refuge.ok_or(SysError::NoResources)?;
     effects.orphaned(store.slot(index), refuge);
     if store.slot(index).has_flags(SlotFlags::QUEUED) {
         list.leave(store, index);

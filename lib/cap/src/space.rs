@@ -233,6 +233,11 @@ impl<'a, S: SlotStore> CapSpace<'a, S> {
         crate::pin(self.slots, &self.database.mdb, slot)
     }
 
+    /// See [`crate::set_remote_copies()`].
+    pub fn set_remote_copies(&mut self, slot: SlotIndex, exist: bool) -> Result<(), SysError> {
+        crate::set_remote_copies(self.slots, &mut self.database.mdb, slot, exist)
+    }
+
     /// See [`crate::export()`].
     #[inline(always)]
     pub fn export(

@@ -89,6 +89,11 @@ pub trait Effects {
     /// can be continued later.
     fn shelter(&mut self) -> Shelter;
 
+    /// So many slots of the shelter were looked at for an empty one: work beside a step's.
+    fn looked_for_refuge(&mut self, slots: u32) {
+        let _ = slots;
+    }
+
     /// `capability` goes to `refuge`, a slot of the shelter, now.
     fn orphaned(&mut self, capability: &Slot, refuge: SlotIndex) {
         let _ = (capability, refuge);

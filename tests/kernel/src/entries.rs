@@ -50,6 +50,7 @@ fn tests(suite: &mut Suite) {
     suite.test("entries/kernel", |world| kernel(world, &paths));
     suite.test("entries/start-core", |world| start_core(world, &paths));
     suite.test("entries/marks", |world| marks(world, &paths));
+    suite.test("entries/lost-and-found", |world| found(world, &paths));
     suite.test("entries/offers", |world| offers(world, &paths));
     suite.test("entries/nonsense", |world| nonsense(world, &paths));
 }
@@ -392,6 +393,130 @@ fn kernel(world: &mut World, paths: &Paths) -> Outcome {
     paths.any("ask for a core", || {
         let _ = invoke(Invocation::AffinityInfo, &[1]);
     })
+}
+
+/// Frames that are on their way to other kernels: they mustn't be lost.
+struct Away {
+    pool: CapAddress,
+    made: u64,
+    to: u64,
+}
+
+impl Away {
+    /// An L1 CNode with `count` of them, no more than one outbox takes, and their tickets.
+    fn cnode(
+        &mut self,
+        world: &mut World,
+        count: u32,
+    ) -> Result<(CapAddress, [u64; 100]), Failure> {
+        let root = world.object(ObjectType::L1CNode)?;
+        let scratch = world.slot()?;
+        let mut tickets = [0; 100];
+        for (number, ticket) in (0..count).zip(&mut tickets) {
+            let (kind, at) = (ObjectType::Frame, self.made * PAGE_SIZE);
+            call::retype(scratch.into(), self.pool, kind, at, PAGE_SIZE, 1)?;
+            self.made += 1;
+            *ticket = loop {
+                const COPY: u64 = 1 << 16;
+                let arguments = [call::word(scratch), self.to | COPY];
+                match call::invoke(call::KERNEL, Invocation::Export, &arguments) {
+                    Ok([ticket, ..]) => break ticket,
+                    // One kernel has its share of the outbox.
+                    Err(_) if self.to < 60 => self.to += 1,
+                    Err(error) => return Err(error.into()),
+                }
+            };
+            let target = CapRef::l1(number).to_word();
+            let all = u64::from(Rights::all().bits());
+            call::invoke(root, Invocation::Copy, &[target, call::word(scratch), all])?;
+            call::delete(scratch)?;
+        }
+        Ok((root, tickets))
+    }
+}
+
+/// What becomes of a full lost-and-found: deletions that look for room in it, some that it
+/// blocks, beside the timer; and what it has, taken out while 16 ranges are marked.
+fn found(world: &mut World, paths: &Paths) -> Outcome {
+    const BLOCKED: u32 = 12;
+    let pool = world.of_ram(ObjectType::Ram, 320 * PAGE_SIZE, PAGE_SIZE)?;
+    let mut away = Away {
+        pool,
+        made: 0,
+        to: 1,
+    };
+    let settle = |tickets: &[u64]| {
+        // That it is over leaves what was offered in the lost-and-found.
+        for &ticket in tickets {
+            call::invoke(call::KERNEL, Invocation::SettleExport, &[ticket, 1])?;
+        }
+        Ok::<(), SysError>(())
+    };
+    for _ in 0..2 {
+        let (root, tickets) = away.cnode(world, 100)?;
+        call::delete(root)?;
+        settle(&tickets)?;
+    }
+    let (root, tickets) = away.cnode(world, 50)?;
+    paths.of("a CNode whose 50 frames are kept behind 200", || {
+        call::delete(root)
+    })?;
+    settle(&tickets[..50])?;
+    let roots = world.slots(BLOCKED)?;
+    let mut stay = [[0; 2]; BLOCKED as usize];
+    for (number, stay) in (0..).zip(&mut stay) {
+        let (root, tickets) = away.cnode(world, 2)?;
+        stay.copy_from_slice(&tickets[..2]);
+        call::copy(CapAddress(roots.0 + number), root)?;
+        call::delete(root)?;
+    }
+    paths.any("deletions that a full lost-and-found blocks", || {
+        for number in 0..BLOCKED {
+            let _ = call::delete(CapAddress(roots.0 + number));
+        }
+    })?;
+    let busy = Child::new(world, code::spin(), 0)?;
+    busy.run()?;
+    paths.any("the timer beside such deletions", || {
+        for _ in 0..4 {
+            let seen = capelin_harness::child::delivered();
+            let _ = call::wait(true, seen, call::after(3));
+        }
+    })?;
+    call::invoke(busy.dispatcher, Invocation::Stop, &[])?;
+    let mut ids = [0; MARKS as usize];
+    let marked = world.slots(MARKS)?;
+    let at = world.claim(u64::from(MARKS) * PAGE_SIZE, PAGE_SIZE)?;
+    call::retype(
+        marked.into(),
+        world.ram_cap,
+        ObjectType::Ram,
+        at,
+        PAGE_SIZE,
+        MARKS.into(),
+    )?;
+    for (number, id) in (0..).zip(&mut ids) {
+        // All that is there lies in the first.
+        let piece = if number == 0 {
+            pool.0
+        } else {
+            marked.0 + number
+        };
+        let piece = call::word(CapAddress(piece));
+        [*id, ..] = call::invoke(call::KERNEL, Invocation::MarkRange, &[piece])?;
+    }
+    let free = world.slot()?;
+    let mut taken = Ok([0; 3]);
+    paths.any("take what was found, all of which is marked", || {
+        taken = call::invoke(call::KERNEL, Invocation::TakeOrphan, &[call::word(free)]);
+    })?;
+    refused(taken, SysError::EmptySlot, "one that is marked")?;
+    for id in ids {
+        call::invoke(call::KERNEL, Invocation::Unmark, &[id, 0])?;
+    }
+    settle(stay.as_flattened())?;
+    let all_found = call::invoke(call::KERNEL, Invocation::TakeOrphan, &[call::word(free)]);
+    all_found.map(drop).map_err(Failure::from)
 }
 
 /// A CoreImage that passes all checks, for a core that doesn't exist.

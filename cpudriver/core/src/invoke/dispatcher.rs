@@ -243,6 +243,11 @@ fn make_notify<M: Machine>(
     )
     .with_data(bell.to_data());
     core.caps().derive(call.slot, capability, target)?;
+    // The copies that other kernels have of the one before are copies of this one.
+    if core.objects.dcb(dcb).named_elsewhere & 1 << bit != 0 {
+        core.caps().set_remote_copies(target, true)?;
+        core.objects.dcb_mut(dcb).named_elsewhere &= !(1 << bit);
+    }
     Ok(DONE)
 }
 

@@ -4,12 +4,13 @@
 use capelin_abi::capability::CNODE_BYTES;
 use capelin_abi::syscall::Invocation;
 use capelin_abi::{CapAddress, CapRef, ObjectType, OperationId, PAGE_SIZE, Rights, SysError};
+use capelin_cap::LOCAL_REVOKES;
 
 use crate::between::{
-    COPY, HAND_OVER, commit, copy, export, give, is_empty, join, kernel, kernels, make, mark,
-    sweep, unmark,
+    COPY, HAND_OVER, commit, copy, delete, export, give, is_empty, join, kernel, kernels, make,
+    mark, sweep, unmark,
 };
-use crate::world::{World, cap, slot};
+use crate::world::{Left, World, cap, slot};
 
 /// RAM of kernel 0, and a page of it that is a frame.
 const RAM: u8 = 200;
@@ -219,4 +220,81 @@ fn a_part_keeps_nothing() {
     assert!(is_empty(&b, THEIRS));
     assert_eq!(unmark(&mut a, id, FRAME), DONE);
     assert_eq!(unmark(&mut b, id, 0), DONE);
+}
+
+/// Three unfinished revokes on kernel 1, of memory that came from kernel 0, whose monitor marks
+/// all of it and never goes on: what others revoke on kernel 1 is none of its business.
+#[test]
+fn another_kernels_mark_keeps_no_place_of_local_revokes() {
+    let ([mut a, mut b, _c], _) = kernels(2);
+    make(&mut a, slot::RAM, ObjectType::Ram, 0, 8, RAM).expect("free memory");
+    make(&mut a, RAM, ObjectType::Ram, 0, 4, PAGE).expect("free memory");
+    give(&mut a, PAGE, &mut b, THEIRS, 0);
+    for number in 0..LOCAL_REVOKES as u8 {
+        let (revoked, copies) = (THEIR_FRAME + number, 100 + 30 * number);
+        make(&mut b, THEIRS, ObjectType::Ram, number.into(), 1, revoked).expect("its own");
+        for at in copies..copies + 30 {
+            copy(&mut b, revoked, at).expect("an empty slot");
+        }
+        let revoked = [cap(revoked).to_word()];
+        let left = b.invoke_once(slot::L1CNODE, Invocation::Revoke, &revoked);
+        assert_eq!(left, Left::Restart, "it takes longer");
+    }
+    let outer = mark(&mut a, RAM).expect("it is ours");
+    join(&mut b, outer).expect("it is shown");
+    make(&mut b, slot::RAM, ObjectType::Ram, 0, 1, 220).expect("free memory");
+    copy(&mut b, 220, 221).expect("an empty slot");
+    let revoke = |b: &mut World, at: u8| {
+        let revoked = b.invoke(slot::L1CNODE, Invocation::Revoke, &[cap(at).to_word()]);
+        revoked.map(drop)
+    };
+    assert_eq!(revoke(&mut b, 220), Ok(()));
+    assert!(is_empty(&b, 221));
+    // Whoever comes back is told that a revoke of others is under way, and by that alone.
+    assert_eq!(revoke(&mut b, THEIR_FRAME), Err(SysError::Dying));
+    assert_eq!(unmark(&mut a, outer, 0), DONE);
+    assert_eq!(unmark(&mut b, outer, 0), DONE);
+    assert_eq!(revoke(&mut b, THEIR_FRAME), Ok(()));
+    assert!((100..130).all(|at| is_empty(&b, at)));
+}
+
+/// A Notify that is deleted while kernel 1 has a copy, and made again for the same bit, is the
+/// object that kernel 1 has a copy of.
+#[test]
+fn a_notify_that_is_made_again_has_its_copies_elsewhere() {
+    const NOTIFY: u8 = 220;
+    let ([mut a, mut b, _c], _) = kernels(2);
+    let make_notify = |a: &mut World, bit: u64| {
+        let arguments = [bit, cap(NOTIFY).to_word()];
+        let made = a.invoke(slot::DISPATCHER, Invocation::MakeNotify, &arguments);
+        made.expect("an empty slot");
+    };
+    let revoke = |a: &mut World| {
+        let revoked = a.invoke(slot::L1CNODE, Invocation::Revoke, &[cap(NOTIFY).to_word()]);
+        revoked.map(drop)
+    };
+    make_notify(&mut a, 3);
+    assert_eq!(revoke(&mut a), Ok(()));
+    // As when one has arrived (a dispatcher's address here is in no kernel's home).
+    let at = a.index(NOTIFY);
+    let noted = a.core.caps().set_remote_copies(at, true);
+    noted.expect("it is ours");
+    assert_eq!(revoke(&mut a), Err(SysError::ThroughMonitor));
+    for _ in 0..2 {
+        delete(&mut a, NOTIFY).expect("nothing is in the way");
+        make_notify(&mut a, 3);
+        assert_eq!(revoke(&mut a), Err(SysError::ThroughMonitor));
+    }
+    delete(&mut a, NOTIFY).expect("nothing is in the way");
+    make_notify(&mut a, 4);
+    assert_eq!(revoke(&mut a), Ok(()), "another bit");
+    delete(&mut a, NOTIFY).expect("nothing is in the way");
+    make_notify(&mut a, 3);
+    let id = mark(&mut a, NOTIFY).expect("it is ours");
+    join(&mut b, id).expect("it is shown");
+    assert_eq!(commit(&mut a, id), DONE);
+    assert_eq!(sweep(&mut a, id, NOTIFY), Ok(()));
+    assert_eq!(sweep(&mut b, id, 0), Ok(()));
+    assert_eq!(unmark(&mut a, id, NOTIFY), DONE);
+    assert_eq!(revoke(&mut a), Ok(()), "nothing is elsewhere any more");
 }
