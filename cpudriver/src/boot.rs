@@ -331,6 +331,7 @@ fn make_state(
         fp_access: false,
         has_crc32: features.crc32,
         frequency: timer.frequency(),
+        settled: 0,
         looking: Looking::default(),
     };
     // SAFETY: 1. boot runs once, and nothing has been lent.

@@ -87,6 +87,21 @@ pub(crate) fn ready<M: Machine>(core: &mut Core<M>, dcb: DcbRef, cause: Cause) {
     }
 }
 
+/// What has been done in interrupts for which nobody pays yet was done for `dcb`.
+#[inline]
+pub(crate) fn charge_interrupt<M: Machine>(core: &mut Core<M>, dcb: DcbRef) {
+    let ticks = settle(core);
+    let scheduler = &mut core.kcb.scheduler;
+    scheduler.charge_interrupt(&mut core.objects, dcb, ticks);
+}
+
+/// The ticks up to now for which nobody pays yet: the caller settles that.
+#[inline]
+pub(crate) fn settle<M: Machine>(core: &mut Core<M>) -> u64 {
+    let now = core.machine.now();
+    now.wrapping_sub(core::mem::replace(&mut core.settled, now))
+}
+
 /// What became of news that nobody kept room for ([`tell`]).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Told {
@@ -244,6 +259,7 @@ pub(crate) fn expire_deadlines<M: Machine>(core: &mut Core<M>, now: u64) {
         };
         if end_wait(core, dcb, SysError::TimedOut as u64).is_some() {
             ready(core, dcb, Cause::Interrupt);
+            charge_interrupt(core, dcb);
         } else {
             core.kcb.scheduler.remove_deadline(&mut core.objects, dcb);
         }

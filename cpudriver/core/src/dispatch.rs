@@ -163,7 +163,8 @@ fn run_next_or<M: Machine>(core: &mut Core<M>, mut now: u64, last: Option<DcbRef
             if dead > DEAD_AT_ONCE {
                 // Nobody is there to go back to; interrupts don't wait for that.
                 dead = 0;
-                interrupts::take_all(core);
+                let looked = core.machine.now();
+                now = interrupts::take_all(core, looked);
             }
             continue;
         }
@@ -174,8 +175,7 @@ fn run_next_or<M: Machine>(core: &mut Core<M>, mut now: u64, last: Option<DcbRef
         }
         let woken = core.machine.now();
         core.kcb.counters[KernelCounter::IdleTicks as usize] += woken.wrapping_sub(now);
-        now = woken;
-        interrupts::take_all(core);
+        now = interrupts::take_all(core, woken);
     }
 }
 

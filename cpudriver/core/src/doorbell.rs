@@ -114,6 +114,7 @@ pub(crate) fn answer<M: Machine>(core: &mut Core<M>, left: &mut usize) -> Answer
         *left -= 1;
         if let Some(dcb) = core.kcb.doorbells.owner(word) {
             delivery::wake(core, dcb, Cause::Interrupt);
+            delivery::charge_interrupt(core, dcb);
         }
     })
 }

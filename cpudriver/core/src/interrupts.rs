@@ -18,11 +18,15 @@ use crate::state::Core;
 /// Interrupts that one entry takes.
 const TAKEN_AT_ONCE: usize = 8;
 
-/// Takes the interrupts that are pending. Each source is masked, disarmed or cleared
+/// Takes the interrupts that are pending, from `now` on, and has those pay whom they are for. For
+/// what comes after the time that is answered, nobody pays yet.
+///
+/// Each source is masked, disarmed or cleared
 /// before the next is looked at; those that other cores send again meanwhile, and
 /// what is more than `TAKEN_AT_ONCE`, interrupt again. Doorbells beyond what one entry
 /// answers do so after all others that are pending: they keep no timer from being looked at.
-pub fn take_all<M: Machine>(core: &mut Core<M>) {
+pub fn take_all<M: Machine>(core: &mut Core<M>, now: u64) -> u64 {
+    core.settled = now;
     let mut left = doorbell::ANSWERS;
     let mut answered = Answered::All;
     for _ in 0..TAKEN_AT_ONCE {
@@ -52,6 +56,7 @@ pub fn take_all<M: Machine>(core: &mut Core<M>) {
     if answered == Answered::More {
         doorbell::come_again(core);
     }
+    core.settled
 }
 
 fn user_interrupt<M: Machine>(core: &mut Core<M>, intid: u32) {
@@ -60,4 +65,7 @@ fn user_interrupt<M: Machine>(core: &mut Core<M>, intid: u32) {
         return;
     };
     bound_irq::send_event(core, at, Cause::Interrupt);
+    if let Some(dcb) = core.kcb.irqs[at].dispatcher {
+        delivery::charge_interrupt(core, dcb);
+    }
 }

@@ -14,12 +14,12 @@ use crate::upcall::{entry_point, upcall};
 
 /// Interrupts came while a dispatcher ran: takes them, and says who runs now.
 pub fn handle<M: Machine>(core: &mut Core<M>) {
-    // Whoever runs because of them is charged for the work from here on, not the one
-    // that was interrupted.
+    // From here on not the one that was interrupted is charged, but those whom the
+    // interrupts are for.
     let entered = core.machine.now();
     core.show_log();
     let delivered = core.current_delivered();
-    take_all(core);
+    let settled = take_all(core, entered);
     if let Some(current) = core.kcb.scheduler.current
         && core.objects.dcb(current).state != DispatcherState::Runnable
     {
@@ -28,11 +28,13 @@ pub fn handle<M: Machine>(core: &mut Core<M>) {
     }
     let scheduler = &mut core.kcb.scheduler;
     if scheduler.current.is_none() {
-        dispatch::run_next(core, entered);
-    } else if scheduler.should_switch(&mut core.objects, entered) {
-        dispatch::preempt_current(core, entered);
+        dispatch::run_next(core, settled);
+    } else if scheduler.should_switch(&mut core.objects, settled) {
+        dispatch::preempt_current(core, settled);
     } else {
-        delivery::program_timer(core, entered);
+        let ticks = delivery::settle(core);
+        core.kcb.scheduler.lengthen(ticks);
+        delivery::program_timer(core, core.settled);
         notify_current(core, delivered);
     }
 }

@@ -47,6 +47,8 @@ pub struct Core<M: Machine> {
     pub has_crc32: bool,
     /// Counter ticks in a second.
     pub frequency: u64,
+    /// While interrupts are taken: the counter value up to which it is settled who pays for them.
+    pub settled: u64,
     /// How far an import has come that takes several entries.
     pub looking: Looking,
 }

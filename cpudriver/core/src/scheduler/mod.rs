@@ -28,6 +28,13 @@
 //! one slice a round, not two. One that blocks in a lent slice keeps its own share as it was. Who
 //! wakes while others run on its slice gets it back.
 //!
+//! **An interrupt belongs to whoever it is for**, which whoever runs can't help. Its time is taken
+//! off what that one may still run, up to all but a tick, and the running slice ends as much later:
+//! who floods others through a dispatcher of its own pays for it. Who runs pays for its own. What
+//! is for nobody in particular (a step of a deletion, text for the console, an interrupt without an
+//! owner, which is masked) only has the slice end later. So a slice becomes longer by no more than
+//! the kernel took for others meanwhile, and gives nobody more of the core than its share.
+//!
 //! The queue and the deadlines of waits are `heap`s through control blocks: O(log n) at worst.
 //! All this is plain arithmetic over [`Nodes`], without a machine.
 
@@ -113,7 +120,8 @@ pub struct Scheduler {
     quantum: u64,
     /// What the timer is set to; [`NEVER`] when it is off.
     pub timer_deadline: u64,
-    /// Counter value when the current dispatcher began to run.
+    /// Counter value when the current dispatcher began to run, or as much later as the interrupts
+    /// since then took that weren't for it.
     pub run_since: u64,
 }
 
@@ -363,6 +371,29 @@ impl Scheduler {
                 deadline.min(end)
             }
             _ => deadline,
+        }
+    }
+
+    /// `ticks` went into an interrupt for `dcb`.
+    #[inline]
+    pub fn charge_interrupt(&mut self, nodes: &mut impl Nodes, dcb: DcbRef, ticks: u64) {
+        if self.current == Some(dcb) {
+            return;
+        }
+        self.lengthen(ticks);
+        let share = &mut nodes.node_mut(dcb).share;
+        // One that has never run has nothing yet, and stays new.
+        let least = share.budget.min(1);
+        share.budget = share.budget.saturating_sub(ticks).max(least);
+    }
+
+    /// `ticks` of the running slice were spent on something else.
+    #[inline]
+    pub fn lengthen(&mut self, ticks: u64) {
+        self.slice_end = self.slice_end.wrapping_add(ticks);
+        self.run_since = self.run_since.wrapping_add(ticks);
+        if let Payer::Later { since, .. } = &mut self.payer {
+            *since = since.wrapping_add(ticks);
         }
     }
 

@@ -10,6 +10,7 @@ mod between;
 mod bounds;
 mod broken;
 mod calls;
+mod charges;
 mod delivery;
 mod events;
 mod floating;

@@ -133,6 +133,7 @@ impl World {
             fp_access: false,
             has_crc32: true,
             frequency: SLICE * 100,
+            settled: 0,
             looking: Looking::default(),
         };
         let mut next = HOME + PAGE_SIZE;

@@ -55,6 +55,27 @@ fn who_rests_enough_runs_at_once() {
     assert!(simulation.ran[0] >= LONG / 10 - SLICE);
 }
 
+/// Those for whom interrupts come, while they run and while others do, pay for these with as much
+/// of their time: together it is a share, and others have theirs.
+#[test]
+fn interrupts_are_part_of_ones_share() {
+    for (every, takes) in [(40, 1), (30, 10), (300, 90)] {
+        let flooded = Does::Flooded { every, takes };
+        let does = [flooded, Does::Computes, Does::Computes, flooded];
+        let mut simulation = Simulation::new(&does);
+        simulation.measure(LONG);
+        let (ran, interrupted) = (&simulation.ran, &simulation.interrupted);
+        for number in 0..4 {
+            let had = ran[number] + interrupted[number];
+            let share = LONG / 4;
+            assert!(
+                had.abs_diff(share) <= 3 * SLICE,
+                "{ran:?} and {interrupted:?}, of {share}"
+            );
+        }
+    }
+}
+
 #[test]
 fn two_that_call_each_other_have_one_share() {
     for runs in [1, 7, 333, 799, 800, 3000] {

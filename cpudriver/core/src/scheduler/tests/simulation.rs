@@ -28,12 +28,15 @@ pub(super) enum Does {
     YieldsTo { runs: u64, whom: usize },
     /// Woken by another core each time that it waits, after some ticks.
     Rung { runs: u64, after: u64 },
+    /// Computes; another core interrupts this one for it, every so many ticks, whether it runs or
+    /// not, and that takes some.
+    Flooded { every: u64, takes: u64 },
 }
 
 impl Does {
     fn runs(self) -> u64 {
         match self {
-            Self::Computes => NEVER,
+            Self::Computes | Self::Flooded { .. } => NEVER,
             Self::Sleeps { runs, .. }
             | Self::Yields { runs }
             | Self::Calls { runs, .. }
@@ -56,6 +59,8 @@ pub(super) struct Simulation {
     /// Whether it waits for a message.
     waits: Vec<bool>,
     pub(super) ran: Vec<u64>,
+    /// Ticks that interrupts took.
+    pub(super) interrupted: Vec<u64>,
     woken: Vec<Option<u64>>,
     pub(super) latency: Vec<u64>,
     rings: BTreeMap<u64, Vec<usize>>,
@@ -73,6 +78,7 @@ impl Simulation {
             left: does.iter().map(|d| d.runs()).collect(),
             waits: std::vec![false; does.len()],
             ran: std::vec![0; does.len()],
+            interrupted: std::vec![0; does.len()],
             woken: std::vec![None; does.len()],
             latency: std::vec![0; does.len()],
             rings: BTreeMap::new(),
@@ -85,6 +91,10 @@ impl Simulation {
                 simulation.waits[number] = true;
             } else {
                 simulation.wake(number);
+            }
+            if let Does::Flooded { every, .. } = *does {
+                let first = simulation.rings.entry(simulation.now + every);
+                first.or_default().push(number);
             }
         }
         simulation.next();
@@ -126,7 +136,16 @@ impl Simulation {
         }
         while let Some(rung) = self.rings.first_entry().filter(|e| *e.key() <= self.now) {
             for number in rung.remove() {
-                self.wake(number);
+                if let Does::Flooded { every, takes } = self.does[number] {
+                    self.now += takes;
+                    self.interrupted[number] += takes;
+                    self.scheduler
+                        .charge_interrupt(&mut self.nodes, name(number), takes);
+                    let next = self.rings.entry(self.now + every);
+                    next.or_default().push(number);
+                } else {
+                    self.wake(number);
+                }
             }
         }
         if self.scheduler.current.is_none() {
@@ -144,7 +163,7 @@ impl Simulation {
         let (now, nodes) = (self.now, &mut self.nodes);
         self.left[number] = self.does[number].runs();
         match self.does[number] {
-            Does::Computes => {}
+            Does::Computes | Does::Flooded { .. } => {}
             Does::Sleeps { sleeps, .. } => {
                 self.scheduler
                     .add_deadline(nodes, name(number), now + sleeps, now);
@@ -204,6 +223,7 @@ impl Simulation {
     pub(super) fn measure(&mut self, ticks: u64) {
         self.run(FREQUENCY);
         self.ran.fill(0);
+        self.interrupted.fill(0);
         self.latency.fill(0);
         self.idle = 0;
         self.run(ticks);

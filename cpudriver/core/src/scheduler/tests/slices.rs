@@ -242,3 +242,41 @@ fn a_slice_does_not_end_with_its_payer() {
     assert_eq!(share.budget, end - (START + 20));
     assert_eq!(scheduler.next_event(&nodes, START + 20), NEVER);
 }
+
+/// An interrupt's time goes off what whom it is for may still run, up to all but a tick, and the
+/// running slice and all that is counted from then on come as much later.
+#[test]
+fn interrupts_are_charged_to_whom_they_are_for() {
+    let (mut scheduler, mut nodes) = running();
+    scheduler.wake(&mut nodes, name(1), START);
+    let (end, deadline) = (scheduler.slice_end, nodes.node(name(1)).share.deadline);
+    scheduler.charge_interrupt(&mut nodes, name(1), 30);
+    let share = Share {
+        deadline,
+        budget: QUANTUM - 30,
+    };
+    assert_eq!(nodes.node(name(1)).share, share);
+    assert_eq!(scheduler.slice_end, end + 30);
+    assert_eq!(scheduler.run_since, START + 30);
+    scheduler.charge_interrupt(&mut nodes, name(1), QUANTUM);
+    assert_eq!(nodes.node(name(1)).share.budget, 1, "its turn comes");
+    // Those of whoever runs are its own.
+    let before = state(&scheduler, &nodes);
+    scheduler.charge_interrupt(&mut nodes, name(0), 30);
+    assert_eq!(state(&scheduler, &nodes), before);
+    assert_eq!(scheduler.run_since, START + 30 + QUANTUM);
+    // One that has never run is still new.
+    scheduler.charge_interrupt(&mut nodes, name(2), 30);
+    assert_eq!(nodes.node(name(2)).share, Share::default());
+}
+
+/// Who gave its slice away doesn't pay for interrupts that come while another runs in it.
+#[test]
+fn interrupts_are_no_use_of_a_gift() {
+    let (mut scheduler, mut nodes) = running();
+    scheduler.give(&mut nodes, START);
+    scheduler.take_over(name(1), START);
+    scheduler.charge_interrupt(&mut nodes, name(2), 40);
+    scheduler.charge(&mut nodes, START + 70);
+    assert_eq!(nodes.node(name(0)).share.budget, SLICE - 30);
+}

@@ -106,6 +106,8 @@ pub struct Host {
     pub timer: Option<u64>,
     /// Interrupts that the controller holds, but for the timer's.
     pub pending: VecDeque<u32>,
+    /// Ticks that go by with each interrupt that is taken.
+    pub interrupt_ticks: u64,
     /// Interrupts that aren't masked.
     pub enabled: BTreeSet<u32>,
     /// One that the controller doesn't have.
@@ -166,6 +168,7 @@ impl Host {
             now: 1000,
             timer: None,
             pending: VecDeque::new(),
+            interrupt_ticks: 0,
             enabled: BTreeSet::new(),
             refused: None,
             patience: Cell::new(None),
@@ -257,10 +260,15 @@ impl Machine for Host {
     }
 
     fn acknowledge_interrupt(&mut self) -> Option<u32> {
-        if self.timer_is_due() {
-            return Some(TIMER);
+        let taken = if self.timer_is_due() {
+            Some(TIMER)
+        } else {
+            self.pending.pop_front()
+        };
+        if taken.is_some() {
+            self.now += self.interrupt_ticks;
         }
-        self.pending.pop_front()
+        taken
     }
 
     fn end_interrupt(&mut self, intid: u32) {
