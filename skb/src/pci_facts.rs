@@ -3,11 +3,12 @@
 use alloc::string::ToString as _;
 use alloc::vec::Vec;
 
-use capelin_pci::{Address, Place, Space, Topology, Window};
+use capelin_pci::{Address, Place, RootPin, Space, Topology, Window};
 
 use crate::error::Error;
 use crate::schema::{
-    Fact, Pci, PciBar, PciBehind, PciBridge, PciClass, PciHost, PciPlaced, PciRoot, PciWindow,
+    Fact, Pci, PciBar, PciBehind, PciBridge, PciClass, PciHost, PciInterrupt, PciIntx, PciPlaced,
+    PciRoot, PciWindow,
 };
 use crate::term::Term;
 
@@ -27,12 +28,65 @@ pub struct SeenWindow {
     pub cpu: u64,
 }
 
+/// Where a pin of some devices on a host bridge's first bus leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wire {
+    /// The bits of a device's number that count.
+    pub mask: u8,
+    /// The devices, and which of their pins.
+    pub pin: RootPin,
+    /// INTID of the GIC.
+    pub intid: u32,
+    /// Whether edges interrupt, instead of the level.
+    pub is_edge: bool,
+}
+
+impl Wire {
+    /// Whether the pin that comes out at `pin` is on it.
+    #[must_use]
+    pub fn takes(&self, pin: RootPin) -> bool {
+        pin.pin == self.pin.pin && pin.device & self.mask == self.pin.device
+    }
+}
+
+/// How a function interrupts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InterruptKind {
+    /// By its pin.
+    Intx,
+}
+
+impl InterruptKind {
+    /// As the fact says it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Intx => "intx",
+        }
+    }
+}
+
 /// The facts of a host bridge.
 ///
 /// # Errors
 /// `representation_error(max_integer)` for an address above 2⁶³ − 1.
-pub fn pci_host_facts(host: &PciHost, windows: &[SeenWindow]) -> Result<Vec<Term>, Error> {
+pub fn pci_host_facts(
+    host: &PciHost,
+    windows: &[SeenWindow],
+    wires: &[Wire],
+) -> Result<Vec<Term>, Error> {
     let mut facts = Vec::from([host.term()?]);
+    for wire in wires {
+        let fact = PciIntx {
+            segment: host.segment,
+            mask: wire.mask.into(),
+            device: wire.pin.device.into(),
+            pin: wire.pin.pin.into(),
+            intid: wire.intid.into(),
+            trigger: if wire.is_edge { "edge" } else { "level" },
+        };
+        facts.push(fact.term()?);
+    }
     for SeenWindow { window, cpu } in windows {
         let fact = PciWindow {
             segment: host.segment,
@@ -118,6 +172,19 @@ pub fn pci_placed(place: &Place, cpu: u64, size: u64) -> Result<Term, Error> {
         bus: place.address,
         cpu,
         size,
+    };
+    fact.term()
+}
+
+/// The fact of how a function interrupts.
+///
+/// # Errors
+/// None that could be: numbers of interrupts are small.
+pub fn pci_interrupt(function: Address, kind: InterruptKind, intid: u32) -> Result<Term, Error> {
+    let fact = PciInterrupt {
+        address: function.to_string(),
+        kind: kind.name(),
+        intid: intid.into(),
     };
     fact.term()
 }

@@ -288,6 +288,32 @@ facts! {
         size: u64,
     }
 
+    /// Where a pin of the devices on a host bridge's first bus leads.
+    PciIntx = "pci_intx" {
+        /// Segment.
+        segment: u64,
+        /// The bits of a device's number that count.
+        mask: u64,
+        /// What they are of the device.
+        device: u64,
+        /// 1 to 4: INTA to INTD.
+        pin: u64,
+        /// INTID of the GIC.
+        intid: u64,
+        /// `edge` or `level`.
+        trigger: &'static str,
+    }
+
+    /// How a PCI function interrupts.
+    PciInterrupt = "pci_interrupt" {
+        /// The function.
+        address: String,
+        /// `intx`: by its pin.
+        kind: &'static str,
+        /// INTID of the GIC.
+        intid: u64,
+    }
+
     /// A PCI function.
     Pci = "pci" {
         /// Segment, bus, device and function, as `'0000:00:01.0'`.

@@ -36,6 +36,8 @@ crate::service_error! {
         NoSuchRegister = "no such register of the function",
         /// Some of its registers found no place.
         Unplaced = "some of its registers found no room",
+        /// It has no interrupt, or nobody serves that.
+        NoInterrupt = "it has no interrupt that could be served",
     }
 }
 
@@ -60,7 +62,7 @@ pub trait Pci {
 }
 
 /// One function, for its driver.
-#[interface(name = "pci-function", version = 1)]
+#[interface(name = "pci-function", version = 2)]
 pub trait Function {
     /// Reads a register of its configuration space: `offset` is a multiple of 4 below 4,096.
     async fn read(&self, offset: u16) -> Result<u32, FunctionError>;
@@ -68,6 +70,11 @@ pub trait Function {
     /// From now on it answers to its addresses in memory, and may read and write memory itself.
     async fn enable(&self) -> Result<(), FunctionError>;
 
-    /// It does neither any more.
+    /// Lets its pin through, and answers once it has been raised; it is held back then until this is asked again, when
+    /// the driver has served it. Whoever asks meanwhile takes the place of who has asked before, which gets
+    /// [`FunctionError::NoInterrupt`].
+    async fn interrupt(&self) -> Result<(), FunctionError>;
+
+    /// It does none of these any more.
     async fn disable(&self) -> Result<(), FunctionError>;
 }

@@ -5,10 +5,11 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use crate::{
-    Error, KnowledgeBase, SeenWindow, facts_from_machine, pci_host_facts, schema, set_running_core,
+    Error, KnowledgeBase, SeenWindow, Wire, facts_from_machine, pci_host_facts, schema,
+    set_running_core,
 };
-use capelin_dt::{DtError, Machine, Mpidr, PcieHost, PcieSpace, PcieWindow, pcie_hosts};
-use capelin_pci::{Space, Window};
+use capelin_dt::{DtError, Machine, Mpidr, PcieHost, PcieIntx, PcieSpace, PcieWindow, pcie_hosts};
+use capelin_pci::{RootPin, Space, Window};
 
 /// Why facts are missing.
 #[derive(Debug)]
@@ -87,7 +88,7 @@ pub fn pci_hosts(kb: &mut KnowledgeBase, blob: &[u8]) -> Result<(), FactsError> 
             first: (*buses.start()).into(),
             last: (*buses.end()).into(),
         };
-        for fact in pci_host_facts(&fact, &seen_windows(host))? {
+        for fact in pci_host_facts(&fact, &seen_windows(host), &wires(host))? {
             kb.assertz(&fact)?;
         }
     }
@@ -114,6 +115,25 @@ fn seen_windows(host: &PcieHost) -> Vec<SeenWindow> {
         cpu: window.cpu.0,
     };
     host.windows.iter().filter(is_told).map(seen).collect()
+}
+
+/// Where the pins of its devices lead, as far as that is an interrupt of the GIC's that devices share.
+fn wires(host: &PcieHost) -> Vec<Wire> {
+    /// Those below are a core's own.
+    const FIRST_SHARED: u32 = 32;
+    let wire = |intx: &PcieIntx| {
+        let intid = intx.interrupt.intid?.0;
+        (intid >= FIRST_SHARED).then_some(Wire {
+            mask: host.intx_mask,
+            pin: RootPin {
+                device: intx.device,
+                pin: intx.pin,
+            },
+            intid,
+            is_edge: intx.interrupt.trigger.is_edge(),
+        })
+    };
+    host.intx.iter().filter_map(wire).collect()
 }
 
 /// Adds a module of the archive, given as `NAME=BYTES`.
@@ -163,6 +183,12 @@ mod tests {
             ["S=memory32 K=plain C=268435456 B=788463616"]
         );
         assert_eq!(all(&mut kb, "pci_window(S, _, _, _, _, _)").len(), 3);
+        // INTC of device 2: two further than its first, SPI 3 + 2, and round.
+        assert_eq!(
+            all(&mut kb, "pci_intx(S, M, 2, 3, I, T)"),
+            ["S=0 M=3 I=35 T=level"]
+        );
+        assert_eq!(all(&mut kb, "pci_intx(0, 3, _, _, _, _)").len(), 16);
         assert!(pci_hosts(&mut kb, &blob[..blob.len() / 2]).is_err());
     }
 

@@ -134,7 +134,7 @@ fn placed(topology: &Topology, windows: &[Window]) -> Vec<Place> {
     let windows: Vec<_> = windows.iter().map(seen).collect();
     let mut kb = KnowledgeBase::with_rules();
     kb.consult(PCI_RULES).unwrap();
-    let host = pci_host_facts(&host, &windows).unwrap();
+    let host = pci_host_facts(&host, &windows, &[]).unwrap();
     for fact in host.into_iter().chain(pci_facts(0, topology).unwrap()) {
         kb.assertz(&fact).unwrap();
     }

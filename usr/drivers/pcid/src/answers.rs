@@ -4,8 +4,8 @@ use alloc::{format, string::String};
 use core::ops::RangeInclusive;
 
 use capelin_interfaces::skb::Solution;
-use capelin_pci::{Place, Space, Topology, Window};
-use capelin_skb::{SeenWindow, pci_place};
+use capelin_pci::{Place, RootPin, Space, Topology, Window};
+use capelin_skb::{SeenWindow, Wire, pci_place};
 
 /// Which host has its configuration space at the physical address `base` ([`host`]).
 #[must_use]
@@ -17,6 +17,12 @@ pub fn host_goal(base: u64) -> String {
 #[must_use]
 pub fn windows_goal(segment: u16) -> String {
     format!("pci_window({segment}, Space, Kind, Bus, Cpu, Size)")
+}
+
+/// Where the pins of a segment's devices lead, one solution each ([`wire`]).
+#[must_use]
+pub fn wires_goal(segment: u16) -> String {
+    format!("pci_intx({segment}, Mask, Device, Pin, Intid, Trigger)")
 }
 
 /// Where the rules put BARs, one solution each ([`place`]).
@@ -53,6 +59,24 @@ pub fn window(solution: &Solution) -> Option<SeenWindow> {
     Some(SeenWindow {
         window,
         cpu: number(solution, "Cpu")?,
+    })
+}
+
+/// Reads a solution of [`wires_goal`].
+#[must_use]
+pub fn wire(solution: &Solution) -> Option<Wire> {
+    Some(Wire {
+        mask: number(solution, "Mask")?,
+        pin: RootPin {
+            device: number(solution, "Device")?,
+            pin: number(solution, "Pin")?,
+        },
+        intid: number(solution, "Intid")?,
+        is_edge: match solution.get("Trigger")? {
+            "edge" => true,
+            "level" => false,
+            _ => return None,
+        },
     })
 }
 

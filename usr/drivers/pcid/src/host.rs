@@ -1,6 +1,7 @@
 //! What there is below a host bridge, and where its registers are.
 
 use alloc::{
+    collections::{BTreeMap, BTreeSet},
     string::{String, ToString},
     vec::Vec,
 };
@@ -10,7 +11,7 @@ use capelin_pci::{
     Address, Command, ConfigSpace, Fault, Place, Space, Topology, Window, enable, enumerate,
     program, survey,
 };
-use capelin_skb::{SeenWindow, pci_facts, pci_placed};
+use capelin_skb::{InterruptKind, SeenWindow, Wire, pci_facts, pci_interrupt, pci_placed};
 
 /// What is below a host bridge.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -21,8 +22,14 @@ pub struct Below {
     pub windows: Vec<SeenWindow>,
     /// The functions.
     pub topology: Topology,
+    /// Where the pins of devices on the first bus lead.
+    pub wires: Vec<Wire>,
     /// Registers that have a place, and where the CPU sees it.
     pub placed: Vec<(Place, u64)>,
+    /// Functions that are driven.
+    enabled: BTreeSet<Address>,
+    /// How functions interrupt that have been driven.
+    pub interrupts: BTreeMap<Address, (InterruptKind, u32)>,
 }
 
 /// Memory registers of a function that have no place.
@@ -61,6 +68,7 @@ impl Below {
         segment: u16,
         buses: RangeInclusive<u8>,
         windows: Vec<SeenWindow>,
+        wires: Vec<Wire>,
     ) -> Self {
         let (topology, placed) = if windows.is_empty() {
             let topology = survey(space, segment, buses);
@@ -73,7 +81,10 @@ impl Below {
             segment,
             windows,
             topology,
+            wires,
             placed,
+            enabled: BTreeSet::new(),
+            interrupts: BTreeMap::new(),
         }
     }
 
@@ -125,19 +136,49 @@ impl Below {
     }
 
     /// Lets `function` answer to its addresses in memory and reach memory itself, if all its registers
-    /// there have a place. Whether it has. (Its pin stays off: nobody serves that.)
-    pub fn enable(&self, space: &mut impl ConfigSpace, function: Address) -> bool {
+    /// there have a place. Whether it has. (Its pin stays off until its driver waits for it: [`mod@crate::line`].)
+    pub fn enable(&mut self, space: &mut impl ConfigSpace, function: Address) -> bool {
         if self.unplaced().any(|it| it.function == function) {
             return false;
         }
         let wanted = Command::MEMORY | Command::BUS_MASTER | Command::NO_PIN;
         enable(space, &self.topology, function, wanted);
+        self.enabled.insert(function);
         true
     }
 
-    /// Lets `function` do neither.
-    pub fn disable(&self, space: &mut impl ConfigSpace, function: Address) {
+    /// Lets `function` do neither, nor raise its pin.
+    pub fn disable(&mut self, space: &mut impl ConfigSpace, function: Address) {
         enable(space, &self.topology, function, Command::NO_PIN);
+        self.enabled.remove(&function);
+    }
+
+    /// Whether `function` is let do both.
+    #[must_use]
+    pub fn is_enabled(&self, function: Address) -> bool {
+        self.enabled.contains(&function)
+    }
+
+    /// Where the pin of `function` leads, if it has one and that is known.
+    #[must_use]
+    pub fn wire(&self, function: Address) -> Option<Wire> {
+        let pin = self.topology.root_pin(function)?;
+        self.wires.iter().copied().find(|wire| wire.takes(pin))
+    }
+
+    /// The line `intid` isn't served any more: no pin leads to it from now on.
+    pub fn lose_line(&mut self, intid: u32) {
+        self.wires.retain(|wire| wire.intid != intid);
+        self.interrupts
+            .retain(|_, held| *held != (InterruptKind::Intx, intid));
+    }
+
+    /// The facts of how functions interrupt.
+    #[must_use]
+    pub fn interrupt_facts(&self) -> Vec<String> {
+        let all = self.interrupts.iter();
+        let facts = all.filter_map(|(&at, &(kind, intid))| pci_interrupt(at, kind, intid).ok());
+        facts.map(|fact| fact.to_string()).collect()
     }
 
     /// The facts of the functions.

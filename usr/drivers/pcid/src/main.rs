@@ -4,7 +4,11 @@
 
 extern crate alloc;
 
-use alloc::{rc::Rc, string::String, vec::Vec};
+use alloc::{
+    rc::Rc,
+    string::{String, ToString as _},
+    vec::Vec,
+};
 use core::cell::RefCell;
 
 use capelin_driver::{Mmio, Region, StartError, region, serve};
@@ -15,11 +19,16 @@ use capelin_interfaces::{
 };
 use capelin_pci::{Address, ConfigSpace as _, Register};
 use capelin_rt::{Env, ExitCode, Listener, Lmp, OwnedCap, bind, println, services, spawn};
+use capelin_skb::{InterruptKind, pci_interrupt};
 use pcid::{
     answers,
     ecam::{BUS_BYTES, Buses, Ecam},
     host::Below,
 };
+
+use lines::Lines;
+
+mod lines;
 
 capelin_rt::main!(run);
 
@@ -48,6 +57,9 @@ struct Host {
     registers: Rc<Region>,
     /// Once it has been looked at.
     found: RefCell<Option<Known>>,
+    lines: Lines,
+    /// By which the facts are told.
+    skb: RefCell<Option<SkbClient<Lmp>>>,
 }
 
 /// A host bridge that has been looked at.
@@ -69,7 +81,7 @@ impl FunctionSession {
     /// What `work` makes of the host; a function is served once its host is known.
     fn with<R>(
         &self,
-        work: impl FnOnce(&mut Ecam<Mapped>, &Below, Address) -> Result<R, FunctionError>,
+        work: impl FnOnce(&mut Ecam<Mapped>, &mut Below, Address) -> Result<R, FunctionError>,
     ) -> Result<R, FunctionError> {
         match &mut *self.host.found.borrow_mut() {
             Some(Known { ecam, below }) => work(ecam, below, self.at),
@@ -91,11 +103,17 @@ impl Function for FunctionSession {
         })
     }
 
+    async fn interrupt(&self) -> Result<(), FunctionError> {
+        Lines::wait(&self.host, self.at).await
+    }
+
     async fn disable(&self) -> Result<(), FunctionError> {
         self.with(|ecam, below, at| {
             below.disable(ecam, at);
             Ok(())
-        })
+        })?;
+        self.host.lines.leave(self.at);
+        Ok(())
     }
 }
 
@@ -139,6 +157,8 @@ impl Pci for Session {
             }
         };
         assert_all(&skb, &below.place_facts()).await?;
+        assert_all(&skb, &below.interrupt_facts()).await?;
+        *self.0.skb.borrow_mut() = Some(skb);
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         Ok(Found {
             functions: count(below.topology.functions.len()),
@@ -148,6 +168,22 @@ impl Pci for Session {
 }
 
 impl Host {
+    /// Notes, and tells the knowledge base, how `function` interrupts.
+    async fn note_interrupt(&self, function: Address, kind: InterruptKind, intid: u32) {
+        let is_new = match &mut *self.found.borrow_mut() {
+            Some(known) => {
+                let before = known.below.interrupts.insert(function, (kind, intid));
+                before != Some((kind, intid))
+            }
+            None => false,
+        };
+        let skb = self.skb.borrow().clone();
+        if let (true, Some(skb), Ok(fact)) = (is_new, skb, pci_interrupt(function, kind, intid)) {
+            // A knowledge base that is started anew is told again.
+            let _ = assert_all(&skb, &[fact.to_string()]).await;
+        }
+    }
+
     /// Looks at what there is, tells it, and places registers where the rules say.
     async fn look(&self, skb: &SkbClient<Lmp>) -> Result<(Ecam<Mapped>, Below), PciError> {
         let base = self.registers.physical();
@@ -159,7 +195,10 @@ impl Host {
         let windows: Option<_> = windows.iter().map(answers::window).collect();
         let windows = windows.ok_or(PciError::KnowledgeBase)?;
         let mut ecam = Ecam::new(*buses.start(), Mapped(Rc::clone(&self.registers)));
-        let mut below = Below::find(&mut ecam, segment, buses, windows);
+        let wires = solve(skb, &answers::wires_goal(segment)).await?;
+        let wires: Option<_> = wires.iter().map(answers::wire).collect();
+        let wires = wires.ok_or(PciError::KnowledgeBase)?;
+        let mut below = Below::find(&mut ecam, segment, buses, windows, wires);
         for finding in &below.topology.findings {
             println!("pcid: {finding}");
         }
@@ -209,6 +248,8 @@ async fn start(env: &Env) -> Result<(Rc<Host>, Listener), StartError> {
     let host = Host {
         registers: Rc::new(region(env, 0)?),
         found: RefCell::default(),
+        lines: Lines::default(),
+        skb: RefCell::default(),
     };
     let listener = Listener::new(RING)?;
     services::register(&host_name(env.name()), &listener, 1).await?;

@@ -33,18 +33,21 @@ async fn run(env: Env) -> ExitCode {
 
 /// Serves the console until the device is out of order.
 async fn serve(env: &Env) -> Result<(), AttachError> {
-    let Attached { transport, signal } = attach(env).await?;
+    let Attached {
+        transport,
+        mut signal,
+    } = attach(env).await?;
     let device: Device = VirtioUart::take_over(transport)?;
     let console = driver::shared(device);
     let serving = driver::register(Rc::clone(&console)).await?;
-    match race(serving, listen(&signal, &console)).await {
+    match race(serving, listen(&mut signal, &console)).await {
         Either::First(()) => Ok(()),
         Either::Second(error) => Err(error),
     }
 }
 
 /// Serves the device whenever it has done something, until it is out of order.
-async fn listen(signal: &Signal, console: &Shared<Device>) -> AttachError {
+async fn listen(signal: &mut Signal, console: &Shared<Device>) -> AttachError {
     loop {
         signal.wait().await;
         console.interrupt();

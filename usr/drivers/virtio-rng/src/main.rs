@@ -54,7 +54,7 @@ impl Shared {
     }
 
     /// Serves the device whenever it has answered, until it is out of order.
-    async fn listen(&self, signal: &Signal) -> AttachError {
+    async fn listen(&self, signal: &mut Signal) -> AttachError {
         loop {
             // It does nothing by itself.
             self.until_asked().await;
@@ -105,7 +105,10 @@ async fn run(env: Env) -> ExitCode {
 
 /// Serves clients until the device is out of order.
 async fn serve(env: &Env) -> Result<(), AttachError> {
-    let Attached { transport, signal } = attach(env).await?;
+    let Attached {
+        transport,
+        mut signal,
+    } = attach(env).await?;
     let shared = Rc::new(Shared {
         device: RefCell::new(Device::take_over(transport)?),
         asked: RefCell::default(),
@@ -115,7 +118,7 @@ async fn serve(env: &Env) -> Result<(), AttachError> {
     services::register(service::ENTROPY, &listener, 1).await?;
     let served = Rc::clone(&shared);
     let serving = listener.serve(move |_| EntropyServer(Session(Rc::clone(&served))));
-    match race(serving, shared.listen(&signal)).await {
+    match race(serving, shared.listen(&mut signal)).await {
         Either::First(()) => Ok(()),
         Either::Second(error) => Err(error),
     }

@@ -1,6 +1,6 @@
 //! A driver's device, from what the device manager has handed over.
 
-use alloc::{collections::BTreeMap, rc::Rc};
+use alloc::{collections::BTreeMap, rc::Rc, string::String};
 use core::{fmt, time::Duration};
 
 use capelin_driver::{Interrupt, Mmio, StartError, registers};
@@ -8,7 +8,7 @@ use capelin_interfaces::{
     handover,
     pci::{FunctionClient, FunctionError},
 };
-use capelin_rt::{Env, Lmp, RtError, bind, time};
+use capelin_rt::{Env, Lmp, RtError, bind, print::to_log, time};
 
 use crate::{
     any::AnyTransport,
@@ -74,17 +74,39 @@ impl From<RtError> for AttachError {
 /// How a driver learns that its device has done something.
 #[derive(Debug)]
 pub enum Signal {
-    /// It interrupts.
+    /// It interrupts by a wire of its own.
     Interrupt(Interrupt),
-    /// No interrupt of it was handed over: it is looked at.
+    /// It interrupts by the pin of its function.
+    Pin(Pin),
+    /// It has no interrupt: it is looked at.
     Looking,
 }
 
+/// The pin of a function, which the driver of its bus serves.
+#[derive(Debug)]
+pub struct Pin {
+    function: FunctionClient<Lmp>,
+    /// The driver, as messages call it.
+    driver: String,
+}
+
 impl Signal {
-    /// Waits until the device may have done something.
-    pub async fn wait(&self) {
+    /// Waits until the device may have done something. A device whose pin isn't served, or isn't any more, is
+    /// looked at from then on, with a message.
+    pub async fn wait(&mut self) {
         match self {
             Self::Interrupt(interrupt) => interrupt.wait().await,
+            Self::Pin(pin) => {
+                // What the device has done before keeps its pin raised until it is acknowledged (4.1.4.5): it is
+                // told of as soon as the pin is open.
+                if let Err(error) = pin.function.interrupt().await {
+                    let driver = &pin.driver;
+                    to_log(format_args!(
+                        "{driver}: {error}: the device is looked at instead\n"
+                    ));
+                    *self = Self::Looking;
+                }
+            }
             Self::Looking => time::sleep(LOOK).await,
         }
     }
@@ -96,7 +118,8 @@ impl Signal {
     pub fn done(&self) -> Result<(), RtError> {
         match self {
             Self::Interrupt(interrupt) => interrupt.acknowledge(),
-            Self::Looking => Ok(()),
+            // The pin is held back until it is waited for again.
+            Self::Pin(_) | Self::Looking => Ok(()),
         }
     }
 }
@@ -115,13 +138,18 @@ pub struct Attached {
 /// # Errors
 /// [`AttachError`], but for [`AttachError::Device`].
 pub async fn attach(env: &Env) -> Result<Attached, AttachError> {
-    let transport = match env.capability(handover::FUNCTION) {
-        Some(function) => AnyTransport::Pci(function_of(env, bind(function).await?).await?),
-        None => {
-            let registers = registers(env, 0, REGISTER_BYTES)?;
-            AnyTransport::Mmio(MmioTransport::new(registers)?)
-        }
-    };
+    if let Some(function) = env.capability(handover::FUNCTION) {
+        let function = bind(function).await?;
+        return Ok(Attached {
+            transport: AnyTransport::Pci(transport_of(env, &function).await?),
+            signal: Signal::Pin(Pin {
+                function,
+                driver: env.name().into(),
+            }),
+        });
+    }
+    let registers = registers(env, 0, REGISTER_BYTES)?;
+    let transport = AnyTransport::Mmio(MmioTransport::new(registers)?);
     let signal = match Interrupt::handed_over(env, 0)? {
         Some(interrupt) => Signal::Interrupt(interrupt),
         None => Signal::Looking,
@@ -129,9 +157,9 @@ pub async fn attach(env: &Env) -> Result<Attached, AttachError> {
     Ok(Attached { transport, signal })
 }
 
-async fn function_of(
+async fn transport_of(
     env: &Env,
-    function: FunctionClient<Lmp>,
+    function: &FunctionClient<Lmp>,
 ) -> Result<PciTransport<Mmio>, AttachError> {
     let mut space = [0; REGISTERS];
     for (offset, register) in (0..).step_by(4).zip(&mut space) {

@@ -4,7 +4,7 @@ use super::*;
 use crate::answers;
 use alloc::{borrow::ToOwned as _, collections::BTreeMap, format};
 use capelin_interfaces::skb::Solution;
-use capelin_pci::Register;
+use capelin_pci::{Register, RootPin};
 use capelin_skb::server::search::solutions;
 use capelin_skb::{KnowledgeBase, PCI_RULES, pci_host_facts, schema};
 
@@ -66,6 +66,19 @@ fn window(space: Space, base: u64, size: u64, cpu: u64) -> SeenWindow {
     SeenWindow { window, cpu }
 }
 
+/// As QEMU's board has them: four lines, taken in turn.
+fn wires() -> Vec<Wire> {
+    let devices = (0..4).flat_map(|device| (1..=4).map(move |pin| RootPin { device, pin }));
+    devices
+        .map(|pin| Wire {
+            mask: 3,
+            pin,
+            intid: 35 + u32::from(pin.device + pin.pin - 1) % 4,
+            is_edge: false,
+        })
+        .collect()
+}
+
 /// All solutions of `goal`, as its server gives them.
 fn solve(kb: &mut KnowledgeBase, goal: &str) -> Vec<Solution> {
     solutions(kb, goal).unwrap()
@@ -89,7 +102,7 @@ fn knowledge(windows: &[SeenWindow]) -> KnowledgeBase {
         first: 0,
         last: 0,
     };
-    for fact in pci_host_facts(&host, windows).unwrap() {
+    for fact in pci_host_facts(&host, windows, &wires()).unwrap() {
         kb.assertz(&fact).unwrap();
     }
     kb
@@ -101,7 +114,10 @@ fn look(kb: &mut KnowledgeBase, bus: &mut Bus) -> Below {
     let (segment, buses) = answers::host(&hosts[0]).unwrap();
     let windows = solve(kb, &answers::windows_goal(segment));
     let windows = windows.iter().map(|it| answers::window(it).unwrap());
-    let mut below = Below::find(bus, segment, buses, windows.collect());
+    let wires = solve(kb, &answers::wires_goal(segment));
+    let wires = wires.iter().map(|it| answers::wire(it).unwrap());
+    let (windows, wires) = (windows.collect(), wires.collect());
+    let mut below = Below::find(bus, segment, buses, windows, wires);
     tell(kb, &below.facts());
     if below.wants_places() {
         let places = solve(kb, &answers::places_goal(segment));
@@ -177,16 +193,21 @@ fn a_function_answers_once_it_is_enabled_and_only_if_its_registers_have_a_place(
     let windows = [window(Space::Memory32, 0x1000_0000, 0x10_0000, 0x1000_0000)];
     let mut kb = knowledge(&windows);
     let mut bus = Bus::default().with(1, 0x4000, 0).with(2, 1 << 33, 0);
-    let below = look(&mut kb, &mut bus);
+    let mut below = look(&mut kb, &mut bus);
     let command = |bus: &Bus, device| bus.0[&(device, 4)].0;
-    let at = |text| below.function(text).unwrap();
+    let [first, second] = ["0003:00:01.0", "0003:00:02.0"].map(|it| below.function(it).unwrap());
     assert_eq!(below.function("0003:00:04.0"), None);
     assert_eq!(command(&bus, 1), 0x400);
-    assert!(below.enable(&mut bus, at("0003:00:01.0")));
-    assert!(!below.enable(&mut bus, at("0003:00:02.0")));
+    assert!(below.enable(&mut bus, first));
+    assert!(!below.enable(&mut bus, second));
     assert_eq!((command(&bus, 1), command(&bus, 2)), (0x406, 0x400));
-    below.disable(&mut bus, at("0003:00:01.0"));
+    assert_eq!(
+        (below.is_enabled(first), below.is_enabled(second)),
+        (true, false)
+    );
+    below.disable(&mut bus, first);
     assert_eq!(command(&bus, 1), 0x400);
+    assert!(!below.is_enabled(first));
 }
 
 #[test]
@@ -206,7 +227,7 @@ fn without_windows_all_stays_where_firmware_has_placed_it() {
 #[test]
 fn places_of_others_and_nonsense_are_no_places() {
     let mut bus = Bus::default().with(1, 0x1000, 0);
-    let below = Below::find(&mut bus, 0, 0..=0, Vec::new());
+    let below = Below::find(&mut bus, 0, 0..=0, Vec::new(), Vec::new());
     let solution = |function: &str, bar: &str, at: &str| Solution {
         bindings: [("Function", function), ("Bar", bar), ("At", at)]
             .map(|(name, value)| (name.into(), value.into()))
@@ -223,4 +244,38 @@ fn places_of_others_and_nonsense_are_no_places() {
     ] {
         assert_eq!(read(function, bar, at), None, "{function} {bar} {at}");
     }
+}
+
+#[test]
+fn pins_lead_where_the_tree_says() {
+    let mut kb = knowledge(&[]);
+    let mut bus = Bus::default()
+        .with(1, 0x1000, 0)
+        .with(6, 0x1000, 0)
+        .with(9, 0x1000, 0);
+    // INTA, INTD, and none.
+    bus.0.insert((1, 0x3c), (1 << 8, 0));
+    bus.0.insert((6, 0x3c), (4 << 8, 0));
+    let mut below = look(&mut kb, &mut bus);
+    let wire = |below: &Below, text| {
+        let at = below.function(text).unwrap();
+        below.wire(at).map(|it| it.intid)
+    };
+    assert_eq!(wire(&below, "0003:00:01.0"), Some(36));
+    assert_eq!(wire(&below, "0003:00:06.0"), Some(36));
+    assert_eq!(wire(&below, "0003:00:09.0"), None);
+    let at = below.function("0003:00:06.0").unwrap();
+    below.interrupts.insert(at, (InterruptKind::Intx, 36));
+    tell(&mut kb, &below.interrupt_facts());
+    let known = solve(&mut kb, "pci_interrupt(A, K, I)");
+    assert_eq!(known.len(), 1);
+    assert_eq!(known[0].get("A"), Some("'0003:00:06.0'"));
+    assert_eq!(
+        (known[0].get("K"), known[0].get("I")),
+        (Some("intx"), Some("36"))
+    );
+    below.lose_line(36);
+    assert_eq!(wire(&below, "0003:00:06.0"), None);
+    assert_eq!(below.interrupt_facts(), Vec::<String>::new());
+    assert!(!below.wires.is_empty(), "other lines are served");
 }
