@@ -29,6 +29,8 @@ pub fn seal<S: SlotStore>(store: &mut S, mdb: &mut Mdb, index: SlotIndex) -> Res
     let slot = store.slot_mut(index);
     slot.set_flags(SlotFlags::EXECUTABLE, false);
     slot.set_kind(ObjectType::CoreImage);
+    // StartCore keeps there how far it has come; what a record of another kernel's said isn't that.
+    slot.set_data([0; 2]);
     slot.keep_rights(Rights::EXECUTE.union(Rights::GRANT).union(Rights::REVOKE));
     Ok(())
 }

@@ -4,7 +4,7 @@
 use capelin_abi::capability::CNODE_BYTES;
 use capelin_abi::syscall::Invocation;
 use capelin_abi::{CapAddress, CapRef, ObjectType, OperationId, PAGE_SIZE, Rights, SysError};
-use capelin_cap::LOCAL_REVOKES;
+use capelin_cap::{LOCAL_REVOKES, SlotStore};
 
 use crate::between::{
     COPY, HAND_OVER, commit, copy, delete, export, give, is_empty, join, kernel, kernels, make,
@@ -230,7 +230,8 @@ fn another_kernels_mark_keeps_no_place_of_local_revokes() {
     make(&mut a, slot::RAM, ObjectType::Ram, 0, 8, RAM).expect("free memory");
     make(&mut a, RAM, ObjectType::Ram, 0, 4, PAGE).expect("free memory");
     give(&mut a, PAGE, &mut b, THEIRS, 0);
-    for number in 0..LOCAL_REVOKES as u8 {
+    const { assert!(LOCAL_REVOKES == 3) };
+    for number in 0..3 {
         let (revoked, copies) = (THEIR_FRAME + number, 100 + 30 * number);
         make(&mut b, THEIRS, ObjectType::Ram, number.into(), 1, revoked).expect("its own");
         for at in copies..copies + 30 {
@@ -297,4 +298,19 @@ fn a_notify_that_is_made_again_has_its_copies_elsewhere() {
     assert_eq!(sweep(&mut b, id, 0), Ok(()));
     assert_eq!(unmark(&mut a, id, NOTIFY), DONE);
     assert_eq!(revoke(&mut a), Ok(()), "nothing is elsewhere any more");
+}
+
+/// What another kernel's record said beside the range is no progress of StartCore here.
+#[test]
+fn a_sealed_image_has_not_been_checked() {
+    let ([mut a, mut b, _c], _) = kernels(2);
+    make(&mut a, slot::RAM, ObjectType::Frame, 0, 4, RAM).expect("free memory");
+    let at = a.index(RAM);
+    a.core.slots.slot_mut(at).set_data([1 << 40, 2]);
+    give(&mut a, RAM, &mut b, THEIRS, 0);
+    b.invoke(slot::KERNEL, Invocation::Seal, &[cap(THEIRS).to_word()])
+        .expect("nobody else has it");
+    let sealed = b.core.slots.slot(b.index(THEIRS));
+    assert_eq!(sealed.kind(), ObjectType::CoreImage);
+    assert_eq!(sealed.data(), [0, 0], "bytes that have been checked");
 }
