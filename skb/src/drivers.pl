@@ -7,6 +7,7 @@
 driver('arm,gic-400', irqd, 0).
 driver('arm,cortex-a15-gic', irqd, 0).
 driver('arm,gic-v3', irqd, 0).
+driver('arm,gic-v2m-frame', irqd, 0).
 driver('arm,armv8-timer', cpudriver, 0).
 driver('arm,pl011', pl011, 0).
 driver('arm,pl011-axi', pl011, 0).

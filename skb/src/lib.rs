@@ -75,8 +75,8 @@ pub use error::{Error, Position, Resource, SyntaxError, SyntaxErrorKind};
 pub use knowledge_base::{DRIVER_RULES, DRIVERS, KnowledgeBase, RULES, TOPOLOGY};
 pub use machine_facts::{facts_from_machine, set_running_core};
 pub use pci_facts::{
-    InterruptKind, PCI_NAMES, PCI_RULES, SLOT_NAMES, SeenWindow, Wire, pci_facts, pci_host_facts,
-    pci_interrupt, pci_place, pci_placed,
+    InterruptKind, MessageRoute, PCI_NAMES, PCI_RULES, SLOT_NAMES, SeenWindow, Wire,
+    message_frame_fact, pci_facts, pci_host_facts, pci_interrupt, pci_place, pci_placed,
 };
 pub use query::{Progress, Query, Solution};
 pub use reader::{ReadTerm, Reader, read_term};

@@ -1,14 +1,14 @@
 //! Facts of what is behind a PCI host bridge, and where the rules say that BARs go.
 
-use alloc::string::ToString as _;
+use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 
 use capelin_pci::{Address, Place, RootPin, Space, Topology, Window};
 
 use crate::error::Error;
 use crate::schema::{
-    Fact, Pci, PciBar, PciBehind, PciBridge, PciClass, PciHost, PciInterrupt, PciIntx, PciPlaced,
-    PciRoot, PciWindow,
+    Fact, Pci, PciBar, PciBehind, PciBridge, PciClass, PciHost, PciInterrupt, PciIntx, PciMsi,
+    PciMsiFrame, PciMsiX, PciPlaced, PciRoot, PciWindow,
 };
 use crate::term::Term;
 
@@ -54,6 +54,10 @@ impl Wire {
 pub enum InterruptKind {
     /// By its pin.
     Intx,
+    /// By message.
+    Msi,
+    /// By message, of a table.
+    MsiX,
 }
 
 impl InterruptKind {
@@ -62,8 +66,67 @@ impl InterruptKind {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Intx => "intx",
+            Self::Msi => "msi",
+            Self::MsiX => "msi_x",
         }
     }
+}
+
+/// Who takes the message interrupts of some functions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessageRoute {
+    /// The first requester id.
+    pub requester: u32,
+    /// How many there are.
+    pub count: u32,
+    /// The controller's path in the device tree.
+    pub controller: String,
+    /// What it knows the first one by.
+    pub device: u32,
+}
+
+impl MessageRoute {
+    /// What its controller knows the function with that requester id by, if it is one of these.
+    #[must_use]
+    pub fn device_of(&self, requester: u16) -> Option<u32> {
+        let place = u32::from(requester).checked_sub(self.requester)?;
+        (place < self.count).then(|| self.device.checked_add(place))?
+    }
+
+    /// The fact of it, for `segment`.
+    ///
+    /// # Errors
+    /// None that could be: all numbers have 32 bits.
+    pub fn fact(&self, segment: u16) -> Result<Term, Error> {
+        let fact = PciMsi {
+            segment: segment.into(),
+            requester: self.requester.into(),
+            count: self.count.into(),
+            controller: self.controller.clone(),
+            device: self.device.into(),
+        };
+        fact.term()
+    }
+}
+
+/// The fact of a frame that makes interrupts of messages: where its registers are, and its first interrupt and their
+/// number where the tree says them.
+///
+/// # Errors
+/// `representation_error(max_integer)` for an address above 2⁶³ − 1.
+pub fn message_frame_fact(
+    path: &str,
+    (base, size): (u64, u64),
+    (first, count): (Option<u32>, Option<u32>),
+) -> Result<Term, Error> {
+    let fact = PciMsiFrame {
+        path: path.into(),
+        base,
+        size,
+        first: first.unwrap_or(0).into(),
+        count: count.unwrap_or(0).into(),
+    };
+    fact.term()
 }
 
 /// The facts of a host bridge.
@@ -144,6 +207,14 @@ pub fn pci_facts(segment: u16, topology: &Topology) -> Result<Vec<Term>, Error> 
                 last: bridge.subordinate.into(),
                 io: if bridge.has_io { "yes" } else { "no" },
                 prefetchable: bridge.prefetchable.map_or("none", space),
+            };
+            facts.push(fact.term()?);
+        }
+        if let Some(msi_x) = function.msi_x {
+            let fact = PciMsiX {
+                address: address(),
+                bar: msi_x.table.0.into(),
+                vectors: msi_x.vectors.into(),
             };
             facts.push(fact.term()?);
         }

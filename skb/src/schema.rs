@@ -304,11 +304,49 @@ facts! {
         trigger: &'static str,
     }
 
+    /// Which controller takes the message interrupts of a host bridge's functions.
+    PciMsi = "pci_msi" {
+        /// Segment.
+        segment: u64,
+        /// The first requester id: bus in bits 15:8, device in 7:3, function in 2:0.
+        requester: u64,
+        /// How many there are.
+        count: u64,
+        /// The controller's path in the device tree.
+        controller: String,
+        /// What the controller knows the first one by.
+        device: u64,
+    }
+
+    /// A frame that makes interrupts of messages (GICv2m).
+    PciMsiFrame = "pci_msi_frame" {
+        /// Path in the device tree.
+        path: String,
+        /// Physical address.
+        base: u64,
+        /// Bytes.
+        size: u64,
+        /// Its first interrupt, where the tree says it; else 0.
+        first: u64,
+        /// How many it has, likewise.
+        count: u64,
+    }
+
+    /// A PCI function has message interrupts by a table in its registers.
+    PciMsiX = "pci_msi_x" {
+        /// The function.
+        address: String,
+        /// The BAR that the table is in.
+        bar: u64,
+        /// Its entries.
+        vectors: u64,
+    }
+
     /// How a PCI function interrupts.
     PciInterrupt = "pci_interrupt" {
         /// The function.
         address: String,
-        /// `intx`: by its pin.
+        /// `intx` by its pin; `msi` and `msi_x` by message.
         kind: &'static str,
         /// INTID of the GIC.
         intid: u64,

@@ -15,9 +15,11 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::error::DtError;
 use crate::timer;
 use crate::tree::{NodeId, Tree};
 use crate::types::{Intid, NumaId, Region, Status};
+use crate::validate;
 
 /// The generation of a GIC.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -127,6 +129,21 @@ const V2: &[&str] = &[
 ];
 const V3: &[&str] = &["arm,gic-v3", "qcom,msm8996-gic-v3"];
 const V4: &[&str] = &["arm,gic-v4"];
+
+/// The message frames that a tree has, disabled ones too: for whoever needs no more of it.
+///
+/// # Errors
+///
+/// As [`crate::Machine::parse`].
+pub fn message_frames(blob: &[u8]) -> Result<Vec<V2mFrame>, DtError> {
+    let blob = validate::validate(blob)?;
+    let tree = Tree::new(&blob)?;
+    let frames = v2m_frames(&tree);
+    if tree.is_exhausted() {
+        return Err(DtError::TooComplex);
+    }
+    Ok(frames)
+}
 
 /// What kind of GIC a node is, if it is one.
 pub(crate) fn kind_of(tree: &Tree<'_>, of: NodeId) -> Option<GicKind> {

@@ -58,7 +58,7 @@ pub use chosen::{Chosen, Console, ConsoleKind, ConsoleSource, RegisterLayout};
 pub use cpu::{Cpu, EnableMethod, Topology};
 pub use device::Device;
 pub use error::DtError;
-pub use gic::{Gic, GicKind, Its, V2mFrame};
+pub use gic::{Gic, GicKind, Its, V2mFrame, message_frames};
 pub use memory::{DistanceMap, MemoryRegion, Reservation, ReservationKind};
 pub use pcie::{ECAM_BUS_BYTES, PcieHost, PcieIntx, PcieMsi, PcieSpace, PcieWindow, pcie_hosts};
 pub use psci::{Conduit, FunctionIds, Psci, PsciVersion};

@@ -16,6 +16,12 @@ crate::service_error! {
         Exhausted = "out of resources",
         /// The controller keeps another trigger for this interrupt.
         FixedTrigger = "the interrupt cannot have that trigger",
+        /// Nobody has handed such a controller over, or it isn't what it should be.
+        NoSuchController = "no such controller of message interrupts",
+        /// All its interrupts are taken.
+        NoRoom = "the controller of message interrupts has none left",
+        /// The capability by which this client came doesn't give the right.
+        NotAllowed = "not for this client",
     }
 }
 
@@ -28,14 +34,53 @@ pub enum Trigger {
     Edge,
 }
 
+/// A message that makes an interrupt: a device writes it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Message {
+    /// The interrupt.
+    pub intid: u32,
+    /// Where it is written to, as devices see it.
+    pub address: u64,
+    /// What is written.
+    pub data: u32,
+}
+
+/// What the device tree says of a frame of registers that makes interrupts of messages (GICv2m).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct FrameInfo {
+    /// Where its registers start in the DevFrame, in bytes.
+    pub offset: u64,
+    /// Its first interrupt; 0 where the frame itself tells.
+    pub first: u32,
+    /// How many it has; 0 where the frame itself tells.
+    pub count: u32,
+}
+
 /// Gives out interrupts. Whoever serves this is the only one that configures the
 /// interrupt controller's distributor.
-#[interface(name = "interrupts", version = 1)]
+#[interface(name = "interrupts", version = 2)]
 pub trait Interrupts {
     /// Configures shared peripheral interrupt `intid` (32–1019) for `trigger` and
     /// routes it to this core. Gives an IrqSource for it alone, to be bound to an
     /// endpoint. It comes back when this client closes.
     async fn claim(&self, intid: u32, trigger: Trigger) -> Result<Cap, InterruptError>;
+
+    /// An interrupt for messages of what `controller`, the path of a controller in the device tree, knows as `device`,
+    /// on this core. Gives an IrqSource for it alone, and what the device has to write. It comes back as the others.
+    async fn claim_message(
+        &self,
+        controller: &str,
+        device: u32,
+    ) -> Result<(Cap, Message), InterruptError>;
+
+    /// Hands over a frame of registers that makes interrupts of messages, by its path in the device tree: `registers`
+    /// is a DevFrame of its pages. For those who come by [`crate::service::INTERRUPT_CONTROLLERS`].
+    async fn add_frame(
+        &self,
+        path: &str,
+        registers: Cap,
+        info: FrameInfo,
+    ) -> Result<(), InterruptError>;
 
     /// Gives `intid` back. The client has deleted its capabilities to it.
     async fn release(&self, intid: u32) -> Result<(), InterruptError>;

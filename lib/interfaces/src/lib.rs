@@ -61,6 +61,9 @@ pub mod service {
     pub const CONSOLE: &str = "console";
     /// [`crate::interrupts::Interrupts`].
     pub const INTERRUPTS: &str = "interrupts";
+    /// The same, with the right to hand over controllers of message interrupts. Private to `init`
+    /// ([`crate::names::PRIVATE`]).
+    pub const INTERRUPT_CONTROLLERS: &str = ".interrupt-controllers";
     /// [`crate::devices::Devices`].
     pub const DEVICES: &str = "devices";
     /// [`crate::entropy::Entropy`].

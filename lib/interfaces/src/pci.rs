@@ -49,12 +49,23 @@ pub fn host_name(domain: &str) -> String {
 }
 
 /// A host bridge, under the name [`host_name`].
-#[interface(name = "pci", version = 1)]
+#[interface(name = "pci", version = 2)]
 pub trait Pci {
     /// Tells the knowledge base what is below the host bridge, with `facts`, a capability to it
     /// that has the right to. At first that is looked for, and registers are placed; later it is
     /// told again, to a knowledge base that was started anew.
     async fn publish(&self, facts: Cap) -> Result<Found, PciError>;
+
+    /// Hands over the registers that a function's table of message interrupts is in: `registers` is a DevFrame of the
+    /// pages of that BAR, which starts `offset` bytes behind the first and has `bytes` bytes. They are given back when
+    /// the function is disabled.
+    async fn table(
+        &self,
+        address: &str,
+        registers: Cap,
+        offset: u64,
+        bytes: u64,
+    ) -> Result<(), PciError>;
 
     /// A capability to the function at `address` (`0000:00:01.0`), by which [`Function`] is reached:
     /// for its driver.
@@ -69,6 +80,10 @@ pub trait Function {
 
     /// From now on it answers to its addresses in memory, and may read and write memory itself.
     async fn enable(&self) -> Result<(), FunctionError>;
+
+    /// Has it interrupt by messages from now on, all of its reasons by the first of them. Gives an IrqSource, to be bound
+    /// to an endpoint. [`FunctionError::NoInterrupt`] if it can't, or nobody takes its messages.
+    async fn message(&self) -> Result<Cap, FunctionError>;
 
     /// Lets its pin through, and answers once it has been raised; it is held back then until this is asked again, when
     /// the driver has served it. Whoever asks meanwhile takes the place of who has asked before, which gets

@@ -22,6 +22,7 @@ mod capability;
 mod config;
 mod enumerate;
 mod function;
+mod message;
 mod pin;
 mod program;
 
@@ -30,5 +31,6 @@ pub use capability::{Capability, CapabilityId, Msi, MsiX};
 pub use config::{Command, ConfigSpace, Register};
 pub use enumerate::{Finding, MAX_DEPTH, Topology, enumerate, survey};
 pub use function::{Bar, Bridge, Class, Function, Space};
+pub use message::{ENTRY_BYTES, Message};
 pub use pin::{PinState, RootPin, raises, set_pin};
 pub use program::{Fault, Place, Side, Window, enable, program};

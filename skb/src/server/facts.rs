@@ -5,10 +5,13 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use crate::{
-    Error, KnowledgeBase, SeenWindow, Wire, facts_from_machine, pci_host_facts, schema,
-    set_running_core,
+    Error, KnowledgeBase, MessageRoute, SeenWindow, Wire, facts_from_machine, message_frame_fact,
+    pci_host_facts, schema, set_running_core,
 };
-use capelin_dt::{DtError, Machine, Mpidr, PcieHost, PcieIntx, PcieSpace, PcieWindow, pcie_hosts};
+use capelin_dt::{
+    DtError, Machine, Mpidr, PcieHost, PcieIntx, PcieMsi, PcieSpace, PcieWindow, message_frames,
+    pcie_hosts,
+};
 use capelin_pci::{RootPin, Space, Window};
 
 /// Why facts are missing.
@@ -91,6 +94,18 @@ pub fn pci_hosts(kb: &mut KnowledgeBase, blob: &[u8]) -> Result<(), FactsError> 
         for fact in pci_host_facts(&fact, &seen_windows(host), &wires(host))? {
             kb.assertz(&fact)?;
         }
+        for msi in &host.msi {
+            kb.assertz(&route(msi).fact(segment)?)?;
+        }
+    }
+    let frames = message_frames(blob).map_err(FactsError::DeviceTree)?;
+    for frame in frames.iter().filter(|frame| frame.status.is_okay()) {
+        let registers = (frame.region.base.0, frame.region.size);
+        let interrupts = (frame.first_spi.map(|spi| spi.0), frame.spi_count);
+        // One that no fact can tell of can't be reached either.
+        if let Ok(fact) = message_frame_fact(&frame.path, registers, interrupts) {
+            kb.assertz(&fact)?;
+        }
     }
     Ok(())
 }
@@ -115,6 +130,15 @@ fn seen_windows(host: &PcieHost) -> Vec<SeenWindow> {
         cpu: window.cpu.0,
     };
     host.windows.iter().filter(is_told).map(seen).collect()
+}
+
+fn route(msi: &PcieMsi) -> MessageRoute {
+    MessageRoute {
+        requester: msi.requester,
+        count: msi.count,
+        controller: msi.controller.clone(),
+        device: msi.device,
+    }
 }
 
 /// Where the pins of its devices lead, as far as that is an interrupt of the GIC's that devices share.
@@ -189,7 +213,25 @@ mod tests {
             ["S=0 M=3 I=35 T=level"]
         );
         assert_eq!(all(&mut kb, "pci_intx(0, 3, _, _, _, _)").len(), 16);
+        assert_eq!(
+            all(&mut kb, "pci_msi(0, R, N, C, D)"),
+            ["R=0 N=65536 C='/intc@8000000/its@8080000' D=0"]
+        );
+        assert_eq!(all(&mut kb, "pci_msi_frame(P, B, S, F, N)").len(), 0);
         assert!(pci_hosts(&mut kb, &blob[..blob.len() / 2]).is_err());
+    }
+
+    #[test]
+    fn message_frames_become_facts() {
+        let blob = capelin_trees::qemu("gic-version=2", "-smp 1");
+        let mut kb = KnowledgeBase::with_rules();
+        pci_hosts(&mut kb, &blob).unwrap();
+        assert_eq!(
+            all(&mut kb, "pci_msi_frame(P, B, S, F, N)"),
+            ["P='/intc@8000000/v2m@8020000' B=134348800 S=4096 F=0 N=0"]
+        );
+        let route = "pci_msi(0, 0, 65536, '/intc@8000000/v2m@8020000', D)";
+        assert_eq!(all(&mut kb, route), ["D=0"]);
     }
 
     /// A tree of ECAMs, each with a property of its own.

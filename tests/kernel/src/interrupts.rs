@@ -17,7 +17,12 @@ capelin_harness::program!(tests);
 const FIRST_SPI: u32 = 32;
 const ENABLED: u64 = 0x100;
 const PENDING: u64 = 0x200;
+const CONFIGURATION: u64 = 0xc00;
 const CAPACITY: u32 = 2;
+/// QEMU's frame for messages with GICv2 (GICv2m), and its registers (`V2M_MSI_TYPER`, `V2M_MSI_SETSPI_NS`).
+const MESSAGE_FRAME: u64 = 0x802_0000;
+const MESSAGE_TYPE: u64 = 0x008;
+const MESSAGE_SET: u64 = 0x040;
 
 /// What all tests here use.
 #[derive(Clone, Copy)]
@@ -48,32 +53,46 @@ fn tests(suite: &mut Suite) {
     });
     suite.test("interrupts/binding-rules", |world| rules(world, bench));
     suite.test("interrupts/many", |world| many(world, bench));
+    suite.test("interrupts/flood", |world| {
+        flood(world, bench, 120, |bench| bench.pend(120))
+    });
+    if world::gic_version() == 2 {
+        suite.test("interrupts/flood-of-messages", |world| {
+            let frame = registers(world, MESSAGE_FRAME)?;
+            let first = peek32(frame + MESSAGE_TYPE) >> 16 & 0x3ff;
+            bench.trigger_by_edge(first);
+            flood(world, bench, first, |_| poke32(frame + MESSAGE_SET, first))
+        });
+    }
     suite.test("interrupts/timer-is-the-kernels", |_| timer());
 }
 
 fn prepare(world: &mut World) -> Result<Bench, Failure> {
-    let registers = world::distributor();
-    let (number, region) = (0..)
-        .map_while(|n| world::devices(u64::from(n)).map(|region| (n, region)))
-        .find(|(_, region)| {
-            region.base <= registers.base && registers.base < region.base + region.bytes
-        })
-        .ok_or(Failure::because("no capability to the distributor"))?;
-    let device = world.slot()?;
-    call::retype(
-        device.into(),
-        layout::device_region(number),
-        ObjectType::DevFrame,
-        registers.base - region.base,
-        PAGE_SIZE,
-        1,
-    )?;
-    let (distributor, _) = world.map(device, PAGE_SIZE, READ_WRITE)?;
+    let distributor = registers(world, world::distributor().base)?;
     let endpoint = Endpoint::own(world, 0x1000, CAPACITY as usize)?;
     Ok(Bench {
         distributor,
         endpoint,
     })
+}
+
+/// Maps the page of registers at `base`.
+fn registers(world: &mut World, base: u64) -> Result<u64, Failure> {
+    let (number, region) = (0..)
+        .map_while(|n| world::devices(u64::from(n)).map(|region| (n, region)))
+        .find(|(_, region)| region.base <= base && base < region.base + region.bytes)
+        .ok_or(Failure::because("no capability to the registers"))?;
+    let device = world.slot()?;
+    call::retype(
+        device.into(),
+        layout::device_region(number),
+        ObjectType::DevFrame,
+        base - region.base,
+        PAGE_SIZE,
+        1,
+    )?;
+    let (mapped, _) = world.map(device, PAGE_SIZE, READ_WRITE)?;
+    Ok(mapped)
 }
 
 impl Bench {
@@ -107,6 +126,12 @@ impl Bench {
         // The distributor needs a moment, even an emulated one.
         let until = call::after(1);
         while capelin_harness::svc::counter() < until {}
+    }
+
+    /// Messages are edges.
+    fn trigger_by_edge(self, intid: u32) {
+        let register = self.distributor + CONFIGURATION + u64::from(intid / 16 * 4);
+        poke32(register, peek32(register) | 0b10 << (intid % 16 * 2));
     }
 
     fn is_enabled(self, intid: u32) -> bool {
@@ -362,6 +387,37 @@ fn many(world: &mut World, bench: Bench) -> Outcome {
     }
     let taken = call::counter(KernelCounter::Interrupts)? - before;
     check(taken >= 140, "they were counted")
+}
+
+/// A device that interrupts without end costs one interrupt each time that its driver acknowledges, which waits for
+/// that as long as it likes: `raise` raises `intid`.
+fn flood(world: &mut World, bench: Bench, intid: u32, raise: impl Fn(Bench)) -> Outcome {
+    const ROUNDS: u64 = 5;
+    let source = bench.source(world, intid)?;
+    let destination = bench.bind(world, source)?;
+    let before = taken()?;
+    for _ in 0..ROUNDS {
+        for _ in 0..200 {
+            raise(bench);
+        }
+        equal(bench.take()?.words[0], u64::from(intid), "which interrupt")?;
+        bench.nothing("one that nobody has acknowledged the last for")?;
+        acknowledge(destination)?;
+    }
+    // The one that came while the last was served.
+    bench.take()?;
+    equal(taken()? - before, ROUNDS + 1, "interrupts taken")?;
+    acknowledge(destination)?;
+    bench.nothing("one more than was raised")?;
+    call::delete(destination)?;
+    call::delete(source)?;
+    Ok(())
+}
+
+/// Interrupts that the kernel has taken, but for its timer's.
+fn taken() -> Result<u64, SysError> {
+    let all = call::counter(KernelCounter::Interrupts)?;
+    Ok(all - call::counter(KernelCounter::TimerInterrupts)?)
 }
 
 fn timer() -> Outcome {

@@ -22,7 +22,7 @@ use capelin_idc::{Cap, Client};
 use capelin_interfaces::{
     devices::{DeviceInfo, DeviceState, Devices, DevicesError, DevicesServer},
     handover,
-    interrupts::{InterruptError, InterruptsClient, Trigger},
+    interrupts::{FrameInfo, InterruptError, InterruptsClient, Trigger},
     memory::{ANY_NODE, MemoryClient, MemoryError, Within},
     pci::{Found, FunctionClient, PciClient, PciError, host_name},
     service,
@@ -32,7 +32,7 @@ use capelin_interfaces::{
 use capelin_kaluga::{
     inventory::{End, Inventory},
     ledger::{Ledger, Region},
-    plan::{self, IsEdge, Plan, Planned, SharedMemory},
+    plan::{self, IsEdge, MessageFrame, Plan, Planned, SharedMemory},
     slots::{self, Slot},
 };
 use capelin_monitor::names::NameService;
@@ -268,6 +268,9 @@ impl DeviceManager {
             return Ok(());
         }
         let skb = skb(start).await?;
+        if let Err(error) = hand_over_frames(start, &skb).await {
+            println!("init: no message interrupts: {error}");
+        }
         for host in hosts {
             match self.start_driver(start, &skb, &host).await {
                 Ok(domain) => {
@@ -487,7 +490,7 @@ impl DeviceManager {
         let endpoint = OwnedCap::received(endpoint.map_err(DriverError::Bus)?);
         let client = bind(endpoint.address()).await.map_err(service)?;
         self.state.keep_function(&function.path, client);
-        let needs = Needs::of_function(skb, function, endpoint).await?;
+        let needs = Needs::of_function(skb, function, endpoint, bus).await?;
         self.start_with(start, function, &needs).await.map(|_| ())
     }
 
@@ -688,6 +691,9 @@ impl DeviceManager {
             mut program,
             frames,
         } = self.hand(start, needs, domain)?;
+        if let Some(table) = &needs.table {
+            hand_over_table(device, needs, &frames, table).await;
+        }
         if let Some(function) = &needs.function {
             program = program.capability(handover::FUNCTION, function.address());
         }
@@ -858,6 +864,8 @@ struct Needs {
     names: Vec<String>,
     /// A PCI function's own.
     function: Option<OwnedCap>,
+    /// Who is to have the registers that its table of message interrupts is in, and their number.
+    table: Option<(PciClient<Lmp>, usize)>,
     /// What its driver serves.
     services: Vec<String>,
 }
@@ -869,6 +877,7 @@ impl Needs {
             numbers: (0..registers.len()).collect(),
             registers,
             function: None,
+            table: None,
             interrupts: read(skb, &device.interrupts_goal(), plan::interrupt).await?,
             names: read(skb, &device.names_goal(), plan::name).await?,
             memory: read(skb, &device.memory_goal(), plan::memory).await?,
@@ -881,7 +890,9 @@ impl Needs {
         skb: &SkbClient<Lmp>,
         function: &Planned,
         endpoint: OwnedCap,
+        bus: PciClient<Lmp>,
     ) -> Result<Self, DriverError> {
+        let table = read(skb, &function.table_goal(), plan::table).await?;
         let bars = read(skb, &function.bars_goal(), plan::bar).await?;
         let (numbers, registers) = bars.into_iter().unzip();
         Ok(Self {
@@ -891,6 +902,7 @@ impl Needs {
             interrupts: Vec::new(),
             names: Vec::new(),
             function: Some(endpoint),
+            table: table.first().map(|&bar| (bus, bar)),
             services: read(skb, &function.services_goal(), plan::name).await?,
         })
     }
@@ -899,6 +911,53 @@ impl Needs {
 /// The knowledge base. It waits until all is known that whoever comes by its other name asks for.
 async fn skb(start: &Start) -> Result<SkbClient<Lmp>, DriverError> {
     connect(start, service::PCI_FACTS).await
+}
+
+/// Hands frames that make interrupts of messages to the interrupt service.
+async fn hand_over_frames(start: &Start, skb: &SkbClient<Lmp>) -> Result<(), DriverError> {
+    let frames = read(skb, plan::MESSAGE_FRAMES, MessageFrame::read).await?;
+    if frames.is_empty() || !start.has_interrupts() {
+        return Ok(());
+    }
+    let interrupts: InterruptsClient<Lmp> = connect(start, service::INTERRUPT_CONTROLLERS).await?;
+    for frame in frames {
+        let region = PhysRegion {
+            base: frame.registers.base,
+            bytes: frame.registers.bytes,
+        };
+        let registers = machine::registers(region).map_err(DriverError::Registers)?;
+        let info = FrameInfo {
+            offset: registers.offset,
+            first: frame.first,
+            count: frame.count,
+        };
+        let copy = Cap::copy(registers.frame.address());
+        // Functions whose messages it would take interrupt by their pins.
+        if let Err(error) = interrupts.add_frame(&frame.path, copy, info).await {
+            println!("init: {}: {error}", frame.path);
+        }
+    }
+    Ok(())
+}
+
+/// Hands the registers that a function's table of message interrupts is in to its bus's driver.
+async fn hand_over_table(
+    device: &Planned,
+    needs: &Needs,
+    frames: &[machine::Registers],
+    (bus, table): &(PciClient<Lmp>, usize),
+) {
+    let place = needs.numbers.iter().position(|number| number == table);
+    let Some(registers) = place.and_then(|place| frames.get(place)) else {
+        // They found no room.
+        return;
+    };
+    let copy = Cap::copy(registers.frame.address());
+    let handed = bus.table(&device.path, copy, registers.offset, registers.bytes);
+    if let Err(error) = handed.await {
+        // It interrupts by its pin.
+        println!("init: {}: no message interrupts: {error}", device.path);
+    }
 }
 
 /// Has the driver called `domain` tell the knowledge base what is on its bus.

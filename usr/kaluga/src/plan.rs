@@ -107,6 +107,12 @@ impl Planned {
         )
     }
 
+    /// The BAR that a PCI function's table of message interrupts is in, if it has one: one solution ([`table`]).
+    #[must_use]
+    pub fn table_goal(&self) -> String {
+        format!("pci_msi_x({}, Bar, _)", self.term)
+    }
+
     /// The interrupts that its driver is given, one solution each ([`interrupt`]), in the tree's
     /// order.
     #[must_use]
@@ -160,6 +166,41 @@ pub fn slot(solution: &Solution) -> Option<Slot> {
 #[must_use]
 pub fn slot_fact(slot: &Slot, kind: u32) -> String {
     format!("slot_virtio({}, {kind})", slot.term)
+}
+
+/// Frames that make interrupts of messages, one solution each ([`MessageFrame::read`]).
+pub const MESSAGE_FRAMES: &str = "pci_msi_frame(Path, Base, Bytes, First, Count)";
+
+/// A frame that makes interrupts of messages.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MessageFrame {
+    /// Its path.
+    pub path: String,
+    /// Where its registers are.
+    pub registers: Region,
+    /// Its first interrupt; 0 where it tells itself.
+    pub first: u32,
+    /// How many it has; 0 where it tells itself.
+    pub count: u32,
+}
+
+impl MessageFrame {
+    /// Reads a solution of [`MESSAGE_FRAMES`].
+    #[must_use]
+    pub fn read(solution: &Solution) -> Option<Self> {
+        Some(Self {
+            path: atom(solution.get("Path")?)?,
+            registers: registers(solution)?,
+            first: u32::try_from(number(solution, "First")?).ok()?,
+            count: u32::try_from(number(solution, "Count")?).ok()?,
+        })
+    }
+}
+
+/// Reads a solution of [`Planned::table_goal`].
+#[must_use]
+pub fn table(solution: &Solution) -> Option<usize> {
+    usize::try_from(number(solution, "Bar")?).ok()
 }
 
 /// Reads a solution of [`Planned::bars_goal`]: the BAR's number, and where it is.

@@ -4,6 +4,7 @@
 //! | module | concept |
 //! | --- | --- |
 //! | [`distributor`] | GICD configuration of one interrupt at a time, GICv2 and GICv3 |
+//! | [`frame`] | frames that make interrupts of messages |
 //! | [`claims`] | who has which interrupt |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -12,3 +13,4 @@ extern crate alloc;
 
 pub mod claims;
 pub mod distributor;
+pub mod frame;

@@ -7,13 +7,13 @@
 
 extern crate alloc;
 
-use alloc::{collections::BTreeMap, rc::Rc};
+use alloc::{collections::BTreeMap, rc::Rc, string::String};
 use core::cell::RefCell;
 
 use capelin_abi::{CapAddress, CapRef, Mpidr, Rights};
 use capelin_interfaces::{
     handover,
-    interrupts::{InterruptError, Interrupts, InterruptsServer, Trigger},
+    interrupts::{FrameInfo, InterruptError, Interrupts, InterruptsServer, Message, Trigger},
     service,
 };
 use capelin_rt::{
@@ -23,12 +23,17 @@ use capelin_rt::{
 use irqd::{
     claims::{Claims, ClientId},
     distributor::{ConfigureError, Distributor, FIRST_SPI, Registers, Version},
+    frame::{self, Frame},
 };
 
 capelin_rt::main!(run);
 
 /// Messages of clients that may wait in the endpoint's ring.
 const RING: usize = 16;
+/// The badge of those who may claim interrupts.
+const ANYBODY: u64 = 1;
+/// The badge of those who may hand over controllers, too.
+const OWNER: u64 = 2;
 
 /// The distributor's registers. An offset outside of them reads as 0, and a write there does
 /// nothing; the distributor knows how many interrupts it has, so there is none.
@@ -60,6 +65,8 @@ struct Controller {
     /// IrqSource: all interrupts, and the number of the first of them.
     all: (CapAddress, u64),
     claims: RefCell<Claims>,
+    /// By path in the device tree.
+    frames: RefCell<BTreeMap<String, Frame>>,
     /// Our own copies of what was given out: deleting one's descendants takes it back.
     given: RefCell<BTreeMap<u32, OwnedCap>>,
 }
@@ -91,6 +98,42 @@ impl Controller {
                 Err(error)
             }
         }
+    }
+
+    /// The first interrupt for messages that is free and can be had.
+    fn claim_message(
+        &self,
+        controller: &str,
+        client: ClientId,
+    ) -> Result<(Cap, Message), InterruptError> {
+        let frame = self.frames.borrow().get(controller).copied();
+        let frame = frame.ok_or(InterruptError::NoSuchController)?;
+        for message in frame.messages() {
+            match self.claim(message.intid, Trigger::Edge, client) {
+                Ok(source) => return Ok((source, message)),
+                // The next one may be.
+                Err(
+                    InterruptError::AlreadyClaimed
+                    | InterruptError::NoSuchInterrupt
+                    | InterruptError::FixedTrigger,
+                ) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(InterruptError::NoRoom)
+    }
+
+    fn add_frame(&self, path: &str, registers: Cap, info: FrameInfo) -> Result<(), InterruptError> {
+        let exhausted = |_: RtError| InterruptError::Exhausted;
+        let registers = OwnedCap::received(registers);
+        let base = registers.identify().map_err(exhausted)?.base.0;
+        let base = base.checked_add(info.offset);
+        let mapped = DeviceMapped::part(registers, info.offset, frame::BYTES).map_err(exhausted)?;
+        let kind = Mmio(mapped).read32(frame::offset::TYPE);
+        let frame = base.and_then(|base| Frame::new(base, kind, info));
+        let frame = frame.ok_or(InterruptError::NoSuchController)?;
+        self.frames.borrow_mut().insert(String::from(path), frame);
+        Ok(())
     }
 
     /// An IrqSource for `intid` alone.
@@ -125,11 +168,33 @@ impl Controller {
 struct Session {
     controller: Rc<Controller>,
     client: ClientId,
+    badge: u64,
 }
 
 impl Interrupts for Session {
     async fn claim(&self, intid: u32, trigger: Trigger) -> Result<Cap, InterruptError> {
         self.controller.claim(intid, trigger, self.client)
+    }
+
+    async fn claim_message(
+        &self,
+        controller: &str,
+        _: u32,
+    ) -> Result<(Cap, Message), InterruptError> {
+        self.controller.claim_message(controller, self.client)
+    }
+
+    async fn add_frame(
+        &self,
+        path: &str,
+        registers: Cap,
+        info: FrameInfo,
+    ) -> Result<(), InterruptError> {
+        if self.badge != OWNER {
+            drop(OwnedCap::received(registers));
+            return Err(InterruptError::NotAllowed);
+        }
+        self.controller.add_frame(path, registers, info)
     }
 
     async fn release(&self, intid: u32) -> Result<(), InterruptError> {
@@ -163,6 +228,7 @@ async fn run(env: Env) -> ExitCode {
                     InterruptsServer(Session {
                         controller: Rc::clone(&controller),
                         client: caller.connection,
+                        badge: caller.badge,
                     })
                 })
                 .await;
@@ -223,9 +289,11 @@ async fn start(env: &Env) -> Result<(Rc<Controller>, Listener), StartError> {
         core: Mpidr::from_register(core),
         all: (all, cspace::identify(all.into())?.base.0),
         claims: RefCell::default(),
+        frames: RefCell::default(),
         given: RefCell::default(),
     };
     let listener = Listener::new(RING)?;
-    services::register(service::INTERRUPTS, &listener, 1).await?;
+    services::register(service::INTERRUPTS, &listener, ANYBODY).await?;
+    services::register(service::INTERRUPT_CONTROLLERS, &listener, OWNER).await?;
     Ok((Rc::new(controller), listener))
 }

@@ -177,6 +177,16 @@ pub fn region(env: &Env, index: usize) -> Result<Region, StartError> {
 }
 
 impl Region {
+    /// The `bytes` bytes of registers from `offset` of `frame` on.
+    #[must_use]
+    pub const fn new(frame: OwnedCap, offset: u64, bytes: u64) -> Self {
+        Self {
+            frame,
+            offset,
+            bytes,
+        }
+    }
+
     /// The physical address of the first register.
     ///
     /// # Errors
@@ -249,16 +259,23 @@ impl Interrupt {
         let Some(source) = env.capability(&handover::interrupt_of(index)) else {
             return Ok(None);
         };
-        let source = OwnedCap::adopt(source);
+        Ok(Some(Self::bind(OwnedCap::adopt(source))?))
+    }
+
+    /// An interrupt of which `source` is an IrqSource, from now on delivered to this program.
+    ///
+    /// # Errors
+    /// [`RtError`] if there is no room for that, or it is delivered to somebody else.
+    pub fn bind(source: OwnedCap) -> Result<Self, RtError> {
         let endpoint = Endpoint::new(EVENTS)?;
         let destination = OwnedCap::make(|slot| {
             sys::dispatcher::bind_irq(source.reference(), CapRef::l2(endpoint.cap()), slot)
         })?;
-        Ok(Some(Self {
+        Ok(Self {
             endpoint,
             destination,
             _source: source,
-        }))
+        })
     }
 
     /// Waits until the device interrupts; it is masked then.

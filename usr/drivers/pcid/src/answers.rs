@@ -5,7 +5,7 @@ use core::ops::RangeInclusive;
 
 use capelin_interfaces::skb::Solution;
 use capelin_pci::{Place, RootPin, Space, Topology, Window};
-use capelin_skb::{SeenWindow, Wire, pci_place};
+use capelin_skb::{MessageRoute, SeenWindow, Wire, pci_place};
 
 /// Which host has its configuration space at the physical address `base` ([`host`]).
 #[must_use]
@@ -23,6 +23,12 @@ pub fn windows_goal(segment: u16) -> String {
 #[must_use]
 pub fn wires_goal(segment: u16) -> String {
     format!("pci_intx({segment}, Mask, Device, Pin, Intid, Trigger)")
+}
+
+/// Who takes the message interrupts of a segment's functions, one solution each ([`route`]).
+#[must_use]
+pub fn routes_goal(segment: u16) -> String {
+    format!("pci_msi({segment}, Requester, Count, Controller, Device)")
 }
 
 /// Where the rules put BARs, one solution each ([`place`]).
@@ -77,6 +83,22 @@ pub fn wire(solution: &Solution) -> Option<Wire> {
             "level" => false,
             _ => return None,
         },
+    })
+}
+
+/// Reads a solution of [`routes_goal`].
+#[must_use]
+pub fn route(solution: &Solution) -> Option<MessageRoute> {
+    // A path stands within quotes; one with a special letter in it leads nowhere.
+    let controller = solution.get("Controller")?;
+    let bare = controller
+        .strip_prefix('\'')
+        .and_then(|it| it.strip_suffix('\''));
+    Some(MessageRoute {
+        requester: number(solution, "Requester")?,
+        count: number(solution, "Count")?,
+        controller: String::from(bare.unwrap_or(controller)),
+        device: number(solution, "Device")?,
     })
 }
 

@@ -11,7 +11,9 @@ use capelin_pci::{
     Address, Command, ConfigSpace, Fault, Place, Space, Topology, Window, enable, enumerate,
     program, survey,
 };
-use capelin_skb::{InterruptKind, SeenWindow, Wire, pci_facts, pci_interrupt, pci_placed};
+use capelin_skb::{
+    InterruptKind, MessageRoute, SeenWindow, Wire, pci_facts, pci_interrupt, pci_placed,
+};
 
 /// What is below a host bridge.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -26,6 +28,8 @@ pub struct Below {
     pub wires: Vec<Wire>,
     /// Registers that have a place, and where the CPU sees it.
     pub placed: Vec<(Place, u64)>,
+    /// Who takes the messages of functions.
+    pub routes: Vec<MessageRoute>,
     /// Functions that are driven.
     enabled: BTreeSet<Address>,
     /// How functions interrupt that have been driven.
@@ -83,6 +87,7 @@ impl Below {
             topology,
             wires,
             placed,
+            routes: Vec::new(),
             enabled: BTreeSet::new(),
             interrupts: BTreeMap::new(),
         }
@@ -171,6 +176,16 @@ impl Below {
         self.wires.retain(|wire| wire.intid != intid);
         self.interrupts
             .retain(|_, held| *held != (InterruptKind::Intx, intid));
+    }
+
+    /// Who takes the messages of `function`, and what it is known by there.
+    #[must_use]
+    pub fn message_route(&self, function: Address) -> Option<(&str, u32)> {
+        let mut routes = self.routes.iter();
+        routes.find_map(|route| {
+            let device = route.device_of(function.requester())?;
+            Some((route.controller.as_str(), device))
+        })
     }
 
     /// The facts of how functions interrupt.

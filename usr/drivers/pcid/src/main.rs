@@ -27,8 +27,10 @@ use pcid::{
 };
 
 use lines::Lines;
+use messages::Messages;
 
 mod lines;
+mod messages;
 
 capelin_rt::main!(run);
 
@@ -58,6 +60,7 @@ struct Host {
     /// Once it has been looked at.
     found: RefCell<Option<Known>>,
     lines: Lines,
+    messages: Messages,
     /// By which the facts are told.
     skb: RefCell<Option<SkbClient<Lmp>>>,
 }
@@ -103,6 +106,10 @@ impl Function for FunctionSession {
         })
     }
 
+    async fn message(&self) -> Result<Cap, FunctionError> {
+        Messages::give(&self.host, self.at).await
+    }
+
     async fn interrupt(&self) -> Result<(), FunctionError> {
         Lines::wait(&self.host, self.at).await
     }
@@ -113,6 +120,7 @@ impl Function for FunctionSession {
             Ok(())
         })?;
         self.host.lines.leave(self.at);
+        Messages::leave(&self.host, self.at).await;
         Ok(())
     }
 }
@@ -135,6 +143,23 @@ impl Pci for Session {
             })
         }));
         Ok(endpoint.give())
+    }
+
+    async fn table(
+        &self,
+        address: &str,
+        registers: Cap,
+        offset: u64,
+        bytes: u64,
+    ) -> Result<(), PciError> {
+        let registers = Region::new(OwnedCap::received(registers), offset, bytes);
+        let known = match &*self.0.found.borrow() {
+            Some(known) => known.below.function(address),
+            None => None,
+        };
+        let at = known.ok_or(PciError::NoSuchFunction)?;
+        self.0.messages.add_table(at, registers);
+        Ok(())
     }
 
     async fn publish(&self, facts: Cap) -> Result<Found, PciError> {
@@ -198,7 +223,9 @@ impl Host {
         let wires = solve(skb, &answers::wires_goal(segment)).await?;
         let wires: Option<_> = wires.iter().map(answers::wire).collect();
         let wires = wires.ok_or(PciError::KnowledgeBase)?;
+        let routes = solve(skb, &answers::routes_goal(segment)).await?;
         let mut below = Below::find(&mut ecam, segment, buses, windows, wires);
+        below.routes = routes.iter().filter_map(answers::route).collect();
         for finding in &below.topology.findings {
             println!("pcid: {finding}");
         }
@@ -249,6 +276,7 @@ async fn start(env: &Env) -> Result<(Rc<Host>, Listener), StartError> {
         registers: Rc::new(region(env, 0)?),
         found: RefCell::default(),
         lines: Lines::default(),
+        messages: Messages::default(),
         skb: RefCell::default(),
     };
     let listener = Listener::new(RING)?;

@@ -8,7 +8,7 @@ use capelin_interfaces::{
     handover,
     pci::{FunctionClient, FunctionError},
 };
-use capelin_rt::{Env, Lmp, RtError, bind, print::to_log, time};
+use capelin_rt::{Env, Lmp, OwnedCap, RtError, bind, print::to_log, time};
 
 use crate::{
     any::AnyTransport,
@@ -74,7 +74,7 @@ impl From<RtError> for AttachError {
 /// How a driver learns that its device has done something.
 #[derive(Debug)]
 pub enum Signal {
-    /// It interrupts by a wire of its own.
+    /// It interrupts by a wire of its own, or by messages.
     Interrupt(Interrupt),
     /// It interrupts by the pin of its function.
     Pin(Pin),
@@ -140,13 +140,19 @@ pub struct Attached {
 pub async fn attach(env: &Env) -> Result<Attached, AttachError> {
     if let Some(function) = env.capability(handover::FUNCTION) {
         let function = bind(function).await?;
-        return Ok(Attached {
-            transport: AnyTransport::Pci(transport_of(env, &function).await?),
-            signal: Signal::Pin(Pin {
+        let (mut transport, layout) = transport_of(env, &function).await?;
+        let signal = match message_of(&function, &layout).await? {
+            Some(interrupt) => {
+                transport.use_message();
+                Signal::Interrupt(interrupt)
+            }
+            None => Signal::Pin(Pin {
                 function,
                 driver: env.name().into(),
             }),
-        });
+        };
+        let transport = AnyTransport::Pci(transport);
+        return Ok(Attached { transport, signal });
     }
     let registers = registers(env, 0, REGISTER_BYTES)?;
     let transport = AnyTransport::Mmio(MmioTransport::new(registers)?);
@@ -160,7 +166,7 @@ pub async fn attach(env: &Env) -> Result<Attached, AttachError> {
 async fn transport_of(
     env: &Env,
     function: &FunctionClient<Lmp>,
-) -> Result<PciTransport<Mmio>, AttachError> {
+) -> Result<(PciTransport<Mmio>, Layout), AttachError> {
     let mut space = [0; REGISTERS];
     for (offset, register) in (0..).step_by(4).zip(&mut space) {
         *register = function.read(offset).await?;
@@ -168,11 +174,28 @@ async fn transport_of(
     let layout = Layout::read(&space)?;
     function.enable().await?;
     let mut bars: BTreeMap<u8, Option<Rc<Mmio>>> = BTreeMap::new();
-    Ok(PciTransport::new(&layout, |bar| {
+    let transport = PciTransport::new(&layout, |bar| {
         let mapped = bars.entry(bar).or_insert_with(|| {
             let mapped = registers(env, usize::from(bar), 0);
             mapped.ok().map(Rc::new)
         });
         mapped.clone()
-    })?)
+    })?;
+    Ok((transport, layout))
+}
+
+/// The interrupt that the function's messages make, if it can send some and somebody takes them; else its pin is
+/// waited for. Virtio devices send them by MSI-X only (4.1.5.1.2).
+async fn message_of(
+    function: &FunctionClient<Lmp>,
+    layout: &Layout,
+) -> Result<Option<Interrupt>, AttachError> {
+    if !layout.has_messages {
+        return Ok(None);
+    }
+    match function.message().await {
+        Ok(source) => Ok(Some(Interrupt::bind(OwnedCap::received(source))?)),
+        // `pcid` has said why.
+        Err(_) => Ok(None),
+    }
 }

@@ -14,6 +14,7 @@ struct Inner {
     bytes: Vec<u8>,
     written: Vec<(usize, usize, u32)>,
     read: Vec<(usize, usize)>,
+    fixed: Vec<usize>,
 }
 
 impl Fake {
@@ -23,6 +24,7 @@ impl Fake {
             bytes: vec![0; bytes],
             written: Vec::new(),
             read: Vec::new(),
+            fixed: Vec::new(),
         })))
     }
 
@@ -34,6 +36,11 @@ impl Fake {
     /// The same for a register of 32 bits.
     pub(crate) fn set32(&self, offset: usize, value: u32) {
         self.set(offset, &value.to_le_bytes());
+    }
+
+    /// From now on what is written there changes nothing.
+    pub(crate) fn fix(&self, offset: usize) {
+        self.0.borrow_mut().fixed.push(offset);
     }
 
     /// From now on there are no more than so many.
@@ -61,7 +68,9 @@ impl Fake {
 
     fn store(&self, offset: usize, width: usize, value: u32) {
         self.0.borrow_mut().written.push((offset, width, value));
-        self.set(offset, &value.to_le_bytes()[..width]);
+        if !self.0.borrow().fixed.contains(&offset) {
+            self.set(offset, &value.to_le_bytes()[..width]);
+        }
     }
 }
 

@@ -13,6 +13,8 @@ const VENDOR: u32 = 0x1af4;
 const FIRST_DEVICE: u32 = 0x1040;
 /// A capability that is its vendor's.
 const VENDOR_CAPABILITY: u8 = 9;
+/// A capability for message interrupts by a table (MSI-X).
+const MESSAGE_CAPABILITY: u8 = 0x11;
 
 /// A structure of a device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,6 +81,8 @@ pub struct Layout {
     pub isr: Piece,
     /// [`Structure::Device`], which not all have.
     pub device: Option<Piece>,
+    /// Whether it can interrupt by messages.
+    pub has_messages: bool,
 }
 
 impl Layout {
@@ -90,8 +94,10 @@ impl Layout {
     pub fn read(space: &[u32; REGISTERS]) -> Result<Self, LayoutError> {
         let kind = kind(space[0])?;
         let (mut common, mut notify, mut isr, mut device) = (None, None, None, None);
+        let mut has_messages = false;
         for (at, header) in capabilities(space) {
             let [id, _, length, structure] = header.to_le_bytes();
+            has_messages |= id == MESSAGE_CAPABILITY;
             let word = |index: usize| space.get(at + index).copied();
             let (Some(place), Some(offset), Some(bytes)) = (word(1), word(2), word(3)) else {
                 continue;
@@ -118,6 +124,7 @@ impl Layout {
             notify_stride,
             isr: isr.ok_or(missing(Structure::Isr))?,
             device,
+            has_messages,
         })
     }
 }
@@ -213,8 +220,18 @@ mod tests {
             notify_stride: 4,
             isr: piece(4, 0x1000),
             device: Some(piece(4, 0x2000)),
+            has_messages: false,
         };
         assert_eq!(layout, expected);
+        let mut with_table = space(0x1044_1af4, &structures);
+        // What was the last one is MSI-X.
+        *with_table.iter_mut().rfind(|it| **it & 0xff == 9).unwrap() = 0x8001_0011;
+        let has_messages = true;
+        let expected = Layout {
+            has_messages,
+            ..expected
+        };
+        assert_eq!(Layout::read(&with_table), Ok(expected));
         let transitional = Layout::read(&space(0x1005_1af4, &WHOLE)).unwrap();
         assert_eq!(transitional.kind, DeviceType::EntropySource);
         let console = Layout::read(&space(0x1003_1af4, &WHOLE)).unwrap();

@@ -24,6 +24,7 @@ mod common {
     pub(super) const GENERATION: usize = 21;
     pub(super) const QUEUE_SELECT: usize = 22;
     pub(super) const QUEUE_SIZE: usize = 24;
+    pub(super) const QUEUE_VECTOR: usize = 26;
     pub(super) const QUEUE_ENABLE: usize = 28;
     pub(super) const QUEUE_NOTIFY: usize = 30;
     pub(super) const QUEUE_DESCRIPTORS: usize = 32;
@@ -41,6 +42,7 @@ pub struct PciTransport<R: Registers> {
     notify_stride: usize,
     isr: Reach<R>,
     device: Option<Reach<R>>,
+    has_message: bool,
 }
 
 impl<R: Registers> PciTransport<R> {
@@ -66,7 +68,13 @@ impl<R: Registers> PciTransport<R> {
                 Some(piece) => Some(reach(piece, 0, Structure::Device)?),
                 None => None,
             },
+            has_message: false,
         })
+    }
+
+    /// From now on queues that are set up interrupt by the first message of the function's (4.1.5.1.2), which is enabled.
+    pub fn use_message(&mut self) {
+        self.has_message = true;
     }
 
     fn select(&self, queue: u16) {
@@ -142,6 +150,13 @@ impl<R: Registers> Transport for PciTransport<R> {
         self.common.write64(common::QUEUE_DESCRIPTORS, descriptors);
         self.common.write64(common::QUEUE_DRIVER, driver_area);
         self.common.write64(common::QUEUE_DEVICE, device_area);
+        if self.has_message {
+            self.common.write16(common::QUEUE_VECTOR, 0);
+            if self.common.read16(common::QUEUE_VECTOR) != 0 {
+                // The device had no room for that (4.1.5.1.2.2); a queue that isn't enabled is refused.
+                return;
+            }
+        }
         self.common.write16(common::QUEUE_ENABLE, 1);
     }
 

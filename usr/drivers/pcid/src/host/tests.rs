@@ -247,6 +247,40 @@ fn places_of_others_and_nonsense_are_no_places() {
 }
 
 #[test]
+fn messages_go_to_whom_the_tree_names() {
+    let mut kb = knowledge(&[]);
+    let mut bus = Bus::default().with(1, 0x1000, 0).with(3, 0x1000, 0);
+    for (requester, count, controller, device) in [
+        (0x08, 8, "/intc@8000000/its@8080000", 0x1008),
+        (0x18, 1, "/bare", 7),
+    ] {
+        let controller = controller.to_owned();
+        let route = MessageRoute {
+            requester,
+            count,
+            controller,
+            device,
+        };
+        kb.assertz(&route.fact(3).unwrap()).unwrap();
+    }
+    let mut below = look(&mut kb, &mut bus);
+    let routes = solve(&mut kb, &answers::routes_goal(3));
+    below.routes = routes.iter().filter_map(answers::route).collect();
+    let of = |text| {
+        let at = below.function(text).unwrap();
+        below.message_route(at)
+    };
+    assert_eq!(
+        of("0003:00:01.0"),
+        Some(("/intc@8000000/its@8080000", 0x1008))
+    );
+    assert_eq!(of("0003:00:03.0"), Some(("/bare", 7)));
+    below.routes.remove(0);
+    let at = below.function("0003:00:01.0").unwrap();
+    assert_eq!(below.message_route(at), None);
+}
+
+#[test]
 fn pins_lead_where_the_tree_says() {
     let mut kb = knowledge(&[]);
     let mut bus = Bus::default()

@@ -18,6 +18,7 @@ const LAYOUT: Layout = Layout {
     notify_stride: 4,
     isr: piece(0x200, 4),
     device: Some(piece(0x240, 8)),
+    has_messages: true,
 };
 
 fn device() -> (Fake, PciTransport<Fake>) {
@@ -48,6 +49,27 @@ fn a_queue_is_set_up_before_it_is_enabled() {
     assert_eq!(bar.written(), expected);
     assert!(transport.queue_used(3));
     assert_eq!(transport.max_queue_size(3), 8);
+}
+
+#[test]
+fn a_queue_interrupts_by_message_only_if_it_is_told_before_it_is_enabled() {
+    let (bar, mut transport) = device();
+    transport.use_message();
+    // After a reset it has none.
+    bar.set(0x11a, &[0xff, 0xff]);
+    transport.queue_set(1, 8, 0x1000, 0x2000, 0x3000);
+    assert_eq!(bar.written()[8..], [(0x11a, 2, 0), (0x11c, 2, 1)]);
+    assert!(transport.queue_used(1));
+}
+
+#[test]
+fn a_queue_whose_message_the_device_refuses_is_not_used() {
+    let (bar, mut transport) = device();
+    transport.use_message();
+    bar.set(0x11a, &[0xff, 0xff]);
+    bar.fix(0x11a);
+    transport.queue_set(1, 8, 0x1000, 0x2000, 0x3000);
+    assert!(!transport.queue_used(1));
 }
 
 #[test]
