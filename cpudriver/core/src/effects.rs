@@ -29,7 +29,15 @@ pub(crate) struct KernelEffects<'a, M: Machine> {
 /// Instructions of deletion in one entry, give or take a step.
 pub(crate) const DELETE_AT_ONCE: u32 = 10_000;
 /// A step of a deletion, besides its effects.
-pub(crate) const STEP_COST: u32 = 1000;
+const STEP_COST: u32 = 1000;
+/// Each hold that it looks at.
+const HOLD_COST: u32 = 25;
+
+/// What a step of a deletion costs now, besides its effects.
+#[inline]
+pub(crate) fn step_cost<M: Machine>(core: &Core<M>) -> u32 {
+    STEP_COST + HOLD_COST * core.database.mdb.holds_count()
+}
 
 // What the larger effects cost, in instructions, so that deletion knows when an entry
 // has done enough.

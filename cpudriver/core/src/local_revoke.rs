@@ -16,7 +16,7 @@ use capelin_cap::{End, SlotIndex, SlotStore, Standing, Step};
 
 use crate::dcb::DcbRef;
 use crate::delivery::program_timer;
-use crate::effects::{DELETE_AT_ONCE, KernelEffects, STEP_COST};
+use crate::effects::{DELETE_AT_ONCE, KernelEffects, step_cost};
 use crate::hold;
 use crate::machine::{Machine, Objects};
 use crate::operations::LocalRevoke;
@@ -142,10 +142,11 @@ fn join<M: Machine>(
 /// Does as many steps of the revoke `id` as one entry may, and ends it when it is over or
 /// fails.
 fn go_on<M: Machine>(core: &mut Core<M>, id: OperationId) -> Result<Step, SysError> {
+    let step = step_cost(core);
     let (mut caps, mut effects) = KernelEffects::split(core);
     let mut steps = 0;
     let result = caps.revoke_held(id, &mut effects, |effects| {
-        steps += STEP_COST;
+        steps += step;
         !effects.interrupt_pending() && steps + effects.cost() <= DELETE_AT_ONCE
     });
     let has_more = effects.has_more();

@@ -22,7 +22,7 @@ use capelin_peers::{Board, SharedPages};
 
 use crate::dcb::DcbRef;
 use crate::delivery::program_timer;
-use crate::effects::{DELETE_AT_ONCE, KernelEffects, STEP_COST};
+use crate::effects::{DELETE_AT_ONCE, KernelEffects, step_cost};
 use crate::handover::{self, Settling};
 use crate::hold;
 use crate::machine::Machine;
@@ -216,6 +216,7 @@ pub(crate) fn sweep<M: Machine>(
         (Stage::Marked, false) if shown(core, id)?.0 == Phase::Committed => {}
         _ => return Err(SysError::Locked),
     }
+    let step = step_cost(core);
     let (mut caps, mut effects) = KernelEffects::split(core);
     let mut steps = 0;
     let swept = loop {
@@ -223,7 +224,7 @@ pub(crate) fn sweep<M: Machine>(
             Ok(Step::Again) => {}
             other => break other,
         }
-        steps += STEP_COST;
+        steps += step;
         if effects.interrupt_pending() || steps + effects.cost() > DELETE_AT_ONCE {
             break Ok(Step::Again);
         }

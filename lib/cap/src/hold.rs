@@ -293,6 +293,10 @@ impl Holds {
         self.count == 0
     }
 
+    pub(crate) const fn count(&self) -> u32 {
+        self.count
+    }
+
     /// Whether what `slot` names isn't held.
     ///
     /// # Errors

@@ -20,10 +20,13 @@ use crate::transfer::note_handed_over;
 
 /// Capabilities in the range of a copy that one step of an import looks at.
 pub const LOOKS_AT_ONCE: usize = 128;
+/// How often a look begins anew, since others insert something meanwhile, before the import
+/// gives up: they could go on with that for ever.
+pub const LOOKS_AGAIN: u8 = 64;
 
 /// How far an import has come with its look at what lies in the range of a copy, kept from
 /// one step to the next by whoever calls. It is an import's of one capability: with another,
-/// the look begins anew.
+/// the look begins, as if for the first time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Looking {
     /// What is looked at next; none at the beginning.
@@ -33,6 +36,8 @@ pub struct Looking {
     /// Tagged.
     base: u64,
     size: u64,
+    /// How often it has begun anew.
+    again: u8,
 }
 
 impl Looking {
@@ -44,6 +49,7 @@ impl Looking {
             is_executable: slot.is_executable(),
             base: slot.base,
             size: slot.size,
+            again: 0,
         }
     }
 }
@@ -57,7 +63,8 @@ impl Looking {
 /// `NoSuchSlot` or `SlotInUse` for `dst`; `WrongType`, `OutOfRange`,
 /// `Unaligned` or `InvalidArgument` for the record; `RangeInUse` where what is
 /// known here contradicts it; `Locked` or `Dying` for what is locked, or in a range
-/// that is marked, here; `Dying` for a copy of what this kernel owned and
+/// that is marked, here; `Locked` also for a copy with many capabilities in its range, while others
+/// go on inserting some; `Dying` for a copy of what this kernel owned and
 /// is gone; `InvalidArgument` also where one of two copies were executable.
 pub fn import<S: SlotStore>(
     store: &mut S,
@@ -73,7 +80,7 @@ pub fn import<S: SlotStore>(
 /// One step of [`import`], if `take` succeeds, which tells the sender that the capability
 /// has been taken: it is called once, when nothing else can fail any more. A step looks at
 /// [`LOOKS_AT_ONCE`] capabilities in the range; when anything was inserted between two
-/// steps, the next begins anew.
+/// steps, the next begins anew, at most [`LOOKS_AGAIN`] times.
 ///
 /// # Errors
 /// As [`import`], and what `take` says; nothing has changed then.
@@ -365,7 +372,7 @@ fn take_foreign<S: SlotStore>(
 /// since a frame around it reaches it, and executable as it is. Done when nothing is left.
 ///
 /// # Errors
-/// `RangeInUse` for what isn't.
+/// `RangeInUse` for what isn't; `Locked` when it has begun anew [`LOOKS_AGAIN`] times.
 fn look_inside<S: SlotStore>(
     store: &S,
     mdb: &mut Mdb,
@@ -373,19 +380,27 @@ fn look_inside<S: SlotStore>(
     slot: &Slot,
     looking: &mut Looking,
 ) -> Result<Step, SysError> {
-    let next_before = looking.next;
+    let before = *looking;
     let fresh = Looking::of(slot);
-    let is_same_look = *looking
+    let is_same_look = before
         == Looking {
-            next: next_before,
+            next: before.next,
+            again: before.again,
             ..fresh
         };
-    let goes_on = is_same_look
-        && !next_before.is_none()
-        && mdb.looked_to() == next_before
-        && store.slot(next_before).is_occupied();
-    let mut inside = if goes_on { next_before } else { first };
+    let was_begun = is_same_look && !before.next.is_none();
+    let goes_on =
+        was_begun && mdb.looked_to() == before.next && store.slot(before.next).is_occupied();
+    let mut inside = if goes_on { before.next } else { first };
     *looking = fresh;
+    let again = match (goes_on, was_begun) {
+        (true, _) => before.again,
+        (false, true) => before.again + 1,
+        (false, false) => 0,
+    };
+    if again > LOOKS_AGAIN {
+        return Err(SysError::Locked);
+    }
     for _ in 0..LOOKS_AT_ONCE {
         if inside.is_none() || store.slot(inside).base >= slot.end() {
             return Ok(Step::Done);
@@ -403,6 +418,7 @@ fn look_inside<S: SlotStore>(
         return Ok(Step::Done);
     }
     looking.next = inside;
+    looking.again = again;
     mdb.note_looked_to(inside);
     Ok(Step::Again)
 }

@@ -103,6 +103,13 @@ impl Mdb {
         !self.holds.is_empty()
     }
 
+    /// How many holds there are: every use of a capability looks at all of them.
+    #[inline]
+    #[must_use]
+    pub const fn holds_count(&self) -> u32 {
+        self.holds.count()
+    }
+
     /// The object that `operation` has marked.
     ///
     /// # Errors

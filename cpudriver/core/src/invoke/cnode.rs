@@ -9,7 +9,7 @@ use capelin_cap::{Mint, Retype, RetypeRequest, SlotIndex, SlotStore, State, Step
 use super::call::{Call, DONE, Outcome};
 use crate::dcb::held;
 use crate::delivery::program_timer;
-use crate::effects::{DELETE_AT_ONCE, KernelEffects, STEP_COST};
+use crate::effects::{DELETE_AT_ONCE, KernelEffects, step_cost};
 use crate::hold;
 use crate::local_revoke;
 use crate::machine::{Above, Looked, Machine, Objects, RootRef, SaveContext};
@@ -367,6 +367,7 @@ fn zero<M: Machine>(
 /// do, or it fails.
 macro_rules! in_steps {
     ($core:expr, $operation:ident, $slot:expr) => {{
+        let step = step_cost($core);
         let (mut caps, mut effects) = KernelEffects::split($core);
         let mut steps = 0;
         let outcome = loop {
@@ -375,7 +376,7 @@ macro_rules! in_steps {
                 Ok(Step::Again) => {}
                 Err(error) => break Err(error),
             }
-            steps += STEP_COST;
+            steps += step;
             if effects.interrupt_pending() || steps + effects.cost() > DELETE_AT_ONCE {
                 break Ok(Outcome::Again);
             }

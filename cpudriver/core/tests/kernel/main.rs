@@ -18,6 +18,7 @@ mod grants;
 mod handover;
 mod homes;
 mod host;
+mod imports;
 mod invocations;
 mod lifecycle;
 mod local_revokes;
