@@ -4,7 +4,7 @@
 //! the registers back with the function. The function's driver has them too: what it could write there, it can have its
 //! device write by DMA as well.
 
-use alloc::{collections::BTreeMap, rc::Rc};
+use alloc::{collections::BTreeMap, rc::Rc, string::String};
 use core::cell::RefCell;
 
 use capelin_driver::Registers32 as _;
@@ -118,7 +118,7 @@ impl Messages {
 
 impl Host {
     /// Who takes the messages of `function`, which is driven and can send some; what it is known by there.
-    fn route(&self, function: Address) -> Option<(alloc::string::String, u32, Function)> {
+    fn route(&self, function: Address) -> Option<(String, u32, Function)> {
         let found = self.found.borrow();
         let below = &found.as_ref()?.below;
         let it = below.topology.function(function)?;
