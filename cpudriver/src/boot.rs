@@ -234,6 +234,9 @@ fn identify(own: &OwnMap) -> Result<(Option<EarlyConsole>, Mpidr), BootError> {
         };
         let entered = own.peers.enter(kernel_id(own.args), mpidr, home, None);
         entered.map_err(|_| BootError::Arguments("table of kernels"))?;
+    } else {
+        // Before anything is taken from others; the starter may not have come to it yet.
+        own.peers.announce(kernel_id(own.args));
     }
     Ok((console, mpidr))
 }

@@ -277,8 +277,9 @@ impl KernelMap {
         Ok(())
     }
 
-    /// The shared pages of another kernel, whose home memory is at `home`: mapped, unless
-    /// they are already.
+    /// The shared pages of another kernel, which is known, and whose home memory is at `home`:
+    /// mapped, unless they are already. Its core has been released, so they stay what they are
+    /// for as long as the machine runs (`capelin_peers::PeerTable`), and mapped.
     #[inline]
     pub(crate) fn map_shared(
         &mut self,

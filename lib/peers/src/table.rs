@@ -3,7 +3,14 @@
 //! One table a machine. The boot driver places it, zeroes it and fills in the cores that
 //! the device tree knows; the boot core's kernel enters itself before it enters EL0;
 //! every other kernel is entered by the kernel that starts its core, which finds all of
-//! it in a sealed CoreImage. What an entry says stands for as long as the core runs.
+//! it in a sealed CoreImage.
+//!
+//! That is done in two steps, since firmware may refuse. First id, core and home are
+//! *reserved*: nobody else gets them, and the home is no memory that a window shows. Once the
+//! core has been released the kernel is *announced*, by whoever comes first of its starter and
+//! itself, and known to others. So what an entry says of a kernel that is known stands for as
+//! long as the machine runs: what others have mapped of it stays what it is, and nobody has
+//! mapped anything of a kernel whose start was withdrawn.
 //!
 //! So a kernel knows of every other where its shared pages are (at the same offset in
 //! every home), how its core is interrupted, and which memory is its home, without
@@ -30,6 +37,8 @@ const FREE: u64 = 0;
 /// Somebody writes the entry.
 const CLAIMED: u64 = 1;
 const KNOWN: u64 = 2;
+/// Its starter has written the entry, and asks firmware.
+const RESERVED: u64 = 3;
 
 /// A core as the device tree describes it. `is_known` isn't 0 in those that exist.
 #[repr(C)]
@@ -301,14 +310,31 @@ impl PeerTable {
             .map(|release| release.align_down(PAGE_SIZE))
     }
 
-    /// Enters `kernel`, which is to run on `mpidr` in `home`, started by `starter`: from
-    /// now on no other has this id, this core, or a home there. Nobody starts the boot
-    /// core.
+    /// Enters `kernel`, which runs on `mpidr` in `home`, started by `starter`; nobody starts
+    /// the boot core.
+    ///
+    /// # Errors
+    /// As [`PeerTable::reserve`].
+    pub fn enter(
+        &self,
+        kernel: KernelId,
+        mpidr: Mpidr,
+        home: Home,
+        starter: Option<KernelId>,
+    ) -> Result<(), PeerError> {
+        self.reserve(kernel, mpidr, home, starter)?;
+        self.announce(kernel);
+        Ok(())
+    }
+
+    /// Reserves the id of `kernel`, which is to run on `mpidr` in `home`, started by `starter`:
+    /// from now on no other has this id, this core, or a home there. Nobody sees the kernel
+    /// itself yet: [`PeerTable::announce`] or [`PeerTable::withdraw`] follows.
     ///
     /// # Errors
     /// See [`PeerError`]; nothing has changed then. The boot core may be one that the
     /// device tree doesn't know: `NoSuchCore` is for others.
-    pub fn enter(
+    pub fn reserve(
         &self,
         kernel: KernelId,
         mpidr: Mpidr,
@@ -352,14 +378,29 @@ impl PeerTable {
         let end = u64::from(kernel.0) + 1;
         self.end.fetch_max(end, Ordering::Relaxed);
         first.0.store(span, Ordering::Relaxed);
-        // Pairs with the load in `known`.
-        entry.state.store(KNOWN, Ordering::Release);
+        // Pairs with the exchange in `announce`.
+        entry.state.store(RESERVED, Ordering::Release);
         // Pairs with the load in `is_no_home`: whoever sees the number sees the home.
         self.generation.fetch_add(1, Ordering::Release);
         Ok(())
     }
 
-    /// Takes back what [`PeerTable::enter`] did, for a core that didn't start.
+    /// The core of `kernel`, for which all was reserved, has been released: others know the
+    /// kernel from now on. Said by its starter, and by itself before it takes anything from
+    /// others: it may run before its starter goes on.
+    pub fn announce(&self, kernel: KernelId) {
+        if let Some(entry) = self.kernel(kernel) {
+            // Acquire: pairs with the store in `reserve`. Release: pairs with the load in
+            // `is_known`, which sees what was written then, whoever has announced it. One
+            // that is known already stays so.
+            let _ =
+                entry
+                    .state
+                    .compare_exchange(RESERVED, KNOWN, Ordering::AcqRel, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes back what [`PeerTable::reserve`] did, for a core that didn't start.
     pub fn withdraw(&self, kernel: KernelId, mpidr: Mpidr) {
         if let Ok(core) = self.core(mpidr)
             && core.kernel.load(Ordering::Relaxed) == u64::from(kernel.0) + 1
@@ -493,7 +534,7 @@ impl PeerTable {
     #[inline]
     pub fn is_no_home(&self, page: PhysAddr, except: Home, gap: &mut Gap) -> bool {
         let end = page.0.saturating_add(PAGE_SIZE);
-        // Pairs with the additions in `enter`, `withdraw`, `adopt` and `release`.
+        // Pairs with the additions in `reserve`, `withdraw`, `adopt` and `release`.
         let generation = self.generation.load(Ordering::Acquire);
         if gap.generation == generation && gap.start <= page.0 && end <= gap.end {
             return true;
@@ -581,7 +622,7 @@ impl PeerTable {
 
 impl KernelEntry {
     fn is_known(&self) -> bool {
-        // Pairs with the store in `enter`.
+        // Pairs with the exchange in `announce`.
         self.state.load(Ordering::Acquire) == KNOWN
     }
 
@@ -662,6 +703,43 @@ mod tests {
         assert_eq!(table.adopt(own, home(100 * MIB, MIB)), Err(PeerError::Full));
         assert!(table.release(own, PhysAddr(777 * MIB)));
         assert_eq!(table.adopt(own, home(100 * MIB, MIB)), Ok(()));
+    }
+
+    /// While firmware is asked nobody else can have the id, the core or the memory, and nobody
+    /// sees anything of the kernel; nor is anything left of it when its start is withdrawn.
+    #[test]
+    fn a_kernel_is_known_once_it_is_announced() {
+        let table = table(&[(0, None), (0x100, None)]);
+        let (own, mpidr, at) = (KernelId(4), Mpidr(0x100), PhysAddr(4 * MIB));
+        let first = home(at.0, 2 * MIB);
+        let mut gap = Gap::NONE;
+        for is_refused in [true, false] {
+            assert!(table.is_no_home(at, home(0, 0), &mut gap));
+            assert_eq!(table.reserve(own, mpidr, first, Some(KernelId(9))), Ok(()));
+            assert_eq!((table.home(own), table.place(own)), (None, None));
+            assert!(!table.is_started_by(own, KernelId(9)));
+            assert!(!table.is_home_of(own, at, 1));
+            assert!(table.meets_home(at, 1) && !table.is_no_home(at, home(0, 0), &mut gap));
+            for (kernel, core, base, why) in [
+                (4, 0, 8 * MIB, PeerError::KernelInUse),
+                (5, 0x100, 8 * MIB, PeerError::CoreInUse),
+                (5, 0, 5 * MIB, PeerError::HomeInUse),
+            ] {
+                assert_eq!(enter(&table, kernel, core, base), Err(why));
+            }
+            if is_refused {
+                table.withdraw(own, mpidr);
+                table.announce(own);
+                assert_eq!(table.home(own), None, "nobody has the id");
+            }
+        }
+        // By its starter and by itself, in any order.
+        for _ in 0..2 {
+            table.announce(own);
+            assert_eq!(table.home(own), Some(first));
+            assert!(table.is_started_by(own, KernelId(9)));
+        }
+        assert_eq!(enter(&table, 4, 0, 8 * MIB), Err(PeerError::KernelInUse));
     }
 
     #[test]

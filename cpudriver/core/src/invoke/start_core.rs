@@ -13,9 +13,10 @@
 //! 3. Of the arguments, what is told of the machine (interrupt controller, timer,
 //!    firmware, console, mitigations, the table of all kernels) is replaced by what this
 //!    kernel was told itself. What is left names the first program and its tickets.
-//! 4. Kernel id, core and home are entered in the table of all kernels, which refuses
+//! 4. Kernel id, core and home are reserved in the table of all kernels, which refuses
 //!    what another has; the core is one that the device tree knows, and is released at
-//!    the address that the tree gave.
+//!    the address that the tree gave. Other kernels know of it once that is done: of one
+//!    that firmware refuses they have never mapped anything.
 
 use capelin_abi::boot::{ARGS_MAGIC, CoreArgs, KERNEL_MAGIC, KernelHeader, PhysRegion};
 use capelin_abi::rights::Need;
@@ -142,9 +143,9 @@ pub(super) fn start_core<M: Machine>(
     let kernel = KernelId(low16(u64::from(args.kernel_id)));
     let peers = core.machine.peers();
     // From here on the window doesn't show the image any more.
-    let entered = peers.enter(kernel, mpidr, home, Some(core.kernel));
-    let entered = entered.map_err(refusal);
-    let started = entered.and_then(|()| {
+    let reserved = peers.reserve(kernel, mpidr, home, Some(core.kernel));
+    let reserved = reserved.map_err(refusal);
+    let started = reserved.and_then(|()| {
         let released = match release {
             None => {
                 let entry = if is_shared {
@@ -156,8 +157,9 @@ pub(super) fn start_core<M: Machine>(
             }
             Some(at) => release_spin_table(core, at, home.base),
         };
-        if released.is_err() {
-            peers.withdraw(kernel, mpidr);
+        match released {
+            Ok(()) => peers.announce(kernel),
+            Err(_) => peers.withdraw(kernel, mpidr),
         }
         released
     });

@@ -6,6 +6,7 @@ use capelin_abi::boot::{
 use capelin_abi::syscall::{CoreText, Invocation};
 use capelin_abi::{KernelId, Mpidr, ObjectType, PAGE_SIZE, PhysAddr, SysError};
 use capelin_kernel::invoke::ARGS_USED;
+use capelin_kernel::machine::Machine;
 use capelin_peers::{Home, PeerTable};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
@@ -407,6 +408,34 @@ fn a_core_that_the_tree_knows_not_or_that_runs_is_not_started() {
         let mut world = world(&args);
         assert!(start(&mut world, CORE, 0).is_err(), "kernel {kernel}");
         assert!(!started(&world));
+    }
+}
+
+/// Others know of a kernel, and can map what it shares, once its core has been released, and
+/// not before: what firmware refuses becomes anybody's memory again.
+#[test]
+fn a_kernel_is_known_once_its_core_is_released() {
+    for (mpidr, release, is_started) in [
+        (CORE, 0, true),
+        (SPINNING, RELEASE, true),
+        // Firmware refuses the first core.
+        (0, 0, false),
+    ] {
+        let mut args = arguments();
+        args.mpidr = mpidr;
+        let mut world = world(&args);
+        let peers = world.core.machine.peers;
+        if mpidr == 0 {
+            peers.withdraw(KernelId(0), Mpidr(0));
+        }
+        let kernel = KernelId(u16::try_from(args.kernel_id).expect("an id"));
+        let is_known = |world: &mut World| world.core.machine.map_shared(kernel).is_ok();
+        assert!(!is_known(&mut world));
+        assert_eq!(start(&mut world, mpidr, release).is_ok(), is_started);
+        let then = &world.core.machine.known_then;
+        assert_eq!(then.len(), 1, "it is asked for");
+        assert!(!then[0].contains(&kernel.0), "{mpidr:#x}: too early");
+        assert_eq!(is_known(&mut world), is_started);
     }
 }
 

@@ -123,6 +123,8 @@ pub struct Host {
     pub shared: &'static SharedPages,
     /// Cores that are on, besides the first.
     pub on: Vec<Mpidr>,
+    /// Kernels that others know while this one has a core released, each time.
+    pub known_then: Vec<Vec<u16>>,
     /// Those of other kernels.
     pub remote: BTreeMap<u16, &'static SharedPages>,
     /// What it was told when it started.
@@ -179,6 +181,7 @@ impl Host {
             refuses_homes: false,
             shared: Box::leak(Box::default()),
             on: Vec::new(),
+            known_then: Vec::new(),
             remote: BTreeMap::new(),
             args: &ARGS,
             holes: BTreeSet::new(),
@@ -200,6 +203,14 @@ impl Host {
 
     fn ask(&self, asked: Asked) {
         self.asked.borrow_mut().push(asked);
+    }
+
+    /// A core is about to run, or not: others may look at the table meanwhile.
+    fn release(&mut self, asked: Asked) {
+        self.ask(asked);
+        let ids = 0..KernelId::LIMIT;
+        let known = ids.filter(|&id| self.peers.home(KernelId(id)).is_some());
+        self.known_then.push(known.collect());
     }
 
     fn timer_is_due(&self) -> bool {
@@ -465,7 +476,7 @@ impl Machine for Host {
     ) -> Result<(), SysError> {
         self.foreign(page)?;
         assert!(offset < PAGE_SIZE, "{offset:#x}");
-        self.ask(Asked::Release(page.0 + offset, entry.0));
+        self.release(Asked::Release(page.0 + offset, entry.0));
         Ok(())
     }
 
@@ -538,7 +549,7 @@ impl Machine for Host {
     }
 
     fn cpu_on(&mut self, target: Mpidr, entry: PhysAddr, context: u64) -> Result<(), SysError> {
-        self.ask(Asked::CpuOn(entry.0, context));
+        self.release(Asked::CpuOn(entry.0, context));
         if target.0 == 0 {
             return Err(SysError::AlreadyBound);
         }
