@@ -102,14 +102,17 @@ pub fn import<M: Machine>(
 }
 
 /// What only rings claims no memory on other kernels: where memory that is no kernel's home comes
-/// to this one, what is here of the Notifies that lay in it goes, one a call. Whether one went.
+/// to this one, what is here of the Notifies that lay in it goes, one a call: the one that was in
+/// the way. Whether one went.
 fn drop_stale<M: Machine>(core: &mut Core<M>, record: &CapRecord) -> bool {
-    let stale = core.caps().notify_within(record);
-    if stale.is_none() || record.capability.kind == ObjectType::Notify {
+    if record.capability.kind == ObjectType::Notify {
         return false;
     }
+    let mut looking = core.looking;
     let (mut caps, mut effects) = KernelEffects::split(core);
-    caps.delete(stale, &mut effects).is_ok()
+    let is_gone = caps.drop_notify(record, &mut looking, &mut effects);
+    core.looking = looking;
+    is_gone
 }
 
 /// Has what `ticket` hands over to this kernel be owned here, in the empty slot `target`.

@@ -52,6 +52,30 @@ impl Looking {
             again: 0,
         }
     }
+
+    /// What a look at the range of `slot` goes on with, if all before that was looked at.
+    fn reached<S: SlotStore>(&self, mdb: &Mdb, store: &S, slot: &Slot) -> Option<SlotIndex> {
+        let next = self.next;
+        let stands = self.is_of(slot) && mdb.looked_to() == next && store.slot(next).is_occupied();
+        stands.then_some(next)
+    }
+
+    /// Whether it was begun, for the range of `slot`.
+    fn is_of(&self, slot: &Slot) -> bool {
+        let Self { next, again, .. } = *self;
+        let same = Self {
+            next,
+            again,
+            ..Self::of(slot)
+        };
+        !next.is_none() && *self == same
+    }
+
+    /// What was to be looked at next is gone: `next` is.
+    pub(crate) const fn skip_to(&mut self, mdb: &mut Mdb, next: SlotIndex) {
+        self.next = next;
+        mdb.note_looked_to(next);
+    }
 }
 
 /// Puts the capability that `record` describes into the empty slot `dst`.
@@ -130,27 +154,28 @@ pub fn import_if<S: SlotStore>(
     .map(|()| Step::Done)
 }
 
-/// A Notify of another kernel's that lies in the range of what `record` carries, among the first
-/// [`LOOKS_AT_ONCE`] there; none otherwise. Where that range is no kernel's home, it is of an
-/// earlier time: its dispatcher is gone, it rings nobody, and it claims no memory.
-pub fn notify_within<S: SlotStore>(store: &S, mdb: &Mdb, record: &CapRecord) -> SlotIndex {
+/// After `RangeInUse` (of [`crate::reclaim_if`], `HasRelations`): the Notify of another kernel's
+/// that keeps what `record` carries from coming here, with what comes behind it; `None` where
+/// something else does. Where that range is no kernel's home, the Notify is of an earlier time:
+/// its dispatcher is gone, it rings nobody, and it claims no memory.
+pub(crate) fn notify_in_the_way<S: SlotStore>(
+    store: &S,
+    mdb: &Mdb,
+    record: &CapRecord,
+    looking: &Looking,
+) -> Option<(SlotIndex, SlotIndex)> {
     let slot = Slot::holding(&record.capability, record.owner);
-    let before = mdb.last_not_after(store, &slot);
-    let mut inside = mdb.first_inside(store, before, &slot);
-    for _ in 0..LOOKS_AT_ONCE {
-        let Some(index) = inside.filter(|index| !index.is_none()) else {
-            break;
-        };
-        let other = store.slot(index);
-        if other.base >= slot.end() {
-            break;
-        }
-        if other.is_kind(ObjectType::Notify) && !mdb.owns(other) {
-            return index;
-        }
-        inside = Some(next(store, index));
-    }
-    SlotIndex::NONE
+    let index = if record.mode == ExportMode::Copy {
+        looking.reached(mdb, store, &slot)?
+    } else {
+        // Whatever it is that lies there first is in the way.
+        let before = mdb.last_not_after(store, &slot);
+        mdb.first_inside(store, before, &slot)?
+    };
+    let found = store.slot(index);
+    let is_inside = found.base >= slot.base && found.base < slot.end();
+    let is_meant = is_inside && found.is_kind(ObjectType::Notify) && !mdb.owns(found);
+    is_meant.then(|| (index, next(store, index)))
 }
 
 /// Puts the object of `record`, which its owner hands over to this kernel, into the empty
@@ -381,22 +406,13 @@ fn look_inside<S: SlotStore>(
     looking: &mut Looking,
 ) -> Result<Step, SysError> {
     let before = *looking;
-    let fresh = Looking::of(slot);
-    let is_same_look = before
-        == Looking {
-            next: before.next,
-            again: before.again,
-            ..fresh
-        };
-    let was_begun = is_same_look && !before.next.is_none();
-    let goes_on =
-        was_begun && mdb.looked_to() == before.next && store.slot(before.next).is_occupied();
-    let mut inside = if goes_on { before.next } else { first };
-    *looking = fresh;
-    let again = match (goes_on, was_begun) {
-        (true, _) => before.again,
-        (false, true) => before.again + 1,
-        (false, false) => 0,
+    let reached = looking.reached(mdb, store, slot);
+    let mut inside = reached.unwrap_or(first);
+    *looking = Looking::of(slot);
+    let again = match reached {
+        Some(_) => before.again,
+        None if before.is_of(slot) => before.again + 1,
+        None => 0,
     };
     if again > LOOKS_AGAIN {
         return Err(SysError::Locked);
@@ -410,6 +426,8 @@ fn look_inside<S: SlotStore>(
             || !is_mapped_kind(other.kind())
             || other.is_executable() == slot.is_executable();
         if other.owner() != slot.owner() || !is_as_slot {
+            // It may be one that goes (`notify_in_the_way`).
+            looking.skip_to(mdb, inside);
             return Err(SysError::RangeInUse);
         }
         inside = next(store, inside);
@@ -417,8 +435,7 @@ fn look_inside<S: SlotStore>(
     if inside.is_none() {
         return Ok(Step::Done);
     }
-    looking.next = inside;
     looking.again = again;
-    mdb.note_looked_to(inside);
+    looking.skip_to(mdb, inside);
     Ok(Step::Again)
 }

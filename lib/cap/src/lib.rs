@@ -68,7 +68,7 @@ pub use derive::{derive, derive_mapping};
 pub use executable::make_executable;
 pub use hold::{End, HOLDS, LOCAL_REVOKES, Object, OperationId, Standing};
 pub use identify::{Identity, identify};
-pub use import::{LOOKS_AGAIN, Looking, adopt_if, import, import_if, notify_within};
+pub use import::{LOOKS_AGAIN, Looking, adopt_if, import, import_if};
 pub use mapping::MappingData;
 pub use mdb::Mdb;
 pub use mint::{Mint, mint};

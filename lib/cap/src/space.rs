@@ -268,10 +268,26 @@ impl<'a, S: SlotStore> CapSpace<'a, S> {
         )
     }
 
-    /// See [`crate::notify_within()`].
-    #[inline(always)]
-    pub fn notify_within(&self, record: &CapRecord) -> SlotIndex {
-        crate::notify_within(&*self.slots, &self.database.mdb, record)
+    /// After an import of `record` was refused (`RangeInUse`; of [`CapSpace::reclaim_if`],
+    /// `HasRelations`): removes what refused it, if that is a Notify of another kernel's. Where
+    /// the range is no kernel's home, such a one is of an earlier time, and claims no memory.
+    /// Whether it went, and the import may be made again; it goes on behind the Notify then.
+    pub fn drop_notify(
+        &mut self,
+        record: &CapRecord,
+        looking: &mut Looking,
+        effects: &mut impl Effects,
+    ) -> bool {
+        let mdb = &self.database.mdb;
+        let found = crate::import::notify_in_the_way(&*self.slots, mdb, record, looking);
+        let Some((notify, next)) = found else {
+            return false;
+        };
+        if self.delete(notify, effects) != Ok(Step::Done) {
+            return false;
+        }
+        looking.skip_to(&mut self.database.mdb, next);
+        true
     }
 
     /// See [`crate::commit()`].

@@ -4,7 +4,7 @@
 use capelin_abi::boot::{ADOPTED_LIMIT, HOME_ALIGNMENT};
 use capelin_abi::syscall::{Invocation, KernelCounter};
 use capelin_abi::{KernelId, ObjectType, PhysAddr, Rights, SysError};
-use capelin_cap::{Capability, SlotStore, State};
+use capelin_cap::{CapRecord, Capability, ExportMode, SlotStore, State};
 use capelin_kernel::check::check;
 
 use crate::between::{COPY, copy, delete, export, give, is_empty, kernels, make};
@@ -304,4 +304,75 @@ fn a_stale_notify_keeps_no_memory_away() {
             "{way:?}: one an entry"
         );
     }
+}
+
+/// A look at many goes on where it was when a stale Notify among them is gone, however many come
+/// before it; and what isn't one is in the way each time.
+#[test]
+fn a_stale_notify_behind_many_keeps_no_memory_away() {
+    const PARTS: u64 = 300;
+    let ([mut a, mut b, mut c], _) = kernels(3);
+    piece(&mut a, BLOCK, BLOCK);
+    adopt(&mut a).expect("a home");
+    let base = a.address_of(ADOPTED).0;
+    for number in 0..3 {
+        let (of, to) = (140 + number, 150 + number);
+        let page = PARTS + 2 * u64::from(number);
+        let base = PhysAddr(base + 0x1000 * page + 0x600);
+        let notify = Capability::memory(ObjectType::Notify, base, 1, Rights::all());
+        let target = a.index(of);
+        a.core.caps().create(notify, target).expect("room");
+        give(&mut a, of, &mut b, to, COPY);
+        delete(&mut a, of).expect("nothing is in the way");
+    }
+    release(&mut a).expect("given back");
+    give(&mut a, PIECE, &mut c, PIECE, 0);
+    make(&mut c, PIECE, ObjectType::Frame, 0, 512, 132).expect("free memory");
+    // Of what lies in that frame, most is its owner's.
+    let mut slots = Vec::new();
+    for (at, offset) in [(220, 0x8_0000), (221, 0x8_4000)] {
+        b.retype(at, ObjectType::L2CNode, offset, 0x4000, 1)
+            .expect("a CNode");
+        let first = b.core.slots.index_of(b.address_of(at)).expect("a CNode");
+        slots.extend((0..256).map(|n| first.checked_add(n).expect("a slot")));
+    }
+    let part = |page: u64, owner: u16| CapRecord {
+        capability: Capability::memory(
+            ObjectType::Frame,
+            PhysAddr(base + 0x1000 * page),
+            0x1000,
+            Rights::READ,
+        ),
+        owner: KernelId(owner),
+        mode: ExportMode::Copy,
+        has_ancestors: false,
+        is_in_frame: false,
+        is_executable: false,
+    };
+    let others = PARTS + 3;
+    let parts = (0..PARTS).map(|page| part(page, 2)).zip(slots);
+    for (record, slot) in parts.chain([(part(others, 0), b.index(212))]) {
+        let core = &mut b.core;
+        capelin_cap::import(&mut core.slots, &mut core.database.mdb, &record, slot)
+            .expect("nobody has it");
+    }
+    let ticket = export(&mut c, 132, 1, COPY).expect("offered");
+    let arguments = [ticket, cap(211).to_word()];
+    let import = |b: &mut World| {
+        let mut entries = 1;
+        while b.invoke_once(slot::KERNEL, Invocation::Import, &arguments) == Left::Restart {
+            entries += 1;
+        }
+        (entries, b.register(0))
+    };
+    let left = |b: &World| (150..153).filter(|&at| !is_empty(b, at)).count();
+    // 128 and 128; the rest and a Notify, another; then what is in the way.
+    let in_use = SysError::RangeInUse as u64;
+    assert_eq!(import(&mut b), (5, in_use));
+    assert_eq!(left(&b), 1, "nothing behind it has gone");
+    assert_eq!(import(&mut b), (1, in_use), "it is there still");
+    delete(&mut b, 212).expect("a foreign copy");
+    let (entries, result) = import(&mut b);
+    assert_eq!((result, left(&b)), (0, 0));
+    assert!(entries <= 5, "{entries}");
 }
