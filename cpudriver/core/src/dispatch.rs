@@ -143,15 +143,19 @@ pub fn run_next<M: Machine>(core: &mut Core<M>, now: u64) {
 
 /// As [`run_next`]. If too many that were to run have ended instead, `last`, which ran
 /// before and may be in the queue, goes on, until the timer has the rest looked at.
+///
+/// Where there is nobody to go back to, each turn of the loop is an entry of its own: it does
+/// what an entry may, and the next one begins with the interrupts that have come. Whoever these
+/// wake has its turn among those that are left. What it took to find out that others were dead
+/// is no part of the slice of whoever is found.
 fn run_next_or<M: Machine>(core: &mut Core<M>, mut now: u64, last: Option<DcbRef>) {
     let mut dead = 0;
     loop {
-        let next = match last {
-            Some(last) if dead == DEAD_AT_ONCE && core.objects.node(last).is_queued() => {
-                core.kcb.scheduler.unqueue(&mut core.objects, last);
-                Some(last)
-            }
-            _ => core.kcb.scheduler.pop(&mut core.objects),
+        let next = if dead < DEAD_AT_ONCE {
+            core.kcb.scheduler.pop(&mut core.objects)
+        } else {
+            let last = last.filter(|&last| core.objects.node(last).is_queued());
+            last.inspect(|&last| core.kcb.scheduler.unqueue(&mut core.objects, last))
         };
         if let Some(next) = next {
             core.kcb.scheduler.start(&mut core.objects, next, now);
@@ -160,23 +164,30 @@ fn run_next_or<M: Machine>(core: &mut Core<M>, mut now: u64, last: Option<DcbRef
                 return;
             }
             dead += 1;
-            if dead > DEAD_AT_ONCE {
-                // Nobody is there to go back to; interrupts don't wait for that.
-                dead = 0;
-                let looked = core.machine.now();
-                now = interrupts::take_all(core, looked);
-            }
+            now = core.machine.now();
             continue;
         }
         core.show_log();
-        if !effects::drain(core) && !local_revoke::finish(core) {
-            program_idle_timer(core, now);
-            core.machine.wait_for_interrupt();
-        }
-        let woken = core.machine.now();
-        core.kcb.counters[KernelCounter::IdleTicks as usize] += woken.wrapping_sub(now);
-        now = interrupts::take_all(core, woken);
+        now = if core.kcb.scheduler.is_empty() {
+            idle(core, now)
+        } else {
+            core.machine.now()
+        };
+        now = interrupts::take_all(core, now);
+        dead = 0;
     }
+}
+
+/// Nobody wants to run since `now`: goes on with what nobody waits for, or sleeps up to an
+/// interrupt. Up to when.
+fn idle<M: Machine>(core: &mut Core<M>, now: u64) -> u64 {
+    if !effects::drain(core) && !local_revoke::finish(core) {
+        program_idle_timer(core, now);
+        core.machine.wait_for_interrupt();
+    }
+    let woken = core.machine.now();
+    core.kcb.counters[KernelCounter::IdleTicks as usize] += woken.wrapping_sub(now);
+    woken
 }
 
 /// Enters `dcb`, which the scheduler has made current. False when it can't run: then

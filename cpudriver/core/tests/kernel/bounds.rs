@@ -72,6 +72,45 @@ fn dead_dispatchers_are_buried_in_steps() {
     assert_eq!(ended(&world), MANY);
 }
 
+/// Where nobody is left to go back to, interrupts are looked at after each 16, and whoever they
+/// wake doesn't wait for the rest of the dead; nor does anybody pay for these.
+#[test]
+fn dead_dispatchers_keep_no_interrupt_waiting() {
+    const TICKS: u64 = 40;
+    for sleeps in [true, false] {
+        let mut world = World::new();
+        let sleeper = world.dispatcher();
+        world.run(sleeper);
+        let begun = world.core.machine.now;
+        world.wait(false, if sleeps { begun + 10 * TICKS } else { NEVER });
+        let all: Vec<_> = (0..26).map(|_| world.dispatcher()).collect();
+        // It is new: its turn comes behind all of them.
+        let behind = world.dispatcher();
+        for one in &all {
+            let frame = world.core.objects.frame_at(one.frame);
+            frame.write(offset::UPCALL_RUN, 0);
+        }
+        world.core.machine.switch_ticks = TICKS;
+        world.core.machine.looks.clear();
+        world.wait(false, NEVER);
+        let alive = if sleeps { sleeper } else { behind };
+        assert_eq!(world.current(), Some(alive.dcb));
+        let mut last = begun;
+        for &look in &world.core.machine.looks {
+            assert!(look - last <= 16 * TICKS, "{look}, {last} before it");
+            last = look;
+        }
+        let has_ended =
+            |one: &&Dispatcher| world.core.objects.dcb(one.dcb).state == DispatcherState::Faulted;
+        // Up to the first look behind its deadline; or all.
+        let expected = if sleeps { 16 } else { all.len() };
+        assert_eq!(all.iter().filter(has_ended).count(), expected);
+        let scheduler = &world.core.kcb.scheduler;
+        let rest = scheduler.slice_end - world.core.machine.now;
+        assert_eq!(rest, SLICE / 8 - TICKS, "all but its own switch");
+    }
+}
+
 #[test]
 fn a_slice_is_lent_by_a_call() {
     let mut world = World::new();

@@ -108,6 +108,10 @@ pub struct Host {
     pub pending: VecDeque<u32>,
     /// Ticks that go by with each interrupt that is taken.
     pub interrupt_ticks: u64,
+    /// Ticks that go by with each root table that is made current.
+    pub switch_ticks: u64,
+    /// Counter values at which it was looked whether an interrupt is pending.
+    pub looks: Vec<u64>,
     /// Interrupts that aren't masked.
     pub enabled: BTreeSet<u32>,
     /// One that the controller doesn't have.
@@ -171,6 +175,8 @@ impl Host {
             timer: None,
             pending: VecDeque::new(),
             interrupt_ticks: 0,
+            switch_ticks: 0,
+            looks: Vec::new(),
             enabled: BTreeSet::new(),
             refused: None,
             patience: Cell::new(None),
@@ -271,6 +277,7 @@ impl Machine for Host {
     }
 
     fn acknowledge_interrupt(&mut self) -> Option<u32> {
+        self.looks.push(self.now);
         let taken = if self.timer_is_due() {
             Some(TIMER)
         } else {
@@ -345,6 +352,7 @@ impl Machine for Host {
 
     fn set_user_root(&mut self, root: RootRef, asid: u16) {
         assert_ne!(asid, 0, "the empty table's");
+        self.now += self.switch_ticks;
         self.ask(Asked::Root(root.address().0, asid));
     }
 
