@@ -166,6 +166,7 @@ pub(crate) fn make(
     info.entry_ticks = entry_ticks;
     info.monitor_words = args.monitor_words;
     info.gic = args.gic;
+    info.gicv2_mask = u64::from(maker.core.machine.gic.own_gicv2_mask());
     info.timer_intid = args.timer_intid;
     info.timer_is_physical = args.timer_is_physical;
     info.timer_frequency = args.timer_frequency;

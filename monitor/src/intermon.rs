@@ -9,6 +9,7 @@
 use alloc::vec::Vec;
 
 use capelin_idc::interface;
+use capelin_interfaces::interrupts::{InterruptError, TargetCore, Trigger};
 use capelin_interfaces::memory::{Held, MemoryError, MemoryStats, Within};
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +28,8 @@ pub enum IntermonError {
     WrongCore,
     /// The memory service refused.
     Memory(MemoryError),
+    /// The interrupt service refused.
+    Interrupt(InterruptError),
     /// The call didn't come through.
     Call(capelin_idc::CallError),
 }
@@ -48,6 +51,7 @@ impl core::fmt::Display for IntermonError {
             Self::Exhausted => f.write_str("out of resources"),
             Self::WrongCore => f.write_str("only the boot core does that"),
             Self::Memory(error) => error.fmt(f),
+            Self::Interrupt(error) => error.fmt(f),
             Self::Call(error) => error.fmt(f),
         }
     }
@@ -85,7 +89,7 @@ pub struct Opened {
 }
 
 /// Between two monitors.
-#[interface(name = "intermon", version = 4)]
+#[interface(name = "intermon", version = 5)]
 pub trait Intermon {
     /// A child's first word, with what rings it.
     async fn hello(&self, bell: Ticket) -> Result<Welcome, IntermonError>;
@@ -127,6 +131,21 @@ pub trait Intermon {
 
     /// What memory it wasn't handed. To the boot core.
     async fn memory_held(&self) -> Result<Vec<Held>, MemoryError>;
+
+    /// Interrupt `intid`, routed to the caller's core, `core`: its IrqSource, moved. To the boot core, as
+    /// [`capelin_interfaces::interrupts::Interrupts::claim`].
+    async fn claim_interrupt(
+        &self,
+        intid: u32,
+        trigger: Trigger,
+        core: TargetCore,
+    ) -> Result<Ticket, IntermonError>;
+
+    /// Gives an interrupt back: the capability that the ticket is for. To the boot core.
+    async fn release_interrupt(&self, source: Ticket) -> Result<(), IntermonError>;
+
+    /// As [`capelin_interfaces::interrupts::Interrupts::raise`]. To the boot core.
+    async fn raise_interrupt(&self, intid: u32) -> Result<(), IntermonError>;
 
     /// Text for the console. To the boot core.
     #[oneway]

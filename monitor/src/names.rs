@@ -12,6 +12,22 @@ use capelin_interfaces::names::{Names, NamesError, NamesServer, PRIVATE};
 
 use crate::registry::{Owner, Registry};
 
+/// Which names a client finds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sight {
+    /// Those that are for everybody.
+    Public,
+    /// Private ones, too ([`PRIVATE`]).
+    All,
+}
+
+impl Sight {
+    /// Whether what is registered under `name` is found.
+    fn sees(self, name: &str) -> bool {
+        self == Self::All || !name.starts_with(PRIVATE)
+    }
+}
+
 /// The services registered on a core. Clones are the same ones.
 #[derive(Clone, Debug, Default)]
 pub struct NameService {
@@ -20,14 +36,15 @@ pub struct NameService {
 
 impl NameService {
     /// Serves one client, on one connection.
-    pub fn serve(&self, client: ClientId, connection: u64) -> impl Service + use<> {
-        NamesServer(self.of_client(client, connection))
+    pub fn serve(&self, client: ClientId, connection: u64, sight: Sight) -> impl Service + use<> {
+        NamesServer(self.of_client(client, connection, sight))
     }
 
-    fn of_client(&self, client: ClientId, connection: u64) -> ClientNames {
+    fn of_client(&self, client: ClientId, connection: u64, sight: Sight) -> ClientNames {
         ClientNames {
             service: self.clone(),
             owner: Owner::Client(client, connection),
+            sight,
             is_closed: Cell::new(false),
         }
     }
@@ -84,6 +101,7 @@ impl NameService {
 pub struct ClientNames {
     service: NameService,
     owner: Owner,
+    sight: Sight,
     is_closed: Cell<bool>,
 }
 
@@ -100,12 +118,12 @@ impl Names for ClientNames {
     }
 
     async fn look_up(&self, name: &str) -> Result<Cap, NamesError> {
-        let found = self.service.get(name).filter(|_| !is_private(name));
+        let found = self.service.get(name).filter(|_| self.sight.sees(name));
         found.ok_or(NamesError::NotFound)
     }
 
     async fn wait_for(&self, name: &str) -> Result<Cap, NamesError> {
-        if is_private(name) {
+        if !self.sight.sees(name) {
             return Err(NamesError::NotFound);
         }
         let is_closed = || self.is_closed.get();
@@ -115,7 +133,7 @@ impl Names for ClientNames {
 
     async fn list(&self) -> Result<Vec<String>, NamesError> {
         let mut names = self.service.registry.borrow().names();
-        names.retain(|name| !is_private(name));
+        names.retain(|name| self.sight.sees(name));
         Ok(names)
     }
 
@@ -129,11 +147,6 @@ impl Names for ClientNames {
 /// What is registered stays where it is: others get copies.
 const fn lend(registered: &Cap) -> Cap {
     Cap::copy(registered.address())
-}
-
-/// Whether what is registered under `name` is for whoever serves the names, and nobody else.
-fn is_private(name: &str) -> bool {
-    name.starts_with(PRIVATE)
 }
 
 #[cfg(test)]
@@ -158,9 +171,9 @@ mod tests {
     fn who_waits_gets_a_copy_once_it_is_registered() {
         block_on(async {
             let service = NameService::default();
-            let names = service.of_client(ClientId(1), 1);
+            let names = service.of_client(ClientId(1), 1, Sight::Public);
             let waiting = spawn({
-                let names = service.of_client(ClientId(2), 2);
+                let names = service.of_client(ClientId(2), 2, Sight::Public);
                 async move { names.wait_for("skb").await }
             });
             yield_now().await;
@@ -177,7 +190,7 @@ mod tests {
     fn private_names_are_for_the_one_who_serves_them() {
         block_on(async {
             let service = NameService::default();
-            let names = service.of_client(ClientId(1), 1);
+            let names = service.of_client(ClientId(1), 1, Sight::Public);
             for (name, slot) in [(".skb", 3), ("skb", 4)] {
                 let given = came(slot);
                 assert_eq!(names.register(name, given).await, Ok(()));
@@ -187,6 +200,10 @@ mod tests {
             assert_eq!(names.list().await, Ok(vec!["skb".into()]));
             let own = service.get(".skb").map(|cap| cap.address());
             assert_eq!(own, Some(CapAddress(3)));
+            let trusted = service.of_client(ClientId(2), 2, Sight::All);
+            assert_eq!(trusted.look_up(".skb").await, Ok(Cap::copy(CapAddress(3))));
+            assert_eq!(trusted.wait_for(".skb").await, Ok(Cap::copy(CapAddress(3))));
+            assert_eq!(trusted.list().await.map(|all| all.len()), Ok(2));
         });
     }
 
@@ -209,8 +226,8 @@ mod tests {
     fn nothing_is_left_of_a_client() {
         block_on(async {
             let names = NameService::default();
-            let client = Rc::new(NamesServer(names.of_client(ClientId(1), 1)));
-            let other = names.of_client(ClientId(1), 2);
+            let client = Rc::new(NamesServer(names.of_client(ClientId(1), 1, Sight::Public)));
+            let other = names.of_client(ClientId(1), 2, Sight::Public);
             let register = client.0.register("mine", came(5));
             assert_eq!(register.await, Ok(()));
             let kept = other.register("kept", came(6));

@@ -8,6 +8,7 @@ use crate::plan::PlannedCore;
 use crate::{Ticket, membership::Report};
 use capelin_idc::CallError;
 use capelin_idc::loopback::{self, Loopback};
+use capelin_interfaces::interrupts::{TargetCore, Trigger};
 use capelin_interfaces::memory::{Held, MemoryError, MemoryStats, Within};
 use capelin_rt::executor::{block_on, spawn, yield_now};
 
@@ -99,6 +100,23 @@ impl Intermon for Fake {
 
     async fn memory_stats(&self, _: u32) -> Result<MemoryStats, MemoryError> {
         Err(MemoryError::NoSuchNode)
+    }
+
+    async fn claim_interrupt(
+        &self,
+        _: u32,
+        _: Trigger,
+        _: TargetCore,
+    ) -> Result<Ticket, IntermonError> {
+        Err(IntermonError::WrongCore)
+    }
+
+    async fn release_interrupt(&self, _: Ticket) -> Result<(), IntermonError> {
+        Err(IntermonError::WrongCore)
+    }
+
+    async fn raise_interrupt(&self, _: u32) -> Result<(), IntermonError> {
+        Err(IntermonError::WrongCore)
     }
 
     async fn output(&self, _: Vec<u8>) {}

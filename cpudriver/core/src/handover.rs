@@ -363,6 +363,8 @@ fn keeps_homes<M: Machine>(core: &Core<M>, record: &CapRecord) -> Result<(), Sys
     let peers = core.machine.peers();
     let is_sound = match kind {
         ObjectType::Notify => peers.is_home_of(record.owner, base, size),
+        // Numbers of interrupts, which name no memory.
+        ObjectType::IrqSource => true,
         _ => !peers.meets_home(base, size) && !core.machine.is_peer_table(base, size),
     };
     if is_sound {

@@ -379,6 +379,8 @@ pub struct BootInfo {
     pub psci: PsciArgs,
     /// See [`CoreArgs::console`].
     pub console: ConsoleArgs,
+    /// This core's bit in a GICv2's target lists (`GICD_ITARGETSR`); 0 with later versions.
+    pub gicv2_mask: u64,
 }
 
 const _: () = assert!(size_of::<KernelHeader>() == 64);

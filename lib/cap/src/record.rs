@@ -49,6 +49,7 @@ impl ExportMode {
                     | ObjectType::DevFrame
                     | ObjectType::PhysAddr
                     | ObjectType::EndpointUmp
+                    | ObjectType::IrqSource
             ),
             Self::HandOver => matches!(kind, ObjectType::Frame | ObjectType::EndpointUmp),
             Self::Copy => {

@@ -14,7 +14,7 @@
 //! | drivers of PCI functions | for each BAR in memory [`registers_of`], by the BAR's number; [`FUNCTION`] | [`offset_of`], [`bytes_of`] | |
 //! | `virtio-mmio` | [`registers_of`] | [`offset_of`], [`bytes_of`] | one [`crate::slots::Place`] for each slot |
 //! | `mem_serv` | `ram0`, `ram1`, …: Ram, with all rights | under the same names: the region's NUMA node | |
-//! | `monitor` | [`KERNEL`], [`ARCHIVE`], [`BOOT_INFO`] | [`HAS_SKB`] | |
+//! | `monitor` | [`KERNEL`], [`ARCHIVE`], [`BOOT_INFO`], [`PRIVATE_NAMES`] | [`HAS_SKB`] | |
 //! | `fish` | [`KERNEL_ARGUMENTS`], if there are any | [`BYTES`] | |
 
 use alloc::{format, string::String};
@@ -61,6 +61,8 @@ pub const KERNEL: &str = "kernel";
 pub const ARCHIVE: &str = "archive";
 /// Frame: the page of `capelin_abi::boot::BootInfo`, read-only.
 pub const BOOT_INFO: &str = "boot-info";
+/// Endpoint: the name service, which finds private names by it, too.
+pub const PRIVATE_NAMES: &str = "private-names";
 
 /// Frame: the kernel's arguments (`/chosen/bootargs`), read-only, UTF-8 from its first byte on.
 pub const KERNEL_ARGUMENTS: &str = "kernel-arguments";

@@ -20,6 +20,8 @@ crate::service_error! {
         NoSuchController = "no such controller of message interrupts",
         /// All its interrupts are taken.
         NoRoom = "the controller of message interrupts has none left",
+        /// The core that it is to go to can't be named.
+        NoSuchCore = "the controller cannot name that core",
         /// The capability by which this client came doesn't give the right.
         NotAllowed = "not for this client",
     }
@@ -32,6 +34,15 @@ pub enum Trigger {
     Level,
     /// The line's rising edge.
     Edge,
+}
+
+/// A core, as interrupt controllers call it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct TargetCore {
+    /// Its affinity.
+    pub mpidr: u64,
+    /// Its bit in GICv2's target lists; 0 with later versions.
+    pub gicv2_mask: u8,
 }
 
 /// A message that makes an interrupt: a device writes it.
@@ -64,6 +75,20 @@ pub trait Interrupts {
     /// routes it to this core. Gives an IrqSource for it alone, to be bound to an
     /// endpoint. It comes back when this client closes.
     async fn claim(&self, intid: u32, trigger: Trigger) -> Result<Cap, InterruptError>;
+
+    /// The same for a program on another core, `core`, to which it is routed: the IrqSource is the only one, so that it
+    /// can be moved to that core's kernel. It comes back by [`Interrupts::release`] once it has been moved back and
+    /// deleted. For those who come by [`crate::service::INTERRUPT_CONTROLLERS`].
+    async fn claim_for(
+        &self,
+        intid: u32,
+        trigger: Trigger,
+        core: TargetCore,
+    ) -> Result<Cap, InterruptError>;
+
+    /// Has `intid`, which this client has, come once, as if its device had raised it: so a driver sees whether it is told.
+    /// (An interrupt that is triggered by its level stays until its driver is told, too.)
+    async fn raise(&self, intid: u32) -> Result<(), InterruptError>;
 
     /// An interrupt for messages of what `controller`, the path of a controller in the device tree, knows as `device`,
     /// on this core. Gives an IrqSource for it alone, and what the device has to write. It comes back as the others.

@@ -61,8 +61,8 @@ pub mod service {
     pub const CONSOLE: &str = "console";
     /// [`crate::interrupts::Interrupts`].
     pub const INTERRUPTS: &str = "interrupts";
-    /// The same, with the right to hand over controllers of message interrupts. Private to `init`
-    /// ([`crate::names::PRIVATE`]).
+    /// The same, with the right to hand over controllers of message interrupts, and to have interrupts go to other
+    /// cores. Private to `init` ([`crate::names::PRIVATE`]) and the boot core's monitor.
     pub const INTERRUPT_CONTROLLERS: &str = ".interrupt-controllers";
     /// [`crate::devices::Devices`].
     pub const DEVICES: &str = "devices";

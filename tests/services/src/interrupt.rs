@@ -4,8 +4,9 @@ use alloc::{format, string::String};
 use core::time::Duration;
 
 use capelin_abi::ObjectType;
+use capelin_driver::Interrupt;
 use capelin_interfaces::{
-    interrupts::{InterruptError, InterruptsClient, Trigger},
+    interrupts::{InterruptError, InterruptsClient, TargetCore, Trigger},
     service,
     skb::SkbClient,
 };
@@ -31,6 +32,8 @@ pub(crate) async fn run(report: &mut Reporter) {
     report.tell("interrupts/taken", taken().await);
     report.tell("interrupts/claim-and-release", claim_and_release().await);
     report.tell("interrupts/left-behind", left_behind().await);
+    report.tell("interrupts/delivered", delivered().await);
+    report.tell("interrupts/flood", flood().await);
 }
 
 async fn refused() -> Outcome {
@@ -51,7 +54,17 @@ async fn taken() -> Outcome {
     let error = claimed.map(drop).err();
     equal("the console's", error, Some(InterruptError::AlreadyClaimed))?;
     let released = interrupts.release(console).await;
-    equal("the console's", released, Err(InterruptError::NotYours))
+    equal("the console's", released, Err(InterruptError::NotYours))?;
+    let raised = interrupts.raise(console).await;
+    equal("the console's", raised, Err(InterruptError::NotYours))?;
+    let elsewhere = TargetCore {
+        mpidr: 0,
+        gicv2_mask: 1,
+    };
+    let clock = interrupt_of("arm,pl031").await?;
+    let claimed = interrupts.claim_for(clock, Trigger::Level, elsewhere).await;
+    let error = claimed.map(drop).err();
+    equal("for another core", error, Some(InterruptError::NotAllowed))
 }
 
 async fn claim_and_release() -> Outcome {
@@ -74,6 +87,61 @@ async fn claim_and_release() -> Outcome {
     )?;
     drop(OwnedCap::received(source));
     must("releasing anew", interrupts.release(clock).await)
+}
+
+/// The clock's interrupt, delivered to us.
+async fn bound(interrupts: &InterruptsClient<Lmp>, clock: u32) -> Result<Interrupt, String> {
+    let source = must("claiming", interrupts.claim(clock, Trigger::Edge).await)?;
+    must("binding", Interrupt::bind(OwnedCap::received(source)))
+}
+
+/// Waits until the interrupt comes.
+async fn comes(interrupt: &Interrupt) -> Outcome {
+    let came = time::timeout(Duration::from_secs(5), interrupt.wait()).await;
+    must(
+        "waiting for the interrupt",
+        came.map_err(|_| "it did not come"),
+    )
+}
+
+/// An interrupt that was claimed comes on this core, as often as it is raised and acknowledged; not any more once it has
+/// been released, and again to whom has it next.
+async fn delivered() -> Outcome {
+    let interrupts = connect().await?;
+    let clock = interrupt_of("arm,pl031").await?;
+    for _ in 0..3 {
+        let interrupt = bound(&interrupts, clock).await?;
+        for _ in 0..3 {
+            must("raising", interrupts.raise(clock).await)?;
+            comes(&interrupt).await?;
+            must("acknowledging", interrupt.acknowledge())?;
+        }
+        must("releasing", interrupts.release(clock).await)?;
+        check("the binding is gone", interrupt.acknowledge().is_err())?;
+        let raised = interrupts.raise(clock).await;
+        equal("released", raised, Err(InterruptError::NotYours))?;
+    }
+    Ok(())
+}
+
+/// A device that interrupts without end interrupts once for each time that its driver has served it.
+async fn flood() -> Outcome {
+    let interrupts = connect().await?;
+    let clock = interrupt_of("arm,pl031").await?;
+    let interrupt = bound(&interrupts, clock).await?;
+    must("raising", interrupts.raise(clock).await)?;
+    comes(&interrupt).await?;
+    for _ in 0..20 {
+        must("raising", interrupts.raise(clock).await)?;
+    }
+    let early = time::timeout(Duration::from_millis(20), interrupt.wait()).await;
+    check("it comes before it is acknowledged", early.is_err())?;
+    must("acknowledging", interrupt.acknowledge())?;
+    comes(&interrupt).await?;
+    must("acknowledging", interrupt.acknowledge())?;
+    let more = time::timeout(Duration::from_millis(20), interrupt.wait()).await;
+    check("it comes more often than it is acknowledged", more.is_err())?;
+    must("releasing", interrupts.release(clock).await)
 }
 
 /// A client that closes leaves nothing behind.

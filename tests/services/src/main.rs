@@ -2,7 +2,7 @@
 //!
 //! The shell runs it (image `test-services`); it reports as `docs/047-running.md` says. With
 //! the argument `sleep` it does nothing, for ever: something to give up. With `greedy` it takes all
-//! that it can get of each service, and keeps it.
+//! that it can get of each service, and keeps it. With `interrupts` it tests interrupts alone, on whichever core.
 //!
 //! | module | tests |
 //! | --- | --- |
@@ -31,6 +31,14 @@ async fn run(env: Env) -> ExitCode {
     let mut report = capelin_suite::reporter();
     if env.arguments().iter().any(|argument| argument == "greedy") {
         greedy::run(&mut report).await;
+        return ExitCode::from(report.failed() == 0);
+    }
+    if env
+        .arguments()
+        .iter()
+        .any(|argument| argument == "interrupts")
+    {
+        interrupt::run(&mut report).await;
         return ExitCode::from(report.failed() == 0);
     }
     console::run(&mut report).await;

@@ -16,7 +16,7 @@ use capelin_interfaces::{
     monitor::MonitorClient,
     service,
 };
-use capelin_monitor::names::NameService;
+use capelin_monitor::names::{NameService, Sight};
 use capelin_rt::{
     Env, Listener, Lmp, OwnedCap, RtError, bind, boot, memory, print, println, spawn, sys, time,
 };
@@ -33,6 +33,10 @@ use crate::{
 const CAPACITY: usize = 64;
 /// How long a service may take to register.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// The badges of the name service's endpoint: for all programs, and for who finds private names, too.
+const PUBLIC: u64 = 1;
+const TRUSTED: u64 = 2;
+
 /// How long the cores may take in all; the monitors have limits of their own.
 const CORES_PATIENCE: Duration = Duration::from_secs(600);
 /// A service that has run so long has worked.
@@ -107,6 +111,8 @@ pub(crate) struct Start {
     names: NameService,
     /// By which programs reach the name service.
     names_cap: OwnedCap,
+    /// By which the monitor does, that finds private names, too.
+    all_names_cap: OwnedCap,
     memory: Option<MemoryClient<Lmp>>,
     /// What the shell is to read.
     kernel_arguments: Option<KernelArguments>,
@@ -129,9 +135,17 @@ pub(crate) async fn start(env: &Env) -> Result<(), Fatal> {
     let archive = Archive::parse(archive).map_err(Fatal::Archive)?;
     let names = NameService::default();
     let listener = Listener::new(CAPACITY)?;
-    let names_cap = listener.capability(1)?;
+    let names_cap = listener.capability(PUBLIC)?;
+    let all_names_cap = listener.capability(TRUSTED)?;
     let served = names.clone();
-    spawn(listener.serve(move |caller| served.serve(caller.client, caller.connection)));
+    spawn(listener.serve(move |caller| {
+        let sight = if caller.badge == TRUSTED {
+            Sight::All
+        } else {
+            Sight::Public
+        };
+        served.serve(caller.client, caller.connection, sight)
+    }));
     let chosen = boot::device_tree().map(capelin_dt::console);
     if !matches!(chosen, Some(Ok(_))) {
         println!("init: the device tree cannot be read");
@@ -142,6 +156,7 @@ pub(crate) async fn start(env: &Env) -> Result<(), Fatal> {
         programs: Programs::new(archive)?,
         names,
         names_cap,
+        all_names_cap,
         memory: None,
         kernel_arguments: None,
     };
@@ -425,6 +440,7 @@ impl Start {
             .capability(handover::KERNEL, slot::KERNEL)
             .capability(handover::ARCHIVE, slot::ARCHIVE)
             .capability(handover::BOOT_INFO, slot::BOOT_INFO)
+            .capability(handover::PRIVATE_NAMES, self.all_names_cap.address())
             .word(handover::HAS_SKB, u64::from(has_skb))
             // The kernel keeps some of what a power of two would leave.
             .home_bytes((1 << 20) - (128 << 10))

@@ -2,8 +2,8 @@
 //! a ticket.
 
 use capelin_abi::syscall::Invocation;
-use capelin_abi::{KernelId, Mpidr, ObjectType, PAGE_SIZE, PhysAddr, SysError, Ticket};
-use capelin_cap::{Object, SlotStore};
+use capelin_abi::{KernelId, Mpidr, ObjectType, PAGE_SIZE, PhysAddr, Rights, SysError, Ticket};
+use capelin_cap::{Capability, Object, SlotStore};
 use capelin_kernel::handover;
 use capelin_kernel::machine::Machine;
 use capelin_peers::{Home, Offer, PeerTable, SharedPages, Taker};
@@ -96,6 +96,38 @@ fn memory_moves_once() {
     assert_eq!(settle(&mut a, ticket, 1), Ok(TAKEN));
     assert!(!usable(&a, 200));
     assert_eq!(settle(&mut a, ticket, 0), Err(SysError::NoSuchTransfer));
+}
+
+/// An interrupt is moved, to be bound where its driver is: it is the other kernel's then, until it comes back, which it
+/// can't while it is bound. Its number is no address: it may be that of a page of a home's.
+#[test]
+fn an_interrupt_is_bound_where_it_was_moved_to() {
+    const INTID: u32 = 77;
+    let [mut a, mut b] = kernels();
+    let target = a.index(200);
+    let source = Capability::interrupts(ObjectType::IrqSource, INTID, 1, Rights::all());
+    a.core.caps().create(source, target).expect("room");
+    let ticket = export(&mut a, 200, 1, 0).expect("offered");
+    let bind = [cap(slot::ENDPOINT).to_word(), cap(211).to_word()];
+    let refused = a.invoke(200, Invocation::BindIrq, &bind);
+    assert_eq!(refused, Err(SysError::Locked), "in transit");
+    assert_eq!(import(&mut b, ticket, 210), Ok(()));
+    b.invoke(210, Invocation::BindIrq, &bind).expect("bound");
+    assert!(b.core.machine.enabled.contains(&INTID));
+    assert!(!a.core.machine.enabled.contains(&INTID));
+    assert_eq!(settle(&mut a, ticket, 0), Ok(TAKEN));
+    let bound = export(&mut b, 210, 0, 0);
+    assert_eq!(bound, Err(SysError::HasRelations));
+    let unbind = [cap(211).to_word()];
+    b.invoke(slot::L1CNODE, Invocation::Delete, &unbind)
+        .expect("unbound");
+    assert!(!b.core.machine.enabled.contains(&INTID));
+    let ticket = export(&mut b, 210, 0, 0).expect("offered");
+    assert_eq!(import(&mut a, ticket, 201), Ok(()));
+    a.invoke(201, Invocation::BindIrq, &bind).expect("bound");
+    // A copy would be two kernels' to unmask.
+    let copied = export(&mut a, slot::IRQ, 1, 1);
+    assert_eq!(copied, Err(SysError::WrongType));
 }
 
 /// What was taken and hasn't been settled is gone all the same: a part of it may come back.

@@ -600,20 +600,22 @@ impl Driver {
     }
 
     fn export(&mut self, op: Op) {
-        let at = self.source_of(op.a, &[Ram, Frame, Notify, DevFrame, EndpointUmp]);
+        let kinds = [Ram, Frame, Notify, DevFrame, EndpointUmp, IrqSource];
+        let at = self.source_of(op.a, &kinds);
         let mode = if op.c % 2 == 0 {
             ExportMode::Move
         } else {
             ExportMode::Copy
         };
         let to = 1 + op.d % 4 + 509 * u16::from(op.d % 32 == 8);
-        // The first memory stays mostly: else there is soon nothing left to do.
+        // The first memory and interrupts stay mostly: else there is soon nothing left to do.
         let exported = self.world.slot(at).capability();
         let is_first = World::first_capabilities()
             .iter()
             .any(|(_, first)| (first.kind, first.base) == (exported.kind, exported.base));
         let may_go = self.has_model && op.b % 8 == 0;
-        if is_first && exported.size > 0x4000 && mode == ExportMode::Move && !may_go {
+        let is_much = exported.size > 0x4000 || exported.kind == IrqSource;
+        if is_first && is_much && mode == ExportMode::Move && !may_go {
             return;
         }
         let World { arena, mdb, .. } = &mut self.world;

@@ -738,7 +738,10 @@ impl Model {
             return Err(SysError::InvalidArgument);
         }
         let travels = match mode {
-            ExportMode::Move => matches!(cap.kind, Ram | Frame | DevFrame | PhysAddr | EndpointUmp),
+            ExportMode::Move => matches!(
+                cap.kind,
+                Ram | Frame | DevFrame | PhysAddr | EndpointUmp | IrqSource
+            ),
             ExportMode::Copy => matches!(cap.kind, Frame | EndpointUmp | Notify),
             // `tests/holds.rs` and `tests/transfer.rs` have these.
             ExportMode::Claim | ExportMode::HandOver => false,

@@ -32,6 +32,7 @@ use zerocopy::FromBytes;
 use crate::{
     children::{self, CoreMemory, Memories},
     error::Error,
+    interrupts::Routes,
     node::{Beginning, BootCore, Node},
     ram,
 };
@@ -68,6 +69,8 @@ pub(crate) async fn begin(env: &Env) -> Result<(), Error> {
         console: RefCell::new(None),
         console_turn: Rc::new(Mutex::new(())),
         names: passed(service::NAMES)?,
+        private_names: passed(handover::PRIVATE_NAMES)?,
+        routes: Routes::default(),
         membership: RefCell::default(),
         settled: Event::new(),
         reports: Cell::new(0),

@@ -3,7 +3,10 @@
 use alloc::{collections::BTreeMap, rc::Rc, string::String, vec::Vec};
 
 use capelin_abi::SysError;
-use capelin_interfaces::memory::{Held, MemoryError, MemoryStats, Within};
+use capelin_interfaces::{
+    interrupts::{TargetCore, Trigger},
+    memory::{Held, MemoryError, MemoryStats, Within},
+};
 use capelin_monitor::{
     Ticket,
     intermon::{ALLOTMENTS_AT_ONCE, Allotment, Intermon, IntermonError, Opened, Welcome},
@@ -11,7 +14,7 @@ use capelin_monitor::{
 };
 use capelin_rt::print;
 
-use crate::{node::Node, ram, rings, transfer};
+use crate::{interrupts, node::Node, ram, rings, transfer};
 
 /// Serves core `from`.
 pub(crate) struct IntermonService {
@@ -124,6 +127,23 @@ impl Intermon for IntermonService {
             Some(boot) => boot.memory.held().await,
             None => Err(MemoryError::NoSuchNode),
         }
+    }
+
+    async fn claim_interrupt(
+        &self,
+        intid: u32,
+        trigger: Trigger,
+        core: TargetCore,
+    ) -> Result<Ticket, IntermonError> {
+        interrupts::claim_for(&self.node, self.from, intid, trigger, core).await
+    }
+
+    async fn release_interrupt(&self, source: Ticket) -> Result<(), IntermonError> {
+        interrupts::release_for(&self.node, self.from, source).await
+    }
+
+    async fn raise_interrupt(&self, intid: u32) -> Result<(), IntermonError> {
+        interrupts::raise_for(&self.node, self.from, intid).await
     }
 
     async fn output(&self, text: Vec<u8>) {

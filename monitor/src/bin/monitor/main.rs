@@ -16,6 +16,7 @@
 //! | [`programs`] | the programs on this core |
 //! | [`log`] | this core's kernel log |
 //! | [`monitor_service`], [`system_service`], [`intermon_service`] | what it does for programs and for other monitors |
+//! | [`interrupts`] | interrupts for programs on other cores |
 //! | [`relay`] | services of the boot core, for programs on other cores |
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![forbid(unsafe_code)]
@@ -27,6 +28,7 @@ mod children;
 mod error;
 mod file;
 mod intermon_service;
+mod interrupts;
 mod log;
 mod monitor_service;
 mod node;

@@ -36,6 +36,7 @@ use capelin_spawn::Executables;
 
 use crate::{
     children::{Expected, Images, Memories},
+    interrupts::Routes,
     programs::Local,
     ram::{Adopted, GivingBack, Lent},
     relay, transfer,
@@ -59,8 +60,12 @@ pub(crate) struct BootCore {
     pub(crate) console: RefCell<Option<ConsoleClient<Lmp>>>,
     /// Whose write it is, of the programs on other cores.
     pub(crate) console_turn: Rc<Mutex<()>>,
-    /// The name service of the boot core.
+    /// The name service of the boot core, as programs have it.
     pub(crate) names: CapAddress,
+    /// The same, by which private names are found, too.
+    pub(crate) private_names: CapAddress,
+    /// Interrupts of other cores.
+    pub(crate) routes: Routes,
     /// What has become of all other cores.
     pub(crate) membership: RefCell<Membership>,
     /// Every core runs or has failed.

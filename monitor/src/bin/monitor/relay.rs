@@ -3,8 +3,8 @@
 //!
 //! A program on another core finds its services as on the boot core. Its monitor serves
 //! console and knowledge base by passing each call on to the boot core's monitor, and
-//! that one to the service. Memory takes a capability, so it has an operation of its own
-//! between monitors ([`crate::ram`]).
+//! that one to the service. Memory and interrupts are capabilities, so they have operations of
+//! their own between monitors ([`crate::ram`], [`crate::interrupts`]).
 
 use alloc::{boxed::Box, rc::Rc, vec::Vec};
 
@@ -13,6 +13,7 @@ use capelin_idc::{
 };
 use capelin_interfaces::{
     console::{Console, ConsoleClient, ConsoleError, ConsoleMode, ConsoleServer},
+    interrupts::InterruptsServer,
     memory::{Held, Memory, MemoryError, MemoryServer, MemoryStats, Within},
     monitor::MonitorServer,
     service,
@@ -21,13 +22,13 @@ use capelin_interfaces::{
 };
 use capelin_monitor::{
     intermon::{IntermonClient, IntermonError, IntermonServer},
-    names::NameService,
+    names::{NameService, Sight},
 };
 use capelin_rt::{Listener, Lmp, OwnedCap, lmp::Caller, spawn, sync::Mutex};
 
 use crate::{
-    error::Error, intermon_service::IntermonService, monitor_service::MonitorService, node::Node,
-    ram, system_service::SystemService,
+    error::Error, intermon_service::IntermonService, interrupts::RemoteInterrupts,
+    monitor_service::MonitorService, node::Node, ram, system_service::SystemService,
 };
 
 /// Passes calls on to another client's service.
@@ -62,6 +63,7 @@ fn names(node: &Rc<Node>) -> Option<NameService> {
         service::MEMORY,
         service::CONSOLE,
         service::SKB,
+        service::INTERRUPTS,
         service::MONITOR,
         service::SYSTEM,
     ] {
@@ -97,10 +99,15 @@ fn for_local(
         let console: ConsoleClient<_> = node.remote(node.boot_core).ok()?;
         let skb: SkbClient<_> = node.remote(node.boot_core).ok()?;
         let memory = RemoteMemory(Rc::clone(node), caller.client);
-        offer(names.serve(caller.client, caller.connection), wanted)
-            .or_else(|| offer(MemoryServer(memory), wanted))
-            .or_else(|| offer(ConsoleServer(Relay(console)), wanted))
-            .or_else(|| offer(SkbServer(Relay(skb)), wanted))
+        let connection = caller.connection;
+        offer(
+            names.serve(caller.client, connection, Sight::Public),
+            wanted,
+        )
+        .or_else(|| offer(MemoryServer(memory), wanted))
+        .or_else(|| offer(ConsoleServer(Relay(console)), wanted))
+        .or_else(|| offer(SkbServer(Relay(skb)), wanted))
+        .or_else(|| offer(InterruptsServer(RemoteInterrupts::new(node)), wanted))
     };
     own.or_else(relayed)
 }

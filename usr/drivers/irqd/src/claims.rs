@@ -19,9 +19,15 @@ impl Claims {
         true
     }
 
+    /// Whether `client` has `intid`.
+    #[must_use]
+    pub fn is_held(&self, intid: u32, client: ClientId) -> bool {
+        self.0.get(&intid) == Some(&client)
+    }
+
     /// `client` gives `intid` back; false if it doesn't have it.
     pub fn release(&mut self, intid: u32, client: ClientId) -> bool {
-        let is_held = self.0.get(&intid) == Some(&client);
+        let is_held = self.is_held(intid, client);
         if is_held {
             self.0.remove(&intid);
         }

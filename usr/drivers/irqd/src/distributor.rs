@@ -8,7 +8,7 @@
 //! other interrupt's is touched.
 
 use capelin_abi::Mpidr;
-use capelin_interfaces::interrupts::Trigger;
+use capelin_interfaces::interrupts::{TargetCore, Trigger};
 use tock_registers::{LocalRegisterCopy, register_bitfields};
 
 register_bitfields![u32,
@@ -24,6 +24,8 @@ pub mod offset {
     pub const TYPE: usize = 0x004;
     /// Clear-enable, a bit an interrupt (GICD_ICENABLER).
     pub const CLEAR_ENABLE: usize = 0x180;
+    /// Set-pending, a bit an interrupt (GICD_ISPENDR).
+    pub const SET_PENDING: usize = 0x200;
     /// Clear-pending, a bit an interrupt (GICD_ICPENDR).
     pub const CLEAR_PENDING: usize = 0x280;
     /// Priority, a byte an interrupt (GICD_IPRIORITYR).
@@ -64,6 +66,15 @@ pub enum Version {
     V3,
 }
 
+/// Where an interrupt goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Target {
+    /// To the core that runs this.
+    Own(Mpidr),
+    /// To another one.
+    Other(TargetCore),
+}
+
 /// Why an interrupt isn't configured.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ConfigureError {
@@ -71,6 +82,16 @@ pub enum ConfigureError {
     NoSuchInterrupt,
     /// The interrupt keeps another trigger.
     FixedTrigger,
+    /// The target is no core, or several.
+    NoSuchCore,
+}
+
+/// The content of the register that routes an interrupt.
+enum Route {
+    /// Version 2: a bit for each core.
+    Mask(u8),
+    /// Version 3: the core's affinity; interrupt routing mode 0, that one core.
+    Affinity(u64),
 }
 
 /// The distributor.
@@ -94,7 +115,7 @@ impl<R: Registers> Distributor<R> {
         }
     }
 
-    /// Configures `intid` for `trigger`, routed to `core`, and leaves it disabled and not
+    /// Configures `intid` for `trigger`, routed to `target`, and leaves it disabled and not
     /// pending: the CPU driver enables it when it is bound.
     ///
     /// # Errors
@@ -103,30 +124,44 @@ impl<R: Registers> Distributor<R> {
         &self,
         intid: u32,
         trigger: Trigger,
-        core: Mpidr,
+        target: Target,
     ) -> Result<(), ConfigureError> {
         if intid < FIRST_SPI || intid >= self.count {
             return Err(ConfigureError::NoSuchInterrupt);
         }
+        let route = self.route(target)?;
         let number = intid as usize;
         let (word, bit) = (number / 32 * 4, 1 << (number % 32));
         // The trigger may change only while the interrupt is disabled (GICD_ICFGR).
         self.registers.write32(offset::CLEAR_ENABLE + word, bit);
         self.set_trigger(number, trigger)?;
         self.registers.write8(offset::PRIORITY + number, PRIORITY);
-        match self.version {
-            Version::V2 => {
-                // The banked first byte names the core that reads it: this one.
-                let own = self.registers.read32(offset::TARGETS).to_le_bytes()[0];
-                self.registers.write8(offset::TARGETS + number, own);
-            }
-            Version::V3 => self
-                .registers
-                .write64(offset::ROUTES + 8 * number, core.0 & Mpidr::AFFINITY_MASK),
+        match route {
+            Route::Mask(mask) => self.registers.write8(offset::TARGETS + number, mask),
+            Route::Affinity(core) => self.registers.write64(offset::ROUTES + 8 * number, core),
         }
         // An edge from before is nobody's.
         self.registers.write32(offset::CLEAR_PENDING + word, bit);
         Ok(())
+    }
+
+    /// What the registers of this version say for `target`.
+    fn route(&self, target: Target) -> Result<Route, ConfigureError> {
+        let affinity = |mpidr: Mpidr| Route::Affinity(mpidr.0 & Mpidr::AFFINITY_MASK);
+        match (self.version, target) {
+            // The banked first byte names the core that reads it: this one.
+            (Version::V2, Target::Own(_)) => {
+                let own = self.registers.read32(offset::TARGETS).to_le_bytes()[0];
+                Ok(Route::Mask(own))
+            }
+            // One core: a list of several would have the first that takes it.
+            (Version::V2, Target::Other(core)) if core.gicv2_mask.is_power_of_two() => {
+                Ok(Route::Mask(core.gicv2_mask))
+            }
+            (Version::V2, Target::Other(_)) => Err(ConfigureError::NoSuchCore),
+            (Version::V3, Target::Own(mpidr)) => Ok(affinity(mpidr)),
+            (Version::V3, Target::Other(core)) => Ok(affinity(Mpidr::from_register(core.mpidr))),
+        }
     }
 
     fn set_trigger(&self, number: usize, trigger: Trigger) -> Result<(), ConfigureError> {
@@ -145,6 +180,15 @@ impl<R: Registers> Distributor<R> {
             Ok(())
         } else {
             Err(ConfigureError::FixedTrigger)
+        }
+    }
+
+    /// Has `intid` come, as if its device had raised it.
+    pub fn raise(&self, intid: u32) {
+        if (FIRST_SPI..self.count).contains(&intid) {
+            let number = intid as usize;
+            let word = offset::SET_PENDING + number / 32 * 4;
+            self.registers.write32(word, 1 << (number % 32));
         }
     }
 
@@ -211,6 +255,9 @@ mod tests {
                 0x180..0x200 => {
                     self.enabled.borrow_mut()[(register - 0x180) / 4] &= !value;
                 }
+                0x200..0x280 => {
+                    self.pending.borrow_mut()[(register - 0x200) / 4] |= value;
+                }
                 0x280..0x300 => {
                     self.pending.borrow_mut()[(register - 0x280) / 4] &= !value;
                 }
@@ -242,12 +289,56 @@ mod tests {
         }
     }
 
+    const OWN: Target = Target::Own(Mpidr(0));
+
+    const fn other(mpidr: u64, gicv2_mask: u8) -> Target {
+        Target::Other(TargetCore { mpidr, gicv2_mask })
+    }
+
+    #[test]
+    fn interrupts_go_to_other_cores_too() {
+        let fake = Fake::new(8);
+        let distributor = Distributor::new(&fake, Version::V3);
+        // What MPIDR_EL1 has besides the affinity (bit 31 is IRM there: any core) is no part of a route.
+        let target = other(0x81_c102_0304, 0);
+        assert_eq!(distributor.configure(34, Trigger::Level, target), Ok(()));
+        assert_eq!(fake.get(0x6000 + 8 * 34), 0x81_0002_0304);
+        let fake = Fake::new(8);
+        let distributor = Distributor::new(&fake, Version::V2);
+        let configured = distributor.configure(34, Trigger::Level, other(3, 0x80));
+        assert_eq!(configured, Ok(()));
+        assert_eq!(fake.get(0x800 + 34) & 0xff, 0x80);
+        for several in [0, 3, 0xff] {
+            let refused = distributor.configure(35, Trigger::Level, other(3, several));
+            assert_eq!(refused, Err(ConfigureError::NoSuchCore));
+        }
+        assert_eq!(fake.get(0x800 + 35) & 0xff, 0, "it is as it was");
+        assert_eq!(fake.enabled.borrow()[1], !(1 << 2));
+    }
+
+    #[test]
+    fn only_the_interrupt_that_is_raised_pends() {
+        let fake = Fake::new(2);
+        *fake.pending.borrow_mut() = [0; 32];
+        let distributor = Distributor::new(&fake, Version::V3);
+        distributor.raise(70);
+        for none in [0, 31, 96, 1019, u32::MAX] {
+            distributor.raise(none);
+        }
+        let mut expected = [0; 32];
+        expected[2] = 1 << 6;
+        assert_eq!(*fake.pending.borrow(), expected);
+    }
+
     #[test]
     fn version_3_routes_to_the_core() {
         let fake = Fake::new(8);
         let distributor = Distributor::new(&fake, Version::V3);
         let core = Mpidr(0x12_0003_0201 | 1 << 31);
-        assert_eq!(distributor.configure(33, Trigger::Level, core), Ok(()));
+        assert_eq!(
+            distributor.configure(33, Trigger::Level, Target::Own(core)),
+            Ok(())
+        );
         assert_eq!(fake.get(0x6000 + 8 * 33), 0x12_0003_0201);
         assert_eq!(fake.get(0x400 + 33) & 0xff, 0xa0);
         assert_eq!(fake.enabled.borrow()[1], !2);
@@ -259,7 +350,7 @@ mod tests {
     fn version_2_targets_the_core_that_asks() {
         let fake = Fake::new(2);
         let distributor = Distributor::new(&fake, Version::V2);
-        let configured = distributor.configure(79, Trigger::Edge, Mpidr(0));
+        let configured = distributor.configure(79, Trigger::Edge, OWN);
         assert_eq!(configured, Ok(()));
         assert_eq!(fake.get(0x800 + 79) & 0xff, 0x04);
         assert_eq!(fake.get(0x800 + 78) & 0xff, 0, "not its neighbour");
@@ -272,9 +363,9 @@ mod tests {
         let mut fake = Fake::new(2);
         fake.wired = u32::MAX;
         let distributor = Distributor::new(&fake, Version::V3);
-        let refused = distributor.configure(40, Trigger::Edge, Mpidr(0));
+        let refused = distributor.configure(40, Trigger::Edge, OWN);
         assert_eq!(refused, Err(ConfigureError::FixedTrigger));
-        assert_eq!(distributor.configure(40, Trigger::Level, Mpidr(0)), Ok(()));
+        assert_eq!(distributor.configure(40, Trigger::Level, OWN), Ok(()));
     }
 
     proptest! {
@@ -285,7 +376,7 @@ mod tests {
                 let fake = Fake::new(lines);
                 let distributor = Distributor::new(&fake, Version::V3);
                 let exists = (32..(32 * (lines + 1)).min(1020)).contains(&intid);
-                let result = distributor.configure(intid, Trigger::Edge, Mpidr(5));
+                let result = distributor.configure(intid, Trigger::Edge, Target::Own(Mpidr(5)));
                 prop_assert_eq!(result.is_ok(), exists);
                 distributor.quiet(intid);
                 let off: u32 = fake.enabled.borrow().iter().map(|w| w.count_zeros()).sum();

@@ -13,7 +13,9 @@ use core::cell::RefCell;
 use capelin_abi::{CapAddress, CapRef, Mpidr, Rights};
 use capelin_interfaces::{
     handover,
-    interrupts::{FrameInfo, InterruptError, Interrupts, InterruptsServer, Message, Trigger},
+    interrupts::{
+        FrameInfo, InterruptError, Interrupts, InterruptsServer, Message, TargetCore, Trigger,
+    },
     service,
 };
 use capelin_rt::{
@@ -22,7 +24,7 @@ use capelin_rt::{
 };
 use irqd::{
     claims::{Claims, ClientId},
-    distributor::{ConfigureError, Distributor, FIRST_SPI, Registers, Version},
+    distributor::{ConfigureError, Distributor, FIRST_SPI, Registers, Target, Version},
     frame::{self, Frame},
 };
 
@@ -32,7 +34,7 @@ capelin_rt::main!(run);
 const RING: usize = 16;
 /// The badge of those who may claim interrupts.
 const ANYBODY: u64 = 1;
-/// The badge of those who may hand over controllers, too.
+/// The badge of those who may hand over controllers, and have interrupts go to other cores, too.
 const OWNER: u64 = 2;
 
 /// The distributor's registers. An offset outside of them reads as 0, and a write there does
@@ -72,7 +74,22 @@ struct Controller {
 }
 
 impl Controller {
+    /// For a program on this core, from which it can be taken back.
     fn claim(&self, intid: u32, trigger: Trigger, client: ClientId) -> Result<Cap, InterruptError> {
+        let source = self.take(intid, trigger, Target::Own(self.core), client)?;
+        let given = Cap::copy(source.address());
+        self.given.borrow_mut().insert(intid, source);
+        Ok(given)
+    }
+
+    /// The only IrqSource for `intid`, which is configured and `client`'s.
+    fn take(
+        &self,
+        intid: u32,
+        trigger: Trigger,
+        target: Target,
+        client: ClientId,
+    ) -> Result<OwnedCap, InterruptError> {
         if intid < FIRST_SPI {
             return Err(InterruptError::NoSuchInterrupt);
         }
@@ -81,23 +98,17 @@ impl Controller {
         }
         let claimed = self
             .distributor
-            .configure(intid, trigger, self.core)
+            .configure(intid, trigger, target)
             .map_err(|error| match error {
                 ConfigureError::NoSuchInterrupt => InterruptError::NoSuchInterrupt,
                 ConfigureError::FixedTrigger => InterruptError::FixedTrigger,
+                ConfigureError::NoSuchCore => InterruptError::NoSuchCore,
             })
             .and_then(|()| self.source(intid));
-        match claimed {
-            Ok(source) => {
-                let given = Cap::copy(source.address());
-                self.given.borrow_mut().insert(intid, source);
-                Ok(given)
-            }
-            Err(error) => {
-                self.claims.borrow_mut().release(intid, client);
-                Err(error)
-            }
+        if claimed.is_err() {
+            self.claims.borrow_mut().release(intid, client);
         }
+        claimed
     }
 
     /// The first interrupt for messages that is free and can be had.
@@ -174,6 +185,29 @@ struct Session {
 impl Interrupts for Session {
     async fn claim(&self, intid: u32, trigger: Trigger) -> Result<Cap, InterruptError> {
         self.controller.claim(intid, trigger, self.client)
+    }
+
+    async fn claim_for(
+        &self,
+        intid: u32,
+        trigger: Trigger,
+        core: TargetCore,
+    ) -> Result<Cap, InterruptError> {
+        if self.badge != OWNER {
+            return Err(InterruptError::NotAllowed);
+        }
+        let target = Target::Other(core);
+        let source = self.controller.take(intid, trigger, target, self.client)?;
+        // All rights: whoever lends it to a program has to take it back from that.
+        Ok(source.give().keep_revoke())
+    }
+
+    async fn raise(&self, intid: u32) -> Result<(), InterruptError> {
+        if !self.controller.claims.borrow().is_held(intid, self.client) {
+            return Err(InterruptError::NotYours);
+        }
+        self.controller.distributor.raise(intid);
+        Ok(())
     }
 
     async fn claim_message(
