@@ -1,15 +1,13 @@
 //! [`CoreArgs`] of the first core.
 
-use capelin_abi::boot::{ARGS_MAGIC, CoreArgs, GicArgs, KernelHeader, PhysRegion};
+use capelin_abi::boot::{
+    ARGS_MAGIC, CoreArgs, ENTRY_TICKS_WORD, GicArgs, KernelHeader, PhysRegion,
+};
 use capelin_abi::{ABI_VERSION, Mpidr, PAGE_SIZE};
 use capelin_dt::{Finding, Machine, Region};
 
 use crate::place::Placement;
 use crate::{BootError, bootargs, hardware};
-
-/// Where in [`CoreArgs::monitor_words`] the boot core finds the counter's value
-/// when firmware entered the boot driver.
-pub const ENTRY_TICKS_WORD: usize = 0;
 
 /// What is known about the boot core.
 #[derive(Clone, Copy, Debug)]
@@ -20,12 +18,13 @@ pub struct BootCore {
     pub number: u32,
     /// Its NUMA node, 0 where the tree knows none.
     pub node: u64,
-    /// The counter when firmware entered the boot driver.
+    /// The counter when firmware entered what is ours: the loader, or the boot driver.
     pub entry_ticks: u64,
 }
 
 impl BootCore {
-    /// The core `mpidr` as the tree knows it.
+    /// The core `mpidr` as the tree knows it; the boot driver was entered at `entry_ticks`. What the tree
+    /// says of a loader before that counts, unless it lies in the future.
     #[must_use]
     pub fn new(machine: &Machine, mpidr: Mpidr, entry_ticks: u64) -> Self {
         let node = machine.cpu(mpidr).and_then(|cpu| cpu.numa);
@@ -34,7 +33,10 @@ impl BootCore {
             // No tree that is read has so many cores.
             number: u32::try_from(machine.core_number(mpidr)).unwrap_or(u32::MAX),
             node: node.map_or(0, |node| u64::from(node.0)),
-            entry_ticks,
+            entry_ticks: machine
+                .chosen
+                .entry_ticks
+                .map_or(entry_ticks, |earlier| earlier.min(entry_ticks)),
         }
     }
 }
@@ -106,4 +108,20 @@ pub fn core_args(
         monitor_words,
         ram_count: placement.ram.len() as u64,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_boot_begins_with_the_loader_unless_that_lies_in_the_future() {
+        let mut machine = crate::place::tests::qemu("gic-version=3", "-smp 1");
+        let entry = |machine: &Machine| BootCore::new(machine, Mpidr(0), 500).entry_ticks;
+        assert_eq!(entry(&machine), 500);
+        machine.chosen.entry_ticks = Some(123);
+        assert_eq!(entry(&machine), 123);
+        machine.chosen.entry_ticks = Some(501);
+        assert_eq!(entry(&machine), 500);
+    }
 }

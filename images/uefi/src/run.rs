@@ -7,7 +7,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use alloc::{format, str};
 
-use capelin_aarch64::cpu;
+use capelin_aarch64::{cpu, timer};
 use capelin_acpi::{Descriptor, Findings, Inputs, Tables, firmware_tree, root, translate};
 use capelin_report::Fatal;
 use capelin_uefi::configuration::{self, Configuration};
@@ -25,6 +25,7 @@ const READING_SECONDS: u64 = 20;
 
 #[entry]
 fn main() -> Status {
+    let entry_ticks = timer::now_ordered();
     if let Err(error) = heap::init() {
         println!(
             "{}",
@@ -32,14 +33,14 @@ fn main() -> Status {
         );
         return Status::OUT_OF_RESOURCES;
     }
-    let Err(problem) = run();
+    let Err(problem) = run(entry_ticks);
     println!("{}", Fatal(format_args!("cannot boot: {problem}")));
     boot::stall(core::time::Duration::from_secs(READING_SECONDS));
     Status::LOAD_ERROR
 }
 
-/// Boots, or says why not.
-fn run() -> Result<core::convert::Infallible, String> {
+/// Boots, or says why not. `entry_ticks`: the counter when firmware entered the loader.
+fn run(entry_ticks: u64) -> Result<core::convert::Infallible, String> {
     if tables::is_secure_boot_on() {
         println!(
             "capelin: Secure Boot is on, and this loader isn't signed for it: switch Secure Boot off in \
@@ -55,7 +56,15 @@ fn run() -> Result<core::convert::Infallible, String> {
     let piece = Piece::with(&image, image_bytes)
         .map_err(|error| format!("{name}: no memory for its {image_bytes} bytes: {error}"))?;
     let source = Source::of(&tables::roots())?;
-    let make = |map: &[Descriptor]| source.tree(map, arguments.as_deref());
+    let make = |map: &[Descriptor]| {
+        source.tree(&Inputs {
+            memory_map: Some(map),
+            command_line: arguments.as_deref(),
+            boot_core: Some(cpu::mpidr().0),
+            entry_ticks: Some(entry_ticks),
+            ..Inputs::default()
+        })
+    };
     let map = boot::memory_map(MemoryType::LOADER_DATA)
         .map_err(|error| format!("no memory map: {error}"))?;
     let made = make(&descriptors(&map))?;
@@ -155,17 +164,12 @@ impl Source {
         Ok(Self::Acpi(tables, rsdp))
     }
 
-    /// The tree with the memory of `map`.
-    fn tree(&self, map: &[Descriptor], arguments: Option<&str>) -> Result<Made, String> {
-        let inputs = Inputs {
-            memory_map: Some(map),
-            command_line: arguments,
-            boot_core: Some(cpu::mpidr().0),
-            ..Inputs::default()
-        };
+    /// The tree of `inputs`, which lack the tables' root.
+    fn tree(&self, inputs: &Inputs<'_>) -> Result<Made, String> {
+        let map = inputs.memory_map.unwrap_or_default();
         let made = match self {
             Self::Firmware(blob) => {
-                firmware_tree::adapt(blob, map, &inputs).map(|(blob, findings)| Made {
+                firmware_tree::adapt(blob, map, inputs).map(|(blob, findings)| Made {
                     blob,
                     findings,
                     cores: None,
@@ -174,7 +178,7 @@ impl Source {
             Self::Acpi(tables, rsdp) => {
                 let inputs = Inputs {
                     rsdp: Some(*rsdp),
-                    ..inputs
+                    ..*inputs
                 };
                 translate(tables, &inputs).map(|made| Made {
                     cores: Some(made.facts.madt.cores.len()),

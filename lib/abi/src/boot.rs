@@ -46,6 +46,9 @@ pub const ADOPTED_LIMIT: u32 = 16;
 /// Regions of redistributors that [`CoreArgs`] has room for (hip07 has 4, the
 /// largest tree seen 32).
 pub const MAX_REDISTRIBUTOR_REGIONS: usize = 32;
+/// Which of the boot core's `monitor_words` is what the virtual counter told when firmware entered what is
+/// ours: the UEFI loader, or the boot driver.
+pub const ENTRY_TICKS_WORD: usize = 0;
 
 /// The first 64 bytes of a CPU driver's flat image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -262,7 +265,8 @@ pub struct CoreArgs {
     /// Tickets of memory that the parent hands over (all but the boot core), 0 where
     /// unused.
     pub grants: [u64; 4],
-    /// Free words that the parent monitor passes to the child monitor.
+    /// Free words that the parent monitor passes to the child monitor. The boot core's first domain
+    /// finds [`ENTRY_TICKS_WORD`] there.
     pub monitor_words: [u64; 16],
     /// How many [`RamRegion`]s the list of free memory has, which comes behind the first domain's
     /// image ([`CoreArgs::ram_offset`]): what is neither reserved nor used by what was loaded, by

@@ -15,7 +15,7 @@ use crate::finding::Findings;
 use crate::memory_map::{Descriptor, Holder, MemoryMap};
 use crate::range::Range;
 use crate::tree::pieces;
-use crate::{Error, Inputs};
+use crate::{ENTRY_TICKS, Error, Inputs};
 
 /// Firmware's tree `blob` with the memory of `map`, and what `inputs` say of the command line
 /// and of what the loader leaves in memory.
@@ -65,6 +65,9 @@ pub fn adapt(
     chosen.remove("linux,initrd-end");
     if let Some(arguments) = inputs.command_line.filter(|text| !text.is_empty()) {
         chosen.set_text("bootargs", arguments);
+    }
+    if let Some(ticks) = inputs.entry_ticks {
+        chosen.set(ENTRY_TICKS, ticks.to_be_bytes());
     }
     let blob = tree.to_bytes();
     if blob.len() > Error::MOST_BYTES {
@@ -209,6 +212,7 @@ mod tests {
         ]);
         let inputs = Inputs {
             command_line: Some("ours"),
+            entry_ticks: Some(0x1_0000_0002),
             loaded: &[Range::new(0x4020_0000, 0x3000)],
             ..Inputs::default()
         };
@@ -232,6 +236,8 @@ mod tests {
         assert_eq!(reserved, all);
         let chosen = tree.root.child("chosen").expect("chosen");
         assert_eq!(chosen.text("bootargs"), Some("ours"));
+        let ticks = chosen.cells("capelin,entry-ticks");
+        assert_eq!(ticks.as_deref(), Some(&[1, 2][..]));
         assert_eq!(chosen.text("stdout-path"), Some("/uart"));
         assert_eq!(chosen.property("linux,initrd-start"), None);
         assert_eq!(chosen.property("linux,initrd-end"), None);

@@ -75,7 +75,12 @@ pub struct Inputs<'a> {
     pub boot_core: Option<u64>,
     /// Where the RSDP is.
     pub rsdp: Option<u64>,
+    /// What the virtual counter (`CNTVCT_EL0`) told when firmware entered the loader.
+    pub entry_ticks: Option<u64>,
 }
+
+/// The property of `/chosen` that holds [`Inputs::entry_ticks`] (`docs/120-acpi.md`).
+pub(crate) const ENTRY_TICKS: &str = "capelin,entry-ticks";
 
 /// A tree, and what was found on the way.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -269,6 +269,7 @@ fn uefi_s_map_is_cut_by_node_and_taken_by_holder() {
         command_line: Some("mem=1"),
         boot_core: Some(0x100),
         rsdp: Some(0xbf80_0014),
+        entry_ticks: Some(0x1_0000_0002),
     };
     let (translation, machine) = read_with(&server(), &inputs);
     assert_eq!(translation.findings.as_slice(), []);
@@ -303,6 +304,7 @@ fn uefi_s_map_is_cut_by_node_and_taken_by_holder() {
     assert_eq!(reserved, expected);
     assert_eq!(machine.initrd().unwrap().size, 0x1234);
     assert_eq!(machine.chosen.bootargs.as_deref(), Some("mem=1"));
+    assert_eq!(machine.chosen.entry_ticks, Some(0x1_0000_0002));
     // A map without memory is not made up for by the SRAT.
     let none = Inputs {
         memory_map: Some(&[]),

@@ -27,6 +27,9 @@ pub struct Chosen {
     pub initrd_start: Option<PhysAddr>,
     /// First address after it.
     pub initrd_end: Option<PhysAddr>,
+    /// What the virtual counter told when firmware entered the loader that made or completed the
+    /// tree (`capelin,entry-ticks`, `docs/120-acpi.md`).
+    pub entry_ticks: Option<u64>,
 }
 
 impl Chosen {
@@ -269,7 +272,8 @@ const KINDS: &[(ConsoleKind, &[&str])] = &[
 pub(crate) fn read(tree: &Tree<'_>) -> (Chosen, Option<Console>) {
     let node = tree.child(Tree::ROOT, "chosen");
     let string = |name: &str| node.and_then(|node| tree.str(node, name));
-    let address = |name: &str| node.and_then(|node| tree.u64(node, name)).map(PhysAddr);
+    let number = |name: &str| node.and_then(|node| tree.u64(node, name));
+    let address = |name: &str| number(name).map(PhysAddr);
     // The older name has the same meaning.
     let raw = string("stdout-path").or_else(|| string("linux,stdout-path"));
     let stdout = raw.and_then(|raw| resolve(tree, raw));
@@ -281,6 +285,7 @@ pub(crate) fn read(tree: &Tree<'_>) -> (Chosen, Option<Console>) {
         stdout_options: raw.and_then(|raw| Some(String::from(raw.split_once(':')?.1))),
         initrd_start: address("linux,initrd-start"),
         initrd_end: address("linux,initrd-end"),
+        entry_ticks: number("capelin,entry-ticks"),
     };
     let found = |node: Option<NodeId>, source| node.map(|node| console(tree, node, source));
     let named = found(stdout, ConsoleSource::StdoutPath);

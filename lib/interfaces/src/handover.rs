@@ -15,7 +15,7 @@
 //! | `virtio-mmio` | [`registers_of`] | [`offset_of`], [`bytes_of`] | one [`crate::slots::Place`] for each slot |
 //! | `mem_serv` | `ram0`, `ram1`, …: Ram, with all rights | under the same names: the region's NUMA node | |
 //! | `monitor` | [`KERNEL`], [`ARCHIVE`], [`BOOT_INFO`], [`PRIVATE_NAMES`] | [`HAS_SKB`] | |
-//! | `fish` | [`KERNEL_ARGUMENTS`], if there are any | [`BYTES`] | |
+//! | `fish` | [`KERNEL_ARGUMENTS`], if there are any | [`BYTES`], [`ENTRY_TICKS`] | |
 
 use alloc::{format, string::String};
 
@@ -67,6 +67,8 @@ pub const PRIVATE_NAMES: &str = "private-names";
 /// Frame: the kernel's arguments (`/chosen/bootargs`), read-only, UTF-8 from its first byte on.
 pub const KERNEL_ARGUMENTS: &str = "kernel-arguments";
 
+/// Word: what the counter told when firmware handed over ([`capelin_abi::boot::ENTRY_TICKS_WORD`]).
+pub const ENTRY_TICKS: &str = "entry-ticks";
 /// Word: the affinity of the boot core.
 pub const MPIDR: &str = "mpidr";
 /// Word: 2 or 3.

@@ -7,6 +7,7 @@
 //! | `test NAME ... ok` | [`TestResult`], written by a [`Reporter`] |
 //! | `bench: NAME VALUE UNIT n=N min=MIN median=MEDIAN` | [`Figure`] |
 //! | `path: NUMBER TEXT`, `entry: NUMBER TEXT` | [`Mark`] |
+//! | `capelin: at the prompt N.NNN ms after firmware handed over` | [`BootTime`] |
 //! | `capelin: exec status N` | [`ExecStatus`] |
 //! | `capelin: fatal: REASON` | [`Fatal`] |
 //!
@@ -19,7 +20,7 @@ mod figure;
 mod mark;
 mod test;
 
-pub use ending::{EXEC_ARGUMENT, ExecStatus, Fatal};
+pub use ending::{BootTime, EXEC_ARGUMENT, ExecStatus, Fatal};
 pub use figure::{Figure, FigureError, Hundredths};
 pub use mark::{Mark, MarkKind};
 pub use test::{Reporter, TestOutcome, TestResult};

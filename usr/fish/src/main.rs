@@ -25,8 +25,8 @@ mod shell;
 use alloc::{format, string::String, vec};
 
 use capelin_interfaces::handover;
-use capelin_report::ExecStatus;
-use capelin_rt::{Env, ExitCode, RtError, vspace::window};
+use capelin_report::{BootTime, ExecStatus};
+use capelin_rt::{Env, ExitCode, RtError, time, vspace::window};
 use fish::{
     PROMPT, arguments,
     editor::{Editor, Event, MAX_LINE},
@@ -55,10 +55,20 @@ async fn run(env: Env) -> ExitCode {
         let message = format!("error: {word}: no such kernel argument\n");
         shell.write(&message).await;
     }
+    if let Some(since) = env.word(handover::ENTRY_TICKS) {
+        let message = format!("{}\n", boot_time(since));
+        shell.write(&message).await;
+    }
     match arguments.exec {
         Some(encoded) => execute(shell, encoded).await,
         None => converse(shell).await,
     }
+}
+
+/// What the boot took, from the counter's value `since` on.
+fn boot_time(since: u64) -> BootTime {
+    let took = time::to_duration(time::now().saturating_sub(since));
+    BootTime(u64::try_from(took.as_micros()).unwrap_or(u64::MAX))
 }
 
 /// The kernel's arguments, as `init` hands them over; empty when there are none.

@@ -4,7 +4,7 @@ use alloc::{boxed::Box, format, string::String, vec::Vec};
 use core::{fmt, time::Duration};
 
 use capelin_abi::Rights;
-use capelin_abi::boot::{BootInfo, ConsoleArgs, HOME_ALIGNMENT, HOME_REACH};
+use capelin_abi::boot::{BootInfo, ConsoleArgs, ENTRY_TICKS_WORD, HOME_ALIGNMENT, HOME_REACH};
 use capelin_abi::{PAGE_SIZE, layout::slot};
 use capelin_archive::{Archive, ArchiveError};
 use capelin_dt::{Chosen, Console};
@@ -603,7 +603,9 @@ impl Start {
     }
 
     fn shell_program(&self) -> Program {
+        let entry_ticks = self.boot.monitor_words[ENTRY_TICKS_WORD];
         let program = self.program(SHELL).home_bytes(SMALL_HOME_BYTES);
+        let program = program.word(handover::ENTRY_TICKS, entry_ticks);
         let Some(arguments) = &self.kernel_arguments else {
             return program.ram_bytes(SHELL_BYTES);
         };

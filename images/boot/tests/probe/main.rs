@@ -15,7 +15,7 @@ mod probe {
     use capelin_aarch64::psci::Psci;
     use capelin_aarch64::{cpu, identity, pointer};
     use capelin_abi::VirtAddr;
-    use capelin_abi::boot::{CoreArgs, KERNEL_MAGIC, KernelHeader, RamRegion};
+    use capelin_abi::boot::{CoreArgs, ENTRY_TICKS_WORD, KERNEL_MAGIC, KernelHeader, RamRegion};
     use capelin_abi::flat::FlatHeader;
 
     core::arch::global_asm!(
@@ -83,7 +83,7 @@ mod probe {
         say("tree-bytes", args.device_tree.bytes);
         say("domain-magic", flat.magic);
         say("domain-bytes", args.domain_bytes);
-        say("entry-ticks", args.monitor_words[0]);
+        say("entry-ticks", args.monitor_words[ENTRY_TICKS_WORD]);
         say("zeros", zeros(home, header));
         // SAFETY: the tree's copy is there.
         say(

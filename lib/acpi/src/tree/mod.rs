@@ -27,7 +27,7 @@ use crate::finding::{Finding, Findings, Signature};
 use crate::gtdt::Line;
 use crate::memory_map::MemoryMap;
 use crate::range::Range;
-use crate::{Error, Inputs};
+use crate::{ENTRY_TICKS, Error, Inputs};
 
 /// A phandle.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -186,8 +186,11 @@ fn root(
             writer.wide("linux,initrd-start", archive.base)?;
             writer.wide("linux,initrd-end", archive.end())?;
         }
-        match inputs.rsdp {
-            Some(rsdp) => writer.wide("capelin,acpi-rsdp", rsdp),
+        if let Some(rsdp) = inputs.rsdp {
+            writer.wide("capelin,acpi-rsdp", rsdp)?;
+        }
+        match inputs.entry_ticks {
+            Some(ticks) => writer.wide(ENTRY_TICKS, ticks),
             None => Ok(()),
         }
     })?;
