@@ -26,12 +26,12 @@ pub struct Modules<'a> {
     pub domain_file: &'a [u8],
 }
 
-/// Checks the archive at the start of `bytes`, and the modules that the boot
+/// Checks the archive at the start of `bytes`, and by `crc32c` the modules that the boot
 /// driver places. Nothing else is checked: other modules' users verify them.
 ///
 /// # Errors
 /// What is wrong, naming the module.
-pub fn check<'a>(bytes: &'a [u8]) -> Result<Modules<'a>, BootError> {
+pub fn check<'a>(bytes: &'a [u8], crc32c: impl Fn(&[u8]) -> u32) -> Result<Modules<'a>, BootError> {
     let archive = Archive::parse(bytes)?;
     if !has_trailer(bytes, archive.total_length()) {
         return Err(BootError::TruncatedArchive);
@@ -39,7 +39,7 @@ pub fn check<'a>(bytes: &'a [u8]) -> Result<Modules<'a>, BootError> {
     let module = |name: &'static str| -> Result<Module<'a>, BootError> {
         let module = archive.find(name).ok_or(BootError::NoModule(name))?;
         module
-            .verify()
+            .verify_with(&crc32c)
             .map_err(|error| BootError::DamagedModule(name, error))?;
         Ok(module)
     };
@@ -93,7 +93,7 @@ mod tests {
     use alloc::vec;
     use alloc::vec::Vec;
     use capelin_abi::flat::{FLAT_MAGIC, FlatSegment};
-    use capelin_archive::{ModuleKind, ModuleSpec, Writer};
+    use capelin_archive::{ModuleKind, ModuleSpec, Writer, crc32c};
     use zerocopy::IntoBytes;
 
     fn kernel() -> Vec<u8> {
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn sound_modules_are_found() {
         let bytes = archive(&[("cpudriver", kernel()), ("init", domain())]);
-        let modules = check(&bytes).unwrap();
+        let modules = check(&bytes, crc32c).unwrap();
         assert_eq!(modules.kernel_file, kernel());
         assert_eq!(modules.domain_file, domain());
     }
@@ -158,7 +158,10 @@ mod tests {
     #[test]
     fn each_fault_is_named() {
         let bytes = archive(&[("cpudriver", kernel())]);
-        assert_eq!(check(&bytes).err(), Some(BootError::NoModule("init")));
+        assert_eq!(
+            check(&bytes, crc32c).err(),
+            Some(BootError::NoModule("init"))
+        );
 
         let whole = archive(&[("cpudriver", kernel()), ("init", domain())]);
         let mut flipped = whole.clone();
@@ -168,7 +171,7 @@ mod tests {
             .unwrap()
             .offset();
         flipped[at + 100] ^= 1;
-        let error = check(&flipped).err();
+        let error = check(&flipped, crc32c).err();
         assert!(
             matches!(error, Some(BootError::DamagedModule("init", _))),
             "{error:?}"
@@ -178,15 +181,21 @@ mod tests {
         let mut cut = whole.clone();
         let half = cut.len() / 2;
         cut[half..].fill(0);
-        assert_eq!(check(&cut).err(), Some(BootError::TruncatedArchive));
+        assert_eq!(check(&cut, crc32c).err(), Some(BootError::TruncatedArchive));
 
         let mut old = kernel();
         old[16] ^= 0xff;
         let bytes = archive(&[("cpudriver", old), ("init", domain())]);
-        assert!(matches!(check(&bytes), Err(BootError::NotACpuDriver(_))));
+        assert!(matches!(
+            check(&bytes, crc32c),
+            Err(BootError::NotACpuDriver(_))
+        ));
 
         let bytes = archive(&[("cpudriver", kernel()), ("init", vec![0; 9000])]);
-        assert!(matches!(check(&bytes), Err(BootError::NotAFlatImage(_))));
+        assert!(matches!(
+            check(&bytes, crc32c),
+            Err(BootError::NotAFlatImage(_))
+        ));
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! Slicing by 16: table `k` holds the effect of a byte that has `k` bytes behind it, so that sixteen bytes are taken
 //! in by sixteen independent loads. 69 instructions for sixteen bytes, loop included, on AArch64 without unaligned loads.
 
+use zerocopy::FromBytes;
+
 /// The polynomial 0x1EDC6F41, bit-reversed.
 const POLYNOMIAL: u32 = 0x82f6_3b78;
 
@@ -64,6 +66,27 @@ pub fn crc32c_extend(crc: u32, bytes: &[u8]) -> u32 {
     !state
 }
 
+/// The CRC32C of `bytes` by the instructions of a core, which are the caller's (`FEAT_CRC32`; Arm ARM C6.2.75):
+/// `of_word` takes eight bytes in, `of_byte` one, least significant first, and neither end is inverted. Words where the
+/// bytes are aligned, as modules are: fourteen instructions for 64 bytes.
+#[inline]
+pub fn crc32c_by(
+    bytes: &[u8],
+    of_word: impl Fn(u32, u64) -> u32,
+    of_byte: impl Fn(u32, u8) -> u32,
+) -> u32 {
+    let words = <[u64]>::ref_from_prefix_with_elems(bytes, bytes.len() / 8);
+    let (words, rest) = words.unwrap_or((&[], bytes));
+    let (blocks, few) = words.as_chunks::<8>();
+    let take = |crc, word: &u64| of_word(crc, u64::from_le(*word));
+    let mut crc = !0;
+    for block in blocks {
+        crc = block.iter().fold(crc, take);
+    }
+    crc = few.iter().fold(crc, take);
+    !rest.iter().fold(crc, |crc, &byte| of_byte(crc, byte))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,7 +119,23 @@ mod tests {
         assert_eq!(crc32c(b""), 0);
     }
 
+    /// What the instruction for a byte does.
+    fn step(crc: u32, byte: u8) -> u32 {
+        !crc32c_extend(!crc, &[byte])
+    }
+
     proptest! {
+        #[test]
+        fn the_instructions_way_equals_the_definition(
+            bytes in proptest::collection::vec(any::<u8>(), 0..300),
+            start in 0..8_usize,
+        ) {
+            // From any alignment.
+            let bytes = bytes.get(start..).unwrap_or_default();
+            let of_word = |crc, word: u64| word.to_le_bytes().into_iter().fold(crc, step);
+            prop_assert_eq!(crc32c_by(bytes, of_word, step), bitwise(bytes));
+        }
+
         #[test]
         fn slicing_equals_the_definition(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             prop_assert_eq!(crc32c(&bytes), bitwise(&bytes));

@@ -19,13 +19,7 @@ pub fn by_instruction(kernel: CapRef) -> Option<Crc32c> {
 fn crc32c(bytes: &[u8]) -> u32 {
     use core::arch::asm;
 
-    use zerocopy::FromBytes;
-
-    let mut crc = u32::MAX;
-    // Whole words where the bytes are aligned, as modules are; else one by one.
-    let (words, rest) =
-        <[u64]>::ref_from_prefix_with_elems(bytes, bytes.len() / 8).unwrap_or((&[], bytes));
-    for &word in words {
+    let of_word = |mut crc: u32, word: u64| {
         // SAFETY: changes its output register only; `by_instruction` has asked whether the core
         // knows the instruction.
         unsafe {
@@ -37,8 +31,9 @@ fn crc32c(bytes: &[u8]) -> u32 {
                 options(pure, nomem, nostack, preserves_flags)
             );
         }
-    }
-    for &byte in rest {
+        crc
+    };
+    let of_byte = |mut crc: u32, byte: u8| {
         // SAFETY: as above.
         unsafe {
             asm!(
@@ -49,8 +44,9 @@ fn crc32c(bytes: &[u8]) -> u32 {
                 options(pure, nomem, nostack, preserves_flags)
             );
         }
-    }
-    !crc
+        crc
+    };
+    capelin_archive::crc32c_by(bytes, of_word, of_byte)
 }
 
 /// Elsewhere no kernel says that there is an instruction.
