@@ -47,6 +47,11 @@ impl Window {
         guarded::read_words(target, VirtAddr(self.0.0 + offset as u64))
     }
 
+    /// Whether the page begins with the `words` words at `other`: 512 at most.
+    pub(crate) fn begins_with(self, other: VirtAddr, words: usize) -> Result<bool, Fault> {
+        guarded::are_equal(self.address(), other, words.min(512))
+    }
+
     /// Writes words from the page's start on, as many as it has room for.
     pub(crate) fn write(self, words: &[u64]) -> Result<(), Fault> {
         let words = words.get(..512).unwrap_or(words);

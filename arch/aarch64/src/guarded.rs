@@ -164,15 +164,112 @@ pub unsafe fn zero_page(page: VirtAddr) -> Result<(), Fault> {
 /// Reads 8 × `target.len()` bytes at `source`, a multiple of 8.
 ///
 /// # Errors
-/// [`Fault`]; what couldn't be read is 0.
+/// [`Fault`]; `target` is 0 then.
 pub fn read_words(target: &mut [u64], source: VirtAddr) -> Result<(), Fault> {
     if !source.is_aligned(8) {
         return Err(Fault);
     }
-    try_to(|| {
-        for (to, offset) in target.iter_mut().zip((0..).step_by(8)) {
-            *to = load(source.0.wrapping_add(offset));
+    let (pairs, last) = target.as_chunks_mut::<2>();
+    let behind = source.0.wrapping_add(16 * pairs.len() as u64);
+    let read = try_to(|| {
+        load_pairs(pairs, source.0);
+        if let [last] = last {
+            *last = load(behind);
         }
+    });
+    if read.is_err() {
+        target.fill(0);
+    }
+    read
+}
+
+/// Loads words from `address` on by pairs: where one faults, anything.
+fn load_pairs(target: &mut [[u64; 2]], address: u64) {
+    #[cfg(target_arch = "aarch64")]
+    if !target.is_empty() {
+        // SAFETY: the loads change no memory, and one that faults is passed over; the stores
+        // fill `target`, which has so many pairs.
+        unsafe {
+            core::arch::asm!(
+                "4: subs {left}, {left}, #1",
+                "2: ldp {first}, {second}, [{address}], #16",
+                "3: stp {first}, {second}, [{to}], #16",
+                "b.ne 4b",
+                fixup!(),
+                left = inout(reg) target.len() => _,
+                first = inout(reg) 0_u64 => _,
+                second = inout(reg) 0_u64 => _,
+                address = inout(reg) address => _,
+                to = inout(reg) target.as_mut_ptr() => _,
+                options(nostack)
+            );
+        }
+    }
+    #[cfg(not(target_arch = "aarch64"))]
+    for ([first, second], at) in target.iter_mut().zip((address..).step_by(16)) {
+        *first = load(at);
+        *second = load(at + 8);
+    }
+}
+
+/// Whether `words` words at `one` are those at `other`, both multiples of 8.
+///
+/// # Errors
+/// [`Fault`].
+pub fn are_equal(one: VirtAddr, other: VirtAddr, words: usize) -> Result<bool, Fault> {
+    if !one.is_aligned(8) || !other.is_aligned(8) {
+        return Err(Fault);
+    }
+    let mut difference = 0;
+    try_to(|| {
+        difference = compare_pairs(one.0, other.0, words / 2);
+        if words % 2 == 1 {
+            let last = 8 * (words as u64 - 1);
+            difference |= load(one.0.wrapping_add(last)) ^ load(other.0.wrapping_add(last));
+        }
+    })?;
+    Ok(difference == 0)
+}
+
+/// The bits in which any of so many pairs of words differ.
+fn compare_pairs(one: u64, other: u64, pairs: usize) -> u64 {
+    if pairs == 0 {
+        return 0;
+    }
+    #[cfg(target_arch = "aarch64")]
+    {
+        let difference: u64;
+        // SAFETY: loads change no memory. One that faults is passed over.
+        unsafe {
+            core::arch::asm!(
+                "4: subs {left}, {left}, #1",
+                "2: ldp {first}, {second}, [{one}], #16",
+                "3:",
+                fixup!(),
+                "2: ldp {third}, {fourth}, [{other}], #16",
+                "3:",
+                fixup!(),
+                "eor {first}, {first}, {third}",
+                "eor {second}, {second}, {fourth}",
+                "orr {first}, {first}, {second}",
+                "orr {difference}, {difference}, {first}",
+                "b.ne 4b",
+                left = inout(reg) pairs => _,
+                one = inout(reg) one => _,
+                other = inout(reg) other => _,
+                first = inout(reg) 0_u64 => _,
+                second = inout(reg) 0_u64 => _,
+                third = inout(reg) 0_u64 => _,
+                fourth = inout(reg) 0_u64 => _,
+                difference = inout(reg) 0_u64 => difference,
+                options(nostack, readonly)
+            );
+        }
+        difference
+    }
+    #[cfg(not(target_arch = "aarch64"))]
+    (0..2 * pairs as u64).fold(0, |seen, word| {
+        seen | (load(one + 8 * word) ^ load(other + 8 * word))
     })
 }
 
@@ -244,6 +341,28 @@ mod tests {
         assert_eq!(read_words(&mut words, at), Ok(()));
         assert_eq!(words, [0, 5, 6]);
         assert_eq!(read_words(&mut words, VirtAddr(at.0 + 4)), Err(Fault));
+        // Words 1 and 2 are 5 and 6; so are 4 and 5, and 7 is 6.
+        // SAFETY: 1. as above.
+        let written = unsafe { write_words(VirtAddr(at.0 + 32), &[5, 6, 0, 6]) };
+        assert_eq!(written, Ok(()));
+        let word = |number: u64| VirtAddr(at.0 + 8 * number);
+        for (one, other, words, equal) in [
+            (1, 4, 0, true),
+            (1, 5, 0, true),
+            (1, 4, 1, true),
+            (1, 5, 1, false),
+            (1, 4, 3, true),
+            (0, 3, 4, true),
+            (0, 3, 5, false),
+            (0, 1, 4, false),
+            (1, 4, 4, false),
+            (2, 7, 1, true),
+            (0, 10, 1, true),
+        ] {
+            let found = are_equal(word(one), word(other), words);
+            assert_eq!(found, Ok(equal), "{words} words from {one} and {other}");
+        }
+        assert_eq!(are_equal(word(0), VirtAddr(at.0 + 12), 1), Err(Fault));
 
         assert_eq!(try_to(|| ()), Ok(()));
         assert_eq!(try_to(note_fault), Err(Fault));
