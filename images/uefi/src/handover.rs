@@ -2,6 +2,8 @@
 
 #![expect(unsafe_code, reason = "owns pages, and leaves firmware's translation")]
 
+use core::ptr::NonNull;
+
 use capelin_aarch64::identity::{self, Extent, Regime};
 use capelin_aarch64::{cache, cpu};
 use capelin_abi::{PhysAddr, VirtAddr};
@@ -9,35 +11,57 @@ use capelin_uefi::layout;
 use uefi::boot::{self, AllocateType, MemoryType};
 use uefi::proto::loaded_image::LoadedImage;
 
-/// The piece of memory that holds the way out, the tree and the image.
+/// The piece of memory that holds the way out, the tree and the image. Firmware has it back if it goes.
 #[derive(Debug)]
 pub(crate) struct Piece {
+    pages: NonNull<u8>,
+    page_count: usize,
     base: u64,
     image_bytes: u64,
     /// The loader's own code, and how much of it.
     code: (u64, u64),
 }
 
+impl Drop for Piece {
+    fn drop(&mut self) {
+        // SAFETY: they are the piece's, and nothing else refers to them: what `image` gave
+        // borrowed the piece. It goes only while boot services run: nothing is left of `run`
+        // once they have ended.
+        let _ = unsafe { boot::free_pages(self.pages, self.page_count) };
+    }
+}
+
 impl Piece {
-    /// A piece with `image` in its place, which takes `image_bytes`.
+    /// A piece with room for an image of `image_bytes`.
     ///
     /// # Errors
     ///
     /// If firmware has no such memory.
-    pub(crate) fn with(image: &[u8], image_bytes: u64) -> uefi::Result<Self> {
-        let bytes = layout::IMAGE_AT + image_bytes + layout::ALIGNMENT;
-        let pages = usize::try_from(bytes.div_ceil(4096)).unwrap_or(usize::MAX);
-        let start = boot::allocate_pages(AllocateType::AnyPages, MemoryType::LOADER_DATA, pages)?;
-        let start = start.as_ptr().expose_provenance() as u64;
+    pub(crate) fn new(image_bytes: u64) -> uefi::Result<Self> {
         let own = boot::open_protocol_exclusive::<LoadedImage>(boot::image_handle())?;
         let (code, code_bytes) = own.info();
-        let piece = Self {
+        let bytes = image_bytes.saturating_add(layout::IMAGE_AT + layout::ALIGNMENT);
+        let page_count = usize::try_from(bytes.div_ceil(4096)).unwrap_or(usize::MAX);
+        let kind = MemoryType::LOADER_DATA;
+        let pages = boot::allocate_pages(AllocateType::AnyPages, kind, page_count)?;
+        let start = pages.as_ptr().expose_provenance() as u64;
+        Ok(Self {
+            pages,
+            page_count,
             base: start.next_multiple_of(layout::ALIGNMENT),
             image_bytes,
             code: (code.expose_provenance() as u64, code_bytes),
-        };
-        piece.write(layout::IMAGE_AT, image);
-        Ok(piece)
+        })
+    }
+
+    /// Where the image belongs.
+    pub(crate) fn image(&mut self) -> &mut [u8] {
+        let at = usize::try_from(self.base + layout::IMAGE_AT).unwrap_or(0);
+        let bytes = usize::try_from(self.image_bytes).unwrap_or(0);
+        let at = core::ptr::with_exposed_provenance_mut::<u8>(at);
+        // SAFETY: the pages are the piece's own, so far from `base` on, and whatever firmware
+        // left there is bytes; the piece is borrowed as long as they are.
+        unsafe { core::slice::from_raw_parts_mut(at, bytes) }
     }
 
     /// Writes `bytes` at `offset`, as far as the piece goes.

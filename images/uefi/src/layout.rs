@@ -61,15 +61,14 @@ impl fmt::Display for ImageError {
 
 impl core::error::Error for ImageError {}
 
-/// Bytes of memory that the boot image `file` takes (Linux,
-/// `Documentation/arch/arm64/booting.rst`): as many as it has, since the archive is at its end.
-/// What other images may leave to the loader, zeroed memory behind the file, ours has in it; so one
-/// that is shorter was cut, and is not entered.
+/// Checks that `file` is a boot image that the loader can enter, which takes as much memory as it has bytes (Linux,
+/// `Documentation/arch/arm64/booting.rst`), since the archive is at its end. What other images may leave to the loader,
+/// zeroed memory behind the file, ours has in it; so one that is shorter was cut, and is not entered.
 ///
 /// # Errors
 ///
 /// Why the file is no boot image that the loader can enter.
-pub fn image_bytes(file: &[u8]) -> Result<u64, ImageError> {
+pub fn check_image(file: &[u8]) -> Result<(), ImageError> {
     let word = |at: usize| {
         let bytes = file.get(at..at + 8)?;
         Some(u64::from_le_bytes(bytes.try_into().ok()?))
@@ -88,7 +87,7 @@ pub fn image_bytes(file: &[u8]) -> Result<u64, ImageError> {
     if said != bytes || said > MOST_IMAGE_BYTES {
         return Err(ImageError::Size { said, file: bytes });
     }
-    Ok(said)
+    Ok(())
 }
 
 /// The way out: code that is entered at its first instruction, MMU off, and enters the
@@ -127,21 +126,21 @@ mod tests {
 
     #[test]
     fn images_say_what_they_take() {
-        assert_eq!(image_bytes(&image(0, 100)), Ok(100));
+        assert_eq!(check_image(&image(0, 100)), Ok(()));
         let cut = Err(ImageError::Cut {
             said: 5000,
             file: 100,
         });
-        assert_eq!(image_bytes(&image(0, 5000)), cut);
+        assert_eq!(check_image(&image(0, 5000)), cut);
         let size = |said| Err(ImageError::Size { said, file: 100 });
-        assert_eq!(image_bytes(&image(0, 99)), size(99));
-        assert_eq!(image_bytes(&image(0, 1 << 40)), size(1 << 40));
+        assert_eq!(check_image(&image(0, 99)), size(99));
+        assert_eq!(check_image(&image(0, 1 << 40)), size(1 << 40));
         assert_eq!(
-            image_bytes(&image(0x8_0000, 100)),
+            check_image(&image(0x8_0000, 100)),
             Err(ImageError::TextOffset)
         );
-        assert_eq!(image_bytes(&image(0, 100)[..59]), Err(ImageError::NoHeader));
-        assert_eq!(image_bytes(b"MZ"), Err(ImageError::NoHeader));
+        assert_eq!(check_image(&image(0, 100)[..59]), Err(ImageError::NoHeader));
+        assert_eq!(check_image(b"MZ"), Err(ImageError::NoHeader));
     }
 
     /// Each load reads the words that hold its address: 19 bits of words from bit 5 on

@@ -2,7 +2,6 @@
 
 #![expect(unsafe_code, reason = "ends boot services")]
 
-use alloc::borrow::Cow;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use alloc::{format, str};
@@ -16,10 +15,13 @@ use uefi::boot::{self, MemoryType};
 use uefi::mem::memory_map::{MemoryMap, MemoryMapOwned};
 use uefi::{Status, entry, println};
 
+use crate::files::OpenFile;
 use crate::handover::Piece;
 use crate::tables::{self, Mapped, Roots};
 use crate::{files, heap, own};
 
+/// Bytes of a configuration that are read at most: a command line of Linux's fits a hundred times.
+const MOST_CONFIGURATION_BYTES: usize = 1 << 20;
 /// Seconds for which a message stays before firmware goes on with what else can be booted.
 const READING_SECONDS: u64 = 20;
 
@@ -52,9 +54,7 @@ fn run(entry_ticks: u64) -> Result<core::convert::Infallible, String> {
         image,
         arguments,
     } = program()?;
-    let image_bytes = layout::image_bytes(&image).map_err(|error| format!("{name}: {error}"))?;
-    let piece = Piece::with(&image, image_bytes)
-        .map_err(|error| format!("{name}: no memory for its {image_bytes} bytes: {error}"))?;
+    let piece = image.load().map_err(|error| format!("{name}: {error}"))?;
     let source = Source::of(&tables::roots())?;
     let make = |map: &[Descriptor]| {
         source.tree(&Inputs {
@@ -78,7 +78,7 @@ fn run(entry_ticks: u64) -> Result<core::convert::Infallible, String> {
         ),
         None => println!("capelin: UEFI loader: firmware's device tree, {bytes} bytes"),
     }
-    drop((map, image, made));
+    drop((map, made));
     // SAFETY: no protocol of boot services is held from here on, and the heap's memory is
     // the loader's own.
     let map = unsafe { boot::exit_boot_services(None) };
@@ -93,9 +93,42 @@ fn run(entry_ticks: u64) -> Result<core::convert::Infallible, String> {
 struct Program {
     /// The boot image's, for messages.
     name: String,
-    image: Cow<'static, [u8]>,
+    image: BootImage,
     /// The command line.
     arguments: Option<String>,
+}
+
+/// Where the boot image is.
+enum BootImage {
+    /// In the loader's own file.
+    Section(&'static [u8]),
+    File(OpenFile),
+}
+
+impl BootImage {
+    /// Puts the image where it is entered.
+    fn load(self) -> Result<Piece, String> {
+        let bytes = match &self {
+            Self::Section(section) => section.len() as u64,
+            Self::File(file) => file.bytes(),
+        };
+        if bytes > layout::MOST_IMAGE_BYTES {
+            return Err(format!(
+                "it has {bytes} bytes: it is no boot image of Capelin's"
+            ));
+        }
+        let mut piece = Piece::new(bytes)
+            .map_err(|error| format!("no memory for its {bytes} bytes: {error}"))?;
+        match self {
+            Self::Section(section) => piece.image().copy_from_slice(section),
+            Self::File(file) => {
+                let read = file.read(piece.image());
+                read.map_err(|error| error.to_string())?;
+            }
+        }
+        layout::check_image(piece.image()).map_err(|error| error.to_string())?;
+        Ok(piece)
+    }
 }
 
 /// The program in the loader's own file, or on its volume.
@@ -112,7 +145,7 @@ fn program() -> Result<Program, String> {
         .map_err(|_| String::from("the loader's section .cmdline is no text"))?;
     Ok(Program {
         name: "the loader's section .linux".to_string(),
-        image: Cow::Borrowed(image),
+        image: BootImage::Section(image),
         arguments: arguments
             .filter(|it| !it.is_empty())
             .map(ToString::to_string),
@@ -122,14 +155,15 @@ fn program() -> Result<Program, String> {
 /// The program that the configuration names.
 fn program_on_volume() -> Result<Program, String> {
     let path = configuration::PATH;
-    let text = files::read(path).map_err(|error| format!("{path}: {error}"))?;
+    let text = files::read(path, MOST_CONFIGURATION_BYTES);
+    let text = text.map_err(|error| format!("{path}: {error}"))?;
     let text = str::from_utf8(&text).map_err(|_| format!("{path} is no text"))?;
     let configuration = Configuration::parse(text).map_err(|error| format!("{path}: {error}"))?;
     let kernel = configuration.kernel;
-    let image = files::read(kernel).map_err(|error| format!("{kernel}: {error}"))?;
+    let image = OpenFile::open(kernel).map_err(|error| format!("{kernel}: {error}"))?;
     Ok(Program {
         name: kernel.to_string(),
-        image: Cow::Owned(image),
+        image: BootImage::File(image),
         arguments: configuration.arguments.map(ToString::to_string),
     })
 }
