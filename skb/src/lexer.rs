@@ -1,13 +1,14 @@
 //! Tokens of the Prolog text (ISO/IEC 13211-1, 6.4), with their positions.
 
+use alloc::borrow::Cow;
 use alloc::string::String;
 
 use crate::error::{Position, SyntaxError, SyntaxErrorKind as Kind};
 
 /// One token.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Token {
-    pub(crate) kind: TokenKind,
+pub(crate) struct Token<'a> {
+    pub(crate) kind: TokenKind<'a>,
     pub(crate) at: Position,
     /// White space or a comment stands before it: `f (` is no call of `f`.
     pub(crate) layout_before: bool,
@@ -15,13 +16,13 @@ pub(crate) struct Token {
     pub(crate) bracket_follows: bool,
 }
 
-/// What a token is.
+/// What a token is. Its text is that of the whole, but where it is quoted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum TokenKind {
+pub(crate) enum TokenKind<'a> {
     /// An atom or functor, with whether it was quoted.
-    Name(String, bool),
+    Name(Cow<'a, str>, bool),
     /// A variable.
-    Variable(String),
+    Variable(&'a str),
     /// The magnitude of an integer, at most 2⁶³.
     Integer(u64),
     /// A string in double quotes.
@@ -71,7 +72,7 @@ impl<'a> Lexer<'a> {
     }
 
     /// The next token; [`TokenKind::End`] again and again at the end.
-    pub(crate) fn next(&mut self) -> Result<Token, SyntaxError> {
+    pub(crate) fn next(&mut self) -> Result<Token<'a>, SyntaxError> {
         let layout_before = self.skip_layout()?;
         let at = self.at;
         let kind = self.token(at)?;
@@ -84,7 +85,7 @@ impl<'a> Lexer<'a> {
         })
     }
 
-    fn token(&mut self, at: Position) -> Result<TokenKind, SyntaxError> {
+    fn token(&mut self, at: Position) -> Result<TokenKind<'a>, SyntaxError> {
         let Some(c) = self.peek() else {
             return Ok(TokenKind::End);
         };
@@ -92,7 +93,7 @@ impl<'a> Lexer<'a> {
             return self.number(at);
         }
         if c == '_' || c.is_uppercase() {
-            return Ok(TokenKind::Variable(self.take_while(is_name_char).into()));
+            return Ok(TokenKind::Variable(self.take_while(is_name_char)));
         }
         if c.is_alphabetic() {
             return Ok(TokenKind::Name(self.take_while(is_name_char).into(), false));
@@ -119,7 +120,7 @@ impl<'a> Lexer<'a> {
             '|' => TokenKind::Bar,
             '!' => TokenKind::Name("!".into(), false),
             ';' => TokenKind::Name(";".into(), false),
-            '\'' => TokenKind::Name(self.quoted('\'', at)?, true),
+            '\'' => TokenKind::Name(self.quoted('\'', at)?.into(), true),
             '"' => TokenKind::Text(self.quoted('"', at)?),
             _ => {
                 return Err(SyntaxError {
@@ -168,7 +169,7 @@ impl<'a> Lexer<'a> {
             .is_none_or(|c| c.is_whitespace() || c == '%')
     }
 
-    fn number(&mut self, at: Position) -> Result<TokenKind, SyntaxError> {
+    fn number(&mut self, at: Position) -> Result<TokenKind<'a>, SyntaxError> {
         let radix = match self.rest.as_bytes() {
             [b'0', b'\'', ..] => return self.character_code(at),
             [b'0', b'x', ..] => 16,
@@ -205,7 +206,7 @@ impl<'a> Lexer<'a> {
     }
 
     /// `0'c`: the code of a character; `0'\n` and `0'''` as in quoted items.
-    fn character_code(&mut self, at: Position) -> Result<TokenKind, SyntaxError> {
+    fn character_code(&mut self, at: Position) -> Result<TokenKind<'a>, SyntaxError> {
         self.bump();
         self.bump();
         let bad = SyntaxError {
@@ -321,7 +322,7 @@ mod tests {
     use super::*;
     use alloc::vec::Vec;
 
-    fn kinds(text: &str) -> Vec<TokenKind> {
+    fn kinds(text: &str) -> Vec<TokenKind<'_>> {
         let mut lexer = Lexer::new(text);
         let mut all = Vec::new();
         loop {
@@ -387,7 +388,7 @@ mod tests {
 
     #[test]
     fn full_stop_and_comments() {
-        let n = |s: &str| TokenKind::Name(s.into(), false);
+        let n = |s: &'static str| TokenKind::Name(s.into(), false);
         assert_eq!(
             kinds("a. % x\n/* . */ b.%"),
             [n("a"), TokenKind::Stop, n("b"), TokenKind::Stop]

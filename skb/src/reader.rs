@@ -56,7 +56,7 @@ pub fn read_term(text: &str) -> Result<ReadTerm, SyntaxError> {
 /// Reads the clauses of a text one after the other, each ended by a full stop.
 pub struct Reader<'a> {
     lexer: Lexer<'a>,
-    ahead: Option<Token>,
+    ahead: Option<Token<'a>>,
 }
 
 impl<'a> Reader<'a> {
@@ -102,14 +102,14 @@ impl<'a> Reader<'a> {
         }))
     }
 
-    fn take(&mut self) -> Result<Token, SyntaxError> {
+    fn take(&mut self) -> Result<Token<'a>, SyntaxError> {
         match self.ahead.take() {
             Some(token) => Ok(token),
             None => self.lexer.next(),
         }
     }
 
-    fn peek(&mut self) -> Result<&Token, SyntaxError> {
+    fn peek(&mut self) -> Result<&Token<'a>, SyntaxError> {
         let token = self.take()?;
         Ok(self.ahead.insert(token))
     }
@@ -157,7 +157,7 @@ struct Parser<'r, 'a> {
     items: Vec<usize>,
 }
 
-fn unexpected(token: &Token) -> SyntaxError {
+fn unexpected(token: &Token<'_>) -> SyntaxError {
     let kind = match token.kind {
         TokenKind::End => Kind::UnexpectedEnd,
         _ => Kind::UnexpectedToken,
@@ -192,7 +192,7 @@ impl Parser<'_, '_> {
     }
 
     /// Takes a token where an operand must begin; says whether one must still.
-    fn operand(&mut self, token: Token) -> Result<bool, SyntaxError> {
+    fn operand(&mut self, token: Token<'_>) -> Result<bool, SyntaxError> {
         let at = token.at;
         match token.kind {
             TokenKind::Integer(magnitude) => {
@@ -203,7 +203,7 @@ impl Parser<'_, '_> {
                 self.push_leaf(Node::Int(value), 0);
             }
             TokenKind::Variable(name) => {
-                let draft = self.arena.variable(&name);
+                let draft = self.arena.variable(name);
                 self.operands.push(Operand { draft, priority: 0 });
             }
             TokenKind::Text(text) => self.push_leaf(Node::Str(Arc::from(text)), 0),
@@ -277,7 +277,7 @@ impl Parser<'_, '_> {
         Ok(false)
     }
 
-    fn after_operand(&mut self, token: Token) -> Result<After, SyntaxError> {
+    fn after_operand(&mut self, token: Token<'_>) -> Result<After, SyntaxError> {
         let at = token.at;
         let separates = match self.contexts.last().map(|context| &context.kind) {
             Some(ContextKind::Arguments(_)) => token.kind == TokenKind::Comma,
@@ -418,7 +418,7 @@ impl Parser<'_, '_> {
     }
 
     /// Closes the innermost bracket and leaves its term as an operand.
-    fn close(&mut self, token: &Token) -> Result<(), SyntaxError> {
+    fn close(&mut self, token: &Token<'_>) -> Result<(), SyntaxError> {
         let at = token.at;
         let too_large = |kind| SyntaxError { kind, at };
         let fits = match self.contexts.last().map(|context| &context.kind) {
@@ -502,7 +502,7 @@ enum After {
 
 /// Whether the token after a prefix operator's name begins its operand. If not,
 /// the name is an atom.
-fn begins_operand(next: &Token) -> bool {
+fn begins_operand(next: &Token<'_>) -> bool {
     match &next.kind {
         TokenKind::Name(name, _) => {
             next.bracket_follows

@@ -299,8 +299,9 @@ impl<'a> Tree<'a> {
             let at = at as usize;
             let found = word(self.structure, at + 4)? as usize;
             let end = found + name.len();
-            let is_it = self.strings.get(found..end) == Some(name.as_bytes())
-                && self.strings.get(end) == Some(&0);
+            // Most names differ in where they end: that is looked at first.
+            let is_it = self.strings.get(end) == Some(&0)
+                && self.strings.get(found..end) == Some(name.as_bytes());
             let bytes = word(self.structure, at)? as usize;
             is_it.then(|| self.structure.get(at + 8..at + 8 + bytes))?
         })

@@ -317,9 +317,9 @@ impl Walk<'_> {
 
 /// The length of the name that `bytes` start with, without its terminator.
 pub(crate) fn name_length(bytes: &[u8]) -> Option<usize> {
-    let length = bytes.iter().take(MAX_NAME + 1).position(|&b| b == 0)?;
-    let name = bytes.get(..length)?;
-    name.iter().all(u8::is_ascii_graphic).then_some(length)
+    let mut first = bytes.iter().take(MAX_NAME + 1);
+    let length = first.position(|byte| !byte.is_ascii_graphic())?;
+    (bytes.get(length) == Some(&0)).then_some(length)
 }
 
 /// Bytes of a version 17 header, and of a memory reservation block with no entries.
