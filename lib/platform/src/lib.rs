@@ -204,6 +204,9 @@ pub struct Case {
     pub prints: &'static [&'static str],
     /// How it ends.
     pub end: CaseEnd,
+    /// By when the prompt must be there, in milliseconds after firmware handed over, by the machine's own clock: with
+    /// `--icount` that are millions of instructions of all cores.
+    pub prompt_ms: Option<u64>,
 }
 
 /// How a case ends.

@@ -54,6 +54,19 @@ const CASES: &[Case] = &[
             "exec status 0",
         ],
         end: CaseEnd::PowersOff,
+        prompt_ms: None,
+    },
+    Case {
+        name: "ampere-instructions",
+        options: "--smp 4 --icount",
+        exec: Some("cores; poweroff"),
+        prints: &[
+            "capelin: UEFI loader: 4 cores",
+            "0x3*running",
+            "exec status 0",
+        ],
+        end: CaseEnd::PowersOff,
+        prompt_ms: Some(25),
     },
     Case {
         name: "ampere-device-tree",
@@ -66,6 +79,7 @@ const CASES: &[Case] = &[
             "exec status 0",
         ],
         end: CaseEnd::PowersOff,
+        prompt_ms: None,
     },
     Case {
         name: "ampere-iso",
@@ -78,6 +92,7 @@ const CASES: &[Case] = &[
             "exec status 0",
         ],
         end: CaseEnd::PowersOff,
+        prompt_ms: None,
     },
     Case {
         name: "ampere-pxe",
@@ -91,6 +106,7 @@ const CASES: &[Case] = &[
             "exec status 0",
         ],
         end: CaseEnd::PowersOff,
+        prompt_ms: None,
     },
     Case {
         name: "ampere-acpi-el2",
@@ -103,5 +119,6 @@ const CASES: &[Case] = &[
             "exec status 0",
         ],
         end: CaseEnd::PowersOff,
+        prompt_ms: None,
     },
 ];

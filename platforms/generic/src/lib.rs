@@ -49,6 +49,7 @@ const CASES: &[Case] = &[
         exec: Some("cores; run hello; poweroff"),
         prints: PRINTS,
         end: CaseEnd::PowersOff,
+        prompt_ms: None,
     },
     Case {
         name: "generic-el2",
@@ -61,6 +62,7 @@ const CASES: &[Case] = &[
             "exec status 0",
         ],
         end: CaseEnd::PowersOff,
+        prompt_ms: None,
     },
     Case {
         name: "generic-gzip",
@@ -68,6 +70,7 @@ const CASES: &[Case] = &[
         exec: Some("cores; run hello; poweroff"),
         prints: PRINTS,
         end: CaseEnd::PowersOff,
+        prompt_ms: None,
     },
     Case {
         name: "generic-fit",
@@ -75,5 +78,6 @@ const CASES: &[Case] = &[
         exec: Some("cores; run hello; poweroff"),
         prints: PRINTS,
         end: CaseEnd::PowersOff,
+        prompt_ms: None,
     },
 ];

@@ -80,6 +80,9 @@ pub(crate) struct GuestCase {
     pub(crate) within_s: Option<u64>,
     /// Seconds of the host's processors that the emulator may take, however busy the host is.
     pub(crate) processor_s: Option<u64>,
+    /// Milliseconds after firmware's hand-over by which the prompt must be there, by the machine's own clock: with
+    /// `--icount`, millions of instructions of all cores.
+    pub(crate) prompt_ms: Option<u64>,
     /// The device tree, if not QEMU's for this machine.
     pub(crate) tree: Option<TreeChange>,
     /// Whether it runs with `--full` only.
@@ -110,6 +113,7 @@ impl Default for GuestCase {
             steady: Vec::new(),
             within_s: None,
             processor_s: None,
+            prompt_ms: None,
             tree: None,
             is_long: false,
             damage: None,

@@ -319,8 +319,8 @@ impl RunOptions {
             }
             Emulator::Raspberry(board) => self.check_fixed(board.machine)?,
             Emulator::Uefi(_) | Emulator::UBoot(_) => {
-                if self.dtb.is_some() || self.initrd.is_some() || self.icount {
-                    return refuse("--dtb, --initrd and --icount are for boots without firmware");
+                if self.dtb.is_some() || self.initrd.is_some() {
+                    return refuse("--dtb and --initrd are for boots without firmware");
                 }
                 if self.stub != Stub::AsConfigured {
                     return refuse("--stub is for platforms that boot a card");
@@ -501,7 +501,8 @@ mod tests {
             "--exec ps --exec ps",
             "--exec ps --append capelin.exec=ps",
             "--platform toaster",
-            "--platform ampere --icount",
+            "--platform ampere --dtb x",
+            "--platform ampere --initrd x",
             "--acpi perhaps",
             "--boot iso",
             "--disk x",

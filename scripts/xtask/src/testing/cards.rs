@@ -26,6 +26,9 @@ pub(super) const CHANGED: &str = "rpi4";
 /// The tree's.
 const TREE: &str = "bcm2711-rpi-4-b.dtb";
 
+/// Seconds for a boot whose instructions are counted.
+const INSTRUCTIONS_TIMEOUT_S: u64 = 400;
+
 /// All of them.
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
@@ -55,6 +58,9 @@ fn as_flashed(
         exec: case.exec.map(Into::into),
         expected,
         patterns: case.prints.iter().map(|&it| it.into()).collect(),
+        prompt_ms: case.prompt_ms,
+        // Counting instructions, one thread does the work of all cores.
+        timeout_s: case.prompt_ms.map(|_| INSTRUCTIONS_TIMEOUT_S),
         ..GuestCase::new(
             case.name,
             format!("--platform {} {}", platform.name, case.options),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use capelin_dt::grow::{grow, reserve};
 use capelin_dt::{DtError, Region};
-use capelin_report::{TestOutcome, TestResult};
+use capelin_report::{BootTime, TestOutcome, TestResult};
 
 use super::{
     Case, Context, Outcome, cards, cargo_run, cost, events, idle, isolation, late, media,
@@ -236,6 +236,10 @@ fn judge(case: &GuestCase, report: &Report, took: &Took) -> Outcome {
             "took {processor:.1} s of the host's processors instead of {limit}"
         ));
     }
+    failures.extend(
+        case.prompt_ms
+            .and_then(|limit| late_prompt(&report.output, limit)),
+    );
     for (pattern, &wanted) in &case.counts {
         let found = report.output.lines().filter(|line| line.contains(pattern));
         let found = found.count();
@@ -302,6 +306,20 @@ fn judge(case: &GuestCase, report: &Report, took: &Took) -> Outcome {
         Outcome::Passed(passed + 1)
     } else {
         Outcome::Failed(passed, failures)
+    }
+}
+
+/// What is wrong with the time at which the prompt was there, `limit_ms` milliseconds after firmware's hand-over at most.
+fn late_prompt(output: &str, limit_ms: u64) -> Option<String> {
+    match output.lines().find_map(BootTime::parse) {
+        None => Some("didn't say how long the boot took".to_owned()),
+        Some(BootTime(us)) if us > limit_ms * 1000 => Some(format!(
+            "at the prompt after {us} us instead of {limit_ms} ms"
+        )),
+        Some(BootTime(us)) => {
+            println!("  at the prompt: {us} us of {limit_ms} ms");
+            None
+        }
     }
 }
 
@@ -510,6 +528,18 @@ mod tests {
         assert_eq!(waited, Outcome::Passed(1));
         let worked = judge(&boot, &report(OFF, output), &took(3.6, 3.5));
         assert!(matches!(worked, Outcome::Failed(..)));
+    }
+
+    #[test]
+    fn the_prompt_comes_in_time_by_the_guests_clock() {
+        let case = GuestCase {
+            prompt_ms: Some(25),
+            ..case(Expected::Success, &[])
+        };
+        let after = |us| format!("cpu 0: kernel\n{}\r\n", BootTime(us));
+        assert!(passes(&case, OFF, &after(25_000)));
+        assert!(!passes(&case, OFF, &after(25_001)));
+        assert!(!passes(&case, OFF, "capelin> \n"));
     }
 
     #[test]
