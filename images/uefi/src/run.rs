@@ -10,6 +10,7 @@ use capelin_aarch64::{cpu, timer};
 use capelin_acpi::{Descriptor, Findings, Inputs, Tables, firmware_tree, root, translate};
 use capelin_report::Fatal;
 use capelin_uefi::configuration::{self, Configuration};
+use capelin_uefi::secure_boot::SecureBoot;
 use capelin_uefi::{layout, unified};
 use uefi::boot::{self, MemoryType};
 use uefi::mem::memory_map::{MemoryMap, MemoryMapOwned};
@@ -43,7 +44,7 @@ fn main() -> Status {
 
 /// Boots, or says why not. `entry_ticks`: the counter when firmware entered the loader.
 fn run(entry_ticks: u64) -> Result<core::convert::Infallible, String> {
-    if tables::is_secure_boot_on() {
+    if tables::secure_boot() == SecureBoot::On {
         println!(
             "capelin: Secure Boot is on, and this loader isn't signed for it: switch Secure Boot off in \
              firmware's setup"

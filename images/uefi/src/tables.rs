@@ -4,9 +4,10 @@
 
 use capelin_acpi::root::PhysicalMemory;
 use capelin_dt::early::{HEADER_SIZE, total_size};
+use capelin_uefi::secure_boot::SecureBoot;
 use uefi::runtime::{self, VariableVendor};
 use uefi::table::cfg::ConfigTableEntry;
-use uefi::{Guid, cstr16, guid, system};
+use uefi::{CStr16, Guid, Status, cstr16, guid, system};
 
 /// A flattened device tree (UEFI's EBBR 1.0.1, 2.3.1; `EFI_DTB_TABLE_GUID`).
 const DEVICE_TREE: Guid = guid!("b1b621d5-f19c-41a5-830b-d9152c69aae0");
@@ -42,15 +43,23 @@ pub(crate) fn device_tree(address: u64) -> Option<&'static [u8]> {
     Mapped.bytes(address, length)
 }
 
-/// Whether firmware starts signed programs only.
-pub(crate) fn is_secure_boot_on() -> bool {
-    let mut value = [0; 8];
-    let found = runtime::get_variable(
-        cstr16!("SecureBoot"),
-        &VariableVendor::GLOBAL_VARIABLE,
-        &mut value,
-    );
-    matches!(found, Ok((value, _)) if value.first() == Some(&1))
+/// What firmware's variables say of Secure Boot.
+pub(crate) fn secure_boot() -> SecureBoot {
+    let (mut secure_boot, mut setup_mode) = ([0; 8], [0; 8]);
+    SecureBoot::of(
+        variable(cstr16!("SecureBoot"), &mut secure_boot),
+        variable(cstr16!("SetupMode"), &mut setup_mode),
+    )
+}
+
+/// The value of a variable of the specification's, if firmware has it; one that is longer than `room` is as long as that.
+fn variable<'a>(name: &CStr16, room: &'a mut [u8]) -> Option<&'a [u8]> {
+    let found = runtime::get_variable(name, &VariableVendor::GLOBAL_VARIABLE, room);
+    match found.map(|(value, _)| value.len()) {
+        Ok(length) => room.get(..length),
+        Err(error) if error.status() == Status::BUFFER_TOO_SMALL => Some(room),
+        Err(_) => None,
+    }
 }
 
 /// Memory as firmware maps it: where it is.

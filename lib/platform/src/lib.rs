@@ -72,6 +72,8 @@ pub struct Uefi {
     pub package: &'static str,
     /// Its file in there.
     pub firmware: &'static str,
+    /// The package's file of firmware's variables in which keys are enrolled and Secure Boot is on.
+    pub secure_variables: &'static str,
 }
 
 /// U-Boot on an emulator.

@@ -36,6 +36,7 @@ const DISK: Disk = Disk {
 const QEMU: Uefi = Uefi {
     package: "qemu-efi-aarch64",
     firmware: "usr/share/qemu-efi-aarch64/QEMU_EFI.fd",
+    secure_variables: "usr/share/AAVMF/AAVMF_VARS.ms.fd",
 };
 
 const CASES: &[Case] = &[

@@ -55,7 +55,21 @@ impl Distribution {
     /// # Errors
     /// If there is no apt, no network, or no such package.
     pub(crate) fn package(&self, name: &str, patterns: &[String]) -> Result<Package> {
-        let folder = self.folder.join(name);
+        self.package_for(name, name, patterns)
+    }
+
+    /// As [`Self::package`], in a folder for this `purpose`, so that who needs other files of a package takes none from
+    /// others.
+    ///
+    /// # Errors
+    /// As [`Self::package`].
+    pub(crate) fn package_for(
+        &self,
+        purpose: &str,
+        name: &str,
+        patterns: &[String],
+    ) -> Result<Package> {
+        let folder = self.folder.join(purpose);
         if let Some(record) = recorded(&folder) {
             return Ok(Package { record, folder });
         }

@@ -178,8 +178,22 @@ pub(crate) fn arguments(options: &RunOptions) -> Result<String> {
 /// # Errors
 /// If it can't be had.
 pub(crate) fn firmware(name: &str, path: &str) -> Result<PathBuf> {
-    let folder = Metadata::load()?.target_directory.join("firmware");
-    let distribution = Distribution::open(folder);
-    let package = distribution.package(name, &[path.to_owned()])?;
+    let package = distribution()?.package(name, &[path.to_owned()])?;
     Ok(package.folder.join(path))
+}
+
+/// The variables of `emulator`'s firmware with which Secure Boot is on.
+///
+/// # Errors
+/// As [`firmware`].
+pub(crate) fn secure_variables(emulator: &Uefi) -> Result<PathBuf> {
+    let (name, path) = (emulator.package, emulator.secure_variables);
+    let purpose = format!("{name}-secure-boot");
+    let package = distribution()?.package_for(&purpose, name, &[path.to_owned()])?;
+    Ok(package.folder.join(path))
+}
+
+fn distribution() -> Result<Distribution> {
+    let folder = Metadata::load()?.target_directory.join("firmware");
+    Ok(Distribution::open(folder))
 }

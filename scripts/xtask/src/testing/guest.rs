@@ -14,7 +14,7 @@ use capelin_report::{BootTime, TestOutcome, TestResult};
 
 use super::{
     Case, Context, Outcome, cards, cargo_run, cost, events, idle, isolation, late, media,
-    processor, pulled, typing,
+    processor, pulled, secure_boot, typing,
 };
 use crate::cases::{self, Damage, Expected, Firmware, GuestCase, Script, TreeChange};
 use crate::error::{Error, Result};
@@ -104,6 +104,11 @@ pub(super) fn cases() -> Result<Vec<Case>> {
         name: "qemu/files/pulled-card".to_owned(),
         is_long: false,
         run: Box::new(|context| pulled::run(context, "qemu/files/pulled-card")),
+    });
+    cases.push(Case {
+        name: "qemu/uefi/secure-boot".to_owned(),
+        is_long: false,
+        run: Box::new(|context| secure_boot::run(context, "qemu/uefi/secure-boot")),
     });
     for (name, log, options) in [
         ("qemu/shell/typing", "shell-typing", "--smp 2"),

@@ -24,6 +24,7 @@ mod media;
 mod one_binary;
 mod processor;
 mod pulled;
+mod secure_boot;
 mod session;
 mod typing;
 

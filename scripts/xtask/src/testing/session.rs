@@ -80,7 +80,11 @@ impl Session {
         Ok(session)
     }
 
-    fn of(context: &Context, name: &str, arguments: Vec<OsString>) -> Result<Self> {
+    /// Starts the emulator with `arguments`.
+    ///
+    /// # Errors
+    /// If QEMU can't be started.
+    pub(super) fn of(context: &Context, name: &str, arguments: Vec<OsString>) -> Result<Self> {
         let path = context.log_path(name);
         let log = fs::File::create(&path).map_err(|error| Error::File(path, error))?;
         let failed = |error| Error::Spawn(command::QEMU.to_owned(), error);
@@ -144,6 +148,15 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// Waits until the guest, or its firmware, says `words`; all that it says until then.
+    ///
+    /// # Errors
+    /// If it ends or says nothing more.
+    pub(super) fn until_said(&mut self, words: &str) -> Result<String, String> {
+        let said = self.until(|text| text.contains(words).then(|| text.to_owned()));
+        said.map_err(|error| format!("{words:?}: {error}"))
     }
 
     /// Waits until the guest has said `line` after its last prompt.
