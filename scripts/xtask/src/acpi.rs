@@ -6,8 +6,6 @@
 //! 3; a machine on which fewer cores would run than it has makes it 6, as with
 //! `cargo xtask dt`. UEFI's memory map isn't in the tables: memory is what the SRAT says.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use capelin_acpi::{Inputs, Tables, Translation, translate};
@@ -32,8 +30,10 @@ what `acpidump` prints.
 exit status: 3 for a path without tables, 6 where fewer cores would run than the
 machine has";
 
-/// The most bytes of a file that are read.
-const MOST_BYTES: u64 = 64 << 20;
+/// The most bytes of a text that are read: four for each of all tables' bytes.
+const MOST_TEXT_BYTES: usize = 32 << 20;
+/// The most bytes that are read of all of a folder's files.
+const MOST_BYTES: usize = 16 << 20;
 /// The most files of a folder that are read.
 const MOST_FILES: usize = 1024;
 
@@ -100,10 +100,14 @@ pub(crate) fn main(mut args: Parser) -> Result<()> {
 
 /// The machine that the tables at `path` describe.
 fn read(path: &Path) -> Result<(Machine, Translation)> {
-    let raw = raw_tables(path)?;
+    of_tables(&raw_tables(path)?, path)
+}
+
+/// The machine that these tables describe, which are at `path`.
+fn of_tables(raw: &[Vec<u8>], path: &Path) -> Result<(Machine, Translation)> {
     let malformed = |what: String| Error::Malformed(path.to_owned(), what);
     let mut tables = Tables::default();
-    for bytes in &raw {
+    for bytes in raw {
         tables.add(bytes);
     }
     let translation = translate(&tables, &Inputs::default());
@@ -119,10 +123,10 @@ fn read(path: &Path) -> Result<(Machine, Translation)> {
     Ok((machine, translation))
 }
 
-/// What may be tables: the files of a folder, or those that a text holds.
+/// What may be tables: the files of a folder, or those that a text holds. Whatever is there, that ends soon.
 fn raw_tables(path: &Path) -> Result<Vec<Vec<u8>>> {
     if !path.is_dir() {
-        let text = bytes(path)?;
+        let text = dt::first_bytes(path, MOST_TEXT_BYTES)?;
         return Ok(capelin_acpi::dump::tables(&String::from_utf8_lossy(&text)));
     }
     let failed = |error| Error::File(path.to_owned(), error);
@@ -131,23 +135,25 @@ fn raw_tables(path: &Path) -> Result<Vec<Vec<u8>>> {
         files.push(entry.map_err(failed)?.path());
     }
     files.sort();
-    let files = files.iter().filter(|file| file.is_file());
-    files.map(|file| bytes(file)).collect()
-}
-
-fn bytes(path: &Path) -> Result<Vec<u8>> {
-    let failed = |error| Error::File(path.to_owned(), error);
-    let mut found = Vec::new();
-    let file = File::open(path).map_err(failed)?;
-    file.take(MOST_BYTES)
-        .read_to_end(&mut found)
-        .map_err(failed)?;
-    Ok(found)
+    let mut left = MOST_BYTES;
+    let mut tables = Vec::new();
+    for file in files.iter().filter(|file| file.is_file()) {
+        let table = dt::first_bytes(file, left)?;
+        left -= table.len();
+        tables.push(table);
+        if left == 0 {
+            let what = format!("more than {MOST_BYTES} bytes: a folder of tables has less");
+            return Err(Error::Malformed(path.to_owned(), what));
+        }
+    }
+    Ok(tables)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
 
     /// A table of that name: header, `body`, and a checksum that fits.
     fn table(name: &[u8; 4], body: &[u8]) -> Vec<u8> {
@@ -211,6 +217,48 @@ mod tests {
             main(Parser::from_args([path(&gone)])),
             Err(Error::File(..))
         ));
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    /// All that the recipe does with tables.
+    fn show(raw: &[Vec<u8>]) {
+        let path = Path::new("x");
+        let Ok((machine, translation)) = of_tables(raw, path) else {
+            return;
+        };
+        let findings = translation.findings.as_slice().iter();
+        let notes: Vec<String> = findings.map(ToString::to_string).collect();
+        let verdict = bootability(&machine);
+        let value = dt::as_value(path, &machine, &verdict, &notes).to_string();
+        assert!(!value.contains('\n'), "one line per path");
+        assert!(dt::as_text(path, &machine, &verdict, &notes).starts_with("x: "));
+    }
+
+    proptest! {
+        /// Any text, and any bodies behind headers and checksums that fit.
+        #[test]
+        fn any_tables_are_survived(
+            text in vec(any::<u8>(), 0..200),
+            bodies in vec((0..8_usize, vec(any::<u8>(), 0..300)), 0..6),
+        ) {
+            show(&capelin_acpi::dump::tables(&String::from_utf8_lossy(&text)));
+            let names = [b"APIC", b"FACP", b"GTDT", b"SRAT", b"PPTT", b"SPCR", b"MCFG", b"IORT"];
+            let mut raw: Vec<_> = bodies.iter().map(|(name, body)| table(names[*name], body)).collect();
+            raw.push(madt());
+            show(&raw);
+        }
+    }
+
+    #[test]
+    fn what_never_ends_is_read_to_a_bound() {
+        let endless = Path::new("/dev/zero");
+        if endless.exists() {
+            assert!(matches!(read(endless), Err(Error::Malformed(..))));
+        }
+        let folder = folder("large");
+        let large = std::fs::File::create(folder.join("large")).unwrap();
+        large.set_len(1 << 40).unwrap();
+        assert!(matches!(read(&folder), Err(Error::Malformed(..))));
         std::fs::remove_dir_all(&folder).unwrap();
     }
 

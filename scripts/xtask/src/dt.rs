@@ -7,8 +7,11 @@
 //! fields mean is in `docs/050-device-tree.md`.
 
 use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use capelin_dt::early::MAX_TOTAL_SIZE;
 use capelin_dt::{
     Bootability, Console, ConsoleSource, ConsoleUse, Cpu, EnableMethod, Gic, Machine, Psci, Region,
     ReservationKind, Timer, bootability,
@@ -83,8 +86,21 @@ pub(crate) fn main(mut args: Parser) -> Result<()> {
     }
 }
 
+/// The first bytes of a file, so many at most: whatever it is, that ends.
+pub(crate) fn first_bytes(file: &Path, most: usize) -> Result<Vec<u8>> {
+    let failed = |error| Error::File(file.to_owned(), error);
+    let mut found = Vec::new();
+    let opened = File::open(file).map_err(failed)?;
+    opened
+        .take(most as u64)
+        .read_to_end(&mut found)
+        .map_err(failed)?;
+    Ok(found)
+}
+
 fn read(file: &Path) -> Result<Machine> {
-    let blob = std::fs::read(file).map_err(|error| Error::File(file.to_owned(), error))?;
+    // What is behind the largest tree is looked at by nobody.
+    let blob = first_bytes(file, MAX_TOTAL_SIZE)?;
     Machine::parse(&blob).map_err(|error| Error::Malformed(file.to_owned(), error.to_string()))
 }
 
@@ -334,6 +350,11 @@ fn text_of_verdict(text: &mut String, verdict: &Bootability) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::OnceLock;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::Index;
 
     /// The smallest tree: header, empty reservations, one node without properties.
     fn smallest() -> Vec<u8> {
@@ -387,6 +408,66 @@ mod tests {
         assert!(text.starts_with("x.dtb: no model\n"));
         assert!(text.contains("Capelin can't boot here (0 of 0 cores usable, no console)"));
         assert!(text.contains("- no GIC"));
+    }
+
+    /// All that the recipe does with bytes; none is shown that isn't a tree.
+    fn show(blob: &[u8]) {
+        let Ok(machine) = Machine::parse(blob) else {
+            return;
+        };
+        let (path, verdict) = (Path::new("x.dtb"), bootability(&machine));
+        let value = as_value(path, &machine, &verdict, &[]).to_string();
+        assert!(!value.contains('\n'), "one line per file");
+        assert!(as_text(path, &machine, &verdict, &[]).starts_with("x.dtb: "));
+    }
+
+    /// A tree of QEMU's with everything that the recipe shows.
+    fn rich() -> &'static [u8] {
+        static RICH: OnceLock<Vec<u8>> = OnceLock::new();
+        RICH.get_or_init(|| {
+            let nodes = "-smp 4 -m 256M -object memory-backend-ram,id=a,size=128M -numa node,memdev=a,cpus=0-1 \
+                         -object memory-backend-ram,id=b,size=128M -numa node,memdev=b,cpus=2-3 -numa dist,src=0,dst=1,val=20";
+            let mut tree = capelin_trees::qemu("gic-version=3", nodes);
+            tree.truncate(capelin_dt::early::used_size(&tree).unwrap());
+            let bytes = u32::try_from(tree.len()).unwrap();
+            tree[4..8].copy_from_slice(&bytes.to_be_bytes());
+            tree
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_survived(bytes in vec(any::<u8>(), 0..300)) {
+            show(&bytes);
+            // And behind a header that is believed.
+            let mut tree = smallest();
+            tree.extend(bytes);
+            let length = u32::try_from(tree.len()).unwrap();
+            tree[4..8].copy_from_slice(&length.to_be_bytes());
+            tree[36..40].copy_from_slice(&(length - 56).to_be_bytes());
+            show(&tree);
+        }
+
+        #[test]
+        fn a_tree_that_lies_is_survived(
+            lies in vec((any::<Index>(), prop_oneof![any::<u8>(), Just(0), Just(0xff)]), 1..12),
+        ) {
+            let mut tree = rich().to_vec();
+            for (at, byte) in lies {
+                *at.get_mut(&mut tree) = byte;
+            }
+            show(&tree);
+        }
+    }
+
+    #[test]
+    fn what_never_ends_is_read_to_a_bound() {
+        let endless = Path::new("/dev/zero");
+        if endless.exists() {
+            assert!(matches!(read(endless), Err(Error::Malformed(..))));
+        }
+        show(rich());
+        assert!(Machine::parse(rich()).is_ok());
     }
 
     /// A bad file doesn't keep the others from being shown, but fails the recipe.
