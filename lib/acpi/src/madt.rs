@@ -121,6 +121,12 @@ pub struct Madt {
 const NO_AFFINITY: u64 = !0xff_00ff_ffff;
 
 impl Core {
+    /// Whether it has a redistributor of its own: an address that one can have, whose frames are
+    /// 64 KiB (GIC architecture specification 12.10).
+    fn has_redistributor(&self) -> bool {
+        self.redistributor != 0 && self.redistributor.is_multiple_of(1 << 16)
+    }
+
     /// Whether [`Core::mpidr`] has affinity fields only.
     #[must_use]
     pub const fn has_affinity_only(&self) -> bool {
@@ -241,7 +247,8 @@ impl Madt {
     }
 
     /// The GIC's generation. Where the table leaves that to hardware, who has
-    /// redistributors is a GICv3.
+    /// redistributors is a GICv3: what can't be an address of one is none (firmware of the
+    /// Raspberry Pi 4 has 1 there).
     #[must_use]
     pub fn version(&self) -> Option<GicVersion> {
         let distributor = self.distributor?;
@@ -250,7 +257,7 @@ impl Madt {
             3 => GicVersion::V3,
             4 => GicVersion::V4,
             _ if !self.redistributors.is_empty() => GicVersion::V3,
-            _ if self.cores.iter().any(|core| core.redistributor != 0) => GicVersion::V3,
+            _ if self.cores.iter().any(Core::has_redistributor) => GicVersion::V3,
             _ => GicVersion::V2,
         })
     }
