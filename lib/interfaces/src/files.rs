@@ -66,7 +66,7 @@ pub enum WriteMode {
 /// Files by path: names separated by `/`, from the top folder on.
 #[interface(name = "files", version = 1)]
 pub trait Files {
-    /// At most `limit` entries of a folder, from number `first` on.
+    /// At most `limit` entries of a folder (32 KiB at most), from number `first` on; none at its end.
     async fn list(&self, path: &str, first: u32, limit: u32) -> Result<Vec<Entry>, FileError>;
 
     /// What stands at `path`.

@@ -36,12 +36,26 @@ pub struct Table {
     width: Width,
     /// FAT32's sector with hints.
     info: Option<u32>,
+    /// The first cluster of FAT32's top folder; FAT16's has none.
+    top: Option<u32>,
     /// The first block behind the clusters.
     end: u64,
     /// Clusters of data; their numbers begin with 2.
     clusters: u32,
     cluster_bytes: u32,
 }
+
+/// How a chain of clusters goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Chain {
+    /// It has so many clusters.
+    Ends(u32),
+    /// It has more than were followed.
+    GoesOn,
+}
+
+/// Bytes that a folder may have (section 6.1: 65,536 entries of 32 bytes).
+const MOST_FOLDER_BYTES: u32 = 65_536 * 32;
 
 fn u16_at(block: &Block, at: usize) -> u32 {
     u32::from(u16::from_le_bytes([block[at], block[at + 1]]))
@@ -116,8 +130,13 @@ impl Table {
             (Width::Fat16, _) | (_, 0 | 0xffff) => None,
             (Width::Fat32, block) => start.checked_add(block),
         };
+        let top = match width {
+            Width::Fat16 => None,
+            Width::Fat32 => Some(u32_at(&boot, 44)),
+        };
         let table = Self {
             info,
+            top,
             end: u64::from(start) + u64::from(total),
             first: start.checked_add(reserved).ok_or(FatError::Malformed)?,
             blocks,
@@ -130,7 +149,119 @@ impl Table {
         if holds < u64::from(clusters) + 2 {
             return Err(FatError::Malformed);
         }
+        if let Some(top) = top {
+            table.check(top)?;
+        }
         Ok(table)
+    }
+
+    /// The first cluster of the top folder; `None` where that isn't one of clusters (FAT16).
+    #[must_use]
+    pub const fn top(&self) -> Option<u32> {
+        self.top
+    }
+
+    /// Whether there is a cluster of that number.
+    fn check<E>(&self, cluster: u32) -> Result<(), FatError<E>> {
+        if (2..self.clusters + 2).contains(&cluster) {
+            Ok(())
+        } else {
+            Err(FatError::Malformed)
+        }
+    }
+
+    /// Follows the chain of clusters from `first` on, over at most `most` clusters.
+    ///
+    /// # Errors
+    /// [`FatError::Malformed`] at an entry that is no number of a cluster; [`FatError::Device`].
+    pub fn follow<D: BlockDevice>(
+        &self,
+        device: &D,
+        first: u32,
+        most: u32,
+    ) -> Result<Chain, FatError<D::Error>> {
+        let mut known: Option<(u32, Block)> = None;
+        let mut cluster = first;
+        for count in 1..=most {
+            self.check(cluster)?;
+            let number = cluster / self.per_block();
+            let block = match &known {
+                Some((it, block)) if *it == number => block,
+                _ => &known.insert((number, read(device, self.first + number)?)).1,
+            };
+            let next = self.entry(block, cluster % self.per_block());
+            if self.is_end(next) {
+                return Ok(Chain::Ends(count));
+            }
+            cluster = next;
+        }
+        Ok(Chain::GoesOn)
+    }
+
+    /// Makes sure that the chain of a folder from `first` on has an end, and no entry that is no
+    /// number of a cluster.
+    ///
+    /// # Errors
+    /// [`FatError::Malformed`], also for one that is longer than a folder may be;
+    /// [`FatError::Device`].
+    pub fn check_folder<D: BlockDevice>(
+        &self,
+        device: &D,
+        first: u32,
+    ) -> Result<(), FatError<D::Error>> {
+        let most = MOST_FOLDER_BYTES.div_ceil(self.cluster_bytes);
+        match self.follow(device, first, most.min(self.clusters))? {
+            Chain::Ends(_) => Ok(()),
+            Chain::GoesOn => Err(FatError::Malformed),
+        }
+    }
+
+    /// Makes sure that a file from `first` on has clusters for its first `bytes` bytes.
+    ///
+    /// # Errors
+    /// [`FatError::Malformed`]; [`FatError::Device`].
+    pub fn check_front<D: BlockDevice>(
+        &self,
+        device: &D,
+        first: Option<u32>,
+        bytes: u64,
+    ) -> Result<(), FatError<D::Error>> {
+        let clusters = u32::try_from(self.clusters_for(bytes)).unwrap_or(u32::MAX);
+        if clusters == 0 {
+            return Ok(());
+        }
+        let first = first.ok_or(FatError::Malformed)?;
+        if clusters > self.clusters {
+            return Err(FatError::Malformed);
+        }
+        match self.follow(device, first, clusters)? {
+            Chain::Ends(count) if count < clusters => Err(FatError::Malformed),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes sure that the chain of a file of `bytes` bytes from `first` on has an end, and clusters
+    /// for all of them.
+    ///
+    /// # Errors
+    /// [`FatError::Malformed`]; [`FatError::Device`].
+    pub fn check_whole<D: BlockDevice>(
+        &self,
+        device: &D,
+        first: Option<u32>,
+        bytes: u64,
+    ) -> Result<(), FatError<D::Error>> {
+        let count = match first {
+            None => 0,
+            Some(first) => match self.follow(device, first, self.clusters)? {
+                Chain::Ends(count) => count,
+                Chain::GoesOn => return Err(FatError::Malformed),
+            },
+        };
+        if u64::from(count) < self.clusters_for(bytes) {
+            return Err(FatError::Malformed);
+        }
+        Ok(())
     }
 
     /// Bytes of all clusters.
@@ -227,11 +358,11 @@ impl Table {
             Width::Fat32 => u16_at(&block, at + 20),
         };
         let cluster = high << 16 | u16_at(&block, at + 26);
-        match cluster {
-            0 => Ok(None),
-            cluster if (2..self.clusters + 2).contains(&cluster) => Ok(Some(cluster)),
-            _ => Err(FatError::Malformed),
+        if cluster == 0 {
+            return Ok(None);
         }
+        self.check(cluster)?;
+        Ok(Some(cluster))
     }
 
     /// Frees the chain of clusters from `cluster` on, in all copies of the table.
@@ -245,9 +376,7 @@ impl Table {
         mut cluster: u32,
     ) -> Result<(), FatError<D::Error>> {
         loop {
-            if !(2..self.clusters + 2).contains(&cluster) {
-                return Err(FatError::Malformed);
-            }
+            self.check(cluster)?;
             let number = cluster / self.per_block();
             let mut blocks = [read(device, self.first + number)?];
             let mut is_changed = false;

@@ -9,6 +9,9 @@
 //! cluster, and takes one behind the volume's end if the hint that FAT32 keeps lies above all that
 //! are free. So clusters are freed here, faults are noted where they occur (`Window`), two clusters
 //! stay free, the hint isn't shown to it, and it reaches nothing outside of the volume.
+//!
+//! Nor does it look whether a chain of clusters has an end, and panics at numbers that no cluster
+//! has. So each chain is followed here ([`Table::follow`]) before the crate gets to see it.
 
 use alloc::{
     string::{String, ToString},
@@ -31,6 +34,8 @@ use crate::fat::{FatError, Table, partition};
 
 /// Bytes that one read gives at most.
 pub const MOST_BYTES: u32 = 32 << 10;
+/// Bytes that the entries of one list take at most.
+const MOST_LISTED_BYTES: usize = 32 << 10;
 /// In the sector with FAT32's hints: the number of free clusters, and where to look for one; all
 /// ones for not known (FAT specification, section 5).
 const HINTS: Range<usize> = 488..496;
@@ -38,6 +43,8 @@ const HINTS: Range<usize> = 488..496;
 const SPARE: u64 = 2;
 /// Bytes copied at a time.
 const CHUNK_BYTES: usize = 16 << 10;
+/// Bytes of an entry besides its name, in an answer.
+const ENTRY_BYTES: usize = 16;
 /// Bytes of the longest name.
 const NAME_BYTES: usize = 780;
 
@@ -258,7 +265,8 @@ impl<D: Medium> Files<D> {
         })
     }
 
-    /// At most `limit` entries of a folder, from number `first` on.
+    /// At most `limit` entries of a folder, from number `first` on; none at its end. Fewer than
+    /// there are where names are long.
     ///
     /// # Errors
     /// See [`FileError`].
@@ -267,10 +275,26 @@ impl<D: Medium> Files<D> {
             let (mut names, last) = split(path);
             names.extend(last);
             let folder = mounted.folder(&names)?;
-            let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
-            let entries = entries::<D>(&folder)?;
-            let entries = entries.into_iter().map(|(entry, _)| entry);
-            Ok(entries.skip(count(first)).take(count(limit)).collect())
+            let mut listed = Vec::new();
+            if limit == 0 {
+                return Ok(listed);
+            }
+            let (mut skip, mut left) = (first, limit);
+            let mut bytes = 0;
+            each::<D>(&folder, |entry, _| {
+                if skip > 0 {
+                    skip -= 1;
+                    return ControlFlow::Continue(());
+                }
+                bytes += entry.name.len() + ENTRY_BYTES;
+                left -= 1;
+                listed.push(entry);
+                if left == 0 || bytes + ENTRY_BYTES + NAME_BYTES > MOST_LISTED_BYTES {
+                    return ControlFlow::Break(());
+                }
+                ControlFlow::Continue(())
+            })?;
+            Ok(listed)
         })
     }
 
@@ -312,6 +336,7 @@ impl<D: Medium> Files<D> {
                 .min(MOST_BYTES);
             let mut bytes = vec![0; usize::try_from(count).unwrap_or(0)];
             if count > 0 {
+                mounted.check_front(&found, u64::from(offset) + u64::from(count))?;
                 let file = folder
                     .open_file_in_dir(found.name, Mode::ReadOnly)
                     .map_err(from_crate)?;
@@ -347,6 +372,7 @@ impl<D: Medium> Files<D> {
             if entry.is_folder {
                 return Err(FileError::IsFolder);
             }
+            mounted.check_front(&found, entry.bytes.into())?;
             let source = folder
                 .open_file_in_dir(found.name, Mode::ReadOnly)
                 .map_err(from_crate)?;
@@ -413,6 +439,9 @@ impl<D: Medium> Files<D> {
 
 impl<'a, D: Medium> Mounted<'a, D> {
     fn folder(&self, names: &[&str]) -> Result<Folder<'_, 'a, D>, FileError> {
+        if let Some(first) = self.table.top() {
+            self.check_folder(first)?;
+        }
         let top = self.manager.open_root_dir(self.volume);
         let mut folder = top.map_err(from_crate)?.to_directory(&self.manager);
         for name in names {
@@ -420,6 +449,8 @@ impl<'a, D: Medium> Mounted<'a, D> {
             if !entry.is_folder {
                 return Err(FileError::NotFolder);
             }
+            let first = self.first_cluster(&found)?;
+            self.check_folder(first.ok_or(FileError::NoFileSystem)?)?;
             folder.change_dir(found.name).map_err(from_crate)?;
         }
         Ok(folder)
@@ -442,6 +473,13 @@ impl<'a, D: Medium> Mounted<'a, D> {
             Err(FileError::NotFound) => None,
             Err(error) => return Err(error),
         };
+        if let Some((entry, found)) = &old {
+            let first = self.first_cluster(found)?;
+            let checked = self
+                .table
+                .check_whole(&self.device, first, entry.bytes.into());
+            checked.map_err(from_fat)?;
+        }
         let clusters = |bytes| self.table.clusters_for(bytes);
         let (how, freed) = match (mode, &old) {
             (WriteMode::Append, _) => (Mode::ReadWriteCreateOrAppend, 0),
@@ -486,11 +524,28 @@ impl<'a, D: Medium> Mounted<'a, D> {
         first.map_err(from_fat)
     }
 
+    /// See [`Table::check_folder`].
+    fn check_folder(&self, first: u32) -> Result<(), FileError> {
+        let checked = self.table.check_folder(&self.device, first);
+        checked.map_err(from_fat)
+    }
+
+    /// Makes sure that the first `bytes` bytes of a file can be read.
+    fn check_front(&self, found: &DirEntry, bytes: u64) -> Result<(), FileError> {
+        let first = self.first_cluster(found)?;
+        let checked = self.table.check_front(&self.device, first, bytes);
+        checked.map_err(from_fat)
+    }
+
     /// Removes what is called `name` in `folder`, and frees its clusters, which the crate doesn't. In
     /// this order: a fault in between leaves clusters that nobody has, and none that two have.
     fn remove(&self, folder: &Folder<'_, 'a, D>, name: &str) -> Result<(), FileError> {
-        let (_, found) = find::<D>(folder, name)?;
+        let (entry, found) = find::<D>(folder, name)?;
         let first = self.first_cluster(&found)?;
+        if entry.is_folder {
+            // The crate looks whether it is empty.
+            self.check_folder(first.ok_or(FileError::NoFileSystem)?)?;
+        }
         folder.delete_entry_in_dir(found.name).map_err(from_crate)?;
         match first {
             Some(first) => {
@@ -561,35 +616,43 @@ impl<D: Medium> Drop for Sink<'_, '_, D> {
     }
 }
 
-/// All entries of a folder, but itself, what is above it, and the volume's label.
-fn entries<D: Medium>(folder: &Folder<'_, '_, D>) -> Result<Vec<(Entry, DirEntry)>, FileError> {
+/// Gives `take` each entry of a folder, but itself, what is above it, and the volume's label, until
+/// it wants no more.
+fn each<D: Medium>(
+    folder: &Folder<'_, '_, D>,
+    mut take: impl FnMut(Entry, &DirEntry) -> ControlFlow<()>,
+) -> Result<(), FileError> {
     let mut storage = [0; NAME_BYTES];
     let mut long = LfnBuffer::new(&mut storage);
-    let mut all = Vec::new();
     folder
         .iterate_dir_lfn(&mut long, |found, long| {
             let short = found.name.to_string();
             let attributes = found.attributes;
-            if !attributes.is_volume() && !short.starts_with('.') {
-                let is_folder = attributes.is_directory();
-                let entry = Entry {
-                    name: long.map_or(short, String::from),
-                    bytes: if is_folder { 0 } else { found.size },
-                    is_folder,
-                };
-                all.push((entry, found.clone()));
+            if attributes.is_volume() || short.starts_with('.') {
+                return ControlFlow::Continue(());
             }
-            ControlFlow::Continue(())
+            let is_folder = attributes.is_directory();
+            let entry = Entry {
+                name: long.map_or(short, String::from),
+                bytes: if is_folder { 0 } else { found.size },
+                is_folder,
+            };
+            take(entry, found)
         })
-        .map_err(from_crate)?;
-    Ok(all)
+        .map_err(from_crate)
 }
 
-/// What is called `name`, by its long or its short name, whatever the case.
+/// What is called `name`, by its long or its short name, whatever the case: the first that is.
 fn find<D: Medium>(folder: &Folder<'_, '_, D>, name: &str) -> Result<(Entry, DirEntry), FileError> {
-    let entries = entries::<D>(folder)?;
-    let is_it = |(entry, found): &(Entry, DirEntry)| {
-        entry.name.eq_ignore_ascii_case(name) || found.name.to_string().eq_ignore_ascii_case(name)
-    };
-    entries.into_iter().find(is_it).ok_or(FileError::NotFound)
+    let mut result = Err(FileError::NotFound);
+    each::<D>(folder, |entry, found| {
+        let is_it = entry.name.eq_ignore_ascii_case(name)
+            || found.name.to_string().eq_ignore_ascii_case(name);
+        if !is_it {
+            return ControlFlow::Continue(());
+        }
+        result = Ok((entry, found.clone()));
+        ControlFlow::Break(())
+    })?;
+    result
 }

@@ -11,6 +11,8 @@ use embedded_sdmmc::{Block, BlockCount, BlockDevice, BlockIdx};
 
 use crate::files::{Files, Medium};
 
+mod damaged;
+
 const START: usize = 2048;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
