@@ -11,6 +11,8 @@ use crate::ClientId;
 
 /// Bytes that may wait for a reader; what comes beyond them stays in the device.
 pub const CAPACITY: usize = 4096;
+/// Bytes that a line takes besides what it holds.
+const LINE_BYTES: usize = size_of::<Vec<u8>>();
 /// Bytes that a line may have in line mode. A longer one reaches nobody: half a line may mean
 /// something else than the whole.
 const MAX_LINE: usize = 1024;
@@ -94,7 +96,8 @@ impl Input {
     /// Bytes that may arrive now.
     #[must_use]
     pub fn room(&self) -> usize {
-        let lines: usize = self.lines.iter().map(Vec::len).sum();
+        let lines = self.lines.iter().map(|line| line.len() + LINE_BYTES);
+        let lines: usize = lines.sum();
         CAPACITY.saturating_sub(self.raw.len() + lines)
     }
 
@@ -286,6 +289,18 @@ mod tests {
         let mut input = Input::default();
         assert_eq!(arrive(&mut input, &[b'x'; CAPACITY]), b"");
         assert_eq!(arrive(&mut input, b"y"), [BELL]);
+        // Empty lines take some as well.
+        let mut input = line_session();
+        let mut lines = 0;
+        while input.room() > 0 {
+            assert_eq!(arrive(&mut input, &[END]), b"");
+            lines += 1;
+            assert!(lines < CAPACITY, "it never fills up");
+        }
+        assert_eq!(arrive(&mut input, &[END]), [BELL]);
+        assert_eq!(input.lines.len(), lines);
+        input.take(1);
+        assert!(input.room() > 0);
         let mut input = line_session();
         let echo = arrive(&mut input, &[b'x'; MAX_LINE + 1]);
         assert_eq!(echo[MAX_LINE], BELL);

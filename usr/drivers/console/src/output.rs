@@ -2,7 +2,9 @@
 //!
 //! What a client writes goes behind what is there already, with one exception: behind somebody
 //! else's unfinished line it has to wait, for [`HOLD`] since the last bytes of that line. If the
-//! line isn't finished by then (a prompt, say), a line break goes between.
+//! line isn't finished by then (a prompt, say), a line break goes between. However the others write,
+//! nobody waits for longer than [`MOST_HOLDS`] times that: then all the others wait for whoever was
+//! held back first.
 //!
 //! A line feed becomes carriage return and line feed, unless a carriage return stands before it.
 
@@ -13,6 +15,8 @@ use crate::ClientId;
 
 /// How long an unfinished line keeps others waiting.
 pub const HOLD: Duration = Duration::from_millis(100);
+/// Whoever waits behind others' unfinished lines waits for so many times [`HOLD`] at most.
+pub const MOST_HOLDS: u64 = 10;
 /// Bytes that may wait for the device.
 const CAPACITY: usize = 16 * 1024;
 
@@ -40,11 +44,20 @@ struct Unfinished {
     has_more: bool,
 }
 
+/// Who has been held back, for the longest of all.
+#[derive(Clone, Copy, Debug)]
+struct HeldBack {
+    client: ClientId,
+    /// From then on it is held back no more, in counter ticks.
+    until: u64,
+}
+
 /// Bytes that wait for the device.
 #[derive(Debug)]
 pub struct Output {
     queue: VecDeque<u8>,
     unfinished: Option<Unfinished>,
+    held_back: Option<HeldBack>,
     last: u8,
     hold_ticks: u64,
 }
@@ -56,6 +69,7 @@ impl Output {
         Self {
             queue: VecDeque::new(),
             unfinished: None,
+            held_back: None,
             last: b'\n',
             hold_ticks,
         }
@@ -66,11 +80,19 @@ impl Output {
         if bytes.is_empty() {
             return Accepted::All;
         }
+        let is_due = match self.held_back {
+            Some(first) if now >= first.until && first.client != client => {
+                // It comes as soon as there is room, which is left to it.
+                return Accepted::Held(now.saturating_add(self.hold_ticks.max(1)));
+            }
+            Some(first) => now >= first.until,
+            None => false,
+        };
         if let Some(line) = self.unfinished
             && line.client != client
         {
-            if line.has_more || now < line.until {
-                return Accepted::Held(line.until.max(now.saturating_add(1)));
+            if !is_due && (line.has_more || now < line.until) {
+                return Accepted::Held(self.hold_back(client, line, now));
             }
             if !self.has_room() {
                 return Accepted::Part(0);
@@ -91,6 +113,9 @@ impl Output {
             self.last = byte;
             count += 1;
         }
+        if count > 0 {
+            self.held_back.take_if(|first| first.client == client);
+        }
         let has_more = count < bytes.len();
         self.unfinished = (self.last != b'\n' || has_more && count > 0).then(|| Unfinished {
             client,
@@ -102,6 +127,15 @@ impl Output {
         } else {
             Accepted::All
         }
+    }
+
+    /// Holds `client` back behind `line`; until when.
+    fn hold_back(&mut self, client: ClientId, line: Unfinished, now: u64) -> u64 {
+        let until = now.saturating_add(self.hold_ticks.saturating_mul(MOST_HOLDS));
+        let first = self.held_back.get_or_insert(HeldBack { client, until });
+        // Once the rest of the line comes, all who wait are told.
+        let line_until = if line.has_more { u64::MAX } else { line.until };
+        line_until.min(first.until).max(now.saturating_add(1))
     }
 
     /// Shows what was typed, where the cursor is, as far as there is room.
@@ -128,6 +162,7 @@ impl Output {
             line.has_more = false;
             line.until = 0;
         }
+        self.held_back.take_if(|first| first.client == client);
     }
 
     /// Whether there is room for a byte and what may have to go before it.
@@ -216,6 +251,55 @@ mod tests {
         assert!(matches!(output.write(2, b"y\n", 1000), Accepted::Held(_)));
         assert_eq!(output.write(1, &long[taken..], 1000), Accepted::All);
         assert_eq!(output.write(2, b"y\n", 1010), Accepted::All);
+    }
+
+    /// However often a line gets longer, and however often it is finished by what begins the next.
+    #[test]
+    fn nobody_holds_others_back_for_ever() {
+        for piece in [&b"."[..], b"\n."] {
+            let mut output = Output::new(10);
+            output.write(1, piece, 0);
+            let mut shown = None;
+            for now in (5..200).step_by(5) {
+                if output.write(2, b"it\n", now) == Accepted::All {
+                    shown = Some(now);
+                    break;
+                }
+                output.write(1, piece, now);
+            }
+            assert_eq!(shown, Some(5 + 10 * MOST_HOLDS));
+            assert!(text(&output).ends_with(".\r\nit\r\n"));
+            // The other goes on behind it, and may be held back for as long again.
+            assert_eq!(output.write(1, b"more", 106), Accepted::All);
+            assert_eq!(output.write(2, b"it\n", 107), Accepted::Held(116));
+        }
+    }
+
+    /// Who fills all the room that comes leaves it to whoever has waited too long.
+    #[test]
+    fn room_is_for_whoever_has_waited_too_long() {
+        let mut output = Output::new(10);
+        let long = [b'x'; CAPACITY + 100];
+        assert!(matches!(output.write(1, &long, 0), Accepted::Part(_)));
+        let due = 10 * MOST_HOLDS;
+        assert_eq!(output.write(2, b"it\n", 0), Accepted::Held(due));
+        // The one that asked first comes first.
+        assert_eq!(output.write(3, b"more\n", 5), Accepted::Held(due));
+        output.advance(10);
+        assert_eq!(output.write(1, &long, 50), Accepted::Part(10));
+        assert_eq!(output.write(2, b"it\n", due), Accepted::Part(0));
+        output.advance(10);
+        for other in [1, 3] {
+            assert_eq!(output.write(other, &long, due), Accepted::Held(due + 10));
+        }
+        assert_eq!(output.write(2, b"it\n", due), Accepted::All);
+        assert!(text(&output).ends_with("x\r\nit\r\n"));
+        // Gone, it keeps nobody waiting.
+        output.advance(CAPACITY);
+        output.write(1, b"x", 200);
+        assert_eq!(output.write(2, b"it\n", 201), Accepted::Held(210));
+        output.forget(2);
+        assert_eq!(output.write(1, b"x", 201 + due), Accepted::All);
     }
 
     #[test]
