@@ -4,6 +4,8 @@
 use alloc::rc::Rc;
 use core::{cell::Cell, future::Future};
 
+use fish::ahead::Ahead;
+
 use capelin_interfaces::console::{ConsoleClient, ConsoleError, ConsoleMode};
 use capelin_rt::{
     Lmp,
@@ -19,8 +21,7 @@ const INTERRUPT: u8 = 3;
 
 /// What comes from the console.
 pub(crate) struct Input {
-    /// Bytes; `None` is the end.
-    bytes: Queue<Option<u8>>,
+    bytes: Rc<Ahead>,
     interrupts: Queue<()>,
     is_running: Rc<Cell<bool>>,
 }
@@ -33,21 +34,25 @@ impl Input {
     pub(crate) async fn start(console: ConsoleClient<Lmp>) -> Result<Self, ConsoleError> {
         console.set_mode(ConsoleMode::Raw).await?;
         let input = Self {
-            bytes: Queue::new(),
+            bytes: Rc::default(),
             interrupts: Queue::new(),
             is_running: Rc::default(),
         };
-        let (bytes, interrupts) = (input.bytes.clone(), input.interrupts.clone());
+        let (bytes, interrupts) = (Rc::clone(&input.bytes), input.interrupts.clone());
         let is_running = Rc::clone(&input.is_running);
         spawn(async move {
             while let Ok(chunk) = console.read(CHUNK).await {
                 for byte in chunk {
                     if byte == INTERRUPT && is_running.get() {
-                        interrupts.push(());
+                        // One ends the command.
+                        if interrupts.is_empty() {
+                            interrupts.push(());
+                        }
                     } else {
                         bytes.push(Some(byte));
                     }
                 }
+                bytes.room().await;
             }
             bytes.push(None);
         });
@@ -56,19 +61,12 @@ impl Input {
 
     /// The next byte; `None` when the console has ended.
     pub(crate) async fn next(&self) -> Option<u8> {
-        self.bytes.pop().await
+        self.bytes.next().await
     }
 
     /// The next byte that is there already.
     pub(crate) fn try_next(&self) -> Option<u8> {
-        match self.bytes.try_pop()? {
-            Some(byte) => Some(byte),
-            None => {
-                // The end stays the end.
-                self.bytes.push(None);
-                None
-            }
-        }
+        self.bytes.try_next()
     }
 
     /// What `command` gives, or `None` when Ctrl-C came first; then it is dropped.

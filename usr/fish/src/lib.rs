@@ -14,13 +14,16 @@
 //! | [`command`], [`usage`] | words to typed commands, what is wrong with them; how each is used |
 //! | [`spelling`] | what a misspelt name was likely meant for |
 //! | [`arguments`], [`percent`] | the `capelin.exec` argument |
+//! | [`ahead`] | what is typed while a command runs |
 //! | [`machine`] | what memory there should be |
 //! | [`report`], [`board`], [`files`] | results as text |
+//! | [`plain`] | nothing in them commands the terminal |
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
+pub mod ahead;
 pub mod arguments;
 pub mod board;
 pub mod command;
@@ -30,6 +33,7 @@ pub mod history;
 pub mod keys;
 pub mod machine;
 pub mod percent;
+pub mod plain;
 pub mod report;
 pub mod spelling;
 pub mod usage;

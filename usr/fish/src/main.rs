@@ -182,7 +182,7 @@ async fn next_line(shell: &mut Shell, input: &Input, editor: &mut Editor) -> Opt
             event = editor.feed(byte, &mut shown);
         }
         if !shown.is_empty() {
-            shell.write(&shown).await;
+            shell.write_bytes(shown.as_bytes()).await;
             shown.clear();
         }
         if event.is_some() {
@@ -190,7 +190,7 @@ async fn next_line(shell: &mut Shell, input: &Input, editor: &mut Editor) -> Opt
         }
         let event = editor.feed(input.next().await?, &mut shown);
         if event.is_some() {
-            shell.write(&shown).await;
+            shell.write_bytes(shown.as_bytes()).await;
             return event;
         }
     }

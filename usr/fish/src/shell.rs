@@ -21,6 +21,7 @@ use fish::{
     board,
     command::{self, Command},
     machine::Machine,
+    plain::plain,
     report::{self, Accounts},
     spelling,
     usage::{self, COMMANDS},
@@ -82,12 +83,13 @@ impl Shell {
         self.console.clone()
     }
 
-    /// Writes text, and waits until the console has taken it.
+    /// Writes text, with nothing in it that commands the terminal, and waits until the console has
+    /// taken it.
     pub(crate) async fn write(&mut self, text: &str) {
-        self.write_bytes(text.as_bytes()).await;
+        self.write_bytes(plain(text).as_bytes()).await;
     }
 
-    /// Writes what may be text.
+    /// Writes bytes as they are.
     pub(crate) async fn write_bytes(&mut self, bytes: &[u8]) {
         if let Some(console) = &self.console {
             let mut is_written = true;
