@@ -97,6 +97,12 @@ impl<S> Registry<S> {
         self.services.get(name).map(|entry| &entry.service)
     }
 
+    /// On whose behalf `name` is registered.
+    #[must_use]
+    pub fn owner(&self, name: &str) -> Option<Owner> {
+        self.services.get(name).map(|entry| entry.owner)
+    }
+
     /// Wakes `waker` at the next registration of anything.
     pub fn wait(&mut self, waker: &Waker) {
         if !self.waiting.iter().any(|known| known.will_wake(waker)) {

@@ -14,7 +14,7 @@
 //! | drivers of PCI functions | for each BAR in memory [`registers_of`], by the BAR's number; [`FUNCTION`] | [`offset_of`], [`bytes_of`] | |
 //! | `virtio-mmio` | [`registers_of`] | [`offset_of`], [`bytes_of`] | one [`crate::slots::Place`] for each slot |
 //! | `mem_serv` | `ram0`, `ram1`, …: Ram, with all rights | under the same names: the region's NUMA node | |
-//! | `monitor` | [`KERNEL`], [`ARCHIVE`], [`BOOT_INFO`], [`PRIVATE_NAMES`] | [`HAS_SKB`] | |
+//! | `monitor` | [`KERNEL`], [`ARCHIVE`], [`BOOT_INFO`], [`PUBLIC_NAMES`], [`PRIVATE_NAMES`] | [`HAS_SKB`] | |
 //! | `fish` | [`KERNEL_ARGUMENTS`], if there are any | [`BYTES`], [`ENTRY_TICKS`] | |
 
 use alloc::{format, string::String};
@@ -63,6 +63,9 @@ pub const ARCHIVE: &str = "archive";
 pub const BOOT_INFO: &str = "boot-info";
 /// Endpoint: the name service, which finds private names by it, too.
 pub const PRIVATE_NAMES: &str = "private-names";
+/// Endpoint: the name service ([`crate::names::Names`]) as programs get it that the system doesn't
+/// start ([`crate::names::is_reserved`]).
+pub const PUBLIC_NAMES: &str = "public-names";
 
 /// Frame: the kernel's arguments (`/chosen/bootargs`), read-only, UTF-8 from its first byte on.
 pub const KERNEL_ARGUMENTS: &str = "kernel-arguments";

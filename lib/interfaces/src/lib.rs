@@ -50,43 +50,54 @@ pub mod system;
 /// The names under which the system services register with [`names::Names`], and
 /// under which a spawner passes their endpoints to a domain.
 pub mod service {
-    /// [`crate::memory::Memory`].
-    pub const MEMORY: &str = "mem";
-    /// [`crate::memory::Memory`], with the rights of the system ([`crate::memory::Memory::add`]).
-    /// Private to `init` ([`crate::names::PRIVATE`]).
-    pub const SYSTEM_MEMORY: &str = ".mem";
-    /// [`crate::clock::Clock`].
-    pub const CLOCK: &str = "clock";
-    /// [`crate::console::Console`].
-    pub const CONSOLE: &str = "console";
-    /// [`crate::interrupts::Interrupts`].
-    pub const INTERRUPTS: &str = "interrupts";
-    /// The same, with the right to hand over controllers of message interrupts, and to have interrupts go to other
-    /// cores. Private to `init` ([`crate::names::PRIVATE`]) and the boot core's monitor.
-    pub const INTERRUPT_CONTROLLERS: &str = ".interrupt-controllers";
-    /// [`crate::devices::Devices`].
-    pub const DEVICES: &str = "devices";
-    /// [`crate::entropy::Entropy`].
-    pub const ENTROPY: &str = "entropy";
-    /// [`crate::files::Files`].
-    pub const FILES: &str = "files";
-    /// [`crate::firmware::Firmware`].
-    pub const FIRMWARE: &str = "firmware";
-    /// [`crate::gpio::Gpio`].
-    pub const GPIO: &str = "gpio";
-    /// [`crate::power::Power`].
-    pub const POWER: &str = "power";
-    /// [`crate::skb::Skb`].
-    pub const SKB: &str = "skb";
-    /// [`crate::skb::Skb`], with the right to tell of what is on PCI buses and in slots. Private to `init`
-    /// ([`crate::names::PRIVATE`]).
-    pub const PCI_FACTS: &str = ".skb-pci";
-    /// [`crate::monitor::Monitor`] of this core.
-    pub const MONITOR: &str = "monitor";
-    /// [`crate::names::Names`].
-    pub const NAMES: &str = "names";
-    /// [`crate::system::System`] of this core.
-    pub const SYSTEM: &str = "system";
+    macro_rules! services {
+        ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+            $($(#[$doc])* pub const $name: &str = $text;)*
+            /// All of them.
+            pub const ALL: &[&str] = &[$($text,)*];
+        };
+    }
+
+    services! {
+        /// [`crate::memory::Memory`].
+        MEMORY = "mem",
+        /// [`crate::memory::Memory`], with the rights of the system ([`crate::memory::Memory::add`]).
+        /// Private to `init` ([`crate::names::PRIVATE`]).
+        SYSTEM_MEMORY = ".mem",
+        /// [`crate::clock::Clock`].
+        CLOCK = "clock",
+        /// [`crate::console::Console`].
+        CONSOLE = "console",
+        /// [`crate::interrupts::Interrupts`].
+        INTERRUPTS = "interrupts",
+        /// The same, with the right to hand over controllers of message interrupts, and to have
+        /// interrupts go to other cores. Private to `init` ([`crate::names::PRIVATE`]) and the boot
+        /// core's monitor.
+        INTERRUPT_CONTROLLERS = ".interrupt-controllers",
+        /// [`crate::devices::Devices`].
+        DEVICES = "devices",
+        /// [`crate::entropy::Entropy`].
+        ENTROPY = "entropy",
+        /// [`crate::files::Files`].
+        FILES = "files",
+        /// [`crate::firmware::Firmware`].
+        FIRMWARE = "firmware",
+        /// [`crate::gpio::Gpio`].
+        GPIO = "gpio",
+        /// [`crate::power::Power`].
+        POWER = "power",
+        /// [`crate::skb::Skb`].
+        SKB = "skb",
+        /// [`crate::skb::Skb`], with the right to tell of what is on PCI buses and in slots. Private to `init`
+        /// ([`crate::names::PRIVATE`]).
+        PCI_FACTS = ".skb-pci",
+        /// [`crate::monitor::Monitor`] of this core.
+        MONITOR = "monitor",
+        /// [`crate::names::Names`].
+        NAMES = "names",
+        /// [`crate::system::System`] of this core.
+        SYSTEM = "system",
+    }
 }
 
 /// An error of an interface: its own reasons, and that the call failed.

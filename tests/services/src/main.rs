@@ -1,4 +1,4 @@
-//! Tests console, knowledge base and interrupt service from outside, as their client.
+//! Tests console, knowledge base, interrupt and name service from outside, as their client.
 //!
 //! The shell runs it (image `test-services`); it reports as `docs/047-running.md` says. With
 //! the argument `sleep` it does nothing, for ever: something to give up. With `greedy` it takes all
@@ -9,6 +9,7 @@
 //! | [`console`] | writers that share a line of time, readers that don't |
 //! | [`knowledge`] | many queries at a time, cursors, changes, errors |
 //! | [`interrupt`] | who gets which interrupt |
+//! | [`names`] | who registers under which name |
 //! | [`greedy`] | what one client may have of each service |
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![forbid(unsafe_code)]
@@ -19,6 +20,7 @@ mod console;
 mod greedy;
 mod interrupt;
 mod knowledge;
+mod names;
 
 use capelin_rt::{Env, ExitCode};
 
@@ -44,5 +46,6 @@ async fn run(env: Env) -> ExitCode {
     console::run(&mut report).await;
     knowledge::run(&mut report).await;
     interrupt::run(&mut report).await;
+    names::run(&mut report).await;
     ExitCode::from(report.failed() == 0)
 }

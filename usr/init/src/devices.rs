@@ -458,15 +458,14 @@ impl DeviceManager {
         let launched = start.launch(SLOTS_DRIVER, program).await;
         launched.map_err(DriverError::Start)?;
         let name = slots_name(&domain);
-        let served = race(start.served(&name), ended.wait());
-        let contents = match time::timeout(PATIENCE, served).await {
-            Ok(Either::First(())) => {
-                let client = start.client(&name).await;
+        let served = race(start.client_of(&name, &domain), ended.wait());
+        let contents = match served.await {
+            Either::First(client) => {
                 let client: SlotsClient<Lmp> =
                     client.map_err(|error| DriverError::Service(SLOTS_DRIVER, error))?;
                 client.look().await.map_err(DriverError::Slot)
             }
-            _ => Err(DriverError::Service(SLOTS_DRIVER, RtError::NoService)),
+            Either::Second(()) => Err(DriverError::Service(SLOTS_DRIVER, RtError::NoService)),
         };
         // It has what drivers are to get; its name may be used again.
         let _ = time::timeout(PATIENCE, ended.wait()).await;
@@ -485,7 +484,8 @@ impl DeviceManager {
         function: &Planned,
     ) -> Result<(), DriverError> {
         let service = |error| DriverError::Service(BUS_DRIVER, error);
-        let bus: PciClient<Lmp> = start.client(&host_name(domain)).await.map_err(service)?;
+        let bus = start.client_of(&host_name(domain), domain).await;
+        let bus: PciClient<Lmp> = bus.map_err(service)?;
         let endpoint = bus.function(&function.path).await;
         let endpoint = OwnedCap::received(endpoint.map_err(DriverError::Bus)?);
         let client = bind(endpoint.address()).await.map_err(service)?;
@@ -648,8 +648,8 @@ impl DeviceManager {
             let _ = time::timeout(PATIENCE, ended.wait()).await;
             return;
         }
-        let outcome = race(start.served(name), ended.wait());
-        if let Ok(Either::First(())) = time::timeout(PATIENCE, outcome).await {
+        let outcome = race(start.endpoint_of(name, domain), ended.wait());
+        if let Either::First(Ok(_)) = outcome.await {
             let mut services = self.state.services.borrow_mut();
             services.insert(domain.to_string(), name.to_string());
         }
@@ -963,7 +963,8 @@ async fn hand_over_table(
 /// Has the driver called `domain` tell the knowledge base what is on its bus.
 async fn publish(start: &Start, domain: &str) -> Result<Found, DriverError> {
     let service = |error| DriverError::Service(BUS_DRIVER, error);
-    let driver: PciClient<Lmp> = start.client(&host_name(domain)).await.map_err(service)?;
+    let driver = start.client_of(&host_name(domain), domain).await;
+    let driver: PciClient<Lmp> = driver.map_err(service)?;
     let facts = start.endpoint(service::PCI_FACTS).await.map_err(service)?;
     let found = driver.publish(Cap::copy(facts.address())).await;
     found.map_err(DriverError::Bus)

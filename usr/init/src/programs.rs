@@ -7,8 +7,9 @@ use alloc::{
 };
 use core::{cell::RefCell, fmt};
 
-use capelin_abi::{layout::slot, syscall::DispatcherState};
+use capelin_abi::{capability::DISPATCHER_BYTES, layout::slot, syscall::DispatcherState};
 use capelin_archive::{Archive, Module};
+use capelin_idc::shares::ClientId;
 use capelin_kaluga::inventory::End;
 use capelin_rt::{RtError, endpoint::Endpoint, println, spawn, sync::Queue};
 use capelin_spawn::{
@@ -125,6 +126,14 @@ impl Programs {
         domain.run()?;
         self.running.borrow_mut().insert(number, domain);
         Ok(())
+    }
+
+    /// As which client services know the program in `domain`, while it runs.
+    pub(crate) fn client(&self, domain: &str) -> Option<ClientId> {
+        let running = self.running.borrow();
+        let its = running.values().find(|it| it.name() == domain)?;
+        let dispatcher = its.dispatcher().identify().ok()?;
+        Some(ClientId(dispatcher.base.0 / DISPATCHER_BYTES))
     }
 
     /// Waits until a program ends. To be called by one task.

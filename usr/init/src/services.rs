@@ -16,7 +16,7 @@ use capelin_interfaces::{
     monitor::MonitorClient,
     service,
 };
-use capelin_monitor::names::{NameService, Sight};
+use capelin_monitor::names::{NameService, Naming};
 use capelin_rt::{
     Env, Listener, Lmp, OwnedCap, RtError, bind, boot, memory, print, println, spawn, sys, time,
 };
@@ -29,14 +29,15 @@ use crate::{
     programs::{Programs, StartError},
 };
 
+/// Badges of the name service: of what is started here, the shell apart; of everybody else; and of
+/// the monitor, who finds private names, too.
+const SYSTEM_NAMES: u64 = 1;
+const PUBLIC_NAMES: u64 = 2;
+const ALL_NAMES: u64 = 3;
 /// Requests to the name service that may wait.
 const CAPACITY: usize = 64;
 /// How long a service may take to register.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
-/// The badges of the name service's endpoint: for all programs, and for who finds private names, too.
-const PUBLIC: u64 = 1;
-const TRUSTED: u64 = 2;
-
 /// How long the cores may take in all; the monitors have limits of their own.
 const CORES_PATIENCE: Duration = Duration::from_secs(600);
 /// A service that has run so long has worked.
@@ -109,10 +110,12 @@ pub(crate) struct Start {
     chosen: Option<(Chosen, Option<Console>)>,
     programs: Programs,
     names: NameService,
-    /// By which programs reach the name service.
-    names_cap: OwnedCap,
+    /// By which what is started here reaches the name service.
+    system_names: OwnedCap,
+    /// By which all other programs do.
+    public_names: OwnedCap,
     /// By which the monitor does, that finds private names, too.
-    all_names_cap: OwnedCap,
+    all_names: OwnedCap,
     memory: Option<MemoryClient<Lmp>>,
     /// What the shell is to read.
     kernel_arguments: Option<KernelArguments>,
@@ -135,16 +138,17 @@ pub(crate) async fn start(env: &Env) -> Result<(), Fatal> {
     let archive = Archive::parse(archive).map_err(Fatal::Archive)?;
     let names = NameService::default();
     let listener = Listener::new(CAPACITY)?;
-    let names_cap = listener.capability(PUBLIC)?;
-    let all_names_cap = listener.capability(TRUSTED)?;
+    let system_names = listener.capability(SYSTEM_NAMES)?;
+    let public_names = listener.capability(PUBLIC_NAMES)?;
+    let all_names = listener.capability(ALL_NAMES)?;
     let served = names.clone();
     spawn(listener.serve(move |caller| {
-        let sight = if caller.badge == TRUSTED {
-            Sight::All
-        } else {
-            Sight::Public
+        let naming = match caller.badge {
+            ALL_NAMES => Naming::All,
+            SYSTEM_NAMES => Naming::System,
+            _ => Naming::Public,
         };
-        served.serve(caller.client, caller.connection, sight)
+        served.serve(caller.client, caller.connection, naming)
     }));
     let chosen = boot::device_tree().map(capelin_dt::console);
     if !matches!(chosen, Some(Ok(_))) {
@@ -155,8 +159,9 @@ pub(crate) async fn start(env: &Env) -> Result<(), Fatal> {
         chosen: chosen.and_then(Result::ok),
         programs: Programs::new(archive)?,
         names,
-        names_cap,
-        all_names_cap,
+        system_names,
+        public_names,
+        all_names,
         memory: None,
         kernel_arguments: None,
     };
@@ -235,14 +240,15 @@ impl Start {
     /// A system service, with what all get. The console comes after most of them, and depends on
     /// them, so what they say goes to the kernel's log.
     pub(crate) fn service(&self, name: &str) -> Program {
-        self.program(name).word(handover::LOG, 1)
+        self.program(name, &self.system_names)
+            .word(handover::LOG, 1)
     }
 
-    /// A program with what all get.
-    fn program(&self, name: &str) -> Program {
+    /// A program with what all get, that finds services through `names`.
+    fn program(&self, name: &str, names: &OwnedCap) -> Program {
         let mut program = Program::new(name)
             .core(u16::try_from(self.boot.kernel_id).unwrap_or(0))
-            .capability(service::NAMES, self.names_cap.address());
+            .capability(service::NAMES, names.address());
         // What init starts is what the machine can't do without: no share bounds it.
         if let Some(memory) = self.names.get(service::SYSTEM_MEMORY) {
             program = program.capability(service::MEMORY, memory.address());
@@ -328,11 +334,6 @@ impl Start {
         self.names.get(name).is_some()
     }
 
-    /// Waits until somebody does.
-    pub(crate) async fn served(&self, name: &str) {
-        let _ = self.names.wait(name).await;
-    }
-
     /// Nobody finds the service called `name` any more.
     pub(crate) fn forget_service(&self, name: &str) {
         self.names.remove(name);
@@ -341,6 +342,22 @@ impl Start {
     /// A client of the service called `name`, once it has registered.
     pub(crate) async fn client<C: Client<Lmp>>(&self, name: &str) -> Result<C, RtError> {
         bind(self.endpoint(name).await?.address()).await
+    }
+
+    /// As [`Start::client`], of what the program in `domain` has registered itself.
+    pub(crate) async fn client_of<C: Client<Lmp>>(
+        &self,
+        name: &str,
+        domain: &str,
+    ) -> Result<C, RtError> {
+        bind(self.endpoint_of(name, domain).await?.address()).await
+    }
+
+    /// As [`Start::endpoint`], of what the program in `domain` has registered itself.
+    pub(crate) async fn endpoint_of(&self, name: &str, domain: &str) -> Result<Cap, RtError> {
+        let client = self.programs.client(domain).ok_or(RtError::NoService)?;
+        let endpoint = time::timeout(PATIENCE, self.names.wait_of(name, client)).await;
+        endpoint.map_err(|_| RtError::NoService)
     }
 
     /// What is registered under `name`, once it is.
@@ -440,7 +457,8 @@ impl Start {
             .capability(handover::KERNEL, slot::KERNEL)
             .capability(handover::ARCHIVE, slot::ARCHIVE)
             .capability(handover::BOOT_INFO, slot::BOOT_INFO)
-            .capability(handover::PRIVATE_NAMES, self.all_names_cap.address())
+            .capability(handover::PUBLIC_NAMES, self.public_names.address())
+            .capability(handover::PRIVATE_NAMES, self.all_names.address())
             .word(handover::HAS_SKB, u64::from(has_skb))
             // The kernel keeps some of what a power of two would leave.
             .home_bytes((1 << 20) - (128 << 10))
@@ -604,7 +622,8 @@ impl Start {
 
     fn shell_program(&self) -> Program {
         let entry_ticks = self.boot.monitor_words[ENTRY_TICKS_WORD];
-        let program = self.program(SHELL).home_bytes(SMALL_HOME_BYTES);
+        let program = self.program(SHELL, &self.public_names);
+        let program = program.home_bytes(SMALL_HOME_BYTES);
         let program = program.word(handover::ENTRY_TICKS, entry_ticks);
         let Some(arguments) = &self.kernel_arguments else {
             return program.ram_bytes(SHELL_BYTES);

@@ -68,7 +68,7 @@ pub(crate) async fn begin(env: &Env) -> Result<(), Error> {
         skb: RefCell::new(None),
         console: RefCell::new(None),
         console_turn: Rc::new(Mutex::new(())),
-        names: passed(service::NAMES)?,
+        names: passed(handover::PUBLIC_NAMES)?,
         private_names: passed(handover::PRIVATE_NAMES)?,
         routes: Routes::default(),
         membership: RefCell::default(),

@@ -22,7 +22,7 @@ use capelin_interfaces::{
 };
 use capelin_monitor::{
     intermon::{IntermonClient, IntermonError, IntermonServer},
-    names::{NameService, Sight},
+    names::{NameService, Naming},
 };
 use capelin_rt::{Listener, Lmp, OwnedCap, lmp::Caller, spawn, sync::Mutex};
 
@@ -99,9 +99,9 @@ fn for_local(
         let console: ConsoleClient<_> = node.remote(node.boot_core).ok()?;
         let skb: SkbClient<_> = node.remote(node.boot_core).ok()?;
         let memory = RemoteMemory(Rc::clone(node), caller.client);
-        let connection = caller.connection;
         offer(
-            names.serve(caller.client, connection, Sight::Public),
+            // What the system starts runs on the boot core.
+            names.serve(caller.client, caller.connection, Naming::Public),
             wanted,
         )
         .or_else(|| offer(MemoryServer(memory), wanted))
