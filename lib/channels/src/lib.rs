@@ -9,6 +9,7 @@
 #![cfg_attr(target_os = "none", no_std)]
 
 extern crate alloc;
+#[macro_use]
 extern crate capelin_sys as sys;
 
 use capelin_resources::{OwnedCap, RtError, heap, slots, vspace};

@@ -11,7 +11,7 @@ use capelin_idc::{
     TransportError, WireHeader, message::MAX_FRAGMENT_BYTES,
 };
 
-use super::{arrival, sender::Sender};
+use super::{arrival, patience::Bound, sender::Sender};
 use crate::{OwnedCap, RtError, endpoint::Endpoint};
 
 /// Messages that the ring of a client's endpoint holds.
@@ -51,7 +51,7 @@ impl Lmp {
         // it is gone. The body is empty; its length is two zero bytes.
         let replies = endpoint.badged(REPLIES)?.give();
         let bind = Fragment::new(header, &[0, 0]);
-        let asking = Sender::new(OwnedCap::copy_of(server)?);
+        let asking = Sender::new(OwnedCap::copy_of(server)?, Bound::Server);
         let sent = asking.deliver(&bind, replies).await;
         sent.map_err(CallError::Transport)?;
         loop {
@@ -64,7 +64,7 @@ impl Lmp {
             };
             return match (fragment.header().kind(), cap) {
                 (Kind::Bound, Some(cap)) => Ok(Self {
-                    sender: Sender::new(OwnedCap::received(cap)),
+                    sender: Sender::new(OwnedCap::received(cap), Bound::Server),
                     endpoint,
                     is_closed: Cell::new(false),
                 }),

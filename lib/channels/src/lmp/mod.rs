@@ -16,9 +16,10 @@
 //! | --- | --- |
 //! | [`client`] | [`Lmp`], the client's side, and [`bind`] |
 //! | [`server`] | [`Listener`]: one endpoint that serves many clients |
-//! | `sender` | sending with patience: what to do while a ring is full |
+//! | `sender`, `patience` | sending with patience: what to do while a ring is full |
 
 pub mod client;
+mod patience;
 mod sender;
 pub mod server;
 

@@ -1,38 +1,41 @@
-//! Sending with patience.
+//! Sending with patience ([`super::patience`]).
 //!
 //! The kernel doesn't tell when a ring has room again. A sender that finds it full lets the
-//! receiver run once, tries again, and then waits for longer and longer, up to 2 ms.
+//! receiver run once, if that is likely to help, tries again, and then waits for longer and longer.
 
 use core::{
     cell::{Cell, RefCell},
     future::{Future, poll_fn},
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use capelin_abi::{SysError, syscall::SendFlags};
 use capelin_idc::{Cap, CapMode, Fragment, TransportError};
 
+use super::patience::{Bound, Tries, Verdict, Yielded, Yields};
 use crate::{OwnedCap, slots, sys, time};
 
-const FIRST_PAUSE: Duration = Duration::from_micros(20);
-const LONGEST_PAUSE: Duration = Duration::from_millis(2);
+local! {
+    /// What all connections of this program yield.
+    static YIELDS: Yields = Yields::new();
+}
 
 /// The sending half of an LMP transport.
 #[derive(Debug)]
 pub(super) struct Sender {
     target: OwnedCap,
-    pause: Cell<Duration>,
+    tries: Cell<Tries>,
     sleep: RefCell<Option<time::Sleep>>,
     is_closed: Cell<bool>,
 }
 
 impl Sender {
-    pub(super) fn new(target: OwnedCap) -> Self {
+    /// Sends to `target`, which may leave its ring full for as long as `bound` says.
+    pub(super) fn new(target: OwnedCap, bound: Bound) -> Self {
         Self {
             target,
-            pause: Cell::new(FIRST_PAUSE),
+            tries: Cell::new(Tries::new(bound)),
             sleep: RefCell::new(None),
             is_closed: Cell::new(false),
         }
@@ -58,17 +61,19 @@ impl Sender {
             }
         }
         let mut result = self.send(fragment, cap);
-        if result == Err(SysError::EndpointFull) || result == Err(SysError::NoReceiveSlot) {
-            // A failure to yield only means that we try again at once.
-            let _ = sys::yield_now();
+        let mut yielded = Yielded::No;
+        if is_full(&result) && self.yield_to_it() {
+            yielded = Yielded::Yes;
             result = self.send(fragment, cap);
         }
         match result {
             Ok(()) => {
-                self.pause.set(FIRST_PAUSE);
+                let mut tries = self.tries.get();
+                tries.sent();
+                self.tries.set(tries);
                 Poll::Ready(Ok(()))
             }
-            Err(SysError::EndpointFull | SysError::NoReceiveSlot) => self.pause(context),
+            Err(SysError::EndpointFull | SysError::NoReceiveSlot) => self.pause(context, yielded),
             Err(_) if cap.is_some() && self.is_reachable() => {
                 Poll::Ready(Err(TransportError::Refused))
             }
@@ -93,9 +98,35 @@ impl Sender {
         Ok(())
     }
 
-    fn pause(&self, context: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
-        let length = self.pause.get();
-        self.pause.set((length * 2).min(LONGEST_PAUSE));
+    /// Lets the receiver run, if it is likely to make room soon. Whether it did run.
+    fn yield_to_it(&self) -> bool {
+        let start = time::now();
+        let may = YIELDS.with(|yields| yields.borrow().may(start));
+        if !may || !self.tries.get().is_worth_a_yield() {
+            return false;
+        }
+        // A failure to yield only means that we try again at once.
+        let _ = sys::yield_now();
+        let now = time::now();
+        YIELDS.with(|yields| {
+            let took = now.saturating_sub(start);
+            yields.borrow_mut().took(took, now, time::frequency());
+        });
+        true
+    }
+
+    fn pause(
+        &self,
+        context: &mut Context<'_>,
+        yielded: Yielded,
+    ) -> Poll<Result<(), TransportError>> {
+        let mut tries = self.tries.get();
+        let verdict = tries.full(yielded, time::now(), time::frequency());
+        self.tries.set(tries);
+        let Verdict::Pause(length) = verdict else {
+            self.is_closed.set(true);
+            return Poll::Ready(Err(TransportError::Closed));
+        };
         let mut pause = time::sleep(length);
         // It may be over already; then the next poll, soon, finds that.
         if Pin::new(&mut pause).poll(context).is_ready() {
@@ -137,4 +168,8 @@ impl Sender {
         }
         is_alive
     }
+}
+
+fn is_full(sent: &Result<(), SysError>) -> bool {
+    matches!(sent, Err(SysError::EndpointFull | SysError::NoReceiveSlot))
 }

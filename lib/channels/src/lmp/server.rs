@@ -27,7 +27,7 @@ use capelin_idc::{
     shares::{ClientId, Share, Shares},
 };
 
-use super::{arrival, sender::Sender};
+use super::{arrival, patience::Bound, sender::Sender};
 use crate::{
     OwnedCap, RtError,
     endpoint::{Endpoint, News},
@@ -142,7 +142,8 @@ impl Listener {
                     interface: header.interface(),
                 };
                 let share = shares.connect(client);
-                self.accept(&connections, caller, Sender::new(replies), share, &make);
+                let sender = Sender::new(replies, Bound::Client);
+                self.accept(&connections, caller, sender, share, &make);
             }
         }
     }
