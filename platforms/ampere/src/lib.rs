@@ -58,18 +58,6 @@ const CASES: &[Case] = &[
         prompt_ms: None,
     },
     Case {
-        name: "ampere-instructions",
-        options: "--smp 4 --icount",
-        exec: Some("cores; poweroff"),
-        prints: &[
-            "capelin: UEFI loader: 4 cores",
-            "0x3*running",
-            "exec status 0",
-        ],
-        end: CaseEnd::PowersOff,
-        prompt_ms: Some(25),
-    },
-    Case {
         name: "ampere-device-tree",
         options: "--smp 4 --numa 2 --acpi off",
         exec: Some("cores; run hello; poweroff"),
