@@ -170,7 +170,7 @@ pub struct Accounts<'a> {
 }
 
 /// One line a node, then one line for each other use, then one line a core; at last, whether that is
-/// all memory that the machine has.
+/// all memory that the machine has, and to the byte what is free and what kernel objects take.
 #[must_use]
 pub fn memory(accounts: &Accounts<'_>) -> String {
     let mut rows = Vec::from([row(["node", "total", "given", "free", "largest", "pieces"])]);
@@ -216,6 +216,10 @@ pub fn memory(accounts: &Accounts<'_>) -> String {
         Some(all) if all == told => format!("all {all} bytes of the machine's memory\n"),
         Some(all) => format!("{told} of the machine's {all} bytes of memory\n"),
     });
+    let free: u64 = accounts.nodes.iter().map(|node| node.1.free_bytes).sum();
+    let objects: u64 = accounts.cores.iter().map(|core| core.1.object_bytes).sum();
+    // Writing to a String can't fail.
+    let _ = writeln!(text, "{free} bytes are free, {objects} are kernel objects");
     text
 }
 
@@ -515,9 +519,10 @@ core  node   home  objects   free
    0     2  4 MiB    3 MiB  1 MiB
 ";
         let all = "all 67108864 bytes of the machine's memory\n";
-        assert_eq!(memory(64 << 20), format!("{expected}{all}"));
+        let sums = "52428800 bytes are free, 3145728 are kernel objects\n";
+        assert_eq!(memory(64 << 20), format!("{expected}{all}{sums}"));
         let some = "67108864 of the machine's 67112960 bytes of memory\n";
-        assert_eq!(memory((64 << 20) + 4096), format!("{expected}{some}"));
+        assert_eq!(memory((64 << 20) + 4096), format!("{expected}{some}{sums}"));
     }
 
     #[test]

@@ -290,6 +290,9 @@ fn judge(case: &GuestCase, report: &Report, took: &Took) -> Outcome {
             failures.push(format!("printed {pattern:?}"));
         }
     }
+    if find(&report.output, MEMORY_IS_MISSING).is_some() {
+        failures.push("mem didn't find all memory of the machine".to_owned());
+    }
     let (mut passed, mut reported) = (0, 0);
     for line in report.output.lines() {
         let Some(test) = TestResult::parse(line) else {
@@ -351,6 +354,9 @@ fn difference(printed: &[String]) -> Option<String> {
     let (before, after) = lines.find(|(before, after)| before != after)?;
     Some(format!("{before:?} at first, {after:?} at last"))
 }
+
+/// What the shell's `mem` ends with when some of the machine's memory is in none of its rows. No case may see that.
+const MEMORY_IS_MISSING: &str = " of the machine's * bytes of memory";
 
 /// What the shell prints before a command.
 const PROMPT: &str = "capelin> ";
@@ -472,6 +478,21 @@ mod tests {
         for wrong in ["mem\r\n2 MiB\n", "ps\r\n1 MiB\n"] {
             assert!(matches!(verdict(wrong), Outcome::Failed(0, failures) if failures.len() == 1));
         }
+    }
+
+    #[test]
+    fn no_case_may_miss_memory() {
+        let success = case(Expected::Success, &[]);
+        assert!(passes(
+            &success,
+            OFF,
+            "all 8192 bytes of the machine's memory\n"
+        ));
+        assert!(!passes(
+            &success,
+            OFF,
+            "4096 of the machine's 8192 bytes of memory\n"
+        ));
     }
 
     #[test]
