@@ -2,7 +2,8 @@
 //!
 //! The shell runs it (image `test-services`); it reports as `docs/047-running.md` says. With
 //! the argument `sleep` it does nothing, for ever: something to give up. With `greedy` it takes all
-//! that it can get of each service, and keeps it. With `interrupts` it tests interrupts alone, on whichever core.
+//! that it can get of each service, and keeps it. With `interrupts` it tests interrupts alone, on whichever core. With
+//! `pieces` it takes and drops memory thousands of times.
 //!
 //! | module | tests |
 //! | --- | --- |
@@ -11,6 +12,7 @@
 //! | [`interrupt`] | who gets which interrupt |
 //! | [`names`] | who registers under which name |
 //! | [`greedy`] | what one client may have of each service |
+//! | [`pieces`] | memory that is taken and dropped |
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![forbid(unsafe_code)]
 
@@ -21,6 +23,7 @@ mod greedy;
 mod interrupt;
 mod knowledge;
 mod names;
+mod pieces;
 
 use capelin_rt::{Env, ExitCode};
 
@@ -41,6 +44,10 @@ async fn run(env: Env) -> ExitCode {
         .any(|argument| argument == "interrupts")
     {
         interrupt::run(&mut report).await;
+        return ExitCode::from(report.failed() == 0);
+    }
+    if env.arguments().iter().any(|argument| argument == "pieces") {
+        pieces::run(&mut report).await;
         return ExitCode::from(report.failed() == 0);
     }
     console::run(&mut report).await;

@@ -2,10 +2,12 @@
 //!
 //! | module | concept |
 //! | --- | --- |
-//! | [`pool`] | regions of memory, what of them is free, what is given out |
+//! | [`pool`] | regions of memory, and what of them is free |
+//! | `given` | what is given out, and to whom |
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
+mod given;
 pub mod pool;

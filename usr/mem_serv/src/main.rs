@@ -8,7 +8,11 @@
 //! capability to its range can be made again. So memory comes back without being given
 //! back when its holder is gone: what a client had is looked through when its connection
 //! ends, again with the next requests as long as somebody else holds some of it, and when
-//! memory runs short, all that was given out is.
+//! somebody can't get what it wants, all that was given out is ([`Service::look_through`]). Nobody is kept
+//! waiting for that: it goes on a few pieces at a time, and one round is for all who wait for one.
+//!
+//! What we note of a piece costs memory of ours, which is taken from the regions as well; where there is none for
+//! that, nothing more is given out.
 //!
 //! Programs have a share each, and leave a reserve (`MemoryStats::is_within_share`); what `init` starts,
 //! monitors among it, gets all that there is.
@@ -18,16 +22,19 @@
 extern crate alloc;
 
 use alloc::{rc::Rc, vec::Vec};
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 
-use capelin_abi::{ObjectType, SysError};
+use capelin_abi::{ObjectType, PAGE_SIZE, SysError};
 use capelin_idc::{Cap, shares::ClientId};
 use capelin_interfaces::{
-    memory::{HELD, Held, Memory, MemoryError, MemoryServer, MemoryStats, Within},
+    memory::{ANY_NODE, HELD, Held, Memory, MemoryError, MemoryServer, MemoryStats, Within},
     service,
 };
-use capelin_rt::{Env, Listener, OwnedCap, RtError, services, sys};
-use mem_serv::pool::{Piece, Pool};
+use capelin_rt::{
+    Env, Listener, OwnedCap, RtError, executor::yield_now, heap, memory, services, spawn,
+    sync::Mutex, sys,
+};
+use mem_serv::pool::{Holder, Piece, Pool, Which};
 
 capelin_rt::main!(run);
 
@@ -42,24 +49,28 @@ async fn run(env: Env) -> Result<(), RtError> {
     let state = State {
         pool: Pool::new(),
         regions: Vec::new(),
-        left: Vec::new(),
+        left_from: 0,
         held: in_use_before(&env),
         unusable_bytes: 0,
     };
     let listener = Listener::new(CAPACITY)?;
     services::register(service::SYSTEM_MEMORY, &listener, SYSTEM).await?;
     services::register(service::MEMORY, &listener, PUBLIC).await?;
-    let state = Rc::new(RefCell::new(state));
+    let service = Rc::new(Service {
+        state: RefCell::new(state),
+        turn: Mutex::default(),
+        rounds: Cell::new(0),
+    });
     listener
         .serve(move |caller| {
             MemoryServer(Server {
-                state: Rc::clone(&state),
+                service: Rc::clone(&service),
                 rights: if caller.badge == SYSTEM {
                     Rights::System
                 } else {
                     Rights::Share(caller.client)
                 },
-                given: RefCell::default(),
+                connection: caller.connection,
             })
         })
         .await;
@@ -83,8 +94,8 @@ fn in_use_before(env: &Env) -> Vec<Held> {
 struct State {
     pool: Pool,
     regions: Vec<OwnedCap>,
-    /// What clients that are gone had, and somebody holds some of.
-    left: Vec<Piece>,
+    /// From where on the next request looks at what clients that are gone had.
+    left_from: u64,
     /// What was in use before.
     held: Vec<Held>,
     /// What of the regions can't be given out.
@@ -93,6 +104,27 @@ struct State {
 
 /// Pieces of clients that are gone that one request looks at.
 const LOOKED_AT: usize = 8;
+/// Pieces that are looked at before others get their turn.
+const AT_ONCE: usize = 64;
+/// When no piece of so many bytes is left for the heap, it gets more, in pieces of one of these sizes.
+const OWN_LEAST: u64 = 64 << 10;
+const OWN: [u64; 2] = [256 << 10, (64 << 10) + PAGE_SIZE];
+
+/// A capability to the piece.
+fn make(regions: &[OwnedCap], piece: &Piece) -> Result<OwnedCap, RtError> {
+    let region = regions.get(piece.region).ok_or(RtError::OutOfMemory)?;
+    OwnedCap::make(|slot| {
+        sys::cspace::retype(
+            sys::cspace::OWN,
+            slot.into(),
+            region.reference(),
+            ObjectType::Ram,
+            piece.offset,
+            piece.bytes,
+            1,
+        )
+    })
+}
 
 impl State {
     /// More memory.
@@ -111,59 +143,40 @@ impl State {
         Ok(())
     }
 
-    /// A capability to the piece.
-    fn make(&self, piece: &Piece) -> Result<OwnedCap, RtError> {
-        let region = self.regions.get(piece.region).ok_or(RtError::OutOfMemory)?;
-        OwnedCap::make(|slot| {
-            sys::cspace::retype(
-                sys::cspace::OWN,
-                slot.into(),
-                region.reference(),
-                ObjectType::Ram,
-                piece.offset,
-                piece.bytes,
-                1,
-            )
-        })
-    }
-
     /// Whether nobody holds any of the piece any more.
     fn is_unused(&self, piece: &Piece) -> bool {
-        self.make(piece).is_ok()
+        make(&self.regions, piece).is_ok()
     }
 
-    /// Takes back what its holders have dropped.
-    fn sweep(&mut self) {
-        self.free_unused(self.pool.all_given());
+    /// As [`Pool::look_at`].
+    fn look_at(&mut self, which: Which, from: u64, limit: usize) -> Option<u64> {
+        let Self { pool, regions, .. } = self;
+        pool.look_at(which, from, limit, |piece| make(regions, piece).is_ok())
     }
 
-    /// Whether `client` may have `bytes` more; it may have dropped some of what it has.
-    fn has_share(&mut self, client: ClientId, bytes: u64) -> bool {
-        if !self.pool.is_within_share(client, bytes) {
-            self.free_unused(self.pool.given_to(client));
-        }
-        self.pool.is_within_share(client, bytes)
+    /// Takes back some of what those who are gone have left.
+    fn look_at_left(&mut self) {
+        let next = self.look_at(Which::Left, self.left_from, LOOKED_AT);
+        self.left_from = next.unwrap_or(0);
     }
 
-    /// Takes back those of `pieces` that nobody holds.
-    fn free_unused(&mut self, pieces: Vec<Piece>) {
-        for piece in pieces {
-            if self.is_unused(&piece) {
-                self.pool.free(&piece);
+    /// Sees to it that there is room to note one piece more.
+    ///
+    /// # Errors
+    /// [`MemoryError::Exhausted`].
+    fn make_room(&mut self) -> Result<(), MemoryError> {
+        if memory::left().largest_ram < OWN_LEAST {
+            for bytes in OWN {
+                let own = self.allocate(bytes, PAGE_SIZE, Within::node(ANY_NODE));
+                if own.is_ok_and(|(_, cap)| memory::add_ram(cap).is_ok()) {
+                    break;
+                }
             }
         }
-    }
-
-    /// Takes back what those who are gone have left, as far as nobody holds it any more: looks at
-    /// `limit` pieces, the one that was looked at longest ago first.
-    fn collect(&mut self, limit: usize) {
-        for _ in 0..limit.min(self.left.len()) {
-            let piece = self.left.remove(0);
-            if self.is_unused(&piece) {
-                self.pool.free(&piece);
-            } else {
-                self.left.push(piece);
-            }
+        if heap::has_room() {
+            Ok(())
+        } else {
+            Err(MemoryError::Exhausted)
         }
     }
 
@@ -175,7 +188,7 @@ impl State {
     ) -> Result<(Piece, OwnedCap), MemoryError> {
         loop {
             let piece = self.pool.allocate_at(bytes, alignment, within)?;
-            match self.make(&piece) {
+            match make(&self.regions, &piece) {
                 Ok(cap) => return Ok((piece, cap)),
                 // Somebody holds part of what we thought was free: it stays given out
                 // until a sweep finds it unused.
@@ -198,45 +211,94 @@ enum Rights {
     Share(ClientId),
 }
 
+/// What all clients share.
+struct Service {
+    state: RefCell<State>,
+    /// Who looks through all that is given out.
+    turn: Mutex<()>,
+    /// How often that has begun.
+    rounds: Cell<u64>,
+}
+
+impl Service {
+    /// Looks through all that is given out, as it is now or later, and takes back what nobody holds.
+    ///
+    /// Who waits for a round that begins after it has come doesn't make one of its own. So however many ask, they
+    /// are answered after two rounds, and others are served in between.
+    async fn look_through(&self) {
+        let came = self.rounds.get();
+        let _turn = self.turn.lock().await;
+        if self.rounds.get() != came {
+            return;
+        }
+        self.rounds.set(came + 1);
+        self.look_at_all(Which::All, Some(0)).await;
+    }
+
+    async fn look_at_all(&self, which: Which, mut from: Option<u64>) {
+        while let Some(at) = from {
+            from = self.state.borrow_mut().look_at(which, at, AT_ONCE);
+            if from.is_some() {
+                yield_now().await;
+            }
+        }
+    }
+}
+
 /// Serves one client.
 struct Server {
-    state: Rc<RefCell<State>>,
+    service: Rc<Service>,
     rights: Rights,
-    /// What it was given.
-    given: RefCell<Vec<Piece>>,
+    connection: u64,
 }
 
 impl Server {
-    fn allocate_at(&self, bytes: u64, alignment: u64, within: Within) -> Result<Cap, MemoryError> {
-        let mut state = self.state.borrow_mut();
-        state.collect(LOOKED_AT);
-        if let Rights::Share(client) = self.rights
-            && !state.has_share(client, bytes)
-        {
-            return Err(MemoryError::ShareUsed);
-        }
-        let (piece, cap) = match state.allocate(bytes, alignment, within) {
-            Err(MemoryError::Exhausted) => {
-                state.sweep();
-                state.allocate(bytes, alignment, within)?
-            }
-            other => other?,
+    async fn allocate_at(
+        &self,
+        bytes: u64,
+        alignment: u64,
+        within: Within,
+    ) -> Result<Cap, MemoryError> {
+        self.service.state.borrow_mut().look_at_left();
+        let error = match self.try_to_allocate(bytes, alignment, within) {
+            Err(error @ (MemoryError::Exhausted | MemoryError::ShareUsed)) => error,
+            other => return other,
         };
-        if let Rights::Share(client) = self.rights {
-            state.pool.charge(client, &piece);
+        let state = &self.service.state;
+        if !state.borrow().pool.could_hold(bytes, alignment, within) {
+            return Err(error);
         }
-        let mut given = self.given.borrow_mut();
-        // It may have had it before, and dropped it.
-        if !given.contains(&piece) {
-            given.push(piece);
-        }
+        // It, or others, may have dropped something.
+        self.service.look_through().await;
+        self.try_to_allocate(bytes, alignment, within)
+    }
+
+    fn try_to_allocate(
+        &self,
+        bytes: u64,
+        alignment: u64,
+        within: Within,
+    ) -> Result<Cap, MemoryError> {
+        let mut state = self.service.state.borrow_mut();
+        let client = match self.rights {
+            Rights::System => None,
+            Rights::Share(client) if state.pool.is_within_share(client, bytes) => Some(client),
+            Rights::Share(_) => return Err(MemoryError::ShareUsed),
+        };
+        state.make_room()?;
+        let (piece, cap) = state.allocate(bytes, alignment, within)?;
+        let holder = Holder {
+            connection: Some(self.connection),
+            client,
+        };
+        state.pool.hand(&piece, holder);
         Ok(cap.give().keep_revoke())
     }
 }
 
 impl Memory for Server {
     async fn allocate(&self, bytes: u64, alignment: u64, node: u32) -> Result<Cap, MemoryError> {
-        self.allocate_at(bytes, alignment, Within::node(node))
+        self.allocate_at(bytes, alignment, Within::node(node)).await
     }
 
     async fn allocate_within(
@@ -245,27 +307,22 @@ impl Memory for Server {
         alignment: u64,
         within: Within,
     ) -> Result<Cap, MemoryError> {
-        self.allocate_at(bytes, alignment, within)
+        self.allocate_at(bytes, alignment, within).await
     }
 
     async fn free(&self, base: u64, bytes: u64) -> Result<(), MemoryError> {
-        let mut state = self.state.borrow_mut();
+        let mut state = self.service.state.borrow_mut();
         let piece = state.pool.given(base, bytes)?;
         if !state.is_unused(&piece) {
             return Err(MemoryError::InUse);
         }
         state.pool.free(&piece);
-        // Usually it is the client's own, and the last.
-        let mut given = self.given.borrow_mut();
-        if let Some(index) = given.iter().rposition(|one| *one == piece) {
-            given.swap_remove(index);
-        }
         Ok(())
     }
 
     async fn stats(&self, node: u32) -> Result<MemoryStats, MemoryError> {
-        let mut state = self.state.borrow_mut();
-        state.collect(LOOKED_AT);
+        let mut state = self.service.state.borrow_mut();
+        state.look_at_left();
         state.pool.stats(node)
     }
 
@@ -274,11 +331,11 @@ impl Memory for Server {
         if self.rights != Rights::System {
             return Err(MemoryError::NotAllowed);
         }
-        self.state.borrow_mut().add(ram, node)
+        self.service.state.borrow_mut().add(ram, node)
     }
 
     async fn held(&self) -> Result<Vec<Held>, MemoryError> {
-        let state = self.state.borrow();
+        let state = self.service.state.borrow();
         let mut held = state.held.clone();
         if state.unusable_bytes > 0 {
             held.push(Held {
@@ -291,11 +348,15 @@ impl Memory for Server {
 }
 
 impl Drop for Server {
-    /// The connection has ended.
+    /// The connection has ended: what came by it is looked through, a few pieces at once and the others
+    /// beside what there is to do.
     fn drop(&mut self) {
-        let mut state = self.state.borrow_mut();
-        state.left.append(self.given.get_mut());
-        let all = state.left.len();
-        state.collect(all);
+        let mut state = self.service.state.borrow_mut();
+        state.pool.close(self.connection);
+        let rest = state.look_at(Which::Left, 0, AT_ONCE);
+        if rest.is_some() {
+            let service = Rc::clone(&self.service);
+            spawn(async move { service.look_at_all(Which::Left, rest).await });
+        }
     }
 }

@@ -6,20 +6,26 @@
 //! ones from its start, so that small pieces don't break up what 2 MiB blocks could
 //! be made of.
 //!
-//! Clients are charged with what they have, wherever their connections are by now: so who closes
-//! one and keeps its memory has no more of a share than before.
+//! Clients are charged with what they have ([`crate::given`]), wherever their connections are by now: so who
+//! closes one and keeps its memory has no more of a share than before.
+//!
+//! Whether a piece is still held the kernel knows, and one question to it costs a system call. So no step looks at
+//! more than a given number of pieces: [`Pool::look_at`] and [`Pool::look_at_left`] say where to go on.
 
-use alloc::{
-    collections::{BTreeMap, btree_map::Entry},
-    vec::Vec,
-};
+use alloc::{collections::BTreeMap, vec::Vec};
 
 use capelin_abi::PAGE_SIZE;
 use capelin_idc::shares::ClientId;
 use capelin_interfaces::memory::{ANY_NODE, MemoryError, MemoryStats, Within};
 
+use crate::given::Given;
+pub use crate::given::{Charge, Holder, Piece};
+
 /// Pieces from this size on are placed at the start of a range, in bytes.
 const LARGE_BYTES: u64 = 2 << 20;
+/// Pieces that one client may have at a time: each costs memory of ours, and time whenever it is looked for
+/// what has been dropped. With single pages these are 16 MiB.
+pub const MOST_PIECES: u64 = 4096;
 
 /// A region that was handed to the service.
 #[derive(Clone, Debug)]
@@ -29,33 +35,29 @@ struct Region {
     node: u32,
     /// Free ranges: base, bytes.
     free: BTreeMap<u64, u64>,
+    /// Bytes of them.
+    free_bytes: u64,
+    /// Pieces given out.
+    pieces: u64,
 }
 
-/// Memory that is given out.
+/// Which pieces are looked at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Piece {
-    /// Which region it is part of, in the order in which they were added.
-    pub region: usize,
-    /// First byte, from the start of the region.
-    pub offset: u64,
-    /// First byte's physical address.
-    pub base: u64,
-    /// Bytes.
-    pub bytes: u64,
+pub enum Which {
+    /// All that is given out.
+    All,
+    /// What came by connections that have ended, or is held by we don't know whom.
+    Left,
 }
 
 /// All regions.
 #[derive(Clone, Debug, Default)]
 pub struct Pool {
     regions: Vec<Region>,
-    given: BTreeMap<u64, Piece>,
+    given: Given,
     /// Bytes of all regions, and what of them is free.
     total_bytes: u64,
     free_bytes: u64,
-    /// Of what is given out, by where it begins: who is charged with it.
-    owners: BTreeMap<u64, ClientId>,
-    /// What clients are charged with, in bytes.
-    held: BTreeMap<ClientId, u64>,
 }
 
 impl Pool {
@@ -64,11 +66,9 @@ impl Pool {
     pub const fn new() -> Self {
         Self {
             regions: Vec::new(),
-            given: BTreeMap::new(),
+            given: Given::new(),
             total_bytes: 0,
             free_bytes: 0,
-            owners: BTreeMap::new(),
-            held: BTreeMap::new(),
         }
     }
 
@@ -92,6 +92,8 @@ impl Pool {
             bytes,
             node,
             free,
+            free_bytes: bytes,
+            pieces: 0,
         });
         self.regions.len() - 1
     }
@@ -167,12 +169,29 @@ impl Pool {
             base: at,
             bytes,
         };
-        self.given.insert(at, piece);
+        found.free_bytes -= bytes;
+        found.pieces += 1;
+        self.given.insert(piece);
         self.free_bytes -= bytes;
         Ok(piece)
     }
 
-    /// Whether `client` may have `bytes` more.
+    /// Whether there would be such a piece if nothing were given out: where not, nobody need look for what
+    /// has been dropped.
+    #[must_use]
+    pub fn could_hold(&self, bytes: u64, alignment: u64, within: Within) -> bool {
+        let of_node = |it: &&Region| within.node == ANY_NODE || it.node == within.node;
+        let mut regions = self.regions.iter().filter(of_node);
+        regions.any(|it| {
+            let base = it.base.checked_next_multiple_of(PAGE_SIZE);
+            let start = base.unwrap_or(it.base).max(within.from);
+            let end = it.base.saturating_add(it.bytes).min(within.end);
+            let usable = end.saturating_sub(start);
+            bytes < it.bytes && place(start, usable, bytes, alignment).is_some()
+        })
+    }
+
+    /// Whether `client` may have `bytes` more, as one piece.
     #[must_use]
     pub fn is_within_share(&self, client: ClientId, bytes: u64) -> bool {
         let all = MemoryStats {
@@ -181,42 +200,24 @@ impl Pool {
             largest_bytes: 0,
             allocations: 0,
         };
-        all.is_within_share(self.held_by(client), bytes)
+        let has = self.given.charge(client);
+        has.pieces < MOST_PIECES && all.is_within_share(has.bytes, bytes)
     }
 
-    /// Bytes that `client` is charged with.
+    /// What `client` is charged with.
     #[must_use]
-    pub fn held_by(&self, client: ClientId) -> u64 {
-        self.held.get(&client).copied().unwrap_or(0)
+    pub fn charge(&self, client: ClientId) -> Charge {
+        self.given.charge(client)
     }
 
-    /// Charges `client` with `piece`, which is given out to it, until it is free again.
-    pub fn charge(&mut self, client: ClientId, piece: &Piece) {
-        if self.given.get(&piece.base) == Some(piece) {
-            self.discharge(piece.base, piece.bytes);
-            self.owners.insert(piece.base, client);
-            *self.held.entry(client).or_default() += piece.bytes;
-        }
+    /// `piece`, which is given out, is `holder`'s until it is free again.
+    pub fn hand(&mut self, piece: &Piece, holder: Holder) {
+        self.given.hand(piece, holder);
     }
 
-    /// Nobody is charged any more with the `bytes` bytes at `base`.
-    fn discharge(&mut self, base: u64, bytes: u64) {
-        if let Some(client) = self.owners.remove(&base)
-            && let Entry::Occupied(mut held) = self.held.entry(client)
-        {
-            *held.get_mut() = held.get().saturating_sub(bytes);
-            if *held.get() == 0 {
-                held.remove();
-            }
-        }
-    }
-
-    /// What `client` is charged with, by address.
-    #[must_use]
-    pub fn given_to(&self, client: ClientId) -> Vec<Piece> {
-        let given = self.given.values();
-        let owned = given.filter(|piece| self.owners.get(&piece.base) == Some(&client));
-        owned.copied().collect()
+    /// A connection has ended. What came by it is looked at with [`Which::Left`].
+    pub fn close(&mut self, connection: u64) {
+        self.given.close(connection);
     }
 
     /// The piece that was given out as `base` and `bytes`.
@@ -225,25 +226,38 @@ impl Pool {
     /// [`MemoryError::NotYours`].
     pub fn given(&self, base: u64, bytes: u64) -> Result<Piece, MemoryError> {
         self.given
-            .get(&base)
-            .copied()
+            .get(base)
             .filter(|piece| piece.bytes == bytes)
             .ok_or(MemoryError::NotYours)
     }
 
-    /// Everything that is given out, by address.
-    #[must_use]
-    pub fn all_given(&self) -> Vec<Piece> {
-        self.given.values().copied().collect()
+    /// Looks at `limit` pieces at most, from address `from` on, and frees those that are unused. Where to
+    /// go on; `None` when there are no more.
+    pub fn look_at(
+        &mut self,
+        which: Which,
+        mut from: u64,
+        limit: usize,
+        is_unused: impl Fn(&Piece) -> bool,
+    ) -> Option<u64> {
+        for _ in 0..limit {
+            let piece = match which {
+                Which::All => self.given.next(from),
+                Which::Left => self.given.next_left(from),
+            }?;
+            from = piece.base + piece.bytes;
+            if is_unused(&piece) {
+                self.free(&piece);
+            }
+        }
+        Some(from)
     }
 
     /// A piece is free again. Nothing happens for one that isn't given out.
     pub fn free(&mut self, piece: &Piece) {
-        if self.given.get(&piece.base) != Some(piece) {
+        if !self.given.remove(piece) {
             return;
         }
-        self.given.remove(&piece.base);
-        self.discharge(piece.base, piece.bytes);
         let Some(region) = self.regions.get_mut(piece.region) else {
             return;
         };
@@ -259,6 +273,8 @@ impl Pool {
             bytes += length;
         }
         region.free.insert(base, bytes);
+        region.free_bytes += piece.bytes;
+        region.pieces -= 1;
         self.free_bytes += piece.bytes;
     }
 
@@ -270,18 +286,14 @@ impl Pool {
         self.check_node(node)?;
         let of_node = |region: &Region| node == ANY_NODE || region.node == node;
         let regions = || self.regions.iter().filter(|region| of_node(region));
-        let given = self.given.values().filter(|piece| {
-            let region = self.regions.get(piece.region);
-            region.is_some_and(of_node)
-        });
         Ok(MemoryStats {
             total_bytes: regions().map(|region| region.bytes).sum(),
-            free_bytes: regions().flat_map(|r| r.free.values()).sum(),
+            free_bytes: regions().map(|region| region.free_bytes).sum(),
             largest_bytes: regions()
                 .flat_map(|r| r.free.values().map(|&free| free.min(r.bytes - PAGE_SIZE)))
                 .max()
                 .unwrap_or(0),
-            allocations: given.count() as u64,
+            allocations: regions().map(|region| region.pieces).sum(),
         })
     }
 
@@ -437,6 +449,13 @@ mod tests {
         assert_eq!(pool.allocate(4096, 4096, 3), Err(MemoryError::Exhausted));
     }
 
+    fn of(client: u64, connection: u64) -> Holder {
+        Holder {
+            connection: Some(connection),
+            client: Some(ClientId(client)),
+        }
+    }
+
     /// What a client has is charged to it until it is free, by whomever; then it may have it again.
     #[test]
     fn a_share_comes_back_with_the_memory() {
@@ -446,22 +465,132 @@ mod tests {
         let mut taken = Vec::new();
         while pool.is_within_share(greedy, 2 * MIB) {
             let piece = pool.allocate(2 * MIB, 4096, 0).unwrap();
-            pool.charge(greedy, &piece);
+            pool.hand(&piece, of(1, 7));
             taken.push(piece);
         }
-        assert_eq!(pool.held_by(greedy), 30 * MIB);
-        assert_eq!(pool.given_to(greedy), taken);
+        let all = Charge {
+            bytes: 30 * MIB,
+            pieces: 15,
+        };
+        assert_eq!((pool.charge(greedy), taken.len()), (all, 15));
+        // Also when its connection has ended.
+        pool.close(7);
+        assert_eq!(pool.charge(greedy), all);
         assert!(pool.is_within_share(other, 14 * MIB));
         let last = taken.pop().unwrap();
         pool.free(&last);
         pool.free(&last);
-        assert_eq!(pool.held_by(greedy), 28 * MIB);
+        assert_eq!(pool.charge(greedy).bytes, 28 * MIB);
         assert!(pool.is_within_share(greedy, 2 * MIB));
         // What isn't given out is charged to nobody.
-        pool.charge(other, &last);
-        assert_eq!(pool.held_by(other), 0);
+        pool.hand(&last, of(2, 8));
+        assert_eq!(pool.charge(other), Charge::default());
         taken.iter().for_each(|piece| pool.free(piece));
-        assert!(pool.owners.is_empty() && pool.held.is_empty());
+        assert!(pool.given.is_empty());
+    }
+
+    /// However many pieces a client takes and drops, only those are noted that are given out: by whatever way it
+    /// is found that they are free.
+    #[test]
+    fn nothing_is_noted_of_what_is_free() {
+        let mut pool = Pool::new();
+        pool.add(0, 64 * MIB, 0);
+        for pages in 1..2000_u64 {
+            let within = Within {
+                node: 0,
+                from: 0,
+                end: (64 << 20) - pages % 64 * 4096,
+            };
+            let piece = pool.allocate_at(pages % 100 * 4096 + 4096, 4096, within);
+            pool.hand(&piece.unwrap(), of(pages % 3, pages % 5));
+            match pages % 3 {
+                0 => pool.free(&piece.unwrap()),
+                1 => assert!(pool.look_at(Which::All, 0, 9, |_| true).is_none()),
+                _ => {
+                    pool.close(pages % 5);
+                    assert!(pool.look_at(Which::Left, 0, 9, |_| true).is_none());
+                }
+            }
+            assert!(pool.given.is_empty(), "{pages}");
+        }
+    }
+
+    #[test]
+    fn how_many_pieces_one_may_have_is_bounded() {
+        let mut pool = Pool::new();
+        pool.add(0, 1024 * MIB, 0);
+        let mut last = None;
+        while pool.is_within_share(ClientId(1), 4096) {
+            let piece = pool.allocate(4096, 4096, 0).unwrap();
+            pool.hand(&piece, of(1, 1));
+            last = Some(piece);
+        }
+        assert_eq!(pool.charge(ClientId(1)).pieces, MOST_PIECES);
+        assert!(pool.is_within_share(ClientId(2), 4096));
+        pool.free(&last.unwrap());
+        assert!(pool.is_within_share(ClientId(1), 4096));
+    }
+
+    /// No step looks at more than it may, and all steps together look at each piece once.
+    #[test]
+    fn one_step_looks_at_few() {
+        let mut pool = Pool::new();
+        pool.add(0, 64 * MIB, 0);
+        for number in 0..100 {
+            let piece = pool.allocate(4096, 4096, 0).unwrap();
+            pool.hand(&piece, of(1, number % 2));
+        }
+        let seen = core::cell::RefCell::new(Vec::new());
+        let look = |piece: &Piece| {
+            seen.borrow_mut().push(piece.base);
+            (piece.base / 4096).is_multiple_of(2)
+        };
+        assert_eq!(pool.look_at(Which::Left, 0, 7, look), None);
+        pool.close(0);
+        for (which, pieces) in [(Which::Left, 50), (Which::All, 100)] {
+            let before = pool.stats(0).unwrap().allocations;
+            let (mut from, mut steps) = (Some(0), 0);
+            while let Some(at) = from {
+                from = pool.look_at(which, at, 7, look);
+                steps += 1;
+                assert!(seen.borrow().len() <= steps * 7);
+            }
+            let mut seen = seen.take();
+            let looked_at = seen.len();
+            seen.dedup();
+            assert_eq!(seen.len(), looked_at);
+            let freed = seen
+                .iter()
+                .filter(|&base| (base / 4096).is_multiple_of(2))
+                .count();
+            let left = pool.stats(0).unwrap().allocations;
+            assert_eq!(left, before - freed as u64);
+            assert_eq!(looked_at as u64, pieces.min(before));
+        }
+        assert_eq!(pool.stats(0).unwrap().allocations, 50);
+    }
+
+    #[test]
+    fn what_could_never_be_is_known() {
+        let within = |node, from, end| Within { node, from, end };
+        let mut pool = Pool::new();
+        pool.add(0, 8 * MIB, 0);
+        pool.add(12 * MIB, 32 * MIB, 1);
+        // All of it is given out.
+        while pool.allocate(MIB, 4096, ANY_NODE).is_ok() {}
+        for (could, bytes, alignment, place) in [
+            (true, 4096, 4096, Within::node(ANY_NODE)),
+            (true, 31 * MIB, 4096, Within::node(1)),
+            (false, 32 * MIB, 4096, Within::node(1)),
+            (false, 9 * MIB, 4096, Within::node(0)),
+            (false, 4096, 4096, within(ANY_NODE, 0, 0)),
+            (false, 4096, 4096, within(ANY_NODE, 9 * MIB, 11 * MIB)),
+            (true, 4096, 16 * MIB, within(1, 0, u64::MAX)),
+            (false, 4096, 64 * MIB, within(1, 0, u64::MAX)),
+            (false, 4096, 1 << 63, within(1, 0, u64::MAX)),
+        ] {
+            assert_eq!(pool.could_hold(bytes, alignment, place), could, "{bytes}");
+        }
     }
 
     proptest! {
@@ -491,36 +620,38 @@ mod tests {
                 }
                 let node = if node == 2 { ANY_NODE } else { node };
                 if let Ok(piece) = pool.allocate(u64::from(pages) * 4096, 1 << alignment, node) {
-                    let (base, bytes, of) = regions[piece.region];
+                    let (base, bytes, on) = regions[piece.region];
                     prop_assert!(piece.base.is_multiple_of(1 << alignment));
                     prop_assert!(piece.base >= base && piece.base + piece.bytes <= base + bytes);
                     prop_assert!(piece.bytes < bytes);
                     prop_assert_eq!(piece.base, base + piece.offset);
-                    prop_assert!(node == ANY_NODE || node == of);
+                    prop_assert!(node == ANY_NODE || node == on);
                     let apart = |p: &Piece| {
                         p.base + p.bytes <= piece.base || piece.base + piece.bytes <= p.base
                     };
                     prop_assert!(held.iter().all(apart));
-                    pool.charge(client(&piece), &piece);
+                    pool.hand(&piece, of(client(&piece).0, piece.base / 4096 % 4));
                     held.push(piece);
                 }
                 for id in (0..3).map(ClientId) {
-                    let mut of_client: Vec<Piece> =
-                        held.iter().copied().filter(|piece| client(piece) == id).collect();
-                    of_client.sort_unstable_by_key(|piece| piece.base);
-                    prop_assert_eq!(pool.held_by(id), of_client.iter().map(|p| p.bytes).sum::<u64>());
-                    prop_assert_eq!(pool.given_to(id), of_client);
+                    let of_client = held.iter().filter(|&piece| client(piece) == id);
+                    let charge = Charge {
+                        bytes: of_client.clone().map(|piece| piece.bytes).sum(),
+                        pieces: of_client.count() as u64,
+                    };
+                    prop_assert_eq!(pool.charge(id), charge);
                 }
                 let used: u64 = held.iter().map(|p| p.bytes).sum();
                 let now = pool.stats(ANY_NODE).unwrap();
                 prop_assert_eq!(now.free_bytes + used, full.total_bytes);
                 prop_assert_eq!((pool.free_bytes, pool.total_bytes), (now.free_bytes, now.total_bytes));
+                prop_assert_eq!(now.allocations, held.len() as u64);
             }
             for piece in held {
                 pool.free(&piece);
             }
             prop_assert_eq!(pool.stats(ANY_NODE).unwrap(), full);
-            prop_assert!(pool.owners.is_empty() && pool.held.is_empty());
+            prop_assert!(pool.given.is_empty());
         }
     }
 }
