@@ -134,11 +134,17 @@ impl<T> Link<T> {
             }
             return Poll::Pending;
         }
+        self.queue(fragment);
+        Poll::Ready(())
+    }
+
+    /// Queues `fragment`, also where there is no room: a connection's last, of which nobody would hear otherwise
+    /// that it has ended.
+    fn queue(&self, fragment: &Fragment) {
         self.outgoing.borrow_mut().push_back(*fragment);
         if let Some(pump) = self.pump.take() {
             pump.wake();
         }
-        Poll::Ready(())
     }
 
     fn made_room(&self) {
@@ -595,8 +601,13 @@ impl<T: Transport + 'static> Transport for Hop<T> {
         if link.is_closed.get() {
             return Poll::Ready(Err(TransportError::Closed));
         }
-        link.push(context, &route.wrap(fragment.header(), payload))
-            .map(Ok)
+        let wrapped = route.wrap(fragment.header(), payload);
+        if fragment.header().kind() == Kind::Close {
+            // Whoever sends it doesn't wait. There is one a connection.
+            link.queue(&wrapped);
+            return Poll::Ready(Ok(()));
+        }
+        link.push(context, &wrapped).map(Ok)
     }
 
     fn poll_receive(&self, context: &mut Context<'_>) -> Poll<Result<Arrival, TransportError>> {

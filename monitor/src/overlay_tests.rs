@@ -312,3 +312,34 @@ fn wild_fragments_change_nothing() {
         assert_eq!(client.echo(3).await, Ok(1003));
     });
 }
+
+/// A client that ends while its link is full is heard of: its connection is closed on the other side.
+#[test]
+fn a_close_is_not_lost_while_the_link_is_full() {
+    block_on(async {
+        let net = net(2, 1);
+        let clients: Vec<_> = (0..20).map(|_| net.client(1, 0, Way::Tree)).collect();
+        for client in &clients {
+            assert_eq!(client.echo(7).await, Ok(7 + 1_000_000));
+        }
+        let connections = || net.nodes[0].0.connections.borrow().len();
+        assert_eq!(connections(), clients.len());
+        // Nothing of this goes out before this task waits.
+        let link = net.nodes[1].0.towards(0).unwrap();
+        let mut context = Context::from_waker(Waker::noop());
+        let nowhere = Route {
+            from: 1,
+            to: 0,
+            connection: u16::MAX,
+            is_to_server: false,
+        };
+        let served = IntermonClient::<Hop<Ring>>::INTERFACE;
+        let fragment = nowhere.wrap(WireHeader::new(served, Kind::Reply, 0, 0), &[]);
+        while link.push(&mut context, &fragment).is_ready() {}
+        drop(clients);
+        for _ in 0..1000 {
+            yield_now().await;
+        }
+        assert_eq!(connections(), 0);
+    });
+}
