@@ -15,6 +15,7 @@
 //! | [`intermon`] | the interface between two neighbours; what monitors ask of each other |
 //! | [`overlay`] | requests to any monitor, passed on along the tree |
 //! | [`domains`] | the programs on a core, and who waits for them |
+//! | [`gone`] | what waits for a client that may be gone |
 //! | [`sent`] | slots of what was sent to other kernels |
 //! | [`registry`], [`names`] | services by name; the name service |
 //! | [`ping`] | statistics of round trips |
@@ -24,6 +25,7 @@
 extern crate alloc;
 
 pub mod domains;
+pub mod gone;
 pub mod image;
 pub mod intermon;
 pub mod late;

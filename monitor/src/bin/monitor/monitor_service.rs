@@ -12,6 +12,7 @@ use capelin_interfaces::monitor::{
     MonitorError, PingStats, THIS_CORE,
 };
 use capelin_monitor::{
+    gone::Gone,
     intermon::IntermonClient,
     membership::{Fate, Member},
     overlay::Way,
@@ -32,6 +33,8 @@ pub(crate) struct MonitorService {
     pub(crate) node: Rc<Node>,
     /// It is another core's monitor: what isn't for this core isn't passed on again.
     pub(crate) is_remote: bool,
+    /// For what waits on its behalf.
+    pub(crate) gone: Gone,
 }
 
 const fn unreachable(why: Unreachable) -> MonitorError {
@@ -68,6 +71,15 @@ impl MonitorService {
     ) -> Result<T, MonitorError> {
         let answer = self.node.in_time(core, call).await;
         answer.unwrap_or_else(|why| Err(unreachable(why)))
+    }
+
+    /// What `call` gives; nobody hears that it gave nothing, since then the client is gone.
+    async fn unless_gone<T>(
+        &self,
+        call: impl Future<Output = Result<T, MonitorError>>,
+    ) -> Result<T, MonitorError> {
+        let answer = self.gone.unless(call).await;
+        answer.unwrap_or(Err(MonitorError::NotAllowed))
     }
 
     /// A client of the monitor of `core`, which isn't this one.
@@ -144,12 +156,13 @@ impl Monitor for MonitorService {
 
     async fn wait(&self, domain: DomainId) -> Result<DomainState, MonitorError> {
         if self.node.is_own(domain.core()) {
-            return programs::wait(&self.node, domain).await;
+            return self.unless_gone(programs::wait(&self.node, domain)).await;
         }
         // As long as it takes; a core that stops ends it.
         let client = self.other(domain.core())?;
         let waiting = self.node.while_it_runs(domain.core(), client.wait(domain));
-        waiting.await.unwrap_or_else(|why| Err(unreachable(why)))
+        let waiting = async { waiting.await.unwrap_or_else(|why| Err(unreachable(why))) };
+        self.unless_gone(waiting).await
     }
 
     async fn kill(&self, domain: DomainId) -> Result<(), MonitorError> {
@@ -222,9 +235,14 @@ impl Monitor for MonitorService {
 
     async fn settled(&self) -> Result<u32, MonitorError> {
         let Some(boot) = &self.node.boot else {
-            return self.other(self.node.boot_core)?.settled().await;
+            let client = self.other(self.node.boot_core)?;
+            return self.unless_gone(client.settled()).await;
         };
-        boot.settled.wait().await;
+        let settled = async {
+            boot.settled.wait().await;
+            Ok(())
+        };
+        self.unless_gone(settled).await?;
         let others = boot.membership.borrow().running();
         Ok(u32::try_from(others).unwrap_or(u32::MAX).saturating_add(1))
     }
@@ -241,5 +259,10 @@ impl Monitor for MonitorService {
 
     async fn adopt_cspace(&self, domain: DomainId, cspace: Cap) -> Result<(), MonitorError> {
         programs::adopt_cspace(&self.node, domain, OwnedCap::received(cspace))
+    }
+
+    /// It may have waited for what never happens.
+    fn closed(&self) {
+        self.gone.set();
     }
 }

@@ -19,6 +19,7 @@ use capelin_abi::{
 use capelin_interfaces::monitor::{
     CapabilityInfo, DomainId, DomainInfo, DomainState, MonitorError,
 };
+use capelin_monitor::domains::Waiter;
 use capelin_rt::{ExitCode, OwnedCap, RtError, endpoint::News, spawn, sys, time};
 use capelin_spawn::{Chunk, Domain, Image, ModuleError, Program, SpawnError, loader};
 
@@ -204,7 +205,7 @@ async fn launch(
             let mut programs = node.programs.borrow_mut();
             programs.end(id, DomainState::Faulted);
             // Nobody knows its number, so nobody waits for it.
-            let _ = programs.take_ended(id, core::task::Waker::noop());
+            drop(programs.forget(id));
             Err(error)
         }
     }
@@ -280,15 +281,34 @@ pub(crate) fn adopt_cspace(
 /// # Errors
 /// [`MonitorError::NoSuchDomain`].
 pub(crate) async fn wait(node: &Node, id: DomainId) -> Result<DomainState, MonitorError> {
+    let waiting = Waiting {
+        node,
+        id,
+        waiter: node.programs.borrow_mut().new_waiter(),
+    };
     poll_fn(|context| {
         let mut programs = node.programs.borrow_mut();
-        match programs.take_ended(id, context.waker()) {
+        match programs.take_ended(id, waiting.waiter, context.waker()) {
             Ok(None) => Poll::Pending,
             Ok(Some((state, _))) => Poll::Ready(Ok(state)),
             Err(error) => Poll::Ready(Err(error)),
         }
     })
     .await
+}
+
+/// One who waits for an end, until this is dropped.
+struct Waiting<'a> {
+    node: &'a Node,
+    id: DomainId,
+    waiter: Waiter,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut programs = self.node.programs.borrow_mut();
+        programs.give_up(self.id, self.waiter);
+    }
 }
 
 /// Ends a program that we have started.

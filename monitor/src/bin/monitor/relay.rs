@@ -7,6 +7,7 @@
 //! their own between monitors ([`crate::ram`], [`crate::interrupts`]).
 
 use alloc::{boxed::Box, rc::Rc, vec::Vec};
+use core::future::Future;
 
 use capelin_idc::{
     CallError, Cap, InterfaceId, RemoteError, Service, Transport, TransportError, shares::ClientId,
@@ -21,18 +22,47 @@ use capelin_interfaces::{
     system::SystemServer,
 };
 use capelin_monitor::{
+    gone::Gone,
     intermon::{IntermonClient, IntermonError, IntermonServer},
     names::{NameService, Naming},
 };
-use capelin_rt::{Listener, Lmp, OwnedCap, lmp::Caller, spawn, sync::Mutex};
+use capelin_rt::{Listener, Lmp, OwnedCap, RtError, lmp::Caller, services, spawn, sync::Mutex};
 
 use crate::{
     error::Error, intermon_service::IntermonService, interrupts::RemoteInterrupts,
     monitor_service::MonitorService, node::Node, ram, system_service::SystemService,
 };
 
-/// Passes calls on to another client's service.
-struct Relay<C>(C);
+/// Passes calls on to another client's service, as long as its own client is there.
+struct Relay<C> {
+    to: C,
+    gone: Gone,
+}
+
+impl<C> Relay<C> {
+    fn new(to: C) -> Self {
+        let gone = Gone::default();
+        Self { to, gone }
+    }
+
+    /// What `call` gives. Nobody hears of the error, since then the client is gone.
+    async fn unless_gone<T, E: From<CallError>>(
+        &self,
+        call: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let lost = CallError::Transport(TransportError::Closed);
+        let answer = self.gone.unless(call).await;
+        answer.unwrap_or_else(|| Err(lost.into()))
+    }
+}
+
+/// The knowledge base for one client on another core: by a connection of its own, so that what it asserts and
+/// asks for is its own, and goes with it.
+struct OwnSkb {
+    /// `None` until it is needed.
+    client: Mutex<Option<SkbClient<Lmp>>>,
+    gone: Gone,
+}
 
 /// The console for programs on other cores. To its driver all of them are one client, this monitor;
 /// so their writes go one after the other, or the lines of one might end within another's.
@@ -87,6 +117,7 @@ fn for_local(
     let of_monitor = MonitorService {
         node: Rc::clone(node),
         is_remote: false,
+        gone: Gone::default(),
     };
     let of_system = SystemService {
         node: Rc::clone(node),
@@ -105,8 +136,8 @@ fn for_local(
             wanted,
         )
         .or_else(|| offer(MemoryServer(memory), wanted))
-        .or_else(|| offer(ConsoleServer(Relay(console)), wanted))
-        .or_else(|| offer(SkbServer(Relay(skb)), wanted))
+        .or_else(|| offer(ConsoleServer(Relay::new(console)), wanted))
+        .or_else(|| offer(SkbServer(Relay::new(skb)), wanted))
         .or_else(|| offer(InterruptsServer(RemoteInterrupts::new(node)), wanted))
     };
     own.or_else(relayed)
@@ -121,6 +152,7 @@ fn for_remote(node: &Rc<Node>, from: u16, wanted: InterfaceId) -> Option<Box<dyn
     let of_monitor = MonitorService {
         node: Rc::clone(node),
         is_remote: true,
+        gone: Gone::default(),
     };
     let of_system = SystemService {
         node: Rc::clone(node),
@@ -132,32 +164,40 @@ fn for_remote(node: &Rc<Node>, from: u16, wanted: InterfaceId) -> Option<Box<dyn
     let of_boot = || {
         let boot = node.boot.as_ref()?;
         let console = boot.console.borrow().clone();
-        let skb = boot.skb.borrow().clone();
+        let has_skb = boot.skb.borrow().is_some();
         console
             .and_then(|console| {
                 let turn = Rc::clone(&boot.console_turn);
                 offer(ConsoleServer(OneByOne { console, turn }), wanted)
             })
-            .or_else(|| skb.and_then(|skb| offer(SkbServer(Relay(skb)), wanted)))
+            .or_else(|| {
+                has_skb
+                    .then(OwnSkb::new)
+                    .and_then(|own| offer(SkbServer(own), wanted))
+            })
     };
     own.or_else(of_boot)
 }
 
 impl<T: Transport> Console for Relay<ConsoleClient<T>> {
     async fn write(&self, bytes: &[u8]) -> Result<(), ConsoleError> {
-        self.0.write(bytes).await
+        self.unless_gone(self.to.write(bytes)).await
     }
 
     async fn read(&self, limit: u32) -> Result<Vec<u8>, ConsoleError> {
-        self.0.read(limit).await
+        self.unless_gone(self.to.read(limit)).await
     }
 
     async fn set_mode(&self, mode: ConsoleMode) -> Result<(), ConsoleError> {
-        self.0.set_mode(mode).await
+        self.unless_gone(self.to.set_mode(mode)).await
     }
 
     async fn flush(&self) -> Result<(), ConsoleError> {
-        self.0.flush().await
+        self.unless_gone(self.to.flush()).await
+    }
+
+    fn closed(&self) {
+        self.gone.set();
     }
 }
 
@@ -182,32 +222,110 @@ impl Console for OneByOne {
 
 impl<T: Transport> Skb for Relay<SkbClient<T>> {
     async fn query(&self, goal: &str, limit: u32) -> Result<Solutions, SkbError> {
-        self.0.query(goal, limit).await
+        self.unless_gone(self.to.query(goal, limit)).await
     }
 
     async fn next(&self, cursor: u64, limit: u32) -> Result<Solutions, SkbError> {
-        self.0.next(cursor, limit).await
+        self.unless_gone(self.to.next(cursor, limit)).await
     }
 
     async fn close(&self, cursor: u64) {
         // One-way: nobody hears of it.
-        let _ = self.0.close(cursor).await;
+        let _ = self.to.close(cursor).await;
     }
 
     async fn assert_clause(&self, clause: &str) -> Result<(), SkbError> {
-        self.0.assert_clause(clause).await
+        self.unless_gone(self.to.assert_clause(clause)).await
     }
 
     async fn retract_clause(&self, clause: &str) -> Result<bool, SkbError> {
-        self.0.retract_clause(clause).await
+        self.unless_gone(self.to.retract_clause(clause)).await
     }
 
     async fn consult(&self, program: &str) -> Result<u32, SkbError> {
-        self.0.consult(program).await
+        self.unless_gone(self.to.consult(program)).await
     }
 
     async fn read_boot_rules(&self) -> Result<u32, SkbError> {
-        self.0.read_boot_rules().await
+        self.unless_gone(self.to.read_boot_rules()).await
+    }
+
+    fn closed(&self) {
+        self.gone.set();
+    }
+}
+
+impl OwnSkb {
+    fn new() -> Self {
+        Self {
+            client: Mutex::new(None),
+            gone: Gone::default(),
+        }
+    }
+
+    /// Its connection, which is made when there is none.
+    async fn to(&self) -> Result<SkbClient<Lmp>, SkbError> {
+        let mut known = self.client.lock().await;
+        if let Some(client) = &*known {
+            return Ok(client.clone());
+        }
+        let lost = CallError::Transport(TransportError::Closed);
+        let client: SkbClient<Lmp> =
+            services::connect(service::SKB)
+                .await
+                .map_err(|error| match error {
+                    RtError::Call(error) => error,
+                    _ => lost,
+                })?;
+        *known = Some(client.clone());
+        Ok(client)
+    }
+
+    /// As [`Relay::unless_gone`], on its connection.
+    async fn ask<T>(
+        &self,
+        call: impl AsyncFnOnce(SkbClient<Lmp>) -> Result<T, SkbError>,
+    ) -> Result<T, SkbError> {
+        let answer = async { call(self.to().await?).await };
+        let lost = CallError::Transport(TransportError::Closed);
+        let answer = self.gone.unless(answer).await;
+        answer.unwrap_or_else(|| Err(lost.into()))
+    }
+}
+
+impl Skb for OwnSkb {
+    async fn query(&self, goal: &str, limit: u32) -> Result<Solutions, SkbError> {
+        self.ask(async |skb| skb.query(goal, limit).await).await
+    }
+
+    async fn next(&self, cursor: u64, limit: u32) -> Result<Solutions, SkbError> {
+        self.ask(async |skb| skb.next(cursor, limit).await).await
+    }
+
+    async fn close(&self, cursor: u64) {
+        let closed = self.ask(async |skb| Ok(skb.close(cursor).await?));
+        // One-way: nobody hears of it.
+        let _ = closed.await;
+    }
+
+    async fn assert_clause(&self, clause: &str) -> Result<(), SkbError> {
+        self.ask(async |skb| skb.assert_clause(clause).await).await
+    }
+
+    async fn retract_clause(&self, clause: &str) -> Result<bool, SkbError> {
+        self.ask(async |skb| skb.retract_clause(clause).await).await
+    }
+
+    async fn consult(&self, program: &str) -> Result<u32, SkbError> {
+        self.ask(async |skb| skb.consult(program).await).await
+    }
+
+    async fn read_boot_rules(&self) -> Result<u32, SkbError> {
+        self.ask(async |skb| skb.read_boot_rules().await).await
+    }
+
+    fn closed(&self) {
+        self.gone.set();
     }
 }
 
