@@ -215,7 +215,7 @@ impl Monitor for MonitorService {
         limit: u32,
     ) -> Result<Vec<CapabilityInfo>, MonitorError> {
         if self.node.is_own(domain.core()) {
-            return programs::capabilities(&self.node, domain, first, limit);
+            return programs::capabilities(&self.node, domain, first, limit).await;
         }
         let client = self.other(domain.core())?;
         self.in_time(domain.core(), client.capabilities(domain, first, limit))
@@ -254,11 +254,12 @@ impl Monitor for MonitorService {
         dispatcher: Cap,
     ) -> Result<DomainId, MonitorError> {
         let dispatcher = OwnedCap::received(dispatcher);
-        Ok(programs::adopt(&self.node, name, memory_bytes, dispatcher))
+        programs::adopt(&self.node, name, memory_bytes, dispatcher)
     }
 
     async fn adopt_cspace(&self, domain: DomainId, cspace: Cap) -> Result<(), MonitorError> {
-        programs::adopt_cspace(&self.node, domain, OwnedCap::received(cspace))
+        let cspace = OwnedCap::received(cspace);
+        programs::adopt_cspace(&self.node, domain, cspace)
     }
 
     /// It may have waited for what never happens.

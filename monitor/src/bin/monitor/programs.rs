@@ -11,7 +11,7 @@ use core::future::poll_fn;
 use core::task::Poll;
 
 use capelin_abi::{
-    CapAddress, CapRef, ObjectType, SysError,
+    CapAddress, CapRef, ObjectType,
     capability::{CNODE_SLOTS, L1_LIMIT},
     layout::slot,
     syscall::DispatcherState,
@@ -20,7 +20,9 @@ use capelin_interfaces::monitor::{
     CapabilityInfo, DomainId, DomainInfo, DomainState, MonitorError,
 };
 use capelin_monitor::domains::Waiter;
-use capelin_rt::{ExitCode, OwnedCap, RtError, endpoint::News, spawn, sys, time};
+use capelin_rt::{
+    ExitCode, OwnedCap, RtError, endpoint::News, executor::yield_now, spawn, sys, time,
+};
 use capelin_spawn::{Chunk, Domain, Image, ModuleError, Program, SpawnError, loader};
 
 use crate::{
@@ -42,6 +44,11 @@ const LAST_WORDS: [DomainState; 2] = [
 ];
 /// How often a program's memory is asked for while others take it.
 const TRIES: u32 = 8;
+/// Bytes that the name of a program that others made may have, and how many of them are listed.
+const MOST_NAME: usize = 64;
+const MOST_ADOPTED: usize = 512;
+/// CNodes of a program that are looked at before others get their turn.
+const CNODES_AT_ONCE: usize = 16;
 /// Of what it then said, the newest bytes.
 const LAST_WORDS_BYTES: u64 = 4096;
 
@@ -70,6 +77,17 @@ impl Local {
     fn cspace(&self) -> Option<CapRef> {
         let own = self.domain.as_ref().map(Domain::cspace);
         own.or(self.cspace.as_ref()).map(OwnedCap::reference)
+    }
+
+    /// Whether another has made it.
+    fn is_adopted(&self) -> bool {
+        self.dispatcher.is_some()
+    }
+
+    /// Whether nothing is there any more.
+    fn is_gone(&self) -> bool {
+        let status = self.dispatcher().map(sys::dispatcher::status);
+        status.is_none_or(|status| status.is_err())
     }
 
     /// Upcalls, and time run in microseconds.
@@ -245,8 +263,27 @@ const fn runtime(error: &RtError) -> MonitorError {
     }
 }
 
-/// Lists a program that another has made.
-pub(crate) fn adopt(node: &Node, name: &str, memory_bytes: u64, dispatcher: OwnedCap) -> DomainId {
+/// Lists a program that another has made, until its dispatcher is gone.
+///
+/// # Errors
+/// [`MonitorError::NotAllowed`] for what isn't a dispatcher, or has a name that is too long;
+/// [`MonitorError::Exhausted`].
+pub(crate) fn adopt(
+    node: &Node,
+    name: &str,
+    memory_bytes: u64,
+    dispatcher: OwnedCap,
+) -> Result<DomainId, MonitorError> {
+    forget_gone(node);
+    if name.len() > MOST_NAME || !is_a(&dispatcher, ObjectType::Dispatcher) {
+        return Err(MonitorError::NotAllowed);
+    }
+    let adopted = |entry: &Local| entry.is_adopted();
+    let programs = node.programs.borrow();
+    if programs.iter().filter(|(_, it)| adopted(&it.data)).count() >= MOST_ADOPTED {
+        return Err(MonitorError::Exhausted);
+    }
+    drop(programs);
     let entry = Local {
         domain: None,
         dispatcher: Some(dispatcher),
@@ -255,13 +292,30 @@ pub(crate) fn adopt(node: &Node, name: &str, memory_bytes: u64, dispatcher: Owne
         last: (0, 0),
         log_start: 0,
     };
-    node.programs.borrow_mut().insert(name.to_string(), entry)
+    Ok(node.programs.borrow_mut().insert(name.to_string(), entry))
+}
+
+/// Adopted programs of which nothing is there any more aren't listed.
+fn forget_gone(node: &Node) {
+    let mut programs = node.programs.borrow_mut();
+    let gone: Vec<DomainId> = programs
+        .iter()
+        .filter(|(_, entry)| entry.data.is_adopted() && entry.data.is_gone())
+        .map(|(id, _)| id)
+        .collect();
+    for id in gone {
+        drop(programs.forget(id));
+    }
+}
+
+fn is_a(cap: &OwnedCap, kind: ObjectType) -> bool {
+    cap.identify().is_ok_and(|identity| identity.kind == kind)
 }
 
 /// What [`adopt`] can't take: a message carries one capability.
 ///
 /// # Errors
-/// [`MonitorError::NoSuchDomain`], [`MonitorError::NotAllowed`] for our own programs.
+/// [`MonitorError::NoSuchDomain`]; [`MonitorError::NotAllowed`] for our own programs, and for what isn't an L1 CNode.
 pub(crate) fn adopt_cspace(
     node: &Node,
     id: DomainId,
@@ -269,7 +323,8 @@ pub(crate) fn adopt_cspace(
 ) -> Result<(), MonitorError> {
     let mut programs = node.programs.borrow_mut();
     let entry = programs.get_mut(id)?;
-    if entry.data.domain.is_some() || entry.data.cspace.is_some() {
+    let may_be = entry.data.is_adopted() && entry.data.cspace.is_none();
+    if !may_be || !is_a(&cspace, ObjectType::L1CNode) {
         return Err(MonitorError::NotAllowed);
     }
     entry.data.cspace = Some(cspace);
@@ -332,6 +387,7 @@ pub(crate) fn kill(node: &Node, id: DomainId) -> Result<(), MonitorError> {
 
 /// The programs on this core.
 pub(crate) fn list(node: &Node) -> Vec<DomainInfo> {
+    forget_gone(node);
     let programs = node.programs.borrow();
     let info = |(id, entry): (DomainId, &capelin_monitor::domains::Entry<Local>)| {
         let (upcalls, run_time_us) = entry.data.used();
@@ -371,26 +427,32 @@ const fn state(state: DispatcherState, code: u32) -> DomainState {
 /// # Errors
 /// [`MonitorError::NoSuchDomain`], [`MonitorError::NotAllowed`] when we weren't given its
 /// CSpace.
-pub(crate) fn capabilities(
+pub(crate) async fn capabilities(
     node: &Node,
     id: DomainId,
     first: u32,
     limit: u32,
 ) -> Result<Vec<CapabilityInfo>, MonitorError> {
-    let programs = node.programs.borrow();
-    let cspace = programs
-        .get(id)?
-        .data
-        .cspace()
-        .ok_or(MonitorError::NotAllowed)?;
+    // It may end while others get their turn, and its slot be another's then.
+    let cspace = || {
+        let programs = node.programs.borrow();
+        let cspace = programs.get(id)?.data.cspace();
+        cspace.ok_or(MonitorError::NotAllowed)
+    };
     let mut found = Vec::new();
     let limit = usize::try_from(limit.min(1000)).unwrap_or(0);
-    for cnode in CapAddress(first).l1()..L1_LIMIT {
+    let cnodes = CapAddress(first).l1()..L1_LIMIT;
+    for (number, cnode) in (1_usize..).zip(cnodes) {
+        if number.is_multiple_of(CNODES_AT_ONCE) {
+            yield_now().await;
+        }
+        let cspace = cspace()?;
         match sys::cspace::identify_slot(cspace, CapRef::l1(cnode)) {
             Ok(identity) if identity.kind == ObjectType::L2CNode => {}
-            // Past the chunks that there are.
-            Err(SysError::NoSuchSlot) => break,
-            _ => continue,
+            // A hole between the chunks that there are.
+            Ok(_) => continue,
+            // Past them, or nothing of the CSpace is there any more: so it is with all that follow.
+            Err(_) => break,
         }
         for slot in 0..u32::try_from(CNODE_SLOTS).unwrap_or(256) {
             let address = CapAddress(cnode << 8 | slot);
