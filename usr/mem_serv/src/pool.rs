@@ -6,11 +6,11 @@
 //! ones from its start, so that small pieces don't break up what 2 MiB blocks could
 //! be made of.
 //!
-//! Clients are charged with what they have ([`crate::given`]), wherever their connections are by now: so who
+//! Clients are charged with what they have (`given.rs`), wherever their connections are by now: so who
 //! closes one and keeps its memory has no more of a share than before.
 //!
 //! Whether a piece is still held the kernel knows, and one question to it costs a system call. So no step looks at
-//! more than a given number of pieces: [`Pool::look_at`] and [`Pool::look_at_left`] say where to go on.
+//! more than a given number of pieces: [`Pool::look_at`] says where to go on.
 
 use alloc::{collections::BTreeMap, vec::Vec};
 
