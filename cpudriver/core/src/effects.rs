@@ -30,13 +30,14 @@ pub(crate) struct KernelEffects<'a, M: Machine> {
 pub(crate) const DELETE_AT_ONCE: u32 = 10_000;
 /// A step of a deletion, besides its effects.
 const STEP_COST: u32 = 1000;
-/// Each hold that it looks at.
+/// Each hold that it looks at; that of a revoke itself is none.
 const HOLD_COST: u32 = 25;
 
 /// What a step of a deletion costs now, besides its effects.
 #[inline]
 pub(crate) fn step_cost<M: Machine>(core: &Core<M>) -> u32 {
-    STEP_COST + HOLD_COST * core.database.mdb.holds_count()
+    let others = core.database.mdb.holds_count().saturating_sub(1);
+    STEP_COST + HOLD_COST * others
 }
 
 // What the larger effects cost, in instructions, so that deletion knows when an entry
