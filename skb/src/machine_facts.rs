@@ -11,7 +11,7 @@ use alloc::collections::BTreeSet;
 use alloc::string::String;
 
 use capelin_dt::bootability::{Start, start};
-use capelin_dt::{CacheGeometry, Cpu, Machine, Mpidr, NumaId};
+use capelin_dt::{CacheGeometry, Cpu, Machine, Mpidr, NumaId, Region};
 
 use crate::error::Error;
 use crate::knowledge_base::{KnowledgeBase, TOPOLOGY};
@@ -190,7 +190,13 @@ fn memory(kb: &mut KnowledgeBase, machine: &Machine) -> Result<(), Error> {
             node: node(piece.numa),
         })?;
     }
-    for region in machine.reserved_regions() {
+    // Of what is left alone whatever the tree says, only what there is.
+    let within = |kept: Region| {
+        let pieces = machine.memory.iter().map(|piece| piece.region);
+        pieces.filter_map(move |piece| piece.intersection(&kept))
+    };
+    let kept: BTreeSet<_> = machine.kept_regions().flat_map(within).collect();
+    for region in machine.reserved_regions().chain(kept) {
         kb.assert_fact(&schema::Reserved {
             base: region.base.0,
             size: region.size,

@@ -22,7 +22,7 @@ use capelin_abi::boot::{HOME_ALIGNMENT, KernelHeader, PhysRegion, RamRegion};
 use capelin_abi::capability::{CNODE_BYTES, CNODE_SLOTS};
 use capelin_abi::layout::RAM_REGIONS_LIMIT;
 use capelin_dt::early::usable;
-use capelin_dt::{EnableMethod, Machine, MemoryRegion, NumaId, Region};
+use capelin_dt::{Machine, MemoryRegion, NumaId, Region};
 use capelin_peers::PeerTable;
 
 use crate::{BootError, HEAP_BYTES};
@@ -42,8 +42,6 @@ const FEW_PIECES: u64 = 24;
 /// How many regions of device addresses there may be besides those between pieces of memory:
 /// around interrupt controllers and release pages.
 const OTHER_ADDRESSES: u64 = 64;
-/// Physical addresses end here: translation descriptors hold 48 bits.
-const PHYSICAL_END: u64 = 1 << 48;
 
 /// What lies where when the boot driver starts.
 #[derive(Clone, Copy, Debug)]
@@ -116,12 +114,7 @@ pub fn place(
 ) -> Result<Placement, BootError> {
     let fixed: Vec<Region> = machine
         .reserved_regions()
-        .chain(spin_table_pages(machine))
-        // Page 0: firmware keeps things there, and no address should be null.
-        .chain([
-            Region::new(0, PAGE_SIZE),
-            Region::new(PHYSICAL_END, u64::MAX - PHYSICAL_END),
-        ])
+        .chain(machine.kept_regions())
         .collect();
     let free = |extra: &[Region]| usable(&machine.memory, &fixed, extra);
     let mut taken = Vec::from([given.boot_driver, given.device_tree, given.archive]);
@@ -142,19 +135,6 @@ pub fn place(
         ram,
         left_out,
     })
-}
-
-/// The pages with spin-table release addresses: cores read them for ever.
-fn spin_table_pages(machine: &Machine) -> impl Iterator<Item = Region> + '_ {
-    machine
-        .cpus
-        .iter()
-        .filter_map(|cpu| match cpu.enable_method {
-            EnableMethod::SpinTable {
-                release_addr: Some(address),
-            } => Some(Region::new(address.align_down(PAGE_SIZE).0, PAGE_SIZE)),
-            _ => None,
-        })
 }
 
 /// The node of a region, 0 where the tree gives none.
@@ -269,6 +249,8 @@ fn regions(free: &[MemoryRegion]) -> (Vec<RamRegion>, u64) {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use capelin_abi::PhysAddr;
+    use capelin_dt::EnableMethod;
     use std::{format, println, string::String};
 
     /// QEMU's machine with these properties and options.
@@ -557,16 +539,27 @@ pub(crate) mod tests {
         assert!(objects >= lists + cnodes + OBJECT_BYTES);
     }
 
+    /// A page with a release address, in the middle of memory that nothing reserves, and page 0.
     #[test]
-    #[ignore = "needs trees that others wrote"]
-    fn spin_table_pages_stay_reserved() {
-        let mut machine = board("broadcom__bcm2711-rpi-4-b.dtb");
-        machine.memory = alloc::vec![MemoryRegion {
-            region: Region::new(0, 0x3c00_0000),
-            numa: None,
-        }];
+    fn what_is_left_alone_whatever_the_tree_says_is_nobodys() {
+        let release = 0x1234_5678;
+        let mut machine = machine_with(&[(0, 0x3c00_0000, 0)]);
+        machine.cpus[1].enable_method = EnableMethod::SpinTable {
+            release_addr: Some(PhysAddr(release)),
+        };
         let given = given(&machine).unwrap();
         let placed = place(&machine, &given, 0, &kernel(0x4000), 0x1000).unwrap();
-        assert!(placed.ram[0].base >= PAGE_SIZE);
+        let kept = [
+            Region::new(0, PAGE_SIZE),
+            Region::new(0x1234_5000, PAGE_SIZE),
+        ];
+        for ram in &placed.ram {
+            let ram = Region::new(ram.base, ram.bytes);
+            assert!(kept.iter().all(|kept| !overlaps(ram, *kept)), "{ram:?}");
+        }
+        machine.cpus[1].enable_method = EnableMethod::Psci;
+        let others = place(&machine, &given, 0, &kernel(0x4000), 0x1000).unwrap();
+        let sum = |ram: &[RamRegion]| ram.iter().map(|ram| ram.bytes).sum::<u64>();
+        assert_eq!(sum(&others.ram) - sum(&placed.ram), PAGE_SIZE, "no more");
     }
 }

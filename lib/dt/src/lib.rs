@@ -32,6 +32,8 @@ use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use capelin_abi::PAGE_SIZE;
+
 mod address;
 pub mod bootability;
 pub mod cache;
@@ -238,6 +240,23 @@ impl Machine {
             .iter()
             .filter(|reservation| reservation.status.is_okay())
             .flat_map(|reservation| reservation.regions.iter().copied())
+    }
+
+    /// What Capelin leaves alone besides, whether or not there is memory: page 0, where firmware keeps
+    /// things, and so that no address is null; the pages with spin-table release addresses, which
+    /// cores read for ever; and what no page table can name (48 bits of address).
+    pub fn kept_regions(&self) -> impl Iterator<Item = Region> + '_ {
+        const PHYSICAL_END: u64 = 1 << 48;
+        let release = self.cpus.iter().filter_map(|cpu| match cpu.enable_method {
+            EnableMethod::SpinTable {
+                release_addr: Some(address),
+            } => Some(Region::new(address.align_down(PAGE_SIZE).0, PAGE_SIZE)),
+            _ => None,
+        });
+        release.chain([
+            Region::new(0, PAGE_SIZE),
+            Region::new(PHYSICAL_END, u64::MAX - PHYSICAL_END),
+        ])
     }
 
     /// The initial ramdisk, if `/chosen` gives a sensible one.

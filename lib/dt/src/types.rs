@@ -42,6 +42,14 @@ impl Region {
     pub const fn end(&self) -> u64 {
         self.base.0.saturating_add(self.size)
     }
+
+    /// What is in both; `None` where that is nothing.
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Option<Self> {
+        let base = self.base.max(other.base);
+        let size = self.end().min(other.end()).checked_sub(base.0)?;
+        (size > 0).then_some(Self { base, size })
+    }
 }
 
 /// What a node's `status` says (devicetree specification 2.3.4).

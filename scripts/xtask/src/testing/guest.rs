@@ -290,9 +290,7 @@ fn judge(case: &GuestCase, report: &Report, took: &Took) -> Outcome {
             failures.push(format!("printed {pattern:?}"));
         }
     }
-    let is_said = |pattern: &String| pattern.contains(MACHINES_MEMORY);
-    let is_meant = case.patterns.iter().any(is_said);
-    if !is_meant && find(&report.output, MEMORY_IS_MISSING).is_some() {
+    if find(&report.output, MEMORY_IS_MISSING).is_some() {
         failures.push("mem didn't find all memory of the machine".to_owned());
     }
     let (mut passed, mut reported) = (0, 0);
@@ -357,11 +355,8 @@ fn difference(printed: &[String]) -> Option<String> {
     Some(format!("{before:?} at first, {after:?} at last"))
 }
 
-/// What the shell's `mem` ends with when some of the machine's memory is in none of its rows. No case may see that but
-/// one that says how much.
+/// What the shell's `mem` ends with when some of the machine's memory is in none of its rows. No case may see that.
 const MEMORY_IS_MISSING: &str = " of the machine's * bytes of memory";
-/// What its pattern holds then.
-const MACHINES_MEMORY: &str = " of the machine's ";
 
 /// What the shell prints before a command.
 const PROMPT: &str = "capelin> ";
@@ -498,11 +493,6 @@ mod tests {
             OFF,
             "4096 of the machine's 8192 bytes of memory\n"
         ));
-        let said = case(Expected::Success, &["4096 of the machine's 8192"]);
-        for (told, is_right) in [("4096", true), ("2048", false)] {
-            let text = format!("{told} of the machine's 8192 bytes of memory\n");
-            assert_eq!(passes(&said, OFF, &text), is_right);
-        }
     }
 
     #[test]
