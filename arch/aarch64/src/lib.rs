@@ -22,7 +22,6 @@
 //! | [`psci`], [`spin_table`] | starting and stopping cores |
 //! | [`serror`] | what an `SError` means |
 //! | [`console`] | the early console |
-//! | [`checksum`] | CRC32C by instruction |
 //! | [`fp`] | FP and SIMD registers |
 //! | [`mod@pointer`] | addresses as pointers |
 //!
@@ -35,7 +34,6 @@ extern crate std;
 
 pub mod atomic;
 pub mod cache;
-pub mod checksum;
 pub mod console;
 pub mod control;
 pub mod cpu;

@@ -6,8 +6,9 @@ use alloc::vec::Vec;
 use core::convert::Infallible;
 
 use capelin_aarch64::control::Control;
+#[cfg(target_arch = "aarch64")]
 use capelin_aarch64::cpu::Features;
-use capelin_aarch64::{cache, checksum, cpu, timer};
+use capelin_aarch64::{cache, cpu, timer};
 use capelin_abi::boot::{CoreArgs, PsciArgs, RamRegion};
 use capelin_abi::{PAGE_SIZE, VirtAddr};
 use capelin_archive::HEADER_LEN;
@@ -276,17 +277,14 @@ fn archive_in(
     Ok((archive, Region::new(region.base.0, length)))
 }
 
-/// The checksum of modules, by the core's instructions where it has them: on a core that has none it takes twenty times
-/// as long.
+/// The checksum of modules, by the core's instructions where it has them.
 fn crc32c(bytes: &[u8]) -> u32 {
-    match checksum::by_instruction(&Features::read()) {
-        Some(by) => capelin_archive::crc32c_by(
-            bytes,
-            |crc, it| by.word(crc, it),
-            |crc, it| by.byte(crc, it),
-        ),
-        None => capelin_archive::crc32c(bytes),
+    #[cfg(target_arch = "aarch64")]
+    if Features::read().crc32 {
+        // SAFETY: the core has them.
+        return unsafe { capelin_archive::crc32c_by_instruction(bytes) };
     }
+    capelin_archive::crc32c(bytes)
 }
 
 /// Fills the home memory as `capelin_abi::boot` draws it; what lies behind the

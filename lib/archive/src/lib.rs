@@ -27,7 +27,9 @@ mod reader;
 #[cfg(feature = "std")]
 mod writer;
 
-pub use crc32c::{crc32c, crc32c_by, crc32c_extend};
+#[cfg(target_arch = "aarch64")]
+pub use crc32c::crc32c_by_instruction;
+pub use crc32c::{crc32c, crc32c_extend};
 pub use error::{ArchiveError, BadChecksum};
 pub use format::{
     ENTRY_LEN, HEADER_LEN, MAGIC, MAX_MODULES, MAX_NAME_LEN, ModuleKind, PAGE_SIZE, VERSION,
