@@ -33,11 +33,9 @@ const STEP_COST: u32 = 1000;
 /// Each hold that it looks at; that of a revoke itself is none.
 const HOLD_COST: u32 = 25;
 
-/// What a step of a deletion costs now, besides its effects.
-#[inline]
-pub(crate) fn step_cost<M: Machine>(core: &Core<M>) -> u32 {
-    let others = core.database.mdb.holds_count().saturating_sub(1);
-    STEP_COST + HOLD_COST * others
+/// What a step of a deletion costs, besides its effects, beside so many holds.
+pub(crate) const fn step_cost(holds: u32) -> u32 {
+    STEP_COST + HOLD_COST * holds.saturating_sub(1)
 }
 
 // What the larger effects cost, in instructions, so that deletion knows when an entry

@@ -142,7 +142,7 @@ fn join<M: Machine>(
 /// Does as many steps of the revoke `id` as one entry may, and ends it when it is over or
 /// fails.
 fn go_on<M: Machine>(core: &mut Core<M>, id: OperationId) -> Result<Step, SysError> {
-    let step = step_cost(core);
+    let step = step_cost(core.database.mdb.holds_count());
     let (mut caps, mut effects) = KernelEffects::split(core);
     let mut steps = 0;
     let result = caps.revoke_held(id, &mut effects, |effects| {

@@ -216,7 +216,6 @@ pub(crate) fn sweep<M: Machine>(
         (Stage::Marked, false) if shown(core, id)?.0 == Phase::Committed => {}
         _ => return Err(SysError::Locked),
     }
-    let step = step_cost(core);
     let (mut caps, mut effects) = KernelEffects::split(core);
     let mut steps = 0;
     let swept = loop {
@@ -224,7 +223,7 @@ pub(crate) fn sweep<M: Machine>(
             Ok(Step::Again) => {}
             other => break other,
         }
-        steps += step;
+        steps += step_cost(caps.holds_count());
         if effects.interrupt_pending() || steps + effects.cost() > DELETE_AT_ONCE {
             break Ok(Step::Again);
         }

@@ -233,6 +233,13 @@ impl<'a, S: SlotStore> CapSpace<'a, S> {
         crate::pin(self.slots, &self.database.mdb, slot)
     }
 
+    /// See [`Mdb::holds_count`].
+    #[inline]
+    #[must_use]
+    pub const fn holds_count(&self) -> u32 {
+        self.database.mdb.holds_count()
+    }
+
     /// See [`crate::set_remote_copies()`].
     pub fn set_remote_copies(&mut self, slot: SlotIndex, exist: bool) -> Result<(), SysError> {
         crate::set_remote_copies(self.slots, &mut self.database.mdb, slot, exist)

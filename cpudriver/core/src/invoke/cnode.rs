@@ -367,7 +367,6 @@ fn zero<M: Machine>(
 /// do, or it fails.
 macro_rules! in_steps {
     ($core:expr, $operation:ident, $slot:expr) => {{
-        let step = step_cost($core);
         let (mut caps, mut effects) = KernelEffects::split($core);
         let mut steps = 0;
         let outcome = loop {
@@ -376,7 +375,7 @@ macro_rules! in_steps {
                 Ok(Step::Again) => {}
                 Err(error) => break Err(error),
             }
-            steps += step;
+            steps += step_cost(caps.holds_count());
             if effects.interrupt_pending() || steps + effects.cost() > DELETE_AT_ONCE {
                 break Ok(Outcome::Again);
             }
