@@ -51,6 +51,29 @@ fn a_sweep_is_done_in_bounded_entries() {
     }
 }
 
+/// Each step asks all that is held: beside fifteen other marks there are fewer of them an entry.
+#[test]
+fn an_entry_does_less_beside_many_holds() {
+    for (marks, swept) in [(1, 11), (2, 10), (16, 8)] {
+        let ([mut a, ..], _) = kernels(1);
+        make(&mut a, slot::RAM, ObjectType::Frame, 0x200, 1, 200).expect("free memory");
+        for at in 100..126 {
+            copy(&mut a, 200, at).expect("an empty slot");
+        }
+        for other in 1..marks {
+            let (page, to) = (0x210 + u64::from(other), 200 + other);
+            make(&mut a, slot::RAM, ObjectType::Frame, page, 1, to).expect("free memory");
+            mark(&mut a, to).expect("it is ours");
+        }
+        let id = mark(&mut a, 200).expect("it is ours");
+        assert_eq!(commit(&mut a, id), Ok([0; 2]));
+        assert_eq!(step(&mut a, id, 200), Ok(1));
+        let gone = (100..126).filter(|&at| is_empty(&a, at)).count();
+        assert_eq!(gone, swept, "{marks} marks");
+        assert_eq!(sweep(&mut a, id, 200), Ok(()));
+    }
+}
+
 /// Parts that are over end one an entry, however many there are.
 #[test]
 fn parts_in_what_is_over_end_by_and_by() {
