@@ -66,6 +66,9 @@ pub fn crc32c_extend(crc: u32, bytes: &[u8]) -> u32 {
 
 /// The CRC32C of `bytes` by the instructions of a core that has them (`FEAT_CRC32`; Arm ARM C6.2.75): a twentieth of what
 /// tables cost.
+///
+/// # Safety
+/// Where the compiler doesn't know that the core has them, the caller does.
 #[cfg(target_arch = "aarch64")]
 #[target_feature(enable = "crc")]
 #[must_use]
