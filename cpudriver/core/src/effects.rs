@@ -34,8 +34,20 @@ const STEP_COST: u32 = 1000;
 const HOLD_COST: u32 = 25;
 
 /// What a step of a deletion costs, besides its effects, beside so many holds.
+#[inline(always)]
 pub(crate) const fn step_cost(holds: u32) -> u32 {
-    STEP_COST + HOLD_COST * holds.saturating_sub(1)
+    if holds <= 1 {
+        STEP_COST
+    } else {
+        cost_beside(holds)
+    }
+}
+
+/// Rarely is anything held.
+#[cold]
+#[inline(never)]
+const fn cost_beside(holds: u32) -> u32 {
+    STEP_COST + HOLD_COST * (holds - 1)
 }
 
 // What the larger effects cost, in instructions, so that deletion knows when an entry
